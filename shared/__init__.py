@@ -1,0 +1,1 @@
+"""What two functions use, or say to each other."""

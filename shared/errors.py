@@ -1,0 +1,101 @@
+"""
+The tree of errors, and with it the one decision of the event path: again or never.
+
+    KaydangError
+    ├── Transient                  another try may help: refuse the message, Pub/Sub delivers it again
+    │   ├── DatabaseUnavailable    no connection, a lock not had in time, a restart, missing tables
+    │   ├── StorageUnavailable     Cloud Storage answered 429 or 5xx, or not at all
+    │   ├── PublishFailed          Pub/Sub did not take a message
+    │   ├── ParserDied             the parser child was killed by something other than its own limits
+    │   └── GenerationUnavailable  Gemini did not answer in time, or not with a whole answer
+    └── Permanent                  no try will ever help: record the reason, acknowledge
+        ├── Malformed              a message that is no event of ours
+        ├── Unreadable             a document that cannot be indexed; the reason is for its owner
+        ├── RejectedByDatabase     the data does not fit its column (dimension, NUL byte, ...)
+        └── Misconfigured          settings, model or database do not fit together; found at start
+    ObjectGone                     the generation asked for is no longer in the bucket (a fact, not a fault)
+"""
+
+from __future__ import annotations
+
+
+class KaydangError(Exception):
+    """Something went wrong that has a name here."""
+
+
+class Transient(KaydangError):
+    """Another try may help."""
+
+
+class DatabaseUnavailable(Transient):
+    """The database cannot be reached, or did not answer in time."""
+
+
+class StorageUnavailable(Transient):
+    """Cloud Storage cannot be reached, or asks to come back later."""
+
+
+class PublishFailed(Transient):
+    """Pub/Sub did not accept a message."""
+
+
+class ParserDied(Transient):
+    """The parser child ended without a result, and not by one of its own limits."""
+
+
+class GenerationUnavailable(Transient):
+    """
+    The model gave no whole answer.
+
+    Attributes:
+        code: timeout, rate_limited, quota_exhausted, unavailable, blocked, empty, cut_off, budget,
+            circuit_open or rejected.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Permanent(KaydangError):
+    """
+    No further try can help.
+
+    Attributes:
+        code: One of the reason codes in docs/api.md.
+        message: A sentence that the owner of the document can act on; no document text.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Malformed(Permanent):
+    """A message is no event of ours."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("malformed", message)
+
+
+class Unreadable(Permanent):
+    """A document cannot be indexed as it is."""
+
+
+class RejectedByDatabase(Permanent):
+    """The database refuses a value for what it is."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("rejected_by_database", message)
+
+
+class Misconfigured(Permanent):
+    """Settings, model and database do not fit together."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("misconfigured", message)
+
+
+class ObjectGone(KaydangError):
+    """The generation asked for is no longer in the bucket."""

@@ -1,0 +1,178 @@
+"""What travels between the functions and the store: frozen values without behaviour."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+Embedding = NDArray[np.float32]
+
+TextSource = Literal["text", "ocr"]
+DocumentState = Literal["queued", "indexing", "ready", "failed", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """
+    One generation of an object in the bucket.
+
+    *metageneration* is 0 where the source does not tell it (fake-gcs-server's events).
+    """
+
+    bucket: str
+    name: str
+    generation: int
+    metageneration: int = 0
+    size: int = 0
+    content_type: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    updated: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEvent:
+    """What happened to one generation of an object."""
+
+    kind: Literal["finalized", "deleted", "metadata_updated"]
+    object: ObjectVersion
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedJob:
+    """Embed one batch of one build."""
+
+    build_id: int
+    batch_number: int
+
+
+def join_embedded_text(*, heading: str, header: str, text: str) -> str:
+    """Return what is embedded and what the model reads of a chunk: path, table header, text."""
+    return "\n".join(part for part in (heading, header, text) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """
+    A passage of a document.
+
+    Attributes:
+        ordinal: Position among the document's chunks, from 0.
+        text: Exactly the characters [char_start:char_end) of the extracted text.
+        heading: Path of headings above it, "Title > Section > Subsection".
+        header: The header rows of the table that *text* continues, else empty.
+        page: Page, slide or sheet, from 1; None where the format has none.
+        tokens: Word pieces of the embedded text, special tokens included.
+        source: "ocr" where the text was read from a picture of the page.
+    """
+
+    ordinal: int
+    text: str
+    heading: str
+    header: str
+    page: int | None
+    char_start: int
+    char_end: int
+    tokens: int
+    source: TextSource = "text"
+
+    @property
+    def embedded_text(self) -> str:
+        """Return the text that is embedded."""
+        return join_embedded_text(heading=self.heading, header=self.header, text=self.text)
+
+    @property
+    def content_hash(self) -> bytes:
+        """Return the SHA-256 of the embedded text: equal texts share an embedding."""
+        return hashlib.sha256(self.embedded_text.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """
+    Which documents may answer; an empty field asks nothing.
+
+    *updated_from* is inclusive, *updated_to* exclusive; both speak of the object's update time.
+    """
+
+    collection: str | None = None
+    prefix: str | None = None
+    content_type: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    updated_from: datetime | None = None
+    updated_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """
+    A chunk that was found.
+
+    Attributes:
+        score: Fused score; higher is better, comparable within one search only.
+        similarity: Cosine of question and chunk, None where the vector leg did not return it.
+        vector_rank: Rank in the vector leg from 1, None where that leg did not return it.
+        text_rank: Rank in the text leg from 1, None where that leg did not return it.
+    """
+
+    document_id: UUID
+    bucket: str
+    name: str
+    collection: str
+    generation: int
+    build_id: int
+    ordinal: int
+    text: str
+    heading: str
+    header: str
+    page: int | None
+    char_start: int
+    char_end: int
+    source: TextSource
+    score: float
+    similarity: float | None
+    vector_rank: int | None
+    text_rank: int | None
+
+    @property
+    def uri(self) -> str:
+        """Return the object's gs:// URI."""
+        return f"gs://{self.bucket}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentStatus:
+    """
+    A document as its owner sees it.
+
+    Attributes:
+        generation: The newest generation known.
+        answering_generation: The generation that answers now, None where none does.
+        attempts: Tries used by the newest generation so far.
+    """
+
+    id: UUID
+    bucket: str
+    name: str
+    collection: str
+    title: str
+    language: str
+    generation: int
+    answering_generation: int | None
+    state: DocumentState
+    reason_code: str | None
+    reason: str | None
+    pages: int | None
+    pages_without_text: list[int]
+    chunks: int
+    chunks_embedded: int
+    attempts: int
+    size: int
+    content_type: str
+    metadata: dict[str, Any]
+    updated: datetime
