@@ -1,0 +1,141 @@
+"""Texts to unit vectors by the exported ONNX graph."""
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from shared.tokens import (
+    GRAPH_FILE,
+    ModelInfo,
+    ModelUnavailable,
+    read_description,
+    read_model_info,
+    read_tokenizer,
+)
+
+__all__ = ["Embedder", "ModelInfo", "ModelUnavailable", "available_cores", "read_model_info"]
+
+# Tokens of one run of the graph, padding included: benchmarks/embedding.py compares budgets.
+BATCH_TOKENS = 1024
+
+
+class Embedder:
+    """
+    A loaded model; threads may share it.
+
+    Args:
+        model_dir: Folder written by shared.export_model.
+        threads: Cores for one run of the graph; 0 takes what this process may use.
+        batch_tokens: Tokens of one run of the graph, padding included.
+
+    Raises:
+        ModelUnavailable: The folder is missing, incomplete or damaged.
+    """
+
+    info: ModelInfo
+
+    def __init__(
+        self, model_dir: Path, *, threads: int = 0, batch_tokens: int = BATCH_TOKENS
+    ) -> None:
+        self.info = read_model_info(model_dir)
+        description = read_description(model_dir)
+        self._document_prompt: str = description["prompts"]["document"]
+        self._query_prompt: str = description["prompts"]["query"]
+        self._pad_id: int = description["pad_id"]
+        self._batch_tokens = batch_tokens
+        self._tokenizer = read_tokenizer(model_dir)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or available_cores()
+        options.inter_op_num_threads = 1
+        # A spinning pool burns a core of an idle function and of its neighbours.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model_dir / GRAPH_FILE, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's own errors have no public base class
+            message = (
+                f"{model_dir / GRAPH_FILE} cannot be loaded ({error}); write it again by: "
+                f"python -m shared.export_model --force --output {model_dir}"
+            )
+            raise ModelUnavailable(message) from error
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """
+        Return one vector a text, in the order of *texts*.
+
+        A text longer than the model reads counts by its beginning only.
+
+        Returns:
+            float32, shape (len(texts), dimension), rows of unit length.
+        """
+        return self._embed([self._document_prompt + text for text in texts])
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of a question: float32, shape (dimension,), unit length."""
+        vector: NDArray[np.float32] = self._embed([self._query_prompt + text])[0]
+        return vector
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of *text* that the model reads, special ones left out."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def warm_up(self) -> None:
+        """Run the graph once, so that the first question does not pay for the first run."""
+        self.embed_query("warm up")
+
+    def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        # One by one: encode_batch starts a thread pool that a later fork() breaks, and
+        # tokenizing is a hundredth of the work.
+        tokens = [self._tokenizer.encode(text).ids for text in texts]
+        vectors = np.empty((len(texts), self.info.dimension), dtype=np.float32)
+        for batch in _batches([len(ids) for ids in tokens], budget=self._batch_tokens):
+            width = max(len(tokens[index]) for index in batch)
+            ids = np.full((len(batch), width), self._pad_id, dtype=np.int64)
+            mask = np.zeros((len(batch), width), dtype=np.int64)
+            for row, index in enumerate(batch):
+                ids[row, : len(tokens[index])] = tokens[index]
+                mask[row, : len(tokens[index])] = 1
+            (vectors[batch],) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+        return vectors
+
+
+def available_cores() -> int:
+    """Return the cores this process may use: its affinity, bounded by the cgroup's quota."""
+    cores = len(os.sched_getaffinity(0))
+    quota = _cgroup_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def _cgroup_quota() -> float | None:
+    """
+    Return the cores granted by the control group, or None where it sets no limit.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
+    """
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _batches(lengths: Sequence[int], *, budget: int) -> Iterator[list[int]]:
+    """
+    Yield the indices of *lengths*, alike ones together, so that a padded batch keeps the budget.
+
+    An item longer than the budget makes a batch of its own.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and lengths[index] * (len(batch) + 1) > budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
