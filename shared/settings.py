@@ -1,0 +1,106 @@
+"""
+Settings from environment variables, and one error that names every fault in them.
+
+Each function composes its own Settings from these groups and adds what only it needs.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.errors import Misconfigured
+
+
+def _split_commas(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
+
+
+class _Group(BaseSettings):
+    """An empty variable counts as absent: Compose and Terraform set empty ones."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+
+
+class DatabaseSettings(_Group):
+    """
+    Where the database is.
+
+    With DATABASE_IAM_AUTH the password is a fresh access token of the service account
+    (https://cloud.google.com/sql/docs/postgres/iam-authentication).
+    """
+
+    database_url: SecretStr
+    database_pool_size: int = Field(default=4, ge=1, le=100)
+    database_iam_auth: bool = False
+    database_connect_timeout_seconds: int = Field(default=5, ge=1, le=60)
+    database_statement_timeout_seconds: int = Field(default=60, ge=1, le=3600)
+    database_lock_timeout_seconds: int = Field(default=10, ge=1, le=600)
+
+
+class EventSettings(_Group):
+    """Where documents and messages are."""
+
+    google_cloud_project: str = Field(min_length=1)
+    documents_bucket: str = Field(min_length=1)
+    object_events_topic: str = "object-events"
+    chunk_jobs_topic: str = "chunk-jobs"
+    dead_letters_topic: str = "dead-letters"
+
+
+class ModelSettings(_Group):
+    """Which embedding model is served; EMBEDDING_THREADS 0 means every core this process has."""
+
+    model_dir: Path
+    embedding_model_name: str = "sentence-transformers/all-MiniLM-L6-v2"
+    embedding_threads: int = Field(default=0, ge=0, le=64)
+
+
+class RetrySettings(_Group):
+    """
+    How often, and how long, one piece of work is tried.
+
+    A lease is renewed while its work goes on, so it is the time until somebody else may take the
+    work of a process that died.
+    """
+
+    max_attempts: int = Field(default=10, ge=1, le=100)
+    lease_seconds: int = Field(default=60, ge=5, le=3600)
+
+
+class LogSettings(_Group):
+    """What is logged, and in which form."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] = "json"
+    google_cloud_project: str = ""
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+@cache
+def load(settings: type[S]) -> S:
+    """
+    Read *settings* from the environment, once a process.
+
+    Raises:
+        Misconfigured: Names every variable at fault, not only the first.
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']).upper() or 'settings'}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        )
+        raise Misconfigured(f"environment variables are missing or wrong: {faults}") from None
