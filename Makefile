@@ -1,0 +1,57 @@
+# `make help` lists what can be made.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+export PYTHONPATH := $(CURDIR)
+# Folders with Python of ours; some are made later than others.
+CODE := $(wildcard shared functions local tests benchmarks)
+FUNCTIONS := ingest embed_worker query
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-tests run test test-fast lint format lock clean clean-all
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | awk -F ' - ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+run: install ## Start everything on this machine; Ctrl-C stops it
+	@exec $(PY) -m local.stack --stop-with-parent
+
+test: install-tests ## Run all tests; ARGS="-k name" chooses
+	@$(PY) -m pytest $(ARGS)
+
+test-fast: install-tests ## Run the tests that take less than ten seconds each
+	@$(PY) -m pytest -m "not slow" $(ARGS)
+
+lint: install-tests ## Check style, types and layers
+	@$(PY) -m ruff check $(CODE)
+	@$(PY) -m ruff format --check $(CODE)
+	@$(PY) -m mypy $(CODE)
+	@$(VENV)/bin/lint-imports
+
+format: install-tests ## Rewrite the code in the common format
+	@$(PY) -m ruff check --fix-only $(CODE)
+	@$(PY) -m ruff format $(CODE)
+
+# The tests need everything, so their lock is made first and the others take their versions from it.
+lock: install-tests ## Pin requirements again; UPGRADE=1 takes the newest versions
+	@$(PY) -m uv pip compile --quiet $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock" \
+	  tests/requirements.in -o tests/requirements.txt
+	@for folder in $(addprefix functions/,$(FUNCTIONS)) local; do \
+	  $(PY) -m uv pip compile --quiet --custom-compile-command "make lock" --no-annotate \
+	    -c tests/requirements.txt $$folder/requirements.in -o $$folder/requirements.txt || exit 1; \
+	done
+
+clean: ## Remove the local state: database, bucket, topics, logs (not local/bucket)
+	@if [ -x $(PY) ]; then $(PY) -m local.stack --clean; else rm -rf .local; fi
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build
+	@find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
+
+clean-all: clean ## Remove the virtual environment as well
+	@rm -rf $(VENV)
+
+install:
+	@$(PYTHON) local/install.py local/requirements.txt
+
+install-tests:
+	@$(PYTHON) local/install.py local/requirements.txt tests/requirements.txt

