@@ -13,6 +13,7 @@ from shared.tokens import (
     GRAPH_FILE,
     ModelInfo,
     ModelUnavailable,
+    TokenCounter,
     read_description,
     read_model_info,
     read_tokenizer,
@@ -42,7 +43,8 @@ class Embedder:
     def __init__(
         self, model_dir: Path, *, threads: int = 0, batch_tokens: int = BATCH_TOKENS
     ) -> None:
-        self.info = read_model_info(model_dir)
+        self._counter = TokenCounter(model_dir)
+        self.info = self._counter.info
         description = read_description(model_dir)
         self._document_prompt: str = description["prompts"]["document"]
         self._query_prompt: str = description["prompts"]["query"]
@@ -82,8 +84,8 @@ class Embedder:
         return vector
 
     def count_tokens(self, text: str) -> int:
-        """Return the number of tokens of *text* that the model reads, special ones left out."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+        """Return the number of tokens of *text*, special tokens left out; nothing is cut."""
+        return self._counter.count(text)
 
     def warm_up(self) -> None:
         """Run the graph once, so that the first question does not pay for the first run."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from shared.errors import KaydangError
+from shared.errors import Transient
 
 DESCRIPTION_FILE = "model.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -15,8 +15,8 @@ GRAPH_FILE = "model.onnx"
 FORMAT = 1
 
 
-class ModelUnavailable(KaydangError):
-    """MODEL_DIR holds no complete exported model."""
+class ModelUnavailable(Transient):
+    """MODEL_DIR holds no complete exported model: a fault of this instance, not of a document."""
 
 
 @dataclass(frozen=True, slots=True)
