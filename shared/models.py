@@ -34,6 +34,17 @@ class ObjectVersion:
     metadata: dict[str, str] = field(default_factory=dict)
     updated: datetime | None = None
 
+    @property
+    def collection(self) -> str:
+        """Return the metadata's "collection", else the first folder of the name, else "default"."""
+        folder, slash, _ = self.name.partition("/")
+        return (self.metadata.get("collection") or (folder if slash else "") or "default")[:256]
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Return whether this is a folder that a console made: it holds no document."""
+        return self.name.endswith("/")
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectEvent:

@@ -1,0 +1,112 @@
+"""Connections to Postgres: a small pool, bounded waits, and errors in our own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from pgvector.psycopg import register_vector
+from psycopg_pool import ConnectionPool
+
+from shared.errors import DatabaseUnavailable, RejectedByDatabase
+from shared.settings import DatabaseSettings
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Pool = ConnectionPool[Connection]
+
+# https://cloud.google.com/sql/docs/postgres/iam-authentication#auth-proxy-manual
+_IAM_SCOPE = "https://www.googleapis.com/auth/sqlservice.login"
+
+
+def connection_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+    """
+    Return psycopg's arguments for a new connection: every wait in it is bounded.
+
+    With IAM authentication the password is a token fetched now, which is why the pool asks again
+    for every connection (a token lives for an hour).
+    """
+    timeouts = {
+        "lock_timeout": settings.database_lock_timeout_seconds,
+        "statement_timeout": settings.database_statement_timeout_seconds,
+        "idle_in_transaction_session_timeout": settings.database_statement_timeout_seconds,
+    }
+    arguments: dict[str, Any] = {
+        "autocommit": True,
+        "connect_timeout": settings.database_connect_timeout_seconds,
+        "application_name": "kaydangpt",
+        # A peer that vanished (failover, firewall) is noticed within about 30 s, not two hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+        "options": " ".join(f"-c {name}={seconds}s" for name, seconds in timeouts.items())
+        + " -c timezone=UTC",
+    }
+    if settings.database_iam_auth:
+        arguments["password"] = _fetch_token()
+    return arguments
+
+
+def _fetch_token() -> str:
+    # Only Cloud SQL with IAM needs it, and its import costs a cold start 50 ms.
+    import google.auth
+    import google.auth.transport.requests
+
+    credentials, _project = google.auth.default(scopes=[_IAM_SCOPE])
+    credentials.refresh(google.auth.transport.requests.Request())
+    return str(credentials.token)
+
+
+def open_pool(settings: DatabaseSettings) -> Pool:
+    """
+    Return a pool that connects when it is first used.
+
+    It keeps no idle minimum: with one of four and every backend killed, the first request waited
+    for the whole pool timeout; with none it recovers at once (docs/decisions.md).
+    """
+    return ConnectionPool(
+        settings.database_url.get_secret_value(),
+        kwargs=lambda: connection_arguments(settings),
+        min_size=0,
+        max_size=settings.database_pool_size,
+        timeout=settings.database_connect_timeout_seconds * 2,
+        max_lifetime=30 * 60,
+        max_idle=5 * 60,
+        reconnect_timeout=30,
+        configure=register_vector,
+        check=ConnectionPool.check_connection,
+        open=True,
+        name="kaydangpt",
+    )
+
+
+@contextmanager
+def connect(pool: Pool) -> Iterator[Connection]:
+    """
+    Lend a connection (autocommit) and translate what goes wrong on it.
+
+    Raises:
+        RejectedByDatabase: A value does not fit its column; no other try will make it.
+        DatabaseUnavailable: Anything else that the database says: a restart, a lock not had in
+            time, a deadlock, a missing table while a migration is still to come.
+    """
+    with translated_errors(), pool.connection() as connection:
+        yield connection
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Raise our own errors for psycopg's; never with values of the row in the message."""
+    try:
+        yield
+    except psycopg.DataError as error:
+        raise RejectedByDatabase(_describe(error)) from error
+    except psycopg.Error as error:
+        raise DatabaseUnavailable(_describe(error)) from error
+
+
+def _describe(error: psycopg.Error) -> str:
+    # The primary message names tables and columns; detail and context may quote the row.
+    return f"{type(error).__name__}: {error.diag.message_primary or 'no connection'}"
