@@ -50,7 +50,6 @@ def start(
     Args:
         uid: Run as this user and its group of the same number, without other groups.
     """
-    identity = {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
     with log.open("ab") as output:
         return subprocess.Popen(
             [str(part) for part in command],
@@ -62,7 +61,9 @@ def start(
             start_new_session=True,
             # Safe among threads: the hook only calls prctl, it takes no lock.
             preexec_fn=end_with_parent(on_parent_death),
-            **identity,  # type: ignore[call-overload]
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else [],
         )
 
 

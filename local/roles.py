@@ -1,0 +1,26 @@
+"""Login roles for the functions: each gets the rights of the group role that is named for it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+
+def ensure_login(owner_url: str, login_url: str, *, group: str) -> None:
+    """
+    Let the user and password of *login_url* log in with the rights of *group*.
+
+    Raises:
+        psycopg.Error: The owner may not make roles, or there is no such group.
+    """
+    login = conninfo_to_dict(login_url)
+    user = sql.Identifier(str(login["user"]))
+    password = sql.Literal(str(login["password"]))
+    with psycopg.connect(owner_url, autocommit=True) as connection:
+        with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+            connection.execute(sql.SQL("CREATE ROLE {}").format(user))
+        connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(user, password))
+        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), user))
