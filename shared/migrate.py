@@ -1,0 +1,143 @@
+"""
+Apply the numbered SQL files of shared/migrations, each once, in one transaction each.
+
+Two runs at once wait for each other (advisory lock); a file that was changed after it was applied
+is refused by its checksum. With MODEL_DIR set, that model is registered too, so that the first
+deployment knows whose vectors answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import psycopg
+from pydantic import Field
+
+from shared import store
+from shared.errors import KaydangError, Misconfigured
+from shared.settings import DatabaseSettings, load
+from shared.store.connection import connection_arguments, translated_errors
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+# Any constant does; this one spells "kaydang" in the lock tables of a curious operator.
+_LOCK = int.from_bytes(b"kaydang")
+
+
+class Settings(DatabaseSettings):
+    """Where the database is; how long one migration may take; which model to register."""
+
+    model_dir: Path | None = None
+    migration_timeout_seconds: int = Field(default=3600, ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered file."""
+
+    number: int
+    name: str
+    statements: str
+
+    @property
+    def checksum(self) -> str:
+        """Return the SHA-256 of the statements."""
+        return hashlib.sha256(self.statements.encode()).hexdigest()
+
+
+def read_migrations(folder: Path = _MIGRATIONS) -> list[Migration]:
+    """
+    Return the migrations of *folder* in their order.
+
+    Raises:
+        Misconfigured: A number is missing or given twice.
+    """
+    migrations = [
+        Migration(int(path.name[:4]), path.stem, path.read_text("utf-8"))
+        for path in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    ]
+    numbers = [migration.number for migration in migrations]
+    if numbers != list(range(1, len(numbers) + 1)):
+        raise Misconfigured(f"migrations are not numbered 1, 2, 3, ...: {numbers}")
+    return migrations
+
+
+def apply_migrations(
+    connection: psycopg.Connection[tuple[object, ...]], migrations: list[Migration]
+) -> list[Migration]:
+    """
+    Apply what is missing and return it.
+
+    Raises:
+        Misconfigured: An applied migration's file has changed since.
+    """
+    connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+    try:
+        connection.execute(
+            """
+            CREATE TABLE IF NOT EXISTS migrations (
+                number integer PRIMARY KEY,
+                name text NOT NULL,
+                checksum text NOT NULL,
+                applied timestamptz NOT NULL DEFAULT now()
+            )
+            """
+        )
+        known = dict(connection.execute("SELECT number, checksum FROM migrations").fetchall())
+        applied = []
+        for migration in migrations:
+            if migration.number in known:
+                if known[migration.number] != migration.checksum:
+                    raise Misconfigured(
+                        f"migration {migration.name} was changed after it was applied:"
+                        " restore it and write the change as a new migration"
+                    )
+                continue
+            with connection.transaction():
+                connection.execute(migration.statements.encode())
+                connection.execute(
+                    "INSERT INTO migrations (number, name, checksum) VALUES (%s, %s, %s)",
+                    [migration.number, migration.name, migration.checksum],
+                )
+            applied.append(migration)
+        return applied
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+
+
+def migrate(settings: Settings) -> None:
+    """Apply what is missing, register the model, and say so on standard output."""
+    arguments = connection_arguments(settings) | {
+        "options": f"-c statement_timeout={settings.migration_timeout_seconds}s -c timezone=UTC"
+    }
+    with (
+        translated_errors(),
+        psycopg.connect(settings.database_url.get_secret_value(), **arguments) as connection,
+    ):
+        for migration in apply_migrations(connection, read_migrations()):
+            click.echo(f"applied {migration.name}")
+        if settings.model_dir is None:
+            return
+        # Only here: the model's description is all that is read, no runtime is loaded.
+        from shared.embedding import read_model_info
+
+        info = read_model_info(settings.model_dir)
+        model = store.register_model(
+            connection, name=info.name, dimension=info.dimension, digest=info.digest
+        )
+        click.echo(f"model {model.id}: {model.name}, dimension {model.dimension}")
+
+
+@click.command(help=__doc__)
+def main() -> None:
+    """Run the migrations from the command line."""
+    try:
+        migrate(load(Settings))
+    except KaydangError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
