@@ -1,0 +1,99 @@
+"""What the tests share: one PostgreSQL server a run, a fresh migrated database a test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from pgvector.psycopg import register_vector
+
+from local.postgres import start_postgres
+from shared import migrate
+from shared.embedding import read_model_info
+from shared.settings import DatabaseSettings
+from shared.store import Connection, Pool, open_pool, register_model
+from shared.store.connection import connection_arguments
+
+MODEL_DIR = Path(
+    os.environ.get("MODEL_DIR")
+    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    / "kaydangpt/models/all-MiniLM-L6-v2"
+)
+
+
+@pytest.fixture(scope="session")
+def model_dir() -> Path:
+    """Return the exported default model; `make test` exports it when it is missing."""
+    read_model_info(MODEL_DIR)
+    return MODEL_DIR
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a PostgreSQL server for the run; durability is switched off for speed."""
+    server = start_postgres(
+        tmp_path_factory.mktemp("postgres") / "data",
+        options={"fsync": "off", "synchronous_commit": "off", "max_connections": "200"},
+    )
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+def _with_database(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_url: str, model_dir: Path) -> str:
+    """Make a migrated database with the default model once; the tests get copies of it."""
+    name = "template_kaydangpt"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    info = read_model_info(model_dir)
+    with psycopg.connect(_with_database(postgres_url, name), autocommit=True) as connection:
+        migrate.apply_migrations(connection, migrate.read_migrations())
+        register_model(
+            connection, name=info.name, dimension=info.dimension, digest=info.digest
+        )
+    return name
+
+
+@pytest.fixture
+def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
+    """Make a database for one test, as its owner sees it."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    try:
+        yield _with_database(postgres_url, name)
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_settings(database_url: str) -> DatabaseSettings:
+    """Return settings as a function would read them from its environment."""
+    return DatabaseSettings(database_url=database_url)
+
+
+@pytest.fixture
+def connection(database_url: str, database_settings: DatabaseSettings) -> Iterator[Connection]:
+    """Open a connection as the functions do."""
+    with psycopg.connect(database_url, **connection_arguments(database_settings)) as opened:
+        register_vector(opened)
+        yield opened
+
+
+@pytest.fixture
+def pool(database_settings: DatabaseSettings) -> Iterator[Pool]:
+    """Open a pool as the functions do."""
+    with open_pool(database_settings) as opened:
+        yield opened

@@ -1,0 +1,354 @@
+"""The database protocol on a real Postgres, rule by rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shared import store
+from shared.models import Chunk, EmbedJob, ObjectVersion
+from shared.store import BuildLease, Connection
+from shared.store.protocol import Waiting
+
+DIMENSION = 384
+
+
+def version(generation: int, *, name: str = "report.txt") -> ObjectVersion:
+    return ObjectVersion(bucket="docs", name=name, generation=generation, size=10)
+
+
+def begin(
+    connection: Connection, generation: int, *, name: str = "report.txt", max_attempts: int = 10
+) -> BuildLease | list[EmbedJob]:
+    return store.begin_build(
+        connection,
+        version(generation, name=name),
+        config_hash="test",
+        lease_seconds=60,
+        max_attempts=max_attempts,
+    )
+
+
+def must_begin(connection: Connection, generation: int, *, name: str = "report.txt") -> BuildLease:
+    lease = begin(connection, generation, name=name)
+    assert isinstance(lease, BuildLease)
+    return lease
+
+
+def make_chunks(*texts: str) -> list[tuple[Chunk, str]]:
+    position, chunks = 0, []
+    for ordinal, text in enumerate(texts):
+        chunk = Chunk(
+            ordinal=ordinal,
+            text=text,
+            heading="",
+            header="",
+            page=1,
+            char_start=position,
+            char_end=position + len(text),
+            tokens=len(text.split()),
+        )
+        chunks.append((chunk, text))
+        position += len(text)
+    return chunks
+
+
+def stage(
+    connection: Connection, lease: BuildLease, *texts: str, batch_size: int = 2
+) -> list[EmbedJob]:
+    return store.stage_build(
+        connection,
+        lease,
+        document=store.StagedDocument(
+            title="Report",
+            language="en",
+            content_type="text/plain",
+            pages=1,
+            pages_without_text=[],
+        ),
+        chunks=make_chunks(*texts),
+        text_segments=[(0, "".join(texts))],
+        search_config="english",
+        batch_size=batch_size,
+    )
+
+
+def vectors(count: int) -> NDArray[np.float32]:
+    rows = np.random.default_rng(count).normal(size=(count, DIMENSION)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def embed(connection: Connection, job: EmbedJob) -> bool | None:
+    lease = store.lease_batch(connection, job, lease_seconds=60, max_attempts=10)
+    if lease is None:
+        return None
+    return store.finish_batch(connection, lease, vectors(len(lease.texts)))
+
+
+def index(
+    connection: Connection, generation: int, *texts: str, name: str = "report.txt"
+) -> None:
+    for job in stage(connection, must_begin(connection, generation, name=name), *texts):
+        embed(connection, job)
+
+
+def answers(connection: Connection, name: str = "report.txt") -> tuple[set[int], list[str]]:
+    rows = connection.execute(
+        "SELECT generation, text FROM live_chunks WHERE name = %s ORDER BY ordinal", [name]
+    ).fetchall()
+    return {row[0] for row in rows}, [row[1] for row in rows]
+
+
+def state(connection: Connection, name: str = "report.txt") -> str:
+    documents, _ = store.list_documents(connection, prefix=name)
+    return documents[0].state if documents else "deleted"
+
+
+def expire_leases(connection: Connection) -> None:
+    connection.execute("UPDATE builds SET lease_until = now() - interval '1 s'")
+    connection.execute("UPDATE batches SET lease_until = now() - interval '1 s'")
+
+
+def test_document_answers_when_its_last_batch_is_done(connection: Connection) -> None:
+    """Nothing of a build is seen until all of it is embedded."""
+    jobs = stage(connection, must_begin(connection, 1), "one ", "two ", "three")
+    assert embed(connection, jobs[0]) is False
+    assert answers(connection) == (set(), [])
+    assert embed(connection, jobs[1]) is True
+    assert answers(connection) == ({1}, ["one ", "two ", "three"])
+
+
+def test_old_generation_answers_until_the_new_one_is_complete(connection: Connection) -> None:
+    """An overwrite leaves no gap and no mixture."""
+    index(connection, 1, "old text")
+    jobs = stage(connection, must_begin(connection, 2), "new ", "text ", "here")
+    embed(connection, jobs[0])
+    assert answers(connection) == ({1}, ["old text"])
+    embed(connection, jobs[1])
+    assert answers(connection) == ({2}, ["new ", "text ", "here"])
+
+
+def test_duplicate_events_do_nothing(connection: Connection) -> None:
+    """A finalize, and a job, that come again find their work done."""
+    lease = must_begin(connection, 1)
+    assert begin(connection, 1) == []
+    jobs = stage(connection, lease, "one")
+    assert begin(connection, 1) == jobs
+    assert embed(connection, jobs[0]) is True
+    assert embed(connection, jobs[0]) is None
+    assert begin(connection, 1) == []
+
+
+def test_older_generation_never_comes_after_a_newer(connection: Connection) -> None:
+    """A finalize that is late is acknowledged and forgotten."""
+    index(connection, 2, "new")
+    assert begin(connection, 1) == []
+    assert answers(connection) == ({2}, ["new"])
+
+
+def test_overtaken_build_is_dropped_at_every_step(connection: Connection) -> None:
+    """A build that a newer generation overtakes ends without a trace."""
+    first = must_begin(connection, 1)
+    second = must_begin(connection, 2)
+    assert stage(connection, first, "old") == []
+    jobs = stage(connection, second, "middle")
+    lease = store.lease_batch(connection, jobs[0], lease_seconds=60, max_attempts=10)
+    assert lease is not None
+    third = must_begin(connection, 3)
+    assert store.finish_batch(connection, lease, vectors(1)) is False
+    assert answers(connection) == (set(), [])
+    for job in stage(connection, third, "new"):
+        embed(connection, job)
+    assert answers(connection) == ({3}, ["new"])
+    assert connection.execute("SELECT count(*) FROM builds").fetchone() == (1,)
+
+
+def test_deleted_object_never_comes_back(connection: Connection) -> None:
+    """A delete before, during and after the work ends it."""
+    store.record_gone(connection, version(1))
+    assert begin(connection, 1) == []
+    lease = must_begin(connection, 2)
+    store.record_gone(connection, version(2))
+    assert stage(connection, lease, "gone") == []
+    index(connection, 3, "here")
+    store.record_gone(connection, version(3))
+    assert answers(connection) == (set(), [])
+    assert begin(connection, 3) == []
+    index(connection, 4, "again")
+    assert answers(connection) == ({4}, ["again"])
+
+
+def test_delete_of_an_older_generation_leaves_the_newer(connection: Connection) -> None:
+    """The delete event of an overwrite may come late."""
+    index(connection, 2, "new")
+    store.record_gone(connection, version(1))
+    assert answers(connection) == ({2}, ["new"])
+
+
+def test_failure_retracts_the_older_generation(connection: Connection) -> None:
+    """The bucket no longer holds the old text, so it must not answer."""
+    index(connection, 1, "old")
+    store.fail_build(
+        connection, must_begin(connection, 2), code="encrypted", reason="needs a password"
+    )
+    assert answers(connection) == (set(), [])
+    (document,), _ = store.list_documents(connection)
+    assert (document.state, document.reason_code) == ("failed", "encrypted")
+    assert document.reason == "needs a password"
+    assert begin(connection, 2) == []
+
+
+def test_failure_of_a_taken_over_lease_is_not_recorded(connection: Connection) -> None:
+    """A worker that was suspended beyond its lease cannot fail the work of the next."""
+    stale = must_begin(connection, 1)
+    expire_leases(connection)
+    lease = must_begin(connection, 1)
+    store.fail_build(connection, stale, code="timeout", reason="took too long")
+    assert [job.build_id for job in stage(connection, lease, "one")] == [lease.build_id]
+
+
+def test_attempts_are_bounded(connection: Connection) -> None:
+    """A document that kills its parser every time ends as failed, with the last error."""
+    for _ in range(3):
+        lease = begin(connection, 1, max_attempts=3)
+        assert isinstance(lease, BuildLease)
+        store.release_build(connection, lease, error="the parser died")
+    assert begin(connection, 1, max_attempts=3) == []
+    (document,), _ = store.list_documents(connection)
+    assert (document.state, document.reason_code) == ("failed", "attempts_exhausted")
+    assert "the parser died" in (document.reason or "")
+
+
+def test_batch_attempts_are_bounded(connection: Connection) -> None:
+    """A batch that kills its worker every time fails its document."""
+    (job,) = stage(connection, must_begin(connection, 1), "one")
+    for _ in range(2):
+        lease = store.lease_batch(connection, job, lease_seconds=60, max_attempts=2)
+        assert lease is not None
+        store.release_batch(connection, lease, error="out of memory")
+    assert store.lease_batch(connection, job, lease_seconds=60, max_attempts=2) is None
+    assert state(connection) == "failed"
+
+
+def test_leased_batch_is_left_alone_until_its_lease_ends(connection: Connection) -> None:
+    """Two workers never embed one batch at once; a dead one's batch is taken over."""
+    (job,) = stage(connection, must_begin(connection, 1), "one")
+    assert store.lease_batch(connection, job, lease_seconds=60, max_attempts=9) is not None
+    assert store.lease_batch(connection, job, lease_seconds=60, max_attempts=9) is None
+    expire_leases(connection)
+    assert embed(connection, job) is True
+
+
+def test_equal_text_is_embedded_once(connection: Connection) -> None:
+    """An edited document costs its changed chunks, a copy of one nothing."""
+    index(connection, 1, "alpha ", "beta ", "gamma")
+    jobs = stage(connection, must_begin(connection, 2), "alpha ", "delta ", "gamma")
+    assert len(jobs) == 1
+    lease = store.lease_batch(connection, jobs[0], lease_seconds=60, max_attempts=9)
+    assert lease is not None
+    assert lease.texts == ["delta "]
+    store.finish_batch(connection, lease, vectors(1))
+    assert answers(connection) == ({2}, ["alpha ", "delta ", "gamma"])
+    copy = must_begin(connection, 1, name="copy.txt")
+    assert stage(connection, copy, "alpha ", "delta ", "gamma") == []
+    assert answers(connection, "copy.txt") == ({1}, ["alpha ", "delta ", "gamma"])
+
+
+def test_reindex_answers_from_the_old_build_until_the_new_one_is_ready(
+    connection: Connection,
+) -> None:
+    """A re-index is a flip of the same generation."""
+    index(connection, 1, "old chunks")
+    (document,), _ = store.list_documents(connection)
+    published = store.reindex_document(connection, document.id)
+    assert published is not None
+    assert published.generation == 1
+    lease = must_begin(connection, 1)
+    assert answers(connection) == ({1}, ["old chunks"])
+    for job in stage(connection, lease, "new ", "chunks"):
+        embed(connection, job)
+    assert answers(connection) == ({1}, ["new ", "chunks"])
+
+
+def test_failed_document_starts_again_when_asked(connection: Connection) -> None:
+    """`admin retry` gives a failed document its attempts back."""
+    store.fail_build(connection, must_begin(connection, 1), code="timeout", reason="slow")
+    (document,), _ = store.list_documents(connection)
+    assert store.requeue_document(connection, document.id) is not None
+    index(connection, 1, "now it works")
+    assert answers(connection) == ({1}, ["now it works"])
+    assert store.requeue_document(connection, document.id) is None
+
+
+def test_sweeper_finds_lost_work_once(connection: Connection) -> None:
+    """Queued builds, dead parsers' builds and dead workers' batches are published again."""
+    store.record_newer(connection, version(1, name="queued.txt"))
+    must_begin(connection, 1, name="parsing.txt")
+    (job,) = stage(connection, must_begin(connection, 1, name="embedding.txt"), "one")
+    store.lease_batch(connection, job, lease_seconds=60, max_attempts=9)
+
+    def waiting() -> Waiting:
+        return store.take_waiting(connection, unleased_seconds=60, pause_seconds=30, limit=100)
+
+    nothing = waiting()
+    assert (nothing.objects, nothing.jobs) == ([], [])
+    expire_leases(connection)
+    connection.execute("UPDATE builds SET published = now() - interval '2 minutes'")
+    connection.execute("UPDATE batches SET published = now() - interval '2 minutes'")
+    connection.execute("UPDATE builds SET lease_until = NULL WHERE state = 'queued'")
+    found = waiting()
+    assert {item.name for item in found.objects} == {"queued.txt", "parsing.txt"}
+    assert found.jobs == [job]
+    again = waiting()
+    assert (again.objects, again.jobs) == ([], [])
+
+
+def test_metadata_update_changes_what_filters_see(connection: Connection) -> None:
+    """New metadata of the same generation needs no new build."""
+    index(connection, 1, "text")
+    store.record_metadata(
+        connection,
+        ObjectVersion(
+            bucket="docs",
+            name="report.txt",
+            generation=1,
+            metageneration=2,
+            metadata={"collection": "legal"},
+        ),
+    )
+    (document,), _ = store.list_documents(connection, collection="legal")
+    assert document.state == "ready"
+
+
+def test_text_is_read_back_by_offsets(connection: Connection) -> None:
+    """Citations are shown in their context from the stored text."""
+    index(connection, 1, "alpha ", "beta ", "gamma")
+    (document,), _ = store.list_documents(connection)
+    text = store.read_text(connection, document_id=document.id, char_start=6, char_end=13)
+    assert text == "beta ga"
+    missing = store.read_text(
+        connection, document_id=document.id, generation=9, char_start=0, char_end=1
+    )
+    assert missing is None
+
+
+def test_documents_come_in_pages(connection: Connection) -> None:
+    """The cursor goes on behind the last name, in the order of bytes."""
+    for name in ("b.txt", "Z.txt", "a/ä.txt"):
+        index(connection, 1, name, name=name)
+    first, cursor = store.list_documents(connection, limit=2)
+    assert [document.name for document in first] == ["Z.txt", "a/ä.txt"]
+    second, end = store.list_documents(connection, limit=2, cursor=cursor)
+    assert [document.name for document in second] == ["b.txt"]
+    assert end is None
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_dead_job_fails_only_unfinished_work(connection: Connection, *, done: bool) -> None:
+    """A dead letter of a batch that another delivery has finished harms nobody."""
+    (job,) = stage(connection, must_begin(connection, 1), "one")
+    if done:
+        embed(connection, job)
+    store.record_dead_job(connection, job)
+    assert state(connection) == ("ready" if done else "failed")
