@@ -6,10 +6,12 @@ PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)
 # Folders with Python of ours; some are made later than others.
 CODE := $(wildcard shared functions local tests benchmarks)
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+MODEL_DIR ?= $(CACHE)/kaydangpt/models/all-MiniLM-L6-v2
 FUNCTIONS := ingest embed_worker query
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-tests run test test-fast lint format lock clean clean-all
+.PHONY: help install install-tests run test test-fast lint format lock clean clean-all model
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | awk -F ' - ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -17,11 +19,11 @@ help: ## List the targets
 run: install ## Start everything on this machine; Ctrl-C stops it
 	@exec $(PY) -m local.stack --stop-with-parent
 
-test: install-tests ## Run all tests; ARGS="-k name" chooses
-	@$(PY) -m pytest $(ARGS)
+test: model ## Run all tests; ARGS="-k name" chooses
+	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest $(ARGS)
 
-test-fast: install-tests ## Run the tests that take less than ten seconds each
-	@$(PY) -m pytest -m "not slow" $(ARGS)
+test-fast: model ## Run the tests that take less than ten seconds each
+	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest -m "not slow" $(ARGS)
 
 lint: install-tests ## Check style, types and layers
 	@$(PY) -m ruff check $(CODE)
@@ -49,6 +51,10 @@ clean: ## Remove the local state: database, bucket, topics, logs (not local/buck
 
 clean-all: clean ## Remove the virtual environment as well
 	@rm -rf $(VENV)
+
+# The tests embed with the same exported model as `make run`.
+model: install-tests
+	@$(PY) -m shared.export_model --output "$(MODEL_DIR)"
 
 install:
 	@$(PYTHON) local/install.py local/requirements.txt

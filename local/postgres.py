@@ -128,7 +128,10 @@ def _server_uid() -> int | None:
     """Return the user that runs the server, None for the caller himself."""
     if os.geteuid() != 0:
         return None
-    return int(os.environ.get("POSTGRES_UID", "65534"))
+    text = os.environ.get("POSTGRES_UID") or "65534"
+    if not text.isdecimal() or int(text) == 0:
+        raise PostgresFailed(f"POSTGRES_UID is {text!r}: set it to the number of a user, not root.")
+    return int(text)
 
 
 def _install_folder() -> Path:
