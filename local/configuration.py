@@ -62,12 +62,14 @@ class Configuration:
         ports: Of what this stack starts itself: a server named by the caller has none here.
         settings: What the caller set of the variables in .env.example, and defaults.
         base: The environment that every child gets, before what is its own.
+        postgres_uid: Who runs PostgreSQL where the caller is root, as which it refuses to run.
     """
 
     root: Path
     ports: dict[str, int]
     settings: dict[str, str]
     base: dict[str, str]
+    postgres_uid: int
 
     @property
     def state(self) -> Path:
@@ -142,7 +144,9 @@ def configure(
         if value and (name in known_names(example) or name in _OWN_NAMES)
     }
     settings = _DEFAULTS | {
-        name: value for name, value in given.items() if name not in _PORT_VARIABLES
+        name: value
+        for name, value in given.items()
+        if name not in {*_PORT_VARIABLES, "POSTGRES_UID"}
     }
     cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
     model = settings["EMBEDDING_MODEL_NAME"].rstrip("/").rsplit("/", 1)[-1]
@@ -169,7 +173,9 @@ def configure(
         # A proxy knows nothing of this machine's loopback.
         "NO_PROXY": ",".join(filter(None, ("127.0.0.1,localhost", environ.get("NO_PROXY")))),
     }
-    return Configuration(root=root, ports=ports, settings=settings, base=base)
+    return Configuration(
+        root=root, ports=ports, settings=settings, base=base, postgres_uid=_uid(given)
+    )
 
 
 def known_names(example: str) -> frozenset[str]:
@@ -186,6 +192,7 @@ _OWN_NAMES = (
         "STORAGE_EMULATOR_HOST",
         "PUBSUB_EMULATOR_HOST",
         "MODEL_DIR",
+        "POSTGRES_UID",
         "GOOGLE_APPLICATION_CREDENTIALS",
     }
 )
@@ -195,6 +202,13 @@ def _port(given: Mapping[str, str], variable: str, default: int) -> int:
     text = given.get(variable, str(default))
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise WrongSetting(f"{variable} is {text!r}, which is no port: set it to 1 to 65535.")
+    return int(text)
+
+
+def _uid(given: Mapping[str, str]) -> int:
+    text = given.get("POSTGRES_UID", "65534")
+    if not text.isdecimal() or int(text) == 0:
+        raise WrongSetting(f"POSTGRES_UID is {text!r}: set it to the number of a user, not root.")
     return int(text)
 
 

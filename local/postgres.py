@@ -26,6 +26,7 @@ import psycopg
 from local import processes
 
 SUPERUSER = "postgres"
+NOBODY = 65534
 _PASSWORD_FILE = "postgres.password"  # noqa: S105 -- a file's name
 _REACHABLE_FOLDER = Path("/var/lib")
 
@@ -55,6 +56,7 @@ def start_postgres(
     port: int = 0,
     log: Path | None = None,
     options: Mapping[str, str] | None = None,
+    unprivileged_uid: int = NOBODY,
     timeout_seconds: float = 60,
 ) -> PostgresServer:
     """
@@ -63,9 +65,9 @@ def start_postgres(
     Passwords are checked (SCRAM); the superuser's stands in a file beside *data_dir*, readable by
     the caller alone. The server ends when the calling thread does.
 
-    PostgreSQL refuses to run as root. Root therefore runs it as the user POSTGRES_UID (65534,
-    nobody), and where that user cannot reach *data_dir* or the binaries (a checkout under /root),
-    they are kept in /var/lib/kaydangpt-<hash of data_dir>, with a link at *data_dir*.
+    PostgreSQL refuses to run as root. Root therefore runs it as *unprivileged_uid*, and where that
+    user cannot reach *data_dir* or the binaries (a checkout under /root), they are kept in
+    /var/lib/kaydangpt-<hash of data_dir>, with a link at *data_dir*.
 
     Args:
         port: 0 takes a free one.
@@ -78,7 +80,7 @@ def start_postgres(
     data_dir = data_dir.absolute()
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     log = log or data_dir.with_name(data_dir.name + ".log")
-    uid = _server_uid()
+    uid = unprivileged_uid if os.geteuid() == 0 else None
     install = _install_folder()
     if uid is not None:
         install = _make_reachable(data_dir, install, uid)
@@ -122,16 +124,6 @@ def remove(data_dir: Path) -> None:
     else:
         shutil.rmtree(data_dir, ignore_errors=True)
     data_dir.with_name(_PASSWORD_FILE).unlink(missing_ok=True)
-
-
-def _server_uid() -> int | None:
-    """Return the user that runs the server, None for the caller himself."""
-    if os.geteuid() != 0:
-        return None
-    text = os.environ.get("POSTGRES_UID") or "65534"
-    if not text.isdecimal() or int(text) == 0:
-        raise PostgresFailed(f"POSTGRES_UID is {text!r}: set it to the number of a user, not root.")
-    return int(text)
 
 
 def _install_folder() -> Path:

@@ -139,7 +139,10 @@ class _Stack:
         def start() -> subprocess.Popen[bytes]:
             nonlocal server
             server = postgres.start_postgres(
-                ours.state / "postgres", port=ours.ports["postgres"], log=self.logs / "postgres.log"
+                ours.state / "postgres",
+                port=ours.ports["postgres"],
+                log=self.logs / "postgres.log",
+                unprivileged_uid=ours.postgres_uid,
             )
             return server.process
 
