@@ -8,12 +8,12 @@ The tree of errors, and with it the one decision of the event path: again or nev
     │   ├── PublishFailed          Pub/Sub did not take a message
     │   ├── ParserDied             the parser child was killed by something other than its own limits
     │   └── GenerationUnavailable  Gemini did not answer in time, or not with a whole answer
-    └── Permanent                  no try will ever help: record the reason, acknowledge
-        ├── Malformed              a message that is no event of ours
-        ├── Unreadable             a document that cannot be indexed; the reason is for its owner
-        ├── RejectedByDatabase     the data does not fit its column (dimension, NUL byte, ...)
-        └── Misconfigured          settings, model or database do not fit together; found at start
-    ObjectGone                     the generation asked for is no longer in the bucket (a fact, not a fault)
+    ├── Permanent                  no try will ever help: record the reason, acknowledge
+    │   ├── Malformed              a message that is no event of ours
+    │   ├── Unreadable             a document that cannot be indexed; the reason is for its owner
+    │   └── RejectedByDatabase     the data does not fit its column (dimension, NUL byte, ...)
+    ├── Misconfigured              settings, model and database do not fit together: for an operator
+    └── ObjectGone                 the generation is no longer in the bucket: a fact, not a fault
 """
 
 from __future__ import annotations
@@ -90,11 +90,8 @@ class RejectedByDatabase(Permanent):
         super().__init__("rejected_by_database", message)
 
 
-class Misconfigured(Permanent):
+class Misconfigured(KaydangError):
     """Settings, model and database do not fit together."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("misconfigured", message)
 
 
 class ObjectGone(KaydangError):

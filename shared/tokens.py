@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from shared.errors import Transient
+from shared.errors import Misconfigured
 
 DESCRIPTION_FILE = "model.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -15,7 +15,7 @@ GRAPH_FILE = "model.onnx"
 FORMAT = 1
 
 
-class ModelUnavailable(Transient):
+class ModelUnavailable(Misconfigured):
     """MODEL_DIR holds no complete exported model: a fault of this instance, not of a document."""
 
 

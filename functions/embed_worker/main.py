@@ -1,0 +1,179 @@
+"""Embed worker: one batch of chunks in, vectors in Postgres out; and the end of dead letters."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cache
+
+import flask
+import functions_framework
+from cloudevents.http import CloudEvent
+from pydantic import Field
+
+from shared import store
+from shared.embedding import Embedder
+from shared.errors import KaydangError, Malformed, RejectedByDatabase
+from shared.events import Message, read_embed_job, read_message, read_notification
+from shared.logs import begin_trace, get_logger, set_up_logs
+from shared.models import EmbedJob
+from shared.settings import DatabaseSettings, LogSettings, ModelSettings, RetrySettings, load
+
+
+class Settings(DatabaseSettings, ModelSettings, RetrySettings, LogSettings):
+    """How many batches one instance holds at once: one embeds while another is read or stored."""
+
+    batches_at_once: int = Field(default=2, ge=1, le=16)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What lives as long as the process."""
+
+    settings: Settings
+    pool: store.Pool
+    embedder: Embedder
+    holding: threading.BoundedSemaphore
+    embedding: threading.Lock
+
+
+set_up_logs(load(Settings))
+_log = get_logger("embed_worker")
+
+
+@functions_framework.cloud_event
+def embed_chunks(event: CloudEvent) -> None:
+    """
+    Handle one chunk job: returning acknowledges it, raising asks for it again.
+
+    Raises:
+        Transient: Another try may help.
+        Misconfigured: An operator must act; the job waits for that.
+    """
+    _begin_trace()
+    try:
+        job = read_embed_job(read_message(event.data))
+    except Malformed as error:
+        _log.error("job refused for good", reason=error.message)
+        return
+    embed_batch(job, _open_resources())
+
+
+def embed_batch(job: EmbedJob, resources: Resources) -> None:
+    """
+    Embed one batch and store it; the last one of a document lets it answer.
+
+    Raises:
+        Transient: Another try may help.
+    """
+    settings = resources.settings
+    # A place is had before the lease: a lease held while waiting would be a lie.
+    with resources.holding:
+        with store.connect(resources.pool) as connection:
+            lease = store.lease_batch(
+                connection,
+                job,
+                lease_seconds=settings.lease_seconds,
+                max_attempts=settings.max_attempts,
+            )
+        if lease is None:
+            return
+        try:
+            with resources.embedding:
+                embeddings = resources.embedder.embed_documents(lease.texts)
+            with store.connect(resources.pool) as connection:
+                ready = store.finish_batch(connection, lease, embeddings)
+        except RejectedByDatabase as error:
+            _log.error("batch refused by the database", build=job.build_id, reason=error.message)
+            with store.connect(resources.pool) as connection:
+                store.fail_batch(connection, lease, code="embedding_failed", reason=error.message)
+            return
+        except Exception as error:
+            _release(lease, error, resources)
+            raise
+    _log.info("batch embedded", build=job.build_id, chunks=len(lease.texts), ready=ready)
+
+
+def _release(lease: store.BatchLease, error: Exception, resources: Resources) -> None:
+    known = isinstance(error, KaydangError)
+    try:
+        with store.connect(resources.pool) as connection:
+            store.release_batch(
+                connection,
+                lease,
+                error=f"{type(error).__name__}: {error}" if known else type(error).__name__,
+            )
+    except KaydangError as failure:
+        # The lease runs out by itself; the first error is the one to raise.
+        _log.warning("lease not released", build=lease.job.build_id, error=str(failure))
+
+
+@functions_framework.cloud_event
+def record_dead_letter(event: CloudEvent) -> None:
+    """
+    Keep a message that Pub/Sub gave up on, and mark its document failed.
+
+    Raises:
+        Transient: Another try may help.
+    """
+    _begin_trace()
+    try:
+        message = read_message(event.data)
+    except Malformed as error:
+        _log.error("dead letter refused for good", reason=error.message)
+        return
+    with store.connect(_open_pool()) as connection:
+        store.record_dead_letter(
+            connection,
+            message_id=message.message_id,
+            subscription=message.attributes.get(
+                # https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts
+                "CloudPubSubDeadLetterSourceSubscription", message.subscription
+            ),
+            data=message.data,
+            attributes=message.attributes,
+        )
+        _log.error("dead letter", message_id=message.message_id)
+        _mark_failed(connection, message)
+
+
+def _mark_failed(connection: store.Connection, message: Message) -> None:
+    try:
+        if "eventType" in message.attributes:
+            event = read_notification(message)
+            # A delete that was lost is no failure of a document: the reconciler sees to it.
+            if event is not None and event.kind != "deleted":
+                store.record_dead_object(connection, event.object)
+        else:
+            store.record_dead_job(connection, read_embed_job(message))
+    except Malformed as error:
+        _log.error("dead letter names no document", reason=error.message)
+
+
+def _begin_trace() -> None:
+    begin_trace(
+        flask.request.headers.get("traceparent"), project=load(Settings).google_cloud_project
+    )
+
+
+@cache
+def _open_pool() -> store.Pool:
+    return store.open_pool(load(Settings))
+
+
+@cache
+def _open_resources() -> Resources:
+    settings = load(Settings)
+    embedder = Embedder(settings.model_dir, threads=settings.embedding_threads)
+    model = embedder.info
+    with store.connect(_open_pool()) as connection:
+        store.check_model(
+            connection, name=model.name, dimension=model.dimension, digest=model.digest
+        )
+    return Resources(
+        settings=settings,
+        pool=_open_pool(),
+        embedder=embedder,
+        holding=threading.BoundedSemaphore(settings.batches_at_once),
+        embedding=threading.Lock(),
+    )

@@ -1,0 +1,135 @@
+"""The bucket of documents, by the google-cloud-storage client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import requests
+from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError
+from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from shared.errors import ObjectGone, StorageUnavailable, Unreadable
+from shared.models import ObjectVersion
+
+_TIMEOUT_SECONDS = (5.0, 60.0)  # connect, and between two reads
+_RETRY = DEFAULT_RETRY.with_timeout(30.0)
+
+
+class DocumentBucket:
+    """A client for one bucket; threads may share it. It is made lazily, after the fork."""
+
+    def __init__(self, name: str, *, project: str) -> None:
+        self.name = name
+        self._bucket = storage.Client(project=project).bucket(name)
+
+    def look(self, name: str) -> ObjectVersion | None:
+        """
+        Return the live generation of an object, None where there is none.
+
+        Raises:
+            StorageUnavailable: Storage did not answer.
+        """
+        with _translated_errors():
+            blob = self._bucket.get_blob(name, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+        return None if blob is None else _read_blob(blob)
+
+    def download(self, version: ObjectVersion, file: BinaryIO, *, max_bytes: int) -> None:
+        """
+        Write exactly this generation to *file*, its checksum checked.
+
+        Raises:
+            ObjectGone: The generation is no longer in the bucket.
+            Unreadable: It has more than *max_bytes*.
+            StorageUnavailable: Storage did not answer, or the bytes did not arrive whole.
+        """
+        blob = self._bucket.blob(version.name, generation=version.generation)
+        with _translated_errors():
+            try:
+                blob.download_to_file(
+                    _Bounded(file, max_bytes=max_bytes),
+                    checksum="crc32c",
+                    timeout=_TIMEOUT_SECONDS,
+                    retry=_RETRY,
+                )
+            except NotFound as error:
+                raise ObjectGone(f"generation {version.generation} is gone") from error
+
+    def list(self) -> Iterator[ObjectVersion]:
+        """
+        Yield the live objects by the bytes of their names, folder placeholders left out.
+
+        Raises:
+            StorageUnavailable: Storage did not answer.
+        """
+        with _translated_errors():
+            for blob in self._bucket.list_blobs(timeout=_TIMEOUT_SECONDS, retry=_RETRY):
+                version = _read_blob(blob)
+                if not version.is_placeholder:
+                    yield version
+
+
+class _Bounded:
+    """A file that takes no more than so many bytes: the event's size may be wrong or absent."""
+
+    def __init__(self, file: BinaryIO, *, max_bytes: int) -> None:
+        self._file = file
+        self._left = self._max_bytes = max_bytes
+
+    def write(self, data: bytes) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise Unreadable("too_large", describe_too_large(self._max_bytes))
+        return self._file.write(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Begin again: the client does so before it tries a broken download once more."""
+        if (offset, whence) == (0, 0):
+            self._left = self._max_bytes
+            self._file.truncate(0)
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def describe_too_large(max_bytes: int) -> str:
+    """Return the reason of a document that has too many bytes."""
+    return (
+        f"The file is larger than {max_bytes:,} bytes. Split it, or raise MAX_FILE_BYTES"
+        " and the memory of the ingest function."
+    )
+
+
+def _read_blob(blob: storage.Blob) -> ObjectVersion:
+    return ObjectVersion(
+        bucket=blob.bucket.name,
+        name=blob.name,
+        generation=int(blob.generation),
+        metageneration=int(blob.metageneration or 0),
+        size=int(blob.size or 0),
+        content_type=blob.content_type or "",
+        metadata=dict(blob.metadata or {}),
+        updated=blob.updated,
+    )
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except (
+        GoogleAPICallError,
+        RetryError,
+        DataCorruption,
+        InvalidResponse,
+        requests.RequestException,
+        ConnectionError,
+    ) as error:
+        raise StorageUnavailable(type(error).__name__) from error

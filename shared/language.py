@@ -1,0 +1,176 @@
+"""
+Which language a text is in, and what of it is handed to full-text search.
+
+Chunks and questions pass through the same functions, so that what is alike to a reader is alike to
+the index: composed and decomposed letters, "E-1234" and "e1234", 全角 and ASCII.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache, lru_cache
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+# Longer samples make the answer later, not better: paragraphs of 700 characters are all right
+# (docs/retrieval.md, "Languages").
+_SAMPLE_CHARS = 2000
+# Below this many letters and this probability a guess is worse than none.
+_MIN_LETTERS = 12
+_MIN_PROBABILITY = 0.5
+
+# The configurations that PostgreSQL 16 brings (SELECT cfgname FROM pg_ts_config), by ISO 639-1.
+# Estonian came with 18 and is left out; Yiddish and Nepali share no stop words worth having but
+# their stemmers help.
+_SEARCH_CONFIGS = {
+    "ar": "arabic",
+    "ca": "catalan",
+    "da": "danish",
+    "de": "german",
+    "el": "greek",
+    "en": "english",
+    "es": "spanish",
+    "eu": "basque",
+    "fi": "finnish",
+    "fr": "french",
+    "ga": "irish",
+    "hi": "hindi",
+    "hu": "hungarian",
+    "hy": "armenian",
+    "id": "indonesian",
+    "it": "italian",
+    "lt": "lithuanian",
+    "nb": "norwegian",
+    "ne": "nepali",
+    "nl": "dutch",
+    "nn": "norwegian",
+    "no": "norwegian",
+    "pt": "portuguese",
+    "ro": "romanian",
+    "ru": "russian",
+    "sr": "serbian",
+    "sv": "swedish",
+    "ta": "tamil",
+    "tr": "turkish",
+    "yi": "yiddish",
+}
+
+# Scripts written without spaces between words (and Hangul, whose words carry their particles):
+# Thai, Lao, Tibetan, Myanmar, Khmer, Kana, Bopomofo, Han, Hangul.
+_UNSPACED = re.compile(
+    "["
+    "\u0e00-\u0eff"
+    "\u0f00-\u0fff"
+    "\u1000-\u109f"
+    "\u1780-\u17ff"
+    "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
+    "\u3100-\u312f"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\uac00-\ud7af"
+    "\U00020000-\U0003134f"
+    "]+"
+)
+
+# Letters and digits joined by punctuation: error codes, part numbers, versions, file names,
+# dotted and underscored names; or ending in the signs of C++ and C#.
+_COMPOUND = re.compile(r"[^\W_]+(?:[-_.:@&+#~]+[^\W_]+)+|[^\W_]+(?:\+\+|#)(?!\w)")
+_DECIMAL = re.compile(r"\d+(?:\.\d+)?")
+_MAX_COMPOUND_CHARS = 64
+_SIGNS = str.maketrans({"+": "plus", "#": "sharp"})
+# Everything of ASCII that is neither letter, digit nor a point within a number.
+_ASCII_PUNCTUATION = re.compile(r"[!-\-/:-@\[-`{-~]|\.(?!\d)|(?<!\d)\.")
+
+
+def detect_language(sample: str) -> str:
+    """Return the ISO 639-1 code of the language of *sample*, empty where that cannot be told."""
+    sample = sample[:_SAMPLE_CHARS]
+    unspaced = sum(len(run) for run in _UNSPACED.findall(sample))
+    letters = sum(map(str.isalpha, sample))
+    if letters < _MIN_LETTERS and unspaced < 4:
+        return ""
+    language, probability = _identifier().classify(sample)
+    return str(language) if probability >= _MIN_PROBABILITY and len(language) == 2 else ""
+
+
+def search_config(language: str) -> str:
+    """Return the text search configuration of PostgreSQL 16 and later for *language*."""
+    return _SEARCH_CONFIGS.get(language, "simple")
+
+
+def searchable_text(text: str, *, language: str) -> str:  # noqa: ARG001 -- by script, not language
+    """
+    Return what is handed to to_tsvector for *text*.
+
+    Folded (NFKC, lower case) without the database's locale having a say; scripts without spaces
+    become overlapping pairs of characters; punctuation separates words, and each compound such as
+    E-1234 or config.yaml is followed up at the end by its closed form (e1234, configyaml).
+    """
+    folded = _fold(text)
+    closed = " ".join(_closed_forms(folded))
+    words = _ASCII_PUNCTUATION.sub(" ", _UNSPACED.sub(_pairs, folded))
+    return f"{words} {closed}" if closed else words
+
+
+def find_identifiers(question: str) -> list[str]:
+    """
+    Return the closed forms of the identifiers in *question*, in order, each once.
+
+    An identifier is a compound, or a word that mixes letters and digits, or a long number.
+    """
+    folded = _fold(question)
+    words = _ASCII_PUNCTUATION.sub(" ", _UNSPACED.sub(" ", folded)).split()
+    return list(dict.fromkeys([*_closed_forms(folded), *filter(_is_code, words)]))
+
+
+def find_phrases(question: str) -> list[str]:
+    """Return what *question* puts in double quotation marks."""
+    return [
+        phrase
+        for match in re.finditer(r'"([^"]{2,})"|“([^”]{2,})”|«([^»]{2,})»|「([^」]{2,})」', question)
+        for phrase in match.groups()
+        if phrase and phrase.strip()
+    ]
+
+
+@cache
+def _identifier() -> LanguageIdentifier:
+    # Half a second and 70 MB: paid by who asks, not by who imports.
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def _fold(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text).lower()
+    if text.isascii():
+        return text
+    separators = {ord(sign): " " for sign in set(text) if _separates(sign)}
+    return text.translate(separators)
+
+
+@lru_cache(maxsize=4096)
+def _separates(sign: str) -> bool:
+    # The parser of a database whose locale is C takes every sign beyond ASCII for a letter.
+    return ord(sign) > 127 and unicodedata.category(sign)[0] in "PSZC"
+
+
+def _pairs(run: re.Match[str]) -> str:
+    signs = run.group()
+    if len(signs) == 1:
+        return f" {signs} "
+    return " " + " ".join(signs[i : i + 2] for i in range(len(signs) - 1)) + " "
+
+
+def _closed_forms(folded: str) -> list[str]:
+    return [
+        "".join(re.findall(r"[^\W_]+", compound.group().translate(_SIGNS)))
+        if compound.group()[-1] in "+#"
+        else re.sub(r"[\W_]+", "", compound.group())
+        for compound in _COMPOUND.finditer(folded)
+        if len(compound.group()) <= _MAX_COMPOUND_CHARS
+        and not _DECIMAL.fullmatch(compound.group())
+    ]
+
+
+def _is_code(word: str) -> bool:
+    digits = sum(map(str.isdigit, word))
+    return (0 < digits < len(word)) or digits >= 5
