@@ -1,0 +1,55 @@
+locals {
+  # One chart each: a title, the metric, how a series is made a point, and what is drawn apart.
+  charts = [
+    { title = "Messages waiting", filter = "resource.type=\"pubsub_subscription\" metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\"", aligner = "ALIGN_MEAN", reducer = "REDUCE_SUM", group = "resource.label.subscription_id" },
+    { title = "Oldest message (s)", filter = "resource.type=\"pubsub_subscription\" metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"", aligner = "ALIGN_MAX", reducer = "REDUCE_MAX", group = "resource.label.subscription_id" },
+    { title = "Dead letters", filter = "resource.type=\"pubsub_subscription\" metric.type=\"pubsub.googleapis.com/subscription/dead_letter_message_count\"", aligner = "ALIGN_DELTA", reducer = "REDUCE_SUM", group = "resource.label.subscription_id" },
+    { title = "Requests by service", filter = "resource.type=\"cloud_run_revision\" metric.type=\"run.googleapis.com/request_count\"", aligner = "ALIGN_RATE", reducer = "REDUCE_SUM", group = "resource.label.service_name" },
+    { title = "Answers by status of the query", filter = "resource.type=\"cloud_run_revision\" resource.label.service_name=\"kaydang-query\" metric.type=\"run.googleapis.com/request_count\"", aligner = "ALIGN_RATE", reducer = "REDUCE_SUM", group = "metric.label.response_code_class" },
+    { title = "Latency, 95th percentile (ms)", filter = "resource.type=\"cloud_run_revision\" metric.type=\"run.googleapis.com/request_latencies\"", aligner = "ALIGN_PERCENTILE_95", reducer = "REDUCE_MAX", group = "resource.label.service_name" },
+    { title = "Instances", filter = "resource.type=\"cloud_run_revision\" metric.type=\"run.googleapis.com/container/instance_count\"", aligner = "ALIGN_MAX", reducer = "REDUCE_SUM", group = "resource.label.service_name" },
+    { title = "Database: connections", filter = "resource.type=\"cloudsql_database\" metric.type=\"cloudsql.googleapis.com/database/postgresql/num_backends\"", aligner = "ALIGN_MAX", reducer = "REDUCE_SUM", group = "resource.label.database_id" },
+    { title = "Database: processor", filter = "resource.type=\"cloudsql_database\" metric.type=\"cloudsql.googleapis.com/database/cpu/utilization\"", aligner = "ALIGN_MEAN", reducer = "REDUCE_MAX", group = "resource.label.database_id" },
+    { title = "Database: disk", filter = "resource.type=\"cloudsql_database\" metric.type=\"cloudsql.googleapis.com/database/disk/utilization\"", aligner = "ALIGN_MAX", reducer = "REDUCE_MAX", group = "resource.label.database_id" },
+  ]
+}
+
+resource "google_monitoring_dashboard" "this" {
+  dashboard_json = jsonencode({
+    displayName = "KaydangPT"
+    labels      = { kaydang = "" }
+    mosaicLayout = {
+      columns = 48
+      tiles = [
+        for index, chart in local.charts : {
+          xPos   = (index % 2) * 24
+          yPos   = floor(index / 2) * 16
+          width  = 24
+          height = 16
+          widget = {
+            title = chart.title
+            xyChart = {
+              dataSets = [{
+                plotType           = "LINE"
+                minAlignmentPeriod = "60s"
+                timeSeriesQuery = {
+                  timeSeriesFilter = {
+                    filter = chart.filter
+                    aggregation = {
+                      alignmentPeriod    = "60s"
+                      perSeriesAligner   = chart.aligner
+                      crossSeriesReducer = chart.reducer
+                      groupByFields      = [chart.group]
+                    }
+                  }
+                }
+              }]
+            }
+          }
+        }
+      ]
+    }
+  })
+
+  depends_on = [google_project_service.api]
+}

@@ -1,0 +1,33 @@
+data "google_project" "this" {
+  project_id = var.project_id
+}
+
+locals {
+  labels = merge(var.labels, { app = "kaydang", managed-by = "terraform" })
+
+  # The multi-region that holds a region; London and Zurich are in none.
+  # https://cloud.google.com/storage/docs/locations#location-mr
+  multi_region = (
+    contains(["europe-west2", "europe-west6"], var.region) ? null
+    : startswith(var.region, "europe-") ? "EU"
+    : startswith(var.region, "us-") ? "US"
+    : startswith(var.region, "asia-") ? "ASIA"
+    : null
+  )
+  bucket_name     = coalesce(var.bucket.name, "${var.project_id}-documents")
+  bucket_location = upper(coalesce(var.bucket.location, var.region))
+
+  topics = {
+    object_events = "object-events"
+    chunk_jobs    = "chunk-jobs"
+    dead_letters  = "dead-letters"
+  }
+
+  # Service agents made by Google; those without an address here come from google_project_service_identity.
+  # https://cloud.google.com/iam/docs/service-agents
+  run_agent = "serviceAccount:service-${data.google_project.this.number}@serverless-robot-prod.iam.gserviceaccount.com"
+
+  ocr = tonumber(lookup(var.settings, "OCR_PAGE_BUDGET", "0")) > 0
+  # Who calls Gemini: the query, and ingest when it reads scanned pages.
+  gemini_callers = var.gemini.access == "off" ? [] : concat(["query"], local.ocr ? ["ingest"] : [])
+}

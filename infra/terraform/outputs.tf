@@ -1,0 +1,57 @@
+output "query_url" {
+  description = "Where questions go. Mode iam: with `Authorization: Bearer $(gcloud auth print-identity-token)`."
+  value       = local.public == 1 ? "https://${var.query_access.domain}" : google_cloud_run_v2_service.function["query"].uri
+}
+
+output "query_address" {
+  description = "Mode public: the address that the domain's A record must name, before the certificate is given out."
+  value       = one(google_compute_global_address.query[*].address)
+}
+
+output "bucket" {
+  description = "Where documents are put."
+  value       = "gs://${google_storage_bucket.documents.name}"
+}
+
+output "services" {
+  description = "The Cloud Run services by function."
+  value       = { for name, service in google_cloud_run_v2_service.function : name => service.name }
+}
+
+output "jobs" {
+  description = "The Cloud Run jobs: migrate before each upgrade, sweep and reconcile by schedule."
+  value       = { for name, job in google_cloud_run_v2_job.job : name => job.name }
+}
+
+output "images" {
+  description = "The images that run, for a rollback (infra/deploy.sh reads them)."
+  value       = var.images
+}
+
+output "subscriptions" {
+  description = "The subscriptions by topic."
+  value = merge(
+    { for topic, subscription in google_pubsub_subscription.push : topic => subscription.name },
+    { dead_letters_kept = google_pubsub_subscription.dead_letters_kept.name },
+  )
+}
+
+output "database" {
+  description = "The instance's connection name, for gcloud sql and the Cloud SQL Auth Proxy."
+  value       = google_sql_database_instance.this.connection_name
+}
+
+output "connections" {
+  description = "How many connections the pools can take, and how many there are."
+  value       = { needed = local.needed_connections, maximum = var.database.max_connections }
+}
+
+output "service_accounts" {
+  description = "The service accounts by role."
+  value       = { for name, account in google_service_account.this : name => account.email }
+}
+
+output "gemini_secret" {
+  description = "Where the API key goes with gemini.access key: gcloud secrets versions add NAME --data-file=-"
+  value       = google_secret_manager_secret.gemini_key.secret_id
+}

@@ -1,0 +1,25 @@
+# The container alone: the key itself is added by `gcloud secrets versions add` and never is in Terraform's
+# state. It exists with every gemini.access, so that the key can be there before the switch.
+resource "google_secret_manager_secret" "gemini_key" {
+  secret_id = "gemini-api-key"
+
+  replication {
+    user_managed {
+      replicas {
+        location = var.region
+
+        dynamic "customer_managed_encryption" {
+          for_each = var.encryption.customer_managed ? [1] : []
+          content {
+            kms_key_name = google_kms_crypto_key.this[0].id
+          }
+        }
+      }
+    }
+  }
+
+  # A version destroyed by mistake can be brought back for a day.
+  version_destroy_ttl = "86400s"
+
+  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
+}

@@ -1,0 +1,452 @@
+variable "project_id" {
+  type        = string
+  description = "The Google Cloud project. One deployment a project: topics and services have fixed names."
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "project_id is 6 to 30 lower-case letters, digits and hyphens (the id, not the number or the name)."
+  }
+}
+
+variable "region" {
+  type        = string
+  description = "Where the functions, the database and, unless bucket.location says otherwise, the documents live."
+  default     = "europe-west1"
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "region is a region such as europe-west1, not a zone or a multi-region."
+  }
+}
+
+variable "labels" {
+  type        = map(string)
+  description = "Labels for every resource that takes them, beside app and managed-by."
+  default     = {}
+
+  validation {
+    condition = alltrue([
+      for key, value in var.labels :
+      can(regex("^[a-z][a-z0-9_-]{0,62}$", key)) && can(regex("^[a-z0-9_-]{0,63}$", value))
+    ])
+    error_message = "Label keys start with a letter; keys and values are at most 63 lower-case letters, digits, _ and -."
+  }
+}
+
+variable "images" {
+  type = object({
+    ingest       = string
+    embed_worker = string
+    query        = string
+  })
+  description = "The images of the three functions, each by digest (infra/deploy.sh fills this in)."
+
+  validation {
+    condition     = alltrue([for image in values(var.images) : can(regex("@sha256:[0-9a-f]{64}$", image))])
+    error_message = "Each image is named by digest (...@sha256:...): a tag can change under a running revision."
+  }
+}
+
+variable "bucket" {
+  type = object({
+    name                   = optional(string)
+    location               = optional(string)
+    noncurrent_days        = optional(number, 30)
+    soft_delete_days       = optional(number, 7)
+    delete_with_deployment = optional(bool, false)
+    writers                = optional(list(string), [])
+    request_log_bucket     = optional(string)
+  })
+  description = <<-EOT
+    The documents bucket. name: PROJECT-documents unless given. location: the region unless given; a
+    dual- or multi-region must contain the region. noncurrent_days: how long a replaced or deleted
+    generation is kept. soft_delete_days: 0 or 7 to 90. delete_with_deployment: `terraform destroy`
+    deletes the documents too. writers: principals that may add, read and delete documents.
+    request_log_bucket: bucket for usage logs.
+  EOT
+  default     = {}
+
+  validation {
+    condition     = var.bucket.soft_delete_days == 0 || (var.bucket.soft_delete_days >= 7 && var.bucket.soft_delete_days <= 90)
+    error_message = "bucket.soft_delete_days is 0 (off) or 7 to 90: https://cloud.google.com/storage/docs/soft-delete."
+  }
+
+  validation {
+    condition     = var.bucket.noncurrent_days >= 1 && floor(var.bucket.noncurrent_days) == var.bucket.noncurrent_days
+    error_message = "bucket.noncurrent_days is a whole number of days, 1 or more."
+  }
+
+  validation {
+    condition = alltrue([
+      for writer in var.bucket.writers : can(regex("^(user|group|serviceAccount|principal|principalSet|domain):.+", writer))
+    ])
+    error_message = "bucket.writers are principals such as user:ada@example.com; allUsers and allAuthenticatedUsers are refused."
+  }
+}
+
+variable "database" {
+  type = object({
+    instance_name           = optional(string, "kaydang")
+    version                 = optional(string, "POSTGRES_17")
+    tier                    = optional(string, "db-custom-2-7680")
+    availability_type       = optional(string, "REGIONAL")
+    disk_gb                 = optional(number, 20)
+    disk_limit_gb           = optional(number, 500)
+    max_connections         = optional(number, 100)
+    point_in_time_recovery  = optional(bool, true)
+    transaction_log_days    = optional(number, 7)
+    backups_kept            = optional(number, 14)
+    maintenance_day         = optional(number, 7)
+    maintenance_hour        = optional(number, 3)
+    deletion_protection     = optional(bool, true)
+    query_insights          = optional(bool, true)
+    maintenance_work_mem_mb = optional(number)
+  })
+  description = <<-EOT
+    Cloud SQL for PostgreSQL, edition ENTERPRISE. instance_name: a deleted instance's name is taken for a
+    week. tier: db-f1-micro, db-g1-small or db-custom-CPUS-MB.
+    max_connections is set as a flag, so that the sum of all pools can be checked against it.
+    maintenance_work_mem_mb: memory for building an HNSW index.
+  EOT
+  default     = {}
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,60}[a-z0-9]$", var.database.instance_name))
+    error_message = "database.instance_name is lower-case letters, digits and hyphens and starts with a letter."
+  }
+
+  validation {
+    condition     = contains(["POSTGRES_16", "POSTGRES_17", "POSTGRES_18"], var.database.version)
+    error_message = "database.version is POSTGRES_16, POSTGRES_17 or POSTGRES_18: the query needs pgvector 0.8."
+  }
+
+  validation {
+    condition     = can(regex("^db-(f1-micro|g1-small|custom-[0-9]+-[0-9]+)$", var.database.tier))
+    error_message = "database.tier is db-f1-micro, db-g1-small or db-custom-CPUS-MB (edition ENTERPRISE)."
+  }
+
+  validation {
+    condition     = contains(["ZONAL", "REGIONAL"], var.database.availability_type)
+    error_message = "database.availability_type is ZONAL or REGIONAL."
+  }
+
+  validation {
+    condition     = !(var.database.availability_type == "REGIONAL" && can(regex("^db-(f1-micro|g1-small)$", var.database.tier)))
+    error_message = "A shared-core tier is not covered by the Cloud SQL SLA: use db-custom-... with REGIONAL, or ZONAL."
+  }
+
+  validation {
+    condition     = var.database.max_connections >= 20 && var.database.max_connections <= 1000
+    error_message = "database.max_connections is 20 to 1000."
+  }
+
+  validation {
+    condition     = var.database.disk_gb >= 10 && var.database.disk_limit_gb >= var.database.disk_gb
+    error_message = "database.disk_gb is 10 or more and database.disk_limit_gb not below it."
+  }
+
+  validation {
+    condition     = var.database.transaction_log_days >= 1 && var.database.transaction_log_days <= 7
+    error_message = "database.transaction_log_days is 1 to 7 in edition ENTERPRISE."
+  }
+
+  validation {
+    condition     = var.database.backups_kept >= 1 && var.database.backups_kept <= 365
+    error_message = "database.backups_kept is 1 to 365."
+  }
+
+  validation {
+    condition = (var.database.maintenance_day >= 1 && var.database.maintenance_day <= 7
+    && var.database.maintenance_hour >= 0 && var.database.maintenance_hour <= 23)
+    error_message = "database.maintenance_day is 1 (Monday) to 7, database.maintenance_hour 0 to 23 (UTC)."
+  }
+}
+
+variable "services" {
+  type = map(object({
+    cpu             = optional(string)
+    memory          = optional(string)
+    concurrency     = optional(number)
+    min_instances   = optional(number)
+    max_instances   = optional(number)
+    pool_size       = optional(number)
+    timeout_seconds = optional(number)
+  }))
+  description = "Overrides for ingest, embed-worker, dead-letters and query; what is left out stays as in services.tf."
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.services), ["ingest", "embed-worker", "dead-letters", "query"])) == 0
+    error_message = "services has the keys ingest, embed-worker, dead-letters and query only."
+  }
+
+  validation {
+    condition = alltrue([
+      for service in values(var.services) : service.concurrency == null ? true : service.concurrency >= 1 && service.concurrency <= 80
+    ])
+    error_message = "concurrency is 1 to 80: each request in flight holds a thread."
+  }
+
+  validation {
+    condition = alltrue([
+      for service in values(var.services) : service.pool_size == null ? true : service.pool_size >= 1 && service.pool_size <= 20
+    ])
+    error_message = "pool_size is 1 to 20 connections an instance."
+  }
+
+  validation {
+    condition = alltrue([
+      for service in values(var.services) : service.memory == null ? true : can(regex("^[0-9]+(Mi|Gi)$", service.memory))
+    ])
+    error_message = "memory is a number of Mi or Gi, such as 2Gi."
+  }
+
+  validation {
+    condition = alltrue([
+      for service in values(var.services) : service.cpu == null ? true : contains(["1", "2", "4", "8"], service.cpu)
+    ])
+    error_message = "cpu is 1, 2, 4 or 8: https://cloud.google.com/run/docs/configuring/services/cpu."
+  }
+
+  validation {
+    condition = alltrue([
+      for service in values(var.services) :
+      service.timeout_seconds == null ? true : service.timeout_seconds >= 10 && service.timeout_seconds <= 600
+    ])
+    error_message = "timeout_seconds is 10 to 600: a push is redelivered after the ack deadline of 600 s."
+  }
+}
+
+variable "settings" {
+  type        = map(string)
+  description = "Limits of the functions, by the names of .env.example, such as { MAX_FILE_BYTES = \"134217728\" }."
+  default     = {}
+
+  validation {
+    condition = length(setsubtract(keys(var.settings), [
+      "MAX_FILE_BYTES", "MAX_PAGES", "MAX_DECOMPRESSED_BYTES", "MAX_CELLS", "MAX_CHUNKS", "MAX_TEXT_CHARS",
+      "PARSE_TIMEOUT_SECONDS", "PARSE_MEMORY_BYTES", "OCR_PAGE_BUDGET", "RATE_LIMIT_PER_MINUTE", "LOG_LEVEL",
+      "EMBEDDING_THREADS", "GEMINI_TIMEOUT_SECONDS", "GEMINI_READ_TIMEOUT_SECONDS", "GEMINI_MAX_OUTPUT_TOKENS",
+    ])) == 0
+    error_message = "settings names a variable that no function reads, or that Terraform sets itself."
+  }
+
+  validation {
+    condition     = alltrue([for name, value in var.settings : name == "LOG_LEVEL" ? contains(["DEBUG", "INFO", "WARNING", "ERROR"], value) : can(regex("^[0-9]+$", value))])
+    error_message = "Every setting is a whole number, but LOG_LEVEL: DEBUG, INFO, WARNING or ERROR."
+  }
+}
+
+variable "embedding_model_name" {
+  type        = string
+  description = "The model that the images hold (build argument EMBEDDING_MODEL_NAME). Checked at start against the database."
+  default     = "sentence-transformers/all-MiniLM-L6-v2"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$", var.embedding_model_name))
+    error_message = "embedding_model_name is OWNER/MODEL."
+  }
+}
+
+variable "gemini" {
+  type = object({
+    access             = optional(string, "vertex")
+    model              = optional(string, "gemini-2.5-flash")
+    location           = optional(string, "global")
+    key_version        = optional(string, "latest")
+    daily_token_budget = optional(number, 0)
+  })
+  description = <<-EOT
+    How answers are written. access: vertex (Vertex AI by the query's service account, no key), key (an
+    API key in the secret gemini-api-key, which must have a version first) or off (answers are extracts).
+    key_version: latest is read when an instance starts; a number pins it. daily_token_budget: 0 is none.
+  EOT
+  default     = {}
+
+  validation {
+    condition     = contains(["vertex", "key", "off"], var.gemini.access)
+    error_message = "gemini.access is vertex, key or off."
+  }
+
+  validation {
+    condition     = can(regex("^(latest|[1-9][0-9]*)$", var.gemini.key_version))
+    error_message = "gemini.key_version is latest or a version number."
+  }
+
+  validation {
+    condition     = var.gemini.daily_token_budget >= 0
+    error_message = "gemini.daily_token_budget is 0 (none) or a number of tokens."
+  }
+}
+
+variable "query_access" {
+  type = object({
+    mode                 = optional(string, "iam")
+    principals           = optional(list(string), [])
+    domain               = optional(string)
+    requests_per_minute  = optional(number, 60)
+    api_key_digests      = optional(list(string), [])
+    cors_allowed_origins = optional(list(string), [])
+  })
+  description = <<-EOT
+    Who may ask. mode iam: callers send an identity token, and principals get roles/run.invoker. mode iap:
+    people of principals sign in with Google in the browser. mode public: a load balancer on domain with
+    Cloud Armor (requests_per_minute an address); needs allow_public_query. api_key_digests: sha256, hex.
+  EOT
+  default     = {}
+
+  validation {
+    condition     = contains(["iam", "iap", "public"], var.query_access.mode)
+    error_message = "query_access.mode is iam, iap or public."
+  }
+
+  validation {
+    condition = alltrue([
+      for principal in var.query_access.principals :
+      can(regex("^(user|group|serviceAccount|principal|principalSet|domain):.+", principal))
+    ])
+    error_message = "query_access.principals are such as group:team@example.com; for the whole world set mode public and allow_public_query."
+  }
+
+  validation {
+    condition     = var.query_access.mode != "public" || can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", var.query_access.domain))
+    error_message = "query_access.mode public needs query_access.domain, the name the certificate is for."
+  }
+
+  validation {
+    condition     = var.query_access.mode != "public" || var.allow_public_query
+    error_message = "query_access.mode public lets everyone ask at your cost: set allow_public_query = true as well."
+  }
+
+  validation {
+    condition     = var.query_access.requests_per_minute >= 1 && var.query_access.requests_per_minute <= 10000
+    error_message = "query_access.requests_per_minute is 1 to 10000."
+  }
+
+  validation {
+    condition     = alltrue([for digest in var.query_access.api_key_digests : can(regex("^[0-9a-f]{64}$", digest))])
+    error_message = "query_access.api_key_digests are sha256 digests in hex (printf %s KEY | sha256sum), never the keys."
+  }
+
+  validation {
+    condition     = alltrue([for origin in var.query_access.cors_allowed_origins : can(regex("^https?://[^/*]+$", origin))])
+    error_message = "query_access.cors_allowed_origins are origins such as https://app.example.com, without a path or *."
+  }
+}
+
+variable "allow_public_query" {
+  type        = bool
+  description = "Says by name that allUsers may call the query service, through the load balancer of query_access.mode public."
+  default     = false
+}
+
+variable "schedules" {
+  type = object({
+    sweep     = optional(string, "*/10 * * * *")
+    reconcile = optional(string, "30 2 * * *")
+    paused    = optional(bool, false)
+  })
+  description = "Cron expressions (UTC): sweep heals what stopped half-way, reconcile compares the bucket with the database."
+  default     = {}
+
+  validation {
+    condition     = alltrue([for cron in [var.schedules.sweep, var.schedules.reconcile] : length(split(" ", cron)) == 5])
+    error_message = "A schedule is a cron expression of five fields."
+  }
+}
+
+variable "max_delivery_attempts" {
+  type        = number
+  description = "Deliveries before a message becomes a dead letter."
+  default     = 10
+
+  validation {
+    condition     = var.max_delivery_attempts >= 5 && var.max_delivery_attempts <= 100
+    error_message = "max_delivery_attempts is 5 to 100: https://cloud.google.com/pubsub/docs/handling-failures."
+  }
+}
+
+variable "network" {
+  type = object({
+    subnet_cidr   = optional(string, "10.10.0.0/24")
+    services_cidr = optional(string, "10.20.0.0/20")
+    flow_logs     = optional(bool, true)
+  })
+  description = "subnet_cidr: the functions' addresses. services_cidr: the database's range, at least a /24."
+  default     = {}
+
+  validation {
+    condition     = can(cidrnetmask(var.network.subnet_cidr)) && try(tonumber(split("/", var.network.subnet_cidr)[1]) <= 26, false)
+    error_message = "network.subnet_cidr is a range of /26 or larger: https://cloud.google.com/run/docs/configuring/vpc-direct-vpc."
+  }
+
+  validation {
+    condition     = can(cidrnetmask(var.network.services_cidr)) && try(tonumber(split("/", var.network.services_cidr)[1]) <= 24, false)
+    error_message = "network.services_cidr is a range of /24 or larger: https://cloud.google.com/sql/docs/postgres/configure-private-services-access."
+  }
+}
+
+variable "encryption" {
+  type = object({
+    customer_managed = optional(bool, false)
+    rotation_days    = optional(number, 90)
+  })
+  description = "customer_managed: a Cloud KMS key of this project encrypts bucket, database, topics and secret. Choose before the first apply: a database cannot change its key."
+  default     = {}
+
+  validation {
+    condition     = var.encryption.rotation_days >= 1 && var.encryption.rotation_days <= 365
+    error_message = "encryption.rotation_days is 1 to 365."
+  }
+}
+
+variable "alerts" {
+  type = object({
+    emails                 = optional(list(string), [])
+    oldest_message_minutes = optional(number, 30)
+    query_latency_seconds  = optional(number, 10)
+    query_error_ratio      = optional(number, 0.05)
+    connection_ratio       = optional(number, 0.8)
+    disk_ratio             = optional(number, 0.8)
+  })
+  description = "Who is told, and from which value. Policies exist without e-mails too: they show in the console."
+  default     = {}
+
+  validation {
+    condition     = alltrue([for email in var.alerts.emails : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", email))])
+    error_message = "alerts.emails are e-mail addresses."
+  }
+
+  validation {
+    condition = alltrue([
+      for ratio in [var.alerts.query_error_ratio, var.alerts.connection_ratio, var.alerts.disk_ratio] : ratio > 0 && ratio < 1
+    ])
+    error_message = "Ratios of alerts are between 0 and 1."
+  }
+}
+
+variable "budget" {
+  type = object({
+    billing_account = string
+    amount          = number
+    currency        = optional(string, "USD")
+  })
+  description = "A monthly budget of this project with mails at 50, 90 and 100 % and at a forecast of 100 %. null: none."
+  default     = null
+
+  validation {
+    condition     = var.budget == null ? true : can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.budget.billing_account))
+    error_message = "budget.billing_account is XXXXXX-XXXXXX-XXXXXX (gcloud billing accounts list)."
+  }
+
+  validation {
+    condition     = var.budget == null ? true : var.budget.amount >= 1 && floor(var.budget.amount) == var.budget.amount
+    error_message = "budget.amount is a whole amount of the billing account's currency."
+  }
+}
+
+variable "deletion_protection" {
+  type        = bool
+  description = "Refuse to destroy the services and jobs (the database has its own: database.deletion_protection)."
+  default     = true
+}
