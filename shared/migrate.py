@@ -3,7 +3,8 @@ Apply the numbered SQL files of shared/migrations, each once, in one transaction
 
 Two runs at once wait for each other (advisory lock); a file that was changed after it was applied
 is refused by its checksum. With MODEL_DIR set, that model is registered too, so that the first
-deployment knows whose vectors answer.
+deployment knows whose vectors answer. DATABASE_ROLE_MEMBERS grants the group roles to the logins
+that the deployment made: kaydang_worker=LOGIN,LOGIN;kaydang_query=LOGIN.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import click
 import psycopg
+from psycopg import sql
 from pydantic import Field
 
 from shared import store
@@ -27,9 +29,16 @@ _LOCK = int.from_bytes(b"kaydang")
 
 
 class Settings(DatabaseSettings):
-    """Where the database is; how long one migration may take; which model to register."""
+    """
+    Where the database is; how long one migration may take; which model to register.
+
+    DATABASE_OWNER_ROLE is the role to work as where the login only is a member of it: on Cloud SQL
+    cloudsqlsuperuser may make roles, and membership alone does not pass that on.
+    """
 
     model_dir: Path | None = None
+    database_owner_role: str = Field(default="", pattern=r"^[a-z_][a-z0-9_]*$|^$")
+    database_role_members: str = ""
     migration_timeout_seconds: int = Field(default=3600, ge=1)
 
 
@@ -107,17 +116,52 @@ def apply_migrations(
         connection.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
 
 
+def read_role_members(text: str) -> dict[str, list[str]]:
+    """
+    Return the logins that each group role shall have, from ROLE=LOGIN,LOGIN;ROLE=LOGIN.
+
+    Raises:
+        Misconfigured: A part has no role or no login.
+    """
+    members: dict[str, list[str]] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        role, _, logins = part.partition("=")
+        members[role] = [login.strip() for login in logins.split(",") if login.strip()]
+        if not role or not members[role]:
+            raise Misconfigured(
+                f"DATABASE_ROLE_MEMBERS is ROLE=LOGIN,LOGIN;ROLE=LOGIN, not {part!r}"
+            )
+    return members
+
+
+def grant_roles(
+    connection: psycopg.Connection[tuple[object, ...]], members: dict[str, list[str]]
+) -> None:
+    """Make each login a member of its role; one that is stays one."""
+    for role, logins in members.items():
+        connection.execute(
+            sql.SQL("GRANT {} TO {}").format(
+                sql.Identifier(role), sql.SQL(", ").join(map(sql.Identifier, logins))
+            )
+        )
+
+
 def migrate(settings: Settings) -> None:
-    """Apply what is missing, register the model, and say so on standard output."""
-    arguments = connection_arguments(settings) | {
-        "options": f"-c statement_timeout={settings.migration_timeout_seconds}s -c timezone=UTC"
-    }
+    """Apply what is missing, grant roles, register the model, and say so on standard output."""
+    members = read_role_members(settings.database_role_members)
+    options = f"-c statement_timeout={settings.migration_timeout_seconds}s -c timezone=UTC"
+    if settings.database_owner_role:
+        options += f" -c role={settings.database_owner_role}"
+    arguments = connection_arguments(settings) | {"options": options}
     with (
         translated_errors(),
         psycopg.connect(settings.database_url.get_secret_value(), **arguments) as connection,
     ):
         for migration in apply_migrations(connection, read_migrations()):
             click.echo(f"applied {migration.name}")
+        grant_roles(connection, members)
+        for role, logins in members.items():
+            click.echo(f"{role}: {', '.join(logins)}")
         if settings.model_dir is None:
             return
         # Only here: the model's description is all that is read, no runtime is loaded.

@@ -45,8 +45,6 @@ locals {
     account => join("", [
       "postgresql://${urlencode(name)}@/${google_sql_database.this.name}",
       "?host=/cloudsql/${google_sql_database_instance.this.connection_name}",
-      # Membership gives no CREATEROLE: the migration has to become the role that has it.
-      account == "migrate" ? "&options=-c%20role%3Dcloudsqlsuperuser" : "",
     ])
   }
 }

@@ -55,7 +55,11 @@ locals {
     },
   )
   query_environment = merge(
-    { DAILY_TOKEN_BUDGET = tostring(var.gemini.daily_token_budget) },
+    {
+      DAILY_TOKEN_BUDGET = tostring(var.gemini.daily_token_budget)
+      # Who adds to X-Forwarded-For: Cloud Run's front end, or the load balancer (client, balancer).
+      TRUSTED_PROXIES = var.query_access.mode == "public" ? "2" : "1"
+    },
     length(var.query_access.api_key_digests) == 0 ? {} : { API_KEYS = join(",", var.query_access.api_key_digests) },
     length(var.query_access.cors_allowed_origins) == 0 ? {} : { CORS_ALLOWED_ORIGINS = join(",", var.query_access.cors_allowed_origins) },
     var.query_access.mode != "public" ? {} : { ALLOWED_HOSTS = var.query_access.domain },
