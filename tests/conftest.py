@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from pgvector.psycopg import register_vector
 
-from local.postgres import start_postgres
+from local.postgres import remove, start_postgres
 from shared import migrate
 from shared.embedding import read_model_info
 from shared.settings import DatabaseSettings
@@ -44,6 +44,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
     finally:
         server.stop()
+        remove(server.data_dir)
 
 
 def _with_database(url: str, name: str) -> str:
@@ -59,9 +60,7 @@ def template_database(postgres_url: str, model_dir: Path) -> str:
     info = read_model_info(model_dir)
     with psycopg.connect(_with_database(postgres_url, name), autocommit=True) as connection:
         migrate.apply_migrations(connection, migrate.read_migrations())
-        register_model(
-            connection, name=info.name, dimension=info.dimension, digest=info.digest
-        )
+        register_model(connection, name=info.name, dimension=info.dimension, digest=info.digest)
     return name
 
 
