@@ -1,0 +1,349 @@
+"""Pack the blocks of a document into chunks that fit the embedding model."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from shared.models import Chunk, TextSource, join_embedded_text
+
+from .parsing.blocks import Block, BlockKind
+
+# (start, end) of each word piece in the text, in order, without special tokens.
+Tokenize = Callable[[str], Sequence[tuple[int, int]]]
+
+# all-MiniLM-L6-v2 makes one [UNK] of a word over 100 characters, and of a run of Thai: a unit costs
+# at least this much, so that no chunk hides pages behind a few tokens.
+_CHARS_PER_TOKEN = 10
+# A section shorter than this is joined with the next one.
+_SMALL_SECTION_TOKENS = 32
+_MAX_HEADER_TOKENS = 100
+_WINDOW_CHUNKS = 6
+# A sum of word pieces this near the limit is counted again over the joined text.
+_DOUBT_TOKENS = 16
+
+_SENTENCE_END = re.compile(
+    r"""(?<=[.!?…])["'”’)\]]*\s+        # Latin, Cyrillic, Vietnamese: a mark and a space
+      | (?<=[。！？｡])[”’」』）]*        # Chinese and Japanese: no space
+      | (?<=[؟۔।॥])\s*                  # Arabic, Urdu, Hindi
+      | \n""",
+    re.VERBOSE,
+)
+_LINE_END = re.compile(r"\n")
+_CLAUSE_END = re.compile(r"(?<=[,;:、，；：،؛—–])\s*|\s+|\u200b")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """
+    How many of the model's tokens a chunk may use.
+
+    Attributes:
+        max_tokens: What the model reads, special tokens included; never exceeded.
+        body_tokens: What the text of a chunk aims at.
+        heading_tokens: What the heading path may use.
+        special_tokens: What the tokenizer adds around any text.
+    """
+
+    max_tokens: int = 256
+    body_tokens: int = 200
+    heading_tokens: int = 40
+    special_tokens: int = 2
+
+    @classmethod
+    def for_model(cls, max_tokens: int, *, special_tokens: int = 2) -> Budget:
+        """Return the budget for a model that reads *max_tokens*."""
+        return cls(
+            max_tokens=max_tokens,
+            body_tokens=min(200, max_tokens * 200 // 256),
+            heading_tokens=min(40, max_tokens * 40 // 256),
+            special_tokens=special_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """The smallest thing that a chunk is packed from: a block, or a sentence of a long one."""
+
+    text: str
+    gap: str
+    start: int
+    tokens: int
+    kind: BlockKind
+    page: int | None
+    path: tuple[str, ...]
+    header: str
+    source: TextSource
+
+    @property
+    def cost(self) -> int:
+        return max(self.tokens, (len(self.text) + len(self.gap)) // _CHARS_PER_TOKEN)
+
+
+def chunk_blocks(
+    blocks: Iterable[Block], *, tokenize: Tokenize, budget: Budget, title: Callable[[], str]
+) -> Iterator[str | Chunk]:
+    """
+    Yield the extracted text in pieces and, as soon as their text is out, the chunks of it.
+
+    Args:
+        title: The document's title as known so far, "" where there is none.
+
+    Returns:
+        str pieces, which join to the extracted text, between chunks in order; the chunks do not
+        overlap.
+    """
+    packer = _Packer(tokenize=tokenize, budget=budget, title=title)
+    position = 0
+    first = True
+    for block in blocks:
+        gap = "" if first and not block.gap.strip("\n") and block.gap == "\n\n" else block.gap
+        first = False
+        yield gap + block.text
+        yield from packer.add(block, gap=gap, start=position + len(gap))
+        position += len(gap) + len(block.text)
+    yield from packer.finish()
+
+
+class _Packer:
+    """
+    Holds the open section of one document.
+
+    The units of *open* share page, source and heading path, or are small sections to be joined.
+    """
+
+    def __init__(self, *, tokenize: Tokenize, budget: Budget, title: Callable[[], str]) -> None:
+        self.tokenize = tokenize
+        self.budget = budget
+        self.title = title
+        self.path: list[tuple[int, str]] = []
+        self.open: list[_Unit] = []
+        self.open_cost = 0
+        self.ordinal = 0
+        self.skipped = ""
+        self.limit_of_parts = budget.body_tokens // 2
+        self.count = lru_cache(maxsize=256)(lambda text: len(tokenize(text)))
+        self.shorten = lru_cache(maxsize=256)(self._shorten)
+
+    def add(self, block: Block, *, gap: str, start: int) -> Iterator[Chunk]:
+        if block.kind == "heading":
+            while self.path and self.path[-1][0] >= block.level:
+                self.path.pop()
+            self.path.append((block.level, block.label))
+        path = tuple(label for _, label in self.path)
+        if self.open and self._ends_section(block, path):
+            yield from self._pack(self.open)
+            self.open, self.open_cost = [], 0
+        for unit in self._units(block, gap=gap, start=start, path=path):
+            self.open.append(unit)
+            self.open_cost += unit.cost
+        if self.open_cost > _WINDOW_CHUNKS * self.budget.body_tokens:
+            groups = list(self._groups(self.open))
+            for group in groups[:-1]:
+                yield self._chunk(group)
+            self.open = groups[-1]
+            self.open_cost = sum(unit.cost for unit in self.open)
+
+    def finish(self) -> Iterator[Chunk]:
+        if self.open:
+            yield from self._pack(self.open)
+            self.open = []
+
+    def _ends_section(self, block: Block, path: tuple[str, ...]) -> bool:
+        last = self.open[-1]
+        if block.page != last.page or block.source != last.source:
+            return True
+        if path == last.path:
+            return False
+        only_headings = all(unit.kind == "heading" for unit in self.open)
+        return not only_headings and self.open_cost >= _SMALL_SECTION_TOKENS
+
+    def _units(
+        self, block: Block, *, gap: str, start: int, path: tuple[str, ...]
+    ) -> Iterator[_Unit]:
+        text = block.text.rstrip()
+        lead = len(text) - len(text.lstrip())
+        if len(text) == lead:
+            self.skipped += gap + block.text
+            return
+        before = self.skipped + gap + text[:lead]
+        self.skipped = block.text[len(text) :]
+        offsets = self.tokenize(text)
+        whole = _Unit(
+            text=text[lead:],
+            gap=before,
+            start=start + lead,
+            tokens=len(offsets),
+            kind=block.kind,
+            page=block.page,
+            path=path,
+            header=block.header,
+            source=block.source,
+        )
+        if whole.cost <= self._room(whole):
+            yield whole
+            return
+        at = lead
+        for begin, end, tokens in self._split(text, block.kind, offsets):
+            part = text[begin:end].strip()
+            if not part:
+                continue
+            begin += len(text[begin:end]) - len(text[begin:end].lstrip())
+            yield replace(
+                whole, text=part, gap=before + text[at:begin], start=start + begin, tokens=tokens
+            )
+            at, before = begin + len(part), ""
+
+    def _split(
+        self, text: str, kind: BlockKind, offsets: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[int, int, int]]:
+        """Yield (start, end, tokens) of the parts of a text that is too long for one chunk."""
+        limit = self.limit_of_parts
+        separators = (_LINE_END, _CLAUSE_END) if kind == "code" else (_SENTENCE_END, _CLAUSE_END)
+        starts = [begin for begin, _ in offsets]
+
+        def tokens_between(begin: int, end: int) -> int:
+            return bisect_left(starts, end) - bisect_left(starts, begin)
+
+        def cost(begin: int, end: int) -> int:
+            return max(tokens_between(begin, end), (end - begin) // _CHARS_PER_TOKEN)
+
+        def parts(begin: int, end: int, depth: int) -> Iterator[tuple[int, int]]:
+            if cost(begin, end) <= limit:
+                yield begin, end
+            elif depth < len(separators):
+                at = begin
+                waiting = begin
+                for found in separators[depth].finditer(text, begin, end):
+                    if found.end() == at:
+                        continue
+                    # Clauses and words are joined again up to the limit, sentences are not.
+                    if depth == 0:
+                        yield from parts(at, found.end(), 1)
+                        at = found.end()
+                    elif cost(at, found.end()) > limit:
+                        if waiting > at:
+                            yield from parts(at, waiting, depth + 1)
+                            at = waiting
+                    waiting = found.end()
+                if depth and waiting > at and cost(at, end) > limit:
+                    yield from parts(at, waiting, depth + 1)
+                    at = waiting
+                if at < end:
+                    yield from parts(at, end, depth + 1)
+            else:
+                yield from self._hard_cuts(begin, end, starts)
+
+        for begin, end in parts(0, len(text), 0):
+            yield begin, end, tokens_between(begin, end)
+
+    def _hard_cuts(self, begin: int, end: int, starts: list[int]) -> Iterator[tuple[int, int]]:
+        """Cut what has no white space: after so many tokens or so many characters."""
+        limit = self.limit_of_parts
+        while begin < end:
+            stop = min(end, begin + limit * _CHARS_PER_TOKEN)
+            last = bisect_left(starts, begin) + limit
+            if last < len(starts) and starts[last] > begin:
+                stop = min(stop, starts[last])
+            yield begin, stop
+            begin = stop
+
+    def _room(self, unit: _Unit) -> int:
+        """Return how many tokens of text fit beside the heading path and header of *unit*."""
+        heading, header = self._context(unit)
+        used = self.budget.special_tokens + self.count(heading) + self.count(header)
+        return min(self.budget.body_tokens, self.budget.max_tokens - used)
+
+    def _context(self, unit: _Unit) -> tuple[str, str]:
+        heading = self._heading(unit.path)
+        header = self.shorten(unit.header, _MAX_HEADER_TOKENS) if unit.header else ""
+        return heading, header
+
+    def _heading(self, path: tuple[str, ...]) -> str:
+        """Return the path below the title; the middle gives way first where it is too long."""
+        title = self.title()
+        names = list(path)
+        if title and (not names or names[0] != title):
+            names.insert(0, title)
+        limit = self.budget.heading_tokens
+        while len(names) > 2 and self.count(" > ".join(names)) > limit:
+            del names[1]
+        if len(names) == 2 and self.count(" > ".join(names)) > limit:
+            names = [self.shorten(name, limit // 2) for name in names]
+        return self.shorten(" > ".join(names), limit)
+
+    def _shorten(self, text: str, limit: int) -> str:
+        """Return the beginning of *text* that has at most *limit* tokens."""
+        text = text[: limit * _CHARS_PER_TOKEN]
+        offsets = self.tokenize(text)
+        return text if len(offsets) <= limit else text[: offsets[limit - 1][1]].rstrip()
+
+    def _pack(self, units: list[_Unit]) -> Iterator[Chunk]:
+        for group in self._groups(units):
+            yield self._chunk(group)
+
+    def _groups(self, units: list[_Unit]) -> Iterator[list[_Unit]]:
+        """Yield the units of each chunk: as few chunks as fit, of about the same size."""
+        room = min(self._room(unit) for unit in units)
+        total = sum(unit.cost for unit in units)
+        left = max(1, -(-total // room))
+        group: list[_Unit] = []
+        used = 0
+        for unit in units:
+            target = total / left
+            fits = used + unit.cost <= room
+            if group and (not fits or used + unit.cost / 2 > target):
+                yield group
+                total -= used
+                left = max(1, left - 1, -(-total // room))
+                group, used = [], 0
+            group.append(unit)
+            used += unit.cost
+        if group:
+            yield group
+
+    def _chunk(self, units: list[_Unit]) -> Chunk:
+        first, last = units[0], units[-1]
+        text = first.text + "".join(unit.gap + unit.text for unit in units[1:])
+        heading = self._heading(_common_path(units))
+        header = self.shorten(first.header, _MAX_HEADER_TOKENS) if first.header else ""
+        tokens = self.budget.special_tokens + self.count(heading) + self.count(header)
+        tokens += sum(unit.tokens for unit in units)
+        if tokens > self.budget.max_tokens - _DOUBT_TOKENS:
+            heading, header, tokens = self._fit(heading, header, text)
+        chunk = Chunk(
+            ordinal=self.ordinal,
+            text=text,
+            heading=heading,
+            header=header,
+            page=first.page,
+            char_start=first.start,
+            char_end=last.start + len(last.text),
+            tokens=tokens,
+            source=first.source,
+        )
+        self.ordinal += 1
+        return chunk
+
+    def _fit(self, heading: str, header: str, text: str) -> tuple[str, str, int]:
+        """Count exactly; leave out the heading, then the header, if the model cannot read all."""
+        tokens = 0
+        for heading, header in ((heading, header), ("", header), ("", "")):
+            joined = join_embedded_text(heading=heading, header=header, text=text)
+            tokens = self.budget.special_tokens + len(self.tokenize(joined))
+            if tokens <= self.budget.max_tokens:
+                break
+        return heading, header, tokens
+
+
+def _common_path(units: list[_Unit]) -> tuple[str, ...]:
+    """Return the path that all text among *units* shares; bare headings do not count."""
+    paths = [unit.path for unit in units if unit.kind != "heading"] or [units[-1].path]
+    first, last = min(paths), max(paths)
+    same = 0
+    while same < min(len(first), len(last)) and first[same] == last[same]:
+        same += 1
+    return first[:same]

@@ -1,0 +1,396 @@
+"""
+The parser's side of the sandbox: a small fork server, and the child that parses one document.
+
+sandbox.py starts this module in a fresh interpreter. Everything is imported once, before the
+first fork, so that a child starts in milliseconds and needs no file but its input.
+
+Frames of a child are a kind (one byte), a length (four bytes, network order) and the data:
+T text in UTF-8, C a chunk and M the summary as JSON, P a picture to be read, E a refusal as JSON.
+The only frame the other way is R, the text that was read from a picture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import resource
+import selectors
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from tokenizers import Tokenizer
+
+from shared.errors import Unreadable
+from shared.models import Chunk
+
+from .chunking import Budget, chunk_blocks
+from .parsing.blocks import Block, EmptyPage, Event, PageCount, ParseLimits, Request, Title
+from .parsing.dispatching import parse
+
+FRAME = struct.Struct("!cI")
+SAMPLE_CHARS = 20_000
+_TEXT_FRAME_BYTES = 1 << 16
+_MAX_REQUEST_BYTES = 1 << 16
+_MAX_PAGES_NAMED = 20
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def serve(control: socket.socket) -> None:
+    """Fork a child for each request on *control*, until its other end is closed."""
+    _import_everything()
+    gc.collect()
+    gc.freeze()
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_read, False)
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    # A terminal's Ctrl-C reaches the parent, which closes the socket when it is done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    children: dict[int, socket.socket] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
+        selector.register(wake_read, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is control:
+                    if not _accept(control, children):
+                        _kill(children)
+                        return
+                else:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(wake_read, 4096)
+            _reap(children)
+
+
+def _accept(control: socket.socket, children: dict[int, socket.socket]) -> bool:
+    """Start the child of one request; return False at the end of the parent."""
+    try:
+        message, descriptors, _, _ = socket.recv_fds(control, _MAX_REQUEST_BYTES, 3)
+    except ConnectionError:
+        return False
+    if not message:
+        return False
+    source, data, status = descriptors
+    status_socket = socket.socket(fileno=status)
+    request = json.loads(message)
+    load_tokenizer(request["tokenizer"])
+    pid = os.fork()
+    if pid == 0:
+        # From here on this process is the child, and never returns into the loop.
+        try:
+            _run_child(request, source=source, data=data)
+        finally:
+            os._exit(1)
+    os.close(source)
+    os.close(data)
+    children[pid] = status_socket
+    _tell(status_socket, {"pid": pid})
+    return True
+
+
+def _reap(children: dict[int, socket.socket]) -> None:
+    while children:
+        try:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        with children.pop(pid) as status_socket:
+            rss = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            _tell(
+                status_socket,
+                {"exit": os.waitstatus_to_exitcode(status), "max_rss_bytes": rss},
+            )
+
+
+def _tell(status_socket: socket.socket, message: dict[str, int]) -> None:
+    # The parent may have given up on this child; then nobody listens.
+    with contextlib.suppress(OSError):
+        status_socket.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _kill(children: dict[int, socket.socket]) -> None:
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@cache
+def load_tokenizer(path: str) -> Tokenizer:
+    """Return the tokenizer in *path*, which neither cuts nor pads."""
+    tokenizer = Tokenizer.from_file(path)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _import_everything() -> None:
+    """Import what parsers import on first use: a child cannot open files any more."""
+    import encodings
+
+    for module in pkgutil.iter_modules(encodings.__path__):
+        if module.name not in ("mbcs", "oem", "cp65001"):
+            importlib.import_module(f"encodings.{module.name}")
+    folder = Path(__file__).parent / "parsing"
+    for module in pkgutil.iter_modules([str(folder)]):
+        importlib.import_module(f"{__package__}.parsing.{module.name}")
+    from .parsing.warming import warm
+
+    warm()
+
+
+def _run_child(request: dict[str, Any], *, source: int, data: int) -> None:
+    """Parse one document under its limits, then end the process."""
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    limits = ParseLimits(**request["limits"])
+    source, data = _keep_only(source, data)
+    channel = _Channel(socket.socket(fileno=data))
+    _confine(limits)
+    code = 0
+    try:
+        _parse(request, limits=limits, source=source, channel=channel)
+        channel.flush()
+    except Unreadable as error:
+        channel.refuse(error.code, error.message)
+    except MemoryError:
+        # Whatever was being built is unreachable by now; let it go before anything is sent.
+        gc.collect()
+        channel.refuse("out_of_memory", _out_of_memory(limits.memory_bytes))
+    except RecursionError:
+        channel.refuse("corrupt", "The file is damaged: its parts are nested too deeply.")
+    except BrokenPipeError:
+        code = 1
+    except Exception as error:
+        # Parsers meet anything; only the kind is told, since messages may quote the document.
+        channel.refuse(
+            "corrupt",
+            "The file cannot be read: it is damaged or unusual "
+            f"({type(error).__name__}). Save it again in the program that made it.",
+        )
+    os._exit(code)
+
+
+def _out_of_memory(limit: int) -> str:
+    return (
+        f"Reading the file needs more than the {limit >> 20} MiB of memory allowed. "
+        "Split it into smaller files."
+    )
+
+
+def _keep_only(source: int, data: int) -> tuple[int, int]:
+    """Close every descriptor but the two, which become 3 and 4; output goes nowhere."""
+    null = os.open(os.devnull, os.O_RDWR)
+    high_source, high_data = os.dup2(source, 1001), os.dup2(data, 1000)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.closerange(3, 1000)
+    os.dup2(high_source, 3)
+    os.dup2(high_data, 4)
+    os.closerange(5, 4096)
+    return 3, 4
+
+
+def _confine(limits: ParseLimits) -> None:
+    """
+    Take from this process what parsing does not need.
+
+    With no descriptor left to give, no file and no socket can be opened: this is what keeps a
+    parser off the network and off the disk on every system, without privileges.
+    """
+    seconds = int(limits.timeout_seconds) + 1
+    for name, value in (
+        ("RLIMIT_AS", limits.memory_bytes),
+        ("RLIMIT_DATA", limits.memory_bytes),
+        ("RLIMIT_CPU", seconds),
+        ("RLIMIT_FSIZE", 0),
+        ("RLIMIT_CORE", 0),
+        ("RLIMIT_NPROC", 0),
+        ("RLIMIT_NOFILE", 0),
+    ):
+        # macOS refuses some of them; the deadline and the group kill hold there too.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            resource.setrlimit(getattr(resource, name), (value, value))
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+class _Channel:
+    """Sends frames; text is gathered into frames of about 64 KiB."""
+
+    def __init__(self, data: socket.socket) -> None:
+        self.data = data
+        self.waiting = bytearray()
+        self.text: list[bytes] = []
+        self.text_bytes = 0
+
+    def send(self, kind: bytes, data: bytes) -> None:
+        self._text_out()
+        self.waiting += FRAME.pack(kind, len(data)) + data
+        if len(self.waiting) > _TEXT_FRAME_BYTES:
+            self.flush()
+
+    def send_text(self, text: bytes) -> None:
+        self.text.append(text)
+        self.text_bytes += len(text)
+        if self.text_bytes > _TEXT_FRAME_BYTES:
+            self._text_out()
+
+    def _text_out(self) -> None:
+        if self.text:
+            data, self.text, self.text_bytes = b"".join(self.text), [], 0
+            self.send(b"T", data)
+
+    def flush(self) -> None:
+        self._text_out()
+        self.data.sendall(self.waiting)
+        self.waiting.clear()
+
+    def refuse(self, code: str, message: str) -> None:
+        self.text = []
+        with contextlib.suppress(BrokenPipeError):
+            self.send(b"E", json.dumps({"code": code, "message": message}).encode())
+            self.flush()
+
+    def read_picture(self, png: bytes) -> str:
+        """Have the parent read the text of a picture of a page."""
+        self.send(b"P", png)
+        self.flush()
+        kind, length = FRAME.unpack(self._receive(FRAME.size))
+        if kind != b"R":
+            raise BrokenPipeError
+        return self._receive(length).decode()
+
+    def _receive(self, length: int) -> bytes:
+        data = bytearray()
+        while len(data) < length:
+            piece = self.data.recv(min(length - len(data), 1 << 16))
+            if not piece:
+                raise BrokenPipeError
+            data += piece
+        return bytes(data)
+
+
+class _Blocks:
+    """Passes the blocks of a document on, and keeps what else its events tell."""
+
+    def __init__(self, events: Iterator[Event]) -> None:
+        self.events = events
+        self.title = ""
+        self.first_heading = ""
+        self.pages: int | None = None
+        self.pages_without_text: list[int] = []
+
+    def __iter__(self) -> Iterator[Block]:
+        for event in self.events:
+            if isinstance(event, Block):
+                if event.kind == "heading" and not self.first_heading:
+                    self.first_heading = event.label
+                yield event
+            elif isinstance(event, Title):
+                self.title = self.title or event.text[:300]
+            elif isinstance(event, PageCount):
+                self.pages = event.count
+            elif isinstance(event, EmptyPage):
+                self.pages_without_text.append(event.page)
+
+
+def _parse(request: dict[str, Any], *, limits: ParseLimits, source: int, channel: _Channel) -> None:
+    tokenizer = load_tokenizer(request["tokenizer"])
+
+    def tokenize(text: str) -> list[tuple[int, int]]:
+        offsets: list[tuple[int, int]] = tokenizer.encode(text, add_special_tokens=False).offsets
+        return offsets
+
+    with open(source, "rb", closefd=False) as stream:
+        content_type, events = parse(
+            Request(
+                source=stream,
+                name=request["name"],
+                content_type=request["content_type"],
+                limits=limits,
+                read_picture=channel.read_picture if request["picture_budget"] else None,
+                picture_budget=request["picture_budget"],
+            )
+        )
+        blocks = _Blocks(events)
+        budget = Budget.for_model(
+            request["max_tokens"], special_tokens=tokenizer.num_special_tokens_to_add(False)
+        )
+        chars = chunks = 0
+        for piece in chunk_blocks(
+            blocks, tokenize=tokenize, budget=budget, title=lambda: blocks.title
+        ):
+            if isinstance(piece, Chunk):
+                chunks += 1
+                if chunks > limits.max_chunks:
+                    raise Unreadable(
+                        "too_many_chunks",
+                        f"The document makes more than {limits.max_chunks} passages. "
+                        "Split it into smaller files.",
+                    )
+                channel.send(b"C", _pack_chunk(piece))
+            else:
+                chars += len(piece)
+                if chars > limits.max_text_chars:
+                    raise Unreadable(
+                        "too_much_text",
+                        f"The document has more than {limits.max_text_chars} characters of text. "
+                        "Split it into smaller files.",
+                    )
+                channel.send_text(piece.encode())
+    if chunks == 0:
+        raise _no_text(blocks)
+    summary = {
+        "title": blocks.title or blocks.first_heading,
+        "content_type": content_type,
+        "pages": blocks.pages,
+        "pages_without_text": blocks.pages_without_text,
+    }
+    channel.send(b"M", json.dumps(summary).encode())
+
+
+def _pack_chunk(chunk: Chunk) -> bytes:
+    """Return all of *chunk* but its text, which the parent has already."""
+    return json.dumps(
+        [
+            chunk.heading,
+            chunk.header,
+            chunk.page,
+            chunk.char_start,
+            chunk.char_end,
+            chunk.tokens,
+            chunk.source,
+        ]
+    ).encode()
+
+
+def _no_text(blocks: _Blocks) -> Unreadable:
+    pages = blocks.pages_without_text
+    if not pages:
+        return Unreadable("no_text", "The document holds no text. Nothing can be found in it.")
+    named = ", ".join(map(str, pages[:_MAX_PAGES_NAMED]))
+    more = f" and {len(pages) - _MAX_PAGES_NAMED} more" if len(pages) > _MAX_PAGES_NAMED else ""
+    which: Literal["page", "pages"] = "page" if len(pages) == 1 else "pages"
+    return Unreadable(
+        "no_text",
+        f"The document has no text layer ({which} {named}{more}): it seems to be scanned. "
+        "Run text recognition (OCR) on it and upload the result.",
+    )

@@ -1,0 +1,197 @@
+"""Zip containers and the XML in them, read piece by piece and within limits."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+from xml.parsers import expat
+
+from shared.errors import Unreadable
+
+from .blocks import ParseLimits, corrupt
+
+_PIECE_BYTES = 1 << 16
+_MAX_ENTRIES = 100_000
+_MAX_DEPTH = 2_000
+
+
+class Archive:
+    """
+    An open zip file whose parts together may not grow beyond the limit.
+
+    Raises:
+        Unreadable: From the constructor and from every read, on damage, encryption or size.
+    """
+
+    def __init__(self, source: BinaryIO, *, limits: ParseLimits, what: str) -> None:
+        self.what = what
+        self.left = limits.max_decompressed_bytes
+        self.limit = limits.max_decompressed_bytes
+        try:
+            self.zip = zipfile.ZipFile(source)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise corrupt(
+                f"The {what} file is damaged: its zip container cannot be opened. "
+                "Open it in the program that made it, save it again and upload that copy."
+            ) from error
+        entries = self.zip.infolist()
+        if len(entries) > _MAX_ENTRIES:
+            raise _too_much(self.limit)
+        self.names = {entry.filename: entry for entry in entries}
+
+    def has(self, name: str) -> bool:
+        return name in self.names
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Yield the content of the part *name*."""
+        entry = self.names.get(name)
+        if entry is None:
+            raise corrupt(f"The {self.what} file is damaged: its part {name!r} is missing.")
+        if entry.flag_bits & 0x1:
+            raise Unreadable(
+                "encrypted",
+                f"The {self.what} file is protected by a password. "
+                "Remove the password and upload it again.",
+            )
+        if entry.file_size > self.left:
+            raise _too_much(self.limit)
+        try:
+            with self.zip.open(entry) as part:
+                while data := part.read(_PIECE_BYTES):
+                    self.left -= len(data)
+                    if self.left < 0:
+                        raise _too_much(self.limit)
+                    yield data
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+            raise corrupt(
+                f"The {self.what} file is damaged: its part {name!r} cannot be read. "
+                "Open it in the program that made it, save it again and upload that copy."
+            ) from error
+
+    def read(self, name: str) -> bytes:
+        """Return the whole content of the part *name*."""
+        return b"".join(self.pieces(name))
+
+    def xml(self, name: str) -> Iterator[XmlEvent]:
+        """Yield what the XML part *name* consists of."""
+        return xml_events(self.pieces(name), what=f"{self.what} file's part {name!r}")
+
+    def relations(self, name: str) -> dict[str, tuple[str, str]]:
+        """Return {id: (type's last word, target part)} of the relations of the part *name*."""
+        folder, _, file = name.rpartition("/")
+        relations = f"{folder}/_rels/{file}.rels" if folder else f"_rels/{file}.rels"
+        found: dict[str, tuple[str, str]] = {}
+        if not self.has(relations):
+            return found
+        for event in self.xml(relations):
+            if event.kind == "start" and event.name.endswith("Relationship"):
+                if event.attributes.get("TargetMode") == "External":
+                    continue
+                target = event.attributes.get("Target", "")
+                kind = event.attributes.get("Type", "").rpartition("/")[2]
+                found[event.attributes.get("Id", "")] = (kind, _join(folder, target))
+        return found
+
+    def related(self, name: str, kind: str) -> list[str]:
+        """Return the parts that *name* relates to as *kind*, in file order, where they exist."""
+        return [
+            target
+            for relation, target in self.relations(name).values()
+            if relation == kind and self.has(target)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class XmlEvent:
+    """
+    A tag or a run of text.
+
+    Attributes:
+        name: Local name of the element; "" for text.
+        attributes: By local name.
+    """
+
+    kind: Literal["start", "end", "text"]
+    name: str
+    attributes: dict[str, str]
+    text: str
+
+
+def xml_events(pieces: Iterator[bytes], *, what: str) -> Iterator[XmlEvent]:
+    """
+    Yield the events of an XML document.
+
+    Names come without their namespace: within one part of an office file they are unique enough,
+    and strict and transitional Office Open XML then read the same.
+
+    Raises:
+        Unreadable: Not well-formed, nested too deeply, or with entities of its own.
+    """
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.buffer_text = True
+    parser.ordered_attributes = False
+    events: list[XmlEvent] = []
+    depth = 0
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise corrupt(f"The {what} is damaged: its elements are nested too deeply.")
+        if attributes:
+            attributes = {key.rpartition(" ")[2]: value for key, value in attributes.items()}
+        events.append(XmlEvent("start", name.rpartition(" ")[2], attributes, ""))
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+        events.append(XmlEvent("end", name.rpartition(" ")[2], {}, ""))
+
+    def text(data: str) -> None:
+        events.append(XmlEvent("text", "", {}, data))
+
+    def entity(*_: object) -> None:
+        raise corrupt(
+            f"The {what} declares XML entities, which no office program writes "
+            "and which are not followed."
+        )
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = text
+    parser.EntityDeclHandler = entity
+    parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
+    try:
+        for piece in pieces:
+            parser.Parse(piece, False)
+            yield from events
+            events.clear()
+        parser.Parse(b"", True)
+    except expat.ExpatError as error:
+        raise corrupt(
+            f"The {what} is damaged: {expat.ErrorString(error.code)} in line {error.lineno}."
+        ) from error
+    yield from events
+
+
+def _join(folder: str, target: str) -> str:
+    """Return the part that *target*, relative to *folder*, names."""
+    path = target.lstrip("/") if target.startswith("/") or not folder else f"{folder}/{target}"
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _too_much(limit: int) -> Unreadable:
+    return Unreadable(
+        "decompression_limit",
+        f"The file's size when unpacked exceeds the limit of {limit // (1 << 20)} MiB. "
+        "Split the document, or remove what is not text from it.",
+    )

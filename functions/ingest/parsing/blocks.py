@@ -1,0 +1,177 @@
+"""What a parser yields, and what bounds it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+from shared.errors import Unreadable
+from shared.models import TextSource
+
+BlockKind = Literal["heading", "paragraph", "item", "row", "code"]
+
+# A block longer than this is cut by its parser, so that no later step holds a whole huge document.
+MAX_BLOCK_CHARS = 16_384
+
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+# C0 and C1 controls but tab and line feed, the byte order mark, and Unicode's non-characters.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ufffe\uffff]")
+_WHITE_SPACE = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class ParseLimits:
+    """How much one document may use."""
+
+    max_pages: int
+    max_decompressed_bytes: int
+    max_cells: int
+    max_chunks: int
+    max_text_chars: int
+    timeout_seconds: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """
+    A piece of a document in reading order.
+
+    Attributes:
+        text: What the document says, cleaned (see clean).
+        page: Page, slide or sheet, from 1.
+        level: Depth of a heading, from 1; 0 for anything else.
+        label: Name of a heading in the heading path where it is not the text itself.
+        gap: Characters between the block before and this one in the extracted text.
+        header: The table's header rows, for every row that is not itself one of them.
+    """
+
+    kind: BlockKind
+    text: str
+    page: int | None = None
+    level: int = 0
+    label: str = ""
+    gap: str = "\n\n"
+    header: str = ""
+    source: TextSource = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """The document's title by its own metadata."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageCount:
+    """How many pages, slides or sheets the document has."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyPage:
+    """A page without a text layer."""
+
+    page: int
+
+
+Event = Block | Title | PageCount | EmptyPage
+
+# Reads the text of a picture of a page (PNG); None where pages are not to be read.
+ReadPicture = Callable[[bytes], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    One document to parse.
+
+    Attributes:
+        name: The object's name; its extension counts where the content does not tell.
+        content_type: What the uploader claims, None where nothing.
+        depth: How many documents this one is inside of (an attachment: 1).
+        picture_budget: How many pages *read_picture* may be asked to read.
+    """
+
+    source: BinaryIO
+    name: str
+    content_type: str | None
+    limits: ParseLimits
+    depth: int = 0
+    read_picture: ReadPicture | None = None
+    picture_budget: int = 0
+
+
+def clean(text: str) -> str:
+    """Return *text* in NFC with line feeds only and nothing that a database cannot store."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.isascii():
+        text = _LONE_SURROGATES.sub("\ufffd", text)
+        if not unicodedata.is_normalized("NFC", text):
+            text = unicodedata.normalize("NFC", text)
+    return _CONTROLS.sub("", text)
+
+
+def clean_line(text: str) -> str:
+    """Return *text* cleaned, on one line, without soft hyphens."""
+    return _WHITE_SPACE.sub(" ", clean(text.replace("\xad", ""))).strip()
+
+
+def cut(text: str, *, limit: int = MAX_BLOCK_CHARS) -> Iterator[str]:
+    """
+    Yield *text* in pieces of at most *limit* characters that join to it again.
+
+    A piece ends after white space where there is any in its last half.
+    """
+    start = 0
+    while len(text) - start > limit:
+        end = start + limit
+        for mark in ("\n", " "):
+            found = text.rfind(mark, start + limit // 2, end)
+            if found >= 0:
+                end = found + 1
+                break
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+def paragraph(
+    text: str,
+    *,
+    kind: BlockKind = "paragraph",
+    page: int | None = None,
+    gap: str = "\n\n",
+    header: str = "",
+    source: TextSource = "text",
+) -> Iterator[Block]:
+    """Yield *text* as one block, or as several that continue each other where it is too long."""
+    for piece in cut(text):
+        yield Block(kind, piece, page=page, gap=gap, header=header, source=source)
+        gap = ""
+
+
+def heading(text: str, *, level: int, page: int | None = None) -> Iterator[Block]:
+    """Yield *text* as a heading, or as a paragraph where it is too long to be one."""
+    if len(text) > 300:
+        yield from paragraph(text, page=page)
+    elif text:
+        yield Block("heading", text, page=page, level=level, label=text)
+
+
+def corrupt(message: str) -> Unreadable:
+    """Return the refusal of a damaged file."""
+    return Unreadable("corrupt", message)
+
+
+def read_all(request: Request) -> bytes:
+    """Return the whole document, for formats whose library cannot stream."""
+    request.source.seek(0)
+    return request.source.read()

@@ -1,0 +1,170 @@
+"""Bytes of unknown encoding become text."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import charset_normalizer
+
+from shared.errors import Unreadable
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_PIECE_BYTES = 1 << 20
+_SAMPLE_BYTES = 1 << 16
+_ISO_2022_JP = re.compile(rb"\x1b\$[@B].+?\x1b\([BJ]", re.DOTALL)
+# Encodings tried where charset-normalizer has no answer; every byte is a letter in the last.
+_VOWELS = frozenset("aăâeêioôơuưyAĂÂEÊIOÔƠUƯY")
+_TONES = frozenset("\u0300\u0301\u0303\u0309\u0323")
+
+
+def decode_stream(source: BinaryIO, *, declared: str | None = None) -> Iterator[str]:
+    """
+    Yield the text of *source* in pieces.
+
+    Args:
+        declared: The encoding that the document or its content type names; followed only where
+            the bytes agree with it.
+
+    Raises:
+        Unreadable: No encoding fits.
+    """
+    encoding, errors = detect_encoding(source, declared=declared)
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    source.seek(0)
+    while data := source.read(_PIECE_BYTES):
+        if text := decoder.decode(data):
+            yield text
+    if text := decoder.decode(b"", final=True):
+        yield text
+
+
+def decode(data: bytes, *, declared: str | None = None) -> str:
+    """Return *data* as text, see decode_stream."""
+    return "".join(decode_stream(io.BytesIO(data), declared=declared))
+
+
+def detect_encoding(source: BinaryIO, *, declared: str | None = None) -> tuple[str, str]:
+    """Return the name of the encoding and how to treat errors ("strict" or "replace")."""
+    source.seek(0)
+    sample = source.read(_SAMPLE_BYTES)
+    for mark, encoding in _BOMS:
+        if sample.startswith(mark):
+            if not _decodes(source, encoding):
+                # A wrong mark: "\xff\xfe" can stand before anything.
+                break
+            return encoding, "strict"
+    if wide := _wide_encoding(sample):
+        return wide, "replace"
+    if _ISO_2022_JP.search(sample) and _decodes(source, "iso2022_jp"):
+        return "iso2022_jp", "strict"
+    if _decodes(source, "utf-8"):
+        return "utf-8", "strict"
+    if declared and (known := _known(declared)) and _decodes(source, known):
+        return known, "strict"
+    return _detect_legacy(source, sample)
+
+
+def _detect_legacy(source: BinaryIO, sample: bytes) -> tuple[str, str]:
+    # Only lines with bytes above 127 tell anything; the sample may be plain ASCII for long.
+    telling = _telling_lines(source)
+    if _is_nearly_utf8(telling):
+        return "utf-8", "replace"
+    if _is_vietnamese(telling):
+        return "cp1258", "replace"
+    best = charset_normalizer.from_bytes(telling).best()
+    if best is not None and _decodes(source, best.encoding):
+        encoding = best.encoding
+        # The Windows page holds every printable character of the ISO one, and more.
+        return ("cp1252" if encoding in ("latin_1", "iso8859_1", "cp1252") else encoding), "replace"
+    if best is not None:
+        return best.encoding, "replace"
+    if _decodes(source, "cp1252"):
+        return "cp1252", "strict"
+    raise Unreadable(
+        "corrupt",
+        "The text's character encoding is unknown. Save the file as UTF-8 and upload it again.",
+    )
+
+
+def _telling_lines(source: BinaryIO) -> bytes:
+    """Return up to 64 KiB of the lines that have bytes above 127, in their order."""
+    source.seek(0)
+    found: list[bytes] = []
+    size = 0
+    while size < _SAMPLE_BYTES and (data := source.read(_PIECE_BYTES)):
+        if data.isascii():
+            continue
+        for line in data.splitlines(keepends=True):
+            if not line.isascii():
+                found.append(line[:4096])
+                size += len(found[-1])
+                if size >= _SAMPLE_BYTES:
+                    break
+    return b"".join(found)
+
+
+def _decodes(source: BinaryIO, encoding: str) -> bool:
+    try:
+        decoder = codecs.getincrementaldecoder(encoding)("strict")
+        source.seek(0)
+        while data := source.read(_PIECE_BYTES):
+            decoder.decode(data)
+        decoder.decode(b"", final=True)
+    except (UnicodeDecodeError, LookupError):
+        return False
+    return True
+
+
+def _known(name: str) -> str | None:
+    try:
+        info = codecs.lookup(name.strip().strip("\"'"))
+    except (LookupError, ValueError):
+        return None
+    if not info._is_text_encoding:
+        return None
+    # WHATWG: what calls itself latin-1 or ASCII is windows-1252.
+    return "cp1252" if info.name in ("iso8859-1", "ascii") else info.name
+
+
+def _wide_encoding(sample: bytes) -> str | None:
+    """Return utf-16-le or utf-16-be where every other byte is mostly zero."""
+    if len(sample) < 4 or b"\0" not in sample:
+        return None
+    sample = sample[: len(sample) // 2 * 2]
+    even = sample[0::2].count(0) / (len(sample) / 2)
+    odd = sample[1::2].count(0) / (len(sample) / 2)
+    if odd > 0.3 and even < 0.05:
+        return "utf-16-le"
+    if even > 0.3 and odd < 0.05:
+        return "utf-16-be"
+    return None
+
+
+def _is_nearly_utf8(data: bytes) -> bool:
+    """Tell whether *data* is UTF-8 with a few broken places, not another encoding."""
+    text = data.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    whole = sum(1 for character in text if character > "\x7f") - broken
+    return whole >= 10 * broken
+
+
+def _is_vietnamese(data: bytes) -> bool:
+    """Tell whether *data* as windows-1258 puts its combining tones where Vietnamese has them."""
+    text = data.decode("cp1258", "replace")
+    tones = [i for i, character in enumerate(text) if character in _TONES]
+    if len(tones) < 4:
+        return False
+    fitting = sum(1 for i in tones if i > 0 and text[i - 1] in _VOWELS)
+    letters = sum(1 for character in text if unicodedata.category(character)[0] == "L")
+    return fitting >= 0.95 * len(tones) and len(tones) >= 0.02 * letters

@@ -1,0 +1,540 @@
+"""PDF, by PDFium: lines with their place on the page become headings, paragraphs and rows."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import statistics
+import struct
+import zlib
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import pypdfium2
+import pypdfium2.raw as pdfium
+
+from shared.errors import Unreadable
+
+from .blocks import (
+    Block,
+    BlockKind,
+    EmptyPage,
+    Event,
+    PageCount,
+    Request,
+    Title,
+    clean,
+    clean_line,
+    corrupt,
+    paragraph,
+)
+from .tables import looks_like_header
+
+# Pages looked at on either side to tell a running header from text.
+_WINDOW_PAGES = 4
+_EDGE_LINES = 3
+_MAX_OUTLINE = 10_000
+_MAX_PICTURE_SIDE = 2000
+
+_LINE = re.compile("[^\r\n\ufffe]+")
+_DIGITS = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
+_NOT_WORD = re.compile(r"\W+")
+_BULLET = re.compile(r"(?:[•◦▪‣∙●○■□–*-]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
+_SENTENCE_END = re.compile(r"[.!?:。！？…]['\"”’»)\]]*$")
+_BOLD = re.compile(rb"bold|black|heavy|semibold|cmbx|medi", re.IGNORECASE)
+_MADE_BY = re.compile(
+    r"^(?:microsoft \w+ - |untitled|document\d*$|slide \d+$|.*\.(?:docx?|pdf|tex|dvi|indd|rtf|qxd)$)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """
+    A run of text on one line of the page; coordinates in points from the lower left corner.
+
+    Attributes:
+        cells: Parts between wide gaps, each (text, left, right); one where there are none.
+        hyphenated: PDFium found a hyphen at its end that only the line break put there.
+    """
+
+    text: str
+    left: float
+    bottom: float
+    right: float
+    top: float
+    bold: bool
+    cells: tuple[tuple[str, float, float], ...]
+    hyphenated: bool = False
+
+    @property
+    def height(self) -> float:
+        return max(self.top - self.bottom, 0.1)
+
+    @property
+    def middle(self) -> float:
+        return (self.top + self.bottom) / 2
+
+
+@dataclass(slots=True)
+class _Page:
+    number: int
+    lines: list[_Line]
+    outline: dict[str, int] = field(default_factory=dict)
+    ocr: str = ""
+
+
+def parse_pdf(request: Request) -> Iterator[Event]:
+    """
+    Yield the blocks of a PDF, page by page.
+
+    Raises:
+        Unreadable: It needs a password, is damaged, or has too many pages.
+    """
+    request.source.seek(0)
+    try:
+        document = pypdfium2.PdfDocument(request.source)
+    except pypdfium2.PdfiumError as error:
+        code = getattr(error, "err_code", None)
+        if code in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
+            raise Unreadable(
+                "encrypted",
+                "The PDF is protected by a password. Remove the password and upload it again.",
+            ) from error
+        raise corrupt(
+            "The PDF is damaged and cannot be opened. "
+            "Open it in a PDF program, save it again and upload that copy."
+        ) from error
+    count = len(document)
+    if count > request.limits.max_pages:
+        raise Unreadable(
+            "too_many_pages",
+            f"The PDF has {count} pages; at most {request.limits.max_pages} are read. "
+            "Split it into smaller files.",
+        )
+    yield PageCount(count)
+    title = clean_line(document.get_metadata_value("Title"))
+    if title and not _MADE_BY.match(title):
+        yield Title(title)
+    outline = _read_outline(document)
+    pages = _read_pages(document, request, outline, count)
+    yield from _Assembler(outlined=sum(map(len, outline.values())) >= 3).read(pages)
+
+
+def _read_outline(document: pypdfium2.PdfDocument) -> dict[int, dict[str, int]]:
+    """Return {page index: {title, folded: level from 1}} of the bookmarks."""
+    found: dict[int, dict[str, int]] = {}
+    try:
+        for number, bookmark in enumerate(document.get_toc(max_depth=6)):
+            destination = bookmark.get_dest()
+            index = destination.get_index() if destination is not None else None
+            title = _fold(bookmark.get_title())
+            if index is not None and title:
+                found.setdefault(index, {}).setdefault(title, bookmark.level + 1)
+            if number >= _MAX_OUTLINE:
+                break
+    except pypdfium2.PdfiumError:
+        # A broken outline costs heading levels, not text.
+        return found
+    return found
+
+
+def _read_pages(
+    document: pypdfium2.PdfDocument,
+    request: Request,
+    outline: dict[int, dict[str, int]],
+    count: int,
+) -> Iterator[_Page | EmptyPage]:
+    pictures_left = request.picture_budget if request.read_picture is not None else 0
+    for index in range(count):
+        read = ""
+        lines: list[_Line] = []
+        try:
+            page = document[index]
+            try:
+                lines = _read_lines(page)
+                if not lines and pictures_left > 0 and request.read_picture is not None:
+                    if pdfium.FPDFPage_CountObjects(page.raw):
+                        pictures_left -= 1
+                        read = clean(request.read_picture(_render(page))).strip()
+            finally:
+                page.close()
+        except pypdfium2.PdfiumError:
+            # A page that cannot be loaded is told as one without text; the others are kept.
+            lines = []
+        if lines or read:
+            yield _Page(index + 1, lines, outline.get(index, {}), read)
+        else:
+            yield EmptyPage(index + 1)
+
+
+def _read_lines(page: pypdfium2.PdfPage) -> list[_Line]:
+    """Return the lines of a page in the order of its content."""
+    textpage = page.get_textpage()
+    try:
+        count = textpage.count_chars()
+        if count <= 0:
+            return []
+        text = textpage.get_text_range()
+        handle = textpage.raw
+        exact = len(text) == count
+        lines: list[_Line] = []
+        box = pdfium.FS_RECTF()
+        place = ctypes.byref(box)
+        name = ctypes.create_string_buffer(128)
+        flags = ctypes.c_int()
+
+        def index_of(position: int) -> int:
+            if exact:
+                return position
+            return int(pdfium.FPDFText_GetCharIndexFromTextIndex(handle, position))
+
+        def sides(position: int) -> tuple[float, float, float, float]:
+            pdfium.FPDFText_GetLooseCharBox(handle, index_of(position), place)
+            return box.left, box.bottom, box.right, box.top
+
+        for found in _LINE.finditer(text):
+            raw = found.group()
+            stripped = raw.strip()
+            if not stripped:
+                continue
+            first = found.start() + len(raw) - len(raw.lstrip())
+            last = first + len(stripped) - 1
+            left, bottom, _, top = sides(first)
+            _, end_bottom, right, end_top = sides(last)
+            if last - first > 2:
+                _, bottom, _, top = sides((first + last) // 2)
+            if top <= bottom:
+                bottom, top = min(bottom, end_bottom), max(top, end_top)
+            pdfium.FPDFText_GetFontInfo(
+                handle, index_of((first + last) // 2), name, 128, ctypes.byref(flags)
+            )
+            cells = tuple(_cells(stripped, first, left, right, top - bottom, sides))
+            lines.append(
+                _Line(
+                    text=clean_line(stripped),
+                    left=min(left, right),
+                    bottom=bottom,
+                    right=max(left, right),
+                    top=top,
+                    bold=bool(_BOLD.search(name.value)),
+                    cells=cells,
+                    hyphenated=text[found.end() : found.end() + 1] == "\ufffe",
+                )
+            )
+        return [line for line in lines if line.text]
+    finally:
+        textpage.close()
+
+
+def _cells(
+    text: str, offset: int, left: float, right: float, height: float, sides: object
+) -> Iterator[tuple[str, float, float]]:
+    """Yield the parts of a line that gaps wider than 1.5 times its height separate."""
+    assert callable(sides)
+    begin, begin_left = 0, left
+    position = text.find(" ")
+    while position >= 0:
+        after = position
+        while text[after] == " ":
+            after += 1
+        gap_left = sides(offset + position - 1)[2]
+        gap_right = sides(offset + after)[0]
+        if gap_right - gap_left > 1.5 * height:
+            yield clean_line(text[begin:position]), begin_left, gap_left
+            begin, begin_left = after, gap_right
+        position = text.find(" ", after)
+    yield clean_line(text[begin:]), begin_left, right
+
+
+def _render(page: pypdfium2.PdfPage) -> bytes:
+    """Return a grey PNG of *page*, its longer side at most _MAX_PICTURE_SIDE pixels."""
+    width, height = page.get_size()
+    scale = min(200 / 72, _MAX_PICTURE_SIDE / max(width, height, 1))
+    bitmap = page.render(scale=scale, grayscale=True)
+    try:
+        data, stride = bytes(bitmap.buffer), bitmap.stride
+        rows = b"".join(
+            b"\0" + data[row * stride : row * stride + bitmap.width] for row in range(bitmap.height)
+        )
+        header = struct.pack(">IIBBBBB", bitmap.width, bitmap.height, 8, 0, 0, 0, 0)
+    finally:
+        bitmap.close()
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 6)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
+    )
+
+
+class _Assembler:
+    """Holds a window of pages, and what the pages so far say about sizes of type."""
+
+    def __init__(self, *, outlined: bool) -> None:
+        self.outlined = outlined
+        self.sizes: Counter[float] = Counter()
+        self.heading_sizes: set[float] = set()
+
+    def read(self, pages: Iterable[_Page | EmptyPage]) -> Iterator[Event]:
+        """Yield the blocks of each page once the pages after it are known."""
+        window: deque[_Page] = deque()
+        waiting: deque[_Page | EmptyPage] = deque()
+        after = 0
+        for page in pages:
+            waiting.append(page)
+            if isinstance(page, _Page):
+                window.append(page)
+                for line in page.lines:
+                    self.sizes[_size(line)] += len(line.text)
+                after += 1
+            while after > _WINDOW_PAGES:
+                yield from self._next(waiting, window)
+                after = sum(1 for other in waiting if isinstance(other, _Page))
+        while waiting:
+            yield from self._next(waiting, window)
+
+    def _next(self, waiting: deque[_Page | EmptyPage], window: deque[_Page]) -> Iterator[Event]:
+        page = waiting.popleft()
+        if isinstance(page, EmptyPage):
+            yield page
+            return
+        if page.ocr:
+            yield from paragraph(page.ocr, page=page.number, source="ocr")
+        lines = _without_running_lines(page, window)
+        # A page of nothing but a repeated line keeps it: better twice than not at all.
+        yield from self._blocks(page, lines or page.lines)
+        while window and window[0].number < page.number - _WINDOW_PAGES:
+            window.popleft()
+
+    def _blocks(self, page: _Page, lines: list[_Line]) -> Iterator[Block]:
+        body = self.sizes.most_common(1)[0][0] if self.sizes else 10.0
+        gap = "\n\n"
+        header = ""
+        rows = 0
+        for kind, group in _paragraphs(_in_reading_order(lines)):
+            if kind == "row":
+                cells = [text for text, _, _ in group[0].cells]
+                text = "\t".join(cells)
+                gap = "\n" if rows else "\n\n"
+                yield from paragraph(text, kind="row", page=page.number, gap=gap, header=header)
+                if rows == 0 and looks_like_header(cells):
+                    header = text
+                rows += 1
+                continue
+            rows, header = 0, ""
+            text = _joined(group)
+            level = self._heading_level(page, group, text, body)
+            if level:
+                yield Block("heading", text, page=page.number, level=level, label=text)
+            else:
+                yield from paragraph(text, kind=kind, page=page.number)
+
+    def _heading_level(self, page: _Page, group: list[_Line], text: str, body: float) -> int:
+        """Return the level of a heading from 1, 0 for body text."""
+        if len(text) > 200 or len(group) > 3 or not any(c.isalpha() for c in text):
+            return 0
+        if self.outlined:
+            folded = _fold(text)
+            for title, level in page.outline.items():
+                if folded == title or (folded.endswith(title) and len(folded) <= len(title) + 12):
+                    return level
+            return 0
+        size = max(_size(line) for line in group)
+        if size >= 1.15 * body and not text.endswith((".", ",", ";")):
+            self.heading_sizes.add(size)
+            return min(6, 1 + sum(1 for other in self.heading_sizes if other > size))
+        bold = all(line.bold for line in group)
+        if (
+            bold
+            and size >= 0.95 * body
+            and len(text) <= 100
+            and not text.endswith((".", ",", ";", ":"))
+        ):
+            return min(6, 1 + len(self.heading_sizes))
+        return 0
+
+
+def _size(line: _Line) -> float:
+    return round(line.height * 2) / 2
+
+
+def _fold(text: str) -> str:
+    return _NOT_WORD.sub("", clean(text).casefold())
+
+
+def _without_running_lines(page: _Page, window: Iterable[_Page]) -> list[_Line]:
+    """Return the lines of *page* but those that stand at the same edge place on pages near by."""
+    own = _edge_lines(page)
+    if not own:
+        return page.lines
+    near = [
+        _edge_lines(other)
+        for other in window
+        if other is not page and abs(other.number - page.number) <= _WINDOW_PAGES
+    ]
+    dropped: list[_Line] = []
+    for key, line in own:
+        seen = sum(
+            any(k == key and abs(o.middle - line.middle) < 6 for k, o in other) for other in near
+        )
+        # A bare page number needs one witness, words need two.
+        if seen >= (1 if not any(c.isalpha() for c in key.replace("#", "")) else 2):
+            dropped.append(line)
+    return [line for line in page.lines if not any(line is other for other in dropped)]
+
+
+def _edge_lines(page: _Page) -> list[tuple[str, _Line]]:
+    """Return the outermost lines of a page with their text, numbers folded."""
+    lines = sorted(page.lines, key=lambda line: -line.middle)
+    edges = lines[:_EDGE_LINES] + lines[_EDGE_LINES:][-_EDGE_LINES:]
+    return [(_DIGITS.sub("#", line.text), line) for line in edges if len(line.text) <= 200]
+
+
+def _in_reading_order(lines: list[_Line]) -> list[_Line]:
+    """
+    Return *lines* column by column where the page has columns of text.
+
+    Without columns the order of the content stands: producers write it in reading order.
+    """
+    pieces: list[_Line] = []
+    for line in lines:
+        if len(line.cells) == 1:
+            pieces.append(line)
+        else:
+            pieces.extend(
+                replace(line, text=text, left=left, right=right, cells=((text, left, right),))
+                for text, left, right in line.cells
+                if text
+            )
+    if len(pieces) < 6 or not (columns := _split_columns(pieces)):
+        return lines
+    return columns
+
+
+def _split_columns(pieces: list[_Line]) -> list[_Line]:
+    """Return *pieces* ordered by bands and columns, [] where no band has columns."""
+    left = min(piece.left for piece in pieces)
+    right = max(piece.right for piece in pieces)
+    ordered = sorted(pieces, key=lambda piece: -piece.middle)
+    result: list[_Line] = []
+    band: list[_Line] = []
+    found = False
+    for piece in [*ordered, None]:
+        if piece is not None and piece.right - piece.left < 0.6 * (right - left):
+            band.append(piece)
+            continue
+        if columns := _columns(band):
+            found = True
+            result.extend(columns)
+        else:
+            result.extend(sorted(band, key=lambda p: (-round(p.middle), p.left)))
+        band = []
+        if piece is not None:
+            result.append(piece)
+    return result if found else []
+
+
+def _columns(band: list[_Line]) -> list[_Line]:
+    """Return the lines of *band* column by column, [] where it has none."""
+    if len(band) < 6:
+        return []
+    # The widest empty stretch between the left parts and the right parts.
+    spans = sorted((line.left, line.right) for line in band)
+    reach, best, at = spans[0][1], 0.0, 0.0
+    for begin, end in spans[1:]:
+        if begin - reach > best:
+            best, at = begin - reach, (begin + reach) / 2
+        reach = max(reach, end)
+    height = statistics.median(line.height for line in band)
+    if best < 0.6 * height:
+        return []
+    sides = [line for line in band if line.right < at], [line for line in band if line.left > at]
+    for side in sides:
+        if len(side) < 3:
+            return []
+        width = max(line.right for line in side) - min(line.left for line in side)
+        # Text fills its column; the cells of a table do not.
+        if statistics.median(line.right - line.left for line in side) < 0.6 * width:
+            return []
+        if statistics.median(len(line.text) for line in side) < 15:
+            return []
+    return [
+        line for side in sides for line in _columns(side) or sorted(side, key=lambda p: -p.middle)
+    ]
+
+
+def _paragraphs(lines: list[_Line]) -> Iterator[tuple[BlockKind, list[_Line]]]:
+    """Yield the lines of each paragraph, list item or table row."""
+    pitches = [
+        a.middle - b.middle
+        for a, b in zip(lines, lines[1:], strict=False)
+        if 0 < a.middle - b.middle < 4 * a.height
+    ]
+    pitch = statistics.median(pitches) if pitches else 0.0
+    right = max((line.right for line in lines), default=0.0)
+    group: list[_Line] = []
+    kind: BlockKind = "paragraph"
+    for i, line in enumerate(lines):
+        if len(line.cells) > 1 and _is_row(lines, i):
+            if group:
+                yield kind, group
+            yield "row", [line]
+            group, kind = [], "paragraph"
+            continue
+        if group and not _continues(group[-1], line, pitch=pitch, right=right):
+            yield kind, group
+            group = []
+        if not group:
+            kind = "item" if _BULLET.match(line.text) else "paragraph"
+        group.append(line)
+    if group:
+        yield kind, group
+
+
+def _is_row(lines: list[_Line], i: int) -> bool:
+    """Tell whether a neighbour of line *i* has cells too, one of them under one of its own."""
+    own = lines[i]
+    for j in (i - 1, i + 1):
+        if 0 <= j < len(lines) and len(lines[j].cells) > 1:
+            for _, left, right in own.cells[1:]:
+                if any(left < r and s < right for _, s, r in lines[j].cells[1:]):
+                    return True
+    return False
+
+
+def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> bool:
+    """Tell whether *line* goes on with the paragraph that *before* ends so far."""
+    drop = before.middle - line.middle
+    if before.hyphenated or abs(drop) < 0.5 * before.height:
+        return True
+    if drop < 0:
+        # The top of the next column: only a sentence that is not over goes on there.
+        return line.text[:1].islower() and not _SENTENCE_END.search(before.text)
+    if _BULLET.match(line.text):
+        return False
+    if drop > max(1.3 * pitch, 0.9 * before.height):
+        return False
+    if abs(_size(line) - _size(before)) > 0.15 * _size(before) or line.bold and not before.bold:
+        return False
+    ended = _SENTENCE_END.search(before.text) is not None
+    if before.bold and not line.bold and (ended or before.right < 0.8 * right):
+        return False
+    if ended and line.left > before.left + 0.8 * line.height:
+        return False
+    return not (ended and before.right < right - 0.15 * (right - before.left))
+
+
+def _joined(lines: list[_Line]) -> str:
+    """Return the text of *lines* as one paragraph, words hyphenated at a line's end made whole."""
+    text = ""
+    hyphenated = False
+    for line in lines:
+        if not text or hyphenated:
+            text += line.text
+        elif text.endswith("-") and text[-2:-1].isalpha() and line.text[:1].islower():
+            text = text[:-1] + line.text
+        else:
+            text += " " + line.text
+        hyphenated = line.hyphenated
+    return text

@@ -1,0 +1,466 @@
+"""
+Parse documents in a child process that can do nothing else.
+
+The parent side: it keeps one fork server (parser_process.py) per worker process, hands it the
+open file, keeps the deadline, and spools what comes back to unlinked temporary files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+from shared.errors import ParserDied, Unreadable
+from shared.models import Chunk, TextSource
+
+from .parsing.blocks import ParseLimits
+
+__all__ = ["ParseLimits", "ParsedDocument", "parse_document"]
+
+_FRAME_HEAD_BYTES = 5
+# No frame of an honest child is larger; pictures of pages are the largest.
+_MAX_FRAME_BYTES = 32 << 20
+_SEGMENT_CHARS = 32_768
+_SAMPLE_CHARS = 20_000
+_END_SECONDS = 10.0
+_MAX_STARTS = 2
+
+# The functions framework loads this folder as package "main", tests as functions.ingest: the fork
+# server imports it under a name of its own.
+_BOOTSTRAP = """
+import socket, sys, types
+package = types.ModuleType("ingest_parser")
+package.__path__ = [sys.argv[1]]
+sys.modules["ingest_parser"] = package
+from ingest_parser.parser_process import serve
+serve(socket.socket(fileno=int(sys.argv[2])))
+"""
+
+
+class ParsedDocument:
+    """
+    What came out of the child: facts in memory, text and chunks in unlinked temporary files.
+
+    Use it as a context manager; its iterators end with it.
+
+    Attributes:
+        content_type: The MIME type found, whatever the uploader claimed.
+        pages: Pages, slides or sheets; None where the format has none.
+        pages_without_text: Numbers of the pages where no text was found, from 1.
+        sample: The first 20,000 characters or less, to tell the language from.
+    """
+
+    def __init__(self) -> None:
+        self.title = ""
+        self.content_type = ""
+        self.pages: int | None = None
+        self.pages_without_text: list[int] = []
+        self.chunk_count = 0
+        self.text_chars = 0
+        self.sample = ""
+        self._text: IO[bytes] = tempfile.TemporaryFile(prefix="parsed-text-")
+        self._chunks: IO[bytes] = tempfile.TemporaryFile(prefix="parsed-chunks-")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the temporary files back."""
+        self._text.close()
+        self._chunks.close()
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the chunks in order; may be called again, and by several threads."""
+        text = _Characters(self._text.fileno())
+        position = 0
+        rest = b""
+        ordinal = 0
+        while data := os.pread(self._chunks.fileno(), 1 << 16, position):
+            position += len(data)
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                heading, header, page, start, end, tokens, source = json.loads(line)
+                yield Chunk(
+                    ordinal=ordinal,
+                    text=text.read(start, end),
+                    heading=heading,
+                    header=header,
+                    page=page,
+                    char_start=start,
+                    char_end=end,
+                    tokens=tokens,
+                    source=cast(TextSource, source),
+                )
+                ordinal += 1
+
+    def text_segments(self) -> Iterator[tuple[int, str]]:
+        """Yield (position, text) of pieces that join to the extracted text."""
+        text = _Characters(self._text.fileno())
+        for start in range(0, self.text_chars, _SEGMENT_CHARS):
+            yield start, text.read(start, min(start + _SEGMENT_CHARS, self.text_chars))
+
+
+class _Characters:
+    """Reads a UTF-8 file by character positions that only grow."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.position = 0
+        self.held = ""
+        self.held_start = 0
+        self.partial = b""
+
+    def read(self, start: int, end: int) -> str:
+        while self.held_start + len(self.held) < end:
+            data = os.pread(self.descriptor, 1 << 16, self.position)
+            if not data:
+                break
+            self.position += len(data)
+            data = self.partial + data
+            whole = _whole_characters(data)
+            self.partial = data[whole:]
+            keep = max(0, min(start - self.held_start, len(self.held)))
+            self.held = self.held[keep:] + data[:whole].decode()
+            self.held_start += keep
+        return self.held[start - self.held_start : end - self.held_start]
+
+
+def _whole_characters(data: bytes) -> int:
+    """Return how many bytes at the start of *data* are whole UTF-8 characters."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte < 0x80:
+            return len(data)
+        if byte >= 0xC0:
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(data) if back >= needed else len(data) - back
+    return len(data)
+
+
+def parse_document(
+    path: Path,
+    *,
+    name: str,
+    content_type: str | None,
+    limits: ParseLimits,
+    tokenizer: Path,
+    max_tokens: int,
+    ocr: Callable[[bytes], str] | None = None,
+    ocr_page_budget: int = 0,
+) -> ParsedDocument:
+    """
+    Parse and chunk the file at *path* in a child process.
+
+    Args:
+        name: The object's name.
+        content_type: What the uploader claims, None where nothing.
+        tokenizer: The model's tokenizer.json.
+        max_tokens: What the model reads of a text, special tokens included.
+        ocr: Reads the text of a picture of a page (PNG); its time does not count as parsing.
+        ocr_page_budget: How many pages *ocr* may be asked to read.
+
+    Raises:
+        Unreadable: No try can help; code and message say why.
+        ParserDied: The child was killed from outside.
+    """
+    if path.stat().st_size == 0:
+        raise Unreadable("empty", "The file is empty. Upload it again with its content.")
+    request = {
+        "name": name[-1024:],
+        "content_type": content_type and content_type[:1024],
+        "limits": asdict(limits),
+        "tokenizer": str(tokenizer),
+        "max_tokens": max_tokens,
+        "picture_budget": ocr_page_budget if ocr is not None else 0,
+    }
+    document = ParsedDocument()
+    try:
+        with path.open("rb") as source, _Child(request, source.fileno(), limits) as child:
+            child.receive(document, ocr)
+    except BaseException:
+        document.close()
+        raise
+    return document
+
+
+class _Child:
+    """One parsing child, from its start to its end."""
+
+    def __init__(self, request: dict[str, Any], source: int, limits: ParseLimits) -> None:
+        self.limits = limits
+        self.data, child_data = socket.socketpair()
+        self.status, child_status = socket.socketpair()
+        self.pid: int | None = None
+        self.timed_out = False
+        with child_data, child_status:
+            try:
+                _server.send(
+                    json.dumps(request).encode(),
+                    [source, child_data.fileno(), child_status.fileno()],
+                )
+            except BaseException:
+                self.data.close()
+                self.status.close()
+                raise
+        self.deadline = time.monotonic() + limits.timeout_seconds
+        self.status_rest = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kill()
+        self.data.close()
+        self.status.close()
+
+    def receive(self, document: ParsedDocument, ocr: Callable[[bytes], str] | None) -> None:
+        """Spool the child's frames into *document* until it ends."""
+        finished = False
+        sample: list[str] = []
+        sample_chars = 0
+        partial = b""
+        while (frame := self._frame()) is not None:
+            kind, data = frame
+            if kind == b"T":
+                document._text.write(data)
+                whole = _whole_characters(partial + data)
+                text, partial = (partial + data)[:whole].decode(), (partial + data)[whole:]
+                document.text_chars += len(text)
+                if sample_chars < _SAMPLE_CHARS:
+                    sample.append(text[: _SAMPLE_CHARS - sample_chars])
+                    sample_chars += len(sample[-1])
+                if document.text_chars > self.limits.max_text_chars:
+                    raise self._broken()
+            elif kind == b"C":
+                document._chunks.write(data + b"\n")
+                document.chunk_count += 1
+                if document.chunk_count > self.limits.max_chunks or b"\n" in data:
+                    raise self._broken()
+            elif kind == b"P" and ocr is not None:
+                began = time.monotonic()
+                self._answer(ocr(data))
+                self.deadline += time.monotonic() - began
+            elif kind == b"E":
+                refusal = json.loads(data)
+                raise Unreadable(refusal["code"], refusal["message"])
+            elif kind == b"M":
+                summary = json.loads(data)
+                document.title = summary["title"]
+                document.content_type = summary["content_type"]
+                document.pages = summary["pages"]
+                document.pages_without_text = summary["pages_without_text"]
+                finished = True
+            else:
+                raise self._broken()
+        if not finished:
+            raise self._why_it_ended()
+        document.sample = "".join(sample)
+        document._text.flush()
+        document._chunks.flush()
+
+    def _answer(self, text: str) -> None:
+        data = text.encode("utf-8", "replace")
+        try:
+            self.data.sendall(b"R" + len(data).to_bytes(4, "big") + data)
+        except OSError:
+            # The child is gone; reading its end says why.
+            return
+
+    def _frame(self) -> tuple[bytes, bytes] | None:
+        head = self._receive(_FRAME_HEAD_BYTES)
+        if head is None:
+            return None
+        length = int.from_bytes(head[1:], "big")
+        if length > _MAX_FRAME_BYTES:
+            raise self._broken()
+        data = self._receive(length)
+        return None if data is None else (head[:1], data)
+
+    def _receive(self, length: int) -> bytes | None:
+        """Return exactly *length* bytes, None where the child ends or is out of time before."""
+        data = bytearray()
+        while len(data) < length:
+            if not self._readable(self.data, self.deadline):
+                self.timed_out = True
+                self._kill()
+                return None
+            try:
+                piece = self.data.recv(min(length - len(data), 1 << 18))
+            except ConnectionError:
+                return None
+            if not piece:
+                return None
+            data += piece
+        return bytes(data)
+
+    def _readable(self, source: socket.socket, deadline: float) -> bool:
+        poll = select.poll()
+        poll.register(source, select.POLLIN | select.POLLHUP)
+        return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+
+    def _read_status(self, key: str, seconds: float) -> dict[str, int]:
+        """Return the fork server's next message that has *key*, {} where none comes in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            while b"\n" in self.status_rest:
+                line, _, self.status_rest = self.status_rest.partition(b"\n")
+                message: dict[str, int] = json.loads(line)
+                if "pid" in message:
+                    self.pid = message["pid"]
+                if "exit" in message:
+                    self.pid = None
+                if key in message:
+                    return message
+            if not self._readable(self.status, deadline):
+                return {}
+            try:
+                data = self.status.recv(4096)
+            except ConnectionError:
+                return {}
+            if not data:
+                return {}
+            self.status_rest += data
+
+    def _kill(self) -> None:
+        """Kill the child's group, unless the fork server has seen it end."""
+        self._read_status("exit", 0.0)
+        if self.pid is None and not self.status_rest:
+            self._read_status("pid", 1.0)
+        if self.pid is not None:
+            try:
+                os.killpg(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                # It ended, or has not made its group yet: then its own id is the only one.
+                try:
+                    os.kill(self.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    return
+
+    def _why_it_ended(self) -> Unreadable | ParserDied:
+        if self.timed_out:
+            return self._timeout()
+        message = self._read_status("exit", _END_SECONDS)
+        if not message:
+            return ParserDied("the parser's fork server died")
+        code, peak = message["exit"], message["max_rss_bytes"]
+        if code == -signal.SIGXCPU:
+            return self._timeout()
+        if code == -signal.SIGKILL:
+            return ParserDied("the parser child was killed from outside")
+        # Native code ends by these where an allocation fails (PDFium by SIGTRAP or SIGILL).
+        if code in (-signal.SIGABRT, -signal.SIGTRAP, -signal.SIGILL) or (
+            code < 0 and peak > self.limits.memory_bytes // 2
+        ):
+            return Unreadable(
+                "out_of_memory",
+                f"Reading the file needs more than the {self.limits.memory_bytes >> 20} MiB "
+                "of memory allowed. Split it into smaller files.",
+            )
+        if code < 0:
+            return Unreadable(
+                "corrupt",
+                "The file is damaged: it made its parser crash. "
+                "Save it again in the program that made it and upload that copy.",
+            )
+        return ParserDied(f"the parser child ended with status {code}")
+
+    def _timeout(self) -> Unreadable:
+        return Unreadable(
+            "timeout",
+            f"Reading the file took longer than {self.limits.timeout_seconds:g} seconds. "
+            "Split it into smaller files.",
+        )
+
+    def _broken(self) -> Unreadable:
+        """What only a parser taken over by its document would send."""
+        return Unreadable("corrupt", "The file is damaged: it made its parser misbehave.")
+
+
+class _ForkServer:
+    """The fork server of this process: started on first use, again after its death or a fork."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.control: socket.socket | None = None
+        self.owner = 0
+
+    def send(self, request: bytes, descriptors: list[int]) -> None:
+        with self.lock:
+            for attempt in range(_MAX_STARTS):
+                control = self._running()
+                try:
+                    socket.send_fds(control, [request], descriptors)
+                    return
+                except OSError as error:
+                    self._stop()
+                    if attempt + 1 == _MAX_STARTS:
+                        raise ParserDied("the parser's fork server cannot be reached") from error
+
+    def _running(self) -> socket.socket:
+        if self.owner != os.getpid():
+            # Its socket came with a fork: the server belongs to the process before.
+            self.process = self.control = None
+        if self.process is not None and self.process.poll() is not None:
+            self._stop()
+        if self.control is None:
+            self._start()
+        assert self.control is not None
+        return self.control
+
+    def _start(self) -> None:
+        # Sequenced packets keep each request and its descriptors together.
+        ours, theirs = socket.socketpair(socket.AF_UNIX, _PACKETS)
+        environment = {
+            **{key: os.environ[key] for key in ("LANG", "LC_ALL", "TZ") if key in os.environ},
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), *sys.path])),
+            "TOKENIZERS_PARALLELISM": "false",
+            "RAYON_NUM_THREADS": "1",
+            "MALLOC_ARENA_MAX": "1",
+        }
+        folder = str(Path(__file__).parent)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _BOOTSTRAP, folder, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=environment,
+                cwd="/",
+            )
+        self.control = ours
+        self.owner = os.getpid()
+
+    def _stop(self) -> None:
+        if self.control is not None:
+            self.control.close()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        self.process = self.control = None
+
+
+_PACKETS = socket.SOCK_STREAM if sys.platform == "darwin" else socket.SOCK_SEQPACKET
+_ROOT = Path(__file__).resolve().parents[2]
+_server = _ForkServer()
