@@ -2,11 +2,11 @@
 The tree of errors, and with it the one decision of the event path: again or never.
 
     KaydangError
-    ├── Transient                  another try may help: refuse the message, Pub/Sub delivers it again
+    ├── Transient                  another try may help: refuse the message, it comes again
     │   ├── DatabaseUnavailable    no connection, a lock not had in time, a restart, missing tables
     │   ├── StorageUnavailable     Cloud Storage answered 429 or 5xx, or not at all
     │   ├── PublishFailed          Pub/Sub did not take a message
-    │   ├── ParserDied             the parser child was killed by something other than its own limits
+    │   ├── ParserDied             the parser child was killed, and not by its own limits
     │   └── GenerationUnavailable  Gemini did not answer in time, or not with a whole answer
     ├── Permanent                  no try will ever help: record the reason, acknowledge
     │   ├── Malformed              a message that is no event of ours

@@ -140,7 +140,9 @@ def _read_resource(body: Mapping[str, Any], attributes: Mapping[str, str]) -> Ob
     return ObjectVersion(
         bucket=bucket,
         name=name,
-        generation=_read_int(attributes.get("objectGeneration") or body.get("generation"), "generation"),
+        generation=_read_int(
+            attributes.get("objectGeneration") or body.get("generation"), "generation"
+        ),
         metageneration=_read_int(body.get("metageneration") or 0, "metageneration"),
         size=_read_int(body.get("size") or 0, "size"),
         content_type=_clean(body.get("contentType")),

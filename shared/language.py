@@ -127,7 +127,9 @@ def find_phrases(question: str) -> list[str]:
     """Return what *question* puts in double quotation marks."""
     return [
         phrase
-        for match in re.finditer(r'"([^"]{2,})"|“([^”]{2,})”|«([^»]{2,})»|「([^」]{2,})」', question)
+        for match in re.finditer(
+            r'"([^"]{2,})"|“([^”]{2,})”|«([^»]{2,})»|「([^」]{2,})」', question
+        )
         for phrase in match.groups()
         if phrase and phrase.strip()
     ]
@@ -166,8 +168,7 @@ def _closed_forms(folded: str) -> list[str]:
         if compound.group()[-1] in "+#"
         else re.sub(r"[\W_]+", "", compound.group())
         for compound in _COMPOUND.finditer(folded)
-        if len(compound.group()) <= _MAX_COMPOUND_CHARS
-        and not _DECIMAL.fullmatch(compound.group())
+        if len(compound.group()) <= _MAX_COMPOUND_CHARS and not _DECIMAL.fullmatch(compound.group())
     ]
 
 

@@ -74,7 +74,7 @@ def read_migrations(folder: Path = _MIGRATIONS) -> list[Migration]:
 
 
 def apply_migrations(
-    connection: psycopg.Connection[tuple[object, ...]], migrations: list[Migration]
+    connection: store.Connection, migrations: list[Migration]
 ) -> list[Migration]:
     """
     Apply what is missing and return it.
@@ -135,7 +135,7 @@ def read_role_members(text: str) -> dict[str, list[str]]:
 
 
 def grant_roles(
-    connection: psycopg.Connection[tuple[object, ...]], members: dict[str, list[str]]
+    connection: store.Connection, members: dict[str, list[str]]
 ) -> None:
     """Make each login a member of its role; one that is stays one."""
     for role, logins in members.items():

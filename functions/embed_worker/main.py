@@ -128,7 +128,8 @@ def record_dead_letter(event: CloudEvent) -> None:
             message_id=message.message_id,
             subscription=message.attributes.get(
                 # https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts
-                "CloudPubSubDeadLetterSourceSubscription", message.subscription
+                "CloudPubSubDeadLetterSourceSubscription",
+                message.subscription,
             ),
             data=message.data,
             attributes=message.attributes,

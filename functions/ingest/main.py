@@ -48,9 +48,7 @@ from .parsing import PARSER_VERSION
 from .sandbox import ParsedDocument, ParseLimits, parse_document
 
 
-class Settings(
-    DatabaseSettings, EventSettings, ModelSettings, RetrySettings, LogSettings
-):
+class Settings(DatabaseSettings, EventSettings, ModelSettings, RetrySettings, LogSettings):
     """What one document may cost, beside where everything is."""
 
     max_file_bytes: int = Field(default=256 * 2**20, ge=1)
@@ -166,9 +164,7 @@ def _index(version: ObjectVersion, resources: Resources) -> None:
     _log.info("document staged", build=begun.build_id, jobs=len(jobs))
 
 
-def _stage(
-    lease: store.BuildLease, version: ObjectVersion, resources: Resources
-) -> list[EmbedJob]:
+def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources) -> list[EmbedJob]:
     settings = resources.settings
     if version.size > settings.max_file_bytes:
         raise Unreadable("too_large", describe_too_large(settings.max_file_bytes))
@@ -311,9 +307,7 @@ def _open_resources() -> Resources:
     return Resources(
         settings=settings,
         pool=pool,
-        bucket=DocumentBucket(
-            settings.documents_bucket, project=settings.google_cloud_project
-        ),
+        bucket=DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project),
         publisher=Publisher(settings),
         model=model,
         read_page=make_page_reader() if settings.ocr_page_budget else None,

@@ -55,7 +55,7 @@ def _fetch_token() -> str:
     import google.auth.transport.requests
 
     credentials, _project = google.auth.default(scopes=[_IAM_SCOPE])
-    credentials.refresh(google.auth.transport.requests.Request())
+    credentials.refresh(google.auth.transport.requests.Request())  # type: ignore[no-untyped-call]
     return str(credentials.token)
 
 

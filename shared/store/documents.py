@@ -168,9 +168,14 @@ def find_documents(
     name: str | None = None,
     collection: str | None = None,
     state: DocumentState | None = None,
-    not_config_hash: str | None = None,
+    reason: str | None = None,
 ) -> list[UUID]:
-    """Return the ids of the documents that fit everything that is given, deleted ones never."""
+    """
+    Return the ids of the documents that fit everything that is given, deleted ones never.
+
+    Args:
+        reason: A reason code.
+    """
     rows = connection.execute(
         """
         SELECT status.id
@@ -179,18 +184,14 @@ def find_documents(
             AND (%(name)s::text IS NULL OR status.name = %(name)s)
             AND (%(collection)s::text IS NULL OR status.collection = %(collection)s)
             AND (%(state)s::text IS NULL OR status.state = %(state)s)
-            AND (%(config_hash)s::text IS NULL OR EXISTS (
-                SELECT FROM documents
-                JOIN builds ON builds.id = documents.active_build
-                WHERE documents.id = status.id AND builds.config_hash <> %(config_hash)s
-            ))
+            AND (%(reason)s::text IS NULL OR status.reason_code = %(reason)s)
         ORDER BY status.name
         """,
         {
             "name": name,
             "collection": collection,
             "state": state,
-            "config_hash": not_config_hash,
+            "reason": reason,
         },
     )
     return [row[0] for row in rows.fetchall()]

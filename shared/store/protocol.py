@@ -202,7 +202,7 @@ def record_metadata(connection: Connection, version: ObjectVersion) -> None:
             """,
             {"document_id": document.id, **_attributes(version)},
         ).fetchall()
-        if document.active_build in {row[0] for row in changed}:
+        if document.active_build is not None and (document.active_build,) in changed:
             _describe_document(connection, document.active_build)
 
 
@@ -442,7 +442,10 @@ def finish_batch(
         with (
             connection.cursor() as cursor,
             cursor.copy(
-                "COPY embeddings (model_id, build_id, ordinal, embedding) FROM STDIN (FORMAT binary)"
+                """
+                COPY embeddings (model_id, build_id, ordinal, embedding)
+                FROM STDIN (FORMAT binary)
+                """
             ) as copy,
         ):
             copy.set_types(["int2", "int8", "int4", "halfvec"])
@@ -468,7 +471,7 @@ def fail_batch(connection: Connection, lease: BatchLease, *, code: str, reason: 
 
 
 def record_dead_object(connection: Connection, version: ObjectVersion) -> None:
-    """Mark a generation failed whose event Pub/Sub has given up on, unless it is done or in work."""
+    """Mark a generation failed whose event Pub/Sub gave up on, unless it is done or in work."""
     with connection.transaction():
         document = _lock_or_insert_document(connection, version)
         if _is_obsolete(document, version.generation):
@@ -649,7 +652,7 @@ def _lock_or_insert_document(connection: Connection, version: ObjectVersion) -> 
 def _lock_document(
     connection: Connection,
     *,
-    id: UUID | None = None,  # noqa: A002 - the column's name
+    id: UUID | None = None,
     bucket: str | None = None,
     name: str | None = None,
 ) -> _Document | None:
@@ -991,9 +994,7 @@ def _fail(
             """,
             {"id": document.id},
         )
-        connection.execute(
-            "DELETE FROM builds WHERE id = %(id)s", {"id": document.active_build}
-        )
+        connection.execute("DELETE FROM builds WHERE id = %(id)s", {"id": document.active_build})
     _touch(connection, document.id)
 
 

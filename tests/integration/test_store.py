@@ -86,9 +86,7 @@ def embed(connection: Connection, job: EmbedJob) -> bool | None:
     return store.finish_batch(connection, lease, vectors(len(lease.texts)))
 
 
-def index(
-    connection: Connection, generation: int, *texts: str, name: str = "report.txt"
-) -> None:
+def index(connection: Connection, generation: int, *texts: str, name: str = "report.txt") -> None:
     for job in stage(connection, must_begin(connection, generation, name=name), *texts):
         embed(connection, job)
 
