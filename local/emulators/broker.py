@@ -160,7 +160,7 @@ class LiveSubscription:
             shortest, longest = PUSH_MINIMUM_BACKOFF_SECONDS, PUSH_MAXIMUM_BACKOFF_SECONDS
         else:
             return 0.0
-        return min(longest, shortest * 2.0 ** min(attempt - 1, 60))
+        return float(min(longest, shortest * 2.0 ** min(attempt - 1, 60)))
 
 
 class Broker:

@@ -38,7 +38,7 @@ def parse_filter(text: str) -> Predicate:
     if len(text.encode()) > MAX_FILTER_BYTES:
         raise InvalidFilter(f"the filter is longer than {MAX_FILTER_BYTES} bytes")
     if not text.strip():
-        return lambda attributes: True
+        return lambda _: True
     reader = _Reader(text)
     predicate = reader.expression()
     reader.expect_end()

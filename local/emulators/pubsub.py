@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import click
 import grpc
@@ -39,7 +39,8 @@ from local.emulators.pushing import Pusher
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-Context = grpc.aio.ServicerContext[Any, Any]
+# grpc ships no annotations: this is a grpc.aio.ServicerContext.
+Context: TypeAlias = Any
 
 # https://cloud.google.com/pubsub/quotas#resource_limits: a publish request of 10 MB, and as
 # much again for what surrounds it.
@@ -76,9 +77,9 @@ class _Stream:
     """An open streaming pull and the messages that its client still holds."""
 
     def __init__(self, first_request: Any) -> None:
-        self.ack_deadline_seconds = first_request.stream_ack_deadline_seconds
-        self._max_messages = first_request.max_outstanding_messages
-        self._max_bytes = first_request.max_outstanding_bytes
+        self.ack_deadline_seconds: int = first_request.stream_ack_deadline_seconds
+        self._max_messages: int = first_request.max_outstanding_messages
+        self._max_bytes: int = first_request.max_outstanding_bytes
         self._sizes: dict[int, int] = {}
         self._bytes = 0
         self.ended = False
@@ -110,7 +111,7 @@ class Server:
         self._pushers: dict[int, Pusher] = {}
         self._streams: dict[int, set[_Stream]] = {}
 
-    def handlers(self) -> list[grpc.GenericRpcHandler[Any, Any]]:
+    def handlers(self) -> list[grpc.GenericRpcHandler]:
         publisher = {
             "CreateTopic": _unary(types.Topic, self._create_topic),
             "UpdateTopic": _unary(types.UpdateTopicRequest, self._update_topic),
@@ -382,7 +383,7 @@ class Server:
 
 def _unary(
     request_type: Any, behaviour: Callable[[Any, Context], Awaitable[Any]]
-) -> grpc.RpcMethodHandler[Any, Any]:
+) -> grpc.RpcMethodHandler:
     async def call(request: Any, context: Context) -> Any:
         try:
             return await behaviour(request, context)
