@@ -270,7 +270,7 @@ class ObjectStore:
         )
         self._database.row_factory = sqlite3.Row
         self._database.executescript(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
             + _SCHEMA
         )
         self._remove_leftovers()
