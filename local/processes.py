@@ -7,30 +7,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # man 2 prctl
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def end_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+def end_with_parent(number: signal.Signals, *, parent: int) -> None:
     """
-    Return what a child runs before its program, so that it gets *number* when its parent dies.
+    Let this process get *number* when process *parent* dies, which may have happened already.
 
-    Linux only: None elsewhere, where a parent killed by SIGKILL leaves its children behind.
+    Linux only: elsewhere a parent killed by SIGKILL leaves its children behind.
     """
-    if not sys.platform.startswith("linux"):
-        return None
-    parent = os.getpid()
-
-    def arrange() -> None:
+    if sys.platform.startswith("linux"):
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(number))
-        if os.getppid() != parent:  # died between fork and prctl
+        if os.getppid() != parent:
             os.kill(os.getpid(), number)
-
-    return arrange
 
 
 def start(
@@ -59,8 +54,8 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # Safe among threads: the hook only calls prctl, it takes no lock.
-            preexec_fn=end_with_parent(on_parent_death),
+            # Safe among threads: the hook calls prctl alone, it takes no lock.
+            preexec_fn=partial(end_with_parent, on_parent_death, parent=os.getpid()),
             user=uid,
             group=uid,
             extra_groups=None if uid is None else [],

@@ -356,8 +356,8 @@ class _Stack:
 )
 def main(*, clean: bool, stop_with_parent: bool) -> None:
     """Run KaydangPT on this machine, in the foreground, until Ctrl-C."""
-    if stop_with_parent and (arrange := processes.end_with_parent(signal.SIGTERM)):
-        arrange()
+    if stop_with_parent:
+        processes.end_with_parent(signal.SIGTERM, parent=os.getppid())
     try:
         with _alone(ROOT / ".local"):
             if clean:
