@@ -73,9 +73,7 @@ def read_migrations(folder: Path = _MIGRATIONS) -> list[Migration]:
     return migrations
 
 
-def apply_migrations(
-    connection: store.Connection, migrations: list[Migration]
-) -> list[Migration]:
+def apply_migrations(connection: store.Connection, migrations: list[Migration]) -> list[Migration]:
     """
     Apply what is missing and return it.
 
@@ -94,7 +92,9 @@ def apply_migrations(
             )
             """
         )
-        known = dict(connection.execute("SELECT number, checksum FROM migrations").fetchall())
+        known: dict[int, str] = dict(
+            connection.execute("SELECT number, checksum FROM migrations").fetchall()
+        )
         applied = []
         for migration in migrations:
             if migration.number in known:
@@ -134,9 +134,7 @@ def read_role_members(text: str) -> dict[str, list[str]]:
     return members
 
 
-def grant_roles(
-    connection: store.Connection, members: dict[str, list[str]]
-) -> None:
+def grant_roles(connection: store.Connection, members: dict[str, list[str]]) -> None:
     """Make each login a member of its role; one that is stays one."""
     for role, logins in members.items():
         connection.execute(

@@ -76,7 +76,8 @@ def stage(
 
 def vectors(count: int) -> NDArray[np.float32]:
     rows = np.random.default_rng(count).normal(size=(count, DIMENSION)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    normalised: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return normalised
 
 
 def embed(connection: Connection, job: EmbedJob) -> bool | None:

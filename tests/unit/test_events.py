@@ -1,0 +1,194 @@
+"""Events of every shape are read alike, and nothing malformed gets through."""
+
+from __future__ import annotations
+
+import base64
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import Malformed
+from shared.events import (
+    MESSAGE_PUBLISHED,
+    Message,
+    read_embed_job,
+    read_message,
+    read_notification,
+    read_object_event,
+    write_embed_job,
+    write_notification,
+)
+from shared.models import EmbedJob, ObjectEvent, ObjectVersion
+
+EVENTS = Path(__file__).parent.parent / "events"
+
+
+def recorded(name: str) -> Any:
+    return json.loads((EVENTS / name).read_text("utf-8"))
+
+
+def test_notification_is_read_as_storage_sends_it() -> None:
+    """Attributes and body of a recorded OBJECT_FINALIZE."""
+    event = read_object_event(MESSAGE_PUBLISHED, recorded("storage_finalize.json"))
+    assert event == ObjectEvent(
+        kind="finalized",
+        object=ObjectVersion(
+            bucket="documents",
+            name="handbook/tư vấn.pdf",
+            generation=1793525412123456,
+            metageneration=1,
+            size=5234,
+            content_type="application/pdf",
+            metadata={"department": "sales"},
+            updated=datetime(2026, 11, 1, 9, 30, 12, 120000, tzinfo=UTC),
+        ),
+    )
+
+
+def test_notification_without_a_body_is_enough() -> None:
+    """Payload format NONE carries everything the protocol needs in its attributes."""
+    event = read_object_event(MESSAGE_PUBLISHED, recorded("storage_delete_no_body.json"))
+    assert event is not None
+    assert (event.kind, event.object.name) == ("deleted", "handbook/old.pdf")
+    assert event.object.generation == 1793525412123456
+
+
+def test_eventarc_form_says_the_same() -> None:
+    """Generation, size and metageneration are strings there."""
+    event = read_object_event(
+        "google.cloud.storage.object.v1.finalized", recorded("eventarc_finalized.json")
+    )
+    assert event is not None
+    assert (event.object.generation, event.object.size) == (1793525412123456, 12)
+
+
+def test_events_that_concern_nobody_are_passed_over() -> None:
+    """An unknown kind of notification is no fault."""
+    message = Message(b"", {"eventType": "OBJECT_NEWS", "bucketId": "b", "objectId": "o"}, "1", "")
+    assert read_notification(message) is None
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"eventType": "OBJECT_FINALIZE"},
+        {"eventType": "OBJECT_FINALIZE", "bucketId": "b", "objectId": "o"},
+        {"eventType": "OBJECT_FINALIZE", "bucketId": "b", "objectId": "o", "objectGeneration": "x"},
+        {
+            "eventType": "OBJECT_FINALIZE",
+            "bucketId": "b",
+            "objectId": "o",
+            "objectGeneration": "-1",
+        },
+        {
+            "eventType": "OBJECT_FINALIZE",
+            "bucketId": "b",
+            "objectId": "o" * 1025,
+            "objectGeneration": "1",
+        },
+        {
+            "eventType": "OBJECT_FINALIZE",
+            "bucketId": "b",
+            "objectId": "o\0",
+            "objectGeneration": "1",
+        },
+    ],
+)
+def test_notification_that_lacks_something_is_malformed(attributes: dict[str, str]) -> None:
+    """Another try cannot help, so it must not be taken for a passing fault."""
+    with pytest.raises(Malformed):
+        read_notification(Message(b"", attributes, "1", ""))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, [], "text", {}, {"message": 1}, {"message": {"data": "%%%"}}, {"message": {"data": 7}}],
+)
+def test_push_that_is_no_message_is_malformed(data: object) -> None:
+    """Whatever is posted to the function ends as a clear refusal."""
+    with pytest.raises(Malformed):
+        read_message(data)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=10,
+    ),
+    st.dictionaries(st.text(max_size=5), st.text(max_size=5)),
+)
+def test_no_event_raises_anything_but_malformed(body: object, attributes: dict[str, str]) -> None:
+    """The entry point decides on Malformed alone."""
+    encoded = base64.b64encode(json.dumps(body).encode()).decode()
+    data = {"message": {"data": encoded, "attributes": {"eventType": "OBJECT_DELETE"} | attributes}}
+    for event_type in (MESSAGE_PUBLISHED, "google.cloud.storage.object.v1.finalized"):
+        with suppress(Malformed):
+            read_object_event(event_type, data if event_type == MESSAGE_PUBLISHED else body)
+
+
+def test_notification_survives_the_way_there_and_back() -> None:
+    """What the reconciler publishes is read like Storage's own."""
+    event = ObjectEvent(
+        kind="finalized",
+        object=ObjectVersion(
+            bucket="documents",
+            name="a/b ç.txt",
+            generation=7,
+            metageneration=2,
+            size=3,
+            content_type="text/plain",
+            metadata={"collection": "x"},
+            updated=datetime(2026, 1, 2, tzinfo=UTC),
+        ),
+    )
+    data, attributes = write_notification(event)
+    assert read_notification(Message(data, attributes, "1", "")) == event
+
+
+def test_job_survives_the_way_there_and_back() -> None:
+    """A job is two numbers and a version."""
+    job = EmbedJob(build_id=5, batch_number=3)
+    assert read_embed_job(Message(write_embed_job(job), {}, "1", "")) == job
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"no json",
+        b'{"version": 2, "build_id": 1, "batch_number": 0}',
+        b'{"version": 1, "build_id": true, "batch_number": 0}',
+        b'{"version": 1, "build_id": 1}',
+    ],
+)
+def test_job_of_another_form_is_malformed(data: bytes) -> None:
+    """A later release's job is left to the sweeper, which publishes its batch again."""
+    with pytest.raises(Malformed):
+        read_embed_job(Message(data, {}, "1", ""))
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "collection"),
+    [
+        ("a.txt", {}, "default"),
+        ("legal/2024/a.txt", {}, "legal"),
+        ("legal/a.txt", {"collection": "public"}, "public"),
+        ("/a.txt", {}, "default"),
+    ],
+)
+def test_collection_is_the_metadata_or_the_first_folder(
+    name: str, metadata: dict[str, str], collection: str
+) -> None:
+    """A document belongs to one collection, decided by its uploader."""
+    version = ObjectVersion(bucket="b", name=name, generation=1, metadata=metadata)
+    assert version.collection == collection
