@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import Field
 
 from shared.errors import Misconfigured
 from shared.settings import CommaSeparated, DatabaseSettings, EventSettings, load
 
 
 class Settings(DatabaseSettings, EventSettings):
-    allowed: CommaSeparated
+    allowed: CommaSeparated = Field(default_factory=list)
 
 
 @pytest.fixture(autouse=True)
