@@ -124,7 +124,6 @@ class _Packer:
         self.open_cost = 0
         self.ordinal = 0
         self.skipped = ""
-        self.limit_of_parts = budget.body_tokens // 2
         self.count = lru_cache(maxsize=256)(lambda text: len(tokenize(text)))
         self.shorten = lru_cache(maxsize=256)(self._shorten)
 
@@ -183,11 +182,12 @@ class _Packer:
             header=block.header,
             source=block.source,
         )
-        if whole.cost <= self._room(whole):
+        room = self._room(whole)
+        if whole.cost <= room:
             yield whole
             return
         at = lead
-        for begin, end, tokens in self._split(text, block.kind, offsets):
+        for begin, end, tokens in self._split(text, block.kind, offsets, limit=room):
             part = text[begin:end].strip()
             if not part:
                 continue
@@ -198,10 +198,9 @@ class _Packer:
             at, before = begin + len(part), ""
 
     def _split(
-        self, text: str, kind: BlockKind, offsets: Sequence[tuple[int, int]]
+        self, text: str, kind: BlockKind, offsets: Sequence[tuple[int, int]], *, limit: int
     ) -> Iterator[tuple[int, int, int]]:
         """Yield (start, end, tokens) of the parts of a text that is too long for one chunk."""
-        limit = self.limit_of_parts
         separators = (_LINE_END, _CLAUSE_END) if kind == "code" else (_SENTENCE_END, _CLAUSE_END)
         starts = [begin for begin, _ in offsets]
 
@@ -235,21 +234,10 @@ class _Packer:
                 if at < end:
                     yield from parts(at, end, depth + 1)
             else:
-                yield from self._hard_cuts(begin, end, starts)
+                yield from _hard_cuts(begin, end, starts, limit=limit)
 
         for begin, end in parts(0, len(text), 0):
             yield begin, end, tokens_between(begin, end)
-
-    def _hard_cuts(self, begin: int, end: int, starts: list[int]) -> Iterator[tuple[int, int]]:
-        """Cut what has no white space: after so many tokens or so many characters."""
-        limit = self.limit_of_parts
-        while begin < end:
-            stop = min(end, begin + limit * _CHARS_PER_TOKEN)
-            last = bisect_left(starts, begin) + limit
-            if last < len(starts) and starts[last] > begin:
-                stop = min(stop, starts[last])
-            yield begin, stop
-            begin = stop
 
     def _room(self, unit: _Unit) -> int:
         """Return how many tokens of text fit beside the heading path and header of *unit*."""
@@ -331,12 +319,23 @@ class _Packer:
     def _fit(self, heading: str, header: str, text: str) -> tuple[str, str, int]:
         """Count exactly; leave out the heading, then the header, if the model cannot read all."""
         tokens = 0
-        for heading, header in ((heading, header), ("", header), ("", "")):
-            joined = join_embedded_text(heading=heading, header=header, text=text)
+        for fitting in ((heading, header), ("", header), ("", "")):
+            joined = join_embedded_text(heading=fitting[0], header=fitting[1], text=text)
             tokens = self.budget.special_tokens + len(self.tokenize(joined))
             if tokens <= self.budget.max_tokens:
-                break
-        return heading, header, tokens
+                return *fitting, tokens
+        return "", "", tokens
+
+
+def _hard_cuts(begin: int, end: int, starts: list[int], *, limit: int) -> Iterator[tuple[int, int]]:
+    """Cut what has no white space: after so many tokens or so many characters."""
+    while begin < end:
+        stop = min(end, begin + limit * _CHARS_PER_TOKEN)
+        last = bisect_left(starts, begin) + limit
+        if last < len(starts) and starts[last] > begin:
+            stop = min(stop, starts[last])
+        yield begin, stop
+        begin = stop
 
 
 def _common_path(units: list[_Unit]) -> tuple[str, ...]:

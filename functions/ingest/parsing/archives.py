@@ -92,7 +92,7 @@ class Archive:
                     continue
                 target = event.attributes.get("Target", "")
                 kind = event.attributes.get("Type", "").rpartition("/")[2]
-                found[event.attributes.get("Id", "")] = (kind, _join(folder, target))
+                found[event.attributes.get("Id", "")] = (kind, join_path(folder, target))
         return found
 
     def related(self, name: str, kind: str) -> list[str]:
@@ -177,7 +177,7 @@ def xml_events(pieces: Iterator[bytes], *, what: str) -> Iterator[XmlEvent]:
     yield from events
 
 
-def _join(folder: str, target: str) -> str:
+def join_path(folder: str, target: str) -> str:
     """Return the part that *target*, relative to *folder*, names."""
     path = target.lstrip("/") if target.startswith("/") or not folder else f"{folder}/{target}"
     parts: list[str] = []

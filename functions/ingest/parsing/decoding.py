@@ -7,6 +7,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterator
+from email.message import EmailMessage
 from typing import BinaryIO
 
 import charset_normalizer
@@ -23,9 +24,20 @@ _BOMS = (
 _PIECE_BYTES = 1 << 20
 _SAMPLE_BYTES = 1 << 16
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B].+?\x1b\([BJ]", re.DOTALL)
-# Encodings tried where charset-normalizer has no answer; every byte is a letter in the last.
 _VOWELS = frozenset("aăâeêioôơuưyAĂÂEÊIOÔƠUƯY")
 _TONES = frozenset("\u0300\u0301\u0303\u0309\u0323")
+
+
+def declared_charset(content_type: str | None) -> str | None:
+    """Return the charset parameter of a content type, None where there is none."""
+    if not content_type or "charset" not in content_type.lower():
+        return None
+    message = EmailMessage()
+    try:
+        message["content-type"] = content_type
+        return message.get_content_charset()
+    except (ValueError, IndexError, LookupError):
+        return None
 
 
 def decode_stream(source: BinaryIO, *, declared: str | None = None) -> Iterator[str]:
@@ -72,10 +84,10 @@ def detect_encoding(source: BinaryIO, *, declared: str | None = None) -> tuple[s
         return "utf-8", "strict"
     if declared and (known := _known(declared)) and _decodes(source, known):
         return known, "strict"
-    return _detect_legacy(source, sample)
+    return _detect_legacy(source)
 
 
-def _detect_legacy(source: BinaryIO, sample: bytes) -> tuple[str, str]:
+def _detect_legacy(source: BinaryIO) -> tuple[str, str]:
     # Only lines with bytes above 127 tell anything; the sample may be plain ASCII for long.
     telling = _telling_lines(source)
     if _is_nearly_utf8(telling):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from email.message import EmailMessage
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from . import detecting
 from .blocks import Event, Request
+from .delimited import parse_delimited
 from .docx import parse_docx
+from .epub import parse_epub
 from .html import parse_html
+from .mail import parse_mail
 from .markdown import parse_markdown
 from .pdf import parse_pdf
+from .pptx import parse_pptx
+from .records import parse_json, parse_json_lines
+from .rtf import parse_rtf
 from .text import parse_text
+from .xlsx import parse_xlsx
 
 
 def parse(request: Request) -> tuple[str, Iterator[Event]]:
@@ -27,25 +34,23 @@ def parse(request: Request) -> tuple[str, Iterator[Event]]:
         content_type=request.content_type,
         limits=request.limits,
     )
-    charset = _charset(request.content_type)
-    if kind == detecting.PDF:
-        return kind, parse_pdf(request)
-    if kind == detecting.DOCX:
-        return kind, parse_docx(request)
-    if kind == detecting.HTML:
-        return kind, parse_html(request, declared=charset)
-    if kind == detecting.MARKDOWN:
-        return kind, parse_markdown(request, declared=charset)
-    return kind, parse_text(request, declared=charset)
+    return kind, _parser(kind)(request)
 
 
-def _charset(content_type: str | None) -> str | None:
-    """Return the charset parameter of a content type."""
-    if not content_type or "charset" not in content_type.lower():
-        return None
-    message = EmailMessage()
-    try:
-        message["content-type"] = content_type
-    except (ValueError, IndexError):
-        return None
-    return message.get_content_charset()
+def _parser(kind: str) -> Callable[[Request], Iterator[Event]]:
+    return {
+        detecting.PDF: parse_pdf,
+        detecting.DOCX: parse_docx,
+        detecting.PPTX: parse_pptx,
+        detecting.XLSX: parse_xlsx,
+        detecting.EPUB: parse_epub,
+        detecting.RTF: parse_rtf,
+        detecting.EML: partial(parse_mail, parse=parse),
+        detecting.HTML: parse_html,
+        detecting.MARKDOWN: parse_markdown,
+        detecting.CSV: parse_delimited,
+        detecting.TSV: partial(parse_delimited, delimiter="\t"),
+        detecting.JSON: parse_json,
+        detecting.JSON_LINES: parse_json_lines,
+        detecting.TEXT: parse_text,
+    }[kind]

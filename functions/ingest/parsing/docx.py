@@ -62,7 +62,7 @@ def parse_docx(request: Request) -> Iterator[Event]:
     archive = Archive(request.source, limits=request.limits, what="Word")
     main = next(iter(archive.related("", "officeDocument")), "word/document.xml")
     for core in archive.related("", "core-properties"):
-        if title := _core_title(archive, core):
+        if title := core_title(archive, core):
             yield Title(title)
     styles = _read_styles(archive, main)
     numberings = _read_numberings(archive, main)
@@ -72,7 +72,7 @@ def parse_docx(request: Request) -> Iterator[Event]:
             yield from _Reader(styles, numberings).read(archive.xml(part))
 
 
-def _core_title(archive: Archive, part: str) -> str:
+def core_title(archive: Archive, part: str) -> str:
     inside = False
     text: list[str] = []
     for event in archive.xml(part):
@@ -299,18 +299,18 @@ class _Reader:
             current = self.styles[current].parent
 
     def _heading_level(self, open_: _Paragraph) -> int:
-        """Return the level of a heading from 1, 0 for body text."""
+        """Return the level of a heading, 1 for the document's title, 0 for body text."""
         if open_.outline is not None:
-            return open_.outline + 1 if open_.outline < 9 else 0
+            return open_.outline + 2 if open_.outline < 9 else 0
         for style in self._style_chain(open_):
             if style.outline is not None:
-                return style.outline + 1 if style.outline < 9 else 0
+                return style.outline + 2 if style.outline < 9 else 0
             if found := _HEADING_STYLE.match(style.name):
-                return int(found.group(1))
+                return int(found.group(1)) + 1
             if style.name.lower() == "title":
                 return 1
         if not self.styles and (found := _HEADING_STYLE.match(open_.style)):
-            return int(found.group(1))
+            return int(found.group(1)) + 1
         return 0
 
     def _marker(self, open_: _Paragraph) -> str:

@@ -18,15 +18,55 @@ from .blocks import (
     paragraph,
     read_all,
 )
-from .decoding import decode
+from .decoding import declared_charset, decode
 
 _SKIPPED = frozenset(
     ["script", "style", "template", "noscript", "svg", "math", "iframe", "object", "head", "title"]
 )
 _BLOCKS = frozenset(
-    """address article aside blockquote body caption center dd details dialog dir div dl dt
-    fieldset figcaption figure footer form header hgroup hr html legend li main menu nav ol p
-    section summary table tbody td tfoot th thead tr ul option""".split()
+    [
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "caption",
+        "center",
+        "dd",
+        "details",
+        "dialog",
+        "dir",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "footer",
+        "form",
+        "header",
+        "hgroup",
+        "hr",
+        "html",
+        "legend",
+        "li",
+        "main",
+        "menu",
+        "nav",
+        "ol",
+        "p",
+        "section",
+        "summary",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+        "option",
+    ]
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _META_CHARSET = re.compile(rb"<meta[^>]{0,300}?charset\s*=\s*[\"']?([\w.:-]{2,40})", re.IGNORECASE)
@@ -35,9 +75,9 @@ _XML_ENCODING = re.compile(rb"^<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,
 _MAX_ROW_CHARS = 4000
 
 
-def parse_html(request: Request, *, declared: str | None = None) -> Iterator[Event]:
+def parse_html(request: Request) -> Iterator[Event]:
     """Yield the blocks of an HTML page."""
-    yield from parse_markup(read_all(request), declared=declared)
+    yield from parse_markup(read_all(request), declared=declared_charset(request.content_type))
 
 
 def parse_markup(

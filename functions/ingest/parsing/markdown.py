@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from .blocks import MAX_BLOCK_CHARS, Block, BlockKind, Event, Request, Title, cut
-from .decoding import decode_stream
+from .decoding import declared_charset, decode_stream
 from .text import verbatim_paragraphs
 
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)(.*?)(?:[ \t]+#+)?[ \t]*$")
@@ -19,9 +19,9 @@ _EMPHASIS = re.compile(r"(\*\*|__|`)(.+?)\1")
 _FRONT_TITLE = re.compile(r"title:\s*(.+?)\s*$")
 
 
-def parse_markdown(request: Request, *, declared: str | None = None) -> Iterator[Event]:
+def parse_markdown(request: Request) -> Iterator[Event]:
     """Yield the blocks of a Markdown document; their texts and gaps join to the whole file."""
-    text = decode_stream(request.source, declared=declared)
+    text = decode_stream(request.source, declared=declared_charset(request.content_type))
     yield from _Reader().read(verbatim_paragraphs(text))
 
 

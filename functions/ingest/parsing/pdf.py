@@ -8,8 +8,9 @@ import statistics
 import struct
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -44,9 +45,14 @@ _BULLET = re.compile(r"(?:[•◦▪‣∙●○■□–*-]|\(?(?:\d{1,3}|[a-zA
 _SENTENCE_END = re.compile(r"[.!?:。！？…]['\"”’»)\]]*$")
 _BOLD = re.compile(rb"bold|black|heavy|semibold|cmbx|medi", re.IGNORECASE)
 _MADE_BY = re.compile(
-    r"^(?:microsoft \w+ - |untitled|document\d*$|slide \d+$|.*\.(?:docx?|pdf|tex|dvi|indd|rtf|qxd)$)",
+    r"^(?:\(?anonymous\)?$|microsoft \w+ - |untitled|document\d*$|slide \d+$"
+    r"|.*\.(?:docx?|pdf|tex|dvi|indd|rtf|qxd)$)",
     re.IGNORECASE,
 )
+
+
+# (left, bottom, right, top) of a character by its position in the page's text.
+_Sides = Callable[[int], tuple[float, float, float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +160,14 @@ def _read_pages(
             page = document[index]
             try:
                 lines = _read_lines(page)
-                if not lines and pictures_left > 0 and request.read_picture is not None:
-                    if pdfium.FPDFPage_CountObjects(page.raw):
-                        pictures_left -= 1
-                        read = clean(request.read_picture(_render(page))).strip()
+                if (
+                    not lines
+                    and pictures_left > 0
+                    and request.read_picture is not None
+                    and pdfium.FPDFPage_CountObjects(page.raw)
+                ):
+                    pictures_left -= 1
+                    read = clean(request.read_picture(_render(page))).strip()
             finally:
                 page.close()
         except pypdfium2.PdfiumError:
@@ -223,16 +233,43 @@ def _read_lines(page: pypdfium2.PdfPage) -> list[_Line]:
                     hyphenated=text[found.end() : found.end() + 1] == "\ufffe",
                 )
             )
-        return [line for line in lines if line.text]
+        return _on_one_baseline([line for line in lines if line.text])
     finally:
         textpage.close()
 
 
+def _on_one_baseline(lines: list[_Line]) -> list[_Line]:
+    """Join lines that follow each other from left to right at the same height."""
+    joined: list[_Line] = []
+    for line in lines:
+        before = joined[-1] if joined else None
+        if (
+            before is None
+            or before.hyphenated
+            or abs(before.middle - line.middle) > 0.3 * min(before.height, line.height)
+            or line.left < before.right - 0.2 * line.height
+        ):
+            joined.append(line)
+            continue
+        cells = before.cells + line.cells
+        if line.left - before.right <= 1.5 * line.height:
+            (text, left, _), (more, _, right) = before.cells[-1], line.cells[0]
+            cells = (*before.cells[:-1], (f"{text} {more}", left, right), *line.cells[1:])
+        joined[-1] = replace(
+            before,
+            text=f"{before.text} {line.text}",
+            right=line.right,
+            bold=before.bold and line.bold,
+            cells=cells,
+            hyphenated=line.hyphenated,
+        )
+    return joined
+
+
 def _cells(
-    text: str, offset: int, left: float, right: float, height: float, sides: object
+    text: str, offset: int, left: float, right: float, height: float, sides: _Sides
 ) -> Iterator[tuple[str, float, float]]:
     """Yield the parts of a line that gaps wider than 1.5 times its height separate."""
-    assert callable(sides)
     begin, begin_left = 0, left
     position = text.find(" ")
     while position >= 0:
@@ -347,6 +384,7 @@ class _Assembler:
         bold = all(line.bold for line in group)
         if (
             bold
+            and ": " not in text
             and size >= 0.95 * body
             and len(text) <= 100
             and not text.endswith((".", ",", ";", ":"))
@@ -467,9 +505,7 @@ def _columns(band: list[_Line]) -> list[_Line]:
 def _paragraphs(lines: list[_Line]) -> Iterator[tuple[BlockKind, list[_Line]]]:
     """Yield the lines of each paragraph, list item or table row."""
     pitches = [
-        a.middle - b.middle
-        for a, b in zip(lines, lines[1:], strict=False)
-        if 0 < a.middle - b.middle < 4 * a.height
+        a.middle - b.middle for a, b in pairwise(lines) if 0 < a.middle - b.middle < 4 * a.height
     ]
     pitch = statistics.median(pitches) if pitches else 0.0
     right = max((line.right for line in lines), default=0.0)
@@ -515,7 +551,7 @@ def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> boo
         return False
     if drop > max(1.3 * pitch, 0.9 * before.height):
         return False
-    if abs(_size(line) - _size(before)) > 0.15 * _size(before) or line.bold and not before.bold:
+    if abs(_size(line) - _size(before)) > 0.15 * _size(before) or (line.bold and not before.bold):
         return False
     ended = _SENTENCE_END.search(before.text) is not None
     if before.bold and not line.bold and (ended or before.right < 0.8 * right):

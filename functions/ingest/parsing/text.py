@@ -6,21 +6,23 @@ import re
 from collections.abc import Iterator
 
 from .blocks import MAX_BLOCK_CHARS, Block, Event, Request, clean, cut
-from .decoding import decode_stream
+from .decoding import declared_charset, decode_stream
 
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
 _MAX_TITLE_CHARS = 250
 _SENTENCE_END = re.compile(r"[!?:;,]$")
 
 
-def parse_text(request: Request, *, declared: str | None = None) -> Iterator[Event]:
+def parse_text(request: Request) -> Iterator[Event]:
     """
     Yield the paragraphs of a plain text.
 
     A first line of its own, followed by a blank line, is the title.
     """
     first = True
-    for gap, text in verbatim_paragraphs(decode_stream(request.source, declared=declared)):
+    for gap, text in verbatim_paragraphs(
+        decode_stream(request.source, declared=declared_charset(request.content_type))
+    ):
         if first and _is_title(text):
             yield Block("heading", text, level=1, label=" ".join(text.split()), gap=gap)
         else:

@@ -1,0 +1,109 @@
+"""JSON and JSON lines: a line a value, under the path that leads to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from .blocks import Block, Event, Request, Title, clean, corrupt, cut, paragraph
+from .decoding import declared_charset, decode_stream
+
+_TITLE_KEYS = ("title", "name", "subject", "headline")
+_MAX_PLAIN_CHARS = 300
+
+
+def parse_json(request: Request) -> Iterator[Event]:
+    """Yield the values of a JSON document; a list of objects is a record each."""
+    text = "".join(decode_stream(request.source, declared=declared_charset(request.content_type)))
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise corrupt(
+            f"The file is no valid JSON{where}. Correct it and upload it again."
+        ) from error
+    except RecursionError as error:
+        raise corrupt("The JSON is nested too deeply.") from error
+    del text
+    if isinstance(value, dict) and (title := _title(value)):
+        yield Title(title)
+    if isinstance(value, list):
+        for item in value:
+            yield from _record(item)
+    else:
+        yield from _record(value)
+
+
+def parse_json_lines(request: Request) -> Iterator[Event]:
+    """Yield a record for each line."""
+    rest = ""
+    number = 0
+    pieces = decode_stream(request.source, declared=declared_charset(request.content_type))
+    for piece in pieces:
+        *lines, rest = (rest + piece).split("\n")
+        for line in lines:
+            number += 1
+            yield from _json_line(line, number)
+    yield from _json_line(rest, number + 1)
+
+
+def _json_line(line: str, number: int) -> Iterator[Event]:
+    if not line.strip():
+        return
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise corrupt(
+            f"Line {number} is no valid JSON. Correct it and upload the file again."
+        ) from error
+    yield from _record(value)
+
+
+def _title(value: dict[str, Any]) -> str:
+    for key in _TITLE_KEYS:
+        found = value.get(key)
+        if isinstance(found, str) and 0 < len(found.strip()) <= 200:
+            return " ".join(clean(found).split())
+    return ""
+
+
+def _record(value: Any) -> Iterator[Block]:
+    """Yield a line for each value: "path.to.key: value"."""
+    gap = "\n\n"
+    for path, leaf in _leaves(value):
+        text = clean(_plain(leaf))
+        if not text.strip():
+            continue
+        line = f"{path}: {text}" if path else text
+        if len(line) > _MAX_PLAIN_CHARS:
+            yield from paragraph(line, gap=gap)
+            gap = "\n\n"
+            continue
+        for part in cut(line):
+            yield Block("item", part, gap=gap)
+            gap = "\n"
+
+
+def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (path, value) of every leaf in order, without recursion."""
+    waiting: list[tuple[str, Any]] = [("", value)]
+    while waiting:
+        path, current = waiting.pop()
+        if isinstance(current, dict):
+            waiting.extend(
+                (f"{path}.{key}" if path else str(key), item)
+                for key, item in reversed(current.items())
+            )
+        elif isinstance(current, list) and any(isinstance(i, dict | list) for i in current):
+            waiting.extend((f"{path}[{i}]", item) for i, item in reversed([*enumerate(current)]))
+        elif isinstance(current, list):
+            yield path, ", ".join(_plain(item) for item in current)
+        else:
+            yield path, current
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value)
