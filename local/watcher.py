@@ -16,6 +16,7 @@ import json
 import logging
 import mimetypes
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -37,7 +38,8 @@ _FIRST_BACKOFF_SECONDS = 1
 _LONGEST_BACKOFF_SECONDS = 30
 _LONGEST_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 _TEMPORARY_SUFFIXES = (".crdownload", ".part", ".partial", ".swp", ".swx", ".tmp", "~")
-_TEMPORARY_PREFIXES = (".", "~$", "#")
+_TEMPORARY_PREFIXES = (".", "~$")
+_EMACS_SAVES = re.compile(r"#.*#", re.DOTALL)
 
 log = logging.getLogger("watcher")
 
@@ -107,7 +109,8 @@ def is_taken(name: str) -> bool:
     parts = name.split("/")
     if any(part.startswith(_TEMPORARY_PREFIXES) for part in parts):
         return False
-    return not parts[-1].lower().endswith(_TEMPORARY_SUFFIXES)
+    last = parts[-1]
+    return not last.lower().endswith(_TEMPORARY_SUFFIXES) and not _EMACS_SAVES.fullmatch(last)
 
 
 def scan(folder: Path) -> dict[str, Seen]:
