@@ -46,7 +46,7 @@ locals {
       filter    = "${local.database_filter} AND metric.type = \"cloudsql.googleapis.com/database/memory/components\" AND metric.labels.component = \"Usage\""
       aligner   = "ALIGN_MAX", reducer = "REDUCE_MAX", group = []
       threshold = 95, duration = "900s", period = "300s"
-      advice    = "Take a larger database.tier."
+      advice    = "Take a larger database.tier: https://cloud.google.com/sql/docs/postgres/manage-memory-usage-best-practices"
     }
     failed-jobs = {
       name      = "A maintenance or migration job failed", severity = "ERROR"

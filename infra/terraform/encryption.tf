@@ -1,5 +1,5 @@
 locals {
-  # The agents that read and write with the key: https://cloud.google.com/kms/docs/compatible-services
+  # The agents that read and write with the key.
   key_users = var.encryption.customer_managed ? {
     storage = data.google_storage_project_service_account.this.member
     pubsub  = google_project_service_identity.agent["pubsub.googleapis.com"].member
@@ -33,6 +33,7 @@ resource "google_kms_crypto_key" "this" {
   }
 }
 
+# https://cloud.google.com/kms/docs/cmek#service-agents
 resource "google_kms_crypto_key_iam_member" "agent" {
   for_each = local.key_users
 

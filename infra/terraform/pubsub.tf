@@ -92,6 +92,7 @@ resource "google_pubsub_topic_iam_member" "forward_dead_letters" {
   member = google_project_service_identity.agent["pubsub.googleapis.com"].member
 }
 
+# https://cloud.google.com/pubsub/docs/handling-failures#grant_forwarding_permissions
 resource "google_pubsub_subscription_iam_member" "forward_dead_letters" {
   for_each = local.sources
 
