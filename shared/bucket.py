@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import IO
 
 import requests
 from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError
@@ -37,7 +37,7 @@ class DocumentBucket:
             blob = self._bucket.get_blob(name, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
         return None if blob is None else _read_blob(blob)
 
-    def download(self, version: ObjectVersion, file: BinaryIO, *, max_bytes: int) -> None:
+    def download(self, version: ObjectVersion, file: IO[bytes], *, max_bytes: int) -> None:
         """
         Write exactly this generation to *file*, its checksum checked.
 
@@ -75,7 +75,7 @@ class DocumentBucket:
 class _Bounded:
     """A file that takes no more than so many bytes: the event's size may be wrong or absent."""
 
-    def __init__(self, file: BinaryIO, *, max_bytes: int) -> None:
+    def __init__(self, file: IO[bytes], *, max_bytes: int) -> None:
         self._file = file
         self._left = self._max_bytes = max_bytes
 

@@ -42,10 +42,11 @@ from shared.settings import (
 )
 from shared.tokens import TOKENIZER_FILE, ModelInfo, read_model_info
 
-from .chunking import CHUNKER_VERSION
-from .ocr import PageReader, make_page_reader
-from .parsing import PARSER_VERSION
 from .sandbox import ParsedDocument, ParseLimits, parse_document
+
+# Raise it when the parser or the chunker makes other chunks of the same bytes: builds are marked
+# with it, so that an operator sees which documents a re-index would change.
+_PIPELINE_VERSION = 1
 
 
 class Settings(DatabaseSettings, EventSettings, ModelSettings, RetrySettings, LogSettings):
@@ -73,14 +74,12 @@ class Resources:
     bucket: DocumentBucket
     publisher: Publisher
     model: ModelInfo
-    read_page: PageReader | None
     parsing: threading.BoundedSemaphore
 
     @property
     def config_hash(self) -> str:
         """Return what identifies the way in which a document becomes chunks."""
-        parts = (PARSER_VERSION, CHUNKER_VERSION, self.model.digest)
-        return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{_PIPELINE_VERSION} {self.model.digest}".encode()).hexdigest()[:16]
 
 
 set_up_logs(load(Settings))
@@ -211,8 +210,6 @@ def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDo
         ),
         tokenizer=settings.model_dir / TOKENIZER_FILE,
         max_tokens=resources.model.max_tokens,
-        ocr=resources.read_page,
-        ocr_page_budget=settings.ocr_page_budget,
     )
 
 
@@ -310,7 +307,6 @@ def _open_resources() -> Resources:
         bucket=DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project),
         publisher=Publisher(settings),
         model=model,
-        read_page=make_page_reader() if settings.ocr_page_budget else None,
         parsing=threading.BoundedSemaphore(
             settings.parse_concurrency or len(os.sched_getaffinity(0))
         ),
