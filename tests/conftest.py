@@ -64,17 +64,29 @@ def template_database(postgres_url: str, model_dir: Path) -> str:
     return name
 
 
+def create_database(server_url: str, *, template: str) -> str:
+    """Make a copy of *template* and return its URL."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    return _with_database(server_url, name)
+
+
+def drop_database(server_url: str, url: str) -> None:
+    """Remove a database and end its connections."""
+    name = urlsplit(url).path.lstrip("/")
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
     """Make a database for one test, as its owner sees it."""
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    url = create_database(postgres_url, template=template_database)
     try:
-        yield _with_database(postgres_url, name)
+        yield url
     finally:
-        with psycopg.connect(postgres_url, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        drop_database(postgres_url, url)
 
 
 @pytest.fixture

@@ -12,18 +12,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import grpc
 import requests
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
+from google.cloud import pubsub_v1, storage
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from google.pubsub_v1.types import PushConfig
 
 from local import processes
+from tests.emulators import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "test-project"
@@ -35,13 +39,6 @@ _FUNCTIONS = {
     "dead_letters": ("embed_worker", "record_dead_letter", "cloudevent"),
     "query": ("query", "query", "http"),
 }
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(
@@ -82,7 +79,7 @@ class System:
     folder: Path
     environment: dict[str, str]
     ports: dict[str, int]
-    google_pubsub_jar: Path | None = None
+    google_pubsub: Sequence[str] = ()
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -122,8 +119,8 @@ class System:
     def _command(self, name: str) -> list[str | Path]:
         module = [sys.executable, "-m"]
         port = str(self.ports.get(name, ""))
-        if name == "pubsub" and self.google_pubsub_jar:
-            return ["java", "-jar", self.google_pubsub_jar, "--host=127.0.0.1", f"--port={port}"]
+        if name == "pubsub" and self.google_pubsub:
+            return [*self.google_pubsub, "--host=127.0.0.1", f"--port={port}"]
         if name in ("pubsub", "storage"):
             state = self.folder / name / "state"
             state.parent.mkdir(exist_ok=True)
@@ -151,6 +148,18 @@ class System:
             timeout=120,
             check=False,
         )
+
+    def subscribe(self, name: str, *, topic: str, port: int) -> None:
+        """Let a topic push to one more process: it gets every message as well."""
+        channel = grpc.insecure_channel(self.environment["PUBSUB_EMULATOR_HOST"])
+        transport = SubscriberGrpcTransport(channel=channel)
+        with pubsub_v1.SubscriberClient(transport=transport) as subscriber:
+            subscriber.create_subscription(
+                name=f"projects/{PROJECT}/subscriptions/{name}",
+                topic=f"projects/{PROJECT}/topics/{topic}",
+                push_config=PushConfig(push_endpoint=f"http://127.0.0.1:{port}"),
+                ack_deadline_seconds=600,
+            )
 
     def bucket(self) -> storage.Bucket:
         """Return the bucket by the real client, as any uploader has it."""
@@ -222,7 +231,7 @@ def run_system(
     database_url: str,
     model_dir: Path,
     variables: Mapping[str, str] | None = None,
-    google_pubsub_jar: Path | None = None,
+    google_pubsub: Sequence[str] = (),
 ) -> Iterator[System]:
     """Start everything on free ports and stop it at the end."""
     names = ("ingest", "embed_worker", "dead_letters", "query", "storage", "pubsub")
@@ -243,7 +252,7 @@ def run_system(
         "LOG_FORMAT": "text",
         **(variables or {}),
     }
-    system = System(folder, environment, ports, google_pubsub_jar)
+    system = System(folder, environment, ports, google_pubsub)
     try:
         for name in ("pubsub", "storage"):
             system.start(name)
