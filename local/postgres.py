@@ -241,21 +241,29 @@ def _wait_until_it_answers(server: PostgresServer, log: Path, timeout_seconds: f
             raise PostgresFailed(
                 f"PostgreSQL ended with status {server.process.returncode}:\n{_last_lines(log)}"
             )
-        try:
-            psycopg.connect(server.url, connect_timeout=2).close()
-        except psycopg.OperationalError as error:
-            if "password authentication failed" in str(error):
-                raise PostgresFailed(
-                    f"The password in {server.data_dir.with_name(_PASSWORD_FILE)} is not the "
-                    f"server's. Remove {server.data_dir} (make clean) to begin anew."
-                ) from error
-            if time.monotonic() > deadline:
-                raise PostgresFailed(
-                    f"PostgreSQL did not answer within {timeout_seconds:.0f} s:\n{_last_lines(log)}"
-                ) from error
-        else:
-            return
-        time.sleep(0.05)
+        if _says_ready(server):
+            break
+        if time.monotonic() > deadline:
+            raise PostgresFailed(
+                f"PostgreSQL was not ready within {timeout_seconds:.0f} s:\n{_last_lines(log)}"
+            )
+        time.sleep(0.02)
+    try:
+        psycopg.connect(server.url, connect_timeout=10).close()
+    except psycopg.OperationalError as error:
+        raise PostgresFailed(
+            f"PostgreSQL does not let us in with {server.data_dir.with_name(_PASSWORD_FILE)}. "
+            f"Remove {server.data_dir} (make clean) to begin anew. {error}"
+        ) from error
+
+
+def _says_ready(server: PostgresServer) -> bool:
+    """Read the state in postmaster.pid, as pg_ctl does: a connection too early is a log line."""
+    try:
+        lines = (server.data_dir / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    return len(lines) >= 8 and int(lines[0]) == server.process.pid and lines[7].strip() == "ready"
 
 
 def _environment() -> dict[str, str]:

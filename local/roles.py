@@ -20,7 +20,9 @@ def ensure_login(owner_url: str, login_url: str, *, group: str) -> None:
     user = sql.Identifier(str(login["user"]))
     password = sql.Literal(str(login["password"]))
     with psycopg.connect(owner_url, autocommit=True) as connection:
-        with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
-            connection.execute(sql.SQL("CREATE ROLE {}").format(user))
+        known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [login["user"]])
+        if known.fetchone() is None:
+            with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+                connection.execute(sql.SQL("CREATE ROLE {}").format(user))
         connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(user, password))
         connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), user))

@@ -127,8 +127,7 @@ class _Stack:
             for name in ("ingest", "embed_worker", "dead_letters", "query"):
                 self._wait_for_port(name)
             self._wait_until(self._answers, "query")
-        with _step("drop folder local/bucket"):
-            self._start_service("watcher", self._module("local.watcher"), self._environment())
+        self._start_service("watcher", self._module("local.watcher"), self._environment())
         self._write_env(owner_url)
         _say(f"READY {self.configuration.query_url}")
 
@@ -151,7 +150,7 @@ class _Stack:
         assert server is not None  # noqa: S101 -- start() has just set it
         with psycopg.connect(server.url, autocommit=True) as connection:
             if not connection.execute(
-                "SELECT FROM pg_database WHERE datname = %s", [configuration.DATABASE]
+                "SELECT 1 FROM pg_database WHERE datname = %s", [configuration.DATABASE]
             ).fetchone():
                 connection.execute(
                     sql.SQL("CREATE DATABASE {}").format(sql.Identifier(configuration.DATABASE))
@@ -436,10 +435,15 @@ def _check_ports(ours: Configuration) -> None:
 
 @contextmanager
 def _step(name: str) -> Iterator[None]:
+    """Print one line for what is done in the block: its name and its seconds."""
     started = time.monotonic()
-    _say(f"  {name} ...")
-    yield
-    _say(f"  {name}: {time.monotonic() - started:.1f} s")
+    _say(f"  {name} ...", end="")
+    try:
+        yield
+    except BaseException:
+        _say("")
+        raise
+    _say(f" {time.monotonic() - started:.1f} s")
 
 
 def _echo(service: _Service) -> None:
@@ -471,9 +475,9 @@ def _last_lines(log: Path) -> str:
     return f"(no log at {log})"
 
 
-def _say(line: str) -> None:
+def _say(line: str, *, end: str = "\n") -> None:
     with suppress(OSError):  # whoever read our output may be gone; the stack goes on
-        print(line, flush=True)
+        print(line, end=end, flush=True)
 
 
 if __name__ == "__main__":
