@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 from pgvector.psycopg import register_vector
+from pydantic import SecretStr
 
 from local.postgres import remove, start_postgres
 from shared import migrate
@@ -92,7 +93,7 @@ def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
 @pytest.fixture
 def database_settings(database_url: str) -> DatabaseSettings:
     """Return settings as a function would read them from its environment."""
-    return DatabaseSettings(database_url=database_url)
+    return DatabaseSettings(database_url=SecretStr(database_url))
 
 
 @pytest.fixture

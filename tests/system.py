@@ -166,7 +166,7 @@ class System:
         with mock.patch.dict(
             os.environ, {"STORAGE_EMULATOR_HOST": self.environment["STORAGE_EMULATOR_HOST"]}
         ):
-            client = storage.Client(project=PROJECT, credentials=AnonymousCredentials())
+            client = storage.Client(project=PROJECT, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
         return client.bucket(BUCKET)
 
     def upload(self, name: str, data: bytes | str, content_type: str = "text/plain") -> int:

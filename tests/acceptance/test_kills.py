@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from local.postgres import start_postgres
 from shared import migrate
@@ -71,7 +72,7 @@ def test_killed_database_loses_nothing(
     port = free_port()
     server = start_postgres(tmp_path / "data", port=port)
     try:
-        settings = DatabaseSettings(database_url=server.url)
+        settings = DatabaseSettings(database_url=SecretStr(server.url))
         info = read_model_info(model_dir)
         with open_pool(settings) as pool, connect(pool) as connection:
             migrate.apply_migrations(connection, migrate.read_migrations())

@@ -1,0 +1,224 @@
+"""`make run` from a fresh checkout: it starts whole, keeps its data, and stops whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from local.configuration import PORTS
+from local.postgres import remove
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("shared", "functions", "local", "tests/requirements.txt", "Makefile", ".env.example")
+QUESTION = "How many days does the Quokka expense committee need to answer?"
+DOCUMENT = """# Expenses
+
+The Quokka expense committee answers every request within seventeen working days.
+"""
+
+
+class Checkout:
+    """A copy of the checkout, with ports and state of its own."""
+
+    def __init__(self, folder: Path, model_dir: Path) -> None:
+        self.folder = folder
+        for part in PARTS:
+            target = folder / part
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / part).is_dir():
+                shutil.copytree(
+                    ROOT / part, target, ignore=shutil.ignore_patterns("__pycache__", "bucket")
+                )
+            else:
+                shutil.copy(ROOT / part, target)
+        (folder / ".venv").symlink_to(ROOT / ".venv")
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        own = {variable: str(self.ports[name]) for name, (variable, _) in PORTS.items()}
+        not_ours = ("DATABASE_URL", "STORAGE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "MAKEFLAGS")
+        self.environment = {k: v for k, v in os.environ.items() if k not in not_ours}
+        self.environment |= own | {"MODEL_DIR": str(model_dir)}
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[Run]:
+        """Run `make run` until READY; whatever happens, nothing of it outlives the block."""
+        log = self.folder / "make.log"
+        with log.open("w") as output:
+            make = subprocess.Popen(
+                ["make", f"PYTHON={sys.executable}", "run"],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            wait_until(lambda: "READY" in log.read_text() or make.poll() is not None, seconds=90)
+            assert make.poll() is None, log.read_text()
+            yield Run(make, log, self.ports)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(make.pid, signal.SIGKILL)
+            make.wait()
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every process that belongs to this checkout."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                told = f"{process.environ().get('PYTHONPATH')} {process.cwd()} {process.cmdline()}"
+                if str(self.folder) in told and process.pid != os.getpid():
+                    found.append(process)
+        return found
+
+
+class Run:
+    """A stack that is READY."""
+
+    def __init__(self, make: subprocess.Popen[bytes], log: Path, ports: dict[str, int]) -> None:
+        self.make = make
+        self.log = log
+        self.url = f"http://127.0.0.1:{ports['query']}"
+        (self.stack,) = psutil.Process(make.pid).children()
+
+    def family(self) -> list[psutil.Process]:
+        return [self.stack, *self.stack.children(recursive=True)]
+
+    def ask(self, question: str) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"{self.url}/query",
+            json.dumps({"question": question}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+
+    def serves(self, target: str) -> psutil.Process:
+        """Return the master process of a function."""
+        (found,) = [p for p in self.stack.children() if target in p.cmdline()]
+        return found
+
+    def knows(self) -> bool:
+        return "seventeen" in self.ask(QUESTION)["answer"]
+
+
+def free_ports(count: int) -> list[int]:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def wait_until(happened: Callable[[], bool], *, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Checkout]:
+    """Copy the checkout; the tests of this module run in their order and share its state."""
+    made = Checkout(tmp_path_factory.mktemp("checkout"), model_dir)
+    yield made
+    remove(made.folder / ".local" / "postgres")
+
+
+def test_a_fresh_checkout_answers_from_a_dropped_file(checkout: Checkout) -> None:
+    """READY, a file, its answer; a killed function comes back; Ctrl-C ends every process."""
+    with checkout.running() as run:
+        known = dict(
+            line.split("=", 1)
+            for line in (checkout.folder / ".local" / "env").read_text().splitlines()
+        )
+        assert known["QUERY_URL"] == run.url
+        assert f"READY {run.url}\n" in run.log.read_text()
+
+        again = checkout.make(f"PYTHON={sys.executable}", "run")
+        assert again.returncode != 0
+        assert f"running already (process {run.stack.pid})" in again.stdout
+
+        run.serves("ingest").kill()
+        folder = checkout.folder / "local" / "bucket" / "policies"
+        folder.mkdir(parents=True)
+        (folder / "expenses.md").write_text(DOCUMENT)
+        wait_until(run.knows)
+        assert "ingest ended (signal SIGKILL); starting it again" in run.log.read_text()
+        citation = run.ask(QUESTION)["citations"][0]
+        assert citation["name"] == "policies/expenses.md"
+
+        family = run.family()
+        assert len(family) > len(PORTS)
+        os.killpg(run.make.pid, signal.SIGINT)  # as a terminal does
+        run.make.wait(30)
+        assert all_gone(family)
+        assert checkout.processes() == []
+        assert run.log.read_text().splitlines()[-2:][0] == "stopped"
+
+
+def test_a_second_start_is_quick_and_has_its_data(checkout: Checkout) -> None:
+    """What was indexed answers at once; SIGKILL of the stack leaves no process behind either."""
+    started = time.monotonic()
+    with checkout.running() as run:
+        seconds = time.monotonic() - started
+        assert run.knows()
+        # Ten on an idle machine; the tests may share theirs.
+        assert seconds < 30
+        family = run.family()
+        run.stack.kill()
+        run.make.wait(30)
+        wait_until(lambda: all_gone(family), seconds=40)
+        assert checkout.processes() == []
+
+
+def test_a_taken_port_is_one_clear_error(checkout: Checkout) -> None:
+    """The error names the variable to set, and nothing is left running."""
+    with socket.create_server(("127.0.0.1", checkout.ports["storage"])):
+        refused = checkout.make(f"PYTHON={sys.executable}", "run")
+    assert refused.returncode != 0
+    port = checkout.ports["storage"]
+    assert f"STORAGE_PORT: port {port} is taken." in refused.stdout
+    assert "Traceback" not in refused.stdout
+    assert checkout.processes() == []
+
+
+def test_clean_removes_the_state(checkout: Checkout) -> None:
+    """After `make clean` nothing of the database, the bucket or the topics is left."""
+    elsewhere = (checkout.folder / ".local" / "postgres").resolve()
+    assert elsewhere.exists()
+    cleaned = checkout.make("clean")
+    assert cleaned.returncode == 0, cleaned.stdout
+    assert not (checkout.folder / ".local").exists()
+    assert not elsewhere.exists()
