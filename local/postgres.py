@@ -166,14 +166,17 @@ def _make_reachable(data_dir: Path, install: Path, uid: int) -> Path:
         elsewhere.mkdir(exist_ok=True)
         unfinished = copy.with_name(copy.name + ".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(install, unfinished, symlinks=True)
+        # The programs find their libraries by the way from one of these folders to the other.
+        libraries = install.parent.with_name(install.parent.name + ".libs")
+        for source in (install, *([libraries] if libraries.exists() else [])):
+            target = unfinished / source.relative_to(libraries.parent)
+            shutil.copytree(source, target, symlinks=True)
         for path in (unfinished, *unfinished.rglob("*")):
             if not path.is_symlink():
-                path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o044))
-        for path in (unfinished / "bin").iterdir():
-            path.chmod(0o755)
+                runs = path.is_dir() or path.parent.name == "bin"
+                path.chmod(path.stat().st_mode | (0o755 if runs else 0o044))
         unfinished.rename(copy)
-    return copy
+    return copy / install.relative_to(install.parent.parent)
 
 
 def _others_may_enter(folder: Path) -> bool:
