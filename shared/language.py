@@ -23,7 +23,7 @@ _MIN_PROBABILITY = 0.5
 # The configurations that PostgreSQL 16 brings (SELECT cfgname FROM pg_ts_config), by ISO 639-1.
 # Estonian came with 18 and is left out; Yiddish and Nepali share no stop words worth having but
 # their stemmers help.
-_SEARCH_CONFIGS = {
+SEARCH_CONFIGS = {
     "ar": "arabic",
     "ca": "catalan",
     "da": "danish",
@@ -95,7 +95,7 @@ def detect_language(sample: str) -> str:
 
 def search_config(language: str) -> str:
     """Return the text search configuration of PostgreSQL 16 and later for *language*."""
-    return _SEARCH_CONFIGS.get(language, "simple")
+    return SEARCH_CONFIGS.get(language, "simple")
 
 
 def searchable_text(text: str, *, language: str) -> str:  # noqa: ARG001 -- by script, not language
