@@ -213,28 +213,22 @@ class _Packer:
         def parts(begin: int, end: int, depth: int) -> Iterator[tuple[int, int]]:
             if cost(begin, end) <= limit:
                 yield begin, end
-            elif depth < len(separators):
-                at = begin
-                waiting = begin
-                for found in separators[depth].finditer(text, begin, end):
-                    if found.end() == at:
-                        continue
-                    # Clauses and words are joined again up to the limit, sentences are not.
-                    if depth == 0:
-                        yield from parts(at, found.end(), 1)
-                        at = found.end()
-                    elif cost(at, found.end()) > limit:
-                        if waiting > at:
-                            yield from parts(at, waiting, depth + 1)
-                            at = waiting
-                    waiting = found.end()
-                if depth and waiting > at and cost(at, end) > limit:
-                    yield from parts(at, waiting, depth + 1)
-                    at = waiting
-                if at < end:
-                    yield from parts(at, end, depth + 1)
-            else:
+                return
+            if depth == len(separators):
                 yield from _hard_cuts(begin, end, starts, limit=limit)
+                return
+            at = kept = begin
+            for found in separators[depth].finditer(text, begin, end):
+                # Sentences and lines stay apart; clauses and words are joined up to the limit.
+                if kept > at and (depth == 0 or cost(at, found.end()) > limit):
+                    yield from parts(at, kept, depth + 1)
+                    at = kept
+                kept = found.end()
+            if kept > at and cost(at, end) > limit:
+                yield from parts(at, kept, depth + 1)
+                at = kept
+            if at < end:
+                yield from parts(at, end, depth + 1)
 
         for begin, end in parts(0, len(text), 0):
             yield begin, end, tokens_between(begin, end)

@@ -14,6 +14,9 @@ import charset_normalizer
 
 from shared.errors import Unreadable
 
+# Letters of German, French, Spanish, Portuguese, Italian, Dutch, Scandinavian; marks of print.
+_WESTERN_LETTERS = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœßÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŒŸ")
+_WESTERN_MARKS = frozenset("‘’“”„‚‹›«»–—…•·°§©®™€£¥¢±²³µ¼½¾×÷¿¡ªº´¨†‡‰\xa0\xad")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -25,6 +28,8 @@ _PIECE_BYTES = 1 << 20
 _SAMPLE_BYTES = 1 << 16
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B].+?\x1b\([BJ]", re.DOTALL)
 _VOWELS = frozenset("aăâeêioôơuưyAĂÂEÊIOÔƠUƯY")
+# Below this charset-normalizer takes stray bytes for a language.
+_MIN_TELLING_BYTES = 12
 _TONES = frozenset("\u0300\u0301\u0303\u0309\u0323")
 
 
@@ -94,15 +99,15 @@ def _detect_legacy(source: BinaryIO) -> tuple[str, str]:
         return "utf-8", "replace"
     if _is_vietnamese(telling):
         return "cp1258", "replace"
+    if _is_western(telling):
+        return "cp1252", "replace"
+    high = sum(1 for byte in telling if byte > 0x7F)
+    if high < _MIN_TELLING_BYTES and high < 0.3 * len(telling):
+        # Too little to guess from: what is plain stays right, the rest is marked as lost.
+        return "utf-8", "replace"
     best = charset_normalizer.from_bytes(telling).best()
-    if best is not None and _decodes(source, best.encoding):
-        encoding = best.encoding
-        # The Windows page holds every printable character of the ISO one, and more.
-        return ("cp1252" if encoding in ("latin_1", "iso8859_1", "cp1252") else encoding), "replace"
     if best is not None:
         return best.encoding, "replace"
-    if _decodes(source, "cp1252"):
-        return "cp1252", "strict"
     raise Unreadable(
         "corrupt",
         "The text's character encoding is unknown. Save the file as UTF-8 and upload it again.",
@@ -180,3 +185,27 @@ def _is_vietnamese(data: bytes) -> bool:
     fitting = sum(1 for i in tones if i > 0 and text[i - 1] in _VOWELS)
     letters = sum(1 for character in text if unicodedata.category(character)[0] == "L")
     return fitting >= 0.95 * len(tones) and len(tones) >= 0.02 * letters
+
+
+def _is_western(data: bytes) -> bool:
+    """
+    Tell whether *data* as windows-1252 reads like a language of Western Europe.
+
+    There, letters above 127 stand within words of plain letters, mostly one at a time.
+    """
+    text = data.decode("cp1252", "replace")
+    fitting = wrong = 0
+    for i, character in enumerate(text):
+        if character <= "\x7f":
+            continue
+        if character in _WESTERN_LETTERS:
+            near = text[max(0, i - 1) : i + 2].replace(character, "")
+            if any(c.isascii() and c.isalpha() for c in near) or near.strip() == "":
+                fitting += 1
+            else:
+                wrong += 1
+        elif character in _WESTERN_MARKS:
+            fitting += 1
+        else:
+            wrong += 1
+    return fitting > 0 and wrong <= 0.03 * fitting

@@ -38,7 +38,7 @@ def parse(request: Request) -> tuple[str, Iterator[Event]]:
 
 
 def _parser(kind: str) -> Callable[[Request], Iterator[Event]]:
-    return {
+    parsers: dict[str, Callable[[Request], Iterator[Event]]] = {
         detecting.PDF: parse_pdf,
         detecting.DOCX: parse_docx,
         detecting.PPTX: parse_pptx,
@@ -53,4 +53,5 @@ def _parser(kind: str) -> Callable[[Request], Iterator[Event]]:
         detecting.JSON: parse_json,
         detecting.JSON_LINES: parse_json_lines,
         detecting.TEXT: parse_text,
-    }[kind]
+    }
+    return parsers[kind]

@@ -141,14 +141,16 @@ class _Walker:
                 continue
             if enters:
                 yield from self._end(tag)
-            while node is not None and node.next is None:
-                node = node.parent
-                if node is None or node == root:
-                    node = None
+            following = node.next
+            while following is None:
+                above = node.parent
+                # Nodes compare by their HTML, which is as long as the page.
+                if above is None or above.mem_id == root.mem_id:
                     break
+                node = above
                 yield from self._end(node.tag or "")
-            if node is not None:
-                node = node.next
+                following = node.next
+            node = following
         yield from self._flush()
 
     def _start(self, tag: str, node: LexborNode) -> Iterator[Event]:

@@ -6,7 +6,7 @@ import email.errors
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from email.message import EmailMessage, MIMEPart
+from email.message import EmailMessage, Message, MIMEPart
 from email.parser import BytesParser
 from email.policy import default as default_policy
 
@@ -105,7 +105,8 @@ def _read_attachment(part: MIMEPart, request: Request, parse: Parse) -> Iterator
     name = clean_line(part.get_filename() or "")
     if part.get_content_type() == "message/rfc822":
         inner = part.get_payload()
-        data = inner[0].as_bytes() if isinstance(inner, list) and inner else b""
+        first = inner[0] if isinstance(inner, list) and inner else None
+        data = first.as_bytes() if isinstance(first, Message) else b""
         name = name or "message.eml"
     else:
         data = _content(part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from striprtf.striprtf import rtf_to_text
@@ -19,6 +19,9 @@ _PICTURE = re.compile(r"\{\\\*?\\?(?:pict|objdata|fontemb|themedata|datastore)\b
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F\r\n]{1000,}")
 
 
+_to_text: Callable[..., str] = rtf_to_text
+
+
 def parse_rtf(request: Request) -> Iterator[Event]:
     """Yield the paragraphs of an RTF document."""
     data = read_all(request)
@@ -29,7 +32,7 @@ def parse_rtf(request: Request) -> Iterator[Event]:
     if title := _TITLE.search(source[:65536]):
         yield Title(clean_line(title.group(1)))
     try:
-        text = rtf_to_text(source, encoding=page, errors="replace")
+        text = _to_text(source, encoding=page, errors="replace")
     except (LookupError, ValueError, IndexError) as error:
         raise corrupt(
             "The RTF file is damaged. Open it in a word processor, save it again "

@@ -19,15 +19,22 @@ def parse_text(request: Request) -> Iterator[Event]:
 
     A first line of its own, followed by a blank line, is the title.
     """
-    first = True
-    for gap, text in verbatim_paragraphs(
+    paragraphs = verbatim_paragraphs(
         decode_stream(request.source, declared=declared_charset(request.content_type))
-    ):
-        if first and _is_title(text):
-            yield Block("heading", text, level=1, label=" ".join(text.split()), gap=gap)
-        else:
-            yield Block("paragraph", text, gap=gap)
-        first = False
+    )
+    first = next(paragraphs, None)
+    second = next(paragraphs, None)
+    if first is None:
+        return
+    gap, text = first
+    if second is not None and _is_title(text):
+        yield Block("heading", text, level=1, label=" ".join(text.split()), gap=gap)
+    else:
+        yield Block("paragraph", text, gap=gap)
+    if second is not None:
+        yield Block("paragraph", second[1], gap=second[0])
+    for gap, text in paragraphs:
+        yield Block("paragraph", text, gap=gap)
 
 
 def verbatim_paragraphs(pieces: Iterator[str]) -> Iterator[tuple[str, str]]:
