@@ -1,0 +1,299 @@
+"""A question from start to end: stand alone, embed, search, and answer with what was found."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from shared.embedding import Embedder
+from shared.errors import GenerationUnavailable
+from shared.models import Filter, Hit
+from shared.store import Connection, Pool, connect
+
+from .citing import Citation, cite, marked_numbers
+from .cleaning import AnswerCleaner
+from .extractive import extract
+from .generation import Gemini, Usage
+from .prompting import AnswerReader, make_prompt, make_rewriting_prompt, read_rewriting
+from .refusals import refusal_text
+from .rewriting import is_sound_rewriting, points_back, stand_alone
+
+EXTRACTIVE = "extractive"
+
+# shared.store.search.search, and gate.should_refuse: why the passages cannot answer, or None.
+Search = Callable[..., list[Hit]]
+Refuse = Callable[[Connection, str, Sequence[Hit]], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """
+    A question as it came.
+
+    Attributes:
+        turns: (role, content) of the conversation before it, oldest first.
+        per_document: How many passages of one document at most; None takes the search's own rule.
+    """
+
+    question: str
+    limit: int
+    filter: Filter
+    turns: list[tuple[str, str]]
+    per_document: int | None
+    mode: Literal["fused", "vector", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """
+    The passages for a question; number n is passages[n - 1].
+
+    Attributes:
+        question: The question as it was searched for.
+        refusal: Why the passages cannot answer it; None where they may.
+    """
+
+    question: str
+    passages: list[Hit]
+    refusal: str | None
+    usage: Usage
+    embed_ms: float
+    retrieve_ms: float
+    trace: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of the answer, cleaned."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """
+    A whole answer.
+
+    Attributes:
+        failure: Why it is extractive although Gemini was asked.
+    """
+
+    answer: str
+    grounded: bool
+    model: str
+    citations: list[Citation]
+    usage: Usage
+    generate_ms: float
+    trace: dict[str, Any] = field(default_factory=dict)
+    failure: GenerationUnavailable | None = None
+
+
+def find(
+    asked: Asked,
+    *,
+    pool: Pool,
+    embedder: Embedder,
+    search: Search,
+    refuse: Refuse,
+    gemini: Gemini | None,
+) -> Found:
+    """
+    Return the passages for *asked*, best first.
+
+    Raises:
+        DatabaseUnavailable: The database is away.
+    """
+    question, rewritten_by, usage = _make_stand_alone(asked, gemini=gemini)
+    started = time.perf_counter()
+    embedding = embedder.embed_query(question)
+    embedded = time.perf_counter()
+    options = {} if asked.per_document is None else {"per_document": asked.per_document}
+    with connect(pool) as connection:
+        passages = search(
+            connection,
+            question=question,
+            embedding=embedding,
+            limit=asked.limit,
+            filter=asked.filter,
+            mode=asked.mode,
+            **options,
+        )
+        refusal = refuse(connection, question, passages) if passages else "nothing was found"
+    retrieved = time.perf_counter()
+    return Found(
+        question=question,
+        passages=passages,
+        refusal=refusal,
+        usage=usage,
+        embed_ms=_milliseconds(embedded - started),
+        retrieve_ms=_milliseconds(retrieved - embedded),
+        trace={
+            "question": question,
+            "rewritten_by": rewritten_by,
+            "mode": asked.mode,
+            "passages": len(passages),
+            "vector_leg": sum(hit.vector_rank is not None for hit in passages),
+            "text_leg": sum(hit.text_rank is not None for hit in passages),
+            "gate": {"refused": refusal is not None, "reason": refusal},
+        },
+    )
+
+
+def answer(
+    found: Found,
+    *,
+    gemini: Gemini | None,
+    prompt_max_characters: int,
+) -> Iterator[Token | Answered]:
+    """
+    Yield the answer in pieces and, last, whole.
+
+    Where Gemini fails, the whole answer is the extractive one and names the failure; what was
+    yielded before it is void.
+    """
+    started = time.perf_counter()
+    trace: dict[str, Any] = {}
+    if found.refusal is not None:
+        text = refusal_text(found.question)
+        yield Token(text)
+        yield Answered(
+            answer=text,
+            grounded=False,
+            model=EXTRACTIVE if gemini is None else gemini.model,
+            citations=[],
+            usage=found.usage,
+            generate_ms=_milliseconds(time.perf_counter() - started),
+            trace=trace,
+        )
+        return
+    if gemini is None:
+        extracted = _answer_extractively(found, started=started, trace=trace, failure=None)
+        yield Token(extracted.answer)
+        yield extracted
+        return
+    try:
+        yield from _generate(
+            found,
+            gemini=gemini,
+            prompt_max_characters=prompt_max_characters,
+            started=started,
+            trace=trace,
+        )
+    except GenerationUnavailable as error:
+        yield _answer_extractively(found, started=started, trace=trace, failure=error)
+
+
+def _make_stand_alone(asked: Asked, *, gemini: Gemini | None) -> tuple[str, str, Usage]:
+    if not asked.turns:
+        return asked.question, "none", Usage()
+    usage = Usage()
+    if gemini is not None:
+        boundary = secrets.token_hex(8)
+        prompt = make_rewriting_prompt(asked.question, asked.turns, boundary=boundary)
+        try:
+            text, usage = gemini.rewrite(prompt)
+        except GenerationUnavailable:
+            text = ""  # the rule below serves, and the answer itself will name the failure
+        rewritten = read_rewriting(text)
+        earlier = [content for _role, content in asked.turns]
+        if rewritten is not None and is_sound_rewriting(
+            rewritten, question=asked.question, earlier=earlier
+        ):
+            return rewritten, "gemini", usage
+    earlier_questions = [content for role, content in asked.turns if role == "user" and content]
+    question = stand_alone(asked.question, earlier_questions)
+    return question, "rule" if points_back(asked.question) else "none", usage
+
+
+def _generate(
+    found: Found,
+    *,
+    gemini: Gemini,
+    prompt_max_characters: int,
+    started: float,
+    trace: dict[str, Any],
+) -> Iterator[Token | Answered]:
+    prompt = make_prompt(
+        found.question,
+        found.passages,
+        boundary=secrets.token_hex(12),
+        max_characters=prompt_max_characters,
+    )
+    trace["prompt"] = {"characters": len(prompt.text), "passages": prompt.passages}
+    shown = found.passages[: prompt.passages]
+    reader = AnswerReader()
+    cleaner = AnswerCleaner(passages=prompt.passages)
+    pieces: list[str] = []
+    usage = found.usage
+    for part in gemini.stream(prompt):
+        if isinstance(part, Usage):
+            usage += part
+        elif piece := cleaner.feed(reader.feed(part)):
+            pieces.append(piece)
+            yield Token(piece)
+    if rest := cleaner.finish():
+        pieces.append(rest)
+        yield Token(rest)
+    text = "".join(pieces)
+    if not reader.is_whole or not text.strip():
+        raise GenerationUnavailable("empty", "Gemini's answer held no text to show")
+    grounded = not reader.refused and bool(marked_numbers(text, passages=len(shown)))
+    citations = cite(text, reader.quotes, shown) if grounded else []
+    trace["quotes"] = {
+        "given": len(reader.quotes),
+        "verified": sum(citation.verified for citation in citations),
+    }
+    yield Answered(
+        answer=text,
+        grounded=grounded,
+        model=gemini.model,
+        citations=citations,
+        usage=usage,
+        generate_ms=_milliseconds(time.perf_counter() - started),
+        trace=trace,
+    )
+
+
+def _answer_extractively(
+    found: Found,
+    *,
+    started: float,
+    trace: dict[str, Any],
+    failure: GenerationUnavailable | None,
+) -> Answered:
+    extracted = extract(found.question, found.passages)
+    trace["coverage"] = round(extracted.coverage, 3)
+    citations: list[Citation] = []
+    parts: list[str] = []
+    for sentence in extracted.sentences:
+        passage = found.passages[sentence.number - 1]
+        quote = passage.text[sentence.start : sentence.end]
+        cleaner = AnswerCleaner(passages=0)
+        shown = " ".join((cleaner.feed(quote) + cleaner.finish()).split())
+        parts.append(f"{shown} [{sentence.number}]")
+        citations.append(
+            Citation(
+                number=sentence.number,
+                quote=quote,
+                verified=True,
+                char_start=passage.char_start + sentence.start,
+                char_end=passage.char_start + sentence.end,
+            )
+        )
+    return Answered(
+        answer=" ".join(parts) or refusal_text(found.question),
+        grounded=bool(parts),
+        model=EXTRACTIVE,
+        citations=citations,
+        usage=found.usage,
+        generate_ms=_milliseconds(time.perf_counter() - started),
+        trace=trace,
+        failure=failure,
+    )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)

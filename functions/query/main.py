@@ -1,0 +1,92 @@
+"""
+The query function: a Flask application behind one entry point of functions-framework.
+
+The framework imports this module before it forks its workers, so nothing is opened here: the
+application, with its connection pool and model, is made by the first request of each process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cache, partial
+from http import HTTPStatus
+
+import functions_framework
+from flask import Flask, Request, Response
+
+from shared.embedding import Embedder
+from shared.errors import Misconfigured
+from shared.logs import get_logger, set_up_logs
+from shared.models import Hit
+from shared.settings import load
+from shared.store import Connection, open_pool
+from shared.store.search import search
+
+from .api import Services, create_app
+from .generation import CircuitBreaker, Gemini
+from .problems import make_problem, render
+from .settings import QuerySettings
+from .uploads import Uploads
+
+_BREAKER_FAILURES = 5
+_BREAKER_PAUSE_SECONDS = 30.0
+
+logger = get_logger(__name__)
+_starting = threading.Lock()
+
+
+@functions_framework.http
+def query(request: Request) -> Response:
+    """Answer one HTTP request."""
+    try:
+        with _starting:
+            app = _start()
+    except Misconfigured as error:
+        logger.error("cannot start", error=str(error))
+        return render(make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "misconfigured", str(error)))
+    with app.request_context(request.environ):
+        return app.full_dispatch_request()
+
+
+def _never_refuse(_connection: Connection, _question: str, _passages: Sequence[Hit]) -> str | None:
+    return None
+
+
+@cache
+def _start() -> Flask:
+    settings = load(QuerySettings)
+    set_up_logs(settings)
+    embedder = Embedder(settings.model_dir, threads=settings.embedding_threads)
+    embedder.warm_up()
+    return create_app(
+        Services(
+            settings=settings,
+            pool=open_pool(settings),
+            embedder=embedder,
+            search=search,
+            refuse=_never_refuse,
+            gemini=_make_gemini(settings) if settings.gemini_configured else None,
+            make_uploads=_make_uploads_maker(settings) if settings.uploads_enabled else None,
+        )
+    )
+
+
+def _make_gemini(settings: QuerySettings) -> Gemini:
+    return Gemini(
+        api_key=settings.gemini_api_key.get_secret_value(),
+        project=settings.google_cloud_project,
+        location=settings.google_cloud_location,
+        base_url=settings.google_gemini_base_url,
+        model=settings.gemini_model,
+        timeout_seconds=settings.gemini_timeout_seconds,
+        read_timeout_seconds=settings.gemini_read_timeout_seconds,
+        attempts=settings.gemini_attempts,
+        max_output_tokens=settings.gemini_max_output_tokens,
+        thinking_budget=settings.gemini_thinking_budget,
+        breaker=CircuitBreaker(failures=_BREAKER_FAILURES, pause_seconds=_BREAKER_PAUSE_SECONDS),
+    )
+
+
+def _make_uploads_maker(settings: QuerySettings) -> partial[Uploads]:
+    return partial(cache(Uploads), settings.documents_bucket, project=settings.google_cloud_project)

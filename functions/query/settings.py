@@ -1,0 +1,79 @@
+"""What the query function reads from the environment."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from shared.settings import CommaSeparated, DatabaseSettings, LogSettings, ModelSettings
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_ORIGIN = re.compile(r"\*|https?://[^/\s?#@]+")
+
+
+def _check_digests(digests: list[str]) -> list[str]:
+    lowered = [digest.lower() for digest in digests]
+    if not all(_SHA256.fullmatch(digest) for digest in lowered):
+        raise ValueError(
+            "give the sha256 of each key in hexadecimal, not the key: printf %s KEY | sha256sum"
+        )
+    return lowered
+
+
+def _check_origins(origins: list[str]) -> list[str]:
+    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("give origins as https://host[:port] without a path, or *")
+    return origins
+
+
+class QuerySettings(DatabaseSettings, ModelSettings, LogSettings):
+    """
+    Settings of the query function.
+
+    Without GEMINI_API_KEY and GOOGLE_GENAI_USE_VERTEXAI answers are extractive.
+    """
+
+    gemini_api_key: SecretStr = SecretStr("")
+    google_genai_use_vertexai: bool = False
+    google_cloud_location: str = "global"
+    gemini_model: str = "gemini-2.5-flash"
+    google_gemini_base_url: str = ""
+    gemini_timeout_seconds: float = Field(default=30, gt=0, le=600)
+    gemini_read_timeout_seconds: float = Field(default=10, gt=0, le=600)
+    gemini_max_output_tokens: int = Field(default=8192, ge=64, le=65536)
+    # None leaves it to the model; 0 answers sooner where the model can do without (2.5 Flash).
+    gemini_thinking_budget: int | None = Field(default=None, ge=-1, le=32768)
+    gemini_attempts: int = Field(default=3, ge=1, le=10)
+    prompt_max_characters: int = Field(default=48_000, ge=1_000, le=2_000_000)
+    daily_token_budget: int = Field(default=0, ge=0)
+    answer_cache_seconds: int = Field(default=0, ge=0, le=30 * 86_400)
+
+    cors_allowed_origins: Annotated[CommaSeparated, AfterValidator(_check_origins)] = Field(
+        default=[]
+    )
+    api_keys: Annotated[CommaSeparated, AfterValidator(_check_digests)] = Field(default=[])
+    allowed_hosts: CommaSeparated = Field(default=[])
+    rate_limit_per_minute: int = Field(default=0, ge=0, le=100_000)
+    # How many proxies in front add to X-Forwarded-For; Cloud Run's front end is one.
+    trusted_proxies: int = Field(default=0, ge=0, le=10)
+    max_request_bytes: int = Field(default=262_144, ge=1_024, le=33_554_432)
+
+    uploads_enabled: bool = False
+    documents_bucket: str = ""
+    object_events_topic: str = "object-events"
+    max_file_bytes: int = Field(default=268_435_456, ge=1)
+
+    @model_validator(mode="after")
+    def _check_uploads(self) -> QuerySettings:
+        if self.uploads_enabled and not (self.documents_bucket and self.google_cloud_project):
+            raise ValueError("UPLOADS_ENABLED needs DOCUMENTS_BUCKET and GOOGLE_CLOUD_PROJECT")
+        if self.google_genai_use_vertexai and not self.google_cloud_project:
+            raise ValueError("GOOGLE_GENAI_USE_VERTEXAI needs GOOGLE_CLOUD_PROJECT")
+        return self
+
+    @property
+    def gemini_configured(self) -> bool:
+        """Whether Gemini answers; else the extractive answer does."""
+        return bool(self.gemini_api_key.get_secret_value()) or self.google_genai_use_vertexai

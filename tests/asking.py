@@ -1,0 +1,99 @@
+"""A query application over documents that a test writes, without the event path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from flask.testing import FlaskClient
+
+from functions.query.api import Services, create_app
+from functions.query.asking import Search
+from functions.query.generation import Gemini
+from functions.query.settings import QuerySettings
+from functions.query.uploads import Uploads
+from shared import store
+from shared.embedding import Embedder
+from shared.models import Chunk, ObjectVersion
+from shared.store import Connection, Pool
+from shared.store.search import search
+
+BUCKET = "documents"
+
+
+def index_document(
+    connection: Connection,
+    embedder: Embedder,
+    name: str,
+    paragraphs: Sequence[str],
+    *,
+    generation: int = 1,
+    language: str = "en",
+    search_config: str = "english",
+) -> str:
+    """Make a document of one chunk a paragraph answer, and return its extracted text."""
+    lease = store.begin_build(
+        connection,
+        ObjectVersion(bucket=BUCKET, name=name, generation=generation, size=10),
+        config_hash="test",
+        lease_seconds=60,
+        max_attempts=10,
+    )
+    assert isinstance(lease, store.BuildLease)
+    text, chunks = "", []
+    for ordinal, paragraph in enumerate(paragraphs):
+        chunk = Chunk(
+            ordinal=ordinal,
+            text=paragraph,
+            heading="Title",
+            header="",
+            page=ordinal + 1,
+            char_start=len(text),
+            char_end=len(text) + len(paragraph),
+            tokens=10,
+        )
+        chunks.append((chunk, paragraph))
+        text += paragraph + "\n\n"
+    jobs = store.stage_build(
+        connection,
+        lease,
+        document=store.StagedDocument(
+            title="Title",
+            language=language,
+            content_type="text/plain",
+            pages=len(paragraphs),
+            pages_without_text=[],
+        ),
+        chunks=chunks,
+        text_segments=[(0, text)],
+        search_config=search_config,
+        batch_size=100,
+    )
+    for job in jobs:
+        batch = store.lease_batch(connection, job, lease_seconds=60, max_attempts=10)
+        assert batch is not None
+        store.finish_batch(connection, batch, embedder.embed_documents(batch.texts))
+    return text
+
+
+def make_client(
+    settings: QuerySettings,
+    *,
+    pool: Pool,
+    embedder: Embedder,
+    gemini: Gemini | None = None,
+    make_uploads: Callable[[], Uploads] | None = None,
+    search: Search = search,
+) -> FlaskClient:
+    """Return a client of the application."""
+    app = create_app(
+        Services(
+            settings=settings,
+            pool=pool,
+            embedder=embedder,
+            search=search,
+            refuse=lambda _connection, _question, _passages: None,
+            gemini=gemini,
+            make_uploads=make_uploads,
+        )
+    )
+    return app.test_client()
