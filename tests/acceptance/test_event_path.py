@@ -94,7 +94,7 @@ def test_deleted_file_answers_no_more(system: System) -> None:
     ("name", "data", "code"),
     [
         ("failing/empty.txt", b"", "empty"),
-        ("failing/blank.txt", b" \n\n ", "no_text"),
+        ("failing/blank.txt", b" \n\n ", "empty"),
         ("failing/program.bin", b"\x7fELF" + bytes(200), "unsupported_type"),
         ("failing/broken.pdf", b"%PDF-1.4 nothing of use", "corrupt"),
     ],
