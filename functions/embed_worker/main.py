@@ -122,7 +122,17 @@ def record_dead_letter(event: CloudEvent) -> None:
     except Malformed as error:
         _log.error("dead letter refused for good", reason=error.message)
         return
-    with store.connect(_open_pool()) as connection:
+    keep_dead_letter(message, _open_pool())
+
+
+def keep_dead_letter(message: Message, pool: store.Pool) -> None:
+    """
+    Keep a dead letter for the operator, and mark its document failed.
+
+    Raises:
+        Transient: Another try may help.
+    """
+    with store.connect(pool) as connection:
         store.record_dead_letter(
             connection,
             message_id=message.message_id,
