@@ -162,8 +162,8 @@ def migrate(settings: Settings) -> None:
             click.echo(f"{role}: {', '.join(logins)}")
         if settings.model_dir is None:
             return
-        # Only here: the model's description is all that is read, no runtime is loaded.
-        from shared.embedding import read_model_info
+        # Only here, and not from shared.embedding: the image that migrates has no onnxruntime.
+        from shared.tokens import read_model_info
 
         info = read_model_info(settings.model_dir)
         model = store.register_model(
