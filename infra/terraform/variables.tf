@@ -87,7 +87,7 @@ variable "bucket" {
 variable "database" {
   type = object({
     instance_name           = optional(string, "kaydang")
-    version                 = optional(string, "POSTGRES_17")
+    version                 = optional(string, "POSTGRES_18")
     tier                    = optional(string, "db-custom-2-7680")
     availability_type       = optional(string, "REGIONAL")
     disk_gb                 = optional(number, 20)
