@@ -199,12 +199,13 @@ class Gemini:
         self._max_output_tokens = max_output_tokens
         self._thinking_budget = thinking_budget
         self._breaker = breaker
+        self._http = httpx2.Client(transport=_DeadlineTransport(), follow_redirects=False)
         options = types.HttpOptions(
             base_url=base_url or None,
             timeout=int(read_timeout_seconds * 1000),
             # The client would send the timeout of one read as the server's for everything.
             headers={"X-Server-Timeout": str(max(1, round(timeout_seconds)))},
-            httpx_client=httpx2.Client(transport=_DeadlineTransport(), follow_redirects=False),
+            httpx_client=self._http,
         )
         self._client = (
             genai.Client(api_key=api_key, vertexai=False, http_options=options)
@@ -213,6 +214,10 @@ class Gemini:
                 vertexai=True, project=project, location=location, http_options=options
             )
         )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
 
     def stream(self, prompt: Prompt) -> Iterator[str | Usage]:
         """
