@@ -39,7 +39,7 @@ format: install-tests ## Rewrite the code in the common format
 lock: install-tests ## Pin requirements again; UPGRADE=1 takes the newest versions
 	@$(PY) -m uv pip compile --quiet $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock" \
 	  tests/requirements.in -o tests/requirements.txt
-	@for folder in $(addprefix functions/,$(FUNCTIONS)) local; do \
+	@for folder in $(addprefix functions/,$(FUNCTIONS)) local infra/model infra/sbom; do \
 	  $(PY) -m uv pip compile --quiet --custom-compile-command "make lock" --no-annotate \
 	    -c tests/requirements.txt $$folder/requirements.in -o $$folder/requirements.txt || exit 1; \
 	done

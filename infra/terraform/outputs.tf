@@ -3,6 +3,11 @@ output "query_url" {
   value       = local.public == 1 ? "https://${var.query_access.domain}" : google_cloud_run_v2_service.function["query"].uri
 }
 
+output "query_mode" {
+  description = "Who may ask: iam, iap or public."
+  value       = var.query_access.mode
+}
+
 output "query_address" {
   description = "Mode public: the address that the domain's A record must name, before the certificate is given out."
   value       = one(google_compute_global_address.query[*].address)

@@ -63,6 +63,7 @@ locals {
     length(var.query_access.api_key_digests) == 0 ? {} : { API_KEYS = join(",", var.query_access.api_key_digests) },
     length(var.query_access.cors_allowed_origins) == 0 ? {} : { CORS_ALLOWED_ORIGINS = join(",", var.query_access.cors_allowed_origins) },
     var.query_access.mode != "public" ? {} : { ALLOWED_HOSTS = var.query_access.domain },
+    var.query_access.uploads ? { UPLOADS_ENABLED = "true" } : {},
   )
 
   service_environment = {

@@ -81,3 +81,12 @@ resource "google_storage_bucket_iam_member" "writer" {
   role   = "roles/storage.objectUser"
   member = each.value
 }
+
+# Uploads on the page are begun by the query: https://cloud.google.com/storage/docs/access-control/iam-roles
+resource "google_storage_bucket_iam_member" "uploads" {
+  count = var.query_access.uploads ? 1 : 0
+
+  bucket = google_storage_bucket.documents.name
+  role   = "roles/storage.objectUser"
+  member = google_service_account.this["query"].member
+}

@@ -227,6 +227,8 @@ variable "settings" {
       "MAX_FILE_BYTES", "MAX_PAGES", "MAX_DECOMPRESSED_BYTES", "MAX_CELLS", "MAX_CHUNKS", "MAX_TEXT_CHARS",
       "PARSE_TIMEOUT_SECONDS", "PARSE_MEMORY_BYTES", "OCR_PAGE_BUDGET", "RATE_LIMIT_PER_MINUTE", "LOG_LEVEL",
       "EMBEDDING_THREADS", "GEMINI_TIMEOUT_SECONDS", "GEMINI_READ_TIMEOUT_SECONDS", "GEMINI_MAX_OUTPUT_TOKENS",
+      "GEMINI_THINKING_BUDGET", "GEMINI_ATTEMPTS", "PROMPT_MAX_CHARACTERS", "ANSWER_CACHE_SECONDS",
+      "MAX_REQUEST_BYTES", "CHUNKS_PER_JOB", "LEASE_SECONDS", "DATABASE_STATEMENT_TIMEOUT_SECONDS",
     ])) == 0
     error_message = "settings names a variable that no function reads, or that Terraform sets itself."
   }
@@ -287,11 +289,13 @@ variable "query_access" {
     requests_per_minute  = optional(number, 60)
     api_key_digests      = optional(list(string), [])
     cors_allowed_origins = optional(list(string), [])
+    uploads              = optional(bool, false)
   })
   description = <<-EOT
     Who may ask. mode iam: callers send an identity token, and principals get roles/run.invoker. mode iap:
     people of principals sign in with Google in the browser. mode public: a load balancer on domain with
     Cloud Armor (requests_per_minute an address); needs allow_public_query. api_key_digests: sha256, hex.
+    uploads: who may ask may add and delete documents too, on the page.
   EOT
   default     = {}
 
@@ -326,6 +330,11 @@ variable "query_access" {
   validation {
     condition     = alltrue([for digest in var.query_access.api_key_digests : can(regex("^[0-9a-f]{64}$", digest))])
     error_message = "query_access.api_key_digests are sha256 digests in hex (printf %s KEY | sha256sum), never the keys."
+  }
+
+  validation {
+    condition     = !(var.query_access.mode == "public" && var.query_access.uploads && length(var.query_access.api_key_digests) == 0)
+    error_message = "query_access.uploads in mode public lets everyone delete documents: set api_key_digests."
   }
 
   validation {

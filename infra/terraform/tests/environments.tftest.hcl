@@ -156,3 +156,15 @@ run "a_key_of_ones_own_encrypts_everything_that_is_kept" {
     error_message = "the bucket is not encrypted with the key, or the key never changes"
   }
 }
+
+run "uploads_on_the_page_let_the_query_write_documents" {
+  command = plan
+  variables {
+    query_access = { uploads = true }
+  }
+
+  assert {
+    condition     = google_storage_bucket_iam_member.uploads[0].role == "roles/storage.objectUser"
+    error_message = "the page cannot upload"
+  }
+}

@@ -109,3 +109,12 @@ run "four_delivery_attempts" {
   }
   expect_failures = [var.max_delivery_attempts]
 }
+
+run "uploads_by_everyone" {
+  command = plan
+  variables {
+    query_access       = { mode = "public", domain = "ask.example.com", uploads = true }
+    allow_public_query = true
+  }
+  expect_failures = [var.query_access]
+}
