@@ -34,7 +34,8 @@ Topic: Any = types.Topic.pb()
 Subscription: Any = types.Subscription.pb()
 PubsubMessage: Any = types.PubsubMessage.pb()
 
-DELETED_TOPIC = "_deleted_topic_"
+# What the documentation of Subscription.topic says.
+DELETED_TOPIC = "_deleted-topic_"
 
 # https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#subscription
 DEFAULT_ACK_DEADLINE_SECONDS = 10
