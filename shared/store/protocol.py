@@ -458,12 +458,26 @@ def finish_batch(
 
 
 def fail_batch(connection: Connection, lease: BatchLease, *, code: str, reason: str) -> None:
-    """Record that a batch, and so its document, cannot be embedded."""
+    """Record that a batch, and so its document, cannot be embedded, unless it was taken over."""
     with connection.transaction():
         owner, build = _lock_build(connection, lease.job.build_id)
         if owner is None or build is None or build.state != "embedding":
             return
-        if not _drop_if_overtaken(connection, owner, build):
+        if _drop_if_overtaken(connection, owner, build):
+            return
+        held = connection.execute(
+            """
+            SELECT 1 FROM batches
+            WHERE build_id = %(build_id)s AND number = %(number)s
+                AND attempts = %(attempts)s AND NOT done
+            """,
+            {
+                "build_id": build.id,
+                "number": lease.job.batch_number,
+                "attempts": lease.attempts,
+            },
+        ).fetchone()
+        if held is not None:
             _fail(connection, owner, build, code, reason)
 
 
@@ -518,17 +532,21 @@ def requeue_document(connection: Connection, document_id: UUID) -> ObjectVersion
         )
         if build is None or build.state != "failed":
             return None
-        connection.execute(
+        # Under a new id: what an old worker still holds of the failed build fits nothing any more.
+        queued = connection.execute(
             """
             UPDATE builds
-            SET state = 'queued', attempts = 0, lease_until = NULL, last_error = NULL,
-                reason_code = NULL, reason = NULL, finished = NULL, published = clock_timestamp()
+            SET id = DEFAULT, state = 'queued', attempts = 0, lease_until = NULL,
+                last_error = NULL, reason_code = NULL, reason = NULL, finished = NULL,
+                published = clock_timestamp()
             WHERE id = %(id)s
+            RETURNING id
             """,
             {"id": build.id},
-        )
+        ).fetchone()
+        assert queued is not None, "UPDATE ... RETURNING of an existing row"  # noqa: S101
         _touch(connection, owner.id)
-        return _read_version(connection, build.id)
+        return _read_version(connection, queued[0])
 
 
 def reindex_document(connection: Connection, document_id: UUID) -> ObjectVersion | None:

@@ -280,6 +280,36 @@ def test_failed_document_starts_again_when_asked(connection: Connection) -> None
     assert store.requeue_document(connection, document.id) is None
 
 
+def test_retried_document_is_not_finished_by_an_old_worker(connection: Connection) -> None:
+    """What a worker embedded before the failure fits no batch of the retried document."""
+    index(connection, 1, "beta ", name="copy.txt")
+    (job,) = stage(connection, must_begin(connection, 1), "beta ", "gamma")
+    stale = store.lease_batch(connection, job, lease_seconds=60, max_attempts=9)
+    assert stale is not None
+    expire_leases(connection)
+    store.record_dead_job(connection, job)
+    store.record_gone(connection, version(1, name="copy.txt"))
+    (document,), _ = store.list_documents(connection)
+    assert store.requeue_document(connection, document.id) is not None
+    (job,) = stage(connection, must_begin(connection, 1), "beta ", "gamma")
+    assert store.finish_batch(connection, stale, vectors(len(stale.texts))) is False
+    assert answers(connection) == (set(), [])
+    assert embed(connection, job) is True
+    assert answers(connection) == ({1}, ["beta ", "gamma"])
+
+
+def test_batch_failure_of_a_taken_over_lease_is_not_recorded(connection: Connection) -> None:
+    """A worker that was suspended beyond its lease cannot fail the batch of the next."""
+    (job,) = stage(connection, must_begin(connection, 1), "one")
+    stale = store.lease_batch(connection, job, lease_seconds=60, max_attempts=9)
+    assert stale is not None
+    expire_leases(connection)
+    lease = store.lease_batch(connection, job, lease_seconds=60, max_attempts=9)
+    assert lease is not None
+    store.fail_batch(connection, stale, code="embedding_failed", reason="wrong dimension")
+    assert store.finish_batch(connection, lease, vectors(1)) is True
+
+
 def test_sweeper_finds_lost_work_once(connection: Connection) -> None:
     """Queued builds, dead parsers' builds and dead workers' batches are published again."""
     store.record_newer(connection, version(1, name="queued.txt"))
