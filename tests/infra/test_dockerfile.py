@@ -1,0 +1,74 @@
+"""infra/Dockerfile and what leads to it; infra/prove_image.py really builds and runs it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from tests.infra.conftest import ROOT
+
+_DOCKERFILE = (ROOT / "infra/Dockerfile").read_text()
+_CLOUD_BUILD = (ROOT / "infra/cloudbuild.yaml").read_text()
+
+
+def test_the_image_runs_as_a_numbered_user() -> None:
+    """Kubernetes and Cloud Run can check a number, not a name."""
+    users = re.findall(r"^USER (.+)$", _DOCKERFILE, re.MULTILINE)
+    assert users == ["10001:10001"]
+
+
+@pytest.mark.parametrize("function", ["ingest", "embed_worker", "query"])
+def test_each_function_has_a_stage_with_its_target(function: str) -> None:
+    """The image runs alone: functions-framework reads the target from the environment."""
+    stage = re.search(
+        rf"^FROM runtime AS {function}\n(?:#.*\n)?ENV FUNCTION_TARGET=(\w+)", _DOCKERFILE, re.M
+    )
+    assert stage
+    source = (ROOT / f"functions/{function}/main.py").read_text()
+    assert re.search(rf"^def {stage[1]}\(", source, re.MULTILINE)
+
+
+def test_terraform_runs_the_targets_that_exist() -> None:
+    """Each source and target of services.tf is a function in that file."""
+    text = (ROOT / "infra/terraform/services.tf").read_text()
+    pairs = re.findall(r'source = "([^"]+)", target = "(\w+)"', text)
+    assert len(pairs) == 4
+    for source, target in pairs:
+        assert re.search(rf"^def {target}\(", (ROOT / source).read_text(), re.MULTILINE), target
+
+
+def test_everything_copied_is_there_and_not_ignored() -> None:
+    """Neither ignore file keeps back what a COPY names."""
+    allowed = (ROOT / "infra/Dockerfile.dockerignore").read_text().split()
+    uploaded = (ROOT / "infra/gcloudignore").read_text().split()
+    for line in re.findall(r"^COPY (?!--from)(.+)$", _DOCKERFILE, re.MULTILINE):
+        for source in line.split()[:-1]:
+            path = source.replace("${FUNCTION}", "query").rstrip("/")
+            assert (ROOT / path).exists(), path
+            for ignore in (allowed, uploaded):
+                entries = {entry.strip("!/*") for entry in ignore if entry.startswith("!")}
+                assert path in entries or path.split("/")[0] in entries & {"shared", "functions"}
+
+
+def test_requirements_are_installed_with_hashes_only() -> None:
+    """Every install but torch's, which has an index of its own, checks hashes."""
+    installs = re.findall(r"pip --python \S+ install (.+)", _DOCKERFILE)
+    assert len(installs) == 4
+    assert [line for line in installs if "--require-hashes" not in line] == [
+        '--index-url "${TORCH_INDEX_URL}" torch==2.13.0'
+    ]
+
+
+def test_cloud_build_takes_the_base_by_digest() -> None:
+    """All three images get one base, resolved once."""
+    assert "crane digest" in _CLOUD_BUILD
+    assert '--build-arg "PYTHON_IMAGE=$$base"' in _CLOUD_BUILD
+
+
+@pytest.mark.parametrize("script", ["infra/deploy.sh"])
+def test_scripts_are_valid_and_stop_at_the_first_error(script: str) -> None:
+    """bash can read it, and set -euo pipefail stands at its head."""
+    assert subprocess.run(["bash", "-n", ROOT / script], check=False).returncode == 0
+    assert "set -euo pipefail" in (ROOT / script).read_text()
