@@ -11,13 +11,17 @@ MODEL_DIR ?= $(CACHE)/kaydangpt/models/all-MiniLM-L6-v2
 FUNCTIONS := ingest embed_worker query
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-tests run test test-fast lint format lock clean clean-all model
+.PHONY: admin help install install-tests run test test-fast lint format lock clean clean-all model
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | awk -F ' - ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 run: install ## Start everything on this machine; Ctrl-C stops it
 	@exec $(PY) -m local.stack --stop-with-parent
+
+admin: install ## Run an operator's command on the running stack: ARGS="status --failed"
+	@test -f .local/env || { echo "Nothing has been started here yet: make run" >&2; exit 1; }
+	@exec $(PY) -m dotenv -f .local/env run -- $(PY) -m shared.admin $(or $(ARGS),--help)
 
 test: model ## Run all tests; ARGS="-k name" chooses
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest $(ARGS)

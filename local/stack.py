@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -57,6 +58,8 @@ _LOGINS = {
     "embed_worker": ("kaydang_worker_login", "kaydang_worker"),
     "query": ("kaydang_query_login", "kaydang_query"),
 }
+# Commands of shared.admin -> seconds between two runs.
+_SCHEDULE = {"sweep": 20, "reconcile": 300}
 _TROUBLE = re.compile(
     r"\[(?:warning|error|critical)\s*\]|\b(?:WARNING|ERROR|CRITICAL|FATAL|PANIC)\b|^\w*(?:Error|Exception)\b"
 )
@@ -90,6 +93,7 @@ class _Stack:
     """What runs, in the order in which it was started."""
 
     configuration: Configuration
+    runtime: Path
     services: list[_Service] = field(default_factory=list)
     stopping: bool = False
     # New ones at each start: nobody else needs to know them.
@@ -130,6 +134,11 @@ class _Stack:
         self._start_service("watcher", self._module("local.watcher"), self._environment())
         self._write_env(owner_url)
         _say(f"READY {self.configuration.query_url}")
+        # Cloud Scheduler's part: what lost messages and dead processes left behind.
+        admin = self._environment(DATABASE_URL=logins["ingest"])
+        for name, seconds in _SCHEDULE.items():
+            command = [*self._module("shared.admin"), name, "--every", str(seconds)]
+            self._start_service(name, command, admin)
 
     def _start_postgres(self) -> str:
         ours = self.configuration
@@ -181,7 +190,13 @@ class _Stack:
             command += ["--source", f"functions/{function}/main.py", "--target", target]
             command += ["--signature-type", signature]
             command += ["--host", "127.0.0.1", "--port", str(self.configuration.ports[name])]
-            self._start_service(name, command, self._environment(DATABASE_URL=logins[function]))
+            # Where gunicorn puts its control socket: in a folder shared by all they collide.
+            runtime = self.runtime / name
+            runtime.mkdir(exist_ok=True)
+            environment = self._environment(
+                DATABASE_URL=logins[function], XDG_RUNTIME_DIR=str(runtime)
+            )
+            self._start_service(name, command, environment)
 
     def _write_env(self, owner_url: str) -> None:
         """Write what a client, a test or python -m shared.admin needs to join in."""
@@ -370,15 +385,18 @@ def main(*, clean: bool, stop_with_parent: bool) -> None:
 
 def _run_stack() -> None:
     example = ROOT / ".env.example"
-    stack = _Stack(
-        configuration.configure(
-            os.environ,
-            root=ROOT,
-            home=Path.home(),
-            dotenv=dotenv_values(ROOT / ".env"),
-            example=example.read_text() if example.exists() else "",
-        )
+    configured = configuration.configure(
+        os.environ,
+        root=ROOT,
+        home=Path.home(),
+        dotenv=dotenv_values(ROOT / ".env"),
+        example=example.read_text() if example.exists() else "",
     )
+    with tempfile.TemporaryDirectory(prefix="kaydangpt-") as runtime:
+        _run_until_stopped(_Stack(configured, Path(runtime)))
+
+
+def _run_until_stopped(stack: _Stack) -> None:
 
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
         stack.stopping = True
@@ -391,9 +409,10 @@ def _run_stack() -> None:
     except _Stopped:
         pass
     finally:
-        _say("stopping")
-        stack.stop()
-    _say("stopped")
+        if stack.services:
+            _say("stopping")
+            stack.stop()
+            _say("stopped")
 
 
 @contextmanager

@@ -180,6 +180,9 @@ def test_a_fresh_checkout_answers_from_a_dropped_file(checkout: Checkout) -> Non
         citation = run.ask(QUESTION)["citations"][0]
         assert citation["name"] == "policies/expenses.md"
 
+        status = checkout.make(f"PYTHON={sys.executable}", "admin", "ARGS=status")
+        assert "policies/expenses.md" in status.stdout
+
         family = run.family()
         assert len(family) > len(PORTS)
         os.killpg(run.make.pid, signal.SIGINT)  # as a terminal does
