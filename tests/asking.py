@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 
 from flask.testing import FlaskClient
 
-from functions.query.api import Services, create_app
+from functions.query.api import create_app
 from functions.query.asking import Search
 from functions.query.generation import Gemini
+from functions.query.limiting import AnswerCache, RateLimiter, TokenBudget
+from functions.query.services import Services
 from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
 from shared import store
@@ -93,6 +95,15 @@ def make_client(
             search=search,
             refuse=lambda _connection, _question, _passages: None,
             gemini=gemini,
+            limiter=RateLimiter(pool, per_minute=settings.rate_limit_per_minute)
+            if settings.rate_limit_per_minute
+            else None,
+            budget=TokenBudget(pool, tokens_per_day=settings.daily_token_budget)
+            if settings.daily_token_budget
+            else None,
+            cache=AnswerCache(pool, max_age_seconds=settings.answer_cache_seconds)
+            if settings.answer_cache_seconds
+            else None,
             make_uploads=make_uploads,
         )
     )

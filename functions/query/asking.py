@@ -19,7 +19,7 @@ from .extractive import extract
 from .generation import Gemini, Usage
 from .prompting import AnswerReader, make_prompt, make_rewriting_prompt, read_rewriting
 from .refusals import refusal_text
-from .rewriting import is_sound_rewriting, points_back, stand_alone
+from .rewriting import is_sound_rewriting, stand_alone
 
 EXTRACTIVE = "extractive"
 
@@ -44,6 +44,15 @@ class Asked:
     turns: list[tuple[str, str]]
     per_document: int | None
     mode: Literal["fused", "vector", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class StandAlone:
+    """A question that needs no conversation to be understood, and what making it so took."""
+
+    question: str
+    rewritten_by: Literal["none", "rule", "gemini"]
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +100,37 @@ class Answered:
     failure: GenerationUnavailable | None = None
 
 
+def make_stand_alone(asked: Asked, *, gemini: Gemini | None) -> StandAlone:
+    """Return the question of *asked*, with what it means of the conversation before it."""
+    if not asked.turns:
+        return StandAlone(asked.question, "none", Usage())
+    usage = Usage()
+    if gemini is not None:
+        boundary = secrets.token_hex(8)
+        prompt = make_rewriting_prompt(asked.question, asked.turns, boundary=boundary)
+        try:
+            text, usage = gemini.rewrite(prompt)
+        except GenerationUnavailable:
+            text = ""  # the rule below serves, and the answer itself will name the failure
+        rewritten = read_rewriting(text)
+        earlier = [content for _role, content in asked.turns]
+        if rewritten is not None and is_sound_rewriting(
+            rewritten, question=asked.question, earlier=earlier
+        ):
+            return StandAlone(rewritten, "gemini", usage)
+    earlier_questions = [content for role, content in asked.turns if role == "user" and content]
+    question = stand_alone(asked.question, earlier_questions)
+    return StandAlone(question, "none" if question == asked.question else "rule", usage)
+
+
 def find(
     asked: Asked,
+    alone: StandAlone,
     *,
     pool: Pool,
     embedder: Embedder,
     search: Search,
     refuse: Refuse,
-    gemini: Gemini | None,
 ) -> Found:
     """
     Return the passages for *asked*, best first.
@@ -106,7 +138,7 @@ def find(
     Raises:
         DatabaseUnavailable: The database is away.
     """
-    question, rewritten_by, usage = _make_stand_alone(asked, gemini=gemini)
+    question = alone.question
     started = time.perf_counter()
     embedding = embedder.embed_query(question)
     embedded = time.perf_counter()
@@ -127,12 +159,12 @@ def find(
         question=question,
         passages=passages,
         refusal=refusal,
-        usage=usage,
+        usage=alone.usage,
         embed_ms=_milliseconds(embedded - started),
         retrieve_ms=_milliseconds(retrieved - embedded),
         trace={
             "question": question,
-            "rewritten_by": rewritten_by,
+            "rewritten_by": alone.rewritten_by,
             "mode": asked.mode,
             "passages": len(passages),
             "vector_leg": sum(hit.vector_rank is not None for hit in passages),
@@ -146,13 +178,19 @@ def answer(
     found: Found,
     *,
     gemini: Gemini | None,
+    whole: bool,
     prompt_max_characters: int,
+    unavailable: GenerationUnavailable | None = None,
 ) -> Iterator[Token | Answered]:
     """
     Yield the answer in pieces and, last, whole.
 
     Where Gemini fails, the whole answer is the extractive one and names the failure; what was
     yielded before it is void.
+
+    Args:
+        whole: The pieces are not shown, so that Gemini may be tried again after the first.
+        unavailable: Why Gemini is not asked although it could be.
     """
     started = time.perf_counter()
     trace: dict[str, Any] = {}
@@ -170,48 +208,35 @@ def answer(
         )
         return
     if gemini is None:
-        extracted = _answer_extractively(found, started=started, trace=trace, failure=None)
+        extracted = _answer_extractively(
+            found, started=started, trace=trace, usage=found.usage, failure=unavailable
+        )
         yield Token(extracted.answer)
         yield extracted
         return
+    spent = [found.usage]
     try:
         yield from _generate(
             found,
             gemini=gemini,
+            whole=whole,
+            spent=spent,
             prompt_max_characters=prompt_max_characters,
             started=started,
             trace=trace,
         )
     except GenerationUnavailable as error:
-        yield _answer_extractively(found, started=started, trace=trace, failure=error)
-
-
-def _make_stand_alone(asked: Asked, *, gemini: Gemini | None) -> tuple[str, str, Usage]:
-    if not asked.turns:
-        return asked.question, "none", Usage()
-    usage = Usage()
-    if gemini is not None:
-        boundary = secrets.token_hex(8)
-        prompt = make_rewriting_prompt(asked.question, asked.turns, boundary=boundary)
-        try:
-            text, usage = gemini.rewrite(prompt)
-        except GenerationUnavailable:
-            text = ""  # the rule below serves, and the answer itself will name the failure
-        rewritten = read_rewriting(text)
-        earlier = [content for _role, content in asked.turns]
-        if rewritten is not None and is_sound_rewriting(
-            rewritten, question=asked.question, earlier=earlier
-        ):
-            return rewritten, "gemini", usage
-    earlier_questions = [content for role, content in asked.turns if role == "user" and content]
-    question = stand_alone(asked.question, earlier_questions)
-    return question, "rule" if points_back(asked.question) else "none", usage
+        yield _answer_extractively(
+            found, started=started, trace=trace, usage=sum(spent, Usage()), failure=error
+        )
 
 
 def _generate(
     found: Found,
     *,
     gemini: Gemini,
+    whole: bool,
+    spent: list[Usage],
     prompt_max_characters: int,
     started: float,
     trace: dict[str, Any],
@@ -227,10 +252,9 @@ def _generate(
     reader = AnswerReader()
     cleaner = AnswerCleaner(passages=prompt.passages)
     pieces: list[str] = []
-    usage = found.usage
-    for part in gemini.stream(prompt):
+    for part in gemini.stream(prompt, whole=whole):
         if isinstance(part, Usage):
-            usage += part
+            spent.append(part)
         elif piece := cleaner.feed(reader.feed(part)):
             pieces.append(piece)
             yield Token(piece)
@@ -251,7 +275,7 @@ def _generate(
         grounded=grounded,
         model=gemini.model,
         citations=citations,
-        usage=usage,
+        usage=sum(spent, Usage()),
         generate_ms=_milliseconds(time.perf_counter() - started),
         trace=trace,
     )
@@ -262,6 +286,7 @@ def _answer_extractively(
     *,
     started: float,
     trace: dict[str, Any],
+    usage: Usage,
     failure: GenerationUnavailable | None,
 ) -> Answered:
     extracted = extract(found.question, found.passages)
@@ -288,7 +313,7 @@ def _answer_extractively(
         grounded=bool(parts),
         model=EXTRACTIVE,
         citations=citations,
-        usage=found.usage,
+        usage=usage,
         generate_ms=_milliseconds(time.perf_counter() - started),
         trace=trace,
         failure=failure,

@@ -219,12 +219,13 @@ class Gemini:
         """Close the connections."""
         self._http.close()
 
-    def stream(self, prompt: Prompt) -> Iterator[str | Usage]:
+    def stream(self, prompt: Prompt, *, whole: bool = False) -> Iterator[str | Usage]:
         """
-        Yield the model's text as it arrives and, last, the usage.
+        Yield the model's text as it arrives, and the usage.
 
         A try that fails before its first text is repeated; after it, the caller has shown text
-        that another try would contradict.
+        that another try would contradict. With *whole* nothing is yielded before the answer is
+        whole, and any try can be repeated.
 
         Raises:
             GenerationUnavailable: No whole answer; the text so far is void.
@@ -239,7 +240,9 @@ class Gemini:
             thinking_config=self._thinking(),
             automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         )
-        yield from self._call(prompt.text, config, timeout_seconds=self._timeout_seconds)
+        yield from self._call(
+            prompt.text, config, timeout_seconds=self._timeout_seconds, whole=whole
+        )
 
     def rewrite(self, prompt: str) -> tuple[str, Usage]:
         """
@@ -259,7 +262,7 @@ class Gemini:
             automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         )
         timeout_seconds = min(_REWRITING_TIMEOUT_SECONDS, self._timeout_seconds)
-        parts = list(self._call(prompt, config, timeout_seconds=timeout_seconds))
+        parts = list(self._call(prompt, config, timeout_seconds=timeout_seconds, whole=True))
         text = "".join(part for part in parts if isinstance(part, str))
         return text, sum((part for part in parts if isinstance(part, Usage)), Usage())
 
@@ -269,7 +272,12 @@ class Gemini:
         return types.ThinkingConfig(thinking_budget=self._thinking_budget)
 
     def _call(
-        self, text: str, config: types.GenerateContentConfig, *, timeout_seconds: float
+        self,
+        text: str,
+        config: types.GenerateContentConfig,
+        *,
+        timeout_seconds: float,
+        whole: bool,
     ) -> Iterator[str | Usage]:
         self._breaker.check()
         deadline = time.monotonic() + timeout_seconds
@@ -284,8 +292,8 @@ class Gemini:
             ):
                 with attempt:
                     parts = self._try(text, config, deadline=deadline)
-                    first = next(parts)
-            yield first
+                    begin = list(parts) if whole else [next(parts)]
+            yield from begin
             yield from parts
         except _Retryable as error:
             self._breaker.record(success=False)
@@ -323,8 +331,9 @@ class Gemini:
                         yield part.text
             with _within(deadline), _translated_errors():
                 chunk = next(chunks, None)
-        _refuse_unfinished(finish_reason, some_text=some_text)
+        # An answer that is no use is paid for all the same.
         yield _usage(usage)
+        _refuse_unfinished(finish_reason, some_text=some_text)
 
 
 def _backoff(error: Exception, *, deadline: float) -> bool | float:

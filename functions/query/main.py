@@ -23,9 +23,11 @@ from shared.settings import load
 from shared.store import Connection, open_pool
 from shared.store.search import search
 
-from .api import Services, create_app
+from .api import create_app
 from .generation import CircuitBreaker, Gemini
+from .limiting import AnswerCache, RateLimiter, TokenBudget
 from .problems import make_problem, render
+from .services import Services
 from .settings import QuerySettings
 from .uploads import Uploads
 
@@ -59,14 +61,24 @@ def _start() -> Flask:
     set_up_logs(settings)
     embedder = Embedder(settings.model_dir, threads=settings.embedding_threads)
     embedder.warm_up()
+    pool = open_pool(settings)
     return create_app(
         Services(
             settings=settings,
-            pool=open_pool(settings),
+            pool=pool,
             embedder=embedder,
             search=search,
             refuse=_never_refuse,
             gemini=_make_gemini(settings) if settings.gemini_configured else None,
+            limiter=RateLimiter(pool, per_minute=settings.rate_limit_per_minute)
+            if settings.rate_limit_per_minute
+            else None,
+            budget=TokenBudget(pool, tokens_per_day=settings.daily_token_budget)
+            if settings.daily_token_budget
+            else None,
+            cache=AnswerCache(pool, max_age_seconds=settings.answer_cache_seconds)
+            if settings.answer_cache_seconds
+            else None,
             make_uploads=_make_uploads_maker(settings) if settings.uploads_enabled else None,
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Any
 
@@ -33,6 +34,13 @@ class Problem(BaseModel):
     detail: str
     code: str = Field(description="A word for programs; see docs/api.md.")
     errors: list[FieldFault] | None = Field(default=None, description="The fields at fault.")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the members that are given; those of an extension may be null."""
+        members = self.model_dump(mode="json")
+        if self.errors is None:
+            del members["errors"]
+        return members
 
 
 class ProblemRaised(Exception):
@@ -70,13 +78,23 @@ def make_problem(
 def render(problem: Problem, *, retry_after_seconds: int | None = None) -> Response:
     """Return *problem* as a response."""
     response = Response(
-        problem.model_dump_json(exclude_none=True),
+        json.dumps(problem.as_json(), ensure_ascii=False),
         status=problem.status,
         content_type=CONTENT_TYPE,
     )
     if retry_after_seconds is not None:
         response.headers["Retry-After"] = str(retry_after_seconds)
     return response
+
+
+def bad_field(field: str, message: str) -> ProblemRaised:
+    """Return the problem of one wrong field."""
+    return ProblemRaised(
+        HTTPStatus.BAD_REQUEST,
+        "invalid_field",
+        f"{field}: {message}",
+        errors=[FieldFault(field=field, message=message)],
+    )
 
 
 def describe_faults(error: ValidationError) -> list[FieldFault]:

@@ -105,9 +105,9 @@ def found(*texts: str) -> Found:
     )
 
 
-def ask(gemini: Gemini, *texts: str) -> tuple[str, Answered]:
+def ask(gemini: Gemini, *texts: str, whole: bool = False) -> tuple[str, Answered]:
     """Return the tokens joined, and the whole answer."""
-    steps = list(answer(found(*texts), gemini=gemini, prompt_max_characters=10_000))
+    steps = list(answer(found(*texts), gemini=gemini, whole=whole, prompt_max_characters=10_000))
     assert isinstance(steps[-1], Answered)
     return "".join(step.text for step in steps if isinstance(step, Token)), steps[-1]
 
@@ -225,6 +225,14 @@ def test_answer_when_a_rate_limit_passes(stand_in: GeminiStandIn, make_gemini: M
     _tokens, whole = ask(make_gemini())
     assert whole.failure is None
     assert 0.2 <= time.monotonic() - started < 2
+
+
+def test_answer_when_a_cut_is_not_seen(stand_in: GeminiStandIn, make_gemini: MakeGemini) -> None:
+    """Where nothing has been shown yet, an answer that was cut is asked for again."""
+    stand_in.plan(stand_ins.CUT, stand_ins.ANSWERS)
+    _tokens, whole = ask(make_gemini(), whole=True)
+    assert whole.failure is None
+    assert len(stand_in.requests) == 2
 
 
 def test_failure_when_gemini_hangs(stand_in: GeminiStandIn, make_gemini: MakeGemini) -> None:

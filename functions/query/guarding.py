@@ -1,0 +1,202 @@
+"""Around every request: who may ask, what a body must be, headers, and errors as problems."""
+
+from __future__ import annotations
+
+import json
+import time
+from http import HTTPStatus
+
+from flask import Request, Response, g, request
+from flask_openapi3.openapi import OpenAPI
+from werkzeug.exceptions import HTTPException
+
+from shared.errors import DatabaseUnavailable, Misconfigured, StorageUnavailable
+from shared.logs import begin_trace, get_logger
+
+from . import access
+from .limiting import RateLimiter
+from .problems import ProblemRaised, bad_field, make_problem, render
+from .replies import milliseconds_since
+from .services import Services
+from .uploads import storage_origin
+
+_RETRY_SECONDS = 5
+_PUBLIC = frozenset({"healthz", "readyz", "page", "static_file", "openapi_document"})
+_WITH_BODY = frozenset({"query", "retrieve", "upload_document"})
+
+logger = get_logger(__name__)
+
+
+def guard(app: OpenAPI, services: Services) -> None:
+    """Check each request before it is answered, and set the headers of each answer."""
+    settings = services.settings
+    policy = _content_security_policy(uploads=services.make_uploads is not None)
+
+    @app.before_request
+    def check() -> Response | None:
+        g.started = time.perf_counter()
+        begin_trace(request.headers.get("traceparent"), project=settings.google_cloud_project)
+        if request.endpoint not in ("healthz", "readyz") and not access.is_allowed_host(
+            request.headers.get("Host"), settings.allowed_hosts
+        ):
+            raise ProblemRaised(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "unknown_host",
+                "This service does not answer for that host; see ALLOWED_HOSTS.",
+            )
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return Response(status=204)
+        if settings.api_keys and request.endpoint not in _PUBLIC:
+            g.key = access.matching_digest(request.headers, settings.api_keys)
+            if g.key is None:
+                raise ProblemRaised(
+                    HTTPStatus.UNAUTHORIZED,
+                    "key_missing_or_wrong",
+                    "Send a key as Authorization: Bearer KEY, or as X-API-Key: KEY.",
+                )
+        if services.limiter is not None and request.method in ("POST", "DELETE"):
+            _limit(services.limiter, settings.trusted_proxies)
+        if request.endpoint in _WITH_BODY and request.method == "POST":
+            _check_body(request)
+        return None
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        headers = response.headers
+        headers["Content-Security-Policy"] = policy
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["X-Frame-Options"] = "DENY"
+        headers["Referrer-Policy"] = "no-referrer"
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
+        headers.setdefault("Cache-Control", "no-store")
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = "Bearer"
+        if settings.cors_allowed_origins:
+            headers.add("Vary", "Origin")
+        origin = access.allowed_origin(request.headers.get("Origin"), settings.cors_allowed_origins)
+        if origin is not None:
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Expose-Headers"] = "Retry-After"
+            if request.method == "OPTIONS":
+                headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
+                headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, X-API-Key"
+                headers["Access-Control-Max-Age"] = "3600"
+        logger.info(
+            "request",
+            method=request.method if request.method in _METHODS else "other",
+            route=request.url_rule.rule if request.url_rule else "none",
+            status=response.status_code,
+            milliseconds=milliseconds_since(g.started) if "started" in g else None,
+        )
+        return response
+
+
+def _limit(limiter: RateLimiter, trusted_proxies: int) -> None:
+    address = access.client_address(
+        request.remote_addr,
+        request.headers.get("X-Forwarded-For", ""),
+        trusted_proxies=trusted_proxies,
+    )
+    subjects = [f"key {g.key}"] if g.get("key") else []
+    wait = limiter.wait_seconds(*subjects, f"address {address}")
+    if wait is not None:
+        raise ProblemRaised(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "rate_limited",
+            f"Too many requests; the next one is taken in {wait} s.",
+            retry_after_seconds=wait,
+        )
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"})
+
+
+def _content_security_policy(*, uploads: bool) -> str:
+    connect_to = f"'self' {storage_origin()}" if uploads else "'self'"
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        f"connect-src {connect_to}; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
+    )
+
+
+def _check_body(incoming: Request) -> None:
+    if not incoming.is_json:
+        raise ProblemRaised(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "not_json",
+            "Send the request as JSON, with Content-Type: application/json.",
+        )
+    if incoming.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ProblemRaised(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded", "Send the request uncompressed."
+        )
+    data = incoming.get_data(cache=True)
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise bad_field("body", "is not JSON") from error
+    if not isinstance(value, dict):
+        raise bad_field("body", "must be a JSON object")
+
+
+def handle_errors(app: OpenAPI) -> None:
+    """Answer every error as a problem."""
+
+    @app.errorhandler(ProblemRaised)
+    def problem(error: ProblemRaised) -> Response:
+        return render(error.problem, retry_after_seconds=error.retry_after_seconds)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        status = HTTPStatus(error.code or 500)
+        response = render(
+            make_problem(status, status.name.lower(), error.description or status.description)
+        )
+        for name, value in error.get_headers():
+            if name in ("Allow", "Retry-After"):
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(DatabaseUnavailable)
+    def database_away(error: DatabaseUnavailable) -> Response:
+        logger.warning("database unavailable", error=str(error))
+        return render(
+            make_problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "database_unavailable",
+                "The database does not answer; try again in a few seconds.",
+            ),
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+
+    @app.errorhandler(StorageUnavailable)
+    def storage_away(error: StorageUnavailable) -> Response:
+        logger.warning("storage unavailable", error=str(error))
+        return render(
+            make_problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "storage_unavailable",
+                "Cloud Storage does not answer; try again in a few seconds.",
+            ),
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+
+    @app.errorhandler(Misconfigured)
+    def misconfigured(error: Misconfigured) -> Response:
+        logger.error("misconfigured", error=str(error))
+        return render(
+            make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "misconfigured", str(error)),
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        logger.error("unexpected error", error=type(error).__name__, exc_info=error)
+        return render(
+            make_problem(
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                "internal",
+                "Something went wrong here; the log of the query function says what.",
+            )
+        )

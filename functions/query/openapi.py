@@ -1,0 +1,81 @@
+"""The OpenAPI document: made from the routes and the models, so that it says what they do."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from flask_openapi3.openapi import OpenAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from .problems import Problem
+from .replies import EVENT_STREAM
+from .schemas import (
+    AcceptedResponse,
+    DocumentOut,
+    DocumentsResponse,
+    HealthResponse,
+    QueryRequest,
+    QueryResponse,
+    ReadyResponse,
+    RetrieveRequest,
+    RetrieveResponse,
+    TextResponse,
+    UploadRequest,
+    UploadResponse,
+)
+
+SECURITY: list[dict[str, list[Any]]] = [{}, {"bearer": []}, {"key": []}]
+_REFERENCE = "#/components/schemas/{model}"
+_SCHEMAS: list[type[BaseModel]] = [
+    RetrieveRequest,
+    QueryRequest,
+    UploadRequest,
+    RetrieveResponse,
+    QueryResponse,
+    DocumentsResponse,
+    DocumentOut,
+    TextResponse,
+    UploadResponse,
+    AcceptedResponse,
+    HealthResponse,
+    ReadyResponse,
+    Problem,
+]
+_REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest})
+
+
+def responses(
+    model: type[BaseModel], *failures: int, status: int = 200, streamed: bool = False
+) -> dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]:
+    """Return what a route answers: *model* with *status*, or a problem."""
+    content: dict[str, Any] = {
+        "application/json": {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}
+    }
+    if streamed:
+        content[EVENT_STREAM] = {"schema": {"type": "string"}}
+    by_status: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+    }
+    for failure in (400, 401, 405, 413, 415, 421, 429, 500, *failures):
+        by_status[failure] = {
+            "description": HTTPStatus(failure).phrase,
+            "content": {
+                "application/problem+json": {
+                    "schema": {"$ref": _REFERENCE.format(model=Problem.__name__)}
+                }
+            },
+        }
+    return by_status
+
+
+def make_document(app: OpenAPI) -> dict[str, Any]:
+    """Return the document with pydantic's own schemas: the library's copies drop some keywords."""
+    document: dict[str, Any] = dict(app.api_doc)
+    _names, schemas = models_json_schema(
+        [(model, "validation" if model in _REQUESTS else "serialization") for model in _SCHEMAS],
+        ref_template=_REFERENCE,
+    )
+    document["components"] = document["components"] | {"schemas": schemas["$defs"]}
+    return document

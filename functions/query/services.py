@@ -1,0 +1,40 @@
+"""What the interface needs; made once a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared.embedding import Embedder
+from shared.store import Pool
+
+from .asking import Refuse, Search
+from .generation import Gemini
+from .limiting import AnswerCache, RateLimiter, TokenBudget
+from .settings import QuerySettings
+from .uploads import Uploads
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """
+    What the interface needs.
+
+    Attributes:
+        gemini: None where answers are extractive.
+        limiter: None where requests are not limited.
+        budget: None where tokens are not limited.
+        cache: None where answers are not kept.
+        make_uploads: None where the service may not write to the bucket.
+    """
+
+    settings: QuerySettings
+    pool: Pool
+    embedder: Embedder
+    search: Search
+    refuse: Refuse
+    gemini: Gemini | None
+    limiter: RateLimiter | None
+    budget: TokenBudget | None
+    cache: AnswerCache | None
+    make_uploads: Callable[[], Uploads] | None
