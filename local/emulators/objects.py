@@ -116,12 +116,13 @@ CREATE TABLE IF NOT EXISTS outbox (
     attributes TEXT NOT NULL,
     body BLOB NOT NULL
 );
-CREATE TABLE IF NOT EXISTS uploads (
+CREATE TABLE IF NOT EXISTS resumable_uploads (
     id TEXT PRIMARY KEY,
     bucket TEXT NOT NULL,
     name TEXT NOT NULL,
     fields TEXT NOT NULL,
     preconditions TEXT NOT NULL,
+    origin TEXT NOT NULL,
     started REAL NOT NULL,
     finished_generation INTEGER
 );
@@ -235,13 +236,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A resumable upload."""
+    """A resumable upload; *origin* is the browser page's that it was started for, or ''."""
 
     id: str
     bucket: str
     name: str
     fields: Json
     preconditions: Preconditions
+    origin: str
     finished_generation: int | None
 
 
@@ -429,7 +431,7 @@ class ObjectStore:
                 self._store_object(created)
                 if upload_id is not None:
                     self._database.execute(
-                        "UPDATE uploads SET finished_generation = ? WHERE id = ?",
+                        "UPDATE resumable_uploads SET finished_generation = ? WHERE id = ?",
                         (generation, upload_id),
                     )
                 extra = {"overwroteGeneration": str(previous.generation)} if previous else {}
@@ -580,7 +582,13 @@ class ObjectStore:
     # Resumable uploads
 
     def start_upload(
-        self, bucket: str, name: str, *, fields: Json, preconditions: Preconditions
+        self,
+        bucket: str,
+        name: str,
+        *,
+        fields: Json,
+        preconditions: Preconditions,
+        origin: str,
     ) -> Upload:
         check_object_name(name)
         upload = Upload(
@@ -589,14 +597,15 @@ class ObjectStore:
             name=name,
             fields=fields,
             preconditions=preconditions,
+            origin=origin,
             finished_generation=None,
         )
         with self._transaction():
             self._bucket(bucket)
             preconditions.check(*_state(self._live_object(bucket, name)))
             self._database.execute(
-                "INSERT INTO uploads (id, bucket, name, fields, preconditions, started)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO resumable_uploads (id, bucket, name, fields, preconditions, origin, started)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     upload.id,
                     bucket,
@@ -610,6 +619,7 @@ class ObjectStore:
                             preconditions.metageneration_not_match,
                         ]
                     ),
+                    origin,
                     time.time(),
                 ),
             )
@@ -619,7 +629,7 @@ class ObjectStore:
     def upload(self, upload_id: str) -> Upload:
         with self._lock:
             row = self._database.execute(
-                "SELECT * FROM uploads WHERE id = ?", (upload_id,)
+                "SELECT * FROM resumable_uploads WHERE id = ?", (upload_id,)
             ).fetchone()
         if row is None:
             raise NotFound("No such upload: it was cancelled, or never started")
@@ -629,6 +639,7 @@ class ObjectStore:
             name=row["name"],
             fields=json.loads(row["fields"]),
             preconditions=Preconditions(*json.loads(row["preconditions"])),
+            origin=row["origin"],
             finished_generation=row["finished_generation"],
         )
 
@@ -638,7 +649,7 @@ class ObjectStore:
 
     def cancel_upload(self, upload: Upload) -> None:
         with self._transaction():
-            self._database.execute("DELETE FROM uploads WHERE id = ?", (upload.id,))
+            self._database.execute("DELETE FROM resumable_uploads WHERE id = ?", (upload.id,))
         self.upload_path(upload).unlink(missing_ok=True)
 
     # Notifications
@@ -879,9 +890,10 @@ class ObjectStore:
         """Remove the files that a killed process left without a row."""
         with self._transaction():
             self._database.execute(
-                "DELETE FROM uploads WHERE started < ?", (time.time() - SESSION_LIFETIME_SECONDS,)
+                "DELETE FROM resumable_uploads WHERE started < ?",
+                (time.time() - SESSION_LIFETIME_SECONDS,),
             )
-        uploads = {key for (key,) in self._database.execute("SELECT id FROM uploads")}
+        uploads = {key for (key,) in self._database.execute("SELECT id FROM resumable_uploads")}
         contents = {key for (key,) in self._database.execute("SELECT content FROM objects")}
         for path in self._uploads.iterdir():
             if path.name not in uploads:

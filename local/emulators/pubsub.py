@@ -35,6 +35,7 @@ from local.emulators.broker import (
     parse_ack_id,
 )
 from local.emulators.pushing import Pusher
+from local.emulators.state import hold_state
 
 logger = logging.getLogger(__name__)
 
@@ -446,6 +447,9 @@ async def serve(*, host: str, port: int, state: Path, max_in_flight: int) -> Non
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
             ("grpc.max_send_message_length", -1),
+            # Clients ping an idle stream more often than gRPC tolerates by default.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+            ("grpc.keepalive_permit_without_calls", 1),
         ]
     )
     try:
@@ -454,6 +458,7 @@ async def serve(*, host: str, port: int, state: Path, max_in_flight: int) -> Non
         raise click.ClickException(
             f"cannot listen on {host}:{port}: is it taken? Set PUBSUB_PORT to a free port."
         ) from error
+    hold_state(state)
     broker = Broker(state)
     server = Server(broker=broker, max_in_flight=max_in_flight)
     grpc_server.add_generic_rpc_handlers(server.handlers())

@@ -13,6 +13,7 @@ import http.client
 import json
 import logging
 import socket
+import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,7 @@ MAX_DRAINED_BYTES = 65_536
 # does not cost every waiting message an attempt and its back-off.
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 1.0
+AFTER_ERROR_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +86,17 @@ class Pusher:
         loop = asyncio.get_running_loop()
         while True:
             changed = self._live.changed
-            with self._broker.transaction():
-                self._settle()
-                deliveries = self._broker.claim(
-                    self._live, limit=self._free_slots(), lease_seconds=self._lease_seconds()
-                )
+            try:
+                with self._broker.transaction():
+                    self._settle()
+                    deliveries = self._broker.claim(
+                        self._live, limit=self._free_slots(), lease_seconds=self._lease_seconds()
+                    )
+            except sqlite3.Error:
+                # A full disk, say. What could not be settled is pushed again after its lease.
+                logger.exception("%s: cannot go on, trying again", self._live.resource.name)
+                await asyncio.sleep(AFTER_ERROR_SECONDS)
+                continue
             for delivery in deliveries:
                 self._start(delivery, loop)
             wait_seconds = self._wait_seconds()

@@ -22,7 +22,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
+from weakref import WeakValueDictionary
 from xml.sax.saxutils import escape
 
 import click
@@ -48,6 +49,7 @@ from local.emulators.objects import (
     object_resource,
 )
 from local.emulators.outbox import Outbox
+from local.emulators.state import hold_state
 from local.emulators.uploading import (
     append_chunk,
     parse_content_range,
@@ -66,7 +68,21 @@ MAX_JSON_BYTES = 1 << 20
 # https://cloud.google.com/storage/docs/performing-resumable-uploads#cancel-upload
 CLIENT_CLOSED_REQUEST = 499
 RESUME_INCOMPLETE = 308
-SHUTDOWN_SECONDS = 2
+SHUTDOWN_SECONDS = 1
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+DEFAULT_CORS_SECONDS = 3600
+# What a page needs to see of an answer to upload and to read.
+EXPOSED_HEADERS = (
+    "Content-Length",
+    "Content-Range",
+    "ETag",
+    "Location",
+    "Range",
+    "X-GUploader-UploadID",
+    "x-goog-generation",
+    "x-goog-hash",
+    "x-goog-metageneration",
+)
 
 
 class Api:
@@ -74,7 +90,7 @@ class Api:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._upload_locks: dict[str, asyncio.Lock] = {}
+        self._upload_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def application(self) -> ASGIApp:
         bucket = "/storage/v1/b/{bucket}"
@@ -153,7 +169,7 @@ class Api:
                 _path_value(request, "bucket"),
                 prefix=query.get("prefix", ""),
                 delimiter=query.get("delimiter", ""),
-                versions=query.get("versions") == "true",
+                versions=query.get("versions", "").lower() == "true",
                 start=query.get("startOffset", ""),
                 end=query.get("endOffset", ""),
                 max_results=min(MAX_PAGE, _integer(query, "maxResults") or MAX_PAGE),
@@ -313,6 +329,7 @@ class Api:
                 _object_name(request, fields),
                 fields=fields,
                 preconditions=_preconditions(request),
+                origin=request.headers.get("origin", ""),
             )
         )
         return Response(status_code=200, headers=_session_headers(upload, request))
@@ -320,17 +337,13 @@ class Api:
     async def _continue_upload(self, request: Request) -> Response:
         upload_id = request.query_params["upload_id"]
         lock = self._upload_locks.setdefault(upload_id, asyncio.Lock())
-        try:
-            # A client that lost its connection may be back before the old request has ended.
-            async with lock:
-                upload = await _run(self._store.upload, upload_id)
-                if request.method == "DELETE":
-                    await _run(self._store.cancel_upload, upload)
-                    return Response(status_code=CLIENT_CLOSED_REQUEST)
-                return await self._receive_chunk(upload, request)
-        finally:
-            if not lock.locked():
-                self._upload_locks.pop(upload_id, None)
+        # A client that lost its connection may be back before the old request has ended.
+        async with lock:
+            upload = await _run(self._store.upload, upload_id)
+            if request.method == "DELETE":
+                await _run(self._store.cancel_upload, upload)
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            return await self._receive_chunk(upload, request)
 
     async def _receive_chunk(self, upload: Upload, request: Request) -> Response:
         if upload.finished_generation is not None:
@@ -423,6 +436,7 @@ class Api:
                     name,
                     fields=fields,
                     preconditions=preconditions,
+                    origin=request.headers.get("origin", ""),
                 )
             )
             return Response(status_code=201, headers=_session_headers(upload, request))
@@ -517,8 +531,11 @@ class _RawPath:
 
 class _Cors:
     """
-    Tell browsers what they may do: by the bucket's cors setting, everything if it has none.
+    Let in the browsers' pages that may come, and no others.
 
+    A bucket's cors setting decides, as in the cloud; where it has none, pages of this machine are
+    let in. The origin that a resumable upload was started for may continue it. Any other page is
+    refused, not only kept from reading: there is no login that would keep it from writing.
     https://cloud.google.com/storage/docs/cross-origin
     """
 
@@ -533,51 +550,72 @@ class _Cors:
             await self._application(scope, receive, send)
             return
         allowed = await self._allowed(request, origin)
+        # A server that starts an upload names the origin of its page in this header, too.
+        if allowed is None and not _starts_upload(request):
+            message = f"The bucket's cors setting does not let in pages of {origin}"
+            await _error(403, "forbidden", message)(scope, receive, send)
+            return
         if request.method == "OPTIONS":
             await Response(status_code=200, headers=allowed)(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(allowed)
+                MutableHeaders(scope=message).update(allowed or {})
             await send(message)
 
         await self._application(scope, receive, send_with_headers)
 
-    async def _allowed(self, request: Request, origin: str) -> dict[str, str]:
+    async def _allowed(self, request: Request, origin: str) -> dict[str, str] | None:
+        """Return the headers that let *origin* in; None keeps it out."""
         method = request.headers.get("access-control-request-method", request.method)
         asked_headers = request.headers.get("access-control-request-headers", "")
         rules = await self._rules(request.url.path)
-        if rules is None:
+        of_this_machine = rules is None and urlsplit(origin).hostname in LOOPBACK_HOSTS
+        if of_this_machine or await self._continues_upload(request, origin):
             return _cors_headers(
-                origin="*",
+                origin=origin,
                 methods=", ".join(_ALL_METHODS),
-                headers=asked_headers or "*",
-                exposed="*",
-                max_age_seconds=3600,
+                headers=asked_headers,
+                exposed=", ".join(EXPOSED_HEADERS),
+                max_age_seconds=DEFAULT_CORS_SECONDS,
             )
-        for rule in rules:
-            if not {origin, "*"} & set(rule.get("origin", [])):
+        for rule in rules or ():
+            if not {origin, "*"} & set(rule.get("origin", ())):
                 continue
-            if not {method, "*"} & set(rule.get("method", [])):
+            if not {method, "*"} & set(rule.get("method", ())):
                 continue
             return _cors_headers(
                 origin="*" if "*" in rule["origin"] else origin,
                 methods=", ".join(rule["method"]),
                 headers=asked_headers,
-                exposed=", ".join(rule.get("responseHeader", [])),
-                max_age_seconds=int(rule.get("maxAgeSeconds", 3600)),
+                exposed=", ".join(rule.get("responseHeader", ())),
+                max_age_seconds=int(rule.get("maxAgeSeconds", DEFAULT_CORS_SECONDS)),
             )
-        return {}
+        return None
+
+    async def _continues_upload(self, request: Request, origin: str) -> bool:
+        try:
+            upload = await _run(self._store.upload, request.query_params.get("upload_id", ""))
+        except NotFound:
+            return False
+        return upload.origin == origin
 
     async def _rules(self, path: str) -> list[Json] | None:
         segments = path.split("/")[1:]
         name = segments[segments.index("b") + 1 :][:1] if "b" in segments[:4] else segments[:1]
         try:
             bucket = await _run(self._store.bucket, unquote("".join(name)))
-        except StorageError:
+        except NotFound:
             return None
         return bucket.get("cors") or None
+
+
+def _starts_upload(request: Request) -> bool:
+    return request.method == "POST" and (
+        request.query_params.get("uploadType") == "resumable"
+        or request.headers.get("x-goog-resumable") == "start"
+    )
 
 
 def _cors_headers(
@@ -852,7 +890,8 @@ def main(*, host: str, port: int, state: Path) -> None:
         format="%(asctime)s storage %(levelname)s %(message)s",
     )
     listener = _listen(host, port)
-    state.mkdir(parents=True, exist_ok=True)
+    hold_state(state)
+    state.mkdir(exist_ok=True)
     outbox = Outbox(pubsub_host=os.environ.get("PUBSUB_EMULATOR_HOST") or None)
     store = ObjectStore(state, notified=outbox.wake)
     outbox.start(store)
