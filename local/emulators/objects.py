@@ -604,7 +604,8 @@ class ObjectStore:
             self._bucket(bucket)
             preconditions.check(*_state(self._live_object(bucket, name)))
             self._database.execute(
-                "INSERT INTO resumable_uploads (id, bucket, name, fields, preconditions, origin, started)"
+                "INSERT INTO resumable_uploads"
+                " (id, bucket, name, fields, preconditions, origin, started)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     upload.id,
