@@ -67,7 +67,7 @@ def checked_plans(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(made)
     folder = tmp_path_factory.mktemp("plans")
     done = subprocess.run(
-        [ROOT / "infra/check", "--no-policies", "--no-checkov", "--plans", folder],
+        [ROOT / "infra/check", "--no-policies", "--plans", folder],
         capture_output=True,
         text=True,
         check=False,
