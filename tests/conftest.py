@@ -17,7 +17,7 @@ from local.postgres import remove, start_postgres
 from shared import migrate
 from shared.embedding import read_model_info
 from shared.settings import DatabaseSettings
-from shared.store import Connection, Pool, open_pool, register_model
+from shared.store import Connection, Pool, open_pool
 from shared.store.connection import connection_arguments
 
 MODEL_DIR = Path(
@@ -58,11 +58,13 @@ def template_database(postgres_url: str, model_dir: Path) -> str:
     name = "template_kaydangpt"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    info = read_model_info(model_dir)
-    with psycopg.connect(_with_database(postgres_url, name), autocommit=True) as connection:
-        migrate.apply_migrations(connection, migrate.read_migrations())
-        register_model(connection, name=info.name, dimension=info.dimension, digest=info.digest)
+    prepare_database(_with_database(postgres_url, name), model_dir=model_dir)
     return name
+
+
+def prepare_database(url: str, *, model_dir: Path) -> None:
+    """Bring an empty database to this release, as `python -m shared.migrate` does."""
+    migrate.migrate(migrate.Settings(database_url=SecretStr(url), model_dir=model_dir))
 
 
 def create_database(server_url: str, *, template: str) -> str:

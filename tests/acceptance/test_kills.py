@@ -6,13 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from local.postgres import start_postgres
-from shared import migrate
-from shared.embedding import read_model_info
-from shared.settings import DatabaseSettings
-from shared.store import connect, open_pool, register_model
+from tests.conftest import prepare_database
 from tests.emulators import (
     free_port,
     google_emulator_command,
@@ -20,7 +16,7 @@ from tests.emulators import (
 )
 from tests.system import System, wait_until
 
-DOCUMENTS = 12
+DOCUMENTS = 6
 
 
 def upload_many(system: System, prefix: str) -> set[str]:
@@ -72,11 +68,7 @@ def test_killed_database_loses_nothing(
     port = free_port()
     server = start_postgres(tmp_path / "data", port=port)
     try:
-        settings = DatabaseSettings(database_url=SecretStr(server.url))
-        info = read_model_info(model_dir)
-        with open_pool(settings) as pool, connect(pool) as connection:
-            migrate.apply_migrations(connection, migrate.read_migrations())
-            register_model(connection, name=info.name, dimension=info.dimension, digest=info.digest)
+        prepare_database(server.url, model_dir=model_dir)
         system = start_system(database_url=server.url)
         names = upload_many(system, "database")
         wait_until(lambda: some_embedded(system), what="work has begun")
