@@ -2,7 +2,7 @@ locals {
   # Run from ingest's image, which has the clients of Storage, Pub/Sub and the database.
   jobs = {
     migrate = {
-      account = "migrate", command = "shared.migrate", args = []
+      account = "migrate", command = "shared.admin", args = ["migrate"]
       # Membership does not pass CREATEROLE on: the migration works as the role that has it.
       environment = { DATABASE_OWNER_ROLE = "cloudsqlsuperuser", DATABASE_ROLE_MEMBERS = local.role_members }
       pool_size   = 1, timeout_seconds = 3600, retries = 0
