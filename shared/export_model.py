@@ -47,56 +47,73 @@ KNOWN_WEIGHTS = {
 # Which files of a model are read beside its weights.
 CONFIGURATION = ("*.json", "*.txt", "*.model")
 PICKLED_WEIGHTS = "*pytorch_model*.bin"
-QUANTISATIONS = {"int8": "onnxruntime dynamic int8, per channel", "float32": "none"}
+QUANTISATIONS = {"int8": "int8, a scale for each row and column", "float32": "none"}
 OPSET = 17
 
 # The float graph is the source but for rounding. Of the quantised one, benchmarks/embedding.py
-# tells what these cosines cost in retrieval; int8 per tensor, which is bad, has a mean of .945.
+# tells what these cosines cost in retrieval: all-MiniLM-L6-v2 has a mean of .996, and int8 with one
+# scale for a whole weight matrix, which is bad, .940.
 LEAST_FLOAT_COSINE = 0.9999
-LEAST_COSINE = 0.95
-LEAST_MEAN_COSINE = 0.98
+LEAST_COSINE = 0.96
+LEAST_MEAN_COSINE = 0.985
 
 # What the check embeds: questions, each followed by the passage that answers it.
 CHECKED_PAIRS = (
     (
         "How long is a deleted object kept?",
-        "Soft delete keeps a removed object for seven days by default, during which it can be "
-        "restored. After that time the data is gone and cannot be recovered by anyone.",
+        (
+            "Soft delete keeps a removed object for seven days by default, during which it can be "
+            "restored. After that time the data is gone and cannot be recovered by anyone."
+        ),
     ),
     (
         "Who may approve travel expenses above 500 euros?",
-        "Travel expenses up to 500 euros are approved by the team lead. Anything above that needs "
-        "the signature of the head of department, before the journey is booked.",
+        (
+            "Travel expenses up to 500 euros are approved by the team lead. Anything above that needs "
+            "the signature of the head of department, before the journey is booked."
+        ),
     ),
     (
         "What is the boiling point of water at high altitude?",
-        "Because air pressure falls with height, water boils at about 93 degrees Celsius at 2,000 "
-        "metres above sea level, and near 70 degrees on the summit of Mount Everest.",
+        (
+            "Because air pressure falls with height, water boils at about 93 degrees Celsius at 2,000 "
+            "metres above sea level, and near 70 degrees on the summit of Mount Everest."
+        ),
     ),
     (
         "how do I stop the service from the command line",
-        "# Stopping\n\nRun `systemctl stop indexer.service`; running jobs are finished first. Use "
-        "`--now` together with `disable` to keep it from starting at the next boot.",
+        (
+            "# Stopping\n\nRun `systemctl stop indexer.service`; running jobs are finished first. Use "
+            "`--now` together with `disable` to keep it from starting at the next boot."
+        ),
     ),
     (
         "When did the ship sink?",
-        "The vessel struck a reef on the night of 14 March 1907 and went down within forty "
-        "minutes. All but three of the 212 people on board reached the shore.",
+        (
+            "The vessel struck a reef on the night of 14 March 1907 and went down within forty "
+            "minutes. All but three of the 212 people on board reached the shore."
+        ),
     ),
     (
         "¿Cuántas vacaciones tiene un empleado al año?",
-        "Cada trabajador dispone de treinta días naturales de vacaciones por año trabajado, que "
-        "no pueden sustituirse por dinero salvo al final del contrato.",
+        (
+            "Cada trabajador dispone de treinta días naturales de vacaciones por año trabajado, que "
+            "no pueden sustituirse por dinero salvo al final del contrato."
+        ),
     ),
     (
         "Thời hạn nộp hồ sơ là khi nào?",
-        "Hồ sơ phải được nộp trước ngày 30 tháng 6 tại phòng đào tạo; hồ sơ nộp muộn sẽ không "
-        "được xem xét trong đợt tuyển sinh này.",
+        (
+            "Hồ sơ phải được nộp trước ngày 30 tháng 6 tại phòng đào tạo; hồ sơ nộp muộn sẽ không "
+            "được xem xét trong đợt tuyển sinh này."
+        ),
     ),
     (
         "What did revenue do in the fourth quarter?",
-        "| quarter | revenue | margin |\n|---|---|---|\n| Q3 2024 | 4.1 M | 31 % |\n"
-        "| Q4 2024 | 5.3 M | 34 % |\nRevenue grew by 29 % over the third quarter.",
+        (
+            "| quarter | revenue | margin |\n|---|---|---|\n| Q3 2024 | 4.1 M | 31 % |\n"
+            "| Q4 2024 | 5.3 M | 34 % |\nRevenue grew by 29 % over the third quarter."
+        ),
     ),
 )
 
@@ -322,6 +339,8 @@ def _write(source: Source, folder: Path, *, precision: str) -> None:
     """
     import numpy as np
 
+    from shared.quantisation import quantise
+
     weights = _weights(source)
     with _quiet():
         try:
@@ -349,7 +368,7 @@ def _write(source: Source, folder: Path, *, precision: str) -> None:
                     "that is not traced; choose another EMBEDDING_MODEL_NAME"
                 )
             if precision == "int8":
-                _quantise(graph)
+                quantise(graph, graph)
                 description = _describe(
                     model, source, weights=weights, precision="int8", folder=folder
                 )
@@ -422,14 +441,6 @@ def _write_graph(model: SentenceTransformer, path: Path) -> None:
             # The newer exporter needs onnxscript and does not trace these models (torch 2.13).
             dynamo=False,
         )
-
-
-def _quantise(graph: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    quantised = graph.with_suffix(".int8")
-    quantize_dynamic(graph, quantised, per_channel=True, weight_type=QuantType.QInt8)
-    quantised.replace(graph)
 
 
 def _describe(
