@@ -57,13 +57,32 @@ Text = Annotated[
     AfterValidator(_compose),
 ]
 Name = Annotated[str, StringConstraints(max_length=1_024, pattern=r"^[^\x00]*$")]
-Whole = Annotated[int, BeforeValidator(_refuse_text_and_truth)]
+# The bounds stand before the validator: after it they would be missing in the schema.
+UpToHundred = Annotated[int, Field(ge=1, le=100), BeforeValidator(_refuse_text_and_truth)]
+Bytes = Annotated[int, Field(ge=0), BeforeValidator(_refuse_text_and_truth)]
 DateTime = Annotated[
     AwareDatetime,
     BeforeValidator(_only_date_time),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+_METADATA_KEY = r"^[A-Za-z0-9_.-]{1,64}$"
+Metadata = Annotated[
+    dict[Annotated[str, StringConstraints(pattern=_METADATA_KEY)], Name],
+    Field(max_length=16),
+    # pydantic's own schema would let every other key pass.
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": 16,
+            "propertyNames": {"pattern": _METADATA_KEY},
+            "additionalProperties": {
+                "type": "string",
+                "maxLength": 1_024,
+                "pattern": r"^[^\x00]*$",
+            },
+        }
+    ),
+]
 
 
 class _Request(BaseModel):
@@ -78,8 +97,8 @@ class FilterIn(_Request):
     )
     prefix: Name | None = Field(default=None, description="How the object's name begins.")
     content_type: Name | None = None
-    metadata: dict[MetadataKey, Name] = Field(
-        default_factory=dict, max_length=16, description="Custom metadata of the object."
+    metadata: Metadata = Field(
+        default_factory=dict, description="Custom metadata of the object; each must be equal."
     )
     updated_from: DateTime | None = Field(default=None, description="Inclusive.")
     updated_to: DateTime | None = Field(default=None, description="Exclusive.")
@@ -96,16 +115,14 @@ class RetrieveRequest(_Request):
     """A question to find passages for."""
 
     question: Text
-    limit: Annotated[Whole, Field(ge=1, le=100)] = Field(
-        default=8, description="How many passages at most."
-    )
+    limit: UpToHundred = Field(default=8, description="How many passages at most.")
     filter: FilterIn = Field(default_factory=FilterIn)
     history: list[Turn] = Field(
         default_factory=list,
         max_length=MAX_TURNS,
         description="Earlier turns; a follow-up question is made to stand alone with them.",
     )
-    per_document: Annotated[Whole, Field(ge=1, le=100)] | None = Field(
+    per_document: UpToHundred | None = Field(
         default=None, description="How many passages of one document at most."
     )
     mode: Literal["fused", "vector", "text"] = Field(
@@ -380,7 +397,7 @@ class UploadRequest(_Request):
     content_type: Annotated[
         str, StringConstraints(max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+(\s*;[^\x00-\x1f]*)?$")
     ] = "application/octet-stream"
-    size: Annotated[Whole, Field(ge=0)] = Field(description="Bytes that will be sent.")
+    size: Bytes = Field(description="Bytes that will be sent.")
 
 
 class UploadResponse(BaseModel):

@@ -1,0 +1,96 @@
+"""The OpenAPI document is true: the routes are those of the code, and requests made of it hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode
+
+from functions.query.settings import QuerySettings
+from shared.embedding import Embedder
+from shared.store import Connection, Pool
+from tests.asking import index_document, make_client
+
+# Cases of each operation; SCHEMATHESIS_EXAMPLES=300 makes more than two thousand of all.
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "15"))
+UNDOCUMENTED = {"/", "/static/{name}", "/openapi.json"}
+
+
+@pytest.fixture
+def app(
+    database_url: str,
+    model_dir: Path,
+    pool: Pool,
+    connection: Connection,
+) -> Flask:
+    embedder = Embedder(model_dir, threads=1)
+    fields = {"database_url": database_url, "model_dir": model_dir, "max_request_bytes": 2**25}
+    index_document(connection, embedder, "a.txt", ["The first passage.", "The second passage."])
+    client: FlaskClient = make_client(
+        QuerySettings.model_validate(fields), pool=pool, embedder=embedder
+    )
+    return client.application
+
+
+@pytest.fixture
+def document(app: Flask) -> dict[str, Any]:
+    text = app.test_client().get("/openapi.json").get_data(as_text=True)
+    value: dict[str, Any] = json.loads(text)
+    return value
+
+
+def test_document_when_compared_with_routes(app: Flask, document: dict[str, Any]) -> None:
+    """Every route is described, and everything described is a route."""
+    described = {
+        (path, method) for path, operations in document["paths"].items() for method in operations
+    }
+    served = {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert described == {(path, method) for path, method in served if path not in UNDOCUMENTED}
+    assert document["openapi"].startswith("3.1")
+
+
+def test_document_when_references_are_followed(document: dict[str, Any]) -> None:
+    """Every reference leads to a schema, and every schema is used."""
+    referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert referred == set(document["components"]["schemas"])
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+def test_requests_when_made_of_the_document(app: Flask, mode: GenerationMode) -> None:
+    """Whatever the document allows or forbids, the answer is one that it describes."""
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
+    cases = 0
+
+    def call(case: Case) -> None:
+        nonlocal cases
+        cases += 1
+        case.call_and_validate()
+
+    for result in schema.get_all_operations():
+        strategy = result.ok().as_strategy(generation_mode=mode)
+        bounded = settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            derandomize="CI" in os.environ,
+            suppress_health_check=list(HealthCheck),
+        )
+        try:
+            bounded(given(case=strategy)(call))()
+        except Unsatisfiable:
+            assert mode is GenerationMode.NEGATIVE  # nothing can be wrong about GET /healthz
+    print(f"{cases} cases ({mode.value})")
