@@ -111,7 +111,7 @@ class XmlEvent:
 
     Attributes:
         name: Local name of the element; "" for text.
-        attributes: By local name.
+        attributes: By local name; those that name relations as "r:...".
     """
 
     kind: Literal["start", "end", "text"]
@@ -142,7 +142,7 @@ def xml_events(pieces: Iterator[bytes], *, what: str) -> Iterator[XmlEvent]:
         if depth > _MAX_DEPTH:
             raise corrupt(f"The {what} is damaged: its elements are nested too deeply.")
         if attributes:
-            attributes = {key.rpartition(" ")[2]: value for key, value in attributes.items()}
+            attributes = {_attribute(key): value for key, value in attributes.items()}
         events.append(XmlEvent("start", name.rpartition(" ")[2], attributes, ""))
 
     def end(name: str) -> None:
@@ -175,6 +175,12 @@ def xml_events(pieces: Iterator[bytes], *, what: str) -> Iterator[XmlEvent]:
             f"The {what} is damaged: {expat.ErrorString(error.code)} in line {error.lineno}."
         ) from error
     yield from events
+
+
+def _attribute(key: str) -> str:
+    """Return the local name; "r:id" for what names a relation, since "id" may stand beside it."""
+    space, _, name = key.rpartition(" ")
+    return f"r:{name}" if space.endswith("/relationships") else name
 
 
 def join_path(folder: str, target: str) -> str:

@@ -24,6 +24,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _PIECE_BYTES = 1 << 20
 _SAMPLE_BYTES = 1 << 16
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B].+?\x1b\([BJ]", re.DOTALL)
@@ -77,10 +78,9 @@ def detect_encoding(source: BinaryIO, *, declared: str | None = None) -> tuple[s
     sample = source.read(_SAMPLE_BYTES)
     for mark, encoding in _BOMS:
         if sample.startswith(mark):
-            if not _decodes(source, encoding):
-                # A wrong mark: "\xff\xfe" can stand before anything.
-                break
-            return encoding, "strict"
+            lost = sample.decode(encoding, "replace").count("\ufffd")
+            if lost * 40 <= len(sample) or len(sample) < 40:
+                return encoding, "replace"
     if wide := _wide_encoding(sample):
         return wide, "replace"
     if _ISO_2022_JP.search(sample) and _decodes(source, "iso2022_jp"):
@@ -120,14 +120,12 @@ def _telling_lines(source: BinaryIO) -> bytes:
     found: list[bytes] = []
     size = 0
     while size < _SAMPLE_BYTES and (data := source.read(_PIECE_BYTES)):
-        if data.isascii():
-            continue
-        for line in data.splitlines(keepends=True):
-            if not line.isascii():
-                found.append(line[:4096])
-                size += len(found[-1])
-                if size >= _SAMPLE_BYTES:
-                    break
+        end = 0
+        while size < _SAMPLE_BYTES and (high := _HIGH_BYTE.search(data, end)):
+            start = max(end, high.start() - 64, data.rfind(b"\n", end, high.start()) + 1)
+            end = data.find(b"\n", high.start()) + 1 or len(data)
+            found.append(data[start : min(end, start + _SAMPLE_BYTES)])
+            size += len(found[-1])
     return b"".join(found)
 
 

@@ -29,6 +29,8 @@ JSON_LINES = "application/jsonl"
 SUPPORTED = "pdf, docx, pptx, xlsx, html, md, txt, csv, json, jsonl, epub, rtf and eml"
 
 _HEAD_BYTES = 4096
+# White space, NUL and the bytes of byte order marks.
+_BLANKS = b"\0 \t\r\n\f\v\xef\xbb\xbf\xff\xfe"
 _OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # Formats known by their first bytes that hold no text of ours.
 _FOREIGN = (
@@ -113,7 +115,7 @@ def detect_type(
     head = source.read(_HEAD_BYTES)
     extension = name.rpartition("/")[2].rpartition(".")[2].lower() if "." in name else ""
     declared = (content_type or "").partition(";")[0].strip().lower()
-    if not head.strip(b"\0 \t\r\n\f\v") and not _has_content(source):
+    if not head.strip(_BLANKS) and not _has_content(source):
         raise Unreadable("empty", "The file is empty. Upload it again with its content.")
     if b"%PDF-" in head[:1024]:
         return PDF
@@ -195,7 +197,7 @@ def _is_binary(head: bytes) -> bool:
 def _has_content(source: BinaryIO) -> bool:
     source.seek(0)
     while data := source.read(1 << 20):
-        if data.strip(b"\0 \t\r\n\f\v\xef\xbb\xbf"):
+        if data.strip(_BLANKS):
             return True
     return False
 

@@ -423,10 +423,26 @@ def _without_running_lines(page: _Page, window: Iterable[_Page]) -> list[_Line]:
 
 
 def _edge_lines(page: _Page) -> list[tuple[str, _Line]]:
-    """Return the outermost lines of a page with their text, numbers folded."""
+    """
+    Return the lines that a gap sets off at the top and the bottom, numbers folded.
+
+    Where no gap does, the outermost line counts, with its numbers, unless it is one.
+    """
     lines = sorted(page.lines, key=lambda line: -line.middle)
-    edges = lines[:_EDGE_LINES] + lines[_EDGE_LINES:][-_EDGE_LINES:]
-    return [(_DIGITS.sub("#", line.text), line) for line in edges if len(line.text) <= 200]
+    if len(lines) < 2:
+        return []
+    pitch = statistics.median(a.middle - b.middle for a, b in pairwise(lines))
+    found: dict[int, tuple[str, _Line]] = {}
+    for order in (lines, lines[::-1]):
+        gaps = [abs(a.middle - b.middle) for a, b in pairwise(order[: _EDGE_LINES + 1])]
+        end = next((i + 1 for i in reversed(range(len(gaps))) if gaps[i] > 1.6 * pitch), 0)
+        for line in order[:end]:
+            found[id(line)] = (_DIGITS.sub("#", line.text), line)
+        if not end:
+            folded = _DIGITS.sub("#", order[0].text)
+            is_number = not any(c.isalpha() for c in folded)
+            found[id(order[0])] = (folded if is_number else order[0].text, order[0])
+    return [(key, line) for key, line in found.values() if len(key) <= 200]
 
 
 def _in_reading_order(lines: list[_Line]) -> list[_Line]:

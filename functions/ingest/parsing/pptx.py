@@ -58,8 +58,7 @@ def _slides(archive: Archive, main: str) -> list[str]:
     slides: list[str] = []
     for event in archive.xml(main):
         if event.kind == "start" and event.name == "sldId":
-            # Both attributes are called id; the relation's one is not a number.
-            _, target = relations.get(event.attributes.get("id", ""), ("", ""))
+            _, target = relations.get(event.attributes.get("r:id", ""), ("", ""))
             if archive.has(target):
                 slides.append(target)
     return slides

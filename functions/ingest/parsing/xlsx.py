@@ -72,7 +72,7 @@ def _sheets(archive: Archive, main: str) -> tuple[list[tuple[str, str]], bool]:
         if event.name == "workbookPr":
             is_1904 = event.attributes.get("date1904", "0") in ("1", "true")
         elif event.name == "sheet":
-            _, target = relations.get(event.attributes.get("id", ""), ("", ""))
+            _, target = relations.get(event.attributes.get("r:id", ""), ("", ""))
             if archive.has(target):
                 sheets.append((event.attributes.get("name", ""), target))
     return sheets, is_1904

@@ -1,0 +1,158 @@
+"""HTML pages and the books and messages made of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from functions.ingest.parsing.blocks import Block, Title
+from functions.ingest.parsing.detecting import EML, EPUB, HTML, RTF
+from shared.errors import Unreadable
+from tests.documents import blocks_of, make_epub, make_pdf, parse_bytes, pdf_lines, text_of
+
+PAGE = """<!doctype html><html><head><title> Garden &amp; yard </title>
+<script>var hidden = 1</script></head><body><nav>Home About</nav>
+<h1>Soil</h1><p>Some <b>bold</b> text with a <a href="x">link to peat</a>.</p>
+<h2>Kinds</h2><ul><li>loam</li><li>clay</li></ul><ol><li>dig</li><li>sow</li></ol>
+<table><tr><th>Plant</th><th>Days</th></tr><tr><td>Kale</td><td>60</td></tr></table>
+<pre>  code
+    kept</pre></body></html>"""
+
+
+def test_html_blocks() -> None:
+    """Headings, lists, tables, code and the text of links come in order."""
+    kind, events = parse_bytes(PAGE.encode(), "page")
+    blocks = [event for event in events if isinstance(event, Block)]
+    assert kind == HTML
+    assert events[0] == Title("Garden & yard")
+    assert [(b.kind, b.text) for b in blocks] == [
+        ("heading", "Soil"),
+        ("paragraph", "Some bold text with a link to peat."),
+        ("heading", "Kinds"),
+        ("item", "- loam"),
+        ("item", "- clay"),
+        ("item", "1. dig"),
+        ("item", "2. sow"),
+        ("row", "Plant | Days"),
+        ("row", "Kale | 60"),
+        ("code", "  code\n    kept"),
+    ]
+    assert blocks[8].header == "Plant | Days"
+
+
+def test_html_when_only_navigation() -> None:
+    """A page of nothing but navigation keeps it."""
+    assert text_of(b"<html><body><nav>Home</nav></body></html>", "a.html") == "Home"
+
+
+def test_html_when_deeply_nested() -> None:
+    """Tens of thousands of nested elements neither overflow nor take long."""
+    data = b"<html><body>" + b"<div>" * 20_000 + b"needle" + b"</div>" * 20_000
+    assert text_of(data, "a.html") == "needle"
+
+
+def test_html_when_tables_nest() -> None:
+    """A table in a cell is read as a table of its own; nothing is lost."""
+    data = b"<html><table><tr><td>a<table><tr><td>b</td><td>c</td></tr></table>d</td></tr></table>"
+    assert text_of(data, "a.html").split() == ["a", "b", "|", "c", "d"]
+
+
+def test_html_when_charset_is_in_meta() -> None:
+    """The page's own declaration of its encoding is followed."""
+    data = '<html><meta charset="iso-8859-2"><p>Łódź'.encode("iso8859-2")
+    assert text_of(data, "a.html") == "Łódź"
+
+
+def test_epub_in_order_of_spine() -> None:
+    """Chapters come in the order of the spine, under the book's title."""
+    kind, events = parse_bytes(make_epub(["<h1>One</h1><p>first</p>", "<p>second</p>"]), "b")
+    assert kind == EPUB
+    assert [e.text for e in events if isinstance(e, Title | Block)] == [
+        "A book",
+        "One",
+        "first",
+        "second",
+    ]
+
+
+def test_rtf_text() -> None:
+    """RTF's escapes become letters, its title the document's."""
+    data = rb"{\rtf1\ansi\ansicpg1252{\info{\title Plan}}Gr\'fc\'dfe\par aus \u8364?uropa}"
+    kind, events = parse_bytes(data, "a.rtf")
+    assert kind == RTF
+    assert Title("Plan") in events
+    assert "Grüße" in text_of(data, "a.rtf")
+    assert "€uropa" in text_of(data, "a.rtf")
+
+
+def _mail(attachment: bytes, name: str, kind: str) -> bytes:
+    import base64
+
+    body = base64.encodebytes(attachment).decode()
+    return (
+        "From: a@example.org\nTo: b@example.org\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\n"
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=zzz\n\n"
+        "--zzz\nContent-Type: multipart/alternative; boundary=yyy\n\n"
+        "--yyy\nContent-Type: text/plain; charset=utf-8\n\nThe plain body.\n"
+        "--yyy\nContent-Type: text/html\n\n<p>The html body.</p>\n--yyy--\n"
+        f'--zzz\nContent-Type: {kind}; name="{name}"\n'
+        f'Content-Disposition: attachment; filename="{name}"\n'
+        f"Content-Transfer-Encoding: base64\n\n{body}\n--zzz--\n"
+    ).encode()
+
+
+def test_mail_with_attachment() -> None:
+    """A message gives its headers, one of its bodies, and its attachments by their own type."""
+    data = _mail(make_pdf([pdf_lines(["Valve V-7 leaks."])]), "report.pdf", "application/pdf")
+    kind, events = parse_bytes(data, "m.eml")
+    text = text_of(data, "m.eml")
+    assert kind == EML
+    assert events[0] == Title("Grüße")
+    assert "The plain body." in text
+    assert "html body" not in text
+    assert "Attachment: report.pdf" in text
+    assert "Valve V-7 leaks." in text
+
+
+def test_mail_when_attachment_is_unreadable() -> None:
+    """An attachment that cannot be read is named with the reason, the rest is kept."""
+    text = text_of(_mail(b"\x89PNG\r\n\x1a\n" + bytes(64), "p.png", "image/png"), "m.eml")
+    assert "The plain body." in text
+    assert "not read: The file is a PNG picture" in text
+
+
+def test_mail_when_messages_nest() -> None:
+    """Messages in messages are read to a bounded depth, the deeper ones named."""
+    data = b"From: a@b.c\nTo: d@e.f\nSubject: core\n\ninnermost"
+    for depth in range(8):
+        data = _mail(data, f"{depth}.eml", "application/octet-stream")
+    assert "(not read: nested too deeply)" in text_of(data, "m.eml")
+
+
+def test_mail_when_named_otherwise() -> None:
+    """A message is recognised by its headers under any name."""
+    data = b"Received: by x\nFrom: a@b.c\nTo: d@e.f\nSubject: hello\n\nbody"
+    assert parse_bytes(data, "note.txt")[0] == EML
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(64), "a PNG picture, not a PDF document"),
+        (b"PK\x03\x04garbage", "damaged"),
+        (b"\x1f\x8b\x08" + bytes(64), "a gzip archive"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "WordDocument".encode("utf-16-le"), "docx"),
+    ],
+)
+def test_refusal_says_what_it_is(data: bytes, told: str) -> None:
+    """A refusal names what the file is, so that its owner knows what to do."""
+    with pytest.raises(Unreadable) as caught:
+        parse_bytes(data, "a.pdf")
+    assert told in caught.value.message
+
+
+def test_office_file_when_encrypted() -> None:
+    """An OLE2 container with an encrypted package needs a password."""
+    data = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le")
+    with pytest.raises(Unreadable) as caught:
+        blocks_of(data, "a.docx")
+    assert caught.value.code == "encrypted"

@@ -1,0 +1,132 @@
+"""PDF: reading order, headings, tables, running lines, and what cannot be opened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from functions.ingest.parsing.blocks import Block, EmptyPage, PageCount, Title
+from functions.ingest.parsing.detecting import PDF
+from shared.errors import Unreadable
+from tests.documents import LIMITS, blocks_of, make_pdf, parse_bytes, pdf_lines, pdf_text, text_of
+
+BODY = [
+    "The committee met in the town hall and spoke about the new bridge over",
+    "the river, which has been planned for many years and is still not built.",
+]
+
+
+def test_pdf_pages_and_title() -> None:
+    """Each block knows its page; the title comes from the metadata; the name does not matter."""
+    kind, events = parse_bytes(
+        make_pdf([pdf_lines(["One."]), pdf_lines(["Two."])], title="Minutes"), "report.txt"
+    )
+    assert kind == PDF
+    assert events[:2] == [PageCount(2), Title("Minutes")]
+    assert [(e.text, e.page) for e in events if isinstance(e, Block)] == [("One.", 1), ("Two.", 2)]
+
+
+def test_pdf_lines_join_to_paragraphs() -> None:
+    """Lines of a paragraph are joined; a wide gap separates paragraphs."""
+    stream = pdf_lines(BODY) + pdf_lines(["A second paragraph stands alone here."], top=730)
+    assert [block.text for block in blocks_of(make_pdf([stream]), "a.pdf")] == [
+        " ".join(BODY),
+        "A second paragraph stands alone here.",
+    ]
+
+
+def test_pdf_hyphens_at_line_ends() -> None:
+    """A word broken at the end of a line is whole again; a real hyphen stays."""
+    text = text_of(
+        make_pdf(
+            [pdf_lines(["The government speaks of develop-", "ment and of well-known things."])]
+        ),
+        "a.pdf",
+    )
+    assert "development" in text
+    assert "well-known" in text
+
+
+def test_pdf_columns_written_row_by_row() -> None:
+    """Two columns of text are read one after the other, however the file was written."""
+    rows = []
+    for i in range(12):
+        y = 700 - 12 * i
+        rows.append((50.0, float(y), f"left column text of line number {i:02} goes on"))
+        rows.append((320.0, float(y), f"right column text of line number {i:02} goes on"))
+    text = text_of(make_pdf([pdf_text(rows)]), "a.pdf")
+    places = [
+        text.find(f"{side} column text of line number {i:02}")
+        for side in ("left", "right")
+        for i in range(12)
+    ]
+    assert min(places) >= 0
+    assert places == sorted(places)
+
+
+def test_pdf_table_rows() -> None:
+    """Rows of a table without lines stay rows, under their header."""
+    table = [("Code", "Place", "Count"), ("SKU-1", "A-12", "450"), ("SKU-2", "B-07", "289")]
+    stream = pdf_text(
+        (50.0 + 150 * column, 700.0 - 14 * row, cell)
+        for row, cells in enumerate(table)
+        for column, cell in enumerate(cells)
+    )
+    rows = [block for block in blocks_of(make_pdf([stream]), "a.pdf") if block.kind == "row"]
+    assert [row.text.split("\t") for row in rows] == [list(cells) for cells in table]
+    assert rows[1].header == "Code\tPlace\tCount"
+
+
+def test_pdf_headings_by_size() -> None:
+    """Bigger type is a heading, the biggest the highest."""
+    stream = (
+        pdf_text([(50, 780, "Whole report")], size=24)
+        + pdf_text([(50, 740, "First part")], size=16)
+        + pdf_lines(BODY * 4, top=710)
+    )
+    headings = [b for b in blocks_of(make_pdf([stream]), "a.pdf") if b.kind == "heading"]
+    assert [(b.text, b.level) for b in headings] == [("Whole report", 1), ("First part", 2)]
+
+
+def test_pdf_running_lines() -> None:
+    """Headers, footers and page numbers that repeat at their place are left out."""
+    pages = [
+        pdf_text([(50, 810, "Annual report of the society"), (290, 30, f"Page {i}")])
+        + pdf_lines([f"Text of page {i} about subject {i * 7}.", *BODY])
+        for i in range(1, 7)
+    ]
+    text = text_of(make_pdf(pages), "a.pdf")
+    assert "Annual report of the society" not in text
+    assert "Page 3" not in text
+    assert all(f"Text of page {i}" in text for i in range(1, 7))
+
+
+def test_pdf_when_page_has_no_text() -> None:
+    """A page of pictures is told by its number; the other pages are kept."""
+    _, events = parse_bytes(make_pdf([pdf_lines(["One."]), "0 0 9 9 re f"]), "a.pdf")
+    assert EmptyPage(2) in events
+    assert any(isinstance(event, Block) for event in events)
+
+
+def test_pdf_when_one_page_is_broken() -> None:
+    """A page that cannot be loaded does not take the others with it."""
+    data = make_pdf([pdf_lines(["One."]), pdf_lines(["Two."])], kids="99 0 R 6 0 R 8 0 R", count=3)
+    _, events = parse_bytes(data, "a.pdf")
+    assert EmptyPage(1) in events
+    assert [e.text for e in events if isinstance(e, Block)] == ["One.", "Two."]
+
+
+def test_pdf_when_damaged() -> None:
+    """Bytes that only begin like a PDF are refused as corrupt."""
+    with pytest.raises(Unreadable) as caught:
+        parse_bytes(b"%PDF-1.4\n%garbage", "a.pdf")
+    assert caught.value.code == "corrupt"
+
+
+def test_pdf_when_too_many_pages() -> None:
+    """The number of pages is bounded."""
+    with pytest.raises(Unreadable) as caught:
+        parse_bytes(make_pdf(["", "", ""]), "a.pdf", limits=replace(LIMITS, max_pages=2))
+    assert caught.value.code == "too_many_pages"
+    assert "3 pages" in caught.value.message
