@@ -431,6 +431,16 @@ class Broker:
         if seconds == 0:
             live.notify()
 
+    def take_back(self, live: LiveSubscription, leases: Iterable[tuple[int, int]]) -> None:
+        """Undo the claim of *leases* (delivery id, attempt), which reached nobody."""
+        with self.transaction():
+            self._database.executemany(
+                "UPDATE deliveries SET attempts = attempts - 1, available_at = ?, leased = 0"
+                " WHERE id = ? AND subscription_id = ? AND attempts = ?",
+                [(self._clock(), delivery_id, live.id, attempt) for delivery_id, attempt in leases],
+            )
+        live.notify()
+
     def purge_before(self, live: LiveSubscription, seconds_since_1970: float) -> None:
         """Acknowledge everything published before that moment."""
         self._database.execute(

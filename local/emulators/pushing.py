@@ -40,8 +40,7 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 # than this is not about to be closed under a request.
 REUSE_CONNECTION_SECONDS = 1.0
 MAX_DRAINED_BYTES = 65_536
-# While nothing listens, one message at a time is tried, so that a restart of the endpoint
-# does not cost every waiting message an attempt and its back-off.
+# While the endpoint does not answer, one message at a time is tried after a short pause.
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 1.0
 AFTER_ERROR_SECONDS = 5.0
@@ -50,9 +49,12 @@ AFTER_ERROR_SECONDS = 5.0
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     delivery: Delivery
-    status: int | None
     problem: str
-    unreachable: bool
+    status: int | None = None
+    # Nothing listens: the message was not sent at all.
+    unreachable: bool = False
+    # The connection broke before an answer came.
+    broken: bool = False
 
     @property
     def acknowledged(self) -> bool:
@@ -155,11 +157,18 @@ class Pusher:
         self._broker.acknowledge(
             self._live, [outcome.delivery.id for outcome in finished if outcome.acknowledged]
         )
-        refused = [outcome.delivery for outcome in finished if not outcome.acknowledged]
+        # Unlike in the cloud, where an endpoint is always there, what could not be sent costs no
+        # attempt and no back-off: a function that is started again goes on at once.
+        unsent = [_lease(outcome) for outcome in finished if outcome.unreachable]
+        if unsent:
+            self._broker.take_back(self._live, unsent)
+        refused = [
+            _lease(outcome)
+            for outcome in finished
+            if not outcome.acknowledged and not outcome.unreachable
+        ]
         if refused:
-            self._broker.extend(
-                self._live, [(delivery.id, delivery.attempt) for delivery in refused], seconds=0
-            )
+            self._broker.extend(self._live, refused, seconds=0)
         for outcome in finished:
             self._watch(outcome)
 
@@ -167,7 +176,7 @@ class Pusher:
         """Log a failure, and slow down while nothing answers."""
         name = self._live.resource.name
         endpoint = self._live.resource.push_config.push_endpoint
-        if outcome.unreachable:
+        if outcome.unreachable or outcome.broken:
             if self._failed_in_a_row == 0:
                 logger.warning("%s: %s does not answer (%s)", name, endpoint, outcome.problem)
             pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**self._failed_in_a_row)
@@ -182,6 +191,10 @@ class Pusher:
             logger.warning(
                 "%s: attempt %d was refused: %s", name, outcome.delivery.attempt, outcome.problem
             )
+
+
+def _lease(outcome: _Outcome) -> tuple[int, int]:
+    return outcome.delivery.id, outcome.delivery.attempt
 
 
 class _Connections:
@@ -199,20 +212,19 @@ class _Connections:
         url = urlsplit(endpoint)
         try:
             connection = self._connect(url, timeout_seconds)
-            self._busy[delivery.id] = connection
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return _Outcome(delivery, f"{type(error).__name__}: {error}", unreachable=True)
+        self._busy[delivery.id] = connection
+        try:
             status = self._exchange(connection, url, body)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException) as error:
             self._local.connection = None
-            too_late = time.monotonic() - started >= timeout_seconds
-            problem = (
-                f"no answer within {timeout_seconds:.0f} s"
-                if too_late
-                else f"{type(error).__name__}: {error}"
-            )
-            return _Outcome(delivery, None, problem, unreachable=not too_late)
+            if time.monotonic() - started >= timeout_seconds:
+                return _Outcome(delivery, f"no answer within {timeout_seconds:.0f} s")
+            return _Outcome(delivery, f"{type(error).__name__}: {error}", broken=True)
         finally:
             self._busy.pop(delivery.id, None)
-        return _Outcome(delivery, status, f"HTTP {status}", unreachable=False)
+        return _Outcome(delivery, f"HTTP {status}", status=status)
 
     def abort(self, delivery_id: int) -> None:
         """Make the thread that pushes *delivery_id* give up now."""
