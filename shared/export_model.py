@@ -69,22 +69,22 @@ CHECKED_PAIRS = (
     (
         "Who may approve travel expenses above 500 euros?",
         (
-            "Travel expenses up to 500 euros are approved by the team lead. Anything above that needs "
-            "the signature of the head of department, before the journey is booked."
+            "Travel expenses up to 500 euros are approved by the team lead. Anything above that "
+            "needs the signature of the head of department, before the journey is booked."
         ),
     ),
     (
         "What is the boiling point of water at high altitude?",
         (
-            "Because air pressure falls with height, water boils at about 93 degrees Celsius at 2,000 "
-            "metres above sea level, and near 70 degrees on the summit of Mount Everest."
+            "Because air pressure falls with height, water boils at about 93 degrees Celsius at "
+            "2,000 metres above sea level, and near 70 degrees on the summit of Mount Everest."
         ),
     ),
     (
         "how do I stop the service from the command line",
         (
-            "# Stopping\n\nRun `systemctl stop indexer.service`; running jobs are finished first. Use "
-            "`--now` together with `disable` to keep it from starting at the next boot."
+            "# Stopping\n\nRun `systemctl stop indexer.service`; running jobs are finished first. "
+            "Use `--now` together with `disable` to keep it from starting at the next boot."
         ),
     ),
     (
@@ -97,8 +97,8 @@ CHECKED_PAIRS = (
     (
         "¿Cuántas vacaciones tiene un empleado al año?",
         (
-            "Cada trabajador dispone de treinta días naturales de vacaciones por año trabajado, que "
-            "no pueden sustituirse por dinero salvo al final del contrato."
+            "Cada trabajador dispone de treinta días naturales de vacaciones por año trabajado, "
+            "que no pueden sustituirse por dinero salvo al final del contrato."
         ),
     ),
     (
