@@ -34,6 +34,8 @@ Json = dict[str, Any]
 
 # https://cloud.google.com/storage/docs/objects#naming
 MAX_NAME_BYTES = 1024
+# https://cloud.google.com/storage/quotas#objects
+MAX_CUSTOM_METADATA_BYTES = 8 * 1024
 # https://cloud.google.com/storage/docs/resumable-uploads#session-uris
 SESSION_LIFETIME_SECONDS = 7 * 24 * 3600
 HASH_BLOCK_BYTES = 1 << 20
@@ -408,6 +410,7 @@ class ObjectStore:
         try:
             check_object_name(name)
             _check_hashes(fields, content)
+            _check_custom_metadata(fields)
             with self._transaction():
                 versioned = _is_versioned(self._bucket(bucket))
                 previous = self._live_object(bucket, name)
@@ -438,6 +441,8 @@ class ObjectStore:
                 self._notify("OBJECT_FINALIZE", created, extra)
         except StorageError:
             self.drop_content(content.key)
+            if upload_id is not None:
+                self._forget_upload(upload_id)
             raise
         if previous is not None and not versioned:
             self.drop_content(previous.content.key)
@@ -477,6 +482,7 @@ class ObjectStore:
             stored = self._object(bucket, name, generation, preconditions)
             fields = {} if replace else dict(stored.fields)
             _merge(fields, _writable(changes))
+            _check_custom_metadata(fields)
             self._database.execute(
                 "UPDATE objects SET fields = ?, updated = ?, metageneration = metageneration + 1"
                 " WHERE bucket = ? AND name = ? AND generation = ?",
@@ -648,9 +654,20 @@ class ObjectStore:
         """Return where the bytes of *upload* are gathered; its size is the upload's offset."""
         return self._uploads / upload.id
 
+    def upload_size(self, upload: Upload) -> int:
+        """
+        Return how many bytes of *upload* are there.
+
+        Raises:
+            NotFound: It was cancelled or refused meanwhile.
+        """
+        try:
+            return self.upload_path(upload).stat().st_size
+        except FileNotFoundError:
+            raise NotFound("No such upload: it was cancelled or refused") from None
+
     def cancel_upload(self, upload: Upload) -> None:
-        with self._transaction():
-            self._database.execute("DELETE FROM resumable_uploads WHERE id = ?", (upload.id,))
+        self._forget_upload(upload.id)
         self.upload_path(upload).unlink(missing_ok=True)
 
     # Notifications
@@ -723,6 +740,10 @@ class ObjectStore:
                 self._database.execute("ROLLBACK")
                 raise
             self._database.execute("COMMIT")
+
+    def _forget_upload(self, upload_id: str) -> None:
+        with self._transaction():
+            self._database.execute("DELETE FROM resumable_uploads WHERE id = ?", (upload_id,))
 
     def _bucket(self, name: str) -> Json:
         row = self._database.execute("SELECT * FROM buckets WHERE name = ?", (name,)).fetchone()
@@ -888,7 +909,7 @@ class ObjectStore:
         return self._contents / key[:2] / key
 
     def _remove_leftovers(self) -> None:
-        """Remove the files that a killed process left without a row."""
+        """Put in order the files that a killed process left without a row."""
         with self._transaction():
             self._database.execute(
                 "DELETE FROM resumable_uploads WHERE started < ?",
@@ -900,7 +921,12 @@ class ObjectStore:
             if path.name not in uploads:
                 path.unlink()
         for path in self._contents.glob("*/*"):
-            if path.name not in contents:
+            if path.name in contents:
+                continue
+            if path.name in uploads:
+                # Killed between the move and the commit: the upload is as it was before both.
+                path.rename(self._uploads / path.name)
+            else:
                 path.unlink()
 
 
@@ -974,6 +1000,15 @@ def _state(stored: StoredObject | None) -> tuple[int, int]:
 
 def _is_versioned(bucket: Json) -> bool:
     return bool((bucket.get("versioning") or {}).get("enabled"))
+
+
+def _check_custom_metadata(fields: Mapping[str, Any]) -> None:
+    metadata = fields.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise Invalid("metadata must be an object of strings")
+    size = sum(len(f"{key}{value}".encode()) for key, value in metadata.items())
+    if size > MAX_CUSTOM_METADATA_BYTES:
+        raise Invalid(f"The custom metadata is larger than {MAX_CUSTOM_METADATA_BYTES} bytes.")
 
 
 def _writable(fields: Mapping[str, Any]) -> Json:

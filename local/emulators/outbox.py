@@ -6,7 +6,7 @@ import logging
 import threading
 
 import grpc
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import GoogleAPICallError, InvalidArgument
 from google.pubsub_v1 import PublisherClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.types import PubsubMessage
@@ -60,7 +60,12 @@ class Outbox:
         publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
         while not self._stopped.is_set():
             self._changed.clear()
-            all_published = self._publish_all(store, publisher)
+            try:
+                all_published = self._publish_all(store, publisher)
+            except Exception:
+                # A full disk, say: whatever it is, the notifications after it must still come.
+                logger.exception("cannot publish notifications, trying on")
+                all_published = False
             # What failed is tried again soon, and a new notification at once.
             self._changed.wait(None if all_published else RETRY_SECONDS)
         channel.close()
@@ -91,6 +96,10 @@ class Outbox:
             publisher.publish(
                 topic=topic, messages=messages, retry=None, timeout=PUBLISH_TIMEOUT_SECONDS
             )
+        except InvalidArgument as error:
+            if len(notices) > 1:
+                return all(self._publish(publisher, topic, [notice]) for notice in notices)
+            logger.error("%s refuses a notification for good, dropped: %s", topic, error)
         except GoogleAPICallError as error:
             if topic not in self._failing:
                 logger.warning(

@@ -14,7 +14,7 @@ WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.05
 
 
-def hold_state(state: Path) -> None:
+def hold_state(state: Path, *, wait_seconds: float = WAIT_SECONDS) -> None:
     """
     Lock *state* until this process ends, however it ends.
 
@@ -23,7 +23,7 @@ def hold_state(state: Path) -> None:
     """
     state.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(state.with_name(f"{state.name}.lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
-    give_up = time.monotonic() + WAIT_SECONDS
+    give_up = time.monotonic() + wait_seconds
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -356,12 +356,11 @@ class Api:
                 )
             )
             return JSONResponse(_resource(finished, request))
-        path = self._store.upload_path(upload)
+        size = self._store.upload_size(upload)
         declared = parse_content_range(request.headers.get("content-range"))
         total = declared.total
-        if declared.first is None:
-            size = path.stat().st_size
-        else:
+        if declared.first is not None:
+            path = self._store.upload_path(upload)
             size = await append_chunk(request.stream(), path, offset=declared.first)
             if "content-range" not in request.headers:
                 total = size

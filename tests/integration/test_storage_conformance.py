@@ -22,6 +22,7 @@ from urllib.parse import quote
 import psutil
 import pytest
 import requests
+from click import ClickException
 from google.api_core.exceptions import (
     BadRequest,
     Conflict,
@@ -33,6 +34,9 @@ from google.api_core.exceptions import (
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import pubsub_v1, storage
 
+from local.emulators.objects import ObjectStore, Preconditions
+from local.emulators.objects import PreconditionFailed as RefusedPrecondition
+from local.emulators.state import hold_state
 from tests.emulators import (
     ROOT,
     Emulator,
@@ -505,6 +509,17 @@ def test_patch_metadata(bucket: Any) -> None:
         blob.patch(if_metageneration_match=1)
 
 
+def test_metadata_when_too_large(bucket: Any) -> None:
+    """Custom metadata has at most 8 KiB, on upload and on change."""
+    blob = bucket.blob("name")
+    blob.metadata = {"key": "x" * 9000}
+    with pytest.raises(BadRequest):
+        blob.upload_from_string(b"data")
+    put(bucket, "name")
+    with pytest.raises(BadRequest):
+        blob.patch()
+
+
 def test_update_metadata_replaces(bucket: Any) -> None:
     """An update forgets what it does not name."""
     blob = bucket.blob("name")
@@ -667,6 +682,7 @@ def test_resumable_upload_when_overtaken(emulator: Emulator, bucket: Any) -> Non
     session = start_session(emulator, bucket, "name", ifGenerationMatch="0")
     put(bucket, "name", b"first")
     assert send(session, b"late", "bytes 0-3/4").status_code == 412
+    assert send(session, b"", "bytes */4").status_code == 404
     assert bucket.blob("name").download_as_bytes() == b"first"
 
 
@@ -687,6 +703,19 @@ def test_resumable_upload_after_kill(tmp_path: Path) -> None:
         last = send(session, data[offset:], f"bytes {offset}-{len(data) - 1}/{len(data)}")
         assert last.status_code == 200
         assert client.bucket("kept").blob("name").download_as_bytes() == data
+
+
+def test_resumable_upload_when_killed_at_its_end(tmp_path: Path) -> None:
+    """Killed after the bytes were put in place and before the commit, the upload is kept."""
+    store = ObjectStore(tmp_path, notified=lambda: None)
+    store.insert_bucket("kept", {})
+    upload = store.start_upload("kept", "name", fields={}, preconditions=Preconditions(), origin="")
+    store.upload_path(upload).write_bytes(b"data")
+    store.keep_content(upload.id)
+    store.close()
+    store = ObjectStore(tmp_path, notified=lambda: None)
+    assert store.upload_path(upload).read_bytes() == b"data"
+    store.close()
 
 
 def test_resumable_session_from_the_client(emulator: Emulator, bucket: Any) -> None:
@@ -1070,32 +1099,52 @@ def test_kill_loses_nothing_stored(tmp_path: Path) -> None:
     assert all(len(data) == 20_000 for data in found.values())
 
 
+def store_object(store: ObjectStore, data: bytes, preconditions: Preconditions) -> None:
+    key, path = store.new_content()
+    path.write_bytes(data)
+    store.create_object(
+        "kept",
+        "name",
+        content=store.keep_content(key),
+        fields={},
+        preconditions=preconditions,
+    )
+
+
+def stored_files(folder: Path) -> list[bytes]:
+    """Return what the files under *folder* hold, but for the database."""
+    paths = [*(folder / "content").rglob("*"), *(folder / "uploads").rglob("*")]
+    return [path.read_bytes() for path in paths if path.is_file()]
+
+
 def test_start_removes_leftovers(tmp_path: Path) -> None:
     """Files that a killed emulator left without an object are removed."""
-    state = tmp_path / "state"
-    with running_storage(state) as emulator, connected(emulator) as client:
-        put(client.create_bucket("kept"), "name")
-    (state / "content/00").mkdir(exist_ok=True)
-    (state / "content/00/00leftover").write_bytes(b"data")
-    (state / "uploads/leftover").write_bytes(b"data")
-    with running_storage(state) as emulator, connected(emulator) as client:
-        assert client.bucket("kept").blob("name").download_as_bytes() == b"data"
-    files = [path for path in state.rglob("*") if path.is_file() and path.parent != state]
-    assert len(files) == 1
+    store = ObjectStore(tmp_path, notified=lambda: None)
+    store.insert_bucket("kept", {})
+    store_object(store, b"data", Preconditions())
+    key, path = store.new_content()
+    path.write_bytes(b"never kept")
+    key, path = store.new_content()
+    path.write_bytes(b"kept, but never an object's")
+    store.keep_content(key)
+    store.close()
+    ObjectStore(tmp_path, notified=lambda: None).close()
+    assert stored_files(tmp_path) == [b"data"]
 
 
 def test_contents_are_removed_with_their_objects(tmp_path: Path) -> None:
     """Overwriting, deleting and being refused leave no bytes behind."""
-    state = tmp_path / "state"
-    with running_storage(state) as emulator, connected(emulator) as client:
-        bucket = client.create_bucket("cleaned")
-        for number in range(3):
-            put(bucket, "name", str(number).encode())
-        with pytest.raises(PreconditionFailed):
-            put(bucket, "name", if_generation_match=1)
-        bucket.delete_blob("name")
-        files = [path for path in state.rglob("*") if path.is_file() and path.parent != state]
-    assert files == []
+    store = ObjectStore(tmp_path, notified=lambda: None)
+    store.insert_bucket("kept", {})
+    for number in range(3):
+        store_object(store, str(number).encode(), Preconditions())
+    assert stored_files(tmp_path) == [b"2"]
+    with pytest.raises(RefusedPrecondition):
+        store_object(store, b"refused", Preconditions(generation_match=1))
+    assert stored_files(tmp_path) == [b"2"]
+    store.delete_object("kept", "name", generation=None, preconditions=Preconditions())
+    assert stored_files(tmp_path) == []
+    store.close()
 
 
 def test_memory_when_uploads_are_large(emulator: Emulator, bucket: Any, tmp_path: Path) -> None:
@@ -1161,8 +1210,8 @@ def test_port_when_taken(emulator: Emulator, tmp_path: Path) -> None:
     assert "Traceback" not in second.stderr
 
 
-def test_state_when_in_use(emulator: Emulator, tmp_path: Path) -> None:
+def test_state_when_in_use(tmp_path: Path) -> None:
     """Two emulators on one folder would remove each other's files: the second refuses."""
-    state = tmp_path / "state"
-    with running_storage(state), pytest.raises(AssertionError, match="in use"):
-        running_storage(state).__enter__()
+    hold_state(tmp_path / "state")
+    with pytest.raises(ClickException, match="in use by another emulator"):
+        hold_state(tmp_path / "state", wait_seconds=0)
