@@ -25,6 +25,8 @@ _EQUIVALENTS = str.maketrans(
         "…": "...",
     }
 )
+# Letters or digits that a quote must hold: a scrap proves nothing.
+_PROVING = 2
 _QUOTE_EDGE = "\"' \t\r\n"
 
 # Scripts written without spaces between words: a quote may begin and end anywhere in them.
@@ -100,12 +102,11 @@ def locate(quote: str, text: str) -> tuple[int, int] | None:
     """
     Return where *quote* stands in *text*, as offsets of *text*, or None.
 
-    It must hold two letters or digits and begin and end at the edge of a word, so that a scrap
-    proves nothing.
+    It must hold two letters or digits, and begin and end at the edge of a word.
     """
     needle = _fold(quote).text.strip(_QUOTE_EDGE).removeprefix("...").removesuffix("...")
     needle = needle.strip(_QUOTE_EDGE)
-    if sum(character.isalnum() for character in needle) < 2:
+    if sum(character.isalnum() for character in needle) < _PROVING:
         return None
     folded = _fold(text)
     position = folded.text.find(needle)
@@ -123,7 +124,7 @@ def _check(text: str, *, number: int, passages: Sequence[Hit]) -> Citation:
     if place is not None:
         # Markup in a document is data there, but a citation is shown: cut it to its plain part.
         start, end = longest_plain_part(passage.text, start=place[0], end=place[1])
-        if start < end:
+        if sum(character.isalnum() for character in passage.text[start:end]) >= _PROVING:
             return Citation(
                 number=number,
                 quote=passage.text[start:end],

@@ -23,12 +23,12 @@ _ADDRESS_CHARACTER = rf"[^\s<>{_UNSPACED}]"
 _ADDRESS = re.compile(
     rf"""
       (?:[a-z][a-z0-9+.-]*)? : // {_ADDRESS_CHARACTER}*
+    | \bhttps? : [\\/]* {_ADDRESS_CHARACTER}+
     | (?<![\w:/]) // (?=[\w\[]) {_ADDRESS_CHARACTER}*
     | \b(?:javascript|vbscript|mailto|file|blob|filesystem|jar|tel|sms) : {_ADDRESS_CHARACTER}+
     | \bdata : [a-z]* (?:/|;|,) {_ADDRESS_CHARACTER}*
     | \bwww\d?\. {_ADDRESS_CHARACTER}+
-    | \b(?:[a-z0-9-]+\.)+[a-z]{{2,}} (?::\d+)? (?:/ {_ADDRESS_CHARACTER}*?)? \?
-      {_ADDRESS_CHARACTER}* = {_ADDRESS_CHARACTER}*
+    | \b(?:[a-z0-9-]+\.)+[a-z]{{2,}} (?::\d+)? [/?\\] {_ADDRESS_CHARACTER}+
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -54,10 +54,12 @@ _LEFTOVERS = (
     (re.compile(r":(?=//)"), ": "),
 )
 
-# What makes a stretch of a document more than plain text.
+# What makes a stretch of a document more than plain text: markup, what decodes to it, and
+# characters that hide or turn text around.
 _MARKUP = re.compile(
     "|".join(f"(?:{pattern.pattern})" for pattern in (_TAG, _IMAGE, _LINK, _REFERENCE))
-    + r"|<(?=[A-Za-z/!?])|\]\(|!\[",
+    + r"|<(?=[A-Za-z/!?])|\]\(|!\[|&\#?\w{2,32};|&(?:lt|gt|quot|amp)"
+    + "|[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]",
     re.DOTALL,
 )
 

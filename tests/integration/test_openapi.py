@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
+from schemathesis.core.result import Ok
 
 from functions.query.settings import QuerySettings
 from shared.embedding import Embedder
@@ -75,12 +76,13 @@ def test_requests_when_made_of_the_document(app: Flask, mode: GenerationMode) ->
     schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
     cases = 0
 
-    def call(case: Case) -> None:
+    def call(case: Case[Any]) -> None:
         nonlocal cases
         cases += 1
         case.call_and_validate()
 
     for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
         strategy = result.ok().as_strategy(generation_mode=mode)
         bounded = settings(
             max_examples=EXAMPLES,
