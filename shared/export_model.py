@@ -157,7 +157,8 @@ class Source:
 @click.option("--force", is_flag=True, help="Write the folder again even if it is complete.")
 def main(output: Path | None, model: str, precision: str, *, force: bool) -> None:
     """Export an embedding model to ONNX, quantise and check it, and write it to a folder."""
-    folder = output or Path.home() / ".cache" / "kaydangpt" / "models" / Path(model).name
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = output or cache / "kaydangpt" / "models" / Path(model).name
     try:
         written = export_model(model, folder.absolute(), precision=precision, force=force)
     except KaydangError as error:
@@ -190,7 +191,7 @@ def export_model(model: str, output: Path, *, precision: str = "int8", force: bo
         shutil.rmtree(old, ignore_errors=True)
         new.mkdir()
         try:
-            _write(_local_source(model) or _download(model), new, precision=precision)
+            _write(find_source(model), new, precision=precision)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
@@ -228,6 +229,16 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def find_source(model: str) -> Source:
+    """
+    Return *model*'s files: its folder, its installed package, or else the hub's copy.
+
+    Raises:
+        ExportError: There are none; the message says how to get them.
+    """
+    return _local_source(model) or _download(model)
 
 
 def _local_source(model: str) -> Source | None:

