@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from shared.tokens import (
@@ -43,6 +42,10 @@ class Embedder:
     def __init__(
         self, model_dir: Path, *, threads: int = 0, batch_tokens: int = BATCH_TOKENS
     ) -> None:
+        # Not at import: the server forks after it, and a child whose parent has loaded onnxruntime
+        # hangs or aborts when it exits, waiting for threads that it never had.
+        import onnxruntime
+
         self._counter = TokenCounter(model_dir)
         self.info = self._counter.info
         description = read_description(model_dir)
