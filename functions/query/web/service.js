@@ -1,0 +1,94 @@
+// The HTTP interface as functions. Every failure is a Failure with a message for a person.
+
+import { text } from "./texts.js";
+
+const KEY = "kaydangpt-key";
+
+export class Failure extends Error {
+  constructor(message, { status = 0, problem = null } = {}) {
+    super(message);
+    this.status = status;
+    this.problem = problem;
+  }
+}
+
+/** Keep an API key for as long as the tab lives. */
+export function useKey(key) {
+  sessionStorage.setItem(KEY, key);
+}
+
+async function request(path, { method = "GET", body, accept = "application/json", signal } = {}) {
+  const headers = { Accept: accept };
+  const key = sessionStorage.getItem(KEY);
+  if (key) headers.Authorization = `Bearer ${key}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers,
+      signal,
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Failure(text("failedRequest", { message: error.message }));
+  }
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => null);
+  const message = problem?.detail ?? text("failedRequest", { message: response.status });
+  throw new Failure(message, { status: response.status, problem });
+}
+
+/** Return the JSON of a request. */
+export async function call(path, options) {
+  return (await request(path, options)).json();
+}
+
+/** Ask a question and yield [event, data] as the answer comes. */
+export async function* ask(body, signal) {
+  const response = await request("/query", {
+    method: "POST",
+    body,
+    accept: "text/event-stream",
+    signal,
+  });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let held = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    held += value;
+    const events = held.split("\n\n");
+    held = events.pop();
+    for (const event of events) {
+      const name = /^event: (.*)$/m.exec(event)?.[1];
+      const data = /^data: (.*)$/m.exec(event)?.[1];
+      if (name && data) yield [name, JSON.parse(data)];
+    }
+  }
+}
+
+/** Send a file to the bucket by a resumable session; *onProgress* gets 0 to 100. */
+export async function upload(file, name, onProgress) {
+  const contentType = file.type || "application/octet-stream";
+  const session = await call("/documents", {
+    method: "POST",
+    body: { name, content_type: contentType, size: file.size },
+  });
+  await new Promise((resolve, reject) => {
+    // fetch tells no progress of what it sends.
+    const sending = new XMLHttpRequest();
+    sending.open(session.method, session.upload_url);
+    for (const [header, value] of Object.entries(session.headers)) {
+      sending.setRequestHeader(header, value);
+    }
+    sending.upload.onprogress = (event) => onProgress(Math.round((100 * event.loaded) / event.total));
+    sending.onload = () =>
+      sending.status < 300
+        ? resolve()
+        : reject(new Failure(text("failedRequest", { message: sending.status })));
+    sending.onerror = () => reject(new Failure(text("failedRequest", { message: "upload" })));
+    sending.send(file);
+  });
+}
