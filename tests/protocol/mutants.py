@@ -1,0 +1,582 @@
+"""
+Show that the checks of the protocol have teeth: run them on the protocol, and on broken ones.
+
+The real protocol must hold in every schedule; each broken design must be caught in some.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import local
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from rich.console import Console
+from rich.table import Table
+
+from local.postgres import remove, start_postgres
+from shared import store
+from shared.models import EmbedJob, ObjectVersion
+from shared.reconciling import compare
+from shared.store import protocol
+from tests.protocol.harness import (
+    BUCKET,
+    Design,
+    Task,
+    TaskBucket,
+    TaskPublisher,
+    Violation,
+    World,
+    temporary_database,
+)
+from tests.protocol.schedules import (
+    SCENARIOS,
+    TWICE,
+    Scenario,
+    run_at_random,
+    run_exhaustively,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """
+    A broken design.
+
+    Attributes:
+        scenarios: Where it is looked for first: parts of the names of scenarios.
+        twice: Whether one interruption is not enough.
+        quick: Whether it is caught in seconds, so that `make test` tries it.
+    """
+
+    name: str
+    design: Design
+    scenarios: tuple[str, ...]
+    twice: bool = False
+    quick: bool = False
+
+
+# --- broken designs ------------------------------------------------------------------------------
+
+_STORE = "shared.store"
+_PROTOCOL = "shared.store.protocol"
+_INGEST = "functions.ingest.main"
+_HARNESS = "tests.protocol.harness"
+
+
+def _delete_without_look(_original: Any) -> Any:
+    def delete(version: ObjectVersion, resources: Any) -> None:
+        with store.connect(resources.pool) as connection:
+            store.record_gone(connection, version)
+
+    return delete
+
+
+def _without_transaction(original: Any) -> Any:
+    def staged(connection: Any, *args: Any, **options: Any) -> Any:
+        connection.transaction = nullcontext
+        try:
+            return original(connection, *args, **options)
+        finally:
+            del connection.transaction
+
+    return staged
+
+
+def _count_completions(_original: Any) -> Any:
+    def finish_batch(
+        connection: store.Connection, lease: store.BatchLease, embeddings: NDArray[np.float32]
+    ) -> bool:
+        with connection.transaction():
+            owner, build = protocol._lock_build(connection, lease.job.build_id)
+            if owner is None or build is None or build.state != "embedding":
+                return False
+            if protocol._drop_if_overtaken(connection, owner, build):
+                return False
+            for ordinal, embedding in zip(lease.ordinals, embeddings, strict=True):
+                connection.execute(
+                    "INSERT INTO embeddings (model_id, build_id, ordinal, embedding)"
+                    " VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                    [lease.model_id, build.id, ordinal, HalfVector(embedding)],
+                )
+            connection.execute(
+                "UPDATE batches SET done = true WHERE build_id = %s AND number = %s",
+                [build.id, lease.job.batch_number],
+            )
+            counted = connection.execute(
+                "UPDATE builds SET completions = completions + 1 WHERE id = %s"
+                " RETURNING completions = (SELECT count(*) FROM batches WHERE build_id = id)",
+                [build.id],
+            ).fetchone()
+            if counted != (True,):
+                return False
+            protocol._flip(connection, owner, build)
+            return True
+
+    return finish_batch
+
+
+def _delete_by_name(original: Any) -> Any:
+    def record_gone(connection: store.Connection, version: ObjectVersion) -> None:
+        row = connection.execute(
+            "SELECT seen_generation FROM documents WHERE name = %s", [version.name]
+        ).fetchone()
+        original(
+            connection,
+            replace(version, generation=max(version.generation, row[0] if row else 0)),
+        )
+
+    return record_gone
+
+
+_postponed = local()
+
+
+def _postpone_flip(original: Any) -> Any:
+    def postpone(connection: store.Connection, document: Any, build: Any) -> None:
+        _postponed.flip = lambda: original(connection, document, build)
+
+    return postpone
+
+
+def _flip_afterwards(original: Any) -> Any:
+    def flipped_after(connection: store.Connection, *args: Any, **options: Any) -> Any:
+        _postponed.flip = None
+        result = original(connection, *args, **options)
+        if _postponed.flip is not None:
+            with connection.transaction():
+                _postponed.flip()
+        return result
+
+    return flipped_after
+
+
+def _no_jobs_again(original: Any) -> Any:
+    def unfinished_jobs(
+        connection: store.Connection, build_id: int, *, limit: int | None = None
+    ) -> list[EmbedJob]:
+        found: list[EmbedJob] = original(connection, build_id, limit=limit)
+        return found if limit is not None else []
+
+    return unfinished_jobs
+
+
+def _only_dead_is_obsolete(_original: Any) -> Any:
+    def is_obsolete(document: Any, generation: int) -> bool:
+        return bool(generation <= document.dead_generation)
+
+    return is_obsolete
+
+
+def _only_dead_is_overtaken(_original: Any) -> Any:
+    def drop_if_overtaken(connection: store.Connection, document: Any, build: Any) -> bool:
+        return bool(build.generation <= document.dead_generation)
+
+    return drop_if_overtaken
+
+
+def _without_retraction(original: Any) -> Any:
+    def fail(connection: Any, document: Any, build: Any, code: str, reason: str) -> None:
+        original(connection, replace(document, active_generation=None), build, code, reason)
+
+    return fail
+
+
+def _with_present_token(original: Any) -> Any:
+    def fail_build(connection: Any, lease: store.BuildLease, **options: Any) -> None:
+        row = connection.execute(
+            "SELECT attempts FROM builds WHERE id = %s", [lease.build_id]
+        ).fetchone()
+        original(connection, replace(lease, attempts=row[0]) if row else lease, **options)
+
+    return fail_build
+
+
+def _with_uncounted_token(original: Any) -> Any:
+    def fail_build(connection: Any, lease: store.BuildLease, **options: Any) -> None:
+        original(connection, replace(lease, attempts=lease.attempts - 1), **options)
+
+    return fail_build
+
+
+def _raise_seen_alone(_original: Any) -> Any:
+    def record_newer(connection: store.Connection, version: ObjectVersion) -> bool:
+        with connection.transaction():
+            connection.execute(
+                "UPDATE documents SET seen_generation = greatest(seen_generation, %s)"
+                " WHERE name = %s",
+                [version.generation, version.name],
+            )
+        return True
+
+    return record_newer
+
+
+def _answer_when_staged(original: Any) -> Any:
+    def stage_build(connection: store.Connection, lease: store.BuildLease, **options: Any) -> Any:
+        with connection.transaction():
+            jobs = original(connection, lease, **options)
+            if jobs:
+                protocol._describe_document(connection, lease.build_id)
+        return jobs
+
+    return stage_build
+
+
+def _withdraw_first(original: Any) -> Any:
+    def reindex_document(connection: store.Connection, document_id: Any) -> Any:
+        connection.execute(
+            "UPDATE documents SET active_build = NULL, active_generation = NULL WHERE id = %s",
+            [document_id],
+        )
+        return original(connection, document_id)
+
+    return reindex_document
+
+
+def _bucket_first(_original: Any) -> Any:
+    def reconcile(self: World) -> Task:
+        def body(task: Task) -> None:
+            objects = list(TaskBucket(task).list())
+            with task.connection() as connection:
+                known = list(store.iterate_known_objects(connection, bucket=BUCKET))
+                for item in list(compare(known, objects, bucket=BUCKET)):
+                    if item.kind == "not_deleted" and item.event:
+                        store.record_gone(connection, item.event.object)
+                    elif item.event:
+                        TaskPublisher(task).publish_events(iter([item.event]))
+
+        return self.start("reconcile", body)
+
+    return reconcile
+
+
+def _download_what_is_there(original: Any) -> Any:
+    def download(self: TaskBucket, version: ObjectVersion, file: Any, *, max_bytes: int) -> None:
+        live = self._bucket.live.get(version.name, version)
+        original(self, replace(version, generation=live.generation), file, max_bytes=max_bytes)
+
+    return download
+
+
+def _nothing(_original: Any) -> Any:
+    return lambda *_args, **_options: None
+
+
+def _never(_original: Any) -> Any:
+    return lambda *_args, **_options: False
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "no lock on the document",
+        Design(
+            rewrites=[
+                (
+                    (
+                        r"(WHERE id = %\(id\)s"
+                        r" OR \(bucket = %\(bucket\)s AND name = %\(name\)s\)\s+)FOR UPDATE"
+                    ),
+                    r"\1",
+                )
+            ]
+        ),
+        ("two batches at once",),
+        quick=True,
+    ),
+    Mutant(
+        "delete without a look at the object",
+        Design(attributes=[(_INGEST, "_delete", _delete_without_look)]),
+        ("forged delete",),
+        quick=True,
+    ),
+    Mutant(
+        "no sweeper", Design(sweeper=False), ("jobs lost", "the same finalize twice"), quick=True
+    ),
+    Mutant(
+        "acknowledge before the work",
+        Design(acknowledge_first=True),
+        ("fault: first finalize", "fault: delete"),
+    ),
+    Mutant(
+        "drop messages whose id was seen, before the work",
+        Design(dedupe=True),
+        ("fault: first finalize", "fault: delete"),
+    ),
+    Mutant(
+        "stage in several transactions",
+        Design(attributes=[(_STORE, "stage_build", _without_transaction)]),
+        ("fault: first finalize",),
+    ),
+    Mutant(
+        "count completions instead of batches done",
+        Design(
+            attributes=[(_STORE, "finish_batch", _count_completions)],
+            columns=(
+                "ALTER TABLE builds ADD COLUMN completions integer NOT NULL DEFAULT 0",
+                "ALTER TABLE builds DROP COLUMN completions",
+            ),
+        ),
+        ("the same batch twice",),
+    ),
+    Mutant(
+        "delete by name, not by generation",
+        Design(attributes=[(_STORE, "record_gone", _delete_by_name)]),
+        ("uploaded again while the delete is handled",),
+    ),
+    Mutant(
+        "no tombstone",
+        Design(
+            rewrites=[(r"dead_generation = greatest\(dead_generation, %\(generation\)s\),\s+", "")]
+        ),
+        ("deleted while parsing",),
+    ),
+    Mutant(
+        "flip in a transaction after the last batch's",
+        Design(
+            attributes=[
+                (_PROTOCOL, "_flip", _postpone_flip),
+                (_STORE, "finish_batch", _flip_afterwards),
+                (_STORE, "stage_build", _flip_afterwards),
+            ]
+        ),
+        ("fault: last batch",),
+    ),
+    Mutant(
+        "flip without reading the document again",
+        Design(
+            rewrites=[
+                (
+                    (
+                        r"(DELETE FROM builds\s+WHERE document_id = %\(document_id\)s\s+AND"
+                        r" \(generation, epoch\) < \(%\(generation\)s, %\(epoch\)s\))\s*$"
+                    ),
+                    r"\1 AND false",
+                )
+            ],
+            attributes=[
+                (_PROTOCOL, "_drop_if_overtaken", _never),
+                (_PROTOCOL, "_delete_older_builds", _nothing),
+            ],
+        ),
+        ("overwritten while embedding",),
+    ),
+    Mutant(
+        "the last event wins, whatever its generation",
+        Design(
+            rewrites=[(r" AND seen_generation < %\(generation\)s", "")],
+            attributes=[
+                (_PROTOCOL, "_is_obsolete", _only_dead_is_obsolete),
+                (_PROTOCOL, "_drop_if_overtaken", _only_dead_is_overtaken),
+            ],
+        ),
+        ("an old finalize after the new one",),
+    ),
+    Mutant(
+        "download what is there, not the event's generation",
+        Design(attributes=[(_HARNESS, "TaskBucket.download", _download_what_is_there)]),
+        ("overwritten while parsing",),
+    ),
+    Mutant(
+        "a failure leaves the older generation answering",
+        Design(attributes=[(_PROTOCOL, "_fail", _without_retraction)]),
+        ("overwritten by an unreadable text",),
+    ),
+    Mutant(
+        "unfinished batches are not published again",
+        Design(attributes=[(_PROTOCOL, "_unfinished_jobs", _no_jobs_again)]),
+        ("fault: first finalize",),
+    ),
+    Mutant(
+        "attempts counted after the work",
+        Design(
+            rewrites=[
+                (r"(SET state = 'parsing',\s+)attempts = attempts \+ 1,", r"\1"),
+                (
+                    (
+                        r"SET lease_until = clock_timestamp\(\), last_error = %\(error\)s"
+                        r"(\s+WHERE id = %\(id\)s) AND attempts = %\(attempts\)s"
+                    ),
+                    (
+                        r"SET attempts = attempts + 1, lease_until = clock_timestamp(),"
+                        r" last_error = %(error)s\1"
+                    ),
+                ),
+            ],
+            attributes=[(_STORE, "fail_build", _with_uncounted_token)],
+        ),
+        ("fault: deadly",),
+    ),
+    Mutant(
+        "a failure is recorded whoever holds the lease",
+        Design(attributes=[(_STORE, "fail_build", _with_present_token)]),
+        ("a late verdict",),
+        twice=True,
+    ),
+    Mutant(
+        "a newer generation is recorded without its build",
+        Design(attributes=[(_STORE, "record_newer", _raise_seen_alone)]),
+        ("finalize of an overwrite lost twice",),
+    ),
+    Mutant(
+        "answer as soon as the chunks are staged",
+        Design(attributes=[(_STORE, "stage_build", _answer_when_staged)]),
+        ("overwritten while embedding",),
+    ),
+    Mutant(
+        "the old answer goes when the new generation comes",
+        Design(
+            rewrites=[
+                (
+                    r"SET seen_generation = %\(generation\)s,",
+                    (
+                        "SET seen_generation = %(generation)s, active_build = NULL,"
+                        " active_generation = NULL,"
+                    ),
+                )
+            ]
+        ),
+        ("overwritten while parsing",),
+    ),
+    Mutant(
+        "re-index withdraws the answer first",
+        Design(attributes=[(_STORE, "reindex_document", _withdraw_first)]),
+        ("re-index",),
+    ),
+    Mutant(
+        "a retried document keeps its build's id",
+        Design(rewrites=[(r"SET id = DEFAULT, state = 'queued'", "SET state = 'queued'")]),
+        ("retried while an old worker embeds",),
+    ),
+    Mutant(
+        "the reconciler lists the bucket first, and deletes by itself",
+        Design(attributes=[(_HARNESS, "World.reconcile", _bucket_first)]),
+        ("the reconciler meets an upload",),
+    ),
+)
+
+
+# --- running them --------------------------------------------------------------------------------
+
+
+def run_all(
+    world: World, *, scenarios: Iterable[Scenario], twice: Iterable[str], seeds: Iterable[int]
+) -> Iterator[str]:
+    """Run schedules on *world*, and yield after each what it belonged to."""
+    for scenario in scenarios:
+        for _ in run_exhaustively(world, scenario):
+            yield scenario.name
+    for scenario in SCENARIOS:
+        if scenario.name in twice:
+            for _ in run_exhaustively(world, scenario, twice=True):
+                yield f"{scenario.name}, two interruptions"
+    for seed in seeds:
+        run_at_random(world, seed)
+        yield "random"
+
+
+def catch(
+    database_url: str, mutant: Mutant, *, everywhere: bool, seeds: Iterable[int] = ()
+) -> tuple[str, int] | None:
+    """
+    Look for a schedule in which *mutant* breaks a promise.
+
+    Args:
+        everywhere: Whether to look beyond the scenarios that the mutant names.
+
+    Returns:
+        What was violated and the number of schedules it took; None when it was not caught.
+    """
+    first = [item for item in SCENARIOS if any(part in item.name for part in mutant.scenarios)]
+    rest = [item for item in SCENARIOS if item not in first] if everywhere else []
+    with World(database_url, design=mutant.design) as world:
+        try:
+            if mutant.twice:
+                for scenario in first:
+                    for _ in run_exhaustively(world, scenario, twice=True):
+                        pass
+            for _ in run_all(world, scenarios=[*first, *rest], twice=(), seeds=seeds):
+                pass
+        except Violation as violation:
+            return str(violation).splitlines()[0], world.schedules
+        finally:
+            if mutant.design.rewrites and not world.rewritten:
+                raise AssertionError(f"{mutant.name}: its SQL is nowhere in the protocol any more")
+    return None
+
+
+@click.command(help=__doc__)
+@click.option("--random", "seed_count", default=1000, show_default=True, help="Random schedules.")
+@click.option("--seed", default=0, show_default=True, help="The first random schedule's seed.")
+@click.option("--only", default="", help="Only mutants with this in their names; no real protocol.")
+@click.option("--verbose", is_flag=True, help="Print the whole schedule of a violation.")
+def main(*, seed_count: int, seed: int, only: str, verbose: bool) -> None:
+    """Run the protocol and its mutants; exit 1 where one of them does not do what it must."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    with tempfile.TemporaryDirectory(prefix="kaydangpt-protocol-") as folder:
+        server = start_postgres(
+            Path(folder) / "data", options={"fsync": "off", "synchronous_commit": "off"}
+        )
+        try:
+            with temporary_database(server.url, "protocol") as url:
+                good = True
+                if not only:
+                    good = _run_real(url, console, seeds=range(seed, seed + seed_count))
+                good &= _run_mutants(url, console, only=only, verbose=verbose)
+        finally:
+            server.stop()
+            remove(server.data_dir)
+    sys.exit(0 if good else 1)
+
+
+def _run_real(url: str, console: Console, *, seeds: range) -> bool:
+    counts: dict[str, int] = {}
+    started = time.monotonic()
+    with World(url) as world:
+        try:
+            for name in run_all(world, scenarios=SCENARIOS, twice=TWICE, seeds=seeds):
+                counts[name] = counts.get(name, 0) + 1
+        except Violation as violation:
+            console.print(f"The protocol broke a promise: {violation}", style="red", markup=False)
+            return False
+        finally:
+            table = Table("the real protocol: schedules of", "count", "violations")
+            for name, count in counts.items():
+                table.add_row(name, str(count), "0")
+            table.add_row("all", str(sum(counts.values())), "0")
+            console.print(table)
+            console.print(
+                f"{world.statements:,} steps in {time.monotonic() - started:.0f} s", markup=False
+            )
+    return True
+
+
+def _run_mutants(url: str, console: Console, *, only: str, verbose: bool) -> bool:
+    table = Table("broken design", "caught after", "seconds", "by")
+    missed = 0
+    for mutant in [item for item in MUTANTS if only in item.name]:
+        started = time.monotonic()
+        caught = catch(url, mutant, everywhere=True, seeds=range(300))
+        seconds = f"{time.monotonic() - started:.1f}"
+        if caught is None:
+            missed += 1
+            table.add_row(mutant.name, "NOT CAUGHT", seconds, "")
+        else:
+            table.add_row(mutant.name, f"{caught[1]} schedules", seconds, caught[0])
+        if verbose:
+            console.print(mutant.name, caught, seconds, markup=False)
+    console.print(table)
+    return not missed
+
+
+if __name__ == "__main__":
+    main()
