@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 
@@ -43,13 +44,32 @@ def test_everything_copied_is_there_and_not_ignored() -> None:
     """Neither ignore file keeps back what a COPY names."""
     allowed = (ROOT / "infra/Dockerfile.dockerignore").read_text().split()
     uploaded = (ROOT / "infra/gcloudignore").read_text().split()
-    for line in re.findall(r"^COPY (?!--from)(.+)$", _DOCKERFILE, re.MULTILINE):
+    joined = re.sub(r"\\\n\s*", "", _DOCKERFILE)
+    for line in re.findall(r"^COPY (?!--from)(.+)$", joined, re.MULTILINE):
         for source in line.split()[:-1]:
             path = source.replace("${FUNCTION}", "query").rstrip("/")
             assert (ROOT / path).exists(), path
             for ignore in (allowed, uploaded):
                 entries = {entry.strip("!/*") for entry in ignore if entry.startswith("!")}
                 assert path in entries or path.split("/")[0] in entries & {"shared", "functions"}
+
+
+def _imported(module: str) -> set[str]:
+    """Return the modules of shared/ that *module* imports, at its head or later, and theirs."""
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+    found = {module}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("shared."):
+            found |= _imported(node.module)
+    return found
+
+
+def test_the_export_finds_what_it_imports_in_its_stage() -> None:
+    """Only these files are copied there, so that other changes do not export the model again."""
+    joined = re.sub(r"\\\n\s*", "", _DOCKERFILE)
+    (copied,) = re.findall(r"^COPY (shared/__init__\.py .*) shared/$", joined, re.MULTILINE)
+    wanted = {f"{module.replace('.', '/')}.py" for module in _imported("shared.export_model")}
+    assert set(copied.split()) == wanted | {"shared/__init__.py"}
 
 
 def test_requirements_are_installed_with_hashes_only() -> None:
