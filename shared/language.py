@@ -76,7 +76,10 @@ _UNSPACED = re.compile(
 # dotted and underscored names; or ending in the signs of C++ and C#.
 _COMPOUND = re.compile(r"[^\W_]+(?:[-_.:@&+#~]+[^\W_]+)+|[^\W_]+(?:\+\+|#)(?!\w)")
 _DECIMAL = re.compile(r"\d+(?:\.\d+)?")
+_ABBREVIATION = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # i.e., e.g., U.S.
 _MAX_COMPOUND_CHARS = 64
+_MIN_NAME_CHARS = 5
+_MAX_NAME_WORDS = 5
 _SIGNS = str.maketrans({"+": "plus", "#": "sharp"})
 # Everything of ASCII that is neither letter, digit nor a point within a number.
 _ASCII_PUNCTUATION = re.compile(r"[!-\-/:-@\[-`{-~]|\.(?!\d)|(?<!\d)\.")
@@ -116,11 +119,34 @@ def find_identifiers(question: str) -> list[str]:
     """
     Return the closed forms of the identifiers in *question*, in order, each once.
 
-    An identifier is a compound, or a word that mixes letters and digits, or a long number.
+    An identifier is a compound with a digit, a point, a colon, an underscore or the like in it, or
+    all in capitals (two-dimensional is none); a word that mixes letters and digits; a long number.
     """
     folded = _fold(question)
     words = _ASCII_PUNCTUATION.sub(" ", _UNSPACED.sub(" ", folded)).split()
-    return list(dict.fromkeys([*_closed_forms(folded), *filter(_is_code, words)]))
+    codes = [
+        _close(match.group())
+        for match in _COMPOUND.finditer(unicodedata.normalize("NFKC", question))
+        if _is_identifier(match.group())
+    ]
+    return list(dict.fromkeys([*codes, *filter(_is_code, words)]))
+
+
+def find_file_names(question: str) -> list[str]:
+    """
+    Return closed forms that a file named in *question* may have.
+
+    A name may hold spaces: the words before the last one are tried with it.
+    """
+    folded = _fold(question)
+    names = []
+    for compound in _COMPOUND.finditer(folded):
+        if not _is_identifier(compound.group()):
+            continue
+        closed = _close(compound.group())
+        before = re.findall(r"[^\W_]+", folded[: compound.start()])[-_MAX_NAME_WORDS:]
+        names += ["".join(before[i:]) + closed for i in range(len(before) + 1)]
+    return list(dict.fromkeys(name for name in names if len(name) >= _MIN_NAME_CHARS))
 
 
 def find_phrases(question: str) -> list[str]:
@@ -163,13 +189,28 @@ def _pairs(run: re.Match[str]) -> str:
 
 
 def _closed_forms(folded: str) -> list[str]:
-    return [
-        "".join(re.findall(r"[^\W_]+", compound.group().translate(_SIGNS)))
-        if compound.group()[-1] in "+#"
-        else re.sub(r"[\W_]+", "", compound.group())
-        for compound in _COMPOUND.finditer(folded)
-        if len(compound.group()) <= _MAX_COMPOUND_CHARS and not _DECIMAL.fullmatch(compound.group())
-    ]
+    return [_close(compound) for compound in _COMPOUND.findall(folded) if _may_be_closed(compound)]
+
+
+def _may_be_closed(compound: str) -> bool:
+    return (
+        len(compound) <= _MAX_COMPOUND_CHARS
+        and not _DECIMAL.fullmatch(compound)
+        and not _ABBREVIATION.fullmatch(compound)
+    )
+
+
+def _close(compound: str) -> str:
+    if compound[-1] in "+#":
+        compound = compound.translate(_SIGNS)
+    return re.sub(r"[\W_]+", "", compound).lower()
+
+
+def _is_identifier(compound: str) -> bool:
+    joined_by = set(re.sub(r"[^\W_]", "", compound))
+    return _may_be_closed(compound) and (
+        any(map(str.isdigit, compound)) or joined_by != {"-"} or compound.isupper()
+    )
 
 
 def _is_code(word: str) -> bool:

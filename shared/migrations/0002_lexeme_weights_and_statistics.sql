@@ -26,6 +26,19 @@ BEGIN ATOMIC
     ) AS weights;
 END;
 
+-- A question for those weights: their inner product is BM25.
+CREATE FUNCTION lexeme_query(lexemes text[], weights double precision[]) RETURNS sparsevec
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT ('{' || coalesce(string_agg(dimension || ':' || weight, ','), '')
+        || '}/1000000000')::sparsevec
+    FROM (
+        SELECT lexeme_dimension(lexeme) AS dimension, sum(weight)::real AS weight
+        FROM unnest(lexemes, weights) AS terms (lexeme, weight)
+        GROUP BY dimension
+    ) AS dimensions;
+END;
+
 -- A tsvector within the row is read without a second look-up and without decompression.
 ALTER TABLE chunks SET (toast_tuple_target = 8160);
 ALTER TABLE chunks ADD COLUMN weights sparsevec GENERATED ALWAYS AS (lexeme_weights(search)) STORED;
@@ -88,6 +101,35 @@ SELECT documents.id AS document_id,
 FROM documents
 JOIN chunks ON chunks.build_id = documents.active_build;
 
+CREATE OR REPLACE VIEW live_chunks AS
+SELECT documents.id AS document_id,
+       documents.bucket,
+       documents.name,
+       documents.collection,
+       documents.content_type,
+       documents.metadata,
+       documents.object_updated,
+       documents.title,
+       documents.language,
+       documents.active_generation AS generation,
+       chunks.build_id,
+       chunks.ordinal,
+       chunks.text,
+       chunks.heading,
+       chunks.header,
+       chunks.page,
+       chunks.char_start,
+       chunks.char_end,
+       chunks.source,
+       chunks.search,
+       embeddings.embedding,
+       chunks.weights
+FROM documents
+JOIN chunks ON chunks.build_id = documents.active_build
+JOIN embeddings ON embeddings.build_id = chunks.build_id
+    AND embeddings.ordinal = chunks.ordinal
+    AND embeddings.model_id = (SELECT model_id FROM active_model);
+
 CREATE OR REPLACE VIEW live_embeddings AS
 SELECT documents.id AS document_id,
        documents.name,
@@ -142,7 +184,8 @@ BEGIN
         FROM (
             SELECT
             FROM public.chunks
-            WHERE chunks.search @@ ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery
+            WHERE chunks.search @@
+                ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery
             LIMIT ceiling
         ) AS holders
     );

@@ -7,7 +7,10 @@ The text leg is BM25: each chunk carries its own part of the score as a sparse v
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, Literal, LiteralString
 
 import numpy as np
@@ -17,7 +20,13 @@ from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from shared.language import SEARCH_CONFIGS, searchable_text
+from shared.language import (
+    SEARCH_CONFIGS,
+    find_file_names,
+    find_identifiers,
+    find_phrases,
+    searchable_text,
+)
 from shared.models import Filter, Hit
 from shared.store.connection import Connection
 
@@ -31,7 +40,17 @@ _MAX_SCORED = 5000
 _NARROW_CHUNKS = 5000
 # Lexemes without statistics are counted up to here; beyond it their rarity hardly changes.
 _MAX_COUNTED = 5000
-_VECTOR_WEIGHT = 0.3
+# Shares of the vector leg in the fused score (docs/retrieval.md, "Fusion"): for questions in
+# English, which the models of this size know best, and for all others.
+_VECTOR_WEIGHT = 0.6
+_VECTOR_WEIGHT_OTHER_LANGUAGE = 0.5
+# What two neighbouring words of the question are worth that stand together in a chunk too.
+_PROXIMITY_WEIGHT = 0.4
+# Words of the question count as neighbours up to this many positions apart, stop words included.
+_NEIGHBOUR_POSITIONS = 3
+_STOP_WORD_SHARE = 0.2
+_OTHER_LANGUAGE_WEIGHT = 0.5
+_MAX_EF_SEARCH = 1000  # pgvector's own limit
 # From here on an exact scan of all vectors takes longer than a user notices.
 INDEX_USEFUL_CHUNKS = 50_000
 _SAMPLED_CHUNKS = 20_000
@@ -46,15 +65,36 @@ class Term:
     A lexeme of a question.
 
     Attributes:
-        frequency: How often the question has it.
+        frequency: How often the question has it; half of that where only the configurations of
+            other languages than the question's make it of a word.
         document_frequency: How many chunks have it, about.
-        rarity: BM25's inverse document frequency, 0 for a lexeme that every chunk has.
+        rarity: BM25's inverse document frequency: near 0 for a lexeme that every chunk has.
     """
 
     lexeme: str
-    frequency: int
+    frequency: float
     document_frequency: int
     rarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """
+    A question as the index sees it.
+
+    Attributes:
+        terms: Rarest first; also those that no chunk has.
+        neighbours: Pairs of lexemes that stand together in the question.
+        in_english: Whether its stop words are English ones.
+        chunks: How many chunks there are, about.
+        configs: The text search configurations of the documents that answer.
+    """
+
+    terms: list[Term]
+    neighbours: list[tuple[Term, Term]]
+    in_english: bool
+    chunks: float
+    configs: list[str]
 
 
 def search(
@@ -63,7 +103,7 @@ def search(
     question: str,
     embedding: NDArray[np.float32],
     limit: int,
-    filter: Filter = Filter(),  # noqa: A002, B008 -- frozen; "filter" is the word of the API
+    filter: Filter = Filter(),  # noqa: B008 -- frozen; "filter" is the word of the API
     per_document: int = 3,
     mode: Mode = "fused",
 ) -> list[Hit]:
@@ -85,15 +125,18 @@ def search(
             """
             SELECT id,
                    set_config('hnsw.iterative_scan', 'relaxed_order', true),
-                   set_config('hnsw.ef_search', %(ef_search)s, true)
+                   set_config('hnsw.ef_search', %(ef_search)s, true),
+                   -- Planning takes longer than searching, and no plan here depends on a value.
+                   set_config('plan_cache_mode', 'force_generic_plan', true)
             FROM serving_model
             """,
-            {"ef_search": str(min(1000, max(100, leg_size)))},
+            {"ef_search": str(min(_MAX_EF_SEARCH, 2 * leg_size))},
         ).fetchone()
         if row is None:
             return []
         statement, values = _statement(
-            question=question,
+            connection,
+            question,
             embedding=embedding,
             model_id=row[0],
             limit=limit,
@@ -103,208 +146,368 @@ def search(
             mode=mode,
         )
         with connection.cursor(row_factory=class_row(Hit)) as cursor:
-            return cursor.execute(statement, values).fetchall()
+            return cursor.execute(statement, values, prepare=True).fetchall()
 
 
-def question_terms(connection: Connection, question: str) -> list[Term]:
-    """Return the lexemes of *question* as the documents' languages see them, rarest first."""
-    statement = sql.SQL(
-        """
-        WITH {question}
-        SELECT lexeme, frequency, document_frequency, rarity
-        FROM terms
-        ORDER BY document_frequency, lexeme
-        """
-    ).format(question=_QUESTION)
-    with connection.cursor(row_factory=class_row(Term)) as cursor:
-        return cursor.execute(statement, _question_values(question)).fetchall()
-
-
-
-# The question is analysed as the documents were: once for each configuration that is in use.
-# frequency: repeated words of a long question count.
-_QUESTION = sql.SQL(
+# The question is analysed as the documents were: once for each configuration that is in use. The
+# configuration that finds most stop words in it is its language, if they are a fifth of the words;
+# its stop words are dropped for all. English is asked in any case, and "simple" shows all words.
+_ANALYSIS = sql.SQL(
     """
-    configurations AS MATERIALIZED (
-        SELECT DISTINCT coalesce(known.config, 'simple')::regconfig AS config
-        FROM live_languages
-        LEFT JOIN unnest(%(languages)s::text[], %(configs)s::text[]) AS known (language, config)
-            ON known.language = live_languages.language
+    WITH configurations AS MATERIALIZED (
+        SELECT config::regconfig, bool_or(in_use) AS in_use
+        FROM (
+            SELECT coalesce(known.config, 'simple') AS config, true AS in_use
+            FROM live_languages
+            LEFT JOIN unnest(%(languages)s::text[], %(configs)s::text[]) AS known (language, config)
+                ON known.language = live_languages.language
+            UNION ALL
+            VALUES ('english', false), ('simple', false)
+        ) AS configs
+        GROUP BY config
+    ),
+    occurrences AS MATERIALIZED (
+        SELECT config, in_use, lexeme, position
+        FROM configurations,
+             unnest(to_tsvector(config, %(searchable)s)),
+             unnest(positions) AS position
+    ),
+    question_language AS MATERIALIZED (
+        SELECT config
+        FROM (
+            SELECT config, count(DISTINCT position) AS kept
+            FROM configurations
+            LEFT JOIN occurrences USING (config)
+            GROUP BY config
+        ) AS counts
+        CROSS JOIN (SELECT count(DISTINCT position) AS words FROM occurrences) AS total
+        WHERE words - kept >= greatest(1, {stop_word_share} * words)
+        ORDER BY kept, config
+        LIMIT 1
     ),
     lexemes AS MATERIALIZED (
-        SELECT lexeme,
-               max(cardinality(positions)) AS frequency
-        FROM configurations,
-             unnest(to_tsvector(config, %(searchable)s))
-        GROUP BY lexeme
+        SELECT config, lexeme, array_agg(position::integer) AS positions
+        FROM occurrences
+        WHERE in_use
+            AND (
+                position IN (
+                    SELECT position
+                    FROM occurrences
+                    WHERE config = (SELECT config FROM question_language)
+                )
+                OR NOT EXISTS (SELECT FROM question_language)
+            )
+        GROUP BY config, lexeme
     ),
-    total AS MATERIALIZED (
-        SELECT coalesce(
-            (SELECT chunks FROM search_statistics),
-            count_chunks(%(max_counted)s * 10)
-        )::double precision AS chunks
-    ),
-    terms AS MATERIALIZED (
+    frequencies AS MATERIALIZED (
         SELECT lexeme,
-               frequency,
-               holders.chunks::bigint AS document_frequency,
-               ln(1 + greatest(total.chunks - holders.chunks, 0) / (holders.chunks + 0.5)
-                   + 0.5 / (holders.chunks + 0.5)) AS rarity
-        FROM lexemes
-        CROSS JOIN total
+               coalesce(share * chunks, count_chunks_with(lexeme, {max_counted})) AS chunks
+        FROM (SELECT DISTINCT lexeme FROM lexemes) AS distinct_lexemes
         LEFT JOIN lexeme_statistics USING (lexeme)
-        CROSS JOIN LATERAL (
-            SELECT coalesce(
-                lexeme_statistics.share * total.chunks,
-                count_chunks_with(lexeme, %(max_counted)s)
-            ) AS chunks
-        ) AS holders
+        LEFT JOIN search_statistics ON true
     )
-    """
-)
-
-# What is scored: the chunks that hold one of the rarest lexemes, as many lexemes as keep the work
-# bounded; where even the rarest is everywhere, the chunks that hold several of them at once.
-_TEXT_QUERY = sql.SQL(
-    """
-    ranked AS MATERIALIZED (
-        SELECT '''' || replace(replace(lexeme, '\\', '\\\\'), '''', '''''') || '''' AS quoted,
-               rarity * frequency AS weight,
-               lexeme,
-               rarity,
-               row_number() OVER by_rarity AS place,
-               sum(document_frequency) OVER by_rarity AS together,
-               sum(ln(greatest(document_frequency, 1) / greatest(total.chunks, 1))) OVER by_rarity
-                   + ln(greatest(total.chunks, 1)) AS log_conjunction
-        FROM terms
-        CROSS JOIN total
-        WHERE document_frequency > 0
-        WINDOW by_rarity AS (ORDER BY document_frequency, lexeme)
-    ),
-    text_query AS MATERIALIZED (
-        SELECT coalesce(
-                   string_agg(quoted, '|') FILTER (WHERE together <= %(max_scored)s),
-                   string_agg(quoted, '&') FILTER (WHERE place <= coalesce(
-                       (
-                           SELECT min(place)
-                           FROM ranked AS longer
-                           WHERE log_conjunction <= ln(%(max_scored)s)
-                       ),
-                       (SELECT max(place) FROM ranked)
-                   ))
-               )::tsquery AS candidates,
+    SELECT (SELECT config::text FROM question_language) AS language,
+           coalesce(
+               (SELECT chunks FROM search_statistics),
+               count_chunks({max_counted} * 10)
+           )::double precision AS chunks,
+           (SELECT array_agg(config::text) FROM configurations WHERE in_use) AS configs,
+           coalesce(
                (
-                   SELECT ('{' || string_agg(dimension || ':' || weight, ',') || '}/1000000000')::sparsevec
-                   FROM (
-                       SELECT lexeme_dimension(lexeme) AS dimension,
-                              sum(weight)::real AS weight
-                       FROM ranked
-                       GROUP BY dimension
-                   ) AS dimensions
-               ) AS weights,
-               sum(weight) AS bonus
-        FROM ranked
+                   SELECT jsonb_agg(
+                       jsonb_build_array(config::text, lexeme, positions, frequencies.chunks)
+                   )
+                   FROM lexemes
+                   JOIN frequencies USING (lexeme)
+               ),
+               '[]'
+           ) AS lexemes
+    """
+).format(
+    stop_word_share=sql.Literal(_STOP_WORD_SHARE),
+    max_counted=sql.Literal(_MAX_COUNTED),
+)
+
+
+def analyse(connection: Connection, question: str) -> Question:
+    """Return *question* as the index sees it: what its words are worth, among these documents."""
+    language, chunks, configs, lexemes = _one(
+        connection,
+        _ANALYSIS,
+        {
+            "searchable": searchable_text(question, language=""),
+            "languages": list(SEARCH_CONFIGS),
+            "configs": list(SEARCH_CONFIGS.values()),
+        },
     )
+    frequencies: dict[str, float] = {}
+    holders: dict[str, float] = {}
+    words: dict[str, list[tuple[int, str]]] = {}
+    for config, lexeme, positions, holding in lexemes:
+        counts = 1.0 if config == language or language not in configs else _OTHER_LANGUAGE_WEIGHT
+        frequencies[lexeme] = max(frequencies.get(lexeme, 0), counts * len(positions))
+        holders[lexeme] = holding
+        words.setdefault(config, []).extend((position, lexeme) for position in positions)
+    terms = {
+        lexeme: Term(
+            lexeme,
+            frequency,
+            round(holders[lexeme]),
+            math.log1p((max(chunks - holders[lexeme], 0) + 0.5) / (holders[lexeme] + 0.5)),
+        )
+        for lexeme, frequency in frequencies.items()
+    }
+    neighbours = {
+        (terms[lexeme], terms[following])
+        for places in words.values()
+        for (position, lexeme), (next_position, following) in pairwise(sorted(places))
+        if 1 <= next_position - position <= _NEIGHBOUR_POSITIONS and lexeme != following
+    }
+    return Question(
+        terms=sorted(terms.values(), key=lambda term: (term.document_frequency, term.lexeme)),
+        neighbours=sorted(neighbours, key=lambda pair: (pair[0].lexeme, pair[1].lexeme)),
+        in_english=language == "english",
+        chunks=chunks,
+        configs=configs or [],
+    )
+
+
+def choose_candidates(terms: Sequence[Term], *, chunks: float) -> str:
+    """
+    Return the tsquery of the chunks to score.
+
+    They hold one of the rarest lexemes, of as many lexemes as keep the work bounded; where even
+    the rarest is everywhere, they hold several of them at once.
+    """
+    found = [term for term in terms if term.document_frequency > 0]
+    if chunks <= _MAX_SCORED:
+        return "|".join(_quote(term.lexeme) for term in found)
+    together = accumulate(term.document_frequency for term in found)
+    rare = [term for term, chosen in zip(found, together, strict=True) if chosen <= _MAX_SCORED]
+    if rare or not found:
+        return "|".join(_quote(term.lexeme) for term in rare)
+    # As if lexemes were independent.
+    expected = chunks
+    common = []
+    for term in found:
+        common.append(_quote(term.lexeme))
+        expected *= term.document_frequency / max(chunks, 1)
+        if expected <= _MAX_SCORED:
+            break
+    return "&".join(common)
+
+
+_REQUIRED = sql.SQL(
+    """
+    SELECT array_agg(DISTINCT lexeme) AS lexemes, NULL AS query
+    FROM unnest(%(identifiers)s::text[]) AS identifier
+    CROSS JOIN unnest(%(configs)s::regconfig[]) AS config
+    CROSS JOIN LATERAL unnest(to_tsvector(config, identifier)) AS parts
+    GROUP BY identifier
+    UNION ALL
+    SELECT NULL, string_agg(DISTINCT '(' || phraseto_tsquery(config, phrase)::text || ')', '|')
+    FROM unnest(%(phrases)s::text[]) AS phrase
+    CROSS JOIN unnest(%(configs)s::regconfig[]) AS config
+    WHERE numnode(phraseto_tsquery(config, phrase)) > 0
+    GROUP BY phrase
     """
 )
 
 
-def _question_values(question: str) -> dict[str, Any]:
-    return {
-        "searchable": searchable_text(question, language=""),
-        "languages": list(SEARCH_CONFIGS),
-        "configs": list(SEARCH_CONFIGS.values()),
-        "max_counted": _MAX_COUNTED,
-    }
+@dataclass(frozen=True, slots=True)
+class _Required:
+    """
+    What a chunk should hold to the letter.
+
+    Attributes:
+        query: tsquery of all identifiers of the question that occur anywhere and of all its quoted
+            phrases, empty where there are none.
+        share: How much that decides, 0 to 1: an identifier that is everywhere decides little.
+    """
+
+    query: str = ""
+    share: float = 0.0
+
+
+def _required(connection: Connection, question: str, analysed: Question) -> _Required:
+    identifiers, phrases = find_identifiers(question), find_phrases(question)
+    if not identifiers and not phrases:
+        return _Required()
+    rows = connection.execute(
+        _REQUIRED,
+        {
+            "identifiers": identifiers,
+            "phrases": [searchable_text(phrase, language="") for phrase in phrases],
+            "configs": analysed.configs,
+        },
+    ).fetchall()
+    terms = {term.lexeme: term for term in analysed.terms if term.document_frequency > 0}
+    rarest = math.log1p(2 * analysed.chunks + 1)
+    parts, shares = [], []
+    for lexemes, query in rows:
+        found = [terms[lexeme] for lexeme in lexemes or () if lexeme in terms]
+        if query or found:
+            parts.append(query or "|".join(_quote(term.lexeme) for term in found))
+            shares.append(1.0 if query else max(term.rarity for term in found) / rarest)
+    return _Required("&".join(f"({part})" for part in parts), min(shares, default=0.0))
+
+
+def _quote(lexeme: str) -> str:
+    """Return *lexeme* as it stands in the text of a tsquery."""
+    escaped = lexeme.replace("\\", "\\\\").replace("'", "''")
+    return f"'{escaped}'"
+
+
+_STATEMENT = sql.SQL(
+    """
+    WITH text_query AS MATERIALIZED (
+        SELECT %(candidates)s::tsquery AS candidates,
+               lexeme_query(%(lexemes)s::text[], %(lexeme_weights)s::float8[]) AS weights
+    ),
+    pairs AS MATERIALIZED (
+        SELECT pair, weight
+        FROM unnest(%(pairs)s::tsquery[], %(pair_weights)s::float8[]) AS pairs (pair, weight)
+    ),
+    {legs},
+    keys AS MATERIALIZED (
+        {keys}
+    ),
+    scored AS MATERIALIZED (
+        SELECT keys.build_id,
+               keys.ordinal,
+               1 - {distance} AS similarity,
+               -(weights <#> (SELECT weights FROM text_query))
+                   + {proximity_weight} * coalesce(proximity.sum, 0)
+                   + {bonus} AS text_score
+        FROM keys
+        JOIN live_chunks USING (build_id, ordinal)
+        CROSS JOIN LATERAL (
+            SELECT sum(least(1, ts_rank_cd('{{1,1,1,1}}', search, pair)) * weight)
+            FROM pairs
+        ) AS proximity
+    ),
+    fused AS MATERIALIZED (
+        SELECT build_id,
+               ordinal,
+               scored.similarity,
+               {score} AS score
+        FROM scored
+        CROSS JOIN (
+            SELECT greatest(max(similarity), 1e-6) AS similarity,
+                   greatest(max(text_score), 1e-6) AS text_score
+            FROM scored
+        ) AS best
+    ),
+    chosen AS MATERIALIZED (
+        SELECT fused.*,
+               row_number() OVER (
+                   PARTITION BY build_id
+                   ORDER BY score DESC, ordinal
+               ) > {per_document} AS surplus
+        FROM fused
+        ORDER BY surplus, score DESC, build_id, ordinal
+        LIMIT {limit}
+    )
+    SELECT document_id, bucket, name, collection, generation, build_id, ordinal, text, heading,
+           header, page, char_start, char_end, source, score, similarity,
+           vector_leg.rank::integer AS vector_rank, text_leg.rank::integer AS text_rank
+    FROM chosen
+    JOIN live_chunks USING (build_id, ordinal)
+    LEFT JOIN vector_leg USING (build_id, ordinal)
+    LEFT JOIN text_leg USING (build_id, ordinal)
+    ORDER BY surplus, score DESC, build_id, ordinal
+    """
+)
+_KEYS: dict[Mode, sql.SQL] = {
+    "vector": sql.SQL("SELECT build_id, ordinal FROM vector_leg"),
+    "text": sql.SQL("SELECT build_id, ordinal FROM text_leg"),
+    "fused": sql.SQL(
+        "SELECT build_id, ordinal FROM vector_leg UNION SELECT build_id, ordinal FROM text_leg"
+    ),
+}
+# Each leg by its best: the cosines of one question lie close together, so that a model which does
+# not know the language hardly moves the order of the texts, and one that does decides among equals.
+_SCORES: dict[Mode, sql.SQL] = {
+    "vector": sql.SQL("scored.similarity"),
+    "text": sql.SQL("scored.text_score"),
+    "fused": sql.SQL(
+        """
+        %(vector_weight)s::float8 * scored.similarity / best.similarity
+        + (1 - %(vector_weight)s::float8) * scored.text_score / best.text_score
+        """
+    ),
+}
 
 
 def _statement(
-    *,
+    connection: Connection,
     question: str,
+    *,
     embedding: NDArray[np.float32],
     model_id: int,
     limit: int,
     leg_size: int,
-    filter: Filter,  # noqa: A002
+    filter: Filter,
     per_document: int,
     mode: Mode,
 ) -> tuple[sql.Composed, dict[str, Any]]:
+    analysed = analyse(connection, question)
+    required = _required(connection, question, analysed)
+    file_names = find_file_names(question)
     condition, values = _conditions(filter)
-    dimension = sql.Literal(len(embedding))
-    distance = sql.SQL("embedding::halfvec({}) <=> %(embedding)s::halfvec({})").format(
-        dimension, dimension
+    found = [term for term in analysed.terms if term.document_frequency > 0]
+    candidates = choose_candidates(analysed.terms, chunks=analysed.chunks)
+    pairs = [pair for pair in analysed.neighbours if all(t.document_frequency > 0 for t in pair)]
+    distance = sql.SQL("(embedding::halfvec({0}) <=> %(embedding)s::halfvec({0}))").format(
+        sql.Literal(len(embedding))
     )
-    values |= _question_values(question) | {
+    values |= {
         "embedding": HalfVector(embedding),
-        "limit": limit,
-        "leg_size": leg_size,
-        "scale_size": _LEG_SIZE,
-        "per_document": per_document,
-        "max_scored": _MAX_SCORED,
-        "narrow_chunks": _NARROW_CHUNKS,
-        "vector_weight": {"fused": _VECTOR_WEIGHT, "vector": 1.0, "text": 0.0}[mode],
+        "candidates": "|".join(f"({part})" for part in (candidates, required.query) if part),
+        "lexemes": [term.lexeme for term in found],
+        "lexeme_weights": [term.rarity * term.frequency for term in found],
+        "pairs": [f"{_quote(a.lexeme)}&{_quote(b.lexeme)}" for a, b in pairs],
+        "pair_weights": [min(a.rarity, b.rarity) for a, b in pairs],
+        "vector_weight": _VECTOR_WEIGHT if analysed.in_english else _VECTOR_WEIGHT_OTHER_LANGUAGE,
     }
-    statement = sql.SQL(
-        """
-        WITH {question},
-        {text_query},
-        {legs},
-        keys AS (
-            SELECT build_id, ordinal FROM vector_leg WHERE %(vector_weight)s > 0
-            UNION
-            SELECT build_id, ordinal FROM text_leg WHERE %(vector_weight)s < 1
+    values["bonus"] = sum(values["lexeme_weights"], 1.0) * max(
+        required.share, 1.0 if file_names else 0.0
+    )
+    values["required"] = required.query
+    values["file_names"] = file_names
+    bonus = _bonus(required=bool(required.query), named=bool(file_names))
+    statement = _STATEMENT.format(
+        legs=_legs(
+            condition,
+            distance=distance,
+            bonus=bonus,
+            named=bool(file_names),
+            model_id=model_id,
+            leg_size=leg_size,
         ),
-        scored AS (
-            SELECT live_chunks.*,
-                   1 - ({distance}) AS similarity,
-                   coalesce(-(lexemes.weights <#> text_query.weights), 0) AS text_score,
-                   vector_leg.rank AS vector_rank,
-                   text_leg.rank AS text_rank
-            FROM keys
-            JOIN live_chunks USING (build_id, ordinal)
-            JOIN live_lexemes AS lexemes USING (build_id, ordinal)
-            CROSS JOIN text_query
-            LEFT JOIN vector_leg USING (build_id, ordinal)
-            LEFT JOIN text_leg USING (build_id, ordinal)
-        ),
-        scales AS MATERIALIZED (
-            SELECT max(similarity) AS best_similarity,
-                   min(similarity) FILTER (WHERE vector_rank <= %(scale_size)s) AS last_similarity,
-                   max(text_score) AS best_text,
-                   min(text_score) FILTER (WHERE text_rank <= %(scale_size)s) AS last_text
-            FROM scored
-        ),
-        fused AS (
-            SELECT scored.*,
-                   %(vector_weight)s * greatest(0, coalesce((similarity - last_similarity)
-                       / nullif(best_similarity - last_similarity, 0), 0))
-                   + (1 - %(vector_weight)s) * greatest(0, coalesce((text_score - last_text)
-                       / nullif(best_text - last_text, 0), 0)) AS score
-            FROM scored
-            CROSS JOIN scales
-        ),
-        placed AS (
-            SELECT fused.*,
-                   row_number() OVER (
-                       PARTITION BY document_id
-                       ORDER BY score DESC, ordinal
-                   ) > %(per_document)s AS surplus
-            FROM fused
-        )
-        SELECT document_id, bucket, name, collection, generation, build_id, ordinal, text, heading,
-               header, page, char_start, char_end, source, score, similarity,
-               vector_rank::integer AS vector_rank, text_rank::integer AS text_rank
-        FROM placed
-        ORDER BY surplus, score DESC, name, ordinal
-        LIMIT %(limit)s
-        """
-    ).format(
-        question=_QUESTION,
-        text_query=_TEXT_QUERY,
-        legs=_legs(condition, distance=distance, model_id=model_id),
+        keys=_KEYS[mode],
         distance=distance,
+        proximity_weight=sql.Literal(_PROXIMITY_WEIGHT),
+        bonus=bonus,
+        score=_SCORES[mode],
+        per_document=sql.Literal(per_document),
+        limit=sql.Literal(limit),
     )
     return statement, values
+
+
+def _bonus(*, required: bool, named: bool) -> sql.Composable:
+    """Return what a chunk gets that holds all identifiers, or whose document is named."""
+    matches = []
+    if required:
+        matches.append(sql.SQL("search @@ (SELECT %(required)s::tsquery)"))
+    if named:
+        matches.append(sql.SQL("build_id IN (SELECT build_id FROM named)"))
+    if not matches:
+        return sql.SQL("0")
+    return sql.SQL("CASE WHEN {} THEN %(bonus)s::float8 ELSE 0 END").format(
+        sql.SQL(" OR ").join(matches)
+    )
 
 
 _NEAREST = sql.SQL(
@@ -312,17 +515,37 @@ _NEAREST = sql.SQL(
     SELECT build_id, ordinal, {distance} AS distance
     FROM live_embeddings
     WHERE model_id = {model_id} AND {condition}
-    ORDER BY distance
-    LIMIT %(leg_size)s
+    ORDER BY {distance}
+    LIMIT {leg_size}
     """
 )
 _BEST_TEXTS = sql.SQL(
     """
-    SELECT build_id, ordinal, weights <#> (SELECT weights FROM text_query) AS distance
+    SELECT build_id, ordinal, {text_distance} AS distance
     FROM live_lexemes
     WHERE search @@ (SELECT candidates FROM text_query) AND {condition}
     ORDER BY distance
-    LIMIT %(leg_size)s
+    LIMIT {leg_size}
+    """
+)
+_BEST_TEXTS_OF_NAMED = sql.SQL(
+    """
+    SELECT build_id, ordinal, {text_distance} AS distance
+    FROM live_lexemes
+    WHERE build_id IN (SELECT build_id FROM named)
+    ORDER BY distance
+    LIMIT {leg_size}
+    """
+)
+_NAMED = sql.SQL(
+    """
+    named AS MATERIALIZED (
+        SELECT build_id
+        FROM live_documents
+        WHERE (closed_name = ANY (%(file_names)s) OR closed_stem = ANY (%(file_names)s))
+            AND {condition}
+        LIMIT 20
+    ),
     """
 )
 _LEGS = sql.SQL(
@@ -332,8 +555,11 @@ _LEGS = sql.SQL(
         FROM ({nearest}) AS nearest
     ),
     text_leg AS MATERIALIZED (
-        SELECT build_id, ordinal, row_number() OVER (ORDER BY distance) AS rank
+        SELECT build_id, ordinal, row_number() OVER (ORDER BY min(distance)) AS rank
         FROM ({best_texts}) AS best_texts
+        GROUP BY build_id, ordinal
+        ORDER BY rank
+        LIMIT {leg_size}
     )
     """
 )
@@ -344,10 +570,10 @@ _SCOPE = sql.SQL(
         SELECT build_id, chunk_count
         FROM live_documents
         WHERE {condition}
-        LIMIT %(narrow_chunks)s + 1
+        LIMIT {narrow_chunks} + 1
     ),
     narrow AS MATERIALIZED (
-        SELECT coalesce(sum(greatest(chunk_count, 1)), 0) <= %(narrow_chunks)s AS narrow
+        SELECT coalesce(sum(greatest(chunk_count, 1)), 0) <= {narrow_chunks} AS narrow
         FROM scope
     ),
     """
@@ -364,7 +590,7 @@ _NEAREST_IN_SCOPE = sql.SQL(
     ) AS distances
     WHERE (SELECT narrow FROM narrow)
     ORDER BY distance
-    LIMIT %(leg_size)s
+    LIMIT {leg_size}
     """
 )
 _BEST_TEXTS_IN_SCOPE = sql.SQL(
@@ -372,44 +598,59 @@ _BEST_TEXTS_IN_SCOPE = sql.SQL(
     SELECT build_id, ordinal, distance
     FROM scope
     CROSS JOIN LATERAL (
-        SELECT ordinal, weights <#> (SELECT weights FROM text_query) AS distance
+        SELECT ordinal, {text_distance} AS distance
         FROM live_lexemes
         WHERE live_lexemes.build_id = scope.build_id
         OFFSET 0
     ) AS distances
     WHERE (SELECT narrow FROM narrow) AND distance < 0
     ORDER BY distance
-    LIMIT %(leg_size)s
+    LIMIT {leg_size}
     """
 )
 
 
 def _legs(
-    condition: sql.Composable | None, *, distance: sql.Composable, model_id: int
+    condition: sql.Composable | None,
+    *,
+    distance: sql.Composable,
+    bonus: sql.Composable,
+    named: bool,
+    model_id: int,
+    leg_size: int,
 ) -> sql.Composed:
     """Return both legs; with a filter each has a second form, for when few documents pass it."""
-    model = sql.Literal(model_id)
-    if condition is None:
-        everything = sql.SQL("true")
-        return _LEGS.format(
-            nearest=_NEAREST.format(distance=distance, model_id=model, condition=everything),
-            best_texts=_BEST_TEXTS.format(condition=everything),
-        )
-    wide = sql.SQL("{} AND NOT (SELECT narrow FROM narrow)").format(condition)
-    either = sql.SQL("({}) UNION ALL ({})")
-    return _SCOPE.format(condition=condition) + _LEGS.format(
-        nearest=either.format(
-            _NEAREST.format(distance=distance, model_id=model, condition=wide),
-            _NEAREST_IN_SCOPE.format(distance=distance, model_id=model),
+    parts = {
+        "distance": distance,
+        "text_distance": sql.SQL("(weights <#> (SELECT weights FROM text_query)) - {}").format(
+            bonus
         ),
-        best_texts=either.format(
-            _BEST_TEXTS.format(condition=wide),
-            _BEST_TEXTS_IN_SCOPE,
-        ),
+        "model_id": sql.Literal(model_id),
+        "leg_size": sql.Literal(leg_size),
+        "narrow_chunks": sql.Literal(_NARROW_CHUNKS),
+    }
+    passes = condition or sql.SQL("true")
+    wide = passes + sql.SQL(" AND NOT (SELECT narrow FROM narrow)") if condition else passes
+    nearest = [_NEAREST.format(**parts, condition=wide)]
+    best_texts = [_BEST_TEXTS.format(**parts, condition=wide)]
+    before = sql.Composed([])
+    if condition:
+        before += _SCOPE.format(**parts, condition=passes)
+        nearest.append(_NEAREST_IN_SCOPE.format(**parts))
+        best_texts.append(_BEST_TEXTS_IN_SCOPE.format(**parts))
+    if named:
+        before += _NAMED.format(condition=passes)
+        best_texts.append(_BEST_TEXTS_OF_NAMED.format(**parts))
+    return before + _LEGS.format(
+        nearest=_union(nearest), best_texts=_union(best_texts), leg_size=parts["leg_size"]
     )
 
 
-def _conditions(filter: Filter) -> tuple[sql.Composable | None, dict[str, Any]]:  # noqa: A002
+def _union(selects: list[sql.Composed]) -> sql.Composed:
+    return sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(select) for select in selects)
+
+
+def _conditions(filter: Filter) -> tuple[sql.Composable | None, dict[str, Any]]:
     """Return the condition on a document's columns, None where all pass, and its values."""
     given: list[tuple[LiteralString, Any]] = [
         ("collection = %(collection)s", filter.collection),
@@ -422,9 +663,7 @@ def _conditions(filter: Filter) -> tuple[sql.Composable | None, dict[str, Any]]:
     conditions = [sql.SQL(condition) for condition, value in given if value is not None]
     names = ("collection", "prefix", "content_type", "metadata", "updated_from", "updated_to")
     values = {
-        name: value
-        for name, (_, value) in zip(names, given, strict=True)
-        if value is not None
+        name: value for name, (_, value) in zip(names, given, strict=True) if value is not None
     }
     return (sql.SQL(" AND ").join(conditions) if conditions else None), values
 
@@ -513,9 +752,7 @@ def create_vector_index(connection: Connection) -> str:
         return f"The index {index} over {count} vectors is there already."
     connection.execute("SET statement_timeout = 0")
     if valid is False:
-        connection.execute(
-            sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(index))
-        )
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(index)))
     connection.execute(
         sql.SQL(
             """
@@ -532,7 +769,9 @@ def create_vector_index(connection: Connection) -> str:
     return f"The index {index} over {count} vectors is built."
 
 
-def _one(connection: Connection, statement: LiteralString, values: dict[str, Any]) -> Any:
+def _one(
+    connection: Connection, statement: LiteralString | sql.Composed, values: dict[str, Any]
+) -> Any:
     row = connection.execute(statement, values).fetchone()
     assert row is not None  # noqa: S101 -- an aggregate or a bare SELECT has one row
     return row
