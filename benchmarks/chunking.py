@@ -39,7 +39,7 @@ LIMITS = ParseLimits(
 )
 
 
-def structured(text: str, counter: TokenCounter, *, body: int = 200) -> Spans:
+def structured(text: str, counter: TokenCounter, *, chars: int = 800) -> Spans:
     """Cut *text* as ingest does; its parser keeps Markdown as it stands, so offsets agree."""
     _, events = parse(
         Request(source=io.BytesIO(text.encode()), name="a.md", content_type=None, limits=LIMITS)
@@ -47,7 +47,7 @@ def structured(text: str, counter: TokenCounter, *, body: int = 200) -> Spans:
     pieces = chunk_blocks(
         (event for event in events if isinstance(event, Block)),
         tokenize=counter.spans,
-        budget=Budget(body_tokens=body),
+        budget=Budget(body_chars=chars),
         title=str,
     )
     chunks = [piece for piece in pieces if isinstance(piece, Chunk)]
@@ -114,8 +114,11 @@ def _gold(path: Path) -> dict[str, list[tuple[str, int, int]]]:
 
 
 def _chunkers(counter: TokenCounter) -> Iterator[tuple[str, Callable[[str], Spans]]]:
-    for body in (100, 150, 200):
-        yield f"structure first, {body} tokens", lambda t, b=body: structured(t, counter, body=b)
+    for chars in (500, 600, 700, 800, 1000):
+        yield (
+            f"structure first, {chars} characters",
+            lambda t, c=chars: structured(t, counter, chars=c),
+        )
     for body, overlap in ((200, 0), (200, 50), (100, 0)):
         name = f"windows of {body} tokens, overlap {overlap}"
         yield name, lambda t, b=body, o=overlap: windows(t, counter, body=b, overlap=o)

@@ -15,12 +15,10 @@ from .parsing.blocks import Block, BlockKind
 # (start, end) of each word piece in the text, in order, without special tokens.
 Tokenize = Callable[[str], Sequence[tuple[int, int]]]
 
-# all-MiniLM-L6-v2 makes one [UNK] of a word over 100 characters, and of a run of Thai: a unit costs
-# at least this much, so that no chunk hides pages behind a few tokens.
-_CHARS_PER_TOKEN = 10
 # A section shorter than this is joined with the next one.
 _SMALL_SECTION_TOKENS = 32
-_MAX_HEADER_TOKENS = 100
+# A heading path or header is cut here before it is counted.
+_MAX_CHARS_PER_TOKEN = 10
 _WINDOW_CHUNKS = 6
 # A sum of word pieces this near the limit is counted again over the joined text.
 _DOUBT_TOKENS = 16
@@ -43,15 +41,25 @@ class Budget:
 
     Attributes:
         max_tokens: What the model reads, special tokens included; never exceeded.
-        body_tokens: What the text of a chunk aims at.
+        body_tokens: What the text of a chunk may use.
+        body_chars: What the text of a chunk aims at. It keeps chunks of languages that the model
+            knows small enough to be precise, and bounds what hides behind a few tokens:
+            all-MiniLM-L6-v2 makes one [UNK] of a word over 100 characters, or of a run of Thai.
         heading_tokens: What the heading path may use.
+        header_tokens: What a repeated table header may use; the rows beside it get less.
         special_tokens: What the tokenizer adds around any text.
     """
 
     max_tokens: int = 256
     body_tokens: int = 200
+    body_chars: int = 800
     heading_tokens: int = 40
+    header_tokens: int = 100
     special_tokens: int = 2
+
+    def cost(self, tokens: int, chars: int) -> int:
+        """Return what a text costs, in tokens: its own, or those that its length stands for."""
+        return max(tokens, chars * self.body_tokens // self.body_chars)
 
     @classmethod
     def for_model(cls, max_tokens: int, *, special_tokens: int = 2) -> Budget:
@@ -59,7 +67,9 @@ class Budget:
         return cls(
             max_tokens=max_tokens,
             body_tokens=min(200, max_tokens * 200 // 256),
+            body_chars=min(800, max_tokens * 800 // 256),
             heading_tokens=min(40, max_tokens * 40 // 256),
+            header_tokens=min(100, max_tokens * 100 // 256),
             special_tokens=special_tokens,
         )
 
@@ -77,10 +87,7 @@ class _Unit:
     path: tuple[str, ...]
     header: str
     source: TextSource
-
-    @property
-    def cost(self) -> int:
-        return max(self.tokens, (len(self.text) + len(self.gap)) // _CHARS_PER_TOKEN)
+    cost: int
 
 
 def chunk_blocks(
@@ -181,6 +188,7 @@ class _Packer:
             path=path,
             header=block.header,
             source=block.source,
+            cost=self.budget.cost(len(offsets), len(before) + len(text) - lead),
         )
         room = self._room(whole)
         if whole.cost <= room:
@@ -193,7 +201,12 @@ class _Packer:
                 continue
             begin += len(text[begin:end]) - len(text[begin:end].lstrip())
             yield replace(
-                whole, text=part, gap=before + text[at:begin], start=start + begin, tokens=tokens
+                whole,
+                text=part,
+                gap=before + text[at:begin],
+                start=start + begin,
+                tokens=tokens,
+                cost=self.budget.cost(tokens, len(part)),
             )
             at, before = begin + len(part), ""
 
@@ -208,14 +221,14 @@ class _Packer:
             return bisect_left(starts, end) - bisect_left(starts, begin)
 
         def cost(begin: int, end: int) -> int:
-            return max(tokens_between(begin, end), (end - begin) // _CHARS_PER_TOKEN)
+            return self.budget.cost(tokens_between(begin, end), end - begin)
 
-        def parts(begin: int, end: int, depth: int) -> Iterator[tuple[int, int]]:
+        def parts(begin: int, end: int, depth: int) -> Iterator[tuple[int, int, int]]:
             if cost(begin, end) <= limit:
-                yield begin, end
+                yield begin, end, tokens_between(begin, end)
                 return
             if depth == len(separators):
-                yield from _hard_cuts(begin, end, starts, limit=limit)
+                yield from self._hard_cuts(text, begin, end, limit=limit)
                 return
             at = kept = begin
             for found in separators[depth].finditer(text, begin, end):
@@ -230,8 +243,24 @@ class _Packer:
             if at < end:
                 yield from parts(at, end, depth + 1)
 
-        for begin, end in parts(0, len(text), 0):
-            yield begin, end, tokens_between(begin, end)
+        yield from parts(0, len(text), 0)
+
+    def _hard_cuts(
+        self, text: str, begin: int, end: int, *, limit: int
+    ) -> Iterator[tuple[int, int, int]]:
+        """
+        Cut what has no white space after so many tokens or characters.
+
+        A part of a word has other word pieces than the whole, so each part is counted by itself.
+        """
+        while begin < end:
+            stop = min(end, begin + limit * self.budget.body_chars // self.budget.body_tokens)
+            offsets = self.tokenize(text[begin:stop])
+            while len(offsets) > limit and stop > begin + 1:
+                stop = begin + max(1, min(offsets[limit][0], stop - begin - 1))
+                offsets = self.tokenize(text[begin:stop])
+            yield begin, stop, len(offsets)
+            begin = stop
 
     def _room(self, unit: _Unit) -> int:
         """Return how many tokens of text fit beside the heading path and header of *unit*."""
@@ -241,7 +270,7 @@ class _Packer:
 
     def _context(self, unit: _Unit) -> tuple[str, str]:
         heading = self._heading(unit.path)
-        header = self.shorten(unit.header, _MAX_HEADER_TOKENS) if unit.header else ""
+        header = self.shorten(unit.header, self.budget.header_tokens) if unit.header else ""
         return heading, header
 
     def _heading(self, path: tuple[str, ...]) -> str:
@@ -259,7 +288,7 @@ class _Packer:
 
     def _shorten(self, text: str, limit: int) -> str:
         """Return the beginning of *text* that has at most *limit* tokens."""
-        text = text[: limit * _CHARS_PER_TOKEN]
+        text = text[: limit * _MAX_CHARS_PER_TOKEN]
         offsets = self.tokenize(text)
         return text if len(offsets) <= limit else text[: offsets[limit - 1][1]].rstrip()
 
@@ -291,7 +320,7 @@ class _Packer:
         first, last = units[0], units[-1]
         text = first.text + "".join(unit.gap + unit.text for unit in units[1:])
         heading = self._heading(_common_path(units))
-        header = self.shorten(first.header, _MAX_HEADER_TOKENS) if first.header else ""
+        header = self.shorten(first.header, self.budget.header_tokens) if first.header else ""
         tokens = self.budget.special_tokens + self.count(heading) + self.count(header)
         tokens += sum(unit.tokens for unit in units)
         if tokens > self.budget.max_tokens - _DOUBT_TOKENS:
@@ -319,17 +348,6 @@ class _Packer:
             if tokens <= self.budget.max_tokens:
                 return *fitting, tokens
         return "", "", tokens
-
-
-def _hard_cuts(begin: int, end: int, starts: list[int], *, limit: int) -> Iterator[tuple[int, int]]:
-    """Cut what has no white space: after so many tokens or so many characters."""
-    while begin < end:
-        stop = min(end, begin + limit * _CHARS_PER_TOKEN)
-        last = bisect_left(starts, begin) + limit
-        if last < len(starts) and starts[last] > begin:
-            stop = min(stop, starts[last])
-        yield begin, stop
-        begin = stop
 
 
 def _common_path(units: list[_Unit]) -> tuple[str, ...]:

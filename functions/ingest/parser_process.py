@@ -161,7 +161,7 @@ def _run_child(request: dict[str, Any], *, source: int, data: int) -> None:
     limits = ParseLimits(**request["limits"])
     source, data = _keep_only(source, data)
     channel = _Channel(socket.socket(fileno=data))
-    _confine(limits)
+    confine(limits)
     code = 0
     try:
         _parse(request, limits=limits, source=source, channel=channel)
@@ -206,7 +206,7 @@ def _keep_only(source: int, data: int) -> tuple[int, int]:
     return 3, 4
 
 
-def _confine(limits: ParseLimits) -> None:
+def confine(limits: ParseLimits) -> None:
     """
     Take from this process what parsing does not need.
 

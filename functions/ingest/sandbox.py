@@ -7,6 +7,7 @@ open file, keeps the deadline, and spools what comes back to unlinked temporary 
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -14,14 +15,15 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import Any, Self, cast
 
 from shared.errors import ParserDied, Unreadable
 from shared.models import Chunk, TextSource
@@ -71,8 +73,9 @@ class ParsedDocument:
         self.chunk_count = 0
         self.text_chars = 0
         self.sample = ""
-        self._text: IO[bytes] = tempfile.TemporaryFile(prefix="parsed-text-")
-        self._chunks: IO[bytes] = tempfile.TemporaryFile(prefix="parsed-chunks-")
+        self._files = ExitStack()
+        self._text = self._files.enter_context(TemporaryFile(prefix="parsed-text-"))
+        self._chunks = self._files.enter_context(TemporaryFile(prefix="parsed-chunks-"))
 
     def __enter__(self) -> Self:
         return self
@@ -87,8 +90,7 @@ class ParsedDocument:
 
     def close(self) -> None:
         """Give the temporary files back."""
-        self._text.close()
-        self._chunks.close()
+        self._files.close()
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the chunks in order; may be called again, and by several threads."""
@@ -424,12 +426,9 @@ class _ForkServer:
             self.process = self.control = None
         if self.process is not None and self.process.poll() is not None:
             self._stop()
-        if self.control is None:
-            self._start()
-        assert self.control is not None
-        return self.control
+        return self.control or self._start()
 
-    def _start(self) -> None:
+    def _start(self) -> socket.socket:
         # Sequenced packets keep each request and its descriptors together.
         ours, theirs = socket.socketpair(socket.AF_UNIX, _PACKETS)
         environment = {
@@ -450,7 +449,16 @@ class _ForkServer:
                 cwd="/",
             )
         self.control = ours
+        if self.owner == 0:
+            atexit.register(self.stop)
         self.owner = os.getpid()
+        return ours
+
+    def stop(self) -> None:
+        """End the fork server of this process, and with it its children."""
+        if self.owner == os.getpid():
+            with self.lock:
+                self._stop()
 
     def _stop(self) -> None:
         if self.control is not None:
