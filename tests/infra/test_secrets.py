@@ -7,7 +7,7 @@ import subprocess
 
 from tests.infra.conftest import ROOT
 
-# Each provider's own prefix: https://github.com/gitleaks/gitleaks, config/gitleaks.toml, lists them.
+# Each provider's own prefix: https://github.com/gitleaks/gitleaks lists them.
 _FORMS = {
     "Google API key": r"AIza[0-9A-Za-z_-]{35}",
     "Google OAuth token": r"ya29\.[0-9A-Za-z_-]{20,}",
