@@ -25,6 +25,8 @@ LOCK_FILES = [
     ROOT / "tests" / "requirements.txt",
 ]
 OURS = ("shared", "functions", "local", "tests", "benchmarks")
+# The operator's commands run in ingest's image (infra/terraform/jobs.tf).
+ALSO_RUNS = {"ingest": ["shared/admin.py"]}
 # What a module imports without its distribution requiring it.
 IMPLIED = {"google.auth.transport.requests": "requests"}
 NOT_IN_FUNCTIONS = {"torch", "sentence-transformers", "transformers", "shared"}
@@ -130,6 +132,7 @@ def read_requirements(file: Path) -> Iterator[str]:
 def reached(function: str) -> dict[str, str]:
     """Return the distributions that a function's folder can import, each with one module of it."""
     waiting = sorted((ROOT / "functions" / function).rglob("*.py"))
+    waiting += [ROOT / file for file in ALSO_RUNS.get(function, ())]
     seen: set[Path] = set()
     found: dict[str, str] = {}
     while waiting:
