@@ -8,7 +8,6 @@ application, with its connection pool and model, is made by the first request of
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from functools import cache, partial
 from http import HTTPStatus
 
@@ -18,12 +17,12 @@ from flask import Flask, Request, Response
 from shared.embedding import Embedder
 from shared.errors import Misconfigured
 from shared.logs import get_logger, set_up_logs
-from shared.models import Hit
 from shared.settings import load
-from shared.store import Connection, open_pool
+from shared.store import open_pool
 from shared.store.search import search
 
 from .api import create_app
+from .gate import choose_floors, refuse
 from .generation import CircuitBreaker, Gemini
 from .limiting import AnswerCache, RateLimiter, TokenBudget
 from .problems import make_problem, render
@@ -51,10 +50,6 @@ def query(request: Request) -> Response:
         return app.full_dispatch_request()
 
 
-def _never_refuse(_connection: Connection, _question: str, _passages: Sequence[Hit]) -> str | None:
-    return None
-
-
 @cache
 def _start() -> Flask:
     settings = load(QuerySettings)
@@ -68,7 +63,14 @@ def _start() -> Flask:
             pool=pool,
             embedder=embedder,
             search=search,
-            refuse=_never_refuse,
+            refuse=partial(
+                refuse,
+                floors=choose_floors(
+                    extractive=not settings.gemini_configured,
+                    coverage=settings.refusal_coverage,
+                    similarity=settings.refusal_similarity,
+                ),
+            ),
             gemini=_make_gemini(settings) if settings.gemini_configured else None,
             limiter=RateLimiter(pool, per_minute=settings.rate_limit_per_minute)
             if settings.rate_limit_per_minute

@@ -47,6 +47,9 @@ class QuerySettings(DatabaseSettings, ModelSettings, LogSettings):
     gemini_thinking_budget: int | None = Field(default=None, ge=-1, le=32768)
     gemini_attempts: int = Field(default=3, ge=1, le=10)
     prompt_max_characters: int = Field(default=48_000, ge=1_000, le=2_000_000)
+    # What passages have to reach, in one or the other (python -m shared.evaluate SET --calibrate).
+    refusal_coverage: float | None = Field(default=None, ge=0, le=1)
+    refusal_similarity: float | None = Field(default=None, ge=-1, le=1)
     daily_token_budget: int = Field(default=0, ge=0)
     answer_cache_seconds: int = Field(default=0, ge=0, le=30 * 86_400)
 

@@ -50,6 +50,8 @@ _PROXIMITY_WEIGHT = 0.4
 _NEIGHBOUR_POSITIONS = 3
 _STOP_WORD_SHARE = 0.2
 _OTHER_LANGUAGE_WEIGHT = 0.5
+# In a handful of chunks every word is rare, and one that is missing says nothing yet.
+_FEW_CHUNKS = 1000
 _MAX_EF_SEARCH = 1000  # pgvector's own limit
 # From here on an exact scan of all vectors takes longer than a user notices.
 INDEX_USEFUL_CHUNKS = 50_000
@@ -95,6 +97,21 @@ class Question:
     in_english: bool
     chunks: float
     configs: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """
+    What speaks for an answer being among some passages.
+
+    Attributes:
+        coverage: Share of the question's words, by their rarity, that the best passage holds;
+            None where the question has no words that count.
+        similarity: The highest cosine of question and passage.
+    """
+
+    coverage: float | None
+    similarity: float
 
 
 def search(
@@ -253,7 +270,7 @@ def analyse(connection: Connection, question: str) -> Question:
             lexeme,
             frequency,
             round(holders[lexeme]),
-            math.log1p((max(chunks - holders[lexeme], 0) + 0.5) / (holders[lexeme] + 0.5)),
+            _rarity(holders[lexeme], chunks=chunks),
         )
         for lexeme, frequency in frequencies.items()
     }
@@ -270,6 +287,63 @@ def analyse(connection: Connection, question: str) -> Question:
         chunks=chunks,
         configs=configs or [],
     )
+
+
+def _rarity(holders: float, *, chunks: float) -> float:
+    """Return BM25's inverse document frequency, in the form that is never negative."""
+    return math.log1p((max(chunks - holders, 0) + 0.5) / (holders + 0.5))
+
+
+def measure_support(
+    connection: Connection, question: str, hits: Sequence[Hit], *, passages: int = 3
+) -> Support:
+    """Return how much of *question* the first *passages* of *hits* speak of."""
+    analysed = analyse(connection, question)
+    weights = {
+        term.lexeme: term.frequency
+        * _rarity(term.document_frequency, chunks=max(analysed.chunks, _FEW_CHUNKS))
+        for term in analysed.terms
+    }
+    first = hits[:passages]
+    covered = dict.fromkeys(((hit.build_id, hit.ordinal) for hit in first), 0.0)
+    rows = connection.execute(
+        _COVERAGE,
+        {
+            "build_ids": [hit.build_id for hit in first],
+            "ordinals": [hit.ordinal for hit in first],
+            "lexemes": list(weights),
+            "queries": [_quote(lexeme) for lexeme in weights],
+            "languages": list(SEARCH_CONFIGS),
+            "configs": list(SEARCH_CONFIGS.values()),
+        },
+    )
+    for build_id, ordinal, lexeme in rows:
+        covered[build_id, ordinal] += weights[lexeme]
+    total = sum(weights.values())
+    return Support(
+        coverage=max(covered.values(), default=0.0) / total if total else None,
+        similarity=max((hit.similarity for hit in hits if hit.similarity is not None), default=0.0),
+    )
+
+
+_COVERAGE = sql.SQL(
+    """
+    WITH held AS MATERIALIZED (
+        SELECT build_id,
+               ordinal,
+               search
+                   || to_tsvector(coalesce(config, 'simple')::regconfig, lower(heading)) AS search
+        FROM unnest(%(build_ids)s::bigint[], %(ordinals)s::integer[]) AS hits (build_id, ordinal)
+        JOIN live_chunks USING (build_id, ordinal)
+        LEFT JOIN unnest(%(languages)s::text[], %(configs)s::text[]) AS known (language, config)
+            USING (language)
+    )
+    SELECT build_id, ordinal, lexeme
+    FROM held
+    JOIN unnest(%(lexemes)s::text[], %(queries)s::tsquery[]) AS terms (lexeme, query)
+        ON search @@ query
+    """
+)
 
 
 def choose_candidates(terms: Sequence[Term], *, chunks: float) -> str:
