@@ -14,6 +14,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -39,7 +40,7 @@ LIMITS = ParseLimits(
 )
 
 
-def structured(text: str, counter: TokenCounter, *, chars: int = 800) -> Spans:
+def structured(text: str, *, counter: TokenCounter, chars: int = 800) -> Spans:
     """Cut *text* as ingest does; its parser keeps Markdown as it stands, so offsets agree."""
     _, events = parse(
         Request(source=io.BytesIO(text.encode()), name="a.md", content_type=None, limits=LIMITS)
@@ -54,7 +55,7 @@ def structured(text: str, counter: TokenCounter, *, chars: int = 800) -> Spans:
     return [(chunk.char_start, chunk.char_end, chunk.embedded_text) for chunk in chunks]
 
 
-def windows(text: str, counter: TokenCounter, *, body: int = 200, overlap: int = 0) -> Spans:
+def windows(text: str, *, counter: TokenCounter, body: int = 200, overlap: int = 0) -> Spans:
     """Cut *text* after every *body* tokens, wherever that is."""
     tokens = counter.spans(text)
     spans: Spans = []
@@ -67,7 +68,7 @@ def windows(text: str, counter: TokenCounter, *, body: int = 200, overlap: int =
     return spans
 
 
-def semantic_text_splitter(text: str, counter: TokenCounter, *, body: int = 200) -> Spans:
+def semantic_text_splitter(text: str, *, counter: TokenCounter, body: int = 200) -> Spans:
     """Cut *text* by semantic-text-splitter's MarkdownSplitter, counting the model's tokens."""
     # Not in any lock file: `uv pip install semantic-text-splitter` for this comparison.
     from semantic_text_splitter import MarkdownSplitter  # type: ignore[import-not-found,unused-ignore]
@@ -117,16 +118,14 @@ def _chunkers(counter: TokenCounter) -> Iterator[tuple[str, Callable[[str], Span
     for chars in (500, 600, 700, 800, 1000):
         yield (
             f"structure first, {chars} characters",
-            lambda t, c=chars: structured(t, counter, chars=c),
+            partial(structured, counter=counter, chars=chars),
         )
     for body, overlap in ((200, 0), (200, 50), (100, 0)):
         name = f"windows of {body} tokens, overlap {overlap}"
-        yield name, lambda t, b=body, o=overlap: windows(t, counter, body=b, overlap=o)
+        yield name, partial(windows, counter=counter, body=body, overlap=overlap)
     for body in (200, 150, 100):
-        yield (
-            f"semantic-text-splitter, {body} tokens",
-            lambda t, b=body: semantic_text_splitter(t, counter, body=b),
-        )
+        name = f"semantic-text-splitter, {body} tokens"
+        yield name, partial(semantic_text_splitter, counter=counter, body=body)
 
 
 @click.command()

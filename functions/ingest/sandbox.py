@@ -23,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import IO, Any, Self, cast
 
 from shared.errors import ParserDied, Unreadable
 from shared.models import Chunk, TextSource
@@ -74,8 +74,8 @@ class ParsedDocument:
         self.text_chars = 0
         self.sample = ""
         self._files = ExitStack()
-        self._text = self._files.enter_context(TemporaryFile(prefix="parsed-text-"))
-        self._chunks = self._files.enter_context(TemporaryFile(prefix="parsed-chunks-"))
+        self._text = self._files.enter_context(_spool("parsed-text-"))
+        self._chunks = self._files.enter_context(_spool("parsed-chunks-"))
 
     def __enter__(self) -> Self:
         return self
@@ -121,6 +121,10 @@ class ParsedDocument:
         text = _Characters(self._text.fileno())
         for start in range(0, self.text_chars, _SEGMENT_CHARS):
             yield start, text.read(start, min(start + _SEGMENT_CHARS, self.text_chars))
+
+
+def _spool(prefix: str) -> IO[bytes]:
+    return TemporaryFile(prefix=prefix)
 
 
 class _Characters:

@@ -2,7 +2,7 @@
 Real documents of other people, and hostile ones: each is read right, or refused for the reason.
 
 The set is no part of this project. KAYDANG_OUTSIDE_DATA names its folder; without it,
-../shared/data beside the project is taken. Absent, these tests are left out (and fail where CI=true).
+../shared/data beside the project is taken. Absent, these tests are left out; CI=true demands them.
 """
 
 from __future__ import annotations
@@ -62,9 +62,11 @@ def _check(path: Path, expectation: dict[str, Any], model_dir: Path) -> None:
             max_tokens=256,
         )
     except Unreadable as error:
-        assert expectation["expect"] in ("reject", "text_or_reject"), error.message
         told = f"{error.code} {error.message}"
-        assert re.search(expectation.get("reason", ""), told, re.IGNORECASE), told
+        if expectation["expect"] == "text" or not re.search(
+            expectation.get("reason", ""), told, re.IGNORECASE
+        ):
+            pytest.fail(f"{path.name}: {told}")
         return
     with document:
         assert expectation["expect"] in ("text", "text_or_reject"), "should have been refused"

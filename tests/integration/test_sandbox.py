@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -50,7 +51,7 @@ def parse(tmp_path: Path, tokenizer: Path) -> Parse:
     """Return a function that writes bytes to a file and parses that."""
 
     def parse_bytes(
-        data: bytes, name: str = "a", *, limits: ParseLimits = LIMITS, **options: object
+        data: bytes, name: str = "a", *, limits: ParseLimits = LIMITS, **options: Any
     ) -> ParsedDocument:
         path = tmp_path / "document"
         path.write_bytes(data)
@@ -67,7 +68,7 @@ def parse(tmp_path: Path, tokenizer: Path) -> Parse:
     return parse_bytes
 
 
-def refused(parse: Parse, data: bytes, name: str = "a", **options: object) -> Unreadable:
+def refused(parse: Parse, data: bytes, name: str = "a", **options: Any) -> Unreadable:
     with pytest.raises(Unreadable) as caught:
         parse(data, name, **options)
     return caught.value
@@ -296,12 +297,12 @@ def flate_bomb(mebibytes: int, layers: int = 2) -> bytes:
     )
 
 
-def test_pdf_that_inflates_to_gigabytes(parse: Parse) -> None:
-    """A PDF of kilobytes that inflates to gigabytes ends within the limits."""
-    data = flate_bomb(3000)
-    assert len(data) < 20_000
-    error = refused(parse, data, "a.pdf")
-    assert error.code in ("out_of_memory", "timeout", "no_text", "corrupt")
+def test_pdf_that_inflates_to_a_gigabyte(parse: Parse) -> None:
+    """A PDF of kilobytes that inflates to a gigabyte ends within the limits."""
+    data = flate_bomb(1024)
+    assert len(data) < 10_000
+    error = refused(parse, data, "a.pdf", limits=replace(LIMITS, memory_bytes=512 << 20))
+    assert error.code in ("out_of_memory", "timeout")
     assert psutil.Process().memory_info().rss < 1 << 30
 
 
@@ -319,15 +320,15 @@ def test_pdf_of_100000_pages(parse: Parse) -> None:
 
 
 def test_zip_bomb(parse: Parse) -> None:
-    """A small docx of 300 MB of text is refused before it is unpacked."""
-    data = make_docx("<w:p><w:r><w:t>" + "B" * (300 << 20) + "</w:t></w:r></w:p>")
+    """A small docx of 80 MB of text is refused before it is unpacked."""
+    data = make_docx("<w:p><w:r><w:t>" + "B" * (80 << 20) + "</w:t></w:r></w:p>")
     assert len(data) < 1 << 20
     assert refused(parse, data, "a.docx").code == "decompression_limit"
 
 
 def test_zip_that_lies_about_its_size(parse: Parse) -> None:
     """A zip whose directory understates the size of a part is refused too."""
-    data = make_docx("<w:p><w:r><w:t>" + "B" * (100 << 20) + "</w:t></w:r></w:p>")
+    data = make_docx("<w:p><w:r><w:t>" + "B" * (80 << 20) + "</w:t></w:r></w:p>")
     place = data.rindex(b"word/document.xml") - 46
     data = data[: place + 24] + struct.pack("<I", 1000) + data[place + 28 :]
     assert refused(parse, data, "a.docx").code in ("decompression_limit", "corrupt")
@@ -336,13 +337,13 @@ def test_zip_that_lies_about_its_size(parse: Parse) -> None:
 def test_sheet_of_too_many_cells(parse: Parse) -> None:
     """A sheet of more cells than allowed is refused at the first one too many."""
     rows = "<row>" + "<c><v>1</v></c>" * 1000 + "</row>"
-    assert refused(parse, make_xlsx({"S": rows * 2000}), "a.xlsx").code == "cell_limit"
+    assert refused(parse, make_xlsx({"S": rows * 300}), "a.xlsx").code == "cell_limit"
 
 
 def test_single_line_of_megabytes(parse: Parse) -> None:
     """One endless line is chunked or refused by its length, never swallowed whole."""
-    limits = replace(LIMITS, max_text_chars=4 << 20)
-    assert refused(parse, b"z" * (8 << 20), "a.txt", limits=limits).code == "too_much_text"
+    limits = replace(LIMITS, max_text_chars=1 << 20)
+    assert refused(parse, b"z" * (2 << 20), "a.txt", limits=limits).code == "too_much_text"
 
 
 def test_too_many_chunks(parse: Parse) -> None:
