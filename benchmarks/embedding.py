@@ -39,6 +39,8 @@ from shared.tokens import DESCRIPTION_FILE, GRAPH_FILE, TokenCounter
 CHUNK_TOKENS = (60, 230)
 QUESTIONS = 40
 BASELINE = "sentence-transformers"
+# The widest table, also where the output is a file.
+WIDTH = 150
 BUDGETS = (256, 512, 1024, 2048, 4096)
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
@@ -77,7 +79,7 @@ def main(
     only_retrieval: bool,
 ) -> None:
     """Print speed, fidelity and, with --retrieval, quality of each way to run the model."""
-    console = Console()
+    console = Console(width=WIDTH)
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folders = _variants(model, Path(name))

@@ -21,7 +21,7 @@ from shared.tokens import (
 __all__ = ["Embedder", "ModelInfo", "ModelUnavailable", "available_cores", "read_model_info"]
 
 # Tokens of one run of the graph, padding included: benchmarks/embedding.py compares budgets.
-BATCH_TOKENS = 1024
+BATCH_TOKENS = 512
 
 
 class Embedder:
