@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.models import Hit
@@ -28,13 +28,14 @@ _EQUIVALENTS = str.maketrans(
 # Letters or digits that a quote must hold: a scrap proves nothing.
 _PROVING = 2
 _QUOTE_EDGE = "\"' \t\r\n"
+_CLAIM_EDGE = " \t.,;:!?。！？、，"
 
 # Scripts written without spaces between words: a quote may begin and end anywhere in them.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff\uf900-\ufaff]")
 
 # Cleaning has already written "[1, 3]" and other forms as "[1][3]".
 _MARK = re.compile(r"\[(\d{1,3})\]")
-_SENTENCE_BEFORE_MARK = re.compile(r"(?:^|(?<=[.!?。！？\]\n]))([^\[\]\n]+?)\s*$")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 _QUOTED_BEFORE_MARK = re.compile(r"[\"“„«]([^\"“”„«»]{3,})[\"”“»][.,;]?\s*$")
 
 
@@ -139,14 +140,20 @@ def _check_claim(answer: str, *, number: int, passages: Sequence[Hit]) -> Citati
     for match in re.finditer(rf"\[{number}\]", answer):
         # [1][2]: the sentence stands before the first of neighbouring marks.
         before = re.sub(r"(?:\[\d{1,3}\]\s*)+$", "", answer[: match.start()])
-        for pattern in (_QUOTED_BEFORE_MARK, _SENTENCE_BEFORE_MARK):
-            claim = pattern.search(before)
-            if claim is not None:
-                words = claim.group(1).strip().rstrip(".!?。！？")
-                citation = _check(words, number=number, passages=passages)
-                if citation.verified:
-                    return citation
+        for claim in _claims(before):
+            citation = _check(claim, number=number, passages=passages)
+            if citation.verified:
+                return citation
     return None
+
+
+def _claims(before: str) -> Iterator[str]:
+    """Yield what a mark after *before* may stand for: quoted words, the stretch, its sentence."""
+    if quoted := _QUOTED_BEFORE_MARK.search(before):
+        yield quoted.group(1)
+    stretch = re.split(r"[\]\n]", before)[-1].strip(_CLAIM_EDGE)
+    yield stretch
+    yield _SENTENCE_END.split(stretch)[-1]
 
 
 def _fold(text: str) -> _Folded:

@@ -2,13 +2,14 @@
 
 import { offerCollections, startConversation } from "./conversation.js";
 import { refresh, startDocuments } from "./documents.js";
-import { call, useKey } from "./service.js";
-import { translatePage } from "./texts.js";
+import { call, onKeyNeeded, useKey } from "./service.js";
+import { text, translatePage } from "./texts.js";
 
 const NOTICE_MILLISECONDS = 8000;
 
 const notice = document.getElementById("notice");
 let noticeEnds = 0;
+let keyGiven = null;
 
 function notify(message) {
   notice.textContent = message;
@@ -24,34 +25,30 @@ function showView() {
     if (view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (name === "documents") refresh(notify);
+  document.title = `${text(name)} · KaydangPT`;
+  if (name === "documents") refresh();
   else document.getElementById("question").focus({ preventScroll: true });
 }
 
-/** Ask for a key where the service wants one, until it has taken one. */
-async function logIn() {
-  const dialog = document.getElementById("key-dialog");
-  const form = document.getElementById("key-form");
-  for (;;) {
-    try {
-      await offerCollections();
-      return;
-    } catch (error) {
-      if (error.status !== 401) {
-        notify(error.message);
-        return;
-      }
-    }
+/** Resolve when the reader has given a key; without one the service answers nothing. */
+function askForKey({ refused }) {
+  keyGiven ??= new Promise((resolve) => {
+    const dialog = document.getElementById("key-dialog");
+    const field = document.getElementById("key");
+    document.getElementById("key-refused").textContent = refused ? text("keyRefused") : "";
+    field.value = "";
+    dialog.onclose = () => dialog.showModal();
+    document.getElementById("key-form").onsubmit = (event) => {
+      event.preventDefault();
+      useKey(field.value);
+      field.value = "";
+      dialog.onclose = null;
+      dialog.close();
+      resolve();
+    };
     dialog.showModal();
-    await new Promise((resolve) => {
-      form.onsubmit = (event) => {
-        event.preventDefault();
-        useKey(document.getElementById("key").value);
-        dialog.close();
-        resolve();
-      };
-    });
-  }
+  }).finally(() => (keyGiven = null));
+  return keyGiven;
 }
 
 async function start() {
@@ -59,15 +56,16 @@ async function start() {
   for (const button of document.querySelectorAll("dialog .close")) {
     button.addEventListener("click", () => button.closest("dialog").close());
   }
+  onKeyNeeded(askForKey);
   startConversation();
   const service = await call("/readyz").catch((error) => {
     notify(error.message);
     return { uploads: false };
   });
   startDocuments({ uploads: service.uploads, notify });
-  await logIn();
   addEventListener("hashchange", showView);
   showView();
+  await offerCollections().catch((error) => notify(error.message));
 }
 
 start();

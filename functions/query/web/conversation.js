@@ -3,8 +3,13 @@
 
 import { add } from "./elements.js";
 import { openPassage } from "./passage.js";
-import { ask, call } from "./service.js";
+import { ask, call, Failure } from "./service.js";
 import { text } from "./texts.js";
+
+// The interface's own limits, of /openapi.json.
+const TURNS = 10;
+const TURN_CHARACTERS = 16_000;
+const DOCUMENTS_A_PAGE = 500;
 
 const form = document.getElementById("question-form");
 const question = document.getElementById("question");
@@ -46,11 +51,14 @@ async function answerQuestion(asked) {
   asking = new AbortController();
   setBusy(true);
   question.value = "";
-  const body = { question: asked, history: turns.slice(-10) };
+  const body = { question: asked, history: turns.slice(-TURNS) };
   if (collection.value.trim()) body.filter = { collection: collection.value.trim() };
   try {
-    await followAnswer(turn, ask(body, asking.signal));
-    turns.push({ role: "user", content: asked }, { role: "assistant", content: turn.answer });
+    const answer = await followAnswer(turn, ask(body, asking.signal));
+    turns.push(
+      { role: "user", content: asked },
+      { role: "assistant", content: answer.slice(0, TURN_CHARACTERS) },
+    );
   } catch (error) {
     turn.warn(error.name === "AbortError" ? text("stopped") : error.message);
   } finally {
@@ -61,6 +69,7 @@ async function answerQuestion(asked) {
   }
 }
 
+/** Show the events of an answer; return its text when it is whole. */
 async function followAnswer(turn, events) {
   let passages = [];
   let citations = [];
@@ -68,8 +77,12 @@ async function followAnswer(turn, events) {
     if (event === "passages") passages = data.passages;
     else if (event === "token") turn.append(data.text);
     else if (event === "citations") citations = data.citations;
-    else turn.show(data, passages, event === "error" ? data.citations : citations);
+    else {
+      turn.show(data, passages, event === "error" ? data.citations : citations);
+      return data.answer;
+    }
   }
+  throw new Failure(text("cut"));
 }
 
 function setBusy(busy) {
@@ -80,39 +93,47 @@ function setBusy(busy) {
 
 function addTurn(asked) {
   welcome.hidden = true;
-  const item = document.createElement("li");
-  const heading = add(item, "p", "asked", asked);
+  const item = add(conversation, "article", "turn");
+  const heading = add(item, "h3", "asked", asked);
   const sheet = add(item, "div", "answer busy");
+  // A screen reader waits for the whole answer and then reads it once.
+  sheet.setAttribute("aria-busy", "true");
   const answer = add(sheet, "p", "answer-text", text("searching"));
-  conversation.append(item);
   heading.scrollIntoView({ block: "start" });
   let streamed = "";
   return {
-    answer: "",
     append(piece) {
       streamed += piece;
       answer.textContent = streamed;
     },
     show(response, passages, citations) {
-      this.answer = response.answer;
+      streamed = response.answer;
       showAnswer(answer, response.answer, passages, citations);
-      const note = response.degraded
-        ? text("degraded", { message: response.degraded.message })
-        : response.model === "extractive"
-          ? text("extractive")
-          : text("answeredBy", { model: response.model });
-      if (citations.length) sheet.append(listCitations(citations, passages));
-      add(sheet, "p", "facts", response.grounded ? note : `${text("notGrounded")} ${note}`);
-      if (response.status >= 400) this.warn(response.detail);
+      if (response.degraded) {
+        this.warn(text("degraded", { message: response.degraded.message }));
+      }
+      if (citations.length) listCitations(sheet, citations, passages);
+      const description = describeAnswer(response);
+      if (description) add(sheet, "p", "facts", description);
+      if (passages.length) listPassages(sheet, passages);
     },
     warn(message) {
-      if (!streamed && !this.answer) answer.textContent = "";
+      if (!streamed) answer.textContent = "";
       add(sheet, "p", "warning", message);
     },
     finish() {
       sheet.classList.remove("busy");
+      sheet.setAttribute("aria-busy", "false");
     },
   };
+}
+
+function describeAnswer(response) {
+  if (response.model !== "extractive") {
+    const by = text("answeredBy", { model: response.model });
+    return response.grounded ? by : `${text("notGrounded")} ${by}`;
+  }
+  return response.grounded ? text("extractive") : "";
 }
 
 /** Show an answer with its [n] marks as buttons. */
@@ -135,29 +156,44 @@ function showAnswer(element, answer, passages, citations) {
   }
 }
 
-function listCitations(citations, passages) {
-  const list = document.createElement("ul");
-  list.className = "citations";
+function listCitations(sheet, citations, passages) {
+  const list = add(sheet, "ul", "citations");
   list.setAttribute("aria-label", text("sources"));
   for (const citation of citations) {
     const passage = passages[citation.number - 1];
     const button = add(add(list, "li", ""), "button", "citation");
     button.type = "button";
-    const where = [`[${citation.number}]`, citation.name];
-    if (citation.page !== null) where.push(text("page", { page: citation.page }));
-    add(button, "span", "quote", `“${citation.quote}”`);
-    const line = add(button, "span", "where", `${where.join(" · ")} · `);
+    const where = add(button, "span", "where");
+    add(where, "span", "number", String(citation.number));
+    add(where, "span", "name", citation.name);
+    if (citation.page !== null) add(where, "span", "", text("page", { page: citation.page }));
     const verdict = citation.verified ? "verified" : "unverified";
-    add(line, "span", verdict, `${citation.verified ? "✓" : "✗"} ${text(verdict)}`);
+    add(where, "span", verdict, `${citation.verified ? "✓" : "✗"} ${text(verdict)}`);
+    if (citation.quote) add(button, "span", "quote", `“${citation.quote}”`);
     button.addEventListener("click", () => openPassage(passage, citation));
   }
-  return list;
+}
+
+/** List what was found, cited or not: the reader may look where the answer did not. */
+function listPassages(sheet, passages) {
+  const details = add(sheet, "details", "passages");
+  add(details, "summary", "", text("found", { count: passages.length }));
+  const list = add(details, "ol", "");
+  for (const passage of passages) {
+    const button = add(add(list, "li", ""), "button", "passage");
+    button.type = "button";
+    add(button, "span", "number", String(passage.number));
+    add(button, "span", "name", passage.name);
+    if (passage.page !== null) add(button, "span", "", text("page", { page: passage.page }));
+    if (passage.heading) add(button, "span", "heading", passage.heading);
+    button.addEventListener("click", () => openPassage(passage, null));
+  }
 }
 
 /** Offer the collections that there are. */
 export async function offerCollections() {
-  const { documents } = await call("/documents?limit=500");
-  const names = [...new Set(documents.map((one) => one.collection))].sort();
+  const { documents } = await call(`/documents?limit=${DOCUMENTS_A_PAGE}`);
+  const names = [...new Set(documents.map((one) => one.collection))].filter(Boolean).sort();
   document.getElementById("collections").replaceChildren(
     ...names.map((name) => {
       const option = document.createElement("option");
@@ -165,4 +201,5 @@ export async function offerCollections() {
       return option;
     }),
   );
+  document.getElementById("nothing-yet").hidden = documents.length > 0;
 }

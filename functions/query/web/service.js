@@ -4,6 +4,8 @@ import { text } from "./texts.js";
 
 const KEY = "kaydangpt-key";
 
+let askForKey = null;
+
 export class Failure extends Error {
   constructor(message, { status = 0, problem = null } = {}) {
     super(message);
@@ -15,6 +17,11 @@ export class Failure extends Error {
 /** Keep an API key for as long as the tab lives. */
 export function useKey(key) {
   sessionStorage.setItem(KEY, key);
+}
+
+/** Let *ask* get a key where the service wants one; it resolves when useKey was called. */
+export function onKeyNeeded(ask) {
+  askForKey = ask;
 }
 
 async function request(path, { method = "GET", body, accept = "application/json", signal } = {}) {
@@ -31,13 +38,22 @@ async function request(path, { method = "GET", body, accept = "application/json"
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Failure(text("failedRequest", { message: error.message }));
+    throw asFailure(error);
   }
   if (response.ok) return response;
+  if (response.status === 401 && askForKey) {
+    // A key that came in while this request was on its way is tried before one is asked for.
+    if (sessionStorage.getItem(KEY) === key) await askForKey({ refused: key !== null });
+    return request(path, { method, body, accept, signal });
+  }
   const problem = await response.json().catch(() => null);
   const message = problem?.detail ?? text("failedRequest", { message: response.status });
   throw new Failure(message, { status: response.status, problem });
+}
+
+function asFailure(error) {
+  if (error.name === "AbortError" || error instanceof Failure) return error;
+  return new Failure(text("failedRequest", { message: error.message }));
 }
 
 /** Return the JSON of a request. */
@@ -56,7 +72,9 @@ export async function* ask(body, signal) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch((error) => {
+      throw asFailure(error);
+    });
     if (done) return;
     held += value;
     const events = held.split("\n\n");
@@ -87,8 +105,8 @@ export async function upload(file, name, onProgress) {
     sending.onload = () =>
       sending.status < 300
         ? resolve()
-        : reject(new Failure(text("failedRequest", { message: sending.status })));
-    sending.onerror = () => reject(new Failure(text("failedRequest", { message: "upload" })));
+        : reject(new Failure(text("failedUpload", { message: sending.status })));
+    sending.onerror = () => reject(new Failure(text("failedUpload", { message: text("noAnswer") })));
     sending.send(file);
   });
 }

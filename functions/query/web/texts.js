@@ -1,13 +1,16 @@
-// What the page says, in the languages it speaks. {name} stands for a value.
+// What the page says, in the languages it speaks. {name} stands for a value; a text in several forms
+// takes the one that its language uses for {count}.
 
-const TEXTS = {
+export const TEXTS = {
   en: {
     skip: "Skip to the content",
     navigation: "Pages",
     conversation: "Conversation",
     ask: "Ask",
     documents: "Documents",
-    welcome: "Ask a question about the documents in the bucket. Every answer shows where it stands.",
+    welcome: "What would you like to know?",
+    promise: "Every answer shows where it stands in your documents.",
+    nothingYet: "There are no documents yet. Add some:",
     question: "Your question",
     collection: "Collection",
     all: "all",
@@ -15,8 +18,10 @@ const TEXTS = {
     stop: "Stop",
     forget: "New conversation",
     choose: "Choose files",
-    dropHere: "or drop them here",
-    folder: "Folder",
+    dropHere: "or drop files and folders anywhere on this page",
+    folder: "Into the folder",
+    filter: "Filter the documents",
+    uploads: "Uploads",
     nameBegins: "Name begins with",
     state: "State",
     allStates: "all",
@@ -31,19 +36,21 @@ const TEXTS = {
     cancel: "Cancel",
     delete: "Delete",
     retry: "Retry",
-    keyNeeded: "This service needs a key.",
+    keyNeeded: "This service asks for a key.",
+    keyRefused: "That key was not accepted.",
     useKey: "Use this key",
     page: "page {page}",
-    pages: "{pages} pages",
+    pages: { one: "{count} page", other: "{count} pages" },
     chunks: "{done} of {all} passages",
-    passages: "{all} passages",
+    passages: { one: "{count} passage", other: "{count} passages" },
+    found: { one: "{count} passage found", other: "{count} passages found" },
     withoutText: "Pages without text: {pages}",
     verified: "quote found in the document",
     unverified: "quote not found in the document",
-    extractive: "Sentences taken from the documents; no language model was asked.",
+    extractive: "Sentences of the documents, word for word; no language model wrote this.",
     answeredBy: "Answered by {model}.",
-    notGrounded: "The documents do not answer this.",
-    degraded: "Gemini could not be asked: {message}",
+    notGrounded: "No passage backs this answer.",
+    degraded: "Gemini gave no answer, so the best sentences found are shown. {message}",
     sources: "Sources",
     openPassage: "Open passage {number} of {name}",
     searching: "Searching …",
@@ -56,6 +63,9 @@ const TEXTS = {
     retrying: "{name} is indexed again",
     changed: "This document has changed since it was quoted.",
     failedRequest: "The service did not answer ({message}).",
+    failedUpload: "The upload failed ({message}). Try it once more.",
+    noAnswer: "no connection",
+    cut: "The answer broke off. Ask once more.",
   },
   de: {
     skip: "Zum Inhalt",
@@ -63,7 +73,9 @@ const TEXTS = {
     conversation: "Gespräch",
     ask: "Fragen",
     documents: "Dokumente",
-    welcome: "Stellen Sie eine Frage zu den Dokumenten. Jede Antwort zeigt, wo sie steht.",
+    welcome: "Was möchten Sie wissen?",
+    promise: "Jede Antwort zeigt, wo sie in Ihren Dokumenten steht.",
+    nothingYet: "Es gibt noch keine Dokumente. Hinzufügen unter:",
     question: "Ihre Frage",
     collection: "Sammlung",
     all: "alle",
@@ -71,8 +83,10 @@ const TEXTS = {
     stop: "Abbrechen",
     forget: "Neues Gespräch",
     choose: "Dateien wählen",
-    dropHere: "oder hierher ziehen",
-    folder: "Ordner",
+    dropHere: "oder Dateien und Ordner irgendwo auf diese Seite ziehen",
+    folder: "In den Ordner",
+    filter: "Dokumente filtern",
+    uploads: "Uploads",
     nameBegins: "Name beginnt mit",
     state: "Zustand",
     allStates: "alle",
@@ -88,18 +102,20 @@ const TEXTS = {
     delete: "Löschen",
     retry: "Erneut versuchen",
     keyNeeded: "Dieser Dienst verlangt einen Schlüssel.",
+    keyRefused: "Dieser Schlüssel wurde nicht angenommen.",
     useKey: "Schlüssel verwenden",
     page: "Seite {page}",
-    pages: "{pages} Seiten",
+    pages: { one: "{count} Seite", other: "{count} Seiten" },
     chunks: "{done} von {all} Abschnitten",
-    passages: "{all} Abschnitte",
+    passages: { one: "{count} Abschnitt", other: "{count} Abschnitte" },
+    found: { one: "{count} Abschnitt gefunden", other: "{count} Abschnitte gefunden" },
     withoutText: "Seiten ohne Text: {pages}",
     verified: "Zitat im Dokument gefunden",
     unverified: "Zitat nicht im Dokument gefunden",
-    extractive: "Sätze aus den Dokumenten; kein Sprachmodell wurde gefragt.",
+    extractive: "Sätze aus den Dokumenten, Wort für Wort; kein Sprachmodell hat das geschrieben.",
     answeredBy: "Beantwortet von {model}.",
-    notGrounded: "Die Dokumente beantworten das nicht.",
-    degraded: "Gemini konnte nicht gefragt werden: {message}",
+    notGrounded: "Kein Abschnitt belegt diese Antwort.",
+    degraded: "Gemini hat nicht geantwortet, darum stehen hier die besten gefundenen Sätze. {message}",
     sources: "Quellen",
     openPassage: "Abschnitt {number} aus {name} öffnen",
     searching: "Suche …",
@@ -112,6 +128,9 @@ const TEXTS = {
     retrying: "{name} wird erneut indexiert",
     changed: "Dieses Dokument hat sich geändert, seit es zitiert wurde.",
     failedRequest: "Der Dienst hat nicht geantwortet ({message}).",
+    failedUpload: "Das Hochladen ist gescheitert ({message}). Versuchen Sie es noch einmal.",
+    noAnswer: "keine Verbindung",
+    cut: "Die Antwort brach ab. Fragen Sie noch einmal.",
   },
   vi: {
     skip: "Đến nội dung",
@@ -119,7 +138,9 @@ const TEXTS = {
     conversation: "Hội thoại",
     ask: "Hỏi",
     documents: "Tài liệu",
-    welcome: "Hãy đặt câu hỏi về các tài liệu. Mỗi câu trả lời đều chỉ rõ nguồn.",
+    welcome: "Bạn muốn biết điều gì?",
+    promise: "Mỗi câu trả lời đều chỉ rõ nguồn trong tài liệu của bạn.",
+    nothingYet: "Chưa có tài liệu nào. Thêm tài liệu tại:",
     question: "Câu hỏi của bạn",
     collection: "Bộ sưu tập",
     all: "tất cả",
@@ -127,8 +148,10 @@ const TEXTS = {
     stop: "Dừng",
     forget: "Cuộc hội thoại mới",
     choose: "Chọn tệp",
-    dropHere: "hoặc thả vào đây",
-    folder: "Thư mục",
+    dropHere: "hoặc thả tệp và thư mục vào bất kỳ đâu trên trang này",
+    folder: "Vào thư mục",
+    filter: "Lọc tài liệu",
+    uploads: "Tệp đang tải lên",
     nameBegins: "Tên bắt đầu bằng",
     state: "Trạng thái",
     allStates: "tất cả",
@@ -144,18 +167,20 @@ const TEXTS = {
     delete: "Xóa",
     retry: "Thử lại",
     keyNeeded: "Dịch vụ này cần khóa.",
+    keyRefused: "Khóa này không được chấp nhận.",
     useKey: "Dùng khóa này",
     page: "trang {page}",
-    pages: "{pages} trang",
+    pages: { other: "{count} trang" },
     chunks: "{done} trên {all} đoạn",
-    passages: "{all} đoạn",
+    passages: { other: "{count} đoạn" },
+    found: { other: "Tìm thấy {count} đoạn" },
     withoutText: "Trang không có chữ: {pages}",
     verified: "tìm thấy trích dẫn trong tài liệu",
     unverified: "không tìm thấy trích dẫn trong tài liệu",
-    extractive: "Các câu lấy từ tài liệu; không dùng mô hình ngôn ngữ.",
+    extractive: "Các câu lấy nguyên văn từ tài liệu; không do mô hình ngôn ngữ viết.",
     answeredBy: "Trả lời bởi {model}.",
-    notGrounded: "Tài liệu không trả lời câu hỏi này.",
-    degraded: "Không thể hỏi Gemini: {message}",
+    notGrounded: "Không có đoạn nào chứng minh câu trả lời này.",
+    degraded: "Gemini không trả lời, nên đây là những câu phù hợp nhất tìm được. {message}",
     sources: "Nguồn",
     openPassage: "Mở đoạn {number} của {name}",
     searching: "Đang tìm …",
@@ -168,16 +193,24 @@ const TEXTS = {
     retrying: "Đang lập chỉ mục lại {name}",
     changed: "Tài liệu này đã thay đổi kể từ khi được trích dẫn.",
     failedRequest: "Dịch vụ không trả lời ({message}).",
+    failedUpload: "Tải lên thất bại ({message}). Hãy thử lại.",
+    noAnswer: "không có kết nối",
+    cut: "Câu trả lời bị ngắt. Hãy hỏi lại.",
   },
 };
 
-/** The language of TEXTS that the browser's user likes best. */
-export const language =
-  navigator.languages.map((tag) => tag.split("-")[0]).find((tag) => tag in TEXTS) ?? "en";
+/** The locale of the browser's user that TEXTS speaks and the user likes best. */
+export const locale =
+  navigator.languages.find((tag) => tag.split("-")[0] in TEXTS) ?? "en";
+
+const language = locale.split("-")[0];
+const plurals = new Intl.PluralRules(language);
 
 /** Return the text called *name* in the user's language, its {places} filled in. */
 export function text(name, values = {}) {
-  return TEXTS[language][name].replace(/\{(\w+)\}/g, (_, place) => String(values[place]));
+  const known = TEXTS[language][name];
+  const form = typeof known === "string" ? known : known[plurals.select(values.count)];
+  return form.replace(/\{(\w+)\}/g, (_, place) => String(values[place]));
 }
 
 /** Put the texts into the elements of the page that name one. */

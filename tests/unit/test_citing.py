@@ -1,0 +1,131 @@
+"""Quotes are found where they stand, and nowhere else."""
+
+from __future__ import annotations
+
+import unicodedata
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.query.citing import Quote, cite, locate
+from shared.models import Hit
+
+TEXT = "The “tower” was   finished\nin 1889. It’s in Paris — on the left bank. ÉCOLE Straße."
+
+
+def hit(text: str, *, char_start: int = 0) -> Hit:
+    return Hit(
+        document_id=UUID(int=1),
+        bucket="documents",
+        name="a.txt",
+        collection="default",
+        generation=1,
+        build_id=1,
+        ordinal=0,
+        text=text,
+        heading="",
+        header="",
+        page=None,
+        char_start=char_start,
+        char_end=char_start + len(text),
+        source="text",
+        score=1.0,
+        similarity=None,
+        vector_rank=None,
+        text_rank=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("quote", "found"),
+    [
+        ("finished in 1889", "finished\nin 1889"),
+        ("THE TOWER WAS FINISHED", None),
+        ('the "tower" WAS finished', "The “tower” was   finished"),
+        ('"It\'s in Paris - on the left bank."', "It’s in Paris — on the left bank."),
+        ("...in Paris...", "in Paris"),
+        ("école strasse", "ÉCOLE Straße"),
+        (unicodedata.normalize("NFD", "ÉCOLE"), "ÉCOLE"),
+        ("finished in 1890", None),
+        ("inished in 1889", None),
+        ("in 188", None),
+        ("a", None),
+        ("", None),
+        ("?!", None),
+        ("in Paris ... left bank", None),
+    ],
+)
+def test_locate_when_typography_differs(quote: str, found: str | None) -> None:
+    """Case, white space, composition, quotation marks and dashes are forgiven, nothing else."""
+    place = locate(quote, TEXT)
+    assert (TEXT[slice(*place)] if place else None) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "quote"),
+    [
+        ("東京は日本の首都です。", "日本の首都"),
+        ("กรุงเทพเป็นเมืองหลวง", "เมืองหลวง"),
+        ("Thủ đô là Hà Nội.", unicodedata.normalize("NFD", "Hà Nội")),
+        ("서울은 수도이다", unicodedata.normalize("NFD", "서울은")),
+        ("soft\u00adhyphen and zero\u200bwidth", "softhyphen and zerowidth"),
+    ],
+)
+def test_locate_when_scripts_differ(text: str, quote: str) -> None:
+    """Scripts without spaces, and letters made of parts, are found too."""
+    assert locate(quote, text) is not None
+
+
+@given(st.text(max_size=200), st.integers(0, 200), st.integers(0, 200))
+def test_locate_when_text_is_anything(text: str, first: int, second: int) -> None:
+    """A stretch of a text is found as itself or refused; the place given always folds to it."""
+    start, end = sorted((first, second))
+    quote = text[start:end]
+    place = locate(quote, text)
+    if place is not None:
+        again = locate(text[slice(*place)], quote)
+        assert again is not None or locate(quote, text[slice(*place)]) is not None
+
+
+def test_cite_when_marks_and_quotes_differ() -> None:
+    """Citations come in the order of the marks; quotes without a mark are left out."""
+    passages = [hit("Alpha is first."), hit("Beta is second.", char_start=50)]
+    quotes = [Quote(1, "Alpha is first"), Quote(2, "Beta is third"), Quote(3, "Gamma")]
+    found = cite("B [2]. A [1].", quotes, passages)
+    assert [(citation.number, citation.verified) for citation in found] == [
+        (2, False),
+        (1, True),
+    ]
+    assert (found[1].char_start, found[1].char_end) == (0, 14)
+
+
+def test_cite_when_the_quote_is_of_another_passage() -> None:
+    """A quote proves only the passage that it is said to come from."""
+    passages = [hit("Alpha is first."), hit("Beta is second.")]
+    (citation,) = cite("It is so [1].", [Quote(1, "Beta is second")], passages)
+    assert not citation.verified
+
+
+def test_cite_when_no_quotes_are_given() -> None:
+    """The words before a mark are looked up: quoted ones, then the sentence."""
+    passages = [hit("Alpha is first. It was found early."), hit("Beta is second.")]
+    found = cite('He wrote "It was found early" [1]. Beta is second [2].', [], passages)
+    assert [(citation.quote, citation.verified) for citation in found] == [
+        ("It was found early", True),
+        ("Beta is second", True),
+    ]
+    (unknown,) = cite("Alpha was last [1].", [], passages)
+    assert not unknown.verified
+    assert unknown.quote == ""
+
+
+def test_cite_when_a_quote_holds_markup() -> None:
+    """A quote is cut to its plain part, and its place with it."""
+    passage = hit("See ![x](https://evil.example/p) the bridge was opened in 1943.", char_start=10)
+    (citation,) = cite("So [1].", [Quote(1, passage.text)], [passage])
+    assert citation.quote == "the bridge was opened in 1943."
+    assert citation.char_start is not None
+    start = citation.char_start - passage.char_start
+    assert passage.text[start : start + len(citation.quote)] == citation.quote
