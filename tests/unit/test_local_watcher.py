@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,6 @@ from google.api_core.exceptions import NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from local import processes
 from local.watcher import (
     SETTLING_SECONDS,
     Seen,
@@ -28,8 +25,8 @@ from local.watcher import (
     run,
     scan,
 )
+from tests.emulators import running_storage, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = Seen(1, 1, 1), Seen(2, 2, 1)
 KNOWN = Uploaded(OLD, "md5", 7)
 LONG_AGO, JUST_NOW = 0.0, 100.0
@@ -88,36 +85,8 @@ def test_scan_finds_regular_files_alone(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def storage_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start the storage stand-in, without anyone to notify."""
-    folder = tmp_path_factory.mktemp("storage")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "local.emulators.storage", "--host", "127.0.0.1"]
-    process = processes.start(
-        [*command, "--port", str(port), "--state", folder / "state"],
-        environment={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
-        log=folder / "log",
-        folder=ROOT,
-    )
-    try:
-        wait_until(lambda: listens(port))
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        processes.stop(process)
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def wait_until(happened: Callable[[], bool], *, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    with running_storage(tmp_path_factory.mktemp("storage") / "state") as emulator:
+        yield emulator.url
 
 
 @dataclass
