@@ -76,7 +76,9 @@ locals {
         # As many threads as requests are let in: none waits inside the instance.
         THREADS = tostring(service.concurrency)
       },
-      contains(["ingest"], name) ? local.topic_environment : {},
+      name == "ingest" ? merge(local.topic_environment, { PARSE_CONCURRENCY = tostring(service.concurrency) }) : {},
+      # A message that is let in finds a place at once: its lease is not taken while it waits.
+      name == "embed-worker" ? { BATCHES_AT_ONCE = tostring(service.concurrency) } : {},
       contains(local.gemini_callers, name) ? local.gemini_environment : {},
       name == "query" ? merge(local.query_environment, { DOCUMENTS_BUCKET = google_storage_bucket.documents.name }) : {},
     )
