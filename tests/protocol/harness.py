@@ -148,6 +148,9 @@ class _Cursor(psycopg.Cursor[Any]):
 
 
 class _ServerCursor(psycopg.ServerCursor[Any]):
+    def __del__(self, _warn: Any = None, /) -> None:
+        """Say nothing: a crash leaves it open on purpose."""
+
     def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
         return super().execute(_stop(self.connection, query), params, **options)
 
@@ -810,7 +813,7 @@ class World:
         return self._embed_worker.Resources(
             settings=options,
             pool=task,
-            embedder=_HashEmbedder(),
+            find_embedder=lambda _digest: _HashEmbedder(),
             holding=threading.BoundedSemaphore(1),
             embedding=threading.Lock(),
         )
