@@ -53,16 +53,18 @@ def main(folder: Path, url: str, every: int, no_answer: bool) -> None:
             )
     if no_answer:
         for language, rows in sorted(answers.items()):
-            refused = sum(not grounded for _, _, grounded, _ in rows)
-            click.echo(f"{language}: {refused} of {len(rows)} refused ({refused / len(rows):.3f})")
+            share = statistics.fmean(not row[2] for row in rows)
+            click.echo(f"{language}: {share:.3f} of {len(rows)} refused")
         return
     click.echo("language  questions  answer contained  in some passage  refused  characters")
     for language, rows in sorted(answers.items()):
-        contained, found, grounded, lengths = zip(*rows, strict=True)
+        contained = statistics.fmean(row[0] for row in rows)
+        found = statistics.fmean(row[1] for row in rows)
+        refused = statistics.fmean(not row[2] for row in rows)
+        characters = statistics.median(row[3] for row in rows)
         click.echo(
-            f"{language:8}  {len(rows):9}  {sum(contained) / len(rows):16.3f}"
-            f"  {sum(found) / len(rows):15.3f}  {1 - sum(grounded) / len(rows):7.3f}"
-            f"  {statistics.median(lengths):10.0f}"
+            f"{language:8}  {len(rows):9}  {contained:16.3f}  {found:15.3f}  {refused:7.3f}"
+            f"  {characters:10.0f}"
         )
 
 

@@ -28,9 +28,6 @@ MAX_PASSAGES = 8
 
 _NEIGHBOUR_SHARE = 0.35
 _RANK_SHARE = 0.5
-# Passages that hold less than this of what was asked do not answer it: on xquad_dev 2 % of the
-# answerable questions fall below (benchmarks/extractive.py).
-_LEAST_COVERAGE = 0.3
 # Below this share of the best sentence's score another one only dilutes the answer.
 _WORTH = 0.4
 
@@ -50,7 +47,7 @@ class Sentence:
 @dataclass(frozen=True, slots=True)
 class Extract:
     """
-    The sentences chosen, in reading order; none where the passages cover too little.
+    The sentences chosen, in reading order.
 
     Attributes:
         coverage: Share of the question's words, weighted by rarity, that the passages of the
@@ -105,7 +102,7 @@ def extract(
         passage = considered[number - 1]
         covered.update(terms(passage.text), terms(passage.heading), terms(passage.header))
     coverage = sum(weight for word, weight in weights.items() if word in covered) / total
-    return Extract(chosen if coverage >= _LEAST_COVERAGE else [], coverage)
+    return Extract(chosen, coverage)
 
 
 def split_sentences(text: str) -> Iterator[tuple[int, int]]:
