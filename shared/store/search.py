@@ -20,6 +20,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from shared.errors import ModelSwitched
 from shared.language import (
     SEARCH_CONFIGS,
     find_file_names,
@@ -119,6 +120,7 @@ def search(
     *,
     question: str,
     embedding: NDArray[np.float32],
+    model_id: int | None = None,
     limit: int,
     filter: Filter = Filter(),  # noqa: B008 -- frozen; "filter" is the word of the API
     per_document: int = 3,
@@ -129,12 +131,16 @@ def search(
 
     Args:
         embedding: float32, shape (dimension of the serving model,), unit length.
+        model_id: The model that made it; None takes it for the one that answers.
         per_document: Chunks of one document before those of the others; further ones follow only
             where there is nothing else.
         mode: "vector" and "text" rank by one leg alone.
 
     Returns:
         At most *limit* hits; similarity is given for each.
+
+    Raises:
+        ModelSwitched: Another model answers by now: embed the question with that one.
     """
     leg_size = max(_LEG_SIZE, limit)
     with connection.transaction():
@@ -151,6 +157,8 @@ def search(
         ).fetchone()
         if row is None:
             return []
+        if model_id not in (None, row[0]):
+            raise ModelSwitched(f"model {row[0]} answers, not {model_id}")
         statement, values = _statement(
             connection,
             question,
@@ -458,6 +466,7 @@ _STATEMENT = sql.SQL(
         CROSS JOIN LATERAL (
             SELECT sum(least(1, ts_rank_cd('{{1,1,1,1}}', search, pair)) * weight)
             FROM pairs
+            WHERE search @@ pair
         ) AS proximity
     ),
     fused AS MATERIALIZED (
@@ -757,14 +766,14 @@ def refresh_statistics(connection: Connection) -> bool:
         chunks, due = _one(
             connection,
             """
-            SELECT count(*),
+            SELECT counted.chunks,
                    NOT EXISTS (
                        SELECT
                        FROM search_statistics
-                       WHERE abs(count(*) - search_statistics.chunks) <= 0.2 * count(*)
-                           AND search_statistics.refreshed > now() - interval '1 day'
+                       WHERE abs(counted.chunks - search_statistics.chunks) <= 0.2 * counted.chunks
+                           AND refreshed > now() - interval '1 day'
                    )
-            FROM chunks
+            FROM (SELECT count(*) AS chunks FROM chunks) AS counted
             """,
             {},
         )
