@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 from uuid import UUID
 
 import click
@@ -28,13 +29,16 @@ from shared.migrate import Settings as MigrationSettings
 from shared.migrate import migrate
 from shared.models import DocumentState, DocumentStatus, ObjectVersion
 from shared.publishing import Publisher
-from shared.reconciling import Difference, compare
+from shared.reconciling import compare
 from shared.settings import DatabaseSettings, EventSettings, LogSettings, load
+from shared.tokens import read_model_info
 
 
 class Settings(DatabaseSettings, EventSettings, LogSettings):
     """Where everything is."""
 
+
+T = TypeVar("T")
 
 _log = get_logger("admin")
 _progress = Console(stderr=True)
@@ -154,6 +158,7 @@ def sweep(*, every_seconds: float | None, unleased_seconds: int, limit: int, as_
                 waiting = store.take_waiting(
                     connection, unleased_seconds=unleased_seconds, pause_seconds=10, limit=limit
                 )
+                store.refresh_statistics(connection)
             publisher.publish_finalized(waiting.objects)
             publisher.publish_jobs(waiting.jobs)
             counts = {"documents": len(waiting.objects), "batches": len(waiting.jobs)}
@@ -222,10 +227,135 @@ def replay(*, as_json: bool) -> None:
     _translate(send)
 
 
-def _pages(differences: Iterable[Difference]) -> Iterable[list[Difference]]:
-    iterator = iter(differences)
+def _pages(items: Iterable[T]) -> Iterable[list[T]]:
+    iterator = iter(items)
     while page := list(islice(iterator, 500)):
         yield page
+
+
+@main.command()
+def index() -> None:
+    """Build the index over the vectors where it is useful; say so where it is not."""
+
+    def build() -> None:
+        with store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
+            click.echo(store.create_vector_index(connection))
+
+    _translate(build)
+
+
+@main.group()
+def model() -> None:
+    """
+    Change the embedding model without a gap: add, fill, switch, drop.
+
+    The new model embeds the stored texts while the old one answers; then one row switches. The
+    functions need both meanwhile: MODEL_DIR and OTHER_MODEL_DIR (docs/operations.md).
+    """
+
+
+@model.command("add")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@_json
+def add_model(folder: Path, *, as_json: bool) -> None:
+    """Register the exported model in FOLDER; needs the rights of the tables' owner."""
+
+    def add() -> None:
+        info = read_model_info(folder)
+        with store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
+            store.register_model(
+                connection, name=info.name, dimension=info.dimension, digest=info.digest
+            )
+            _print_models(store.list_models(connection), as_json=as_json)
+
+    _translate(add)
+
+
+@model.command("list")
+@_json
+def list_models(*, as_json: bool) -> None:
+    """Show the models, which one answers, and how much each has yet to embed."""
+
+    def show() -> None:
+        with store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
+            _print_models(store.list_models(connection), as_json=as_json)
+
+    _translate(show)
+
+
+@model.command("fill")
+@click.argument("name")
+@click.option(
+    "--chunks", type=click.IntRange(1, 1000), default=64, show_default=True, help="In one job."
+)
+@_json
+def fill_model(name: str, *, chunks: int, as_json: bool) -> None:
+    """Publish the jobs that embed, for model NAME (or its id), what it has not embedded yet."""
+
+    def publish() -> None:
+        settings = load(Settings)
+        with store.open_pool(settings) as pool, store.connect(pool) as connection:
+            chosen = _choose_model(store.list_models(connection), name)
+            jobs = store.plan_filling(connection, model_id=chosen.id, size=chunks)
+        publisher = Publisher(settings)
+        pages = list(_pages(jobs))
+        for page in track(pages, "publishing", console=_progress, transient=True):
+            publisher.publish_jobs(page)
+        _report({"jobs": len(jobs), "chunks_missing": chosen.missing}, as_json=as_json)
+
+    _translate(publish)
+
+
+@model.command("switch")
+@click.argument("name")
+@_json
+def switch_model(name: str, *, as_json: bool) -> None:
+    """Let model NAME (or its id) answer from now on; refused while it has not embedded all."""
+
+    def switch() -> None:
+        with store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
+            chosen = _choose_model(store.list_models(connection), name)
+            if missing := store.switch_model(connection, chosen.id):
+                raise click.ClickException(
+                    f"{chosen.name} has yet to embed {missing} chunks: run model fill, and switch"
+                    " when model list shows that none is missing"
+                )
+            _print_models(store.list_models(connection), as_json=as_json)
+
+    _translate(switch)
+
+
+@model.command("drop")
+@click.argument("name")
+@_json
+def drop_model(name: str, *, as_json: bool) -> None:
+    """Remove model NAME (or its id) and its vectors; refused for the one that answers."""
+
+    def drop() -> None:
+        with store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
+            store.drop_model(connection, _choose_model(store.list_models(connection), name).id)
+            _print_models(store.list_models(connection), as_json=as_json)
+
+    _translate(drop)
+
+
+def _choose_model(models: list[store.ModelProgress], name: str) -> store.ModelProgress:
+    chosen = [one for one in models if name in (one.name, str(one.id))]
+    if len(chosen) != 1:
+        known = ", ".join(f"{one.id} ({one.name})" for one in models)
+        raise click.ClickException(f"name one model, by name or id; there are: {known}")
+    return chosen[0]
+
+
+def _print_models(models: list[store.ModelProgress], *, as_json: bool) -> None:
+    if as_json:
+        _print_json([asdict(one) for one in models])
+        return
+    table = Table("id", "name", "dimension", "answers", "chunks missing")
+    for one in models:
+        answers = "yes" if one.answers else ""
+        table.add_row(str(one.id), one.name, str(one.dimension), answers, str(one.missing))
+    Console().print(table)
 
 
 def _all_documents(

@@ -2,12 +2,14 @@
 
 import math
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.errors import Misconfigured
 from shared.tokens import (
     GRAPH_FILE,
     ModelInfo,
@@ -18,7 +20,14 @@ from shared.tokens import (
     read_tokenizer,
 )
 
-__all__ = ["Embedder", "ModelInfo", "ModelUnavailable", "available_cores", "read_model_info"]
+__all__ = [
+    "Embedder",
+    "Embedders",
+    "ModelInfo",
+    "ModelUnavailable",
+    "available_cores",
+    "read_model_info",
+]
 
 # Tokens of one run of the graph, padding included: benchmarks/embedding.py compares budgets.
 BATCH_TOKENS = 512
@@ -108,6 +117,46 @@ class Embedder:
                 mask[row, : len(tokens[index])] = 1
             (vectors[batch],) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
         return vectors
+
+
+class Embedders:
+    """
+    The models that this process has, each loaded when it is first asked for; threads may share it.
+
+    There are two while one model takes over from another, otherwise one.
+
+    Raises:
+        ModelUnavailable: A folder is missing, incomplete or damaged.
+    """
+
+    def __init__(self, model_dirs: Sequence[Path | None], *, threads: int = 0) -> None:
+        self._folders = {
+            read_model_info(folder).digest: folder for folder in model_dirs if folder is not None
+        }
+        self._threads = threads
+        self._loaded: dict[str, Embedder] = {}
+        self._loading = threading.Lock()
+
+    def find(self, digest: str) -> Embedder:
+        """
+        Return the model of this digest.
+
+        Raises:
+            Misconfigured: This process has it not.
+        """
+        with self._loading:
+            if digest not in self._loaded:
+                if digest not in self._folders:
+                    known = ", ".join(map(str, self._folders.values()))
+                    raise Misconfigured(
+                        f"the database asks for the embedding model with digest {digest[:12]}, and"
+                        f" {known} hold others: set MODEL_DIR (or OTHER_MODEL_DIR) to its folder,"
+                        " or change the model as docs/operations.md says"
+                    )
+                embedder = Embedder(self._folders[digest], threads=self._threads)
+                embedder.warm_up()
+                self._loaded[digest] = embedder
+            return self._loaded[digest]
 
 
 def available_cores() -> int:

@@ -3,6 +3,7 @@ The tree of errors, and with it the one decision of the event path: again or nev
 
     KaydangError
     ├── Transient                  another try may help: refuse the message, it comes again
+    │   ├── ModelSwitched          another embedding model answers than a moment ago
     │   ├── DatabaseUnavailable    no connection, a lock not had in time, a restart, missing tables
     │   ├── StorageUnavailable     Cloud Storage answered 429 or 5xx, or not at all
     │   ├── PublishFailed          Pub/Sub did not take a message
@@ -29,6 +30,10 @@ class Transient(KaydangError):
 
 class DatabaseUnavailable(Transient):
     """The database cannot be reached, or did not answer in time."""
+
+
+class ModelSwitched(Transient):
+    """The question was embedded with a model that has ceased to answer."""
 
 
 class StorageUnavailable(Transient):

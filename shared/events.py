@@ -11,12 +11,12 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from shared.errors import Malformed
-from shared.models import EmbedJob, ObjectEvent, ObjectVersion
+from shared.models import EmbedJob, FillJob, ObjectEvent, ObjectVersion
 
 MESSAGE_PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 JOB_VERSION = 1
@@ -183,7 +183,7 @@ def _read_time(value: object) -> datetime | None:
     return time if time.tzinfo else None
 
 
-def read_embed_job(message: Message) -> EmbedJob:
+def read_job(message: Message) -> EmbedJob | FillJob:
     """
     Return the job in a chunk-jobs message.
 
@@ -194,17 +194,23 @@ def read_embed_job(message: Message) -> EmbedJob:
     body = _read_json(message.data)
     if body.get("version") != JOB_VERSION:
         raise Malformed(f"the job's version is not {JOB_VERSION}")
+    if body.get("kind") == "fill":
+        return FillJob(
+            model_id=_read_int(body.get("model_id"), "model_id"),
+            build_id=_read_int(body.get("build_id"), "build_id"),
+            first=_read_int(body.get("first"), "first"),
+            last=_read_int(body.get("last"), "last"),
+        )
     return EmbedJob(
         build_id=_read_int(body.get("build_id"), "build_id"),
         batch_number=_read_int(body.get("batch_number"), "batch_number"),
     )
 
 
-def write_embed_job(job: EmbedJob) -> bytes:
+def write_job(job: EmbedJob | FillJob) -> bytes:
     """Return the message data of *job*."""
-    return json.dumps(
-        {"version": JOB_VERSION, "build_id": job.build_id, "batch_number": job.batch_number}
-    ).encode()
+    kind = {"kind": "fill"} if isinstance(job, FillJob) else {}
+    return json.dumps({"version": JOB_VERSION, **kind, **asdict(job)}).encode()
 
 
 def write_notification(event: ObjectEvent) -> tuple[bytes, dict[str, str]]:

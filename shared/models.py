@@ -62,6 +62,16 @@ class EmbedJob:
     batch_number: int
 
 
+@dataclass(frozen=True, slots=True)
+class FillJob:
+    """Embed the chunks *first* to *last* of a build for a model that does not answer yet."""
+
+    model_id: int
+    build_id: int
+    first: int
+    last: int
+
+
 def join_embedded_text(*, heading: str, header: str, text: str) -> str:
     """Return what is embedded and what the model reads of a chunk: path, table header, text."""
     return "\n".join(part for part in (heading, header, text) if part)

@@ -10,8 +10,8 @@ from google.api_core.retry import Retry
 from google.cloud import pubsub_v1
 
 from shared.errors import PublishFailed
-from shared.events import write_embed_job, write_notification
-from shared.models import EmbedJob, ObjectEvent, ObjectVersion
+from shared.events import write_job, write_notification
+from shared.models import EmbedJob, FillJob, ObjectEvent, ObjectVersion
 from shared.settings import EventSettings
 
 # Below the push's ack deadline and the platform's 30 s of grace at shutdown.
@@ -31,7 +31,7 @@ class Publisher:
         )
         self._settings = settings
 
-    def publish_jobs(self, jobs: Iterable[EmbedJob]) -> None:
+    def publish_jobs(self, jobs: Iterable[EmbedJob | FillJob]) -> None:
         """
         Publish embed jobs, and wait until Pub/Sub has them.
 
@@ -40,7 +40,7 @@ class Publisher:
         """
         self._publish(
             self._settings.chunk_jobs_topic,
-            [(write_embed_job(job), {"kind": "embed"}) for job in jobs],
+            [(write_job(job), {}) for job in jobs],
         )
 
     def publish_events(self, events: Iterable[ObjectEvent]) -> None:

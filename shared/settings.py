@@ -58,9 +58,15 @@ class EventSettings(_Group):
 
 
 class ModelSettings(_Group):
-    """Which embedding model is served; EMBEDDING_THREADS 0 means every core this process has."""
+    """
+    Which embedding model is served; EMBEDDING_THREADS 0 means every core this process has.
+
+    OTHER_MODEL_DIR is the second model's folder while one model takes over from another
+    (docs/operations.md): a process then has both, and uses the one that the database says.
+    """
 
     model_dir: Path
+    other_model_dir: Path | None = None
     embedding_model_name: str = "sentence-transformers/all-MiniLM-L6-v2"
     embedding_threads: int = Field(default=0, ge=0, le=64)
 

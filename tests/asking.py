@@ -71,7 +71,7 @@ def index_document(
         batch_size=100,
     )
     for job in jobs:
-        batch = store.lease_batch(connection, job, lease_seconds=60, max_attempts=10)
+        batch = store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=10)
         assert batch is not None
         store.finish_batch(connection, batch, embedder.embed_documents(batch.texts))
     return text
@@ -91,7 +91,7 @@ def make_client(
         Services(
             settings=settings,
             pool=pool,
-            embedder=embedder,
+            find_embedder=lambda _digest: embedder,
             search=search,
             refuse=lambda _connection, _question, _passages: None,
             gemini=gemini,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -12,11 +13,11 @@ from cloudevents.http import CloudEvent
 from pydantic import Field
 
 from shared import store
-from shared.embedding import Embedder
-from shared.errors import KaydangError, Malformed, RejectedByDatabase
-from shared.events import Message, read_embed_job, read_message, read_notification
+from shared.embedding import Embedder, Embedders
+from shared.errors import KaydangError, Malformed, Misconfigured, RejectedByDatabase
+from shared.events import Message, read_job, read_message, read_notification
 from shared.logs import begin_trace, get_logger, set_up_logs
-from shared.models import EmbedJob
+from shared.models import EmbedJob, FillJob
 from shared.settings import DatabaseSettings, LogSettings, ModelSettings, RetrySettings, load
 
 
@@ -28,11 +29,15 @@ class Settings(DatabaseSettings, ModelSettings, RetrySettings, LogSettings):
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What lives as long as the process."""
+    """
+    What lives as long as the process.
+
+    *find_embedder* returns the model of a digest, or raises Misconfigured.
+    """
 
     settings: Settings
     pool: store.Pool
-    embedder: Embedder
+    find_embedder: Callable[[str], Embedder]
     holding: threading.BoundedSemaphore
     embedding: threading.Lock
 
@@ -52,11 +57,14 @@ def embed_chunks(event: CloudEvent) -> None:
     """
     _begin_trace()
     try:
-        job = read_embed_job(read_message(event.data))
+        job = read_job(read_message(event.data))
     except Malformed as error:
         _log.error("job refused for good", reason=error.message)
         return
-    embed_batch(job, _open_resources())
+    if isinstance(job, FillJob):
+        fill_model(job, _open_resources())
+    else:
+        embed_batch(job, _open_resources())
 
 
 def embed_batch(job: EmbedJob, resources: Resources) -> None:
@@ -70,9 +78,15 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
     # A place is had before the lease: a lease held while waiting would be a lie.
     with resources.holding:
         with store.connect(resources.pool) as connection:
+            model = store.serving_model(connection)
+            if model is None:
+                raise Misconfigured(store.NO_MODEL)
+            # Before the lease: a worker without this model must not use up the batch's attempts.
+            embedder = resources.find_embedder(model.digest)
             lease = store.lease_batch(
                 connection,
                 job,
+                model_id=model.id,
                 lease_seconds=settings.lease_seconds,
                 max_attempts=settings.max_attempts,
             )
@@ -80,7 +94,7 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
             return
         try:
             with resources.embedding:
-                embeddings = resources.embedder.embed_documents(lease.texts)
+                embeddings = embedder.embed_documents(lease.texts)
             with store.connect(resources.pool) as connection:
                 ready = store.finish_batch(connection, lease, embeddings)
         except RejectedByDatabase as error:
@@ -92,6 +106,28 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
             _release(lease, error, resources)
             raise
     _log.info("batch embedded", build=job.build_id, chunks=len(lease.texts), ready=ready)
+
+
+def fill_model(job: FillJob, resources: Resources) -> None:
+    """
+    Embed stored texts for a model that does not answer yet.
+
+    Without a lease: doing it twice wastes work and changes nothing, and what is lost the operator's
+    next `model fill` finds.
+
+    Raises:
+        Transient: Another try may help.
+    """
+    with resources.holding, store.connect(resources.pool) as connection:
+        model = store.find_model(connection, job.model_id)
+        unfilled = store.read_unfilled(connection, job) if model is not None else []
+        if model is None or not unfilled:
+            return
+        embedder = resources.find_embedder(model.digest)
+        with resources.embedding:
+            embeddings = embedder.embed_documents([text for _, text in unfilled])
+        store.fill(connection, job, [ordinal for ordinal, _ in unfilled], embeddings)
+    _log.info("model filled", model=job.model_id, build=job.build_id, chunks=len(unfilled))
 
 
 def _release(lease: store.BatchLease, error: Exception, resources: Resources) -> None:
@@ -156,7 +192,10 @@ def _mark_failed(connection: store.Connection, message: Message) -> None:
             if event is not None and event.kind != "deleted":
                 store.record_dead_object(connection, event.object)
         else:
-            store.record_dead_job(connection, read_embed_job(message))
+            job = read_job(message)
+            # A fill that was lost is no failure of a document: `model fill` finds it again.
+            if isinstance(job, EmbedJob):
+                store.record_dead_job(connection, job)
     except Malformed as error:
         _log.error("dead letter names no document", reason=error.message)
 
@@ -175,16 +214,13 @@ def _open_pool() -> store.Pool:
 @cache
 def _open_resources() -> Resources:
     settings = load(Settings)
-    embedder = Embedder(settings.model_dir, threads=settings.embedding_threads)
-    model = embedder.info
-    with store.connect(_open_pool()) as connection:
-        store.check_model(
-            connection, name=model.name, dimension=model.dimension, digest=model.digest
-        )
+    embedders = Embedders(
+        [settings.model_dir, settings.other_model_dir], threads=settings.embedding_threads
+    )
     return Resources(
         settings=settings,
         pool=_open_pool(),
-        embedder=embedder,
+        find_embedder=embedders.find,
         holding=threading.BoundedSemaphore(settings.batches_at_once),
         embedding=threading.Lock(),
     )

@@ -74,6 +74,7 @@ class Resources:
     bucket: DocumentBucket
     publisher: Publisher
     model: ModelInfo
+    tokenizer: Path
     parsing: threading.BoundedSemaphore
 
     @property
@@ -208,7 +209,7 @@ def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDo
             timeout_seconds=settings.parse_timeout_seconds,
             memory_bytes=settings.parse_memory_bytes,
         ),
-        tokenizer=settings.model_dir / TOKENIZER_FILE,
+        tokenizer=resources.tokenizer,
         max_tokens=resources.model.max_tokens,
     )
 
@@ -295,18 +296,22 @@ def _repeat(action: Callable[[], None], over: threading.Event, *, every_seconds:
 @cache
 def _open_resources() -> Resources:
     settings = load(Settings)
-    model = read_model_info(settings.model_dir)
+    folders = {
+        read_model_info(folder).digest: folder
+        for folder in (settings.model_dir, settings.other_model_dir)
+        if folder is not None
+    }
     pool = store.open_pool(settings)
     with store.connect(pool) as connection:
-        store.check_model(
-            connection, name=model.name, dimension=model.dimension, digest=model.digest
-        )
+        folder = folders[store.check_model(connection, folders)]
+    model = read_model_info(folder)
     return Resources(
         settings=settings,
         pool=pool,
         bucket=DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project),
         publisher=Publisher(settings),
         model=model,
+        tokenizer=folder / TOKENIZER_FILE,
         parsing=threading.BoundedSemaphore(
             settings.parse_concurrency or len(os.sched_getaffinity(0))
         ),

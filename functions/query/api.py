@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,23 @@ from flask_openapi3.models.tag import Tag
 from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 
-from shared.errors import DatabaseUnavailable, GenerationUnavailable, ObjectGone
+from shared.errors import (
+    DatabaseUnavailable,
+    GenerationUnavailable,
+    Misconfigured,
+    ModelSwitched,
+    ObjectGone,
+)
 from shared.logs import get_logger
 from shared.models import DocumentStatus, Filter
-from shared.store import check_model, connect, get_document, list_documents, ping, read_text
+from shared.store import (
+    NO_MODEL,
+    connect,
+    get_document,
+    list_documents,
+    read_text,
+    serving_model,
+)
 
 from .asking import (
     EXTRACTIVE,
@@ -219,14 +233,19 @@ def _read_question(body: RetrieveRequest) -> Asked:
 
 
 def _find(asked: Asked, alone: StandAlone, services: Services) -> Found:
-    return find(
+    search = partial(
+        find,
         asked,
         alone,
         pool=services.pool,
-        embedder=services.embedder,
+        find_embedder=services.find_embedder,
         search=services.search,
         refuse=services.refuse,
     )
+    try:
+        return search()
+    except ModelSwitched:
+        return search()
 
 
 def _choose_gemini(services: Services) -> tuple[Gemini | None, GenerationUnavailable | None]:
@@ -482,10 +501,11 @@ def _add_service(app: OpenAPI, services: Services) -> None:
         responses=responses(ReadyResponse, 503),
     )
     def readyz() -> Response:
-        info = services.embedder.info
         with connect(services.pool) as connection:
-            ping(connection)
-            check_model(connection, name=info.name, dimension=info.dimension, digest=info.digest)
+            model = serving_model(connection)
+        if model is None:
+            raise Misconfigured(NO_MODEL)
+        info = services.find_embedder(model.digest).info
         return reply(
             ReadyResponse(
                 status="ready",
@@ -507,7 +527,8 @@ def _add_service(app: OpenAPI, services: Services) -> None:
 
     app.add_url_rule("/openapi.json", view_func=openapi_document)
     app.add_url_rule("/", view_func=page)
-    app.add_url_rule("/static/<path:name>", view_func=static_file)
+    # Not /static: functions-framework answers there itself, from its own application.
+    app.add_url_rule("/web/<path:name>", view_func=static_file)
 
 
 def _refuse_fields(error: ValidationError) -> Response:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from shared.embedding import Embedder
-from shared.errors import GenerationUnavailable
+from shared.errors import GenerationUnavailable, Misconfigured
 from shared.models import Filter, Hit
-from shared.store import Connection, Pool, connect
+from shared.store import NO_MODEL, Connection, Pool, connect, serving_model
 
 from .citing import Citation, cite, marked_numbers
 from .cleaning import AnswerCleaner
@@ -26,6 +26,8 @@ EXTRACTIVE = "extractive"
 # shared.store.search.search, and gate.should_refuse: why the passages cannot answer, or None.
 Search = Callable[..., list[Hit]]
 Refuse = Callable[[Connection, str, Sequence[Hit]], str | None]
+# The model of a digest; raises Misconfigured where this process has it not.
+FindEmbedder = Callable[[str], Embedder]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ def find(
     alone: StandAlone,
     *,
     pool: Pool,
-    embedder: Embedder,
+    find_embedder: FindEmbedder,
     search: Search,
     refuse: Refuse,
 ) -> Found:
@@ -137,17 +139,23 @@ def find(
 
     Raises:
         DatabaseUnavailable: The database is away.
+        Misconfigured: This process has not the model that answers.
+        ModelSwitched: Another model began to answer in between; a second try will know it.
     """
     question = alone.question
-    started = time.perf_counter()
-    embedding = embedder.embed_query(question)
-    embedded = time.perf_counter()
     options = {} if asked.per_document is None else {"per_document": asked.per_document}
     with connect(pool) as connection:
+        model = serving_model(connection)
+        if model is None:
+            raise Misconfigured(NO_MODEL)
+        started = time.perf_counter()
+        embedding = find_embedder(model.digest).embed_query(question)
+        embedded = time.perf_counter()
         passages = search(
             connection,
             question=question,
             embedding=embedding,
+            model_id=model.id,
             limit=asked.limit,
             filter=asked.filter,
             mode=asked.mode,

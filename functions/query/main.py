@@ -14,7 +14,7 @@ from http import HTTPStatus
 import functions_framework
 from flask import Flask, Request, Response
 
-from shared.embedding import Embedder
+from shared.embedding import Embedders
 from shared.errors import Misconfigured
 from shared.logs import get_logger, set_up_logs
 from shared.settings import load
@@ -54,14 +54,15 @@ def query(request: Request) -> Response:
 def _start() -> Flask:
     settings = load(QuerySettings)
     set_up_logs(settings)
-    embedder = Embedder(settings.model_dir, threads=settings.embedding_threads)
-    embedder.warm_up()
+    embedders = Embedders(
+        [settings.model_dir, settings.other_model_dir], threads=settings.embedding_threads
+    )
     pool = open_pool(settings)
     return create_app(
         Services(
             settings=settings,
             pool=pool,
-            embedder=embedder,
+            find_embedder=embedders.find,
             search=search,
             refuse=partial(
                 refuse,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared.embedding import Embedder
 from shared.store import Pool
 
-from .asking import Refuse, Search
+from .asking import FindEmbedder, Refuse, Search
 from .generation import Gemini
 from .limiting import AnswerCache, RateLimiter, TokenBudget
 from .settings import QuerySettings
@@ -21,6 +20,7 @@ class Services:
     What the interface needs.
 
     Attributes:
+        find_embedder: The model of a digest; raises Misconfigured where this process has it not.
         gemini: None where answers are extractive.
         limiter: None where requests are not limited.
         budget: None where tokens are not limited.
@@ -30,7 +30,7 @@ class Services:
 
     settings: QuerySettings
     pool: Pool
-    embedder: Embedder
+    find_embedder: FindEmbedder
     search: Search
     refuse: Refuse
     gemini: Gemini | None

@@ -38,11 +38,6 @@ class DeadLetter:
     attributes: dict[str, str]
 
 
-def ping(connection: Connection) -> None:
-    """Ask the database for a sign of life, and for the tables that questions need."""
-    connection.execute("SELECT 1 FROM serving_model")
-
-
 def list_documents(
     connection: Connection,
     *,

@@ -26,9 +26,12 @@ from psycopg.types.json import Jsonb
 
 from shared.models import Chunk, EmbedJob, ObjectVersion, join_embedded_text
 from shared.store.connection import Connection
+from shared.store.embedding_models import lock_serving_model
 
 # Rows sent to the server at a time while a build is staged: bounds memory on both sides.
 _ROWS_AT_A_TIME = 500
+# Of batches that are made again after a switch of models, where there were none before.
+_BATCH_SIZE = 64
 
 T = TypeVar("T")
 
@@ -304,7 +307,7 @@ def stage_build(
             },
         )
         _touch(connection, owner.id)
-        if not batch_sizes:
+        if not batch_sizes and not _queue_missing(connection, build.id):
             _flip(connection, owner, build)
         return [EmbedJob(build.id, number) for number in range(len(batch_sizes))]
 
@@ -328,10 +331,19 @@ def fail_build(connection: Connection, lease: BuildLease, *, code: str, reason: 
 
 
 def lease_batch(
-    connection: Connection, job: EmbedJob, *, lease_seconds: int, max_attempts: int
+    connection: Connection,
+    job: EmbedJob,
+    *,
+    model_id: int,
+    lease_seconds: int,
+    max_attempts: int,
 ) -> BatchLease | None:
     """
     Take the lease of a batch and read its texts.
+
+    Args:
+        model_id: The model that the caller embeds with; texts that have its embedding are left
+            out.
 
     Returns:
         None where there is nothing to do: the batch is done, in another's hands, or its build is
@@ -376,17 +388,22 @@ def lease_batch(
             """
             SELECT ordinal, heading, header, text
             FROM chunks
-            WHERE build_id = %(build_id)s AND batch_number = %(number)s
+            WHERE build_id = %(build_id)s
+                AND batch_number = %(number)s
+                AND NOT EXISTS (
+                    SELECT FROM embeddings
+                    WHERE embeddings.build_id = chunks.build_id
+                        AND embeddings.ordinal = chunks.ordinal
+                        AND embeddings.model_id = %(model_id)s
+                )
             ORDER BY ordinal
             """,
-            {"build_id": job.build_id, "number": job.batch_number},
+            {"build_id": job.build_id, "number": job.batch_number, "model_id": model_id},
         ).fetchall()
-        model_id = connection.execute("SELECT model_id FROM active_model").fetchone()
-        assert model_id is not None, "a build is staged only with an active model"  # noqa: S101
         return BatchLease(
             job=job,
             document_id=owner.id,
-            model_id=model_id[0],
+            model_id=model_id,
             attempts=attempts + 1,
             ordinals=[row[0] for row in rows],
             texts=[join_embedded_text(heading=row[1], header=row[2], text=row[3]) for row in rows],
@@ -451,7 +468,7 @@ def finish_batch(
             copy.set_types(["int2", "int8", "int4", "halfvec"])
             for ordinal, embedding in zip(lease.ordinals, embeddings, strict=True):
                 copy.write_row((lease.model_id, build.id, ordinal, HalfVector(embedding)))
-        if _unfinished_jobs(connection, build.id, limit=1):
+        if _unfinished_jobs(connection, build.id, limit=1) or _queue_missing(connection, build.id):
             return False
         _flip(connection, owner, build)
         return True
@@ -843,6 +860,68 @@ def _unfinished_jobs(
         {"build_id": build_id, "limit": limit},
     ).fetchall()
     return [EmbedJob(*row) for row in rows]
+
+
+def _queue_missing(connection: Connection, build_id: int) -> bool:
+    """
+    Queue what has no embedding of the model that answers now: it was switched meanwhile.
+
+    The model cannot be switched between this look and the end of the transaction.
+
+    Returns:
+        Whether there was anything; the sweeper publishes the new batches.
+    """
+    lock_serving_model(connection, shared=True)
+    missing = [
+        row[0]
+        for row in connection.execute(
+            """
+            SELECT chunks.ordinal
+            FROM chunks
+            WHERE chunks.build_id = %(build_id)s
+                AND NOT EXISTS (
+                    SELECT FROM embeddings
+                    WHERE embeddings.build_id = chunks.build_id
+                        AND embeddings.ordinal = chunks.ordinal
+                        AND embeddings.model_id = (SELECT model_id FROM active_model)
+                )
+            ORDER BY chunks.ordinal
+            """,
+            {"build_id": build_id},
+        ).fetchall()
+    ]
+    if not missing:
+        return False
+    first = connection.execute(
+        """
+        SELECT coalesce(max(number) + 1, 0), coalesce(max(size), %(size)s)
+        FROM batches
+        WHERE build_id = %(build_id)s
+        """,
+        {"build_id": build_id, "size": _BATCH_SIZE},
+    ).fetchone()
+    assert first is not None, "an aggregate has one row"  # noqa: S101
+    number, size = first
+    for start in range(0, len(missing), size):
+        batch = missing[start : start + size]
+        values = {"build_id": build_id, "number": number, "size": len(batch), "ordinals": batch}
+        connection.execute(
+            """
+            UPDATE chunks
+            SET batch_number = %(number)s
+            WHERE build_id = %(build_id)s AND ordinal = ANY (%(ordinals)s)
+            """,
+            values,
+        )
+        connection.execute(
+            """
+            INSERT INTO batches (build_id, number, size, published)
+            VALUES (%(build_id)s, %(number)s, %(size)s, '-infinity')
+            """,
+            values,
+        )
+        number += 1
+    return True
 
 
 def _insert_chunks(

@@ -81,7 +81,7 @@ def vectors(count: int) -> NDArray[np.float32]:
 
 
 def embed(connection: Connection, job: EmbedJob) -> bool | None:
-    lease = store.lease_batch(connection, job, lease_seconds=60, max_attempts=10)
+    lease = store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=10)
     if lease is None:
         return None
     return store.finish_batch(connection, lease, vectors(len(lease.texts)))
@@ -152,7 +152,7 @@ def test_overtaken_build_is_dropped_at_every_step(connection: Connection) -> Non
     second = must_begin(connection, 2)
     assert stage(connection, first, "old") == []
     jobs = stage(connection, second, "middle")
-    lease = store.lease_batch(connection, jobs[0], lease_seconds=60, max_attempts=10)
+    lease = store.lease_batch(connection, jobs[0], model_id=1, lease_seconds=60, max_attempts=10)
     assert lease is not None
     third = must_begin(connection, 3)
     assert store.finish_batch(connection, lease, vectors(1)) is False
@@ -223,18 +223,20 @@ def test_batch_attempts_are_bounded(connection: Connection) -> None:
     """A batch that kills its worker every time fails its document."""
     (job,) = stage(connection, must_begin(connection, 1), "one")
     for _ in range(2):
-        lease = store.lease_batch(connection, job, lease_seconds=60, max_attempts=2)
+        lease = store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=2)
         assert lease is not None
         store.release_batch(connection, lease, error="out of memory")
-    assert store.lease_batch(connection, job, lease_seconds=60, max_attempts=2) is None
+    assert store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=2) is None
     assert state(connection) == "failed"
 
 
 def test_leased_batch_is_left_alone_until_its_lease_ends(connection: Connection) -> None:
     """Two workers never embed one batch at once; a dead one's batch is taken over."""
     (job,) = stage(connection, must_begin(connection, 1), "one")
-    assert store.lease_batch(connection, job, lease_seconds=60, max_attempts=9) is not None
-    assert store.lease_batch(connection, job, lease_seconds=60, max_attempts=9) is None
+    assert (
+        store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=9) is not None
+    )
+    assert store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=9) is None
     expire_leases(connection)
     assert embed(connection, job) is True
 
@@ -244,7 +246,7 @@ def test_equal_text_is_embedded_once(connection: Connection) -> None:
     index(connection, 1, "alpha ", "beta ", "gamma")
     jobs = stage(connection, must_begin(connection, 2), "alpha ", "delta ", "gamma")
     assert len(jobs) == 1
-    lease = store.lease_batch(connection, jobs[0], lease_seconds=60, max_attempts=9)
+    lease = store.lease_batch(connection, jobs[0], model_id=1, lease_seconds=60, max_attempts=9)
     assert lease is not None
     assert lease.texts == ["delta "]
     store.finish_batch(connection, lease, vectors(1))
@@ -284,7 +286,7 @@ def test_retried_document_is_not_finished_by_an_old_worker(connection: Connectio
     """What a worker embedded before the failure fits no batch of the retried document."""
     index(connection, 1, "beta ", name="copy.txt")
     (job,) = stage(connection, must_begin(connection, 1), "beta ", "gamma")
-    stale = store.lease_batch(connection, job, lease_seconds=60, max_attempts=9)
+    stale = store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=9)
     assert stale is not None
     expire_leases(connection)
     store.record_dead_job(connection, job)
@@ -301,10 +303,10 @@ def test_retried_document_is_not_finished_by_an_old_worker(connection: Connectio
 def test_batch_failure_of_a_taken_over_lease_is_not_recorded(connection: Connection) -> None:
     """A worker that was suspended beyond its lease cannot fail the batch of the next."""
     (job,) = stage(connection, must_begin(connection, 1), "one")
-    stale = store.lease_batch(connection, job, lease_seconds=60, max_attempts=9)
+    stale = store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=9)
     assert stale is not None
     expire_leases(connection)
-    lease = store.lease_batch(connection, job, lease_seconds=60, max_attempts=9)
+    lease = store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=9)
     assert lease is not None
     store.fail_batch(connection, stale, code="embedding_failed", reason="wrong dimension")
     assert store.finish_batch(connection, lease, vectors(1)) is True
@@ -315,7 +317,7 @@ def test_sweeper_finds_lost_work_once(connection: Connection) -> None:
     store.record_newer(connection, version(1, name="queued.txt"))
     must_begin(connection, 1, name="parsing.txt")
     (job,) = stage(connection, must_begin(connection, 1, name="embedding.txt"), "one")
-    store.lease_batch(connection, job, lease_seconds=60, max_attempts=9)
+    store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=9)
 
     def waiting() -> Waiting:
         return store.take_waiting(connection, unleased_seconds=60, pause_seconds=30, limit=100)

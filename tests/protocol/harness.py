@@ -20,7 +20,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, BinaryIO, Self, cast
@@ -35,9 +35,9 @@ from shared import migrate, settings, store
 from shared.errors import KaydangError, ObjectGone, PublishFailed, StorageUnavailable, Unreadable
 from shared.events import (
     Message,
-    read_embed_job,
+    read_job,
     read_notification,
-    write_embed_job,
+    write_job,
     write_notification,
 )
 from shared.models import Chunk, EmbedJob, ObjectEvent, ObjectVersion
@@ -325,7 +325,7 @@ class TaskPublisher:
 
     def publish_jobs(self, jobs: list[EmbedJob]) -> None:
         for job in jobs:
-            self._publish("job", write_embed_job(job), {"kind": "embed"})
+            self._publish("job", write_job(job), {})
 
     def publish_events(self, events: Iterator[ObjectEvent]) -> None:
         for event in events:
@@ -379,6 +379,14 @@ class Bucket:
         self.live[name] = version
         self.texts[name, version.generation] = text
         return [ObjectEvent(kind="finalized", object=version), *events]
+
+    def touch(self, name: str) -> list[ObjectEvent]:
+        """Change an object's metadata; return the events of that."""
+        version = self.live[name]
+        number = version.metageneration + 1
+        version = replace(version, metageneration=number, metadata={"number": str(number)})
+        self.live[name] = version
+        return [ObjectEvent(kind="metadata_updated", object=version)]
 
     def delete(self, name: str) -> list[ObjectEvent]:
         """Delete an object; return the events of that."""
@@ -461,6 +469,7 @@ class _Status:
     epoch: int
     active_build: int | None
     active_epoch: int | None
+    metadata: dict[str, str]
 
 
 class World:
@@ -488,6 +497,7 @@ class World:
         self.tasks: list[Task] = []
         self.log: list[str] = []
         self.dead_names: set[str] = set()  # a dead letter named them: they may be failed
+        self.lossless = True
         self.dropped = False  # a message of Storage was lost: only the reconciler can know
         self._last_letter = 0
         self._seen_letters: set[int] = set()
@@ -510,12 +520,12 @@ class World:
         self._reader.execute("SET ROLE kaydang_query")
         if self.design.columns:
             self._monitor.execute(self.design.columns[0])
-        for module, name, replace in self.design.attributes:
+        for module, name, change in self.design.attributes:
             owner = importlib.import_module(module)
             *classes, attribute = name.split(".")
             for part in classes:
                 owner = getattr(owner, part)
-            self._patch(owner, attribute, replace(getattr(owner, attribute)))
+            self._patch(owner, attribute, change(getattr(owner, attribute)))
         self._patch(self._ingest, "parse_document", self._parse)
         self._patch(store, "begin_build", self._note_lease(store.begin_build))
         self._patch(store, "record_gone", self._note_gone(store.record_gone))
@@ -651,6 +661,11 @@ class World:
         self.check()
         return letters
 
+    def touch(self, name: str) -> list[Letter]:
+        """Change an object's metadata; the notification is under way then."""
+        self._say(f"change the metadata of {name}")
+        return self._notify(self.bucket.touch(name))
+
     def forge_delete(self, name: str) -> list[Letter]:
         """Send a delete event of an object that is there."""
         self._say(f"forge a delete of {name}")
@@ -665,18 +680,20 @@ class World:
         """Lose a message."""
         self._say(f"drop {letter.describe()}")
         self.letters.remove(letter)
+        self.lossless = False
         self.dropped |= letter.topic == "object"
 
     def give_up(self, letter: Letter) -> None:
         """Move a message to the dead letters, as Pub/Sub does after its last try."""
         self._say(f"give up {letter.describe()}")
         letter.topic = "dead"
+        self.lossless = False
         if letter.attributes.get("eventType") == "OBJECT_DELETE":
             self.dropped = True
         elif "eventType" in letter.attributes:
             self.dead_names.add(letter.attributes["objectId"])
         else:
-            self.dead_names.update(self._names_of_build(read_embed_job(letter.message).build_id))
+            self.dead_names.update(self._names_of_build(read_job(letter.message).build_id))
 
     def _names_of_build(self, build_id: int) -> list[str]:
         rows = self._monitor.execute(
@@ -720,7 +737,7 @@ class World:
                 self._ingest.handle(event, self._ingest_resources(task))
             elif letter.topic == "job":
                 self._embed_worker.embed_batch(
-                    read_embed_job(letter.message), self._embed_resources(task)
+                    read_job(letter.message), self._embed_resources(task)
                 )
             else:
                 self._embed_worker.keep_dead_letter(letter.message, cast("store.Pool", task))
@@ -962,7 +979,7 @@ class World:
             """
             SELECT status.name, status.generation, status.answering_generation, status.state,
                    status.reason_code, status.reason,
-                   documents.epoch, documents.active_build, builds.epoch
+                   documents.epoch, documents.active_build, builds.epoch, documents.metadata
             FROM document_status AS status
             JOIN documents ON documents.id = status.id
             LEFT JOIN builds ON builds.id = documents.active_build
@@ -1078,6 +1095,9 @@ class World:
             readable = not text.startswith((UNREADABLE, DEADLY))
             if not readable or status.answering_generation != version.generation:
                 self._violated(f"{version.name} cannot be ready: {status}")
+            # The reconciler compares generations, so lost news of metadata stay lost.
+            if self.lossless and status.metadata != version.metadata:
+                self._violated(f"{version.name} has metadata {version.metadata}: {status}")
             return
         if status.state != "failed" or not status.reason:
             self._violated(f"{version.name} is neither ready nor failed with a reason: {status}")

@@ -17,14 +17,14 @@ from shared.errors import Malformed
 from shared.events import (
     MESSAGE_PUBLISHED,
     Message,
-    read_embed_job,
+    read_job,
     read_message,
     read_notification,
     read_object_event,
-    write_embed_job,
+    write_job,
     write_notification,
 )
-from shared.models import EmbedJob, ObjectEvent, ObjectVersion
+from shared.models import EmbedJob, FillJob, ObjectEvent, ObjectVersion
 
 EVENTS = Path(__file__).parent.parent / "events"
 
@@ -153,10 +153,13 @@ def test_notification_survives_the_way_there_and_back() -> None:
     assert read_notification(Message(data, attributes, "1", "")) == event
 
 
-def test_job_survives_the_way_there_and_back() -> None:
-    """A job is two numbers and a version."""
-    job = EmbedJob(build_id=5, batch_number=3)
-    assert read_embed_job(Message(write_embed_job(job), {}, "1", "")) == job
+@pytest.mark.parametrize(
+    "job",
+    [EmbedJob(build_id=5, batch_number=3), FillJob(model_id=2, build_id=5, first=0, last=63)],
+)
+def test_job_survives_the_way_there_and_back(job: EmbedJob | FillJob) -> None:
+    """A job is a few numbers and a version."""
+    assert read_job(Message(write_job(job), {}, "1", "")) == job
 
 
 @pytest.mark.parametrize(
@@ -169,12 +172,13 @@ def test_job_survives_the_way_there_and_back() -> None:
         b'{"version": 2, "build_id": 1, "batch_number": 0}',
         b'{"version": 1, "build_id": true, "batch_number": 0}',
         b'{"version": 1, "build_id": 1}',
+        b'{"version": 1, "kind": "fill", "build_id": 1, "batch_number": 0}',
     ],
 )
 def test_job_of_another_form_is_malformed(data: bytes) -> None:
     """A later release's job is left to the sweeper, which publishes its batch again."""
     with pytest.raises(Malformed):
-        read_embed_job(Message(data, {}, "1", ""))
+        read_job(Message(data, {}, "1", ""))
 
 
 @pytest.mark.parametrize(
