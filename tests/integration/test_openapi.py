@@ -24,7 +24,7 @@ from tests.asking import index_document, make_client
 
 # Cases of each operation; SCHEMATHESIS_EXAMPLES=300 makes more than two thousand of all.
 EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "15"))
-UNDOCUMENTED = {"/", "/static/{name}", "/openapi.json"}
+UNDOCUMENTED = {"/", "/web/{name}", "/openapi.json"}
 
 
 @pytest.fixture
