@@ -16,6 +16,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,7 @@ from local import processes
 SUPERUSER = "postgres"
 NOBODY = 65534
 _PASSWORD_FILE = "postgres.password"  # noqa: S105 -- a file's name
+_ORIGIN_FILE = "origin"
 _REACHABLE_FOLDER = Path("/var/lib")
 
 
@@ -152,8 +154,10 @@ def _make_reachable(data_dir: Path, install: Path, uid: int) -> Path:
                 f"User {uid} cannot reach {data_dir}, which exists already. Make its parent "
                 "folders passable (chmod o+x), or remove it (make clean)."
             )
-        (elsewhere / "data").mkdir(parents=True, exist_ok=True)
+        _remove_forgotten()
         data_dir.symlink_to(elsewhere / "data")
+        (elsewhere / "data").mkdir(parents=True, exist_ok=True)
+        (elsewhere / _ORIGIN_FILE).write_text(str(data_dir))
     data_dir.mkdir(exist_ok=True)
     target = data_dir.resolve()
     if target.stat().st_uid != uid:
@@ -177,6 +181,16 @@ def _make_reachable(data_dir: Path, install: Path, uid: int) -> Path:
                 path.chmod(path.stat().st_mode | (0o755 if runs else 0o044))
         unfinished.rename(copy)
     return copy / install.relative_to(install.parent.parent)
+
+
+def _remove_forgotten() -> None:
+    """Delete the data whose link is gone: its checkout, or a killed test's folder, was deleted."""
+    for origin in _REACHABLE_FOLDER.glob(f"kaydangpt-*/{_ORIGIN_FILE}"):
+        data = origin.with_name("data")
+        with suppress(OSError):
+            link = Path(origin.read_text())
+            if not link.is_symlink() and not (data / "postmaster.pid").exists():
+                shutil.rmtree(origin.parent)
 
 
 def _others_may_enter(folder: Path) -> bool:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -152,7 +153,9 @@ def all_gone(processes: list[psutil.Process]) -> bool:
 def checkout(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Checkout]:
     """Copy the checkout; the tests of this module run in their order and share its state."""
     made = Checkout(tmp_path_factory.mktemp("checkout"), model_dir)
-    yield made
+    with tempfile.TemporaryDirectory(prefix="kaydangpt-test-") as temporary:
+        made.environment["TMPDIR"] = temporary  # a killed stack leaves its own there
+        yield made
     remove(made.folder / ".local" / "postgres")
 
 

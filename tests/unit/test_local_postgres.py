@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 import psycopg
@@ -51,3 +54,22 @@ def test_a_server_that_cannot_start_tells_why(tmp_path: Path) -> None:
     with pytest.raises(PostgresFailed, match='unrecognized configuration parameter "nonsense"'):
         start_postgres(tmp_path / "postgres", options={"nonsense": "1"})
     remove(tmp_path / "postgres")
+
+
+def test_data_elsewhere_goes_when_its_folder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where root's checkout cannot be entered, deleting it is enough to be rid of its data."""
+    if os.geteuid() != 0:
+        pytest.skip("only root's server runs as another user")
+    with tempfile.TemporaryDirectory() as reachable:
+        Path(reachable).chmod(0o755)
+        monkeypatch.setattr("local.postgres._REACHABLE_FOLDER", Path(reachable))
+        for name in ("one", "two"):
+            private = tmp_path / name
+            private.mkdir(mode=0o700)
+            server = start_postgres(private / "postgres")
+            server.stop()
+            assert (private / "postgres").is_symlink()
+            assert len(list(Path(reachable).glob("kaydangpt-*/data"))) == 1
+            shutil.rmtree(private)
