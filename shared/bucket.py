@@ -58,6 +58,18 @@ class DocumentBucket:
             except NotFound as error:
                 raise ObjectGone(f"generation {version.generation} is gone") from error
 
+    def upload(self, name: str, data: bytes, *, content_type: str) -> None:
+        """
+        Write an object; one of that name becomes an older generation.
+
+        Raises:
+            StorageUnavailable: Storage did not answer.
+        """
+        with _translated_errors():
+            self._bucket.blob(name).upload_from_string(
+                data, content_type=content_type, timeout=_TIMEOUT_SECONDS, retry=_RETRY
+            )
+
     def list(self) -> Iterator[ObjectVersion]:
         """
         Yield the live objects by the bytes of their names, folder placeholders left out.
