@@ -123,10 +123,11 @@ def handle(event: ObjectEvent, resources: Resources) -> None:
     elif event.kind == "deleted":
         _delete(version, resources)
     else:
+        _index(version, resources)
         if event.kind == "metadata_updated":
+            # Only now there surely is a build to record it on: an older event may have made it.
             with store.connect(resources.pool) as connection:
                 store.record_metadata(connection, version)
-        _index(version, resources)
 
 
 def _index(version: ObjectVersion, resources: Resources) -> None:
