@@ -97,12 +97,12 @@ class Protocol(RuleBasedStateMachine):
     def upload(self, name: str, text: str) -> None:
         self.world.upload(name, text)
 
-    @rule(name=names, what=st.sampled_from(["delete", "forge", "reindex", "retry"]))
+    @rule(name=names, what=st.sampled_from(["delete", "forge_delete", "touch", "reindex", "retry"]))
     def use(self, name: str, what: str) -> None:
         if what == "delete":
             self.world.delete(name)
-        elif what == "forge" and name in self.world.bucket.live:
-            self.world.forge_delete(name)
+        elif what in ("forge_delete", "touch") and name in self.world.bucket.live:
+            getattr(self.world, what)(name)
         elif what in ("reindex", "retry") and len(self.world.tasks) < MOST_TASKS:
             self.world.finish(getattr(self.world, what)(name))
 

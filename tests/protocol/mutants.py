@@ -25,7 +25,7 @@ from rich.table import Table
 
 from local.postgres import remove, start_postgres
 from shared import store
-from shared.models import EmbedJob, ObjectVersion
+from shared.models import EmbedJob, ObjectEvent, ObjectVersion
 from shared.reconciling import compare
 from shared.store import protocol
 from tests.protocol.harness import (
@@ -268,6 +268,16 @@ def _download_what_is_there(original: Any) -> Any:
     return download
 
 
+def _metadata_first(original: Any) -> Any:
+    def handle(event: ObjectEvent, resources: Any) -> None:
+        if event.kind == "metadata_updated":
+            with store.connect(resources.pool) as connection:
+                store.record_metadata(connection, event.object)
+        original(replace(event, kind="finalized"), resources)
+
+    return handle
+
+
 def _nothing(_original: Any) -> Any:
     return lambda *_args, **_options: None
 
@@ -458,12 +468,19 @@ MUTANTS: tuple[Mutant, ...] = (
         ("retried while an old worker embeds",),
     ),
     Mutant(
+        "metadata recorded before the build they belong to",
+        Design(attributes=[(_INGEST, "handle", _metadata_first)]),
+        ("metadata changed while parsing",),
+    ),
+    Mutant(
         "the reconciler lists the bucket first, and deletes by itself",
         Design(attributes=[(_HARNESS, "World.reconcile", _bucket_first)]),
         ("the reconciler meets an upload",),
     ),
 )
 
+
+_progress = Console(stderr=True)
 
 # --- running them --------------------------------------------------------------------------------
 
@@ -541,10 +558,11 @@ def main(*, seed_count: int, seed: int, only: str, verbose: bool) -> None:
 def _run_real(url: str, console: Console, *, seeds: range) -> bool:
     counts: dict[str, int] = {}
     started = time.monotonic()
-    with World(url) as world:
+    with World(url) as world, _progress.status("the real protocol") as status:
         try:
             for name in run_all(world, scenarios=SCENARIOS, twice=TWICE, seeds=seeds):
                 counts[name] = counts.get(name, 0) + 1
+                status.update(f"the real protocol, {name}: {counts[name]}")
         except Violation as violation:
             console.print(f"The protocol broke a promise: {violation}", style="red", markup=False)
             return False
@@ -565,7 +583,8 @@ def _run_mutants(url: str, console: Console, *, only: str, verbose: bool) -> boo
     missed = 0
     for mutant in [item for item in MUTANTS if only in item.name]:
         started = time.monotonic()
-        caught = catch(url, mutant, everywhere=True, seeds=range(300))
+        with _progress.status(mutant.name):
+            caught = catch(url, mutant, everywhere=True, seeds=range(300))
         seconds = f"{time.monotonic() - started:.1f}"
         if caught is None:
             missed += 1

@@ -162,6 +162,13 @@ def _upload(name: str, text: str) -> Step:
     return upload
 
 
+def _touch(name: str) -> Step:
+    def touch(world: World) -> None:
+        world.touch(name)
+
+    return touch
+
+
 def _delete(name: str) -> Step:
     def delete(world: World) -> None:
         world.delete(name)
@@ -319,6 +326,18 @@ SCENARIOS: tuple[Scenario, ...] = (
         (_deliver("finalize"),),
     ),
     Scenario(
+        "metadata changed while parsing",
+        _upload("a", OLD),
+        _deliver("finalize"),
+        (_touch("a"), _deliver("metadata_update")),
+    ),
+    Scenario(
+        "metadata changed before the finalize",
+        _then(_upload("a", OLD), _touch("a")),
+        _deliver("metadata_update"),
+        (_deliver("finalize"),),
+    ),
+    Scenario(
         "forged delete",
         _then(_indexed(("a", OLD)), lambda world: world.forge_delete("a")),
         _deliver("delete"),
@@ -433,6 +452,7 @@ def _possible_actions(
     if name in world.bucket.live:
         yield 5, lambda: world.delete(name)
         yield 1, lambda: world.forge_delete(name)
+        yield 2, lambda: world.touch(name)
     if world.letters:
         letter = rng.choice(world.letters)
         yield 3, lambda: world.duplicate(letter)
