@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,6 +16,18 @@ from shared.errors import Unreadable
 from .blocks import ParseLimits, corrupt
 
 _PIECE_BYTES = 1 << 16
+# What zipfile raises on damage, found by fuzzing: it checks little of what it reads.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
 _MAX_ENTRIES = 100_000
 _MAX_DEPTH = 2_000
 
@@ -32,7 +46,7 @@ class Archive:
         self.limit = limits.max_decompressed_bytes
         try:
             self.zip = zipfile.ZipFile(source)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        except _ZIP_ERRORS as error:
             raise corrupt(
                 f"The {what} file is damaged: its zip container cannot be opened. "
                 "Open it in the program that made it, save it again and upload that copy."
@@ -65,7 +79,7 @@ class Archive:
                     if self.left < 0:
                         raise _too_much(self.limit)
                     yield data
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        except _ZIP_ERRORS as error:
             raise corrupt(
                 f"The {self.what} file is damaged: its part {name!r} cannot be read. "
                 "Open it in the program that made it, save it again and upload that copy."

@@ -24,6 +24,8 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# Told by their marks and zeros before charset-normalizer is asked.
+_WIDE = ["utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_32_le", "utf_32_be", "utf_7"]
 _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _PIECE_BYTES = 1 << 20
 _SAMPLE_BYTES = 1 << 16
@@ -105,7 +107,7 @@ def _detect_legacy(source: BinaryIO) -> tuple[str, str]:
     if high < _MIN_TELLING_BYTES and high < 0.3 * len(telling):
         # Too little to guess from: what is plain stays right, the rest is marked as lost.
         return "utf-8", "replace"
-    best = charset_normalizer.from_bytes(telling).best()
+    best = charset_normalizer.from_bytes(telling, cp_exclusion=_WIDE).best()
     if best is not None:
         return best.encoding, "replace"
     raise Unreadable(
