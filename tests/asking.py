@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from flask.testing import FlaskClient
 
 from functions.query.api import create_app
 from functions.query.asking import Search
+from functions.query.gate import choose_floors, refuse
 from functions.query.generation import Gemini
 from functions.query.limiting import AnswerCache, RateLimiter, TokenBudget
 from functions.query.services import Services
@@ -93,7 +95,7 @@ def make_client(
             pool=pool,
             find_embedder=lambda _digest: embedder,
             search=search,
-            refuse=lambda _connection, _question, _passages: None,
+            refuse=partial(refuse, floors=choose_floors(extractive=gemini is None)),
             gemini=gemini,
             limiter=RateLimiter(pool, per_minute=settings.rate_limit_per_minute)
             if settings.rate_limit_per_minute
