@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import flask
 import functions_framework
@@ -16,6 +15,7 @@ from shared import store
 from shared.embedding import Embedder, Embedders
 from shared.errors import KaydangError, Malformed, Misconfigured, RejectedByDatabase
 from shared.events import Message, read_job, read_message, read_notification
+from shared.lazy import once
 from shared.logs import begin_trace, get_logger, set_up_logs
 from shared.models import EmbedJob, FillJob
 from shared.settings import DatabaseSettings, LogSettings, ModelSettings, RetrySettings, load
@@ -206,12 +206,12 @@ def _begin_trace() -> None:
     )
 
 
-@cache
+@once
 def _open_pool() -> store.Pool:
     return store.open_pool(load(Settings))
 
 
-@cache
+@once
 def _open_resources() -> Resources:
     settings = load(Settings)
     embedders = Embedders(

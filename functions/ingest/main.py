@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import flask
@@ -29,6 +29,7 @@ from shared.errors import (
 )
 from shared.events import read_object_event
 from shared.language import detect_language, search_config, searchable_text
+from shared.lazy import once
 from shared.logs import begin_trace, get_logger, set_up_logs
 from shared.models import EmbedJob, ObjectEvent, ObjectVersion
 from shared.publishing import Publisher
@@ -294,15 +295,20 @@ def _repeat(action: Callable[[], None], over: threading.Event, *, every_seconds:
             _log.warning("lease not extended", error=_describe(error))
 
 
-@cache
+@once
+def _open_pool() -> store.Pool:
+    return store.open_pool(load(Settings))
+
+
+@once
 def _open_resources() -> Resources:
     settings = load(Settings)
+    pool = _open_pool()
     folders = {
         read_model_info(folder).digest: folder
         for folder in (settings.model_dir, settings.other_model_dir)
         if folder is not None
     }
-    pool = store.open_pool(settings)
     with store.connect(pool) as connection:
         folder = folders[store.check_model(connection, folders)]
     model = read_model_info(folder)

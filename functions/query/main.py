@@ -7,7 +7,6 @@ application, with its connection pool and model, is made by the first request of
 
 from __future__ import annotations
 
-import threading
 from functools import cache, partial
 from http import HTTPStatus
 
@@ -16,6 +15,7 @@ from flask import Flask, Request, Response
 
 from shared.embedding import Embedders
 from shared.errors import Misconfigured
+from shared.lazy import once
 from shared.logs import get_logger, set_up_logs
 from shared.settings import load
 from shared.store import open_pool
@@ -34,15 +34,13 @@ _BREAKER_FAILURES = 5
 _BREAKER_PAUSE_SECONDS = 30.0
 
 logger = get_logger(__name__)
-_starting = threading.Lock()
 
 
 @functions_framework.http
 def query(request: Request) -> Response:
     """Answer one HTTP request."""
     try:
-        with _starting:
-            app = _start()
+        app = _start()
     except Misconfigured as error:
         logger.error("cannot start", error=str(error))
         return render(make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "misconfigured", str(error)))
@@ -50,7 +48,7 @@ def query(request: Request) -> Response:
         return app.full_dispatch_request()
 
 
-@cache
+@once
 def _start() -> Flask:
     settings = load(QuerySettings)
     set_up_logs(settings)
