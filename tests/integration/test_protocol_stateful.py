@@ -121,7 +121,7 @@ class Protocol(RuleBasedStateMachine):
         getattr(self.world, fate)(letters[choice % len(letters)])
 
     @rule(
-        what=st.sampled_from(["expire_leases", "sweep", "reconcile"]),
+        what=st.sampled_from(["expire_leases", "sweep", "reconcile", "fill", "switch_model"]),
         steps=st.integers(min_value=0, max_value=12),
     )
     def schedule(self, what: str, steps: int) -> None:

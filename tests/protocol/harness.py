@@ -40,13 +40,14 @@ from shared.events import (
     write_job,
     write_notification,
 )
-from shared.models import Chunk, EmbedJob, ObjectEvent, ObjectVersion
+from shared.models import Chunk, EmbedJob, FillJob, ObjectEvent, ObjectVersion
 from shared.reconciling import compare
 from shared.tokens import ModelInfo
 
 BUCKET = "docs"
 DIMENSION = 8
 MODEL = ModelInfo(name="hash", dimension=DIMENSION, max_tokens=256, digest="protocol")
+OTHER_MODEL = replace(MODEL, name="other hash", digest="other")
 CHUNKS_PER_JOB = 2
 
 # Texts by what becomes of them; a chunk ends with each full stop.
@@ -74,21 +75,22 @@ def split_text(text: str) -> list[str]:
     return re.findall(r"[^.]*\.", text)
 
 
-def embed_text(text: str) -> NDArray[np.float32]:
-    """Return a vector of unit length that is all but unique to *text*."""
-    digest = hashlib.sha256(text.encode()).digest()[:DIMENSION]
+def embed_text(text: str, *, model: str) -> NDArray[np.float32]:
+    """Return a vector of unit length that is all but unique to *text* and the model's digest."""
+    digest = hashlib.sha256(f"{model} {text}".encode()).digest()[:DIMENSION]
     vector = np.frombuffer(digest, dtype=np.uint8).astype(np.float32) - 127.5
     unit: NDArray[np.float32] = vector / np.linalg.norm(vector)
     return unit
 
 
 class _HashEmbedder:
-    """Stands in for the model."""
+    """Stands in for a model."""
 
-    info = MODEL
+    def __init__(self, digest: str) -> None:
+        self._digest = digest
 
     def embed_documents(self, texts: list[str]) -> NDArray[np.float32]:
-        return np.stack([embed_text(text) for text in texts])
+        return np.stack([embed_text(text, model=self._digest) for text in texts])
 
 
 class _ParsedText:
@@ -323,7 +325,7 @@ class TaskPublisher:
     def __init__(self, task: Task) -> None:
         self._task = task
 
-    def publish_jobs(self, jobs: list[EmbedJob]) -> None:
+    def publish_jobs(self, jobs: list[EmbedJob] | list[FillJob]) -> None:
         for job in jobs:
             self._publish("job", write_job(job), {})
 
@@ -559,7 +561,13 @@ class World:
         self._end_tasks()
         self._clear(versioned=versioned)
         self.schedules += 1
-        self._monitor.execute("DELETE FROM documents; DELETE FROM dead_letters")
+        self._monitor.execute(
+            """
+            DELETE FROM documents;
+            DELETE FROM dead_letters;
+            UPDATE active_model SET model_id = (SELECT min(id) FROM models);
+            """
+        )
         if self.schedules % 100 == 0:
             self._monitor.execute("VACUUM ANALYZE")
 
@@ -692,8 +700,8 @@ class World:
             self.dropped = True
         elif "eventType" in letter.attributes:
             self.dead_names.add(letter.attributes["objectId"])
-        else:
-            self.dead_names.update(self._names_of_build(read_job(letter.message).build_id))
+        elif isinstance(job := read_job(letter.message), EmbedJob):
+            self.dead_names.update(self._names_of_build(job.build_id))
 
     def _names_of_build(self, build_id: int) -> list[str]:
         rows = self._monitor.execute(
@@ -736,8 +744,10 @@ class World:
                 assert event is not None
                 self._ingest.handle(event, self._ingest_resources(task))
             elif letter.topic == "job":
-                self._embed_worker.embed_batch(
-                    read_job(letter.message), self._embed_resources(task)
+                job = read_job(letter.message)
+                work = self._embed_worker
+                (work.fill_model if isinstance(job, FillJob) else work.embed_batch)(
+                    job, self._embed_resources(task)
                 )
             else:
                 self._embed_worker.keep_dead_letter(letter.message, cast("store.Pool", task))
@@ -780,6 +790,27 @@ class World:
     def reindex(self, name: str) -> Task:
         """Start `python -m shared.admin reindex NAME`."""
         return self.start(f"reindex {name}", self._apply(name, "reindex_document"))
+
+    def fill(self) -> Task:
+        """Start `python -m shared.admin model fill` for the other model."""
+
+        def body(task: Task) -> None:
+            with store.connect(cast("store.Pool", task)) as connection:
+                other = max(model.id for model in store.list_models(connection))
+                jobs = store.plan_filling(connection, model_id=other, size=CHUNKS_PER_JOB)
+            TaskPublisher(task).publish_jobs(jobs)
+
+        return self.start("fill", body)
+
+    def switch_model(self) -> Task:
+        """Start `python -m shared.admin model switch` to the other model."""
+
+        def body(task: Task) -> None:
+            with store.connect(cast("store.Pool", task)) as connection:
+                other = max(model.id for model in store.list_models(connection))
+                store.switch_model(connection, other)
+
+        return self.start("switch", body)
 
     def _apply(self, name: str, action: str, **criteria: Any) -> Callable[[Task], None]:
         def body(task: Task) -> None:
@@ -830,7 +861,7 @@ class World:
         return self._embed_worker.Resources(
             settings=options,
             pool=task,
-            find_embedder=lambda _digest: _HashEmbedder(),
+            find_embedder=_HashEmbedder,
             holding=threading.BoundedSemaphore(1),
             embedding=threading.Lock(),
         )
@@ -955,7 +986,8 @@ class World:
         with self._reader.cursor(binary=True) as cursor:
             cursor.execute(
                 """
-                SELECT name, build_id, generation, ordinal, text, embedding
+                SELECT name, build_id, generation, ordinal, text, embedding,
+                       (SELECT digest FROM serving_model)
                 FROM live_chunks
                 ORDER BY name, ordinal
                 """
@@ -999,7 +1031,7 @@ class World:
             answer = [row[4] for row in rows]
             self._violated(f"{status.name} answers with {answer}, not with the whole of {text!r}")
         for row in rows:
-            if np.abs(row[5].to_numpy() - embed_text(row[4])).max() > 1e-3:
+            if np.abs(row[5].to_numpy() - embed_text(row[4], model=row[6])).max() > 1e-3:
                 self._violated(f"{status.name} has another text's embedding at {row[3]}")
         assert status.active_build is not None
         return _Answer(status.active_build, generation, status.active_epoch or 0)
@@ -1129,7 +1161,12 @@ class World:
             """
             SELECT builds.id, builds.state,
                    (SELECT count(*) FROM chunks WHERE build_id = builds.id),
-                   (SELECT count(*) FROM embeddings WHERE build_id = builds.id),
+                   (
+                       SELECT count(*) FROM embeddings
+                       WHERE build_id = builds.id
+                           AND (builds.state = 'failed'
+                               OR model_id = (SELECT model_id FROM active_model))
+                   ),
                    (SELECT count(*) FROM texts WHERE build_id = builds.id),
                    (SELECT count(*) FROM batches WHERE build_id = builds.id AND NOT done),
                    builds.chunk_count
@@ -1182,9 +1219,10 @@ def temporary_database(server_url: str, name: str) -> Iterator[str]:
     try:
         with psycopg.connect(url, autocommit=True) as connection:
             migrate.apply_migrations(connection, migrate.read_migrations())
-            store.register_model(
-                connection, name=MODEL.name, dimension=MODEL.dimension, digest=MODEL.digest
-            )
+            for model in (MODEL, OTHER_MODEL):
+                store.register_model(
+                    connection, name=model.name, dimension=model.dimension, digest=model.digest
+                )
         yield url
     finally:
         with psycopg.connect(server_url, autocommit=True) as connection:

@@ -558,11 +558,13 @@ def main(*, seed_count: int, seed: int, only: str, verbose: bool) -> None:
 def _run_real(url: str, console: Console, *, seeds: range) -> bool:
     counts: dict[str, int] = {}
     started = time.monotonic()
-    with World(url) as world, _progress.status("the real protocol") as status:
+    with World(url) as world, _progress.status("") as status:
         try:
             for name in run_all(world, scenarios=SCENARIOS, twice=TWICE, seeds=seeds):
+                if name not in counts and counts:
+                    _progress.print(_describe_last(counts), markup=False)
                 counts[name] = counts.get(name, 0) + 1
-                status.update(f"the real protocol, {name}: {counts[name]}")
+                status.update(_describe_last(counts))
         except Violation as violation:
             console.print(f"The protocol broke a promise: {violation}", style="red", markup=False)
             return False
@@ -576,6 +578,11 @@ def _run_real(url: str, console: Console, *, seeds: range) -> bool:
                 f"{world.statements:,} steps in {time.monotonic() - started:.0f} s", markup=False
             )
     return True
+
+
+def _describe_last(counts: dict[str, int]) -> str:
+    name, count = list(counts.items())[-1]
+    return f"{name}: {count}"
 
 
 def _run_mutants(url: str, console: Console, *, only: str, verbose: bool) -> bool:

@@ -392,6 +392,36 @@ SCENARIOS: tuple[Scenario, ...] = (
         lambda world: world.sweep(),
         (lambda world: world.sweep(),),
     ),
+    # The model is changed.
+    Scenario(
+        "the model switched while embedding",
+        _then(_upload("a", OLD), _finish_delivery("finalize"), _finish_delivery("embed")),
+        _deliver("embed"),
+        (lambda world: world.switch_model(),),
+    ),
+    Scenario(
+        "the model switched while a copy is staged",
+        _then(
+            _indexed(("a", OLD)),
+            lambda world: world.finish(world.fill()),
+            lambda world: world.deliver_all(),
+            _upload("b", OLD),
+        ),
+        _deliver("finalize"),
+        (lambda world: world.switch_model(),),
+    ),
+    Scenario(
+        "a document is ready while the model is switched",
+        _then(
+            _indexed(("a", "beta.")),
+            lambda world: world.finish(world.fill()),
+            lambda world: world.deliver_all(),
+            _upload("b", "gamma."),
+            _finish_delivery("finalize"),
+        ),
+        lambda world: world.switch_model(),
+        (_deliver("embed"),),
+    ),
     # Lost messages.
     Scenario(
         "finalize of an overwrite lost",
@@ -464,6 +494,8 @@ def _possible_actions(
     if len(world.tasks) < _MOST_TASKS:
         yield 2, world.sweep
         yield 1, world.reconcile
+        yield 1, world.fill
+        yield 1, world.switch_model
         yield 1, lambda: world.reindex(name)
         yield 1, lambda: world.retry(name)
     if world.ready_tasks:
