@@ -30,7 +30,7 @@ from shared.models import Chunk, TextSource
 
 from .parsing.blocks import ParseLimits
 
-__all__ = ["ParseLimits", "ParsedDocument", "parse_document"]
+__all__ = ["ParseLimits", "ParsedDocument", "parse_document", "start_parser"]
 
 _FRAME_HEAD_BYTES = 5
 # No frame of an honest child is larger; pictures of pages are the largest.
@@ -208,6 +208,15 @@ def parse_document(
         document.close()
         raise
     return document
+
+
+def start_parser() -> None:
+    """
+    Start this process's fork server, so that the first document does not wait for its imports.
+
+    Call it after the worker's fork: a server started before belongs to the parent.
+    """
+    _server.start()
 
 
 class _Child:
@@ -423,6 +432,11 @@ class _ForkServer:
                     self._stop()
                     if attempt + 1 == _MAX_STARTS:
                         raise ParserDied("the parser's fork server cannot be reached") from error
+
+    def start(self) -> None:
+        """Start the server unless it runs."""
+        with self.lock:
+            self._running()
 
     def _running(self) -> socket.socket:
         if self.owner != os.getpid():

@@ -7,8 +7,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 from xml.parsers import expat
 
 from shared.errors import Unreadable
@@ -16,6 +15,7 @@ from shared.errors import Unreadable
 from .blocks import ParseLimits, corrupt
 
 _PIECE_BYTES = 1 << 16
+_NO_ATTRIBUTES: dict[str, str] = {}
 # What zipfile raises on damage, found by fuzzing: it checks little of what it reads.
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -118,10 +118,9 @@ class Archive:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class XmlEvent:
+class XmlEvent(NamedTuple):
     """
-    A tag or a run of text.
+    A tag or a run of text; a tuple, since a sheet makes millions of them.
 
     Attributes:
         name: Local name of the element; "" for text.
@@ -156,16 +155,19 @@ def xml_events(pieces: Iterator[bytes], *, what: str) -> Iterator[XmlEvent]:
         if depth > _MAX_DEPTH:
             raise corrupt(f"The {what} is damaged: its elements are nested too deeply.")
         if attributes:
-            attributes = {_attribute(key): value for key, value in attributes.items()}
+            attributes = {
+                key if " " not in key else _attribute(key): value
+                for key, value in attributes.items()
+            }
         events.append(XmlEvent("start", name.rpartition(" ")[2], attributes, ""))
 
     def end(name: str) -> None:
         nonlocal depth
         depth -= 1
-        events.append(XmlEvent("end", name.rpartition(" ")[2], {}, ""))
+        events.append(XmlEvent("end", name.rpartition(" ")[2], _NO_ATTRIBUTES, ""))
 
     def text(data: str) -> None:
-        events.append(XmlEvent("text", "", {}, data))
+        events.append(XmlEvent("text", "", _NO_ATTRIBUTES, data))
 
     def entity(*_: object) -> None:
         raise corrupt(
