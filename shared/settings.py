@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import Misconfigured
@@ -69,6 +69,35 @@ class ModelSettings(_Group):
     other_model_dir: Path | None = None
     embedding_model_name: str = "sentence-transformers/all-MiniLM-L6-v2"
     embedding_threads: int = Field(default=0, ge=0, le=64)
+
+
+class GeminiSettings(_Group):
+    """
+    How Gemini is reached; with neither GEMINI_API_KEY nor GOOGLE_GENAI_USE_VERTEXAI it is not.
+
+    GEMINI_TIMEOUT_SECONDS bounds a call with all its tries, GEMINI_READ_TIMEOUT_SECONDS each wait
+    for the next bytes.
+    """
+
+    google_cloud_project: str = ""
+    gemini_api_key: SecretStr = SecretStr("")
+    google_genai_use_vertexai: bool = False
+    google_cloud_location: str = "global"
+    gemini_model: str = "gemini-2.5-flash"
+    google_gemini_base_url: str = ""
+    gemini_timeout_seconds: float = Field(default=30, gt=0, le=600)
+    gemini_read_timeout_seconds: float = Field(default=10, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _check_project(self) -> Self:
+        if self.google_genai_use_vertexai and not self.google_cloud_project:
+            raise ValueError("GOOGLE_GENAI_USE_VERTEXAI needs GOOGLE_CLOUD_PROJECT")
+        return self
+
+    @property
+    def gemini_configured(self) -> bool:
+        """Whether Gemini can be asked."""
+        return bool(self.gemini_api_key.get_secret_value()) or self.google_genai_use_vertexai
 
 
 class RetrySettings(_Group):

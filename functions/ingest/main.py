@@ -36,6 +36,7 @@ from shared.publishing import Publisher
 from shared.settings import (
     DatabaseSettings,
     EventSettings,
+    GeminiSettings,
     LogSettings,
     ModelSettings,
     RetrySettings,
@@ -43,14 +44,17 @@ from shared.settings import (
 )
 from shared.tokens import TOKENIZER_FILE, ModelInfo, read_model_info
 
+from .ocr import PageReader
 from .sandbox import ParsedDocument, ParseLimits, parse_document
 
-# Raise it when the parser or the chunker makes other chunks of the same bytes: builds are marked
-# with it, so that an operator sees which documents a re-index would change.
+# Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
+# hash that every build carries.
 _PIPELINE_VERSION = 1
 
 
-class Settings(DatabaseSettings, EventSettings, ModelSettings, RetrySettings, LogSettings):
+class Settings(
+    DatabaseSettings, EventSettings, ModelSettings, RetrySettings, GeminiSettings, LogSettings
+):
     """What one document may cost, beside where everything is."""
 
     max_file_bytes: int = Field(default=256 * 2**20, ge=1)
@@ -63,7 +67,12 @@ class Settings(DatabaseSettings, EventSettings, ModelSettings, RetrySettings, Lo
     parse_memory_bytes: int = Field(default=2**30, ge=256 * 2**20)
     parse_concurrency: int = Field(default=0, ge=0, le=64, description="0: one a core")
     chunks_per_job: int = Field(default=64, ge=1, le=1000)
-    ocr_page_budget: int = Field(default=0, ge=0, le=1000)
+    ocr_page_budget: int = Field(default=0, ge=0, le=1000, description="0: no OCR")
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether pages without text are read by Gemini."""
+        return self.gemini_configured and self.ocr_page_budget > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,7 @@ class Resources:
     publisher: Publisher
     model: ModelInfo
     tokenizer: Path
+    pages: PageReader | None
     parsing: threading.BoundedSemaphore
 
     @property
@@ -213,6 +223,8 @@ def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDo
         ),
         tokenizer=resources.tokenizer,
         max_tokens=resources.model.max_tokens,
+        ocr=resources.pages.read_page if resources.pages is not None else None,
+        ocr_page_budget=settings.ocr_page_budget,
     )
 
 
@@ -295,6 +307,18 @@ def _repeat(action: Callable[[], None], over: threading.Event, *, every_seconds:
             _log.warning("lease not extended", error=_describe(error))
 
 
+def _make_page_reader(settings: Settings) -> PageReader:
+    return PageReader(
+        api_key=settings.gemini_api_key.get_secret_value(),
+        project=settings.google_cloud_project,
+        location=settings.google_cloud_location,
+        base_url=settings.google_gemini_base_url,
+        model=settings.gemini_model,
+        page_timeout_seconds=settings.gemini_timeout_seconds,
+        read_timeout_seconds=settings.gemini_read_timeout_seconds,
+    )
+
+
 @once
 def _open_pool() -> store.Pool:
     return store.open_pool(load(Settings))
@@ -319,6 +343,7 @@ def _open_resources() -> Resources:
         publisher=Publisher(settings),
         model=model,
         tokenizer=folder / TOKENIZER_FILE,
+        pages=_make_page_reader(settings) if settings.reads_pictures else None,
         parsing=threading.BoundedSemaphore(
             settings.parse_concurrency or len(os.sched_getaffinity(0))
         ),

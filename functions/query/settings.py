@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from shared.settings import CommaSeparated, DatabaseSettings, LogSettings, ModelSettings
+from shared.settings import (
+    CommaSeparated,
+    DatabaseSettings,
+    GeminiSettings,
+    LogSettings,
+    ModelSettings,
+)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ORIGIN = re.compile(r"\*|https?://[^/\s?#@]+")
@@ -28,20 +34,13 @@ def _check_origins(origins: list[str]) -> list[str]:
     return origins
 
 
-class QuerySettings(DatabaseSettings, ModelSettings, LogSettings):
+class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings):
     """
     Settings of the query function.
 
     Without GEMINI_API_KEY and GOOGLE_GENAI_USE_VERTEXAI answers are extractive.
     """
 
-    gemini_api_key: SecretStr = SecretStr("")
-    google_genai_use_vertexai: bool = False
-    google_cloud_location: str = "global"
-    gemini_model: str = "gemini-2.5-flash"
-    google_gemini_base_url: str = ""
-    gemini_timeout_seconds: float = Field(default=30, gt=0, le=600)
-    gemini_read_timeout_seconds: float = Field(default=10, gt=0, le=600)
     gemini_max_output_tokens: int = Field(default=8192, ge=64, le=65536)
     # None leaves it to the model; 0 answers sooner where the model can do without (2.5 Flash).
     gemini_thinking_budget: int | None = Field(default=None, ge=-1, le=32768)
@@ -72,11 +71,4 @@ class QuerySettings(DatabaseSettings, ModelSettings, LogSettings):
     def _check_uploads(self) -> QuerySettings:
         if self.uploads_enabled and not (self.documents_bucket and self.google_cloud_project):
             raise ValueError("UPLOADS_ENABLED needs DOCUMENTS_BUCKET and GOOGLE_CLOUD_PROJECT")
-        if self.google_genai_use_vertexai and not self.google_cloud_project:
-            raise ValueError("GOOGLE_GENAI_USE_VERTEXAI needs GOOGLE_CLOUD_PROJECT")
         return self
-
-    @property
-    def gemini_configured(self) -> bool:
-        """Whether Gemini answers; else the extractive answer does."""
-        return bool(self.gemini_api_key.get_secret_value()) or self.google_genai_use_vertexai
