@@ -53,6 +53,8 @@ _STOP_WORD_SHARE = 0.2
 _OTHER_LANGUAGE_WEIGHT = 0.5
 # In a handful of chunks every word is rare, and one that is missing says nothing yet.
 _FEW_CHUNKS = 1000
+# A translation holds the same names and numbers: the document in the question's language is meant.
+_OTHER_LANGUAGE_COST = 0.05
 _MAX_EF_SEARCH = 1000  # pgvector's own limit
 # From here on an exact scan of all vectors takes longer than a user notices.
 INDEX_USEFUL_CHUNKS = 50_000
@@ -88,14 +90,15 @@ class Question:
     Attributes:
         terms: Rarest first; also those that no chunk has.
         neighbours: Pairs of lexemes that stand together in the question.
-        in_english: Whether its stop words are English ones.
+        languages: ISO 639-1 codes of the configuration whose stop words it has; empty where it has
+            those of none.
         chunks: How many chunks there are, about.
         configs: The text search configurations of the documents that answer.
     """
 
     terms: list[Term]
     neighbours: list[tuple[Term, Term]]
-    in_english: bool
+    languages: list[str]
     chunks: float
     configs: list[str]
 
@@ -291,7 +294,7 @@ def analyse(connection: Connection, question: str) -> Question:
     return Question(
         terms=sorted(terms.values(), key=lambda term: (term.document_frequency, term.lexeme)),
         neighbours=sorted(neighbours, key=lambda pair: (pair[0].lexeme, pair[1].lexeme)),
-        in_english=language == "english",
+        languages=[code for code, config in SEARCH_CONFIGS.items() if config == language],
         chunks=chunks,
         configs=configs or [],
     )
@@ -457,6 +460,7 @@ _STATEMENT = sql.SQL(
     scored AS MATERIALIZED (
         SELECT keys.build_id,
                keys.ordinal,
+               language,
                1 - {distance} AS similarity,
                -(weights <#> (SELECT weights FROM text_query))
                    + {proximity_weight} * coalesce(proximity.sum, 0)
@@ -510,15 +514,20 @@ _KEYS: dict[Mode, sql.SQL] = {
 }
 # Each leg by its best: the cosines of one question lie close together, so that a model which does
 # not know the language hardly moves the order of the texts, and one that does decides among equals.
-_SCORES: dict[Mode, sql.SQL] = {
+_SCORES: dict[Mode, sql.Composable] = {
     "vector": sql.SQL("scored.similarity"),
     "text": sql.SQL("scored.text_score"),
     "fused": sql.SQL(
         """
         %(vector_weight)s::float8 * scored.similarity / best.similarity
         + (1 - %(vector_weight)s::float8) * scored.text_score / best.text_score
+        - CASE
+            WHEN scored.language <> '' AND scored.language <> ALL (%(question_languages)s::text[])
+            THEN {other_language_cost}
+            ELSE 0
+        END
         """
-    ),
+    ).format(other_language_cost=sql.Literal(_OTHER_LANGUAGE_COST)),
 }
 
 
@@ -549,9 +558,12 @@ def _statement(
         "candidates": "|".join(f"({part})" for part in (candidates, required.query) if part),
         "lexemes": [term.lexeme for term in found],
         "lexeme_weights": [term.rarity * term.frequency for term in found],
+        "question_languages": analysed.languages or None,
         "pairs": [f"{_quote(a.lexeme)}&{_quote(b.lexeme)}" for a, b in pairs],
         "pair_weights": [min(a.rarity, b.rarity) for a, b in pairs],
-        "vector_weight": _VECTOR_WEIGHT if analysed.in_english else _VECTOR_WEIGHT_OTHER_LANGUAGE,
+        "vector_weight": _VECTOR_WEIGHT
+        if "en" in analysed.languages
+        else _VECTOR_WEIGHT_OTHER_LANGUAGE,
     }
     values["bonus"] = sum(values["lexeme_weights"], 1.0) * max(
         required.share, 1.0 if file_names else 0.0
