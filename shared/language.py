@@ -78,6 +78,7 @@ _COMPOUND = re.compile(r"[^\W_]+(?:[-_.:@&+#~]+[^\W_]+)+|[^\W_]+(?:\+\+|#)(?!\w)
 _DECIMAL = re.compile(r"\d+(?:\.\d+)?")
 _ABBREVIATION = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # i.e., e.g., U.S.
 _MAX_COMPOUND_CHARS = 64
+_MIN_NUMBER_DIGITS = 5
 _MIN_NAME_CHARS = 5
 _MAX_NAME_WORDS = 5
 _SIGNS = str.maketrans({"+": "plus", "#": "sharp"})
@@ -215,4 +216,4 @@ def _is_identifier(compound: str) -> bool:
 
 def _is_code(word: str) -> bool:
     digits = sum(map(str.isdigit, word))
-    return (0 < digits < len(word)) or digits >= 5
+    return digits >= _MIN_NUMBER_DIGITS or (digits > 0 and any(map(str.isalpha, word)))

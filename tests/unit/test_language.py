@@ -1,0 +1,135 @@
+"""Languages, and what of a text is handed to full-text search."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.language import (
+    SEARCH_CONFIGS,
+    detect_language,
+    find_file_names,
+    find_identifiers,
+    find_phrases,
+    search_config,
+    searchable_text,
+)
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "The committee will publish its report on the budget next week."),
+        ("de", "Der Ausschuss veröffentlicht seinen Bericht über den Haushalt nächste Woche."),
+        ("es", "El comité publicará su informe sobre el presupuesto la próxima semana."),
+        ("fr", "Le comité publiera son rapport sur le budget la semaine prochaine."),
+        ("vi", "Ủy ban sẽ công bố báo cáo về ngân sách vào tuần tới."),
+        ("zh", "委员会将于下周公布预算报告。"),
+        ("ja", "委員会は来週、予算に関する報告書を発表する。"),
+        ("ru", "Комитет опубликует доклад о бюджете на следующей неделе."),
+        ("th", "คณะกรรมการจะเผยแพร่รายงานงบประมาณในสัปดาห์หน้า"),
+    ],
+)
+def test_detect_language_when_prose(language: str, text: str) -> None:
+    """A sentence tells its language."""
+    assert detect_language(text) == language
+
+
+@pytest.mark.parametrize("sample", ["", "42", "12.5 1,000 2024-01-05 99", "\n \t", "-- ** =="])
+def test_detect_language_when_no_words(sample: str) -> None:
+    """Numbers and signs have no language."""
+    assert detect_language(sample) == ""
+
+
+def test_search_config_when_postgres_has_none() -> None:
+    """Vietnamese, Chinese and what is unknown are searched as they are written."""
+    assert [search_config(language) for language in ("vi", "zh", "")] == ["simple"] * 3
+
+
+def test_import_when_cold() -> None:
+    """Importing the module does not load the detector's model."""
+    code = "import shared.language as l; print(l._identifier.cache_info().currsize)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "0"
+
+
+@pytest.mark.parametrize("text", ["Trường Đại học", "Ngân hàng", "café", "Ørsted Å"])
+def test_searchable_text_when_decomposed(text: str) -> None:
+    """Composed and decomposed letters are alike."""
+    decomposed = unicodedata.normalize("NFD", text)
+    assert searchable_text(decomposed, language="") == searchable_text(text, language="")
+
+
+def test_searchable_text_when_without_spaces() -> None:
+    """Chinese, Japanese and Thai become pairs of characters; what stands between them stays."""
+    assert searchable_text("東京都のPostgreSQL", language="ja").split() == [
+        "東京",
+        "京都",
+        "都の",
+        "postgresql",
+    ]
+
+
+def test_searchable_text_when_full_width() -> None:
+    """Full-width letters and digits are those of ASCII."""
+    assert searchable_text("ＡＢＣ１２３", language="ja") == "abc123"
+
+
+@pytest.mark.parametrize("written", ["E-1234", "e-1234", "E_1234", "E.1234", "E1234", "Ｅ－1234"])
+def test_identifier_when_written_otherwise(written: str) -> None:
+    """An error code is the same one with another sign in it or none."""
+    assert "e1234" in find_identifiers(f"what does {written} mean")
+    assert "e1234" in searchable_text(f"Error {written}: disk full", language="en").split()
+
+
+@pytest.mark.parametrize(
+    ("question", "identifiers"),
+    [
+        ("what is a two-dimensional flow, i.e. which one?", []),
+        ("why did it take 3.5 hours", []),
+        ("where is config.yaml read", ["configyaml"]),
+        ("who calls shared.store.search", ["sharedstoresearch"]),
+        ("what does parse_document do", ["parsedocument"]),
+        ("is ERR-TIMEOUT fatal", ["errtimeout"]),
+        ("price of part 4711234", ["4711234"]),
+        ("C++ or C#", ["cplusplus", "csharp"]),
+        ("install KB5034441", ["kb5034441"]),
+    ],
+)
+def test_find_identifiers_when_asked(question: str, identifiers: list[str]) -> None:
+    """Codes, dotted and underscored names are identifiers; words with a hyphen are not."""
+    assert find_identifiers(question) == identifiers
+
+
+def test_find_file_names_when_with_spaces() -> None:
+    """The words before a file name may belong to it."""
+    assert "q3finalreportv2pdf" in find_file_names("summarise Q3 final report_v2.pdf")
+
+
+@pytest.mark.parametrize("question", ['about "net income" now', "about “net income” now"])
+def test_find_phrases_when_quoted(question: str) -> None:
+    """A phrase stands between double quotation marks of any form."""
+    assert find_phrases(question) == ["net income"]
+
+
+def test_search_configs_when_stock() -> None:
+    """Only configurations that PostgreSQL 16 has are named."""
+    assert "estonian" not in SEARCH_CONFIGS.values()
+
+
+@given(st.text())
+def test_searchable_text_when_anything(text: str) -> None:
+    """No sign is left that a parser could join words by, save the point of a number."""
+    searchable = searchable_text(text, language="")
+    assert not set(searchable) & set("-_/\\:@#&+,;!?'\"()")
+
+
+@given(st.text(max_size=60))
+def test_questions_when_anything(text: str) -> None:
+    """Any question has identifiers, names and phrases, even if none."""
+    assert isinstance([*find_identifiers(text), *find_file_names(text), *find_phrases(text)], list)
