@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -1190,23 +1191,23 @@ class World:
 
 
 def import_functions(database_url: str) -> tuple[ModuleType, ModuleType]:
-    """Import ingest and the embed worker, which read their settings when they are imported."""
-    environment = {
-        "DATABASE_URL": database_url,
-        "GOOGLE_CLOUD_PROJECT": "protocol",
-        "DOCUMENTS_BUCKET": BUCKET,
-        "MODEL_DIR": "none",
-    }
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    with mock.patch.dict(os.environ, environment):
-        modules = (
-            importlib.import_module("functions.ingest.main"),
-            importlib.import_module("functions.embed_worker.main"),
-        )
-    settings.load.cache_clear()
-    root.handlers[:], root.level = handlers, level
-    return modules
+    """Import ingest and the embed worker, which read their settings and set up logs at import."""
+    names = ("functions.ingest.main", "functions.embed_worker.main")
+    if not all(name in sys.modules for name in names):
+        environment = {
+            "DATABASE_URL": database_url,
+            "GOOGLE_CLOUD_PROJECT": "protocol",
+            "DOCUMENTS_BUCKET": BUCKET,
+            "MODEL_DIR": "none",
+        }
+        root = logging.getLogger()
+        handlers, level = root.handlers[:], root.level
+        with mock.patch.dict(os.environ, environment):
+            for name in names:
+                importlib.import_module(name)
+        settings.load.cache_clear()
+        root.handlers[:], root.level = handlers, level
+    return sys.modules[names[0]], sys.modules[names[1]]
 
 
 @contextmanager
