@@ -1,0 +1,45 @@
+"""With Gemini configured: answers by the model, and pages without text read by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.documents import make_pdf, pdf_lines
+from tests.gemini_stand_in import GeminiStandIn, Scenario, answering, gemini_stand_in
+from tests.system import System
+
+
+@pytest.fixture
+def gemini() -> Iterator[GeminiStandIn]:
+    with gemini_stand_in() as stand_in:
+        yield stand_in
+
+
+def test_scanned_page_is_read_and_answers(
+    start_system: Callable[..., System], gemini: GeminiStandIn
+) -> None:
+    """A page without a text layer goes to Gemini as a picture; its text is marked as such."""
+    system = start_system(
+        variables={
+            "GEMINI_API_KEY": "key",
+            "GEMINI_MODEL": "gemini-test",
+            "GOOGLE_GEMINI_BASE_URL": gemini.url,
+            "OCR_PAGE_BUDGET": "5",
+        }
+    )
+    # The first page has text, the second nothing but a filled rectangle.
+    scan = make_pdf(
+        [pdf_lines(["The pump house was built in 1912."]), "0.5 g 100 100 300 300 re f"]
+    )
+    gemini.plan(Scenario(pieces=["The spare valve is numbered V-7731."]))
+    system.upload("scans/pump.pdf", scan, "application/pdf")
+    document = system.wait_for("scans/pump.pdf")
+    assert (document["state"], document["pages"]) == ("ready", 2)
+    assert document["pages_without_text"] == []
+    gemini.plan(answering("The spare valve is V-7731 [1]."))
+    answer = system.post("/query", {"question": "Which number has the spare valve?"})
+    assert answer["model"] == "gemini-test"
+    sources = {passage["text"]: passage["source"] for passage in answer["passages"]}
+    assert sources["The spare valve is numbered V-7731."] == "ocr"
