@@ -460,6 +460,9 @@ class _Answer:
     generation: int
     epoch: int
 
+    def __str__(self) -> str:
+        return f"generation {self.generation}, epoch {self.epoch}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Status:
@@ -473,6 +476,10 @@ class _Status:
     active_build: int | None
     active_epoch: int | None
     metadata: dict[str, str]
+
+    def __str__(self) -> str:
+        state = f"{self.state} ({self.reason_code})" if self.reason_code else self.state
+        return f"{state}, generation {self.generation}, answers: {self.answering_generation}"
 
 
 class World:
@@ -1026,7 +1033,7 @@ class World:
             return None
         generation = status.answering_generation or 0
         if {(row[1], row[2]) for row in rows} != {(status.active_build, generation)}:
-            self._violated(f"{status.name} answers from {[row[1:3] for row in rows]}, not {status}")
+            self._violated(f"{status.name} answers from {[row[1:3] for row in rows]}: {status}")
         text = self.bucket.texts[status.name, generation]
         if [(row[3], row[4]) for row in rows] != list(enumerate(split_text(text))):
             answer = [row[4] for row in rows]
@@ -1130,7 +1137,9 @@ class World:
                 self._violated(f"{version.name} cannot be ready: {status}")
             # The reconciler compares generations, so lost news of metadata stay lost.
             if self.lossless and status.metadata != version.metadata:
-                self._violated(f"{version.name} has metadata {version.metadata}: {status}")
+                self._violated(
+                    f"{version.name} has metadata {version.metadata}, not {status.metadata}"
+                )
             return
         if status.state != "failed" or not status.reason:
             self._violated(f"{version.name} is neither ready nor failed with a reason: {status}")
