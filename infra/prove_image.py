@@ -5,11 +5,11 @@ Build the images of infra/Dockerfile without a Docker engine, and answer a quest
 
 Follows the Dockerfile instruction by instruction: a stage is a folder with a Debian in it, RUN runs
 in it by chroot, COPY copies. Then each function runs from its own folder as the image's user, with
-the image's environment, a read-only root and nothing writable but /tmp; database and stand-ins of
-Storage and Pub/Sub run beside it; a document is put into the bucket and must be cited.
+the image's environment, a read-only root and nothing writable but /tmp; database and stand-ins
+of Storage and Pub/Sub run beside it; a document is put into the bucket and must be cited.
 
-Needs root, Linux, debootstrap (apt-get install debootstrap) and .venv (make install-tests). Finished
-stages are kept in .cache/infra/image by the hash of what made them; an instruction that changes
+Needs root, Linux, debootstrap (apt-get install debootstrap) and .venv (make install-tests).
+Finished stages are kept in .cache/infra/image by the hash of what made them; an instruction that changes
 makes its stage and those after it again.
 """
 
@@ -41,7 +41,7 @@ FUNCTIONS = ("ingest", "embed_worker", "query")
 # Stands for python:3.11-slim-bookworm, which is the same Debian with a Python of its own.
 SUITE = "bookworm"
 PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
-# What a build on this machine's network needs to reach package indexes; none of it is in a stage's key.
+# What a build on this machine's network needs to reach package indexes; no stage's key holds it.
 NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt")
 WHEELS = Path("/opt/wheels")
 
@@ -86,7 +86,7 @@ def main() -> int:
     for name, image in images.items():
         check_contents(name, image)
         print(
-            f"image {name}: {megabytes(image.folder)} MB with Debian, user {image.user}, {image.command}"
+            f"image {name}: {megabytes(image.folder)} MB with Debian, user {image.user}"
         )
         if options.keep:
             print(f"  {image.folder}")
@@ -323,6 +323,11 @@ def megabytes(folder: Path) -> int:
     return int(out.split()[0])
 
 
+def normalise(name: str) -> str:
+    """Return a distribution's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def check_contents(name: str, image: Stage) -> None:
     """Refuse an image that runs as root or carries what only the build needs."""
     if image.user.split(":")[0] in ("0", "root"):
@@ -339,14 +344,12 @@ def check_contents(name: str, image: Stage) -> None:
     }:
         sys.exit(f"prove_image: {name} carries {sorted(unwanted)}")
     bill = json.loads((image.folder / "usr/share/sbom/kaydang.cdx.json").read_text())
-    listed = {component["name"].lower() for component in bill["components"]}
-    distributions = {
-        path.name.split("-")[0].replace("_", "-").lower()
+    listed = {normalise(component["name"]) for component in bill["components"]}
+    installed = {
+        normalise(path.name.split("-")[0])
         for path in (image.folder / "opt/venv").glob("lib/python3*/site-packages/*.dist-info")
     }
-    if missing := {
-        d for d in distributions if d not in listed and d.replace("-", ".") not in listed
-    }:
+    if missing := installed - listed:
         sys.exit(f"prove_image: the bill of materials of {name} lacks {sorted(missing)}")
 
 
@@ -387,7 +390,7 @@ def wait_for_port(port: int, what: str, running: subprocess.Popen[bytes], log: P
 
 
 def in_image(image: Stage, environment: dict[str, str], command: list[str]) -> list[str]:
-    """Return the command that runs *command* as the image would: user, environment, read-only root."""
+    """Return the command that runs *command* as the image would: its user and environment."""
     variables = [f"{key}={value}" for key, value in (image.environment | environment).items()]
     return [
         *enter(image.folder, read_only=True, user=image.user),
