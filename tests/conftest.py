@@ -1,4 +1,7 @@
-"""What the tests share: one PostgreSQL server a run, a fresh migrated database a test."""
+"""
+What the tests share: one PostgreSQL server a run, a fresh migrated database a test, and one running
+system for all acceptance and browser tests that leave it whole.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from shared.embedding import read_model_info
 from shared.settings import DatabaseSettings
 from shared.store import Connection, Pool, open_pool
 from shared.store.connection import connection_arguments
+from tests.system import System, run_system
 
 MODEL_DIR = Path(
     os.environ.get("MODEL_DIR")
@@ -48,7 +52,8 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         remove(server.data_dir)
 
 
-def _with_database(url: str, name: str) -> str:
+def with_database(url: str, name: str) -> str:
+    """Return *url* with another database of the same server."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
@@ -58,7 +63,7 @@ def template_database(postgres_url: str, model_dir: Path) -> str:
     name = "template_kaydangpt"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    prepare_database(_with_database(postgres_url, name), model_dir=model_dir)
+    prepare_database(with_database(postgres_url, name), model_dir=model_dir)
     return name
 
 
@@ -72,7 +77,7 @@ def create_database(server_url: str, *, template: str) -> str:
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    return _with_database(server_url, name)
+    return with_database(server_url, name)
 
 
 def drop_database(server_url: str, url: str) -> None:
@@ -111,3 +116,24 @@ def pool(database_settings: DatabaseSettings) -> Iterator[Pool]:
     """Open a pool as the functions do."""
     with open_pool(database_settings) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def system(
+    postgres_url: str,
+    template_database: str,
+    model_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[System]:
+    """Run the system for the whole session; a test uses object names of its own."""
+    url = create_database(postgres_url, template=template_database)
+    try:
+        with run_system(
+            folder=tmp_path_factory.mktemp("system"),
+            database_url=url,
+            model_dir=model_dir,
+            variables={"UPLOADS_ENABLED": "true"},
+        ) as running:
+            yield running
+    finally:
+        drop_database(postgres_url, url)

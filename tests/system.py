@@ -130,12 +130,7 @@ class System:
             return [*module, "shared.admin", "sweep", "--every", "2", "--unleased", "15"]
         if name == "reconciler":
             return [*module, "shared.admin", "reconcile", "--every", "5"]
-        function, target, signature = _FUNCTIONS[name.rstrip("0123456789")]
-        return [
-            *(*module, "functions_framework"),
-            *("--source", f"functions/{function}/main.py", "--target", target),
-            *("--signature-type", signature, "--host", "127.0.0.1", "--port", port),
-        ]
+        return function_command(name.rstrip("0123456789"), port=self.ports[name])
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a module of ours to its end, such as ("shared.admin", "status")."""
@@ -217,6 +212,16 @@ class System:
             logs = "\n".join(f"--- {part}\n{self.log(part)[-2000:]}" for part in self.ports)
             raise AssertionError(f"{error}\n{logs}") from error
         return result
+
+
+def function_command(name: str, *, port: int) -> list[str | Path]:
+    """Return what serves a function: ingest, embed_worker, dead_letters or query."""
+    function, target, signature = _FUNCTIONS[name]
+    return [
+        *(sys.executable, "-m", "functions_framework"),
+        *("--source", f"functions/{function}/main.py", "--target", target),
+        *("--signature-type", signature, "--host", "127.0.0.1", "--port", str(port)),
+    ]
 
 
 def _listens(port: int) -> bool:

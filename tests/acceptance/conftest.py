@@ -1,4 +1,4 @@
-"""One running system for all acceptance tests that leave it whole; one of its own for the rest."""
+"""A system of its own for each test that breaks it; the others share one."""
 
 from __future__ import annotations
 
@@ -8,29 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import create_database, drop_database
 from tests.system import System, run_system
-
-
-@pytest.fixture(scope="session")
-def system(
-    postgres_url: str,
-    template_database: str,
-    model_dir: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[System]:
-    """Run the system for the whole session; a test uses object names of its own."""
-    url = create_database(postgres_url, template=template_database)
-    try:
-        with run_system(
-            folder=tmp_path_factory.mktemp("system"),
-            database_url=url,
-            model_dir=model_dir,
-            variables={"UPLOADS_ENABLED": "true"},
-        ) as running:
-            yield running
-    finally:
-        drop_database(postgres_url, url)
 
 
 @pytest.fixture

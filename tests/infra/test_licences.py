@@ -27,7 +27,7 @@ _PERMISSIVE = {
 # Weak copyleft of a library that is used unchanged, from its own files, and can be exchanged there.
 _USED_UNCHANGED = {
     "LGPL-3.0-only": {"psycopg", "psycopg-binary", "psycopg-pool"},
-    "MPL-2.0": {"certifi", "hypothesis", "pathspec", "tqdm"},
+    "MPL-2.0": {"axe-playwright-python", "certifi", "hypothesis", "pathspec", "tqdm"},
 }
 _SPDX = {
     "3-Clause BSD License": "BSD-3-Clause",
@@ -40,6 +40,8 @@ _SPDX = {
     # pypdfium2's own two; PDFium's third-party notices travel in the wheel.
     "BSD-3-Clause, Apache-2.0, dependency licenses": "BSD-3-Clause AND Apache-2.0",
 }
+# Their metadata says nothing; their files do.
+_SAID_IN_FILES = {"axe-playwright-python": "MIT AND MPL-2.0"}
 # A line of a lock file: name, extras, version, marker.
 _PIN = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?==[^ ;\\]+ *(?:; *([^\\]+))?")
 _LOCKS = [
@@ -60,6 +62,8 @@ def _locked(lock: str) -> dict[str, str]:
 
 
 def _licence(name: str) -> str:
+    if name in _SAID_IN_FILES:
+        return _SAID_IN_FILES[name]
     described = cast(Message, metadata.metadata(name))
     expression = described.get("License-Expression")
     if expression:

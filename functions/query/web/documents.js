@@ -7,7 +7,7 @@ import { locale, text } from "./texts.js";
 
 const POLL_MILLISECONDS = 2000;
 const UPLOADS_AT_ONCE = 3;
-const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte"];
+const SIZES = ["kilobyte", "megabyte", "gigabyte"];
 
 const page = document.getElementById("documents-page");
 const list = document.getElementById("document-list");
@@ -136,13 +136,14 @@ function show(documents, cursor) {
 function describe(one) {
   const item = document.createElement("li");
   item.dataset.name = one.name;
-  const line = add(item, "div", "row");
-  add(line, "span", "name", one.name);
-  add(line, "span", `state ${one.state}`, text(one.state));
-  add(line, "span", "grow");
+  const line = add(item, "div", "headline");
+  const title = add(line, "div", "row");
+  add(title, "span", "name", one.name);
+  add(title, "span", `state ${one.state}`, text(one.state));
   if (mayWrite) {
-    if (one.state === "failed") addButton(line, one, "retry", () => change(one, "retry"));
-    addButton(line, one, "delete", () => askDelete(one));
+    const actions = add(line, "div", "actions");
+    if (one.state === "failed") addButton(actions, one, "retry", () => change(one, "retry"));
+    addButton(actions, one, "delete", () => askDelete(one));
   }
   if (one.chunks && one.state === "indexing") {
     const progress = add(item, "progress", "");
@@ -160,7 +161,7 @@ function describe(one) {
 
 function knownOf(one) {
   const known = [];
-  if (one.collection) known.push(one.collection);
+  if (!one.name.startsWith(`${one.collection}/`)) known.push(one.collection);
   known.push(formatSize(one.size));
   if (one.pages !== null) known.push(text("pages", { count: one.pages }));
   if (one.chunks && one.state === "indexing") {
@@ -170,15 +171,17 @@ function knownOf(one) {
   }
   const updated = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
   known.push(updated.format(new Date(one.updated)));
-  return known;
+  return known.filter(Boolean);
 }
 
 function formatSize(bytes) {
-  const step = Math.min(SIZES.length - 1, Math.floor(Math.log10(Math.max(bytes, 1)) / 3));
+  let step = 1;
+  while (step < SIZES.length && bytes >= 1000 ** (step + 1)) step += 1;
   return new Intl.NumberFormat(locale, {
     style: "unit",
-    unit: SIZES[step],
+    unit: SIZES[step - 1],
     maximumFractionDigits: 1,
+    roundingMode: "ceil", // a file of a few bytes is not empty
   }).format(bytes / 1000 ** step);
 }
 

@@ -1,0 +1,154 @@
+"""
+Make the pictures of the page in docs/images: python -m tests.browser.screenshots.
+
+Everything runs as in the browser tests, on documents that are invented here; Gemini is its
+stand-in, so that the pictures are the same without a key.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from playwright.sync_api import Browser, Page, expect
+
+from local.postgres import remove, start_postgres
+from tests.browser.browsers import open_browser, run_query
+from tests.conftest import MODEL_DIR, prepare_database, with_database
+from tests.documents import make_pdf, pdf_lines
+from tests.gemini_stand_in import GeminiStandIn, answering, gemini_stand_in
+from tests.system import ROOT, System, run_system
+
+IMAGES = ROOT / "docs" / "images"
+
+_DESKTOP = {"width": 1280, "height": 860}
+_PHONE = {"width": 390, "height": 844}
+
+_HANDBOOK = """# Staff handbook
+
+## Leave
+
+Every member of staff has 28 days of paid leave a year. Leave that is not taken by 31 March of the
+following year lapses, unless the office asked you to postpone it.
+
+Ask for leave in the calendar at least two weeks ahead. A day for moving house is free.
+
+## Remote work
+
+You may work from home up to three days a week. Tell your team by Friday which days these are.
+"""
+_TRAVEL = [
+    ["Travel policy", "", "Trains before planes: a journey of up to six hours is made by train."],
+    [
+        "Expenses",
+        "",
+        "Hand in receipts within 30 days. Meals are paid up to 45 euros a day.",
+        "A hotel room may cost up to 140 euros a night, breakfast included.",
+        "Taxis are paid between 22:00 and 06:00 only.",
+    ],
+    [],
+]
+_MEMO = "The office in Hanoi moves to 12 Hang Bai street on 1 December. Keys: see reception.\n"
+_RECIPE = "Bánh mì 🥖: bread, pickled carrots, coriander, chilli. Serves four on a busy Friday.\n"
+
+_QUESTION = "How much may a hotel room cost, and until when do I hand in receipts?"
+_ANSWER = (
+    "A hotel room may cost up to 140 euros a night, breakfast included [1]. Receipts are handed in"
+    " within 30 days [1]."
+)
+_QUOTES = [
+    (1, "A hotel room may cost up to 140 euros a night, breakfast included."),
+    (1, "Hand in receipts within 30 days."),
+]
+
+
+def upload_documents(system: System) -> None:
+    """Put the documents into the bucket and wait until each is ready or failed."""
+    travel = make_pdf([pdf_lines(page) for page in _TRAVEL])
+    system.upload("handbook/staff.md", _HANDBOOK, "text/markdown")
+    system.upload("handbook/travel.pdf", travel, "application/pdf")
+    system.upload("memos/2026/hanoi-move.txt", _MEMO)
+    system.upload("memos/bánh-mì.txt", _RECIPE)
+    system.upload("memos/scan-of-contract.pdf", b"%PDF-1.7\nnothing follows", "application/pdf")
+    for name in ("handbook/staff.md", "handbook/travel.pdf", "memos/2026/hanoi-move.txt"):
+        system.wait_for(name)
+    for name in ("memos/bánh-mì.txt", "memos/scan-of-contract.pdf"):
+        system.wait_for(name)
+
+
+def take_all(browser: Browser, url: str, stand_in: GeminiStandIn, *, folder: Path) -> None:
+    """Take every picture into *folder*."""
+    with open_page(browser, url, viewport=_DESKTOP) as page:
+        ask(page, stand_in)
+        open_citation(page)
+        page.screenshot(path=folder / "answer.png")
+    with open_page(browser, url, viewport=_DESKTOP, color_scheme="dark") as page:
+        ask(page, stand_in)
+        page.screenshot(path=folder / "dark.png")
+    with open_page(browser, url, viewport=_PHONE, device_scale_factor=2) as page:
+        ask(page, stand_in)
+        page.screenshot(path=folder / "phone.png")
+    with open_page(browser, f"{url}/#documents", viewport=_DESKTOP) as page:
+        expect(page.locator(".state.failed")).to_be_visible()
+        page.screenshot(path=folder / "documents.png")
+
+
+@contextmanager
+def open_page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
+    """Open the page in English in a context of its own."""
+    context = browser.new_context(locale="en-GB", reduced_motion="reduce", **options)
+    page = context.new_page()
+    page.goto(url)
+    yield page
+    context.close()
+
+
+def ask(page: Page, stand_in: GeminiStandIn) -> None:
+    """Ask the question and wait for the whole answer."""
+    stand_in.plan(answering(_ANSWER, _QUOTES))
+    page.get_by_label("Your question").fill(_QUESTION)
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator(".citation")).to_have_count(2)
+
+
+def open_citation(page: Page) -> None:
+    """Open the first citation in its context."""
+    page.locator(".citation").first.click()
+    expect(page.locator("#passage-text")).to_contain_text("Trains before planes")
+
+
+def main() -> None:
+    """Start everything, take the pictures, stop everything."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
+        server = start_postgres(folder / "postgres")
+        try:
+            with psycopg.connect(server.url, autocommit=True) as connection:
+                connection.execute("CREATE DATABASE pictures")
+            url = with_database(server.url, "pictures")
+            prepare_database(url, model_dir=MODEL_DIR)
+            with (
+                gemini_stand_in() as stand_in,
+                run_system(folder=folder, database_url=url, model_dir=MODEL_DIR) as system,
+                open_browser() as browser,
+            ):
+                upload_documents(system)
+                variables = {
+                    "GEMINI_API_KEY": "any",
+                    "GOOGLE_GEMINI_BASE_URL": stand_in.url,
+                    "UPLOADS_ENABLED": "true",
+                }
+                with run_query(system, "query_gemini", variables) as query_url:
+                    take_all(browser, query_url, stand_in, folder=IMAGES)
+        finally:
+            server.stop()
+            remove(server.data_dir)
+
+
+if __name__ == "__main__":
+    main()

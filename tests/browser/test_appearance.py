@@ -1,0 +1,110 @@
+"""How the page looks and speaks: languages, colours, accessibility."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.asking import ask
+from tests.browser.conftest import OpenPage
+from tests.system import System
+
+SHELF = "browser-appearance"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shelf(system: System) -> None:
+    """Index one document that is ready and one that fails."""
+    system.upload(f"{SHELF}/clock.txt", "The clock in the hall is nine minutes slow.")
+    system.upload(f"{SHELF}/broken.pdf", b"%PDF-1.7\nbroken", "application/pdf")
+    assert system.wait_for(f"{SHELF}/clock.txt")["state"] == "ready"
+    assert system.wait_for(f"{SHELF}/broken.pdf")["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("locale", "language", "send"),
+    [
+        ("de-AT", "de", "Fragen"),
+        ("vi-VN", "vi", "Hỏi"),
+        ("en-US", "en", "Ask"),
+        ("fr-FR", "en", "Ask"),
+    ],
+)
+def test_page_speaks_the_language_of_the_browser(
+    open_page: OpenPage, locale: str, language: str, send: str
+) -> None:
+    """German, Vietnamese, and English for all others."""
+    page = open_page(locale=locale)
+    expect(page.locator("html")).to_have_attribute("lang", language)
+    expect(page.locator("#send")).to_have_text(send)
+    expect(page).to_have_title(f"{send} · KaydangPT")
+
+
+def test_every_language_says_everything(open_page: OpenPage) -> None:
+    """The same texts with the same places; each form of a text that its language counts with."""
+    page = open_page()
+    texts: dict[str, dict[str, Any]] = page.evaluate(
+        "async () => (await import('/web/texts.js')).TEXTS"
+    )
+    assert set(texts) == {"en", "de", "vi"}
+    for language, own in texts.items():
+        assert _places(own) == _places(texts["en"]), language
+        categories = page.evaluate(
+            "(language) => new Intl.PluralRules(language).resolvedOptions().pluralCategories",
+            language,
+        )
+        for name, text in own.items():
+            if isinstance(text, dict):
+                assert set(text) == set(categories), f"{language} {name}"
+    used = page.evaluate(
+        """() => [...document.querySelectorAll("[data-text], [data-label], [data-placeholder]")]
+          .flatMap((one) => Object.values(one.dataset))"""
+    )
+    assert set(used) <= texts["en"].keys()
+
+
+def _places(texts: dict[str, Any]) -> dict[str, set[str]]:
+    """Return the {places} of each text, which a translation must keep."""
+    places = {}
+    for name, text in texts.items():
+        whole = text if isinstance(text, str) else text["other"]
+        places[name] = {part.partition("}")[0] for part in whole.split("{")[1:]}
+    return places
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessibility_has_no_known_fault(open_page: OpenPage, scheme: str) -> None:
+    """axe-core finds nothing (roles, names, contrast) in either view, with a dialog open too."""
+    page = open_page(color_scheme=scheme)
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(244, 245, 248)", "dark": "rgb(15, 19, 26)"}[scheme]
+    assert faults(page) == []
+    sheet = ask(page, "How slow is the clock in the hall?", collection=SHELF)
+    sheet.locator("summary").click()
+    assert faults(page) == []
+    sheet.locator(".citation").first.click()
+    expect(page.locator("#passage-text mark")).not_to_be_empty()
+    assert faults(page) == []
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Documents").click()
+    page.get_by_label("Name begins with").fill(f"{SHELF}/")
+    expect(page.locator("#document-list > li")).to_have_count(2)
+    assert faults(page) == []
+
+
+def faults(page: Page) -> list[str]:
+    """Return what axe-core has against the page as it stands."""
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
+
+
+def test_skip_link_leads_past_the_head(open_page: OpenPage) -> None:
+    """It is the first stop of the keyboard and is shown then."""
+    page = open_page(path="/#documents")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to the content")
+    expect(skip).to_be_focused()
+    assert (skip.bounding_box() or {"width": 0})["width"] > 20

@@ -1,0 +1,196 @@
+"""The list of documents on the page: upload, state, reason, retry, delete."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import FilePayload, Page, expect
+
+from tests.browser.asking import ask, document, is_wider_than_the_window
+from tests.browser.conftest import KEY, OpenPage
+from tests.documents import make_pdf, pdf_lines
+from tests.system import System
+
+SHELF = "browser-documents"
+BROKEN = b"%PDF-1.7\nnothing of a document follows"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shelf(system: System) -> None:
+    """Index documents that are read and not changed."""
+    scan = make_pdf([pdf_lines(["A page with text."]), "", ""])
+    system.upload(f"{SHELF}/scan.pdf", scan, "application/pdf")
+    system.upload(f"{SHELF}/broken.pdf", BROKEN, "application/pdf")
+    assert system.wait_for(f"{SHELF}/scan.pdf")["state"] == "ready"
+    assert system.wait_for(f"{SHELF}/broken.pdf")["state"] == "failed"
+
+
+def choose(page: Page, name: str, data: bytes) -> None:
+    """Choose a file as the chooser's user does."""
+    file = FilePayload(name=name, mimeType="text/plain", buffer=data)
+    page.get_by_label("Choose files").set_input_files(file)
+
+
+def test_chosen_file_is_uploaded_and_becomes_ready(open_page: OpenPage) -> None:
+    """From the file chooser to an answer, without a reload."""
+    page = open_page(path="/#documents")
+    page.get_by_label("Into the folder").fill(f"{SHELF}-chosen")
+    choose(page, "Überblick & 100 %.txt", b"The lighthouse was built in 1871.")
+    name = f"{SHELF}-chosen/Überblick & 100 %.txt"
+    expect(page.get_by_role("status").first).to_contain_text("uploaded")
+    page.get_by_label("Name begins with").fill(f"{SHELF}-chosen/")
+    expect(document(page, name).locator(".state")).to_have_text("ready")
+    page.get_by_role("link", name="Ask", exact=True).click()
+    sheet = ask(page, "When was the lighthouse built?", collection=f"{SHELF}-chosen")
+    expect(sheet.locator(".answer-text")).to_contain_text("1871")
+
+
+def test_dropped_files_are_uploaded(open_page: OpenPage) -> None:
+    """A drop anywhere is taken, on the view of questions as well."""
+    page = open_page()
+    expect(page.get_by_label("Your question")).to_be_focused()
+    transfer = page.evaluate_handle(
+        """(folder) => {
+          const transfer = new DataTransfer();
+          for (const name of ["one.md", "two.md"]) {
+            transfer.items.add(new File([`# ${name}\\n\\nDropped.`], `${folder}-${name}`));
+          }
+          return transfer;
+        }""",
+        f"{SHELF}-dropped",
+    )
+    page.dispatch_event("body", "dragover", {"dataTransfer": transfer})
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+    expect(page.get_by_role("heading", name="Documents")).to_be_attached()
+    page.get_by_label("Name begins with").fill(f"{SHELF}-dropped")
+    for name in ("one.md", "two.md"):
+        expect(document(page, f"{SHELF}-dropped-{name}").locator(".state")).to_have_text("ready")
+    expect(page.locator("#uploads")).to_be_hidden()
+
+
+def test_upload_that_fails_says_why(open_page: OpenPage) -> None:
+    """It stays in the list of uploads until it is closed."""
+    page = open_page(path="/#documents")
+    page.route("**/upload/**", lambda route: route.abort())
+    choose(page, f"{SHELF}-lost.txt", b"lost")
+    expect(page.get_by_role("alert").first).to_contain_text("The upload failed (no connection)")
+    page.get_by_role("button", name=f"Close: {SHELF}-lost.txt").click()
+    expect(page.locator("#uploads")).to_be_hidden()
+
+
+def test_failed_document_says_why_and_what_to_do(open_page: OpenPage) -> None:
+    """The reason stands below the name."""
+    page = open_page(path="/#documents")
+    page.get_by_label("Name begins with").fill(f"{SHELF}/")
+    page.get_by_label("State").select_option("failed")
+    broken = document(page, f"{SHELF}/broken.pdf")
+    expect(broken.locator(".state")).to_have_text("failed")
+    expect(broken.locator(".reason")).to_contain_text("cannot be opened")
+    expect(page.locator("#document-list > li")).to_have_count(1)
+
+
+def test_pages_without_text_are_named(open_page: OpenPage) -> None:
+    """A scan in a document is not passed over in silence."""
+    page = open_page(path="/#documents")
+    page.get_by_label("Name begins with").fill(f"{SHELF}/")
+    scan = document(page, f"{SHELF}/scan.pdf")
+    expect(scan).to_contain_text("3 pages")
+    expect(scan).to_contain_text("Pages without text: 2, 3")
+
+
+def test_documents_are_listed_by_collection(open_page: OpenPage) -> None:
+    """The other collections are hidden."""
+    page = open_page(path="/#documents")
+    page.get_by_role("combobox", name="Collection").fill(SHELF)
+    expect(page.locator("#document-list > li")).to_have_count(2)
+    page.get_by_role("combobox", name="Collection").fill("no such collection")
+    expect(page.locator("#no-documents")).to_be_visible()
+
+
+def test_retry_indexes_once_more(open_page: OpenPage, system: System) -> None:
+    """The document gets a new generation, and its reason again."""
+    name = f"{SHELF}-retried/broken.pdf"
+    before = system.upload(name, BROKEN, "application/pdf")
+    system.wait_for(name, generation=before)
+    page = open_page(path="/#documents")
+    page.get_by_label("Name begins with").fill(name)
+    page.get_by_role("button", name=f"Retry: {name}").click()
+    expect(page.get_by_role("status").first).to_have_text(f"{name} is indexed again")
+    system.wait_for(name)
+    expect(document(page, name).locator(".state")).to_have_text("failed")
+    assert system.documents(prefix=name)[name]["generation"] > before
+
+
+def test_delete_asks_and_removes_the_document(open_page: OpenPage, system: System) -> None:
+    """Cancel keeps it; it is gone from the list and from the bucket afterwards."""
+    name = f"{SHELF}-deleted/old.txt"
+    system.wait_for(name, generation=system.upload(name, "An old text."))
+    page = open_page(path="/#documents")
+    page.get_by_label("Name begins with").fill(name)
+    delete = page.get_by_role("button", name=f"Delete: {name}")
+    delete.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(name)
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(document(page, name)).to_be_visible()
+    delete.click()
+    dialog.get_by_role("button", name="Delete").click()
+    expect(document(page, name)).to_have_count(0)
+    assert system.bucket().get_blob(name) is None
+
+
+def test_focus_stays_when_the_list_changes(open_page: OpenPage, system: System) -> None:
+    """A reader on a button is not thrown to the top by a refresh."""
+    page = open_page(path="/#documents")
+    page.get_by_label("Name begins with").fill(SHELF)
+    button = page.get_by_role("button", name=f"Delete: {SHELF}/scan.pdf")
+    button.focus()
+    system.wait_for(f"{SHELF}-new.txt", generation=system.upload(f"{SHELF}-new.txt", "New."))
+    expect(document(page, f"{SHELF}-new.txt")).to_be_visible()
+    expect(button).to_be_focused()
+
+
+def test_key_is_asked_for_until_it_is_right(open_page: OpenPage, guarded_url: str) -> None:
+    """A wrong key is refused in words; the right one lasts for the tab."""
+    page = open_page(guarded_url, path="/#documents")
+    dialog = page.get_by_role("dialog")
+    key = dialog.get_by_label("Key", exact=True)
+    key.fill("wrong")
+    dialog.get_by_role("button", name="Use this key").click()
+    expect(dialog.get_by_role("alert")).to_have_text("That key was not accepted.")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_visible()
+    key.fill(KEY)
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#document-list > li")).not_to_have_count(0)
+    page.reload()
+    expect(page.locator("#document-list > li")).not_to_have_count(0)
+    expect(dialog).to_be_hidden()
+
+
+def test_nothing_can_be_changed_where_the_service_may_not_write(
+    open_page: OpenPage, guarded_url: str
+) -> None:
+    """UPLOADS_ENABLED=false: no upload, no delete, no retry, and a dropped file does nothing."""
+    page = open_page(guarded_url, path="/#documents")
+    page.get_by_label("Key", exact=True).fill(KEY)
+    page.keyboard.press("Enter")
+    page.get_by_label("Name begins with").fill(f"{SHELF}/")
+    expect(document(page, f"{SHELF}/broken.pdf")).to_be_visible()
+    expect(page.get_by_label("Choose files")).to_be_hidden()
+    expect(page.locator("#document-list").get_by_role("button")).to_have_count(0)
+    transfer = page.evaluate_handle(
+        "() => { const all = new DataTransfer(); all.items.add(new File(['a'], 'a')); return all; }"
+    )
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+    expect(page.locator("#uploads > li")).to_have_count(0)
+
+
+def test_list_fits_a_phone(open_page: OpenPage, system: System) -> None:
+    """A long name breaks."""
+    name = f"{SHELF}/{'very-long-name' * 12}.txt"
+    system.wait_for(name, generation=system.upload(name, "Long."))
+    page = open_page(path="/#documents", viewport={"width": 360, "height": 740}, is_mobile=True)
+    page.get_by_label("Name begins with").fill(f"{SHELF}/")
+    expect(document(page, name)).to_be_visible()
+    assert not is_wider_than_the_window(page)
