@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 import pytest
+from google.oauth2.credentials import Credentials
 
 from functions.query.asking import Answered, Found, Token, answer
 from functions.query.generation import CircuitBreaker, Gemini, Usage
@@ -318,3 +319,32 @@ def test_rewriting_when_gemini_is_there(stand_in: GeminiStandIn, make_gemini: Ma
     text, usage = make_gemini().rewrite("...")
     assert json.loads(text) == {"question": "When was the tower finished?"}
     assert usage.calls == 1
+
+
+def test_request_when_vertex_is_asked(
+    stand_in: GeminiStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a key Vertex AI is asked, as the service account."""
+    credentials = Credentials(token="fake-token")  # type: ignore[no-untyped-call]
+    monkeypatch.setattr("google.auth.default", lambda **_options: (credentials, "project"))
+    gemini = Gemini(
+        api_key="",
+        project="project",
+        location="europe-west1",
+        base_url=stand_in.url,
+        model="gemini-2.5-flash",
+        timeout_seconds=5,
+        read_timeout_seconds=2,
+        attempts=1,
+        max_output_tokens=1000,
+        thinking_budget=0,
+        breaker=CircuitBreaker(failures=100, pause_seconds=60),
+    )
+    try:
+        _tokens, whole = ask(gemini)
+    finally:
+        gemini.close()
+    assert whole.failure is None
+    assert stand_in.headers[0]["Authorization"] == "Bearer fake-token"
+    thinking = stand_in.requests[0]["generationConfig"]["thinkingConfig"]
+    assert list(thinking.values()) == [0]
