@@ -61,7 +61,7 @@ def set_up_logs(settings: LogSettings) -> None:
     )
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     # Their INFO says what our own lines say already, once a request.
-    for noisy in ("google", "urllib3", "httpx", "google_genai", "werkzeug"):
+    for noisy in ("google", "urllib3", "httpx", "httpx2", "google_genai", "werkzeug"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
