@@ -17,6 +17,7 @@ from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
 from shared import store
 from shared.embedding import Embedder
+from shared.language import searchable_text
 from shared.models import Chunk, ObjectVersion
 from shared.store import Connection, Pool
 from shared.store.search import search
@@ -55,7 +56,7 @@ def index_document(
             char_end=len(text) + len(paragraph),
             tokens=10,
         )
-        chunks.append((chunk, paragraph))
+        chunks.append((chunk, searchable_text(paragraph, language=language)))
         text += paragraph + "\n\n"
     jobs = store.stage_build(
         connection,

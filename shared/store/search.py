@@ -8,8 +8,8 @@ The text leg is BM25: each chunk carries its own part of the score as a sparse v
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any, Literal, LiteralString
 
@@ -46,7 +46,7 @@ _MAX_COUNTED = 5000
 _VECTOR_WEIGHT = 0.6
 _VECTOR_WEIGHT_OTHER_LANGUAGE = 0.5
 # What two neighbouring words of the question are worth that stand together in a chunk too.
-_PROXIMITY_WEIGHT = 0.4
+_PROXIMITY_WEIGHT = 0.5
 # Words of the question count as neighbours up to this many positions apart, stop words included.
 _NEIGHBOUR_POSITIONS = 3
 _STOP_WORD_SHARE = 0.2
@@ -55,6 +55,8 @@ _OTHER_LANGUAGE_WEIGHT = 0.5
 _FEW_CHUNKS = 1000
 # A translation holds the same names and numbers: the document in the question's language is meant.
 _OTHER_LANGUAGE_COST = 0.05
+# Chunks looked at on each side of a hit.
+_EXPANSION_CHUNKS = 1
 _MAX_EF_SEARCH = 1000  # pgvector's own limit
 # From here on an exact scan of all vectors takes longer than a user notices.
 INDEX_USEFUL_CHUNKS = 50_000
@@ -464,7 +466,8 @@ _STATEMENT = sql.SQL(
                1 - {distance} AS similarity,
                -(weights <#> (SELECT weights FROM text_query))
                    + {proximity_weight} * coalesce(proximity.sum, 0)
-                   + {bonus} AS text_score
+                   + {exact} * %(bonus)s::float8 AS text_score,
+               {exact} AS exact
         FROM keys
         JOIN live_chunks USING (build_id, ordinal)
         CROSS JOIN LATERAL (
@@ -521,6 +524,7 @@ _SCORES: dict[Mode, sql.Composable] = {
         """
         %(vector_weight)s::float8 * scored.similarity / best.similarity
         + (1 - %(vector_weight)s::float8) * scored.text_score / best.text_score
+        + scored.exact
         - CASE
             WHEN scored.language <> '' AND scored.language <> ALL (%(question_languages)s::text[])
             THEN {other_language_cost}
@@ -565,17 +569,16 @@ def _statement(
         if "en" in analysed.languages
         else _VECTOR_WEIGHT_OTHER_LANGUAGE,
     }
-    values["bonus"] = sum(values["lexeme_weights"], 1.0) * max(
-        required.share, 1.0 if file_names else 0.0
-    )
+    values["bonus"] = sum(values["lexeme_weights"], 1.0)
+    values["required_share"] = required.share
     values["required"] = required.query
     values["file_names"] = file_names
-    bonus = _bonus(required=bool(required.query), named=bool(file_names))
+    exact = _exact(required=bool(required.query), named=bool(file_names))
     statement = _STATEMENT.format(
         legs=_legs(
             condition,
             distance=distance,
-            bonus=bonus,
+            exact=exact,
             named=bool(file_names),
             model_id=model_id,
             leg_size=leg_size,
@@ -583,7 +586,7 @@ def _statement(
         keys=_KEYS[mode],
         distance=distance,
         proximity_weight=sql.Literal(_PROXIMITY_WEIGHT),
-        bonus=bonus,
+        exact=exact,
         score=_SCORES[mode],
         per_document=sql.Literal(per_document),
         limit=sql.Literal(limit),
@@ -591,18 +594,16 @@ def _statement(
     return statement, values
 
 
-def _bonus(*, required: bool, named: bool) -> sql.Composable:
-    """Return what a chunk gets that holds all identifiers, or whose document is named."""
-    matches = []
-    if required:
-        matches.append(sql.SQL("search @@ (SELECT %(required)s::tsquery)"))
+def _exact(*, required: bool, named: bool) -> sql.Composable:
+    """Return how exactly a chunk is what the question names, 0 to 1."""
+    cases = []
     if named:
-        matches.append(sql.SQL("build_id IN (SELECT build_id FROM named)"))
-    if not matches:
-        return sql.SQL("0")
-    return sql.SQL("CASE WHEN {} THEN %(bonus)s::float8 ELSE 0 END").format(
-        sql.SQL(" OR ").join(matches)
-    )
+        cases.append(sql.SQL("WHEN build_id IN (SELECT build_id FROM named) THEN 1"))
+    if required:
+        cases.append(
+            sql.SQL("WHEN search @@ (SELECT %(required)s::tsquery) THEN %(required_share)s::float8")
+        )
+    return sql.SQL("CASE {} ELSE 0 END").format(sql.SQL(" ").join(cases)) if cases else sql.SQL("0")
 
 
 _NEAREST = sql.SQL(
@@ -709,7 +710,7 @@ def _legs(
     condition: sql.Composable | None,
     *,
     distance: sql.Composable,
-    bonus: sql.Composable,
+    exact: sql.Composable,
     named: bool,
     model_id: int,
     leg_size: int,
@@ -717,9 +718,9 @@ def _legs(
     """Return both legs; with a filter each has a second form, for when few documents pass it."""
     parts = {
         "distance": distance,
-        "text_distance": sql.SQL("(weights <#> (SELECT weights FROM text_query)) - {}").format(
-            bonus
-        ),
+        "text_distance": sql.SQL(
+            "(weights <#> (SELECT weights FROM text_query)) - {} * %(bonus)s::float8"
+        ).format(exact),
         "model_id": sql.Literal(model_id),
         "leg_size": sql.Literal(leg_size),
         "narrow_chunks": sql.Literal(_NARROW_CHUNKS),
@@ -870,3 +871,134 @@ def _one(
     row = connection.execute(statement, values).fetchone()
     assert row is not None  # noqa: S101 -- an aggregate or a bare SELECT has one row
     return row
+
+
+def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) -> list[Hit]:
+    """
+    Return *hits* with their surroundings: of the same build and under the same heading.
+
+    Hits that touch or overlap then are one, at the place of the better. The text stays exactly the
+    characters [char_start, char_end) of the extracted text.
+
+    Args:
+        max_characters: Of all texts together; the hits themselves are never cut.
+    """
+    rows = connection.execute(
+        """
+        SELECT DISTINCT build_id, live_chunks.ordinal, heading, page, char_start, char_end
+        FROM unnest(%(build_ids)s::bigint[], %(ordinals)s::integer[]) AS hits (build_id, ordinal)
+        JOIN live_chunks USING (build_id)
+        WHERE live_chunks.ordinal BETWEEN hits.ordinal - %(reach)s AND hits.ordinal + %(reach)s
+        """,
+        {
+            "build_ids": [hit.build_id for hit in hits],
+            "ordinals": [hit.ordinal for hit in hits],
+            "reach": _EXPANSION_CHUNKS,
+        },
+    )
+    around = {
+        (build_id, ordinal): _Place(heading, page, start, end)
+        for build_id, ordinal, heading, page, start, end in rows
+    }
+    extents = choose_extents(hits, around, max_characters=max_characters)
+    return [_cut_text(connection, hit, extent) for hit, extent in extents]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a chunk stands in its document."""
+
+    heading: str
+    page: int | None
+    char_start: int
+    char_end: int
+
+
+def choose_extents(
+    hits: Sequence[Hit],
+    around: Mapping[tuple[int, int], _Place],
+    *,
+    max_characters: int,
+) -> list[tuple[Hit, range]]:
+    """Return each hit that stays with the ordinals that its text shall span, best hit first."""
+    spans: list[tuple[Hit, range]] = []
+    for hit in hits:
+        for place, (better, span) in enumerate(spans):
+            near = span.start - 1 <= hit.ordinal <= span.stop
+            if better.build_id == hit.build_id and near and better.heading == hit.heading:
+                start, stop = min(span.start, hit.ordinal), max(span.stop, hit.ordinal + 1)
+                spans[place] = better, range(start, stop)
+                break
+        else:
+            spans.append((hit, range(hit.ordinal, hit.ordinal + 1)))
+    left = max_characters - sum(
+        around[hit.build_id, ordinal].char_end - around[hit.build_id, ordinal].char_start
+        for hit, span in spans
+        for ordinal in span
+        if (hit.build_id, ordinal) in around
+    )
+    taken = {(hit.build_id, ordinal) for hit, span in spans for ordinal in span}
+    for place, (hit, span) in enumerate(spans):
+        start, stop = span.start, span.stop
+        # What follows explains more often than what went before.
+        for ordinal in (stop, start - 1):
+            neighbour = around.get((hit.build_id, ordinal))
+            if (
+                neighbour is None
+                or neighbour.heading != hit.heading
+                or (hit.build_id, ordinal) in taken
+                or neighbour.char_end - neighbour.char_start > left
+            ):
+                continue
+            left -= neighbour.char_end - neighbour.char_start
+            taken.add((hit.build_id, ordinal))
+            start, stop = min(start, ordinal), max(stop, ordinal + 1)
+        spans[place] = hit, range(start, stop)
+    return spans
+
+
+def _cut_text(connection: Connection, hit: Hit, extent: range) -> Hit:
+    if len(extent) == 1:
+        return hit
+    row = connection.execute(
+        """
+        WITH ends AS (
+            SELECT min(char_start) AS char_start,
+                   max(char_end) AS char_end,
+                   (array_agg(page ORDER BY ordinal))[1] AS page
+            FROM live_chunks
+            WHERE build_id = %(build_id)s AND ordinal BETWEEN %(first)s AND %(last)s
+        )
+        SELECT char_start,
+               char_end,
+               page,
+               (
+                   SELECT string_agg(
+                       substr(
+                           live_texts.text,
+                           greatest(ends.char_start - live_texts.char_start, 0) + 1,
+                           ends.char_end - greatest(ends.char_start, live_texts.char_start)
+                       ),
+                       '' ORDER BY segment
+                   )
+                   FROM live_texts
+                   WHERE build_id = %(build_id)s
+                       AND live_texts.char_start < ends.char_end
+                       AND live_texts.char_start + length(live_texts.text) > ends.char_start
+               ) AS text
+        FROM ends
+        """,
+        {"build_id": hit.build_id, "first": extent.start, "last": extent.stop - 1},
+    ).fetchone()
+    # Replaced by a newer generation meanwhile: what was found stands by itself.
+    if row is None or row[3] is None:
+        return hit
+    char_start, char_end, page, text = row
+    return replace(
+        hit,
+        ordinal=extent.start,
+        text=text,
+        page=page,
+        char_start=char_start,
+        char_end=char_end,
+    )

@@ -1,0 +1,409 @@
+"""Searching on a real Postgres, as the query function's role; the model is the real one."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from psycopg import sql
+
+from shared import store
+from shared.embedding import Embedder
+from shared.language import detect_language, search_config
+from shared.models import Filter, Hit
+from shared.store import Connection
+from shared.store.search import (
+    Question,
+    Term,
+    analyse,
+    choose_candidates,
+    expand,
+    measure_support,
+    search,
+)
+from tests.asking import index_document
+
+Find = Callable[..., list[Hit]]
+
+
+@pytest.fixture(scope="module")
+def embedder(model_dir: Path) -> Embedder:
+    return Embedder(model_dir, threads=1)
+
+
+@pytest.fixture
+def index(connection: Connection, embedder: Embedder) -> Callable[..., str]:
+    """Return a function that indexes paragraphs as the language that they are in."""
+
+    def index(name: str, *paragraphs: str, **options: Any) -> str:
+        language = detect_language(" ".join(paragraphs))
+        return index_document(
+            connection,
+            embedder,
+            name,
+            paragraphs,
+            **{"language": language, "search_config": search_config(language)} | options,
+        )
+
+    return index
+
+
+@pytest.fixture
+def find(connection: Connection, embedder: Embedder) -> Find:
+    """Return a function that searches with the rights of the query function."""
+
+    def find(question: str, *, limit: int = 5, **options: Any) -> list[Hit]:
+        connection.execute("SET ROLE kaydang_query")
+        try:
+            return search(
+                connection,
+                question=question,
+                embedding=embedder.embed_query(question),
+                limit=limit,
+                **options,
+            )
+        finally:
+            connection.execute("RESET ROLE")
+
+    return find
+
+
+def names(hits: list[Hit]) -> list[str]:
+    return [hit.name for hit in hits]
+
+
+def test_search_when_empty(find: Find) -> None:
+    """No documents give no hits."""
+    assert find("What is there?") == []
+
+
+def test_search_when_one_document(find: Find, index: Callable[..., str]) -> None:
+    """The first document is found at once, without any statistics."""
+    index("lift.txt", "The wing makes lift by turning the flow of air downwards.")
+    (hit,) = find("How does a wing make lift?")
+    assert (hit.name, hit.vector_rank, hit.text_rank) == ("lift.txt", 1, 1)
+
+
+def test_search_when_replaced(find: Find, index: Callable[..., str]) -> None:
+    """Only the newest generation answers."""
+    index("price.txt", "The price of a ticket is five euros.")
+    index("price.txt", "The price of a ticket is nine euros.", generation=2)
+    assert [hit.text for hit in find("What is the price of a ticket?")] == [
+        "The price of a ticket is nine euros."
+    ]
+
+
+@pytest.mark.parametrize("question", ["", "?", "the of and", "'; --", "a & b | !c <-> 'd'", "\\"])
+def test_search_when_no_words(find: Find, index: Callable[..., str], question: str) -> None:
+    """A question without words that count is answered by the vectors alone."""
+    index("a.txt", "The wing makes lift.")
+    assert names(find(question)) == ["a.txt"]
+
+
+FILLER = [
+    "The pump stops when its pressure falls. Look at the manual for errors of the pump.",
+    "Errors of the valve are written to the log, with the code of the error and the time.",
+    "Each part has a number. Order parts by their number from the store in the yard.",
+    "The configuration is read from a file when the service starts.",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("E-1234: the disk is full.", "what does error E-1234 mean"),
+        ("E-1234: the disk is full.", "what does error E1234 mean"),
+        ("E1234: the disk is full.", "what does error e-1234 mean"),
+        ("Gasket AB-12.77/C for the flange.", "which part is AB-12.77/C"),
+        ("It is read by shared.store.search in turn.", "who uses shared.store.search"),
+        ("Set max_chunk_count to ten.", "what is max_chunk_count"),
+        ("Look in conf.d/pump-main.yaml for it.", "where is pump-main.yaml"),
+        ("Written in C++ by the vendor.", "is anything written in C++"),
+        ("Install KB5034441 before Monday.", "when to install KB5034441"),
+        ("Made by AT&T in Dallas.", "what did AT&T make"),
+        ("Ask O'Brien in the yard.", "who is O'Brien"),
+    ],
+)
+def test_search_when_identifier(
+    find: Find, index: Callable[..., str], text: str, question: str
+) -> None:
+    """The passage with the identifier is first, however it is written."""
+    for number, filler in enumerate(FILLER):
+        index(f"filler{number}.txt", filler, language="en", search_config="english")
+    index("wanted.txt", text, language="en", search_config="english")
+    assert names(find(question))[0] == "wanted.txt"
+
+
+@pytest.mark.parametrize(
+    "question", ["summarise reports/Q3-report_v2.pdf", "what is in Q3-report_v2?"]
+)
+def test_search_when_file_is_named(find: Find, index: Callable[..., str], question: str) -> None:
+    """A document that the question names is first, whatever it says."""
+    for number, filler in enumerate(FILLER):
+        index(f"filler{number}.txt", filler)
+    index("reports/Q3-report_v2.pdf", "Sales rose by a tenth in all regions.")
+    assert names(find(question))[0] == "reports/Q3-report_v2.pdf"
+
+
+def test_search_when_phrase_is_quoted(find: Find, index: Callable[..., str]) -> None:
+    """A passage with the words in a quoted order comes before one with the same words."""
+    index("a.txt", "The dog bites the man in the yard, and the man bites back at the dog.")
+    index("b.txt", "In the yard a man bites dog food open. The weather was fine all day long.")
+    assert names(find('where did "man bites dog" happen'))[0] == "b.txt"
+
+
+LANGUAGES = {
+    "de": (
+        "Der Bürgermeister eröffnete am Montag die neue Brücke über den Fluss.",
+        "Wer hat die Brücken eröffnet?",
+    ),
+    "es": (
+        "El alcalde inauguró el lunes el nuevo puente sobre el río de la ciudad.",
+        "¿Quién inauguró los puentes de la ciudad?",
+    ),
+    "vi": (
+        "Thị trưởng đã khánh thành cây cầu mới bắc qua sông vào thứ Hai vừa qua.",
+        "Ai đã khánh thành cây cầu mới?",
+    ),
+    "zh": ("市长星期一为横跨河流的新大桥剪彩,许多市民到场观看。", "谁为新大桥剪彩?"),
+    "ja": (
+        "市長は月曜日に川にかかる新しい橋の開通式を行った。",
+        "新しい橋の開通式は誰が行いましたか",
+    ),
+}
+OTHERS = {
+    "de": ["Die Schule beginnt im Herbst wieder.", "Das Wetter bleibt die Woche über schön."],
+    "es": ["La escuela empieza de nuevo en otoño.", "El tiempo seguirá bueno toda la semana."],
+    "vi": ["Trường học bắt đầu lại vào mùa thu.", "Thời tiết sẽ đẹp trong cả tuần này."],
+    "zh": ["学校将在秋天重新开学,学生们都很高兴。", "整个星期的天气都会很好。"],
+    "ja": ["学校は秋に再び始まります。", "今週はずっと天気が良いでしょう。"],
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_search_when_many_languages(find: Find, index: Callable[..., str], language: str) -> None:
+    """A question finds the passage in its own language among those of five."""
+    for code, (text, _) in LANGUAGES.items():
+        options = {"language": code, "search_config": search_config(code)}
+        index(f"{code}.txt", text, **options)
+        for number, other in enumerate(OTHERS[code]):
+            index(f"{code}{number}.txt", other, **options)
+    hits = find(LANGUAGES[language][1])
+    assert names(hits)[0] == f"{language}.txt"
+    assert hits[0].text_rank == 1
+
+
+def test_search_when_decomposed(find: Find, index: Callable[..., str]) -> None:
+    """A Vietnamese question of decomposed letters finds what one of composed letters finds."""
+    index("cau.txt", LANGUAGES["vi"][0])
+    question = unicodedata.normalize("NFD", LANGUAGES["vi"][1])
+    (hit,) = find(question, mode="text")
+    assert (hit.name, hit.text_rank) == ("cau.txt", 1)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Filter(collection="red"),
+        Filter(prefix="red/"),
+        Filter(metadata={"colour": "red"}),
+        Filter(content_type="text/red"),
+    ],
+)
+def test_search_when_filtered(
+    connection: Connection, find: Find, index: Callable[..., str], wanted: Filter
+) -> None:
+    """A filter takes effect in both legs."""
+    for colour in ("red", "blue"):
+        index(f"{colour}/a.txt", f"The {colour} wing makes lift.")
+        connection.execute(
+            """
+            UPDATE documents
+            SET collection = %(colour)s,
+                content_type = 'text/' || %(colour)s::text,
+                metadata = jsonb_build_object('colour', %(colour)s::text)
+            WHERE name = %(name)s
+            """,
+            {"colour": colour, "name": f"{colour}/a.txt"},
+        )
+    assert names(find("Which blue wing makes lift?", filter=wanted)) == ["red/a.txt"]
+
+
+def test_search_when_prefix_has_wildcards(find: Find, index: Callable[..., str]) -> None:
+    """A prefix means its characters."""
+    index("a_b/x.txt", "The wing makes lift.")
+    index("aXb/x.txt", "The wing makes lift.")
+    assert names(find("wing", filter=Filter(prefix="a_b/"))) == ["a_b/x.txt"]
+
+
+def test_search_when_one_document_is_long(find: Find, index: Callable[..., str]) -> None:
+    """Other documents come before the fourth chunk of one, which still comes."""
+    index("long.txt", *(f"The wing makes lift in case {number}." for number in range(6)))
+    index("short.txt", "Birds fly over the sea in autumn.")
+    found = names(find("How does the wing make lift?", limit=10))
+    assert found == ["long.txt"] * 3 + ["short.txt"] + ["long.txt"] * 3
+
+
+@pytest.fixture
+def many(connection: Connection, embedder: Embedder, index: Callable[..., str]) -> int:
+    """Make 6,000 chunks of common words in 3,000 documents, six of them marked."""
+    index("seed.txt", "The wing makes lift.")
+    connection.execute("SET session_replication_role = replica")
+    with connection.transaction():
+        connection.execute(
+            """
+            INSERT INTO builds (document_id, generation, epoch, state, chunk_count)
+            OVERRIDING SYSTEM VALUE
+            SELECT gen_random_uuid(), 1, 0, 'ready', 2
+            FROM generate_series(1, 3000)
+            """
+        )
+        connection.execute(
+            """
+            INSERT INTO documents
+                (id, bucket, name, active_build, active_generation, language, metadata)
+            SELECT document_id, 'b', 'many/' || id, id, 1, 'en',
+                   jsonb_build_object('marked', (id % 500 = 0)::text)
+            FROM builds
+            WHERE chunk_count = 2
+            """
+        )
+        connection.execute(
+            """
+            INSERT INTO chunks (build_id, ordinal, text, heading, header, char_start, char_end,
+                                content_hash, search)
+            SELECT id, ordinal, 'x', '', '', 0, 1, '',
+                   to_tsvector('english', 'wing flow number' || id % 900 || ' case ' || ordinal)
+            FROM builds, generate_series(0, 1) AS ordinal
+            WHERE chunk_count = 2
+            """
+        )
+        rows = connection.execute(
+            "SELECT build_id, ordinal FROM chunks WHERE text = 'x' ORDER BY 1, 2"
+        ).fetchall()
+        vectors = np.random.default_rng(1).normal(size=(len(rows), embedder.info.dimension))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        with connection.cursor().copy(
+            "COPY embeddings (model_id, build_id, ordinal, embedding) FROM STDIN"
+        ) as copy:
+            for (build_id, ordinal), vector in zip(rows, vectors, strict=True):
+                copy.write_row((1, build_id, ordinal, str(vector.round(4).tolist())))
+    connection.execute("RESET session_replication_role")
+    connection.execute("ANALYZE")
+    return len(rows)
+
+
+def test_search_when_filter_is_narrow(find: Find, many: int) -> None:
+    """A filter that six of 3,000 documents pass returns all their chunks."""
+    hits = find("flow over a wing", limit=12, filter=Filter(metadata={"marked": "true"}))
+    assert len(hits) == 12
+
+
+def test_search_when_indexed(
+    connection: Connection, find: Find, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the HNSW index the nearest chunk is the same, and a narrow filter still fills up."""
+    exact = find("How does a wing make lift?", mode="vector")
+    monkeypatch.setattr("shared.store.search.INDEX_USEFUL_CHUNKS", 1000)
+    assert "is built" in store.create_vector_index(connection)
+    assert "already" in store.create_vector_index(connection)
+    assert names(find("How does a wing make lift?", mode="vector"))[0] == names(exact)[0]
+    narrow = Filter(metadata={"marked": "true"})
+    assert len(find("wing", limit=12, filter=narrow, mode="vector")) == 12
+
+
+def test_create_vector_index_when_small(connection: Connection) -> None:
+    """A small collection is told from which size on an index is useful."""
+    assert "50000" in store.create_vector_index(connection)
+
+
+def test_refresh_statistics_when_large(connection: Connection, find: Find, many: int) -> None:
+    """Statistics are taken once; common lexemes are in them, and rare ones are still counted."""
+    assert store.refresh_statistics(connection) is True
+    assert store.refresh_statistics(connection) is False
+    question = analyse(connection, "wing number7")
+    frequencies = {term.lexeme: term.document_frequency for term in question.terms}
+    assert frequencies["number7"] == pytest.approx(8, abs=2)
+    assert frequencies["wing"] == pytest.approx(many, rel=0.05)
+    assert len(find("wing number7", mode="text")) == 5
+
+
+def test_refresh_statistics_when_small(connection: Connection, index: Callable[..., str]) -> None:
+    """A small collection needs no statistics."""
+    index("a.txt", "The wing makes lift.")
+    assert store.refresh_statistics(connection) is False
+
+
+def test_analyse_when_english_among_spanish(
+    connection: Connection, index: Callable[..., str]
+) -> None:
+    """An English question has no English stop words as terms, whatever the documents are in."""
+    index("es.txt", LANGUAGES["es"][0])
+    question = analyse(connection, "Who is the mayor of the city?")
+    assert question.languages == ["en"]
+    assert {"who", "is", "the", "of"}.isdisjoint(term.lexeme for term in question.terms)
+
+
+def term(lexeme: str, holders: int) -> Term:
+    return Term(lexeme, 1.0, holders, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("terms", "chunks", "query"),
+    [
+        ([], 10, ""),
+        ([term("a", 0)], 10, ""),
+        ([term("a", 3), term("b", 9)], 10, "'a'|'b'"),
+        ([term("a", 3000), term("b", 90_000)], 100_000, "'a'"),
+        ([term("a", 20_000), term("b", 20_000), term("c", 90_000)], 100_000, "'a'&'b'"),
+        ([term("it's", 3)], 10, "'it''s'"),
+    ],
+)
+def test_choose_candidates_when_common(terms: list[Term], chunks: float, query: str) -> None:
+    """The rarest lexemes choose what is scored; common ones only together."""
+    assert choose_candidates(terms, chunks=chunks) == query
+
+
+def test_measure_support_when_unrelated(
+    connection: Connection, find: Find, index: Callable[..., str]
+) -> None:
+    """A question of words that no passage has is not covered; one of its own words is."""
+    index("lift.txt", "The wing makes lift by turning the flow of air downwards.")
+    unrelated = "Which bank financed the cathedral?"
+    assert measure_support(connection, unrelated, find(unrelated)).coverage == 0
+    own = "What makes lift at the wing?"
+    assert measure_support(connection, own, find(own)).coverage == pytest.approx(1)
+
+
+def test_expand_when_adjacent(
+    connection: Connection, find: Find, index: Callable[..., str]
+) -> None:
+    """Adjacent hits become one, whose text is exactly that part of the document."""
+    text = index("long.txt", *(f"Paragraph {n} tells of wing number {n}." for n in range(5)))
+    hits = find("wing number 2", limit=1)
+    (whole,) = expand(connection, hits, max_characters=10_000)
+    assert whole.text == text[whole.char_start : whole.char_end]
+    assert (hits[0].char_start - whole.char_start, whole.char_end - hits[0].char_end) > (0, 0)
+    (alone,) = expand(connection, hits, max_characters=10)
+    assert alone == hits[0]
+
+
+def test_question_when_frozen(connection: Connection) -> None:
+    """An empty collection has no terms."""
+    assert analyse(connection, "What is there?") == Question(
+        terms=[], neighbours=[], languages=["en"], chunks=0.0, configs=[]
+    )
+
+
+def test_search_when_role_reads_more(connection: Connection) -> None:
+    """The query function's role reads what answers, not the chunks themselves."""
+    connection.execute("SET ROLE kaydang_query")
+    for table in ("chunks", "embeddings", "documents"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(sql.SQL("SELECT FROM {}").format(sql.Identifier(table)))
+    connection.execute("RESET ROLE")
