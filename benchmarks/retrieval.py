@@ -1,0 +1,198 @@
+"""
+Time the search statement over many chunks: python -m benchmarks.retrieval [--chunks N]
+
+Makes a database of its own on a local PostgreSQL, with N chunks of sentences of Python's own
+documentation (pydoc_data.topics) in new orders, with random unit vectors around a few hundred
+centres, and asks questions made of their words: all documents, and with filters that 1 % and 0.1 %
+of the documents pass; first by exact scan, then with the HNSW index. Processor time is the
+server process's own, so that other work on the machine disturbs it less.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import click
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from pgvector.psycopg import register_vector
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from local.postgres import start_postgres
+from shared import migrate, store
+from shared.language import searchable_text
+from shared.models import Filter
+from shared.store import Connection
+from shared.store.search import search
+
+_DIMENSION = 384
+_CHUNKS_A_DOCUMENT = 10
+_CENTRES = 400
+_WARM_UP = 5
+
+
+@click.command(help=__doc__)
+@click.option("--chunks", default=100_000, show_default=True)
+@click.option("--questions", default=60, show_default=True)
+def main(chunks: int, questions: int) -> None:
+    """Print the table."""
+    random_ = random.Random(1)
+    generator = np.random.default_rng(1)
+    sentences = [
+        sentence
+        for text in topics.values()
+        for sentence in re.split(r"(?<=[.:]) ", " ".join(text.split()))
+        if 30 < len(sentence) < 500
+    ]
+    table = Table("vectors", "filter", "p50 ms", "p95 ms", "server CPU p50 ms", "hits of 10")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        server = start_postgres(
+            Path(folder) / "data",
+            options={"fsync": "off", "shared_buffers": "512MB", "max_wal_size": "4GB"},
+        )
+        try:
+            migrate.migrate(migrate.Settings(database_url=SecretStr(server.url)))
+            with psycopg.connect(server.url, autocommit=True) as connection:
+                register_vector(connection)
+                store.register_model(
+                    connection, name="benchmark", dimension=_DIMENSION, digest="benchmark"
+                )
+                centres = generator.normal(size=(_CENTRES, _DIMENSION))
+                _fill(connection, chunks, sentences, centres, random_, generator)
+                store.refresh_statistics(connection)
+                asked = [_question(sentences, random_) for _ in range(questions + _WARM_UP)]
+                vectors = _near(centres, len(asked), generator)
+                for index in ("exact", "HNSW"):
+                    if index == "HNSW":
+                        click.echo(store.create_vector_index(connection), err=True)
+                    for name, filter_ in (
+                        ("none", Filter()),
+                        ("1 %", Filter(metadata={"hundredth": "7"})),
+                        ("0.1 %", Filter(metadata={"thousandth": "7"})),
+                    ):
+                        table.add_row(
+                            index, name, *_time(connection, asked, vectors, filter_=filter_)
+                        )
+        finally:
+            server.stop()
+    Console(width=100).print(table)
+
+
+def _fill(
+    connection: Connection,
+    chunks: int,
+    sentences: list[str],
+    centres: NDArray[np.float64],
+    random_: random.Random,
+    generator: np.random.Generator,
+) -> None:
+    documents = chunks // _CHUNKS_A_DOCUMENT
+    # Loaded as it stands after the flip: the protocol's own checks are not what is timed.
+    connection.execute("SET session_replication_role = replica")
+    connection.execute(
+        """
+        INSERT INTO builds (document_id, generation, epoch, state, chunk_count)
+        SELECT gen_random_uuid(), 1, 0, 'ready', %(each)s
+        FROM generate_series(1, %(documents)s)
+        """,
+        {"each": _CHUNKS_A_DOCUMENT, "documents": documents},
+    )
+    connection.execute(
+        """
+        INSERT INTO documents
+            (id, bucket, name, active_build, active_generation, language, metadata)
+        SELECT document_id, 'benchmark', 'document-' || id, id, 1, 'en', jsonb_build_object(
+            'hundredth', (id %% 100)::text, 'thousandth', (id %% 1000)::text
+        )
+        FROM builds
+        """
+    )
+    connection.execute("CREATE TEMP TABLE texts_made (build_id bigint, ordinal integer, text text)")
+    with connection.cursor().copy("COPY texts_made FROM STDIN") as copy:
+        for number in range(chunks):
+            text = " ".join(random_.sample(sentences, 8))[:1000]
+            copy.write_row(
+                (
+                    1 + number // _CHUNKS_A_DOCUMENT,
+                    number % _CHUNKS_A_DOCUMENT,
+                    searchable_text(text, language="en"),
+                )
+            )
+    connection.execute(
+        """
+        INSERT INTO chunks
+            (build_id, ordinal, text, heading, header, char_start, char_end, content_hash, search)
+        SELECT build_id, ordinal, text, 'Title', '', 0, length(text), '',
+               to_tsvector('english', text)
+        FROM texts_made
+        """
+    )
+    vectors = _near(centres, chunks, generator)
+    with connection.cursor().copy(
+        "COPY embeddings (model_id, build_id, ordinal, embedding) FROM STDIN"
+    ) as copy:
+        for number, vector in enumerate(vectors):
+            place = 1 + number // _CHUNKS_A_DOCUMENT, number % _CHUNKS_A_DOCUMENT
+            copy.write_row((1, *place, "[" + ",".join(f"{x:.4f}" for x in vector) + "]"))
+    connection.execute("RESET session_replication_role")
+    connection.execute("VACUUM ANALYZE")
+
+
+def _near(
+    centres: NDArray[np.float64], count: int, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    chosen = centres[generator.integers(0, len(centres), count)]
+    vectors = chosen + generator.normal(size=chosen.shape)
+    unit: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit.astype(np.float32)
+
+
+def _question(sentences: list[str], random_: random.Random) -> str:
+    words = random_.choice(sentences).split() + random_.choice(sentences).split()
+    return " ".join(random_.sample(words, min(12, len(words)))) + "?"
+
+
+def _time(
+    connection: Connection,
+    questions: list[str],
+    vectors: NDArray[np.float32],
+    *,
+    filter_: Filter,
+) -> tuple[str, str, str, str]:
+    times, processor, hits = [], [], 0
+    used = _processor_time(connection)
+    for number, (question, vector) in enumerate(zip(questions, vectors, strict=True)):
+        before = used()
+        started = time.perf_counter()
+        found = search(connection, question=question, embedding=vector, limit=10, filter=filter_)
+        if number >= _WARM_UP:
+            times.append(1000 * (time.perf_counter() - started))
+            processor.append(used() - before)
+            hits += len(found)
+    return (
+        f"{statistics.median(times):.1f}",
+        f"{statistics.quantiles(times, n=20)[-1]:.1f}",
+        f"{statistics.median(processor):.1f}",
+        f"{hits / len(times):.1f}",
+    )
+
+
+def _processor_time(connection: Connection) -> Callable[[], float]:
+    """Return a function that tells the milliseconds of processor time of the server process."""
+    schedule = Path(f"/proc/{connection.info.backend_pid}/schedstat")
+    return lambda: int(schedule.read_text().split()[0]) / 1e6
+
+
+if __name__ == "__main__":
+    main()
