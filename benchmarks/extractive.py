@@ -59,11 +59,11 @@ def main(folder: Path, url: str, every: int, no_answer: bool) -> None:
     click.echo("language  questions  answer contained  in some passage  refused  characters")
     for language, rows in sorted(answers.items()):
         contained = statistics.fmean(row[0] for row in rows)
-        found = statistics.fmean(row[1] for row in rows)
+        in_passages = statistics.fmean(row[1] for row in rows)
         refused = statistics.fmean(not row[2] for row in rows)
         characters = statistics.median(row[3] for row in rows)
         click.echo(
-            f"{language:8}  {len(rows):9}  {contained:16.3f}  {found:15.3f}  {refused:7.3f}"
+            f"{language:8}  {len(rows):9}  {contained:16.3f}  {in_passages:15.3f}  {refused:7.3f}"
             f"  {characters:10.0f}"
         )
 
