@@ -25,7 +25,7 @@ from tests.system import ROOT, System, run_system
 
 IMAGES = ROOT / "docs" / "images"
 
-_DESKTOP = {"width": 1280, "height": 860}
+_DESKTOP = {"width": 1280, "height": 760}
 _PHONE = {"width": 390, "height": 844}
 
 _HANDBOOK = """# Staff handbook

@@ -31,7 +31,7 @@ NOTE = (
     "🗝️🚪 Chìa khoá của nhà số bảy 👩‍👩‍👧‍👦 ở chỗ 𝒜-𝟏, gọi cho chị Nguyễn.\n\n"
     f"{CODE} Đừng quên! 🎉\n"
 )
-SLOW = Scenario(pieces=quote_first_passage, drip_seconds=0.002)
+SLOW = Scenario(pieces=quote_first_passage, drip_seconds=0.001)
 STALLED = Scenario(pieces=quote_first_passage, drip_seconds=0.5)
 
 
