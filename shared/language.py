@@ -120,8 +120,8 @@ def find_identifiers(question: str) -> list[str]:
     """
     Return the closed forms of the identifiers in *question*, in order, each once.
 
-    An identifier is a compound with a digit, a point, a colon, an underscore or the like in it, or
-    all in capitals (two-dimensional is none); a word that mixes letters and digits; a long number.
+    An identifier is a compound with a point, a colon, an underscore or the like in it, or all in
+    capitals (two-dimensional is none); what begins with a letter and holds digits; a long number.
     """
     folded = _fold(question)
     words = _ASCII_PUNCTUATION.sub(" ", _UNSPACED.sub(" ", folded)).split()
@@ -210,10 +210,13 @@ def _close(compound: str) -> str:
 def _is_identifier(compound: str) -> bool:
     joined_by = set(re.sub(r"[^\W_]", "", compound))
     return _may_be_closed(compound) and (
-        any(map(str.isdigit, compound)) or joined_by != {"-"} or compound.isupper()
+        _is_code(_close(compound))
+        or compound.isupper()
+        or (joined_by != {"-"} and any(map(str.isalpha, compound)))
     )
 
 
 def _is_code(word: str) -> bool:
+    # 3rd, 1970s and 24-yard are ordinary words.
     digits = sum(map(str.isdigit, word))
-    return digits >= _MIN_NUMBER_DIGITS or (digits > 0 and any(map(str.isalpha, word)))
+    return digits >= _MIN_NUMBER_DIGITS or (digits > 0 and word[0].isalpha())

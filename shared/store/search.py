@@ -46,7 +46,7 @@ _MAX_COUNTED = 5000
 _VECTOR_WEIGHT = 0.6
 _VECTOR_WEIGHT_OTHER_LANGUAGE = 0.5
 # What two neighbouring words of the question are worth that stand together in a chunk too.
-_PROXIMITY_WEIGHT = 0.5
+_PROXIMITY_WEIGHT = 0.4
 # Words of the question count as neighbours up to this many positions apart, stop words included.
 _NEIGHBOUR_POSITIONS = 3
 _STOP_WORD_SHARE = 0.2
