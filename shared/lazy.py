@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import TypeVar
 
+from shared.errors import KaydangError
+from shared.logs import get_logger
+
 T = TypeVar("T")
+
+_log = get_logger(__name__)
 
 
 def once(make: Callable[[], T]) -> Callable[[], T]:
@@ -26,3 +32,23 @@ def once(make: Callable[[], T]) -> Callable[[], T]:
             return kept()
 
     return get
+
+
+def warm_after_fork(make: Callable[[], object]) -> None:
+    """
+    Run *make* in a thread of each worker that the server forks, so that no request waits for it.
+
+    functions-framework imports main.py before it forks, and what is opened there does not survive;
+    gunicorn's own hooks are out of a function's reach.
+    """
+
+    def warm() -> None:
+        try:
+            make()
+        except KaydangError as error:
+            # The first request tries again, and its failure is the one that counts.
+            _log.warning("not warmed up", error=f"{type(error).__name__}: {error}")
+
+    os.register_at_fork(
+        after_in_child=lambda: threading.Thread(target=warm, name="warm-up", daemon=True).start()
+    )

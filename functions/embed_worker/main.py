@@ -15,7 +15,7 @@ from shared import store
 from shared.embedding import Embedder, Embedders
 from shared.errors import KaydangError, Malformed, Misconfigured, RejectedByDatabase
 from shared.events import Message, read_job, read_message, read_notification
-from shared.lazy import once
+from shared.lazy import once, warm_after_fork
 from shared.logs import begin_trace, get_logger, set_up_logs
 from shared.models import EmbedJob, FillJob
 from shared.settings import DatabaseSettings, LogSettings, ModelSettings, RetrySettings, load
@@ -224,3 +224,13 @@ def _open_resources() -> Resources:
         holding=threading.BoundedSemaphore(settings.batches_at_once),
         embedding=threading.Lock(),
     )
+
+
+def _warm_up() -> None:
+    resources = _open_resources()
+    with store.connect(resources.pool) as connection:
+        if model := store.serving_model(connection):
+            resources.find_embedder(model.digest)
+
+
+warm_after_fork(_warm_up)

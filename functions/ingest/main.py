@@ -29,7 +29,7 @@ from shared.errors import (
 )
 from shared.events import read_object_event
 from shared.language import detect_language, search_config, searchable_text
-from shared.lazy import once
+from shared.lazy import once, warm_after_fork
 from shared.logs import begin_trace, get_logger, set_up_logs
 from shared.models import EmbedJob, ObjectEvent, ObjectVersion
 from shared.publishing import Publisher
@@ -45,7 +45,7 @@ from shared.settings import (
 from shared.tokens import TOKENIZER_FILE, ModelInfo, read_model_info
 
 from .ocr import PageReader
-from .sandbox import ParsedDocument, ParseLimits, parse_document
+from .sandbox import ParsedDocument, ParseLimits, parse_document, start_parser
 
 # Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
 # hash that every build carries.
@@ -348,3 +348,12 @@ def _open_resources() -> Resources:
             settings.parse_concurrency or len(os.sched_getaffinity(0))
         ),
     )
+
+
+def _warm_up() -> None:
+    start_parser()
+    detect_language("Which language is this sentence written in?")
+    _open_resources()
+
+
+warm_after_fork(_warm_up)

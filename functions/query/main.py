@@ -15,7 +15,7 @@ from flask import Flask, Request, Response
 
 from shared.embedding import Embedders
 from shared.errors import Misconfigured
-from shared.lazy import once
+from shared.lazy import once, warm_after_fork
 from shared.logs import get_logger, set_up_logs
 from shared.settings import load
 from shared.store import open_pool
@@ -103,3 +103,6 @@ def _make_gemini(settings: QuerySettings) -> Gemini:
 
 def _make_uploads_maker(settings: QuerySettings) -> partial[Uploads]:
     return partial(cache(Uploads), settings.documents_bucket, project=settings.google_cloud_project)
+
+
+warm_after_fork(_start)
