@@ -9,8 +9,8 @@ the image's environment, a read-only root and nothing writable but /tmp; databas
 of Storage and Pub/Sub run beside it; a document is put into the bucket and must be cited.
 
 Needs root, Linux, debootstrap (apt-get install debootstrap) and .venv (make install-tests).
-Finished stages are kept in .cache/infra/image by the hash of what made them; an instruction that changes
-makes its stage and those after it again.
+Finished stages are kept in .cache/infra/image by the hash of what made them; an instruction that
+changes makes its stage and those after it again.
 """
 
 from __future__ import annotations
