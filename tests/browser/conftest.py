@@ -21,9 +21,10 @@ expect.set_options(timeout=20_000)
 OpenPage = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright runs, no other test could run an event loop of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Run one Chromium for all tests."""
+    """Run one Chromium for the tests of a file."""
     require_chromium()
     with open_browser() as running:
         yield running
@@ -51,7 +52,7 @@ def stand_in(gemini: GeminiStandIn) -> GeminiStandIn:
     return gemini
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def guarded_url(system: System) -> Iterator[str]:
     """Run a query function that wants a key and may not write."""
     digest = hashlib.sha256(KEY.encode()).hexdigest()

@@ -99,6 +99,16 @@ def test_mark_in_the_answer_opens_its_passage(open_page: OpenPage) -> None:
     expect(page.get_by_role("dialog").locator("mark")).not_to_be_empty()
 
 
+def test_follow_up_answer_is_in_sight(open_page: OpenPage) -> None:
+    """The question stands at the top, its answer below it, not behind the field."""
+    page = open_page(viewport={"width": 1024, "height": 700})
+    for _ in range(3):
+        ask(page, QUESTION, collection=SHELF)
+    expect(page.locator(".asked").last).to_be_in_viewport()
+    bottom = page.locator(".answer-text").last.evaluate("one => one.getBoundingClientRect().bottom")
+    assert bottom < page.locator("#question").evaluate("one => one.getBoundingClientRect().top")
+
+
 def test_passages_that_were_found_can_be_read(open_page: OpenPage) -> None:
     """What the answer did not use is shown as well."""
     page = open_page()
