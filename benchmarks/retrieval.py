@@ -113,7 +113,7 @@ def _fill(
         INSERT INTO documents
             (id, bucket, name, active_build, active_generation, language, metadata)
         SELECT document_id, 'benchmark', 'document-' || id, id, 1, 'en', jsonb_build_object(
-            'hundredth', (id %% 100)::text, 'thousandth', (id %% 1000)::text
+            'hundredth', (id % 100)::text, 'thousandth', (id % 1000)::text
         )
         FROM builds
         """

@@ -36,7 +36,7 @@ Mode = Literal["fused", "vector", "text"]
 # Candidates of a leg; the scores of a leg are put on one scale by the best and the last of them.
 _LEG_SIZE = 50
 # At most about this many chunks are scored by the text leg: the rarest lexemes choose them.
-_MAX_SCORED = 5000
+_MAX_SCORED = 4000
 # Below this many chunks a filter's documents are searched whole, without any index.
 _NARROW_CHUNKS = 5000
 # Lexemes without statistics are counted up to here; beyond it their rarity hardly changes.
