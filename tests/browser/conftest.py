@@ -21,11 +21,16 @@ expect.set_options(timeout=20_000)
 OpenPage = Callable[..., Page]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def chromium() -> None:
+    """Leave the tests out before anything is started for them."""
+    require_chromium()
+
+
 # Not for the session: while Playwright runs, no other test could run an event loop of its own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Run one Chromium for the tests of a file."""
-    require_chromium()
     with open_browser() as running:
         yield running
 
