@@ -34,6 +34,7 @@ def index_document(
     generation: int = 1,
     language: str = "en",
     search_config: str = "english",
+    paragraphs_a_page: int = 1,
 ) -> str:
     """Make a document of one chunk a paragraph answer, and return its extracted text."""
     lease = store.begin_build(
@@ -51,7 +52,7 @@ def index_document(
             text=paragraph,
             heading="Title",
             header="",
-            page=ordinal + 1,
+            page=ordinal // paragraphs_a_page + 1,
             char_start=len(text),
             char_end=len(text) + len(paragraph),
             tokens=10,

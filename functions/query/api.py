@@ -152,7 +152,7 @@ def _add_asking(app: OpenAPI, services: Services) -> None:
         gemini, _ = _choose_gemini(services) if asked.turns else (None, None)
         alone = make_stand_alone(asked, gemini=gemini)
         _count_tokens(services, alone.usage)
-        found = _find(asked, alone, services)
+        found = _find(asked, alone, services, context_characters=0)
         return reply(
             RetrieveResponse(
                 passages=make_passages(found),
@@ -192,7 +192,7 @@ def _add_asking(app: OpenAPI, services: Services) -> None:
             response.usage = make_usage(alone.usage)
             _count_tokens(services, alone.usage)
             return _events(stream_whole(response)) if streamed else reply(response)
-        found = _find(asked, alone, services)
+        found = _find(asked, alone, services, context_characters=settings.context_characters)
 
         def finish(
             found: Found, response: QueryResponse, failure: GenerationUnavailable | None
@@ -232,7 +232,7 @@ def _read_question(body: RetrieveRequest) -> Asked:
     )
 
 
-def _find(asked: Asked, alone: StandAlone, services: Services) -> Found:
+def _find(asked: Asked, alone: StandAlone, services: Services, *, context_characters: int) -> Found:
     search = partial(
         find,
         asked,
@@ -241,6 +241,7 @@ def _find(asked: Asked, alone: StandAlone, services: Services) -> Found:
         find_embedder=services.find_embedder,
         search=services.search,
         refuse=services.refuse,
+        context_characters=context_characters,
     )
     try:
         return search()

@@ -12,6 +12,7 @@ from shared.embedding import Embedder
 from shared.errors import GenerationUnavailable, Misconfigured
 from shared.models import Filter, Hit
 from shared.store import NO_MODEL, Connection, Pool, connect, serving_model
+from shared.store.search import expand
 
 from .citing import Citation, cite, marked_numbers
 from .cleaning import AnswerCleaner
@@ -133,9 +134,14 @@ def find(
     find_embedder: FindEmbedder,
     search: Search,
     refuse: Refuse,
+    context_characters: int,
 ) -> Found:
     """
     Return the passages for *asked*, best first.
+
+    Args:
+        context_characters: Passages grow by what stands around them, up to so many characters in
+            all; 0 leaves them as they were found.
 
     Raises:
         DatabaseUnavailable: The database is away.
@@ -151,7 +157,7 @@ def find(
         started = time.perf_counter()
         embedding = find_embedder(model.digest).embed_query(question)
         embedded = time.perf_counter()
-        passages = search(
+        hits = search(
             connection,
             question=question,
             embedding=embedding,
@@ -161,7 +167,10 @@ def find(
             mode=asked.mode,
             **options,
         )
-        refusal = refuse(connection, question, passages) if passages else "nothing was found"
+        refusal = refuse(connection, question, hits) if hits else "nothing was found"
+        passages = hits
+        if context_characters:
+            passages = expand(connection, hits, max_characters=context_characters)
     retrieved = time.perf_counter()
     return Found(
         question=question,
@@ -174,9 +183,10 @@ def find(
             "question": question,
             "rewritten_by": alone.rewritten_by,
             "mode": asked.mode,
+            "hits": len(hits),
             "passages": len(passages),
-            "vector_leg": sum(hit.vector_rank is not None for hit in passages),
-            "text_leg": sum(hit.text_rank is not None for hit in passages),
+            "vector_leg": sum(hit.vector_rank is not None for hit in hits),
+            "text_leg": sum(hit.text_rank is not None for hit in hits),
             "gate": {"refused": refusal is not None, "reason": refusal},
         },
     )

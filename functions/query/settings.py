@@ -45,6 +45,8 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     # None leaves it to the model; 0 answers sooner where the model can do without (2.5 Flash).
     gemini_thinking_budget: int | None = Field(default=None, ge=-1, le=32768)
     gemini_attempts: int = Field(default=3, ge=1, le=10)
+    # Of all passages of an answer together, with what stands around them under the same heading.
+    context_characters: int = Field(default=12_000, ge=0, le=1_000_000)
     prompt_max_characters: int = Field(default=48_000, ge=1_000, le=2_000_000)
     # What passages have to reach, in one or the other (python -m shared.evaluate SET --calibrate).
     refusal_coverage: float | None = Field(default=None, ge=0, le=1)

@@ -875,7 +875,7 @@ def _one(
 
 def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) -> list[Hit]:
     """
-    Return *hits* with their surroundings: of the same build and under the same heading.
+    Return *hits* with their surroundings: of the same build, page and heading.
 
     Hits that touch or overlap then are one, at the place of the better. The text stays exactly the
     characters [char_start, char_end) of the extracted text.
@@ -925,7 +925,12 @@ def choose_extents(
     for hit in hits:
         for place, (better, span) in enumerate(spans):
             near = span.start - 1 <= hit.ordinal <= span.stop
-            if better.build_id == hit.build_id and near and better.heading == hit.heading:
+            same_place = (better.build_id, better.heading, better.page) == (
+                hit.build_id,
+                hit.heading,
+                hit.page,
+            )
+            if near and same_place:
                 start, stop = min(span.start, hit.ordinal), max(span.stop, hit.ordinal + 1)
                 spans[place] = better, range(start, stop)
                 break
@@ -945,7 +950,7 @@ def choose_extents(
             neighbour = around.get((hit.build_id, ordinal))
             if (
                 neighbour is None
-                or neighbour.heading != hit.heading
+                or (neighbour.heading, neighbour.page) != (hit.heading, hit.page)
                 or (hit.build_id, ordinal) in taken
                 or neighbour.char_end - neighbour.char_start > left
             ):

@@ -383,12 +383,14 @@ def test_measure_support_when_unrelated(
 def test_expand_when_adjacent(
     connection: Connection, find: Find, index: Callable[..., str]
 ) -> None:
-    """Adjacent hits become one, whose text is exactly that part of the document."""
-    text = index("long.txt", *(f"Paragraph {n} tells of wing number {n}." for n in range(5)))
-    hits = find("wing number 2", limit=1)
+    """A hit grows to what stands around it on its page, exactly that part of the document."""
+    paragraphs = [f"Paragraph {n} tells of wing number {n}." for n in range(6)]
+    text = index("long.txt", *paragraphs, paragraphs_a_page=3)
+    hits = find("wing number 1", limit=1)
     (whole,) = expand(connection, hits, max_characters=10_000)
     assert whole.text == text[whole.char_start : whole.char_end]
-    assert (hits[0].char_start - whole.char_start, whole.char_end - hits[0].char_end) > (0, 0)
+    assert whole.text.strip() == "\n\n".join(paragraphs[:3])
+    assert whole.page == hits[0].page == 1
     (alone,) = expand(connection, hits, max_characters=10)
     assert alone == hits[0]
 
