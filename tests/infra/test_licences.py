@@ -20,6 +20,7 @@ _PERMISSIVE = {
     "CNRI-Python",
     "ISC",
     "MIT",
+    "MIT-CMU",
     "MIT-0",
     "PSF-2.0",
     "Zlib",
