@@ -8,7 +8,7 @@ from playwright.sync_api import FilePayload, Page, expect
 from tests.browser.asking import ask, document, is_wider_than_the_window
 from tests.browser.conftest import KEY, OpenPage
 from tests.documents import make_pdf, pdf_lines
-from tests.system import System
+from tests.system import System, wait_until
 
 SHELF = "browser-documents"
 BROKEN = b"%PDF-1.7\nnothing of a document follows"
@@ -115,9 +115,12 @@ def test_retry_indexes_once_more(open_page: OpenPage, system: System) -> None:
     page.get_by_label("Name begins with").fill(name)
     page.get_by_role("button", name=f"Retry: {name}").click()
     expect(page.get_by_role("status").first).to_have_text(f"{name} is indexed again")
-    system.wait_for(name)
+    wait_until(
+        lambda: system.documents(prefix=name)[name]["generation"] > before,
+        what="the new generation is known",
+    )
+    assert system.wait_for(name)["reason"]["code"] == "corrupt"
     expect(document(page, name).locator(".state")).to_have_text("failed")
-    assert system.documents(prefix=name)[name]["generation"] > before
 
 
 def test_delete_asks_and_removes_the_document(open_page: OpenPage, system: System) -> None:
