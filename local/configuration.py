@@ -46,6 +46,8 @@ _DEFAULTS = {
     "DEAD_LETTERS_TOPIC": "dead-letters",
     "EMBEDDING_MODEL_NAME": "sentence-transformers/all-MiniLM-L6-v2",
     "LOG_FORMAT": "text",
+    # The page may write to this machine's own bucket; in the cloud somebody has to decide that.
+    "UPLOADS_ENABLED": "true",
 }
 
 
