@@ -410,10 +410,12 @@ class _Required:
         query: tsquery of all identifiers of the question that occur anywhere and of all its quoted
             phrases, empty where there are none.
         share: How much that decides, 0 to 1: an identifier that is everywhere decides little.
+        chunks: How many chunks hold it, at most: the rarest lexeme of all decides.
     """
 
     query: str = ""
     share: float = 0.0
+    chunks: int = 0
 
 
 def _required(connection: Connection, question: str, analysed: Question) -> _Required:
@@ -430,13 +432,25 @@ def _required(connection: Connection, question: str, analysed: Question) -> _Req
     ).fetchall()
     terms = {term.lexeme: term for term in analysed.terms if term.document_frequency > 0}
     rarest = math.log1p(2 * analysed.chunks + 1)
-    parts, shares = [], []
+    parts, shares, chunks = [], [], []
     for lexemes, query in rows:
         found = [terms[lexeme] for lexeme in lexemes or () if lexeme in terms]
         if query or found:
             parts.append(query or "|".join(_quote(term.lexeme) for term in found))
             shares.append(1.0 if query else max(term.rarity for term in found) / rarest)
-    return _Required("&".join(f"({part})" for part in parts), min(shares, default=0.0))
+            chunks.append(
+                min(
+                    (t.document_frequency for t in terms.values() if _quote(t.lexeme) in query),
+                    default=0,
+                )
+                if query
+                else sum(term.document_frequency for term in found)
+            )
+    return _Required(
+        query="&".join(f"({part})" for part in parts),
+        share=min(shares, default=0.0),
+        chunks=min(chunks, default=0),
+    )
 
 
 def _quote(lexeme: str) -> str:
@@ -559,7 +573,12 @@ def _statement(
     )
     values |= {
         "embedding": HalfVector(embedding),
-        "candidates": "|".join(f"({part})" for part in (candidates, required.query) if part),
+        # What is everywhere chooses nothing: it decides among what the rarer words have chosen.
+        "candidates": "|".join(
+            f"({part})"
+            for part in (candidates, required.query if required.chunks <= _MAX_SCORED else "")
+            if part
+        ),
         "lexemes": [term.lexeme for term in found],
         "lexeme_weights": [term.rarity * term.frequency for term in found],
         "question_languages": analysed.languages or None,
