@@ -36,7 +36,7 @@ def real_files() -> list[Path]:
 @pytest.mark.slow
 def test_index_equals_bucket_after_overwrites_and_deletes(system: System) -> None:
     """One in ten is overwritten and one in ten deleted while the indexing runs."""
-    files = {f"churn/{number:03d}-{path.name}": path for number, path in enumerate(real_files())}
+    files = {f"churn/{number:03d}{path.suffix}": path for number, path in enumerate(real_files())}
     assert len(files) == FILES
     names = list(files)
     # One client for all: it keeps its connections.

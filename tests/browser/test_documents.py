@@ -81,7 +81,7 @@ def test_failed_document_says_why_and_what_to_do(open_page: OpenPage) -> None:
     """The reason stands below the name."""
     page = open_page(path="/#documents")
     page.get_by_label("Name begins with").fill(f"{SHELF}/")
-    page.get_by_label("State").select_option("failed")
+    page.get_by_label("State", exact=True).select_option("failed")
     broken = document(page, f"{SHELF}/broken.pdf")
     expect(broken.locator(".state")).to_have_text("failed")
     expect(broken.locator(".reason")).to_contain_text("cannot be opened")
