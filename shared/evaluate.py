@@ -30,9 +30,11 @@ from typing import Any
 import click
 import numpy as np
 import requests
+from requests.adapters import HTTPAdapter
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from urllib3.util.retry import Retry
 
 from shared.bucket import DocumentBucket
 from shared.embedding import Embedder
@@ -201,6 +203,10 @@ class Service:
     def __init__(self, url: str, *, key: str | None) -> None:
         self._url = url.rstrip("/")
         self._session = requests.Session()
+        # An idle connection may be closed just when the next request is sent on it.
+        again = Retry(total=3, backoff_factor=0.1, allowed_methods=None, raise_on_status=False)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=again))
         if key:
             self._session.headers["X-API-Key"] = key
 
