@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)
 # Folders with Python of ours; some are made later than others.
-CODE := $(wildcard shared functions local tests benchmarks)
+CODE := $(wildcard shared functions local infra tests benchmarks)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 MODEL_DIR ?= $(CACHE)/kaydangpt/models/all-MiniLM-L6-v2
 FUNCTIONS := ingest embed_worker query

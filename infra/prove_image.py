@@ -85,9 +85,7 @@ def main() -> int:
     images["setup"] = Builder({"FUNCTION": "ingest"}).build("setup")
     for name, image in images.items():
         check_contents(name, image)
-        print(
-            f"image {name}: {megabytes(image.folder)} MB with Debian, user {image.user}"
-        )
+        print(f"image {name}: {megabytes(image.folder)} MB with Debian, user {image.user}")
         if options.keep:
             print(f"  {image.folder}")
     run_system(images)
@@ -140,7 +138,7 @@ class Builder:
             parent.command,
         )
         known: dict[str, str] = {}
-        steps = []
+        steps: list[tuple[str, str, str, dict[str, str]]] = []
         for word, rest in source.instructions:
             if word == "ARG":
                 name, _, default = rest.partition("=")
@@ -499,7 +497,7 @@ def run_system(images: dict[str, Stage]) -> None:
             print(f"{name} from its image: port open after {time.monotonic() - started:.1f} s")
 
         answer = ask_about_a_document(base, ports["query"], work)
-        print(f"answer: {answer['answer'][:100]!r}, model {answer['model']}")
+        print(f"answer: {str(answer['answer'])[:100]!r}, model {answer['model']}")
         for command in (["sweep"], ["reconcile"], ["status"]):
             done = subprocess.run(
                 in_image(
