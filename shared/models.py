@@ -136,7 +136,7 @@ class Hit:
 
     Attributes:
         score: Fused score; higher is better, comparable within one search only.
-        similarity: Cosine of question and chunk, None where the vector leg did not return it.
+        similarity: Cosine of question and chunk, -1 to 1.
         vector_rank: Rank in the vector leg from 1, None where that leg did not return it.
         text_rank: Rank in the text leg from 1, None where that leg did not return it.
     """
@@ -156,7 +156,7 @@ class Hit:
     char_end: int
     source: TextSource
     score: float
-    similarity: float | None
+    similarity: float
     vector_rank: int | None
     text_rank: int | None
 

@@ -6,11 +6,19 @@ Each function composes its own Settings from these groups and adds what only it 
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import Misconfigured
@@ -22,6 +30,18 @@ def _split_commas(value: object) -> object:
     return value
 
 
+def _check_project_id(value: str) -> str:
+    # https://cloud.google.com/resource-manager/docs/creating-managing-projects#before_you_begin;
+    # ids of before 2012 begin with a domain.
+    if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", value):
+        raise ValueError(
+            "a project's id has 6 to 30 lower-case letters, digits and hyphens, begins with a letter"
+            " and does not end with a hyphen"
+        )
+    return value
+
+
+ProjectId = Annotated[str, AfterValidator(_check_project_id)]
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
 
 
@@ -50,7 +70,7 @@ class DatabaseSettings(_Group):
 class EventSettings(_Group):
     """Where documents and messages are."""
 
-    google_cloud_project: str = Field(min_length=1)
+    google_cloud_project: ProjectId
     documents_bucket: str = Field(min_length=1)
     object_events_topic: str = "object-events"
     chunk_jobs_topic: str = "chunk-jobs"

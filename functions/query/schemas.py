@@ -158,7 +158,7 @@ class PassageOut(BaseModel):
     char_end: int
     source: Literal["text", "ocr"]
     score: float
-    similarity: float | None
+    similarity: float
     vector_rank: int | None
     text_rank: int | None
 

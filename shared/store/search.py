@@ -335,7 +335,7 @@ def measure_support(
     total = sum(weights.values())
     return Support(
         coverage=max(covered.values(), default=0.0) / total if total else None,
-        similarity=max((hit.similarity for hit in hits if hit.similarity is not None), default=0.0),
+        similarity=max((hit.similarity for hit in hits), default=0.0),
     )
 
 

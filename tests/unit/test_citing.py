@@ -32,7 +32,7 @@ def hit(text: str, *, char_start: int = 0) -> Hit:
         char_end=char_start + len(text),
         source="text",
         score=1.0,
-        similarity=None,
+        similarity=0.8,
         vector_rank=None,
         text_rank=None,
     )

@@ -42,7 +42,7 @@ def test_errors_and_settings_keep_the_password(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(Misconfigured) as caught:
         load(Settings)
     assert "hunter2" not in str(caught.value)
-    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "a-project")
     assert "hunter2" not in repr(load(Settings))
 
 
@@ -50,9 +50,20 @@ def test_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> Non
     """Compose and Terraform pass empty strings for what is not set."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://h/d")
     monkeypatch.setenv("DOCUMENTS_BUCKET", "b")
-    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "a-project")
     monkeypatch.setenv("DATABASE_POOL_SIZE", "")
     monkeypatch.setenv("ALLOWED", " a, b ,")
     settings = load(Settings)
     assert settings.database_pool_size == 4
     assert settings.allowed == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "project", ["short", "Upper-case", "ends-with-", "1-digit-first", "a b c d"]
+)
+def test_project_id_that_google_would_refuse(project: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong id is named at the start, not by a client's error in the middle of the work."""
+    monkeypatch.setenv("DOCUMENTS_BUCKET", "b")
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", project)
+    with pytest.raises(Misconfigured, match=r"GOOGLE_CLOUD_PROJECT.*6 to 30"):
+        load(EventSettings)
