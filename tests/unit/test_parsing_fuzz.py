@@ -1,9 +1,20 @@
-"""Broken documents of every kind: a parser yields blocks or says why not, and nothing else."""
+"""
+Broken documents of every kind: a parser yields blocks or says why not, and nothing else.
+
+PARSING_CASES=50000 pytest tests/unit/test_parsing_fuzz.py -s makes about so many cases of all tests
+together, and prints how many it made.
+"""
 
 from __future__ import annotations
 
 import io
+import os
+import signal
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,10 +31,17 @@ from tests.documents import (
     make_pdf,
     make_pptx,
     make_xlsx,
+    make_zip,
     pdf_lines,
     pptx_shape,
     xlsx_row,
 )
+
+# What the tests of this file make together at their usual sizes.
+_USUAL_CASES = 1_225
+_TIMES = int(os.environ.get("PARSING_CASES", _USUAL_CASES)) / _USUAL_CASES
+# Of processor time, which a busy machine does not use up: every sample takes milliseconds.
+_HANG_SECONDS = 20.0
 
 _LIMITS = replace(LIMITS, max_decompressed_bytes=1 << 20, max_cells=10_000, max_pages=50)
 SAMPLES: dict[str, bytes] = {
@@ -44,39 +62,112 @@ SAMPLES: dict[str, bytes] = {
 }
 
 
-def _run(data: bytes, name: str) -> None:
-    try:
-        _, events = parse(
-            Request(source=io.BytesIO(data), name=name, content_type=None, limits=_LIMITS)
-        )
-        for event in events:
-            if isinstance(event, Block):
-                # What a database cannot store must not get this far.
-                assert "\0" not in event.text
-                event.text.encode()
-                assert len(event.text) <= 1 << 16
-    except Unreadable:
-        return
+# Those whose bytes are compressed: an edit of the file itself seldom gets past the checksum.
+ZIPPED = [name for name, data in SAMPLES.items() if data.startswith(b"PK")]
+cases = 0
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    edits=st.lists(
-        st.tuples(st.floats(0, 1), st.binary(max_size=8), st.integers(0, 12)), max_size=6
+@pytest.fixture(scope="module", autouse=True)
+def counted() -> Iterator[None]:
+    """Say at the end how many documents were parsed."""
+    yield
+    print(f"\n{cases} documents parsed")
+
+
+def bounded(usual: int) -> settings:
+    """Return settings of so many examples, or as many times more as PARSING_CASES asks for."""
+    return settings(
+        max_examples=max(1, round(usual * _TIMES)),
+        deadline=None,
+        derandomize="CI" in os.environ,
+        database=None,
+        suppress_health_check=list(HealthCheck),
     )
-)
-def test_parser_when_bytes_change(name: str, edits: list[tuple[float, bytes, int]]) -> None:
-    """Bytes replaced, inserted and removed anywhere do no more than spoil the document."""
-    data = SAMPLES[name]
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Fail what computes for longer than any sample could need."""
+
+    def give_up(_signal: int, _frame: FrameType | None) -> None:
+        raise AssertionError(f"still parsing after {_HANG_SECONDS} s of processor time")
+
+    before = signal.signal(signal.SIGPROF, give_up)
+    signal.setitimer(signal.ITIMER_PROF, _HANG_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def _run(data: bytes, name: str) -> None:
+    global cases
+    cases += 1
+    with watched():
+        try:
+            _, events = parse(
+                Request(source=io.BytesIO(data), name=name, content_type=None, limits=_LIMITS)
+            )
+            for event in events:
+                if isinstance(event, Block):
+                    # What a database cannot store must not get this far.
+                    assert "\0" not in event.text
+                    event.text.encode()
+                    assert len(event.text) <= 1 << 16
+        except Unreadable:
+            return
+
+
+def _edited(data: bytes, edits: list[tuple[float, bytes, int]]) -> bytes:
     for place, new, removed in edits:
         at = int(place * len(data))
         data = data[:at] + new + data[at + removed :]
-    _run(data, name)
+    return data
+
+
+EDITS = st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=8), st.integers(0, 12)), max_size=6)
+# What XML and its readers may stumble over.
+_MARKUP = st.sampled_from(
+    [
+        b"<", b">", b"&", b"&#x0;", b"&#55296;", b"&amp;lt;", b"]]>", b"<!--", b"<![CDATA[", b"/>",
+        b'="', b"\xef\xbb\xbf", b"\xff\xfe", b"\x00", b"-1", b"99999999999999999999", b"1e999",
+        b'<!DOCTYPE a [<!ENTITY b "c">]>', b"&b;", b'xmlns:w=""', b"<w:p>", b"</w:p>", b"NaN",
+    ]
+)  # fmt: skip
+MARKUP_EDITS = st.lists(
+    st.tuples(st.floats(0, 1), _MARKUP | st.binary(max_size=4), st.integers(0, 40)),
+    min_size=1,
+    max_size=5,
+)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-@settings(max_examples=15, deadline=None)
+@bounded(40)
+@given(edits=EDITS)
+def test_parser_when_bytes_change(name: str, edits: list[tuple[float, bytes, int]]) -> None:
+    """Bytes replaced, inserted and removed anywhere do no more than spoil the document."""
+    _run(_edited(SAMPLES[name], edits), name)
+
+
+@pytest.mark.parametrize("name", ZIPPED)
+@bounded(40)
+@given(part=st.integers(0, 100), edits=MARKUP_EDITS)
+def test_parser_when_a_part_of_the_archive_changes(
+    name: str, part: int, edits: list[tuple[float, bytes, int]]
+) -> None:
+    """Damage inside of a sound container, where its own checks see nothing."""
+    with zipfile.ZipFile(io.BytesIO(SAMPLES[name])) as archive:
+        parts: dict[str, bytes | str] = {entry: archive.read(entry) for entry in archive.namelist()}
+    chosen = sorted(parts)[part % len(parts)]
+    content = parts[chosen]
+    assert isinstance(content, bytes)
+    parts[chosen] = _edited(content, edits)
+    _run(make_zip(parts, first="mimetype" if "mimetype" in parts else None), name)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@bounded(15)
 @given(part=st.floats(0, 1))
 def test_parser_when_cut_off(name: str, part: float) -> None:
     """A document cut off anywhere is read up to there or refused."""
@@ -84,14 +175,22 @@ def test_parser_when_cut_off(name: str, part: float) -> None:
     _run(data[: int(part * len(data))], name)
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("name", ["a.html", "a.md", "a.rtf", "a.eml", "a.json"])
+@bounded(20)
+@given(edits=MARKUP_EDITS)
+def test_parser_when_markup_changes(name: str, edits: list[tuple[float, bytes, int]]) -> None:
+    """Pieces of markup in the wrong place are read or refused."""
+    _run(_edited(SAMPLES[name], edits), name)
+
+
+@bounded(150)
 @given(data=st.binary(max_size=600), name=st.sampled_from([*SAMPLES, "a"]))
 def test_parser_when_bytes_are_random(data: bytes, name: str) -> None:
     """Random bytes under any name are read as text or refused."""
     _run(data, name)
 
 
-@settings(max_examples=100, deadline=None)
+@bounded(100)
 @given(
     text=st.text(max_size=300), name=st.sampled_from(["a.html", "a.md", "a.csv", "a.txt", "a.rtf"])
 )
