@@ -835,9 +835,12 @@ def refresh_statistics(connection: Connection) -> bool:
         return True
 
 
-def create_vector_index(connection: Connection) -> str:
+def create_vector_index(connection: Connection, *, from_chunks: int = INDEX_USEFUL_CHUNKS) -> str:
     """
     Build the HNSW index of the serving model's vectors where it is useful, without stopping writes.
+
+    Args:
+        from_chunks: How many vectors make it useful.
 
     Returns:
         A sentence that says what was done, or at which size it will be useful.
@@ -853,10 +856,10 @@ def create_vector_index(connection: Connection) -> str:
         "SELECT count(*) FROM embeddings WHERE model_id = %(model_id)s",
         {"model_id": model_id},
     )
-    if count < INDEX_USEFUL_CHUNKS:
+    if count < from_chunks:
         return (
             f"{count} vectors are compared one by one, exactly and fast enough; "
-            f"an index is useful from {INDEX_USEFUL_CHUNKS} on."
+            f"an index is useful from {from_chunks} on."
         )
     (valid,) = _one(
         connection,
