@@ -25,6 +25,7 @@ from shared.errors import (
     ModelSwitched,
     ObjectGone,
 )
+from shared.gemini import Usage
 from shared.logs import get_logger
 from shared.models import DocumentStatus, Filter
 from shared.store import (
@@ -46,7 +47,7 @@ from .asking import (
     find,
     make_stand_alone,
 )
-from .generation import Gemini, Usage
+from .generation import Gemini
 from .guarding import guard, handle_errors
 from .limiting import AnswerCache
 from .openapi import SECURITY, make_document, responses

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from shared.embedding import Embedder
 from shared.errors import GenerationUnavailable, Misconfigured
+from shared.gemini import Usage
 from shared.models import Filter, Hit
 from shared.store import NO_MODEL, Connection, Pool, connect, serving_model
 from shared.store.search import expand
@@ -17,7 +18,7 @@ from shared.store.search import expand
 from .citing import Citation, cite, marked_numbers
 from .cleaning import AnswerCleaner
 from .extractive import extract
-from .generation import Gemini, Usage
+from .generation import Gemini
 from .prompting import AnswerReader, make_prompt, make_rewriting_prompt, read_rewriting
 from .refusals import refusal_text
 from .rewriting import is_sound_rewriting, stand_alone

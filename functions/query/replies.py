@@ -12,9 +12,9 @@ from flask import Response
 from pydantic import BaseModel
 
 from shared.errors import GenerationUnavailable
+from shared.gemini import Usage
 
 from .asking import Answered, Found, Token
-from .generation import Usage
 from .problems import Problem, make_problem
 from .schemas import CitationOut, Degraded, PassageOut, QueryResponse, Timings, UsageOut
 

@@ -13,9 +13,10 @@ import pytest
 from google.oauth2.credentials import Credentials
 
 from functions.query.asking import Answered, Found, Token, answer
-from functions.query.generation import CircuitBreaker, Gemini, Usage
+from functions.query.generation import CircuitBreaker, Gemini
 from functions.query.prompting import make_prompt
 from shared.errors import GenerationUnavailable
+from shared.gemini import Usage
 from shared.models import Hit
 from tests import gemini_stand_in as stand_ins
 from tests.gemini_stand_in import GeminiStandIn, Scenario, answering, gemini_stand_in, prompt_of
