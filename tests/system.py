@@ -74,12 +74,15 @@ class System:
     Attributes:
         environment: What a client, `python -m shared.admin` or a function needs to join in.
         ports: By name: ingest, embed_worker, dead_letters, query, storage, pubsub.
+        variables: What one part's environment has beside or instead, by the part's name.
     """
 
     folder: Path
     environment: dict[str, str]
     ports: dict[str, int]
     google_pubsub: Sequence[str] = ()
+    variables: dict[str, dict[str, str]] = field(default_factory=dict)
+    sweep_unleased_seconds: int = 15
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -97,13 +100,13 @@ class System:
         port = self.ports.get(name)
         self.running[name] = processes.start(
             self._command(name),
-            environment=self.environment,
+            environment=self.environment | self.variables.get(name, {}),
             log=self.folder / f"{name}.log",
             folder=ROOT,
             on_parent_death=signal.SIGKILL,
         )
         if port is not None:
-            wait_until(lambda: _listens(port), what=f"{name} listens")
+            wait_until(lambda: listens(port), what=f"{name} listens")
 
     def stop(self, name: str) -> None:
         """Ask one part to end, and see that it does."""
@@ -126,11 +129,14 @@ class System:
             state.parent.mkdir(exist_ok=True)
             command = [*module, f"local.emulators.{name}", "--host", "127.0.0.1"]
             return [*command, "--port", port, "--state", state]
-        if name == "sweeper":
-            return [*module, "shared.admin", "sweep", "--every", "2", "--unleased", "15"]
-        if name == "reconciler":
+        # Of some parts there are several: embed_worker, embed_worker2.
+        part = name.rstrip("0123456789")
+        if part == "sweeper":
+            unleased = str(self.sweep_unleased_seconds)
+            return [*module, "shared.admin", "sweep", "--every", "2", "--unleased", unleased]
+        if part == "reconciler":
             return [*module, "shared.admin", "reconcile", "--every", "5"]
-        return function_command(name.rstrip("0123456789"), port=self.ports[name])
+        return function_command(part, port=self.ports[name])
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a module of ours to its end, such as ("shared.admin", "status")."""
@@ -224,7 +230,8 @@ def function_command(name: str, *, port: int) -> list[str | Path]:
     ]
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Return True where something accepts connections, and raise OSError where nothing does."""
     with socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
 
