@@ -1,0 +1,8 @@
+"""All faults: importing a module enters its faults into the table."""
+
+from __future__ import annotations
+
+from tests.faults import processes
+from tests.faults.registry import FAULTS
+
+__all__ = ["FAULTS", "processes"]

@@ -1,0 +1,74 @@
+"""docs/reliability.md: the table of the faults and how they went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from tests.faults.running import Outcome
+
+_INTRODUCTION = """\
+# Reliability
+
+Written by `make faults`; do not edit. Each fault is injected into the whole system, every part a
+process (Postgres, Pub/Sub and Cloud Storage stand-ins, all functions, two embed workers, sweeper,
+reconciler), under a stream of uploads, overwrites and deletes. All the while two readers ask, one
+for all chunks of a document, one for answers. A fault is survived when
+
+- every object of the bucket is ready, or failed with the reason that its content gives, and
+  deleted ones answer no more;
+- the chunks of each document equal what parsing its latest generation gives: ordinals, texts,
+  hashes, embeddings within rounding, all of the model that answers; nothing else can be found, no
+  row of another build is left, no batch waits;
+- every answer seen meanwhile came whole from one generation, never from an older one than an
+  answer before it, and while an object existed there was no gap;
+- no work was tried more than ten times, no process held more than 900 MB;
+- all this held again within 60 seconds of the fault's end.
+
+*Refused* are questions that got 429, 502, 503 or 504 while a part was away, *unanswered* those
+that got no reply within 30 s or whose connection broke; both are not wrong. One fault alone:
+`python -m tests.faults --only NAME`.
+"""
+
+
+def write_report(path: Path, outcomes: Sequence[Outcome], *, seconds: float) -> None:
+    """Write the table of *outcomes*."""
+    lines = [_INTRODUCTION]
+    survived = sum(outcome.survived for outcome in outcomes)
+    lines.append(
+        f"{survived} of {len(outcomes)} faults survived;"
+        f" {sum(outcome.operations for outcome in outcomes):,} changes,"
+        f" {sum(outcome.questions for outcome in outcomes):,} questions,"
+        f" {sum(outcome.wrong for outcome in outcomes)} wrong answers;"
+        f" the slowest healed in {max(outcome.heal_seconds for outcome in outcomes):.0f} s;"
+        f" {seconds / 60:.0f} minutes in all.\n"
+    )
+    for group, members in groupby(outcomes, key=lambda outcome: outcome.fault.group):
+        lines += [
+            f"## {group}\n",
+            "| fault | what was injected | survived | s to heal | questions | refused |"
+            " unanswered | wrong |",
+            "|---|---|---|---|---|---|---|---|",
+            *(_row(outcome) for outcome in members),
+            "",
+        ]
+    path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def _row(outcome: Outcome) -> str:
+    if outcome.impossible:
+        verdict = f"not injected: {outcome.impossible}"
+    else:
+        verdict = "yes" if outcome.survived else f"**no**: {outcome.violations[0]}"
+    cells = (
+        f"`{outcome.fault.name}`",
+        outcome.fault.description.replace("|", "\\|"),
+        verdict,
+        f"{outcome.heal_seconds:.1f}",
+        f"{outcome.questions:,}",
+        str(outcome.refused),
+        str(outcome.unanswered),
+        str(outcome.wrong),
+    )
+    return f"| {' | '.join(cells)} |"
