@@ -31,6 +31,8 @@ that got no reply within 30 s or whose connection broke; both are not wrong. One
 `python -m tests.faults --only NAME`.
 """
 
+_HEADING = "| fault | what was injected | survived | s to heal | questions | refused | unanswered | wrong |"
+
 
 def write_report(path: Path, outcomes: Sequence[Outcome], *, seconds: float) -> None:
     """Write the table of *outcomes*."""
@@ -47,8 +49,7 @@ def write_report(path: Path, outcomes: Sequence[Outcome], *, seconds: float) -> 
     for group, members in groupby(outcomes, key=lambda outcome: outcome.fault.group):
         lines += [
             f"## {group}\n",
-            "| fault | what was injected | survived | s to heal | questions | refused |"
-            " unanswered | wrong |",
+            _HEADING,
             "|---|---|---|---|---|---|---|---|",
             *(_row(outcome) for outcome in members),
             "",

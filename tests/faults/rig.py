@@ -278,7 +278,7 @@ def running_rig(*, model_dir: Path, google_pubsub: Sequence[str] = ()) -> Iterat
             google_pubsub=google_pubsub,
         )
         stack.callback(lambda: rig.postgres.stop())
-        stack.callback(lambda: [rig.kill(name) for name in list(rig.system.running)])
+        stack.callback(lambda: rig.kill(*list(rig.system.running)))
         prepare_database(postgres.url, model_dir=model_dir)
         for name in ("pubsub", "storage"):
             rig.system.start(name)
@@ -309,8 +309,9 @@ def _assemble(
         "embed_worker": HttpProxy(*(ports[name] for name in WORKERS)),
         "dead_letters": HttpProxy(ports["dead_letters"]),
     }
-    for proxy in (database, broker, bucket, *pushes.values()):
-        stack.callback(proxy.stop)
+    stops = (database.stop, broker.stop, bucket.stop, *(one.stop for one in pushes.values()))
+    for stop in stops:
+        stack.callback(stop)
     gemini = stack.enter_context(gemini_stand_in())
     environment = {
         "PATH": os.environ["PATH"],

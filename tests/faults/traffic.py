@@ -21,47 +21,11 @@ _QUESTION_SECONDS = 30.0
 _PATIENT = DEFAULT_RETRY.with_timeout(60.0)
 # What a service may say that cannot answer now; anything else but 200 is wrong.
 _REFUSALS = frozenset({429, 502, 503, 504})
-_WORDS = [
-    "anchor",
-    "barrel",
-    "candle",
-    "drawer",
-    "engine",
-    "ferry",
-    "garden",
-    "hammer",
-    "island",
-    "jacket",
-    "kettle",
-    "ladder",
-    "market",
-    "needle",
-    "orchard",
-    "pocket",
-    "quarry",
-    "ribbon",
-    "saddle",
-    "timber",
-    "umbrella",
-    "valley",
-    "window",
-    "yard",
-    "bridge",
-    "copper",
-    "desert",
-    "ember",
-    "forest",
-    "glacier",
-    "harbour",
-    "ivory",
-    "jungle",
-    "kernel",
-    "lantern",
-    "marble",
-    "nectar",
-    "oyster",
-    "pepper",
-]
+_WORDS = """
+    anchor barrel candle drawer engine ferry garden hammer island jacket kettle ladder market
+    needle orchard pocket quarry ribbon saddle timber umbrella valley window yard bridge copper
+    desert ember forest glacier harbour ivory jungle kernel lantern marble nectar oyster pepper
+""".split()
 
 
 def write_text(name: str, edition: int, *, parts: int) -> bytes:
@@ -210,9 +174,8 @@ class Reader:
             names = self._ledger.names()
             if names:
                 # Mostly what is being written now.
-                ask(
-                    self._random.choice(names[-_OBJECTS:] if self._random.random() < 0.8 else names)
-                )
+                asked_for = names[-_OBJECTS:] if self._random.random() < 0.8 else names
+                ask(self._random.choice(asked_for))
             self._over.wait(0.05)
 
     def _post(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]] | None:
