@@ -75,6 +75,7 @@ class System:
         environment: What a client, `python -m shared.admin` or a function needs to join in.
         ports: By name: ingest, embed_worker, dead_letters, query, storage, pubsub.
         variables: What one part's environment has beside or instead, by the part's name.
+        folders: Where a part runs that is not of this checkout, by the part's name.
     """
 
     folder: Path
@@ -82,6 +83,7 @@ class System:
     ports: dict[str, int]
     google_pubsub: Sequence[str] = ()
     variables: dict[str, dict[str, str]] = field(default_factory=dict)
+    folders: dict[str, Path] = field(default_factory=dict)
     sweep_unleased_seconds: int = 15
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -102,7 +104,7 @@ class System:
             self._command(name),
             environment=self.environment | self.variables.get(name, {}),
             log=self.folder / f"{name}.log",
-            folder=ROOT,
+            folder=self.folders.get(name, ROOT),
             on_parent_death=signal.SIGKILL,
         )
         if port is not None:

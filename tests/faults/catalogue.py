@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tests.faults import processes
+from tests.faults import database, deployment, documents, gemini, messages, objects, processes
 from tests.faults.registry import FAULTS
 
-__all__ = ["FAULTS", "processes"]
+__all__ = [
+    "FAULTS",
+    "database",
+    "deployment",
+    "documents",
+    "gemini",
+    "messages",
+    "objects",
+    "processes",
+]

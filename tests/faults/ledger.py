@@ -19,6 +19,7 @@ class _Object:
         floor: No answer begun from now on may come from a lower generation.
         answers: Whether it was seen to answer since it was last uploaded after a delete.
         life: Raised by each delete and by each upload that may fail: from then on it may be silent.
+        born: The first generation of this life, 0 before there is one.
     """
 
     contents: list[bytes] = field(default_factory=list)
@@ -27,6 +28,7 @@ class _Object:
     floor: int = 0
     answers: bool = False
     life: int = 0
+    born: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,9 @@ class Ledger:
     def uploaded(self, name: str, generation: int, data: bytes) -> None:
         """Note the generation that an upload made."""
         with self._lock:
-            self._objects[name].generations[generation] = data
+            known = self._objects[name]
+            known.generations[generation] = data
+            known.born = known.born or generation
 
     def may_fall_silent(self, name: str) -> None:
         """Note that from now on nothing may answer: a delete begins, or what cannot be indexed."""
@@ -78,6 +82,7 @@ class Ledger:
             known = self._objects.setdefault(name, _Object())
             known.life += 1
             known.answers = False
+            known.born = 0
 
     def ask(self, name: str) -> Asked:
         """Note what is known when a question begins."""
@@ -104,9 +109,9 @@ class Ledger:
                     known.floor = known.newest + 1
                 return
             contents = list(reversed(known.contents))
-            if known.life == asked.life:
-                known.answers = True
             newest = max(generations)
+            if known.life == asked.life and 0 < known.born <= newest:
+                known.answers = True
             known.newest = max(known.newest, newest)
             known.floor = max(known.floor, newest)
             exact = known.generations.get(newest)

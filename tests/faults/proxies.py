@@ -158,12 +158,14 @@ class HttpProxy:
     Attributes:
         upstreams: Ports; one that does not answer is passed over, as a load balancer does.
         requests: How many have come.
+        refused: How many got an answer of 400 or more.
     """
 
     def __init__(self, *upstreams: int) -> None:
         self.upstreams = list(upstreams)
         self.rule: Rule = forward_only
         self.requests = 0
+        self.refused = 0
         self._turn = 0
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), self._make_handler())
@@ -231,6 +233,8 @@ class HttpProxy:
                 with proxy._lock:
                     proxy.requests += 1
                 reply = proxy.rule(request, proxy.forward)
+                with proxy._lock:
+                    proxy.refused += reply.status >= 400
                 with suppress(OSError):
                     self._send(reply)
 

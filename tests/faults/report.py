@@ -31,7 +31,7 @@ that got no reply within 30 s or whose connection broke; both are not wrong. One
 `python -m tests.faults --only NAME`.
 """
 
-_HEADING = "| fault | what was injected | survived | s to heal | questions | refused | unanswered | wrong |"
+_COLUMNS = "fault|what was injected|survived|s to heal|questions|refused|unanswered|wrong"
 
 
 def write_report(path: Path, outcomes: Sequence[Outcome], *, seconds: float) -> None:
@@ -49,8 +49,8 @@ def write_report(path: Path, outcomes: Sequence[Outcome], *, seconds: float) -> 
     for group, members in groupby(outcomes, key=lambda outcome: outcome.fault.group):
         lines += [
             f"## {group}\n",
-            _HEADING,
-            "|---|---|---|---|---|---|---|---|",
+            f"|{_COLUMNS}|",
+            "|---" * (_COLUMNS.count("|") + 1) + "|",
             *(_row(outcome) for outcome in members),
             "",
         ]

@@ -71,12 +71,15 @@ def inject(
     rig.writer.start()
     reader.start()
     impossible = ""
+    broken: list[str] = []
     try:
         rig.go_on(flow_seconds)
         fault.inject(rig)
         rig.go_on(flow_seconds)
     except Impossible as error:
         impossible = str(error)
+    except AssertionError as error:
+        broken.append(str(error))
     finally:
         rig.writer.stop()
         over = time.monotonic()
@@ -95,7 +98,7 @@ def inject(
     return Outcome(
         fault=fault,
         impossible=impossible,
-        violations=(*left, *wrong),
+        violations=(*broken, *left, *wrong),
         heal_seconds=healed - over,
         operations=rig.writer.operations,
         questions=counts["answered"] + counts["refused"] + counts["unanswered"] + len(wrong),

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import requests
@@ -21,21 +22,22 @@ _QUESTION_SECONDS = 30.0
 _PATIENT = DEFAULT_RETRY.with_timeout(60.0)
 # What a service may say that cannot answer now; anything else but 200 is wrong.
 _REFUSALS = frozenset({429, 502, 503, 504})
-_WORDS = """
+_VOCABULARY = """
     anchor barrel candle drawer engine ferry garden hammer island jacket kettle ladder market
     needle orchard pocket quarry ribbon saddle timber umbrella valley window yard bridge copper
     desert ember forest glacier harbour ivory jungle kernel lantern marble nectar oyster pepper
-""".split()
+"""
 
 
 def write_text(name: str, edition: int, *, parts: int) -> bytes:
     """Return a text of so many chunks; every other part is the same in all editions."""
+    vocabulary = _VOCABULARY.split()
     paragraphs = [f"# Register {name}"]
     for part in range(parts):
         seed = f"{name} {part}" if part % 2 else f"{name} {part} {edition}"
         words = random.Random(seed)
         sentences = [
-            f"Entry {words.randrange(10**6)} keeps the {' '.join(words.choices(_WORDS, k=9))}."
+            f"Entry {words.randrange(10**6)} keeps the {' '.join(words.choices(vocabulary, k=9))}."
             for _ in range(11)
         ]
         paragraphs.append(" ".join(sentences))
@@ -64,6 +66,8 @@ class Writer:
         self._living: set[str] = set()
         self._pause_seconds = pause
         self._over = threading.Event()
+        # One change at a time, whoever asks for it: their order is the history.
+        self._changing = threading.Lock()
         self._thread = threading.Thread(target=self._write)
 
     def start(self) -> None:
@@ -77,25 +81,26 @@ class Writer:
 
     def upload(self, name: str, data: bytes | None = None) -> int:
         """Upload *data*, or the next edition of an object; return its generation."""
-        if data is None:
-            self._editions[name] += 1
-            parts = random.Random(name).randrange(3, 9)
-            data = write_text(name, self._editions[name], parts=parts)
-        self._ledger.upload_begins(name, data)
-        blob = self._bucket.blob(name)
-        blob.upload_from_string(data, content_type="text/markdown", retry=_PATIENT)
-        self._ledger.uploaded(name, int(blob.generation), data)
-        self._living.add(name)
-        return int(blob.generation)
+        with self._changing:
+            if data is None:
+                self._editions[name] += 1
+                parts = random.Random(name).randrange(3, 9)
+                data = write_text(name, self._editions[name], parts=parts)
+            self._ledger.upload_begins(name, data)
+            blob = self._bucket.blob(name)
+            blob.upload_from_string(data, content_type="text/markdown", retry=_PATIENT)
+            self._ledger.uploaded(name, int(blob.generation), data)
+            self._living.add(name)
+            return int(blob.generation)
 
     def delete(self, name: str) -> None:
         """Delete an object."""
-        self._ledger.may_fall_silent(name)
-        self._living.discard(name)
-        try:
-            self._bucket.blob(name).delete(retry=_PATIENT)
-        except NotFound:
-            return  # the first try had done it, and its answer was lost
+        with self._changing:
+            self._ledger.may_fall_silent(name)
+            self._living.discard(name)
+            # Where it is not found, the first try had done it and its answer was lost.
+            with suppress(NotFound):
+                self._bucket.blob(name).delete(retry=_PATIENT)
 
     def _write(self) -> None:
         while not self._over.is_set():
