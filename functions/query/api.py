@@ -37,6 +37,7 @@ from shared.store import (
     serving_model,
 )
 
+from .admission import Admission, admit
 from .asking import (
     EXTRACTIVE,
     Answered,
@@ -128,6 +129,8 @@ def create_app(services: Services) -> OpenAPI:
         validation_error_callback=_refuse_fields,
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
+    # First: a refusal must cost nothing, not even a look into the database.
+    admit(app, Admission(places=settings.max_concurrent_requests))
     guard(app, services)
     handle_errors(app)
     _add_asking(app, services)

@@ -63,6 +63,7 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     # How many proxies in front add to X-Forwarded-For; Cloud Run's front end is one.
     trusted_proxies: int = Field(default=0, ge=0, le=10)
     max_request_bytes: int = Field(default=262_144, ge=1_024, le=33_554_432)
+    max_concurrent_requests: int = Field(default=40, ge=1, le=1_000)
 
     uploads_enabled: bool = False
     documents_bucket: str = ""
