@@ -7,6 +7,8 @@ application, with its connection pool and model, is made by the first request of
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from functools import cache, partial
 from http import HTTPStatus
 
@@ -21,6 +23,7 @@ from shared.settings import load
 from shared.store import open_pool
 from shared.store.search import search
 
+from .admission import SPARE_THREADS
 from .api import create_app
 from .gate import choose_floors, refuse
 from .generation import CircuitBreaker, Gemini
@@ -105,4 +108,13 @@ def _make_uploads_maker(settings: QuerySettings) -> partial[Uploads]:
     return partial(cache(Uploads), settings.documents_bucket, project=settings.google_cloud_project)
 
 
+def _make_room_for_refusals() -> None:
+    """Let the server have a thread for each place and some more: it reads THREADS after this."""
+    # A faulty setting is told by the first request.
+    with suppress(Misconfigured):
+        threads = load(QuerySettings).max_concurrent_requests + SPARE_THREADS
+        os.environ.setdefault("THREADS", str(threads))
+
+
+_make_room_for_refusals()
 warm_after_fork(_start)
