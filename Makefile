@@ -11,7 +11,7 @@ MODEL_DIR ?= $(CACHE)/kaydangpt/models/all-MiniLM-L6-v2
 FUNCTIONS := ingest embed_worker query
 
 .DEFAULT_GOAL := help
-.PHONY: admin help install install-tests run test test-fast mutants lint format lock clean clean-all model
+.PHONY: admin help install install-tests run test test-fast mutants faults lint format lock clean clean-all model
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | awk -F ' - ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ test-fast: model ## Run the tests that take less than ten seconds each
 
 mutants: install-tests ## Hold the database protocol and its broken designs against each other
 	@$(PY) -m tests.protocol.mutants $(ARGS)
+
+faults: model ## Inject every fault into the running system; writes docs/reliability.md
+	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m tests.faults $(ARGS)
 
 lint: install-tests ## Check style, types and layers
 	@$(PY) -m ruff check $(CODE)

@@ -63,7 +63,7 @@ def postgres_frozen(rig: Rig) -> None:
             os.kill(number, signal.SIGCONT)
 
 
-@fault(_GROUP, quick=True)
+@fault(_GROUP)
 def backends_terminated(rig: Rig) -> None:
     """pg_terminate_backend of every connection, five times within two seconds."""
     for _ in range(5):

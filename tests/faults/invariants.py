@@ -26,7 +26,7 @@ class Invariants:
         self._contents: dict[tuple[str, int], bytes] = {}
         self._compared: set[int] = set()
 
-    def violations(self, database_url: str) -> list[str]:
+    def violations(self, connection: psycopg.Connection[Any]) -> list[str]:
         """
         Return what does not hold, in words; most of it is only unfinished while work goes on.
 
@@ -41,9 +41,8 @@ class Invariants:
         for key, blob in blobs.items():
             if key not in self._contents:
                 self._contents[key] = blob.download_as_bytes(timeout=10)
-        with psycopg.connect(database_url, connect_timeout=5) as connection:
-            register_vector(connection)
-            return list(self._compare(connection, dict(blobs.keys())))
+        register_vector(connection)
+        return list(self._compare(connection, dict(blobs.keys())))
 
     def _compare(
         self, connection: psycopg.Connection[Any], living: Mapping[str, int]

@@ -55,7 +55,7 @@ def duplicates(rig: Rig) -> None:
     _follow(rig, deliver_thrice, seconds=5)
 
 
-@fault(_GROUP, quick=True)
+@fault(_GROUP)
 def reordering(rig: Rig) -> None:
     """Every message waits between 0 and 3 s, so that they overtake one another."""
 

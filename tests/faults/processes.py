@@ -28,7 +28,7 @@ def kill_all_workers(rig: Rig) -> None:
     rig.start(*WORKERS)
 
 
-@fault(_GROUP)
+@fault(_GROUP, quick=True)
 def kill_ingest(rig: Rig) -> None:
     """kill -9 of ingest and its parser in the middle of a document."""
     rig.kill("ingest")
@@ -44,7 +44,7 @@ def kill_query(rig: Rig) -> None:
     rig.start("query")
 
 
-@fault(_GROUP)
+@fault(_GROUP, quick=True)
 def kill_broker(rig: Rig) -> None:
     """kill -9 of Pub/Sub with messages in flight."""
     rig.wait_for_work()
@@ -53,7 +53,7 @@ def kill_broker(rig: Rig) -> None:
     rig.start("pubsub")
 
 
-@fault(_GROUP)
+@fault(_GROUP, quick=True)
 def kill_storage(rig: Rig) -> None:
     """kill -9 of Cloud Storage in the middle of uploads and downloads."""
     rig.kill("storage")

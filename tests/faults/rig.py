@@ -86,7 +86,13 @@ class Impossible(Exception):
 
 @dataclass(slots=True)
 class Rig:
-    """The running system with all levers; one fault after another uses it."""
+    """
+    The running system with all levers; one fault after another uses it.
+
+    Attributes:
+        prefix: The folder of the objects that are written now.
+        pace: What the time that a fault lasts is multiplied with.
+    """
 
     system: System
     postgres: PostgresServer
@@ -101,6 +107,7 @@ class Rig:
     disk: Path | None
     model_dir: Path
     prefix: str = ""
+    pace: float = 1.0
     writer: Writer = field(init=False)
 
     # --- processes ---
@@ -152,7 +159,7 @@ class Rig:
     @contextmanager
     def sql(self) -> Iterator[psycopg.Connection[Any]]:
         """Lend an autocommit connection past the proxy."""
-        with psycopg.connect(self.database_url, autocommit=True) as connection:
+        with psycopg.connect(self.database_url, autocommit=True, connect_timeout=5) as connection:
             yield connection
 
     # --- messages ---
@@ -227,7 +234,7 @@ class Rig:
 
     def go_on(self, seconds: float) -> None:
         """Let the stream flow and the questions be asked for so long."""
-        time.sleep(seconds)
+        time.sleep(seconds * self.pace)
 
     def wait_for_work(self) -> None:
         """Wait until batches of this fault's documents are being embedded."""

@@ -115,7 +115,8 @@ def _wait_until_whole(rig: Rig, seconds: float) -> list[str]:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            left = rig.invariants.violations(rig.database_url)
+            with rig.sql() as connection:
+                left = rig.invariants.violations(connection)
         except (psycopg.Error, GoogleAPICallError, RetryError, OSError) as error:
             left = [f"nothing can be compared: {error!r}"]
         if not left or time.monotonic() > deadline:
