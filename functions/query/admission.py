@@ -73,6 +73,12 @@ def admit(app: OpenAPI, admission: Admission) -> None:
             leave()
         return response
 
+    @app.teardown_request
+    def leave_after_a_failure(_error: BaseException | None) -> None:
+        # What fails while the response is finished must not cost the place for ever.
+        if leave := g.pop("leave", None):
+            leave()
+
 
 def _to_the_end(parts: Iterable[Any], leave: Callable[[], None]) -> Iterator[Any]:
     try:
