@@ -30,6 +30,8 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 from requests.exceptions import RequestException
 
+from shared.tracing import object_metadata, set_up_tracing, span
+
 ROOT = Path(__file__).resolve().parent.parent
 SETTLING_SECONDS = 0.5
 # Nothing else tells that a failed upload should be tried again, or that a file has settled.
@@ -240,9 +242,11 @@ class Watcher:
             if Seen(status.st_size, status.st_mtime_ns, status.st_ino) != seen:
                 raise _Changed
             try:
-                blob.upload_from_file(
-                    content, size=seen.size, content_type=content_type, checksum="md5"
-                )
+                with span("upload", {"bytes": seen.size}):
+                    blob.metadata = object_metadata() or None
+                    blob.upload_from_file(
+                        content, size=seen.size, content_type=content_type, checksum="md5"
+                    )
             except ValueError as error:  # the client's word for a file that became shorter
                 raise _Changed from error
         self.uploaded[name] = Uploaded(seen, str(blob.md5_hash), int(blob.generation))
@@ -301,6 +305,7 @@ def _md5(path: Path) -> str:
 def main(folder: Path, state: Path, bucket: str, project: str) -> None:
     """Upload what is put into a folder, delete from the bucket what is removed from it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    set_up_tracing("watcher")
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     watcher = Watcher(folder, storage.Client(project=project).bucket(bucket), state)

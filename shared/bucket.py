@@ -14,6 +14,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from shared.errors import ObjectGone, StorageUnavailable, Unreadable
 from shared.models import ObjectVersion
+from shared.tracing import OBJECT_METADATA, object_metadata, span
 
 _TIMEOUT_SECONDS = (5.0, 60.0)  # connect, and between two reads
 _RETRY = DEFAULT_RETRY.with_timeout(30.0)
@@ -65,8 +66,10 @@ class DocumentBucket:
         Raises:
             StorageUnavailable: Storage did not answer.
         """
-        with _translated_errors():
-            self._bucket.blob(name).upload_from_string(
+        with span("upload", {"bytes": len(data)}), _translated_errors():
+            blob = self._bucket.blob(name)
+            blob.metadata = object_metadata() or None
+            blob.upload_from_string(
                 data, content_type=content_type, timeout=_TIMEOUT_SECONDS, retry=_RETRY
             )
 
@@ -127,7 +130,9 @@ def _read_blob(blob: storage.Blob) -> ObjectVersion:
         metageneration=int(blob.metageneration or 0),
         size=int(blob.size or 0),
         content_type=blob.content_type or "",
-        metadata=dict(blob.metadata or {}),
+        metadata={
+            key: value for key, value in (blob.metadata or {}).items() if key != OBJECT_METADATA
+        },
         updated=blob.updated,
     )
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from shared.errors import Malformed
 from shared.models import EmbedJob, FillJob, ObjectEvent, ObjectVersion
+from shared.tracing import OBJECT_METADATA
 
 MESSAGE_PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 JOB_VERSION = 1
@@ -146,7 +147,9 @@ def _read_resource(body: Mapping[str, Any], attributes: Mapping[str, str]) -> Ob
         metageneration=_read_int(body.get("metageneration") or 0, "metageneration"),
         size=_read_int(body.get("size") or 0, "size"),
         content_type=_clean(body.get("contentType")),
-        metadata={_clean(key): _clean(value) for key, value in metadata.items()}
+        metadata={
+            _clean(key): _clean(value) for key, value in metadata.items() if key != OBJECT_METADATA
+        }
         if isinstance(metadata, Mapping)
         else {},
         updated=_read_time(body.get("updated")),

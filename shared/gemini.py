@@ -24,6 +24,7 @@ from google.genai import errors, types
 from pydantic import ValidationError
 
 from shared.errors import GenerationUnavailable
+from shared.tracing import span
 
 # https://ai.google.dev/gemini-api/docs/troubleshooting: what another try may help.
 _RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
@@ -143,6 +144,24 @@ class GeminiClient:
             TriesExhausted: The service failed, and not for the task's sake.
             GenerationUnavailable: No whole answer; the text so far is void.
         """
+        # https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
+        about = {"gen_ai.operation.name": "generate_content", "gen_ai.request.model": self.model}
+        with span("gemini", about, kind="client", current=False) as note:
+            try:
+                for part in self._ask(task, timeout_seconds=timeout_seconds, whole=whole):
+                    if isinstance(part, Usage):
+                        note(
+                            {
+                                "gen_ai.usage.input_tokens": part.prompt_tokens,
+                                "gen_ai.usage.output_tokens": part.answer_tokens,
+                            }
+                        )
+                    yield part
+            except GenerationUnavailable as error:
+                note({"failure": error.code})
+                raise
+
+    def _ask(self, task: Task, *, timeout_seconds: float, whole: bool) -> Iterator[str | Usage]:
         deadline = time.monotonic() + timeout_seconds
         try:
             for attempt in stamina.retry_context(

@@ -45,7 +45,12 @@ def set_up_logs(settings: LogSettings) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=True),
         ]
     else:
-        renderers = [structlog.dev.ConsoleRenderer(colors=False)]
+        # The prettier ones print the values of variables: text of documents among them.
+        renderers = [
+            structlog.dev.ConsoleRenderer(
+                colors=False, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     structlog.configure(
         processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

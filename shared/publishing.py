@@ -13,6 +13,7 @@ from shared.errors import PublishFailed
 from shared.events import write_job, write_notification
 from shared.models import EmbedJob, FillJob, ObjectEvent, ObjectVersion
 from shared.settings import EventSettings
+from shared.tracing import message_attributes, span
 
 # Below the push's ack deadline and the platform's 30 s of grace at shutdown.
 _TIMEOUT_SECONDS = 20.0
@@ -73,19 +74,23 @@ class Publisher:
         self._publish(topic, [(data, attributes)])
 
     def _publish(self, topic: str, messages: list[tuple[bytes, dict[str, str]]]) -> None:
+        if not messages:
+            return
         path = self._client.topic_path(self._settings.google_cloud_project, topic)
         try:
-            futures = [
-                self._client.publish(
-                    path,
-                    data,
-                    retry=Retry(deadline=_TIMEOUT_SECONDS),
-                    timeout=_TIMEOUT_SECONDS,
-                    **attributes,
-                )
-                for data, attributes in messages
-            ]
-            for future in futures:
-                future.result(timeout=_TIMEOUT_SECONDS)
+            with span("publish", {"topic": topic, "messages": len(messages)}, kind="producer"):
+                trace = message_attributes()
+                futures = [
+                    self._client.publish(
+                        path,
+                        data,
+                        retry=Retry(deadline=_TIMEOUT_SECONDS),
+                        timeout=_TIMEOUT_SECONDS,
+                        **{**attributes, **trace},
+                    )
+                    for data, attributes in messages
+                ]
+                for future in futures:
+                    future.result(timeout=_TIMEOUT_SECONDS)
         except (GoogleAPICallError, RetryError, FutureTimeoutError) as error:
             raise PublishFailed(f"{topic}: {type(error).__name__}") from error

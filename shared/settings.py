@@ -140,6 +140,19 @@ class LogSettings(_Group):
     google_cloud_project: str = ""
 
 
+class TraceSettings(_Group):
+    """
+    Where traces go: nowhere, to a collector that OTEL_EXPORTER_OTLP_ENDPOINT names, or to Google.
+
+    OpenTelemetry reads its other standard variables (OTEL_...) itself.
+    """
+
+    trace_exporter: Literal["none", "otlp", "google"] = "none"
+    # Seconds. Cloud Run kills ten seconds after SIGTERM, and requests may still end in that time.
+    otel_exporter_otlp_timeout: float = Field(default=4, gt=0, le=60)
+    google_cloud_project: str = ""
+
+
 S = TypeVar("S", bound=BaseSettings)
 
 

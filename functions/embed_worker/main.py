@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import flask
 import functions_framework
 from cloudevents.http import CloudEvent
 from pydantic import Field
@@ -16,9 +15,10 @@ from shared.embedding import Embedder, Embedders
 from shared.errors import KaydangError, Malformed, Misconfigured, RejectedByDatabase
 from shared.events import Message, read_job, read_message, read_notification
 from shared.lazy import once, warm_after_fork
-from shared.logs import begin_trace, get_logger, set_up_logs
+from shared.logs import get_logger, set_up_logs
 from shared.models import EmbedJob, FillJob
 from shared.settings import DatabaseSettings, LogSettings, ModelSettings, RetrySettings, load
+from shared.tracing import set_up_tracing, span, traced
 
 
 class Settings(DatabaseSettings, ModelSettings, RetrySettings, LogSettings):
@@ -43,10 +43,12 @@ class Resources:
 
 
 set_up_logs(load(Settings))
+set_up_tracing("embed-worker")
 _log = get_logger("embed_worker")
 
 
 @functions_framework.cloud_event
+@traced("embed_chunks")
 def embed_chunks(event: CloudEvent) -> None:
     """
     Handle one chunk job: returning acknowledges it, raising asks for it again.
@@ -55,7 +57,6 @@ def embed_chunks(event: CloudEvent) -> None:
         Transient: Another try may help.
         Misconfigured: An operator must act; the job waits for that.
     """
-    _begin_trace()
     try:
         job = read_job(read_message(event.data))
     except Malformed as error:
@@ -77,7 +78,7 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
     settings = resources.settings
     # A place is had before the lease: a lease held while waiting would be a lie.
     with resources.holding:
-        with store.connect(resources.pool) as connection:
+        with span("lease"), store.connect(resources.pool) as connection:
             model = store.serving_model(connection)
             if model is None:
                 raise Misconfigured(store.NO_MODEL)
@@ -93,9 +94,9 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
         if lease is None:
             return
         try:
-            with resources.embedding:
+            with resources.embedding, span("embed", {"chunks": len(lease.texts)}):
                 embeddings = embedder.embed_documents(lease.texts)
-            with store.connect(resources.pool) as connection:
+            with span("finish"), store.connect(resources.pool) as connection:
                 ready = store.finish_batch(connection, lease, embeddings)
         except RejectedByDatabase as error:
             _log.error("batch refused by the database", build=job.build_id, reason=error.message)
@@ -145,6 +146,7 @@ def _release(lease: store.BatchLease, error: Exception, resources: Resources) ->
 
 
 @functions_framework.cloud_event
+@traced("record_dead_letter")
 def record_dead_letter(event: CloudEvent) -> None:
     """
     Keep a message that Pub/Sub gave up on, and mark its document failed.
@@ -152,7 +154,6 @@ def record_dead_letter(event: CloudEvent) -> None:
     Raises:
         Transient: Another try may help.
     """
-    _begin_trace()
     try:
         message = read_message(event.data)
     except Malformed as error:
@@ -198,12 +199,6 @@ def _mark_failed(connection: store.Connection, message: Message) -> None:
                 store.record_dead_job(connection, job)
     except Malformed as error:
         _log.error("dead letter names no document", reason=error.message)
-
-
-def _begin_trace() -> None:
-    begin_trace(
-        flask.request.headers.get("traceparent"), project=load(Settings).google_cloud_project
-    )
 
 
 @once

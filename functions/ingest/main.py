@@ -7,12 +7,11 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import flask
 import functions_framework
 from cloudevents.http import CloudEvent
 from pydantic import Field
@@ -30,7 +29,7 @@ from shared.errors import (
 from shared.events import read_object_event
 from shared.language import detect_language, search_config, searchable_text
 from shared.lazy import once, warm_after_fork
-from shared.logs import begin_trace, get_logger, set_up_logs
+from shared.logs import get_logger, set_up_logs
 from shared.models import EmbedJob, ObjectEvent, ObjectVersion
 from shared.publishing import Publisher
 from shared.settings import (
@@ -43,6 +42,7 @@ from shared.settings import (
     load,
 )
 from shared.tokens import TOKENIZER_FILE, ModelInfo, read_model_info
+from shared.tracing import set_up_tracing, span, traced
 
 from .ocr import PageReader
 from .sandbox import ParsedDocument, ParseLimits, parse_document, start_parser
@@ -95,10 +95,12 @@ class Resources:
 
 
 set_up_logs(load(Settings))
+set_up_tracing("ingest")
 _log = get_logger("ingest")
 
 
 @functions_framework.cloud_event
+@traced("ingest")
 def ingest(event: CloudEvent) -> None:
     """
     Handle one storage event: returning acknowledges it, raising asks for it again.
@@ -107,9 +109,6 @@ def ingest(event: CloudEvent) -> None:
         Transient: Another try may help.
         Misconfigured: An operator must act; the event waits for that.
     """
-    begin_trace(
-        flask.request.headers.get("traceparent"), project=load(Settings).google_cloud_project
-    )
     try:
         object_event = read_object_event(event["type"], event.data)
     except Malformed as error:
@@ -181,11 +180,16 @@ def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources
     if version.size > settings.max_file_bytes:
         raise Unreadable("too_large", describe_too_large(settings.max_file_bytes))
     with tempfile.NamedTemporaryFile(prefix="document-") as file:
-        resources.bucket.download(version, file.file, max_bytes=settings.max_file_bytes)
-        file.flush()
-        with _parse(Path(file.name), version, resources) as parsed:
-            language = detect_language(parsed.sample)
-            with store.connect(resources.pool) as connection:
+        with span("download", {"bytes": version.size}):
+            resources.bucket.download(version, file.file, max_bytes=settings.max_file_bytes)
+            file.flush()
+        with ExitStack() as open_until_staged:
+            with span("parse"):
+                parsed = open_until_staged.enter_context(
+                    _parse(Path(file.name), version, resources)
+                )
+                language = detect_language(parsed.sample)
+            with span("stage"), store.connect(resources.pool) as connection:
                 return store.stage_build(
                     connection,
                     lease,

@@ -14,6 +14,7 @@ from shared.gemini import Usage
 from shared.models import Filter, Hit
 from shared.store import NO_MODEL, Connection, Pool, connect, serving_model
 from shared.store.search import expand
+from shared.tracing import span
 
 from .citing import Citation, cite, marked_numbers
 from .cleaning import AnswerCleaner
@@ -156,22 +157,25 @@ def find(
         if model is None:
             raise Misconfigured(NO_MODEL)
         started = time.perf_counter()
-        embedding = find_embedder(model.digest).embed_query(question)
+        with span("embed"):
+            embedding = find_embedder(model.digest).embed_query(question)
         embedded = time.perf_counter()
-        hits = search(
-            connection,
-            question=question,
-            embedding=embedding,
-            model_id=model.id,
-            limit=asked.limit,
-            filter=asked.filter,
-            mode=asked.mode,
-            **options,
-        )
-        refusal = refuse(connection, question, hits) if hits else "nothing was found"
-        passages = hits
-        if context_characters:
-            passages = expand(connection, hits, max_characters=context_characters)
+        with span("search", {"limit": asked.limit, "mode": asked.mode}) as note:
+            hits = search(
+                connection,
+                question=question,
+                embedding=embedding,
+                model_id=model.id,
+                limit=asked.limit,
+                filter=asked.filter,
+                mode=asked.mode,
+                **options,
+            )
+            refusal = refuse(connection, question, hits) if hits else "nothing was found"
+            passages = hits
+            if context_characters:
+                passages = expand(connection, hits, max_characters=context_characters)
+            note({"hits": len(hits), "refused": refusal is not None})
     retrieved = time.perf_counter()
     return Found(
         question=question,
@@ -260,12 +264,14 @@ def _generate(
     started: float,
     trace: dict[str, Any],
 ) -> Iterator[Token | Answered]:
-    prompt = make_prompt(
-        found.question,
-        found.passages,
-        boundary=secrets.token_hex(12),
-        max_characters=prompt_max_characters,
-    )
+    with span("prompt") as note:
+        prompt = make_prompt(
+            found.question,
+            found.passages,
+            boundary=secrets.token_hex(12),
+            max_characters=prompt_max_characters,
+        )
+        note({"passages": prompt.passages})
     trace["prompt"] = {"characters": len(prompt.text), "passages": prompt.passages}
     shown = found.passages[: prompt.passages]
     reader = AnswerReader()

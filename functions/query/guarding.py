@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from http import HTTPStatus
 
 from flask import Request, Response, g, request
@@ -12,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from shared.errors import DatabaseUnavailable, Misconfigured, StorageUnavailable
 from shared.logs import begin_trace, get_logger
+from shared.tracing import span, tracing_on
 
 from . import access
 from .limiting import RateLimiter
@@ -22,6 +24,7 @@ from .uploads import storage_origin
 
 _RETRY_SECONDS = 5
 _PUBLIC = frozenset({"healthz", "readyz", "page", "static_file", "openapi_document"})
+_UNTRACED = frozenset({"healthz", "readyz", "page", "static_file", "openapi_document"})
 _WITH_BODY = frozenset({"query", "retrieve", "upload_document"})
 
 logger = get_logger(__name__)
@@ -35,7 +38,13 @@ def guard(app: OpenAPI, services: Services) -> None:
     @app.before_request
     def check() -> Response | None:
         g.started = time.perf_counter()
-        begin_trace(request.headers.get("traceparent"), project=settings.google_cloud_project)
+        header = request.headers.get("traceparent", "")
+        begin_trace(header, project=settings.google_cloud_project)
+        if tracing_on() and request.endpoint not in _UNTRACED:
+            g.tracing = ExitStack()
+            g.note = g.tracing.enter_context(
+                span(_describe_route(request), kind="server", parent=header)
+            )
         if request.endpoint not in ("healthz", "readyz") and not access.is_allowed_host(
             request.headers.get("Host"), settings.allowed_hosts
         ):
@@ -82,6 +91,10 @@ def guard(app: OpenAPI, services: Services) -> None:
                 headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
                 headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, X-API-Key"
                 headers["Access-Control-Max-Age"] = "3600"
+        if "tracing" in g:
+            g.note({"http.response.status_code": response.status_code})
+            # A streamed answer is made after this.
+            response.call_on_close(g.tracing.close)
         logger.info(
             "request",
             method=request.method if request.method in _METHODS else "other",
@@ -110,6 +123,12 @@ def _limit(limiter: RateLimiter, trusted_proxies: int) -> None:
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"})
+
+
+def _describe_route(asked: Request) -> str:
+    """Return what names the request without what it asks for: a path may hold an object's id."""
+    method = asked.method if asked.method in _METHODS else "other"
+    return f"{method} {asked.url_rule.rule if asked.url_rule else 'none'}"
 
 
 def _content_security_policy(*, uploads: bool) -> str:

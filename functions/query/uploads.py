@@ -13,6 +13,7 @@ from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from shared.errors import ObjectGone, StorageUnavailable
+from shared.tracing import object_metadata
 
 _TIMEOUT_SECONDS = (5.0, 20.0)
 _RETRY = DEFAULT_RETRY.with_timeout(15.0)
@@ -49,8 +50,10 @@ class Uploads:
         Raises:
             StorageUnavailable: Storage did not answer.
         """
+        blob = self._bucket.blob(name)
+        blob.metadata = object_metadata() or None
         with _translated_errors():
-            url: str = self._bucket.blob(name).create_resumable_upload_session(
+            url: str = blob.create_resumable_upload_session(
                 content_type=content_type,
                 size=size,
                 origin=origin,

@@ -661,7 +661,9 @@ def _check_messages(messages: Sequence[Any]) -> None:
         if len(message.attributes) > MAX_ATTRIBUTES:
             raise InvalidArgument(f"A message has more than {MAX_ATTRIBUTES} attributes")
         for key, value in message.attributes.items():
-            if not 1 <= len(key.encode()) <= MAX_KEY_BYTES or key.startswith("goog"):
+            # The clients of Google themselves add googclient_traceparent.
+            reserved = key.startswith("goog") and not key.startswith("googclient_")
+            if not 1 <= len(key.encode()) <= MAX_KEY_BYTES or reserved:
                 raise InvalidArgument(f"Invalid attribute key: {key[:50]!r}")
             if len(value.encode()) > MAX_VALUE_BYTES:
                 raise InvalidArgument(

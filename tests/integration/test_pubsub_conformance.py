@@ -375,6 +375,15 @@ def test_publish_an_empty_message(service: Service) -> None:
         service.publish(service.topic(), b"")
 
 
+def test_publish_trace_context(service: Service) -> None:
+    """The attribute by which Google's clients hand on a trace is kept."""
+    topic = service.topic()
+    subscription = service.subscription(topic)
+    service.publish(topic, googclient_traceparent="00-0a-0b-01")
+    (received,) = service.pull(subscription)
+    assert dict(received.message.attributes) == {"googclient_traceparent": "00-0a-0b-01"}
+
+
 def test_publish_attributes_only(service: Service) -> None:
     """A message without data is one if it has an attribute."""
     topic = service.topic()
