@@ -17,6 +17,7 @@ from shared.events import Message, read_job, read_message, read_notification
 from shared.lazy import once, warm_after_fork
 from shared.logs import get_logger, set_up_logs
 from shared.models import EmbedJob, FillJob
+from shared.pushing import accept_pushes_without_data
 from shared.settings import DatabaseSettings, LogSettings, ModelSettings, RetrySettings, load
 from shared.tracing import set_up_tracing, span, traced
 
@@ -43,6 +44,7 @@ class Resources:
 
 
 set_up_logs(load(Settings))
+accept_pushes_without_data()
 set_up_tracing("embed-worker")
 _log = get_logger("embed_worker")
 

@@ -32,6 +32,7 @@ from shared.lazy import once, warm_after_fork
 from shared.logs import get_logger, set_up_logs
 from shared.models import EmbedJob, ObjectEvent, ObjectVersion
 from shared.publishing import Publisher
+from shared.pushing import accept_pushes_without_data
 from shared.settings import (
     DatabaseSettings,
     EventSettings,
@@ -95,6 +96,7 @@ class Resources:
 
 
 set_up_logs(load(Settings))
+accept_pushes_without_data()
 set_up_tracing("ingest")
 _log = get_logger("ingest")
 
