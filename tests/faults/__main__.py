@@ -6,6 +6,7 @@ Inject every fault into a running system and write what came of it to docs/relia
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ def main(*, listed: bool, only: Sequence[str], report: Path | None) -> None:
         for fault in FAULTS.values():
             click.echo(f"{fault.name:32} {fault.description}")
         return
+    # A run that is asked to end takes its processes and its disk with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     chosen = [fault for fault in FAULTS.values() if not only or fault.name in only]
     started = time.monotonic()
     outcomes = [
