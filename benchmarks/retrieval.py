@@ -4,8 +4,10 @@ Time the search statement over many chunks: python -m benchmarks.retrieval [--ch
 Makes a database of its own on a local PostgreSQL, with N chunks of sentences of Python's own
 documentation (pydoc_data.topics) in new orders, with random unit vectors around a few hundred
 centres, and asks questions made of their words: all documents, and with filters that 1 % and 0.1 %
-of the documents pass; first by exact scan, then with the HNSW index. Processor time is the
-server process's own, so that other work on the machine disturbs it less.
+of the documents pass; first by exact scan, then with the HNSW index; last as a caller to whom half
+of the documents are closed. All with the rights of the query function, so that row-level security
+holds. Processor time is the server process's own, so that other work on the machine disturbs it
+less.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ def main(chunks: int, questions: int) -> None:
         for sentence in re.split(r"(?<=[.:]) ", " ".join(text.split()))
         if 30 < len(sentence) < 500
     ]
-    table = Table("vectors", "filter", "p50 ms", "p95 ms", "server CPU p50 ms", "hits of 10")
+    table = Table(
+        "vectors", "closed", "filter", "p50 ms", "p95 ms", "server CPU p50 ms", "hits of 10"
+    )
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         server = start_postgres(
@@ -73,16 +77,23 @@ def main(chunks: int, questions: int) -> None:
                 store.refresh_statistics(connection)
                 asked = [_question(sentences, random_) for _ in range(questions + _WARM_UP)]
                 vectors = _near(centres, len(asked), generator)
-                for index in ("exact", "HNSW"):
-                    if index == "HNSW":
+                for index, closed in (("exact", "none"), ("HNSW", "none"), ("HNSW", "half")):
+                    if index == "HNSW" and closed == "none":
                         click.echo(store.create_vector_index(connection), err=True)
+                    if closed == "half":
+                        connection.execute(
+                            "INSERT INTO collection_access VALUES ('odd', true), ('even', true)"
+                        )
+                        connection.execute(
+                            "INSERT INTO collection_grants VALUES ('key:benchmark', 'even')"
+                        )
                     for name, filter_ in (
                         ("none", Filter()),
                         ("1 %", Filter(metadata={"hundredth": "7"})),
                         ("0.1 %", Filter(metadata={"thousandth": "7"})),
                     ):
                         table.add_row(
-                            index, name, *_time(connection, asked, vectors, filter_=filter_)
+                            index, closed, name, *_time(connection, asked, vectors, filter_=filter_)
                         )
         finally:
             server.stop()
@@ -111,10 +122,12 @@ def _fill(
     connection.execute(
         """
         INSERT INTO documents
-            (id, bucket, name, active_build, active_generation, language, metadata)
-        SELECT document_id, 'benchmark', 'document-' || id, id, 1, 'en', jsonb_build_object(
-            'hundredth', (id % 100)::text, 'thousandth', (id % 1000)::text
-        )
+            (id, bucket, name, collection, active_build, active_generation, language, metadata)
+        SELECT document_id, 'benchmark', 'document-' || id,
+               CASE WHEN id / 1000 % 2 = 0 THEN 'even' ELSE 'odd' END,
+               id, 1, 'en', jsonb_build_object(
+                   'hundredth', (id % 100)::text, 'thousandth', (id % 1000)::text
+               )
         FROM builds
         """
     )
@@ -171,6 +184,8 @@ def _time(
     filter_: Filter,
 ) -> tuple[str, str, str, str]:
     times, processor, hits = [], [], 0
+    connection.execute("SET ROLE kaydang_query")
+    connection.execute("SELECT set_config('kaydang.principals', '[\"key:benchmark\"]', false)")
     used = _processor_time(connection)
     for number, (question, vector) in enumerate(zip(questions, vectors, strict=True)):
         before = used()
@@ -180,6 +195,7 @@ def _time(
             times.append(1000 * (time.perf_counter() - started))
             processor.append(used() - before)
             hits += len(found)
+    connection.execute("RESET ROLE")
     return (
         f"{statistics.median(times):.1f}",
         f"{statistics.quantiles(times, n=20)[-1]:.1f}",

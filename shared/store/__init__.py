@@ -1,5 +1,18 @@
 """Everything that is said to Postgres. No SQL stands anywhere else but in the migrations."""
 
+from shared.store.access import (
+    EVERY_COLLECTION,
+    CollectionAccess,
+    caller_rights,
+    grant_collection,
+    is_closed_by_default,
+    list_access,
+    may_write,
+    reading,
+    revoke_collection,
+    set_collection,
+    set_default,
+)
 from shared.store.connection import Connection, Pool, connect, open_pool
 from shared.store.documents import (
     KnownObject,
@@ -53,9 +66,11 @@ from shared.store.protocol import (
 from shared.store.search import create_vector_index, refresh_statistics
 
 __all__ = [
+    "EVERY_COLLECTION",
     "NO_MODEL",
     "BatchLease",
     "BuildLease",
+    "CollectionAccess",
     "Connection",
     "KnownObject",
     "ModelProgress",
@@ -63,6 +78,7 @@ __all__ = [
     "RegisteredModel",
     "StagedDocument",
     "begin_build",
+    "caller_rights",
     "check_model",
     "connect",
     "count_documents",
@@ -76,16 +92,21 @@ __all__ = [
     "find_model",
     "finish_batch",
     "get_document",
+    "grant_collection",
+    "is_closed_by_default",
     "iterate_known_objects",
     "lease_batch",
+    "list_access",
     "list_dead_letters",
     "list_documents",
     "list_models",
     "mark_replayed",
+    "may_write",
     "open_pool",
     "plan_filling",
     "read_text",
     "read_unfilled",
+    "reading",
     "record_dead_job",
     "record_dead_letter",
     "record_dead_object",
@@ -98,7 +119,10 @@ __all__ = [
     "release_batch",
     "release_build",
     "requeue_document",
+    "revoke_collection",
     "serving_model",
+    "set_collection",
+    "set_default",
     "stage_build",
     "switch_model",
     "take_waiting",

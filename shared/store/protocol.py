@@ -456,18 +456,22 @@ def finish_batch(
         )
         if not done.rowcount:
             return False
-        with (
-            connection.cursor() as cursor,
-            cursor.copy(
-                """
-                COPY embeddings (model_id, build_id, ordinal, embedding)
-                FROM STDIN (FORMAT binary)
-                """
-            ) as copy,
-        ):
-            copy.set_types(["int2", "int8", "int4", "halfvec"])
-            for ordinal, embedding in zip(lease.ordinals, embeddings, strict=True):
-                copy.write_row((lease.model_id, build.id, ordinal, HalfVector(embedding)))
+        # Not by COPY: PostgreSQL refuses it where row-level security holds for the role.
+        connection.cursor().executemany(
+            """
+            INSERT INTO embeddings (model_id, build_id, ordinal, embedding)
+            VALUES (%(model_id)s, %(build_id)s, %(ordinal)s, %(embedding)s)
+            """,
+            [
+                {
+                    "model_id": lease.model_id,
+                    "build_id": build.id,
+                    "ordinal": ordinal,
+                    "embedding": HalfVector(embedding),
+                }
+                for ordinal, embedding in zip(lease.ordinals, embeddings, strict=True)
+            ],
+        )
         if _unfinished_jobs(connection, build.id, limit=1) or _queue_missing(connection, build.id):
             return False
         _flip(connection, owner, build)
@@ -1007,12 +1011,17 @@ def _copy_embeddings(
 def _insert_text(
     connection: Connection, build_id: int, segments: Iterable[tuple[int, str]]
 ) -> None:
-    with (
-        connection.cursor() as cursor,
-        cursor.copy("COPY texts (build_id, segment, char_start, text) FROM STDIN") as copy,
-    ):
-        for segment, (char_start, text) in enumerate(segments):
-            copy.write_row((build_id, segment, char_start, text))
+    for page in _pages(enumerate(segments)):
+        connection.cursor().executemany(
+            """
+            INSERT INTO texts (build_id, segment, char_start, text)
+            VALUES (%(build_id)s, %(segment)s, %(char_start)s, %(text)s)
+            """,
+            [
+                {"build_id": build_id, "segment": segment, "char_start": char_start, "text": text}
+                for segment, (char_start, text) in page
+            ],
+        )
 
 
 def _pages(rows: Iterable[T]) -> Iterator[list[T]]:

@@ -152,6 +152,7 @@ def search(
         row = connection.execute(
             """
             SELECT id,
+                   row_security_active('documents') AND NOT sees_every_collection(),
                    set_config('hnsw.iterative_scan', 'relaxed_order', true),
                    set_config('hnsw.ef_search', %(ef_search)s, true),
                    -- Planning takes longer than searching, and no plan here depends on a value.
@@ -172,6 +173,7 @@ def search(
             limit=limit,
             leg_size=leg_size,
             filter=filter,
+            restricted=row[1],
             per_document=per_document,
             mode=mode,
         )
@@ -558,6 +560,7 @@ def _statement(
     limit: int,
     leg_size: int,
     filter: Filter,
+    restricted: bool,
     per_document: int,
     mode: Mode,
 ) -> tuple[sql.Composed, dict[str, Any]]:
@@ -565,6 +568,9 @@ def _statement(
     required = _required(connection, question, analysed)
     file_names = find_file_names(question)
     condition, values = _conditions(filter)
+    if condition is None and restricted:
+        # What is closed to the caller is a filter like any other: few documents may pass it.
+        condition = sql.SQL("true")
     found = [term for term in analysed.terms if term.document_frequency > 0]
     candidates = choose_candidates(analysed.terms, chunks=analysed.chunks)
     pairs = [pair for pair in analysed.neighbours if all(t.document_frequency > 0 for t in pair)]
@@ -598,6 +604,9 @@ def _statement(
             condition,
             distance=distance,
             exact=exact,
+            exact_match=_exact(
+                required=bool(required.query), named=bool(file_names), holds=sql.SQL("exact")
+            ),
             named=bool(file_names),
             model_id=model_id,
             leg_size=leg_size,
@@ -613,15 +622,23 @@ def _statement(
     return statement, values
 
 
-def _exact(*, required: bool, named: bool) -> sql.Composable:
-    """Return how exactly a chunk is what the question names, 0 to 1."""
+def _exact(
+    *,
+    required: bool,
+    named: bool,
+    holds: sql.Composable = sql.SQL("search @@ (SELECT %(required)s::tsquery)"),  # noqa: B008
+) -> sql.Composable:
+    """
+    Return how exactly a chunk is what the question names, 0 to 1.
+
+    Args:
+        holds: Whether the chunk holds what is required to the letter.
+    """
     cases = []
     if named:
         cases.append(sql.SQL("WHEN build_id IN (SELECT build_id FROM named) THEN 1"))
     if required:
-        cases.append(
-            sql.SQL("WHEN search @@ (SELECT %(required)s::tsquery) THEN %(required_share)s::float8")
-        )
+        cases.append(sql.SQL("WHEN {} THEN %(required_share)s::float8").format(holds))
     return sql.SQL("CASE {} ELSE 0 END").format(sql.SQL(" ").join(cases)) if cases else sql.SQL("0")
 
 
@@ -634,12 +651,19 @@ _NEAREST = sql.SQL(
     LIMIT {leg_size}
     """
 )
+# By a function, because the index over the lexemes cannot be used where row-level security holds
+# (migration 0004); what it returns is what the caller may read.
 _BEST_TEXTS = sql.SQL(
     """
-    SELECT build_id, ordinal, {text_distance} AS distance
-    FROM live_lexemes
-    WHERE search @@ (SELECT candidates FROM text_query) AND {condition}
-    ORDER BY distance
+    SELECT build_id, ordinal, distance - {exact_match} * %(bonus)s::float8 AS distance
+    FROM chunks_matching(
+        (SELECT candidates FROM text_query),
+        (SELECT weights FROM text_query),
+        %(required)s::tsquery
+    )
+    {documents}
+    WHERE {condition}
+    ORDER BY 3
     LIMIT {leg_size}
     """
 )
@@ -730,6 +754,7 @@ def _legs(
     *,
     distance: sql.Composable,
     exact: sql.Composable,
+    exact_match: sql.Composable,
     named: bool,
     model_id: int,
     leg_size: int,
@@ -740,6 +765,8 @@ def _legs(
         "text_distance": sql.SQL(
             "(weights <#> (SELECT weights FROM text_query)) - {} * %(bonus)s::float8"
         ).format(exact),
+        "exact_match": exact_match,
+        "documents": sql.SQL("JOIN live_documents USING (build_id)" if condition else ""),
         "model_id": sql.Literal(model_id),
         "leg_size": sql.Literal(leg_size),
         "narrow_chunks": sql.Literal(_NARROW_CHUNKS),

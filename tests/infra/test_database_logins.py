@@ -73,7 +73,7 @@ def test_the_migration_job_works_as_cloud_sql_lets_it(
     with psycopg.connect(_as(cloud_sql_url, _QUERY)) as connection:
         assert connection.execute("SELECT count(*) FROM live_chunks").fetchone() == (0,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("SELECT count(*) FROM documents")
+            connection.execute("SELECT count(*) FROM collection_grants")
 
 
 def test_membership_alone_is_not_enough(

@@ -59,15 +59,17 @@ def test_missing_number_is_refused(tmp_path: Path) -> None:
         read_migrations(tmp_path)
 
 
-def test_query_role_reads_views_alone(database_url: str) -> None:
-    """The function that faces the users can neither write nor see what does not answer."""
+def test_query_role_reads_alone(database_url: str) -> None:
+    """The function that faces the users can neither write nor read what no answer shows."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SET ROLE kaydang_query")
         for view in ("live_chunks", "live_embeddings", "live_texts", "document_status"):
             connection.execute(f"SELECT * FROM {view} LIMIT 1")
         for statement in (
-            "SELECT * FROM chunks",
+            "SELECT content_hash FROM chunks",
             "SELECT * FROM dead_letters",
+            "SELECT * FROM collection_grants",
+            "INSERT INTO collection_grants VALUES ('key:mine', '*')",
             "DELETE FROM documents",
             "UPDATE builds SET state = 'ready'",
             "CREATE TABLE mine ()",

@@ -1,0 +1,160 @@
+"""Who may read which collection (migration 0004): what operators keep, what holds readers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from shared.store.connection import Connection, Pool, connect
+
+EVERY_COLLECTION = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionAccess:
+    """
+    A collection that is closed, or named otherwise, or that has documents.
+
+    Attributes:
+        principals: Those to whom it was granted, in order; grants of every collection not among
+            them.
+    """
+
+    collection: str
+    closed: bool
+    documents: int
+    principals: list[str]
+
+
+@contextmanager
+def reading(pool: Pool, principals: Sequence[str]) -> Iterator[Connection]:
+    """
+    Lend a connection, in a transaction that sees what one of *principals* may read.
+
+    Row-level security sees to it. The transaction has the rights of the query role, whoever logged
+    in; role and principals are forgotten with it, so that whoever borrows the connection next is
+    nobody until he says who he is.
+
+    Raises:
+        DatabaseUnavailable: As connect() does; also where the login is no member of the role.
+    """
+    with connect(pool) as connection, connection.transaction():
+        connection.execute(
+            """
+            SELECT set_config('kaydang.principals', %(principals)s, true),
+                   set_config('role', 'kaydang_query', true)
+            """,
+            {"principals": json.dumps(list(principals))},
+        )
+        yield connection
+
+
+def caller_rights(connection: Connection) -> str:
+    """Return what is the same for all callers who see the same collections as this reader."""
+    row = connection.execute("SELECT caller_rights()").fetchone()
+    assert row is not None  # noqa: S101 -- a bare SELECT has one row
+    rights: str = row[0]
+    return rights
+
+
+def may_write(connection: Connection, *, bucket: str, name: str, collection: str) -> bool:
+    """
+    Return whether this reader may put an object of that name into *collection*.
+
+    He may not where he would not see the result, or would overwrite what he does not see.
+    """
+    row = connection.execute(
+        "SELECT caller_may_write(%(bucket)s, %(name)s, %(collection)s)",
+        {"bucket": bucket, "name": name, "collection": collection},
+    ).fetchone()
+    return row is not None and row[0] is True
+
+
+def grant_collection(connection: Connection, *, principal: str, collection: str) -> None:
+    """Let *principal* read *collection*; EVERY_COLLECTION stands for all, those to come as well."""
+    connection.execute(
+        """
+        INSERT INTO collection_grants (principal, collection)
+        VALUES (%(principal)s, %(collection)s)
+        ON CONFLICT DO NOTHING
+        """,
+        {"principal": principal, "collection": collection},
+    )
+
+
+def revoke_collection(
+    connection: Connection, *, principal: str, collection: str | None = None
+) -> int:
+    """Take back a grant, or all of *principal*'s; return how many there were."""
+    return connection.execute(
+        """
+        DELETE FROM collection_grants
+        WHERE principal = %(principal)s
+            AND (%(collection)s::text IS NULL OR collection = %(collection)s)
+        """,
+        {"principal": principal, "collection": collection},
+    ).rowcount
+
+
+def set_collection(connection: Connection, collection: str, *, closed: bool) -> None:
+    """Close or open *collection*, whatever holds for those that are not named."""
+    connection.execute(
+        """
+        INSERT INTO collection_access (collection, closed)
+        VALUES (%(collection)s, %(closed)s)
+        ON CONFLICT (collection) DO UPDATE
+        SET closed = excluded.closed,
+            changed = now()
+        """,
+        {"collection": collection, "closed": closed},
+    )
+
+
+def set_default(connection: Connection, *, closed: bool) -> None:
+    """Close or open every collection that is not named itself."""
+    connection.execute("UPDATE collection_default SET closed = %(closed)s", {"closed": closed})
+
+
+def is_closed_by_default(connection: Connection) -> bool:
+    """Return whether a collection that is not named is closed."""
+    row = connection.execute("SELECT closed FROM collection_default").fetchone()
+    return row is None or row[0] is True
+
+
+def list_access(connection: Connection) -> list[CollectionAccess]:
+    """Return the collections that were named or granted, or that have documents, by name."""
+    with connection.cursor(row_factory=class_row(CollectionAccess)) as cursor:
+        return cursor.execute(
+            """
+            SELECT collection,
+                   coalesce(
+                       (SELECT closed FROM collection_access WHERE collection = known.collection),
+                       (SELECT closed FROM collection_default),
+                       true
+                   ) AS closed,
+                   (
+                       SELECT count(*)
+                       FROM document_status
+                       WHERE document_status.collection = known.collection
+                           AND state <> 'deleted'
+                   ) AS documents,
+                   ARRAY(
+                       SELECT principal
+                       FROM collection_grants
+                       WHERE collection = known.collection
+                       ORDER BY principal
+                   ) AS principals
+            FROM (
+                SELECT collection FROM collection_access
+                UNION
+                SELECT collection FROM collection_grants
+                UNION
+                SELECT collection FROM document_status WHERE state <> 'deleted'
+            ) AS known
+            ORDER BY collection
+            """
+        ).fetchall()
