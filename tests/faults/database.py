@@ -117,10 +117,11 @@ def disk_full(rig: Rig) -> None:
     if rig.disk is None:
         raise Impossible("mounting a small tmpfs needs root")
     ballast = rig.disk / "ballast"
-    free = os.statvfs(rig.disk)
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
     try:
+        # Postgres writes meanwhile: what is free is known only when it is taken.
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(2**20))
         rig.go_on(4)
         with suppress(psycopg.OperationalError), rig.sql() as connection:
             connection.execute("CREATE TABLE ballast AS SELECT generate_series(1, 1000000)")

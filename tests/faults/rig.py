@@ -38,9 +38,9 @@ from tests.emulators import free_port
 from tests.faults.expecting import Oracle
 from tests.faults.invariants import Invariants
 from tests.faults.ledger import Ledger
-from tests.faults.proxies import HttpProxy, TcpProxy
+from tests.faults.proxies import HttpProxy, TcpProxy, forward_only
 from tests.faults.traffic import Writer
-from tests.gemini_stand_in import GeminiStandIn, gemini_stand_in
+from tests.gemini_stand_in import ANSWERS, GeminiStandIn, gemini_stand_in
 from tests.system import BUCKET, PROJECT, ROOT, System, wait_until
 
 WORKERS = ("embed_worker", "embed_worker2")
@@ -120,7 +120,8 @@ class Rig:
     def start(self, *names: str, variables: Mapping[str, str] | None = None) -> None:
         """Start parts that were killed, with *variables* of their own."""
         for name in names:
-            self.system.variables[name] = {**self.proxied, **(variables or {})}
+            if name not in ("pubsub", "storage"):
+                self.system.variables[name] = {**self.proxied, **(variables or {})}
             self.system.start(name)
 
     def signal(self, name: str, number: signal.Signals) -> None:
@@ -132,6 +133,21 @@ class Rig:
         process = self.system.running.pop(name)
         process.send_signal(signal.SIGTERM)
         process.wait(40)
+
+    def mend(self) -> None:
+        """Take every fault away that a function left behind, and start what does not run."""
+        for proxy in (self.database, self.broker):
+            proxy.carry()
+        for ruled in (self.bucket, *self.pushes.values()):
+            ruled.rule = forward_only
+        self.gemini.plan(ANSWERS)
+        if self.postgres.process.poll() is not None:
+            self.start_postgres()
+        self.system.folders.clear()
+        for name in ("pubsub", "storage", *_PARTS):
+            process = self.system.running.get(name)
+            if process is None or process.poll() is not None:
+                self.start(name)
 
     # --- the database ---
 

@@ -78,9 +78,11 @@ def inject(
         rig.go_on(flow_seconds)
     except Impossible as error:
         impossible = str(error)
-    except AssertionError as error:
-        broken.append(str(error))
+    except Exception as error:
+        # Whatever it is: the row says it, and the other faults are still injected.
+        broken.append(f"the fault could not be injected to its end: {error!r}")
     finally:
+        rig.mend()
         rig.writer.stop()
         over = time.monotonic()
         left = _wait_until_whole(rig, heal_within_seconds)
