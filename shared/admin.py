@@ -159,10 +159,14 @@ def sweep(*, every_seconds: float | None, unleased_seconds: int, limit: int, as_
                     connection, unleased_seconds=unleased_seconds, pause_seconds=10, limit=limit
                 )
                 store.refresh_statistics(connection)
+                backlog = store.read_backlog(connection)
             publisher.publish_finalized(waiting.objects)
             publisher.publish_jobs(waiting.jobs)
             counts = {"documents": len(waiting.objects), "batches": len(waiting.jobs)}
             if every_seconds is None:
+                # Log-based metrics are made of it: infra/terraform/metrics.tf.
+                set_up_logs(settings)
+                _log.info("backlog", **asdict(backlog))
                 _report(counts, as_json=as_json)
             elif any(counts.values()):
                 _log.info("swept", **counts)

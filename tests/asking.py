@@ -12,6 +12,7 @@ from functions.query.asking import Search
 from functions.query.gate import choose_floors, refuse
 from functions.query.generation import Gemini
 from functions.query.limiting import AnswerCache, RateLimiter, TokenBudget
+from functions.query.metrics import Metrics
 from functions.query.services import Services
 from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
@@ -89,6 +90,7 @@ def make_client(
     gemini: Gemini | None = None,
     make_uploads: Callable[[], Uploads] | None = None,
     search: Search = search,
+    metrics: Metrics | None = None,
 ) -> FlaskClient:
     """Return a client of the application."""
     app = create_app(
@@ -109,6 +111,7 @@ def make_client(
             if settings.answer_cache_seconds
             else None,
             make_uploads=make_uploads,
+            metrics=metrics,
         )
     )
     return app.test_client()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,8 +18,15 @@ from shared.events import Message, read_job, read_message, read_notification
 from shared.lazy import once, warm_after_fork
 from shared.logs import get_logger, set_up_logs
 from shared.models import EmbedJob, FillJob
-from shared.pushing import accept_pushes_without_data
-from shared.settings import DatabaseSettings, LogSettings, ModelSettings, RetrySettings, load
+from shared.pushing import accept_pushes_without_data, admit_pushes
+from shared.settings import (
+    DatabaseSettings,
+    LogSettings,
+    ModelSettings,
+    PushSettings,
+    RetrySettings,
+    load,
+)
 from shared.tracing import set_up_tracing, span, traced
 
 
@@ -44,6 +52,7 @@ class Resources:
 
 
 set_up_logs(load(Settings))
+admit_pushes(load(PushSettings))
 accept_pushes_without_data()
 set_up_tracing("embed-worker")
 _log = get_logger("embed_worker")
@@ -97,7 +106,9 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
             return
         try:
             with resources.embedding, span("embed", {"chunks": len(lease.texts)}):
+                started = time.perf_counter()
                 embeddings = embedder.embed_documents(lease.texts)
+                seconds = time.perf_counter() - started
             with span("finish"), store.connect(resources.pool) as connection:
                 ready = store.finish_batch(connection, lease, embeddings)
         except RejectedByDatabase as error:
@@ -108,7 +119,13 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
         except Exception as error:
             _release(lease, error, resources)
             raise
-    _log.info("batch embedded", build=job.build_id, chunks=len(lease.texts), ready=ready)
+    _log.info(
+        "batch embedded",
+        build=job.build_id,
+        chunks=len(lease.texts),
+        ready=ready,
+        seconds=round(seconds, 3),
+    )
 
 
 def fill_model(job: FillJob, resources: Resources) -> None:

@@ -51,7 +51,7 @@ from .asking import (
 from .generation import Gemini
 from .guarding import guard, handle_errors
 from .limiting import AnswerCache
-from .openapi import SECURITY, make_document, responses
+from .openapi import METRICS_TYPE, SECURITY, make_document, responses, text_responses
 from .problems import (
     Problem,
     ProblemRaised,
@@ -195,6 +195,9 @@ def _add_asking(app: OpenAPI, services: Services) -> None:
             )
             response.usage = make_usage(alone.usage)
             _count_tokens(services, alone.usage)
+            logger.info("answered from the cache", grounded=response.grounded)
+            if services.metrics is not None:
+                services.metrics.count_cached()
             return _events(stream_whole(response)) if streamed else reply(response)
         found = _find(asked, alone, services, context_characters=settings.context_characters)
 
@@ -203,6 +206,13 @@ def _add_asking(app: OpenAPI, services: Services) -> None:
         ) -> None:
             _log_answer(found, response, failure=failure)
             _count_tokens(services, response.usage)
+            if services.metrics is not None:
+                services.metrics.count_answer(
+                    grounded=response.grounded,
+                    extractive=response.model == EXTRACTIVE,
+                    generate_ms=response.timings.generate_ms,
+                    failure=failure.code if failure is not None else None,
+                )
             if services.cache is not None and cached.key is not None and failure is None:
                 _keep_in_cache(services.cache, cached, response)
 
@@ -248,9 +258,12 @@ def _find(asked: Asked, alone: StandAlone, services: Services, *, context_charac
         context_characters=context_characters,
     )
     try:
-        return search()
+        found = search()
     except ModelSwitched:
-        return search()
+        found = search()
+    if services.metrics is not None:
+        services.metrics.count_retrieval(embed_ms=found.embed_ms, retrieve_ms=found.retrieve_ms)
+    return found
 
 
 def _choose_gemini(services: Services) -> tuple[Gemini | None, GenerationUnavailable | None]:
@@ -264,6 +277,10 @@ def _choose_gemini(services: Services) -> tuple[Gemini | None, GenerationUnavail
 
 
 def _count_tokens(services: Services, usage: Usage | UsageOut) -> None:
+    if services.metrics is not None:
+        services.metrics.count_tokens(
+            prompt=usage.prompt_tokens, answer=usage.answer_tokens, thinking=usage.thinking_tokens
+        )
     if services.budget is None:
         return
     try:
@@ -520,6 +537,23 @@ def _add_service(app: OpenAPI, services: Services) -> None:
                 uploads=services.make_uploads is not None,
             )
         )
+
+    @app.get(
+        "/metrics",
+        tags=[_SERVICE],
+        summary="What is counted and measured, for Prometheus",
+        description="Of this process, and of the whole index. METRICS_ENABLED switches it on.",
+        responses=text_responses(404),
+        security=SECURITY,
+    )
+    def metrics() -> Response:
+        if services.metrics is None:
+            raise ProblemRaised(
+                HTTPStatus.NOT_FOUND,
+                "metrics_disabled",
+                "This service measures nothing: set METRICS_ENABLED=true, and see who may ask.",
+            )
+        return Response(services.metrics.write(), content_type=METRICS_TYPE)
 
     def openapi_document() -> Response:
         return Response(json.dumps(make_document(app)), content_type="application/json")

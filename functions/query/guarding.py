@@ -95,12 +95,22 @@ def guard(app: OpenAPI, services: Services) -> None:
             g.note({"http.response.status_code": response.status_code})
             # A streamed answer is made after this.
             response.call_on_close(g.tracing.close)
+        method = request.method if request.method in _METHODS else "other"
+        route = request.url_rule.rule if request.url_rule else "none"
+        milliseconds = milliseconds_since(g.started) if "started" in g else None
+        if services.metrics is not None:
+            services.metrics.count_request(
+                method=method,
+                route=route,
+                status=response.status_code,
+                seconds=(milliseconds or 0) / 1000,
+            )
         logger.info(
             "request",
-            method=request.method if request.method in _METHODS else "other",
-            route=request.url_rule.rule if request.url_rule else "none",
+            method=method,
+            route=route,
             status=response.status_code,
-            milliseconds=milliseconds_since(g.started) if "started" in g else None,
+            milliseconds=milliseconds,
         )
         return response
 

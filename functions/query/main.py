@@ -11,6 +11,7 @@ import os
 from contextlib import suppress
 from functools import cache, partial
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import functions_framework
 from flask import Flask, Request, Response
@@ -20,8 +21,9 @@ from shared.errors import Misconfigured
 from shared.lazy import once, warm_after_fork
 from shared.logs import get_logger, set_up_logs
 from shared.settings import load
-from shared.store import open_pool
+from shared.store import Backlog, Pool, connect, open_pool, read_backlog
 from shared.store.search import search
+from shared.tracing import set_up_tracing
 
 from .admission import SPARE_THREADS
 from .api import create_app
@@ -32,6 +34,9 @@ from .problems import make_problem, render
 from .services import Services
 from .settings import QuerySettings
 from .uploads import Uploads
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
 
 _BREAKER_FAILURES = 5
 _BREAKER_PAUSE_SECONDS = 30.0
@@ -55,6 +60,7 @@ def query(request: Request) -> Response:
 def _start() -> Flask:
     settings = load(QuerySettings)
     set_up_logs(settings)
+    set_up_tracing("query")
     embedders = Embedders(
         [settings.model_dir, settings.other_model_dir], threads=settings.embedding_threads
     )
@@ -84,6 +90,7 @@ def _start() -> Flask:
             if settings.answer_cache_seconds
             else None,
             make_uploads=_make_uploads_maker(settings) if settings.uploads_enabled else None,
+            metrics=_make_metrics(pool) if settings.metrics_enabled else None,
         )
     )
 
@@ -102,6 +109,17 @@ def _make_gemini(settings: QuerySettings) -> Gemini:
         thinking_budget=settings.gemini_thinking_budget,
         breaker=CircuitBreaker(failures=_BREAKER_FAILURES, pause_seconds=_BREAKER_PAUSE_SECONDS),
     )
+
+
+def _make_metrics(pool: Pool) -> Metrics:
+    # A cold start does without its import where nobody measures.
+    from .metrics import Metrics
+
+    def read() -> Backlog:
+        with connect(pool) as connection:
+            return read_backlog(connection)
+
+    return Metrics(read)
 
 
 def _make_uploads_maker(settings: QuerySettings) -> partial[Uploads]:

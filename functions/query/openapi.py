@@ -46,6 +46,22 @@ _SCHEMAS: list[type[BaseModel]] = [
 _REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest})
 
 
+# https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def text_responses(
+    *failures: int,
+) -> dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]:
+    """Return what a route answers that answers with text."""
+    answers = responses(Problem, *failures)
+    answers[200] = {
+        "description": HTTPStatus.OK.phrase,
+        "content": {METRICS_TYPE: {"schema": {"type": "string"}}},
+    }
+    return answers
+
+
 def responses(
     model: type[BaseModel], *failures: int, status: int = 200, streamed: bool = False
 ) -> dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]:

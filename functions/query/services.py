@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from shared.store import Pool
 
@@ -12,6 +13,9 @@ from .generation import Gemini
 from .limiting import AnswerCache, RateLimiter, TokenBudget
 from .settings import QuerySettings
 from .uploads import Uploads
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class Services:
         budget: None where tokens are not limited.
         cache: None where answers are not kept.
         make_uploads: None where the service may not write to the bucket.
+        metrics: None where nothing is measured.
     """
 
     settings: QuerySettings
@@ -38,3 +43,4 @@ class Services:
     budget: TokenBudget | None
     cache: AnswerCache | None
     make_uploads: Callable[[], Uploads] | None
+    metrics: Metrics | None = None

@@ -65,6 +65,7 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     max_request_bytes: int = Field(default=262_144, ge=1_024, le=33_554_432)
     max_concurrent_requests: int = Field(default=40, ge=1, le=1_000)
 
+    metrics_enabled: bool = False
     uploads_enabled: bool = False
     documents_bucket: str = ""
     object_events_topic: str = "object-events"

@@ -13,6 +13,7 @@ from shared.store.access import (
     set_collection,
     set_default,
 )
+from shared.store.backlog import Backlog, read_backlog
 from shared.store.connection import Connection, Pool, connect, open_pool
 from shared.store.documents import (
     KnownObject,
@@ -68,6 +69,7 @@ from shared.store.search import create_vector_index, refresh_statistics
 __all__ = [
     "EVERY_COLLECTION",
     "NO_MODEL",
+    "Backlog",
     "BatchLease",
     "BuildLease",
     "CollectionAccess",
@@ -104,6 +106,7 @@ __all__ = [
     "may_write",
     "open_pool",
     "plan_filling",
+    "read_backlog",
     "read_text",
     "read_unfilled",
     "reading",
