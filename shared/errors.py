@@ -7,6 +7,7 @@ The tree of errors, and with it the one decision of the event path: again or nev
     │   ├── DatabaseUnavailable    no connection, a lock not had in time, a restart, missing tables
     │   ├── StorageUnavailable     Cloud Storage answered 429 or 5xx, or not at all
     │   ├── PublishFailed          Pub/Sub did not take a message
+    │   ├── KeysUnavailable        the issuer of identity tokens does not give its keys
     │   ├── ParserDied             the parser child was killed, and not by its own limits
     │   └── GenerationUnavailable  Gemini did not answer in time, or not with a whole answer
     ├── Permanent                  no try will ever help: record the reason, acknowledge
@@ -14,6 +15,7 @@ The tree of errors, and with it the one decision of the event path: again or nev
     │   ├── Unreadable             a document that cannot be indexed; the reason is for its owner
     │   └── RejectedByDatabase     the data does not fit its column (dimension, NUL byte, ...)
     ├── Misconfigured              settings, model and database do not fit together: for an operator
+    ├── TokenRefused               an identity token proves nothing here
     └── ObjectGone                 the generation is no longer in the bucket: a fact, not a fault
 """
 
@@ -42,6 +44,10 @@ class StorageUnavailable(Transient):
 
 class PublishFailed(Transient):
     """Pub/Sub did not accept a message."""
+
+
+class KeysUnavailable(Transient):
+    """The keys with which identity tokens are checked cannot be fetched."""
 
 
 class ParserDied(Transient):
@@ -97,6 +103,19 @@ class RejectedByDatabase(Permanent):
 
 class Misconfigured(KaydangError):
     """Settings, model and database do not fit together."""
+
+
+class TokenRefused(KaydangError):
+    """
+    An identity token is none, or does not give its bearer what he asks for.
+
+    Attributes:
+        forbidden: Whether it is a good token of somebody who may not.
+    """
+
+    def __init__(self, message: str, *, forbidden: bool = False) -> None:
+        super().__init__(message)
+        self.forbidden = forbidden
 
 
 class ObjectGone(KaydangError):

@@ -77,6 +77,44 @@ class EventSettings(_Group):
     dead_letters_topic: str = "dead-letters"
 
 
+# https://developers.google.com/identity/openid-connect/openid-connect#validatinganidtoken
+GOOGLE_ISSUERS = ["https://accounts.google.com", "accounts.google.com"]
+GOOGLE_CERTS_URL = "https://www.googleapis.com/oauth2/v3/certs"
+
+
+def _check_certs_url(value: str) -> str:
+    if not re.match(r"https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/]", value):
+        raise ValueError("give an address that begins with https:// (http:// on this machine only)")
+    return value
+
+
+CertsUrl = Annotated[str, AfterValidator(_check_certs_url)]
+
+
+class TokenSettings(_Group):
+    """
+    TOKENS_CHECKED_BY_CLOUD_RUN: whether its IAM stands before this service and lets in nobody else.
+
+    It removes the signature of the tokens it has checked, which cannot be checked again then.
+    """
+
+    tokens_checked_by_cloud_run: bool = False
+
+
+class PushSettings(TokenSettings):
+    """Whose pushes are taken: with PUSH_AUDIENCE those of PUSH_SERVICE_ACCOUNT alone."""
+
+    push_audience: CommaSeparated = Field(default=[])
+    push_service_account: str = Field(default="", pattern=r"^[^@\s]+@[^@\s]+$|^$")
+    push_certs_url: CertsUrl = GOOGLE_CERTS_URL
+
+    @model_validator(mode="after")
+    def _check_account(self) -> Self:
+        if bool(self.push_audience) != bool(self.push_service_account):
+            raise ValueError("set both of PUSH_AUDIENCE and PUSH_SERVICE_ACCOUNT, or neither")
+        return self
+
+
 class ModelSettings(_Group):
     """
     Which embedding model is served; EMBEDDING_THREADS 0 means every core this process has.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -106,9 +105,7 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
             return
         try:
             with resources.embedding, span("embed", {"chunks": len(lease.texts)}):
-                started = time.perf_counter()
                 embeddings = embedder.embed_documents(lease.texts)
-                seconds = time.perf_counter() - started
             with span("finish"), store.connect(resources.pool) as connection:
                 ready = store.finish_batch(connection, lease, embeddings)
         except RejectedByDatabase as error:
@@ -119,13 +116,7 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
         except Exception as error:
             _release(lease, error, resources)
             raise
-    _log.info(
-        "batch embedded",
-        build=job.build_id,
-        chunks=len(lease.texts),
-        ready=ready,
-        seconds=round(seconds, 3),
-    )
+    _log.info("batch embedded", build=job.build_id, chunks=len(lease.texts), ready=ready)
 
 
 def fill_model(job: FillJob, resources: Resources) -> None:

@@ -32,13 +32,14 @@ from shared.lazy import once, warm_after_fork
 from shared.logs import get_logger, set_up_logs
 from shared.models import EmbedJob, ObjectEvent, ObjectVersion
 from shared.publishing import Publisher
-from shared.pushing import accept_pushes_without_data
+from shared.pushing import accept_pushes_without_data, admit_pushes
 from shared.settings import (
     DatabaseSettings,
     EventSettings,
     GeminiSettings,
     LogSettings,
     ModelSettings,
+    PushSettings,
     RetrySettings,
     load,
 )
@@ -96,6 +97,7 @@ class Resources:
 
 
 set_up_logs(load(Settings))
+admit_pushes(load(PushSettings))
 accept_pushes_without_data()
 set_up_tracing("ingest")
 _log = get_logger("ingest")

@@ -634,7 +634,7 @@ def _exact(
     Args:
         holds: Whether the chunk holds what is required to the letter.
     """
-    cases = []
+    cases: list[sql.Composable] = []
     if named:
         cases.append(sql.SQL("WHEN build_id IN (SELECT build_id FROM named) THEN 1"))
     if required:

@@ -77,11 +77,11 @@ def test_a_second_set_up_changes_what_differs_and_doubles_nothing(pubsub_host: s
 
 
 def test_a_login_has_the_rights_of_its_group_alone(database_url: str) -> None:
-    """The query login reads the views and no table; setting it up again changes its password."""
+    """The query login reads the views and no grants; setting it up again changes its password."""
     for password in ("first", "second"):
         login = make_conninfo(database_url, user="login_of_query", password=password)
         ensure_login(database_url, login, group="kaydang_query")
         with psycopg.connect(login) as connection:
             assert connection.execute("SELECT count(*) FROM live_chunks").fetchone() == (0,)
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute("SELECT count(*) FROM documents")
+                connection.execute("SELECT count(*) FROM collection_grants")
