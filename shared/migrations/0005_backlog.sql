@@ -47,5 +47,8 @@ AS $$
     ) AS waiting_builds
 $$;
 
+-- An operator's command compares it with the files of its release.
+GRANT SELECT ON migrations TO kaydang_worker;
+
 REVOKE EXECUTE ON FUNCTION backlog FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION backlog TO kaydang_worker, kaydang_query;
