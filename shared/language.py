@@ -74,7 +74,10 @@ _UNSPACED = re.compile(
 
 # Letters and digits joined by punctuation: error codes, part numbers, versions, file names,
 # dotted and underscored names; or ending in the signs of C++ and C#.
-_COMPOUND = re.compile(r"[^\W_]+(?:[-_.:@&+#~]+[^\W_]+)+|[^\W_]+(?:\+\+|#)(?!\w)")
+# Only from the beginning of a word and without giving back: else a long word takes quadratic time.
+_COMPOUND = re.compile(
+    r"(?<![^\W_])(?:[^\W_]++(?:[-_.:@&+#~]++[^\W_]++)+|[^\W_]++(?:\+\+|#)(?!\w))"
+)
 _DECIMAL = re.compile(r"\d+(?:\.\d+)?")
 _ABBREVIATION = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # i.e., e.g., U.S.
 _MAX_COMPOUND_CHARS = 64
@@ -155,7 +158,7 @@ def find_phrases(question: str) -> list[str]:
     return [
         phrase
         for match in re.finditer(
-            r'"([^"]{2,})"|“([^”]{2,})”|«([^»]{2,})»|「([^」]{2,})」', question
+            r'"([^"]{2,})"|“([^“”]{2,})”|«([^«»]{2,})»|「([^「」]{2,})」', question
         )
         for phrase in match.groups()
         if phrase and phrase.strip()

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from shared.models import Hit
 
@@ -35,6 +36,10 @@ _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff\u
 
 # Cleaning has already written "[1, 3]" and other forms as "[1][3]".
 _MARK = re.compile(r"\[(\d{1,3})\]")
+_NEIGHBOURING_MARKS = re.compile(r"\[\d{1,3}\](?:\s*\[\d{1,3}\])*")
+# A model that repeats itself writes thousands of marks; an honest answer proves itself long before.
+_MAX_CLAIMS = 50
+_MAX_CLAIM = 2_000
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 _QUOTED_BEFORE_MARK = re.compile(r"[\"“„«]([^\"“”„«»]{3,})[\"”“»][.,;]?\s*$")
 
@@ -137,13 +142,18 @@ def _check(text: str, *, number: int, passages: Sequence[Hit]) -> Citation:
 
 
 def _check_claim(answer: str, *, number: int, passages: Sequence[Hit]) -> Citation | None:
-    for match in re.finditer(rf"\[{number}\]", answer):
-        # [1][2]: the sentence stands before the first of neighbouring marks.
-        before = re.sub(r"(?:\[\d{1,3}\]\s*)+$", "", answer[: match.start()])
-        for claim in _claims(before):
+    checked = 0
+    # [1][2]: the sentence stands before the first of neighbouring marks.
+    for marks in _NEIGHBOURING_MARKS.finditer(answer):
+        if f"[{number}]" not in marks.group():
+            continue
+        for claim in _claims(answer[max(0, marks.start() - _MAX_CLAIM) : marks.start()]):
             citation = _check(claim, number=number, passages=passages)
             if citation.verified:
                 return citation
+        checked += 1
+        if checked == _MAX_CLAIMS:
+            break
     return None
 
 
@@ -151,11 +161,12 @@ def _claims(before: str) -> Iterator[str]:
     """Yield what a mark after *before* may stand for: quoted words, the stretch, its sentence."""
     if quoted := _QUOTED_BEFORE_MARK.search(before):
         yield quoted.group(1)
-    stretch = re.split(r"[\]\n]", before)[-1].strip(_CLAIM_EDGE)
+    stretch = before[max(before.rfind("]"), before.rfind("\n")) + 1 :].strip(_CLAIM_EDGE)
     yield stretch
     yield _SENTENCE_END.split(stretch)[-1]
 
 
+@lru_cache(maxsize=16)
 def _fold(text: str) -> _Folded:
     characters: list[str] = []
     starts: list[int] = []

@@ -22,19 +22,19 @@ _UNSPACED = (
 _ADDRESS_CHARACTER = rf"[^\s<>{_UNSPACED}]"
 _ADDRESS = re.compile(
     rf"""
-      (?:[a-z][a-z0-9+.-]*)? : // {_ADDRESS_CHARACTER}*
+      (?:[a-z][a-z0-9+.-]{{0,30}})? : // {_ADDRESS_CHARACTER}*
     | \bhttps? : [\\/]* {_ADDRESS_CHARACTER}+
     | (?<![\w:/]) // (?=[\w\[]) {_ADDRESS_CHARACTER}*
     | \b(?:javascript|vbscript|mailto|file|blob|filesystem|jar|tel|sms) : {_ADDRESS_CHARACTER}+
     | \bdata : [a-z]* (?:/|;|,) {_ADDRESS_CHARACTER}*
     | \bwww\d?\. {_ADDRESS_CHARACTER}+
-    | \b(?:[a-z0-9-]+\.)+[a-z]{{2,}} (?::\d+)? [/?\\] {_ADDRESS_CHARACTER}+
+    | \b(?:[a-z0-9-]{{1,63}}\.){{1,20}}[a-z]{{2,63}} (?::\d+)? [/?\\] {_ADDRESS_CHARACTER}+
     """,
     re.IGNORECASE | re.VERBOSE,
 )
 _AFTER_ADDRESS = ".,;:!?)]}'\"»”*_"
 
-_TAG = re.compile(r"<!--.*?-->|<[A-Za-z/!?][^<>]*>", re.DOTALL)
+_TAG = re.compile(r"<!--.{0,2000}?-->|<[A-Za-z/!?][^<>]*>", re.DOTALL)
 _IMAGE = re.compile(r"!\[[^\[\]]*\](?:\([^()]*(?:\([^()]*\)[^()]*)*\)|\[[^\[\]]*\])?")
 _LINK = re.compile(r"\[([^\[\]]*)\]\([^()]*(?:\([^()]*\)[^()]*)*\)")
 _REFERENCE = re.compile(r"\[([^\[\]]*)\]\[([^\[\]]*)\]")
@@ -59,7 +59,8 @@ _LEFTOVERS = (
 _MARKUP = re.compile(
     "|".join(f"(?:{pattern.pattern})" for pattern in (_TAG, _IMAGE, _LINK, _REFERENCE))
     + r"|<(?=[A-Za-z/!?])|\]\(|!\[|&\#?\w{2,32};|&(?:lt|gt|quot|amp)"
-    + "|[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]",
+    + "|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e]"
+    + "|[\u2060-\u2069\ufeff\U000e0000-\U000e007f]|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}",
     re.DOTALL,
 )
 
@@ -125,13 +126,16 @@ def longest_plain_part(text: str, *, start: int, end: int) -> tuple[int, int]:
 
 
 def _decode(text: str) -> str:
-    decoded = html.unescape(text)
+    decoded = _SMUGGLING.sub("", html.unescape(text))
     return "".join(
         character
         for character in decoded
         if character in "\n\t\u200c\u200d" or unicodedata.category(character) not in _INVISIBLE
     )
 
+
+# One selects how the character before it looks; a row of them only hides a text.
+_SMUGGLING = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}")
 
 # Controls, formats (bidirectional overrides, tags, zero widths), surrogates, private use.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co"})

@@ -29,7 +29,7 @@ _WIDE = ["utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_32_le", "utf_32_be",
 _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _PIECE_BYTES = 1 << 20
 _SAMPLE_BYTES = 1 << 16
-_ISO_2022_JP = re.compile(rb"\x1b\$[@B].+?\x1b\([BJ]", re.DOTALL)
+_ISO_2022_JP = re.compile(rb"\x1b\$[@B][^\r\n]{1,1000}?\x1b\([BJ]")
 _VOWELS = frozenset("aăâeêioôơuưyAĂÂEÊIOÔƠUƯY")
 # Below this charset-normalizer takes stray bytes for a language.
 _MIN_TELLING_BYTES = 12

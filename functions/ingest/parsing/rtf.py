@@ -33,7 +33,7 @@ def parse_rtf(request: Request) -> Iterator[Event]:
         yield Title(clean_line(title.group(1)))
     try:
         text = _to_text(source, encoding=page, errors="replace")
-    except (LookupError, ValueError, IndexError) as error:
+    except (LookupError, OverflowError, TypeError, ValueError) as error:
         raise corrupt(
             "The RTF file is damaged. Open it in a word processor, save it again "
             "and upload that copy."
