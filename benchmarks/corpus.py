@@ -1,0 +1,245 @@
+"""
+The documents of the benchmark: text, Markdown and HTML of Debian's documentation packages.
+
+Fetched once by apt into ~/.cache/kaydangpt/bench/corpus; nothing of it is part of the project.
+A second, larger corpus is made of the first one's chunks: copies with some words exchanged and
+vectors turned a little, so that no two rows are the same.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import random
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .environments import CACHE, BenchmarkFailed
+
+# Documentation in plain files, some of it the same pages as text and as HTML.
+PACKAGES = (
+    "apt-doc",
+    "borgbackup-doc",
+    "debian-policy",
+    "debian-reference-en",
+    "developers-reference",
+    "docker-doc",
+    "execnet-doc",
+    "git-doc",
+    "maint-guide",
+    "python-doit-doc",
+    "python-flask-doc",
+)
+SUFFIXES = (".md", ".txt", ".html")
+# Smaller ones are redirects and tables of contents, larger ones whole books in one page.
+BYTES = (1_500, 45_000)
+FILES = 300
+THIRDS = 3
+EDITED_SHARE = 0.05
+_WORD = re.compile(r"[A-Za-z]{2,}")
+_CLAUSE = re.compile(r"[A-Za-z]+(?:\s[a-z]{2,}){7}")
+
+
+def corpus_folders(*, files: int = FILES, parts: int = THIRDS) -> list[Path]:
+    """
+    Return the folders among which the corpus is dealt out, made when they are missing.
+
+    Raises:
+        BenchmarkFailed: A package could not be fetched.
+    """
+    folder = CACHE / "corpus" / f"{files}-in-{parts}"
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        for index, (name, text) in enumerate(_choose(files)):
+            path = folder / str(index % parts) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        (folder / "complete").touch()
+    return [folder / str(part) for part in range(parts)]
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the documents of *folder* in a fixed order."""
+    return sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
+
+
+def digest(folders: list[Path]) -> str:
+    """Return what tells two corpora apart: packages move with Debian's point releases."""
+    state = hashlib.sha256()
+    for folder in folders:
+        for path in list_files(folder):
+            state.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return state.hexdigest()[:16]
+
+
+def edited_copy(folder: Path, target: Path) -> Path:
+    """
+    Write the documents of *folder* to *target* with 5 % of each one's words changed.
+
+    The changes stand in five places spread evenly over the document, each a run of whole words, as
+    an author's corrections do.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    for path in list_files(folder):
+        copy = target / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(edit(path.read_text(encoding="utf-8")), encoding="utf-8")
+    return target
+
+
+def edit(text: str, *, places: int = 5) -> str:
+    """Return *text* with 5 % of its words changed, in so many places."""
+    words = [found for found in _WORD.finditer(text) if not _in_tag(text, found.start())]
+    run = max(1, round(len(words) * EDITED_SHARE / places))
+    changed: list[str] = []
+    at = 0
+    for place in range(places):
+        first = (2 * place + 1) * len(words) // (2 * places)
+        for found in words[first : first + run]:
+            if found.start() >= at:
+                changed += (text[at : found.start()], found[0][::-1])
+                at = found.end()
+    return "".join(changed) + text[at:]
+
+
+def questions(folders: list[Path], *, count: int) -> list[str]:
+    """Return different questions, each about eight words of some document."""
+    random_ = random.Random(7)
+    found: dict[str, None] = {}
+    for folder in folders:
+        for path in list_files(folder):
+            for clause in _CLAUSE.findall(path.read_text(encoding="utf-8")):
+                found[f"what is said about {' '.join(clause.lower().split())}?"] = None
+    chosen = list(found)
+    random_.shuffle(chosen)
+    if len(chosen) < count:
+        raise BenchmarkFailed(f"the corpus has words for {len(chosen)} of {count} questions")
+    return chosen[:count]
+
+
+@dataclass(frozen=True, slots=True)
+class LargeCorpus:
+    """
+    The larger corpus at rest.
+
+    Attributes:
+        texts: JSON lines of {"document", "ordinal", "text"}.
+        vectors: A .npy file, float32, a row a text, of unit length.
+    """
+
+    texts: Path
+    vectors: Path
+    chunks: int
+
+
+def large_corpus(texts: list[str], vectors: NDArray[np.float32], *, chunks: int) -> LargeCorpus:
+    """Return *chunks* perturbed copies of *texts* and their *vectors*, made when missing."""
+    folder = CACHE / "corpus" / f"large-{chunks}"
+    large = LargeCorpus(folder / "texts.jsonl", folder / "vectors.npy", chunks)
+    if large.vectors.exists():
+        return large
+    folder.mkdir(parents=True, exist_ok=True)
+    random_ = random.Random(11)
+    generator = np.random.default_rng(11)
+    vocabulary = sorted({word for text in texts for word in _WORD.findall(text)})
+    with large.texts.open("w", encoding="utf-8") as output:
+        for index in range(chunks):
+            copy, source = divmod(index, len(texts))
+            text = texts[source] if copy == 0 else _exchange(texts[source], vocabulary, random_)
+            # Ten chunks make a document, as in a real one of some pages.
+            row = {"document": f"large-{index // 10}.txt", "ordinal": index % 10, "text": text}
+            output.write(json.dumps(row) + "\n")
+    rows = vectors[np.arange(chunks) % len(texts)]
+    # A noise of a tenth of the length in all: copies are neighbours, not twins.
+    noise = generator.normal(scale=0.1 / np.sqrt(rows.shape[1]), size=rows.shape)
+    rows = rows + np.where(np.arange(chunks)[:, None] < len(texts), 0, noise)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    np.save(large.vectors, rows.astype(np.float32))
+    return large
+
+
+def read_large(large: LargeCorpus) -> tuple[list[dict[str, str | int]], NDArray[np.float32]]:
+    """Return the rows and vectors of the larger corpus."""
+    rows = [json.loads(line) for line in large.texts.read_text(encoding="utf-8").splitlines()]
+    vectors: NDArray[np.float32] = np.load(large.vectors)
+    return rows, vectors
+
+
+def _exchange(text: str, vocabulary: list[str], random_: random.Random) -> str:
+    """Exchange about a tenth of the words for others of the corpus."""
+    return _WORD.sub(
+        lambda found: random_.choice(vocabulary) if random_.random() < 0.1 else found[0], text
+    )
+
+
+def _in_tag(text: str, position: int) -> bool:
+    """Return whether *position* stands between < and > of a tag."""
+    opened = text.rfind("<", max(0, position - 400), position)
+    return opened >= 0 and text.find(">", opened, position) < 0
+
+
+def _choose(files: int) -> list[tuple[str, str]]:
+    """
+    Return names and texts of so many documents, none of them twice in two formats.
+
+    The order is that of a hash, so every part of the corpus has something of every package.
+    """
+    pages: dict[str, list[tuple[str, str]]] = {}
+    for package in PACKAGES:
+        root = _unpack(package)
+        for path in sorted(root.rglob("*")):
+            name = path.name.removesuffix(".gz")
+            if path.is_symlink() or not path.is_file() or not name.endswith(SUFFIXES):
+                continue
+            data = path.read_bytes()
+            try:
+                text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+            except (UnicodeDecodeError, gzip.BadGzipFile):
+                continue
+            if BYTES[0] <= len(text) <= BYTES[1]:
+                stem = name.removesuffix(Path(name).suffix).removesuffix(".rst")
+                folder = path.relative_to(root).parent.name
+                pages.setdefault(f"{package}/{stem}", []).append(
+                    (f"{package}/{folder}-{name}", text)
+                )
+    order = sorted(pages, key=lambda key: hashlib.sha256(key.encode()).digest())
+    # Where a page exists in several formats, its name decides: about as many of one as the other.
+    chosen = [sorted(pages[key])[_hash(key) % len(pages[key])] for key in order]
+    # Markdown is rare among Debian's documentation and common among ours: it comes first.
+    chosen.sort(key=lambda item: not item[0].endswith(".md"))
+    chosen = chosen[:files]
+    return sorted(chosen, key=lambda item: hashlib.sha256(item[0].encode()).digest())
+
+
+def _hash(text: str) -> int:
+    return hashlib.sha256(text.encode()).digest()[-1]
+
+
+def _unpack(package: str) -> Path:
+    folder = CACHE / "debian" / package
+    if not folder.exists():
+        download = CACHE / "debian" / f"{package}.download"
+        shutil.rmtree(download, ignore_errors=True)
+        download.mkdir(parents=True)
+        commands = (["apt-get", "download", "--quiet", package], ["dpkg", "-x"])
+        finished = subprocess.run(
+            commands[0], cwd=download, check=False, capture_output=True, text=True, timeout=300
+        )
+        packages = list(download.glob("*.deb"))
+        if finished.returncode != 0 or not packages:
+            raise BenchmarkFailed(
+                f"apt-get download {package} failed (is this Debian, and was apt-get update run?): "
+                f"{finished.stderr[-500:]}"
+            )
+        unpacked = download / "unpacked"
+        subprocess.run([*commands[1], packages[0], unpacked], check=True, timeout=300)
+        unpacked.rename(folder)
+        shutil.rmtree(download)
+    return folder

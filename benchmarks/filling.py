@@ -1,0 +1,77 @@
+"""Our tables filled with chunks whose vectors are known already, as they stand after the flip."""
+
+from __future__ import annotations
+
+import hashlib
+
+import psycopg
+from pgvector.psycopg import register_vector
+
+from shared import store
+from shared.language import searchable_text
+from shared.store.search import create_vector_index
+
+from .corpus import LargeCorpus, read_large
+
+_CHUNKS_A_DOCUMENT = 10
+
+
+def fill_ours(url: str, large: LargeCorpus) -> None:
+    """Copy the larger corpus into an empty, migrated database, and index it."""
+    rows, vectors = read_large(large)
+    with psycopg.connect(url, autocommit=True) as connection:
+        register_vector(connection)
+        model = store.serving_model(connection)
+        if model is None:
+            raise RuntimeError("the database has no model: it was migrated without MODEL_DIR")
+        # The protocol's own checks are not what is timed.
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(
+            """
+            INSERT INTO builds (document_id, generation, epoch, state, chunk_count)
+            SELECT gen_random_uuid(), 1, 0, 'ready', %(each)s
+            FROM generate_series(1, %(documents)s)
+            """,
+            {"each": _CHUNKS_A_DOCUMENT, "documents": large.chunks // _CHUNKS_A_DOCUMENT},
+        )
+        connection.execute(
+            """
+            INSERT INTO documents
+                (id, bucket, name, seen_generation, active_build, active_generation, language)
+            SELECT document_id, 'documents', 'large-' || id || '.txt', 1, id, 1, 'en'
+            FROM builds
+            """
+        )
+        row = connection.execute("SELECT min(id) FROM builds").fetchone()
+        first_build = int(row[0]) if row else 1
+        connection.execute(
+            "CREATE TEMP TABLE copied"
+            " (build_id bigint, ordinal integer, text text, hash bytea, searchable text)"
+        )
+        with connection.cursor().copy("COPY copied FROM STDIN") as copy:
+            for number, values in enumerate(rows):
+                text = str(values["text"])
+                build, ordinal = divmod(number, _CHUNKS_A_DOCUMENT)
+                searchable = searchable_text(text, language="en")
+                digest = hashlib.sha256(text.encode()).digest()
+                copy.write_row((first_build + build, ordinal, text, digest, searchable))
+        connection.execute(
+            """
+            INSERT INTO chunks (build_id, ordinal, text, heading, header, char_start, char_end,
+                                content_hash, search)
+            SELECT build_id, ordinal, text, '', '', 0, length(text), hash,
+                   to_tsvector('english', searchable)
+            FROM copied
+            """
+        )
+        with connection.cursor().copy(
+            "COPY embeddings (model_id, build_id, ordinal, embedding) FROM STDIN"
+        ) as copy:
+            for number, vector in enumerate(vectors):
+                build, ordinal = divmod(number, _CHUNKS_A_DOCUMENT)
+                numbers = "[" + ",".join(f"{value:.5f}" for value in vector) + "]"
+                copy.write_row((model.id, first_build + build, ordinal, numbers))
+        connection.execute("RESET session_replication_role")
+        connection.execute("VACUUM ANALYZE")
+        store.refresh_statistics(connection)
+        create_vector_index(connection)

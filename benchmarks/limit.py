@@ -1,0 +1,43 @@
+"""
+The embedding limit: the model's runtime alone, with nothing before or behind it.
+
+    python -m benchmarks.limit MODEL_DIR < TEXTS_AS_JSON
+
+Embeds the texts in every sensible way to use this machine's cores, and prints the seconds of each.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from shared.embedding import Embedder, available_cores
+
+
+def main() -> None:
+    """Read a JSON list of texts and print the seconds of each way as JSON."""
+    texts: list[str] = json.load(sys.stdin)
+    model_dir = Path(sys.argv[1])
+    cores = available_cores()
+    together = Embedder(model_dir)
+    single = Embedder(model_dir, threads=1)
+    together.warm_up()
+    single.warm_up()
+    seconds = {}
+    began = time.perf_counter()
+    together.embed_documents(texts)
+    seconds[f"one run at a time on {cores} cores"] = time.perf_counter() - began
+    # Alike lengths to each core, so that none waits long for the last one.
+    shares = [sorted(texts, key=len)[core::cores] for core in range(cores)]
+    began = time.perf_counter()
+    with ThreadPoolExecutor(cores) as threads:
+        list(threads.map(single.embed_documents, shares))
+    seconds[f"{cores} runs at a time on a core each"] = time.perf_counter() - began
+    print(json.dumps(seconds))
+
+
+if __name__ == "__main__":
+    main()
