@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -97,18 +98,19 @@ class System:
         path = self.folder / f"{name}.log"
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
-    def start(self, name: str) -> None:
-        """Start one part; return when it accepts connections."""
-        port = self.ports.get(name)
-        self.running[name] = processes.start(
-            self._command(name),
-            environment=self.environment | self.variables.get(name, {}),
-            log=self.folder / f"{name}.log",
-            folder=self.folders.get(name, ROOT),
-            on_parent_death=signal.SIGKILL,
-        )
-        if port is not None:
-            wait_until(lambda: listens(port), what=f"{name} listens")
+    def start(self, *names: str) -> None:
+        """Start parts at the same time; return when they accept connections."""
+        for name in names:
+            self.running[name] = processes.start(
+                self._command(name),
+                environment=self.environment | self.variables.get(name, {}),
+                log=self.folder / f"{name}.log",
+                folder=self.folders.get(name, ROOT),
+                on_parent_death=signal.SIGKILL,
+            )
+        for name in names:
+            if name in self.ports:
+                wait_until(partial(listens, self.ports[name]), what=f"{name} listens")
 
     def stop(self, name: str) -> None:
         """Ask one part to end, and see that it does."""
@@ -268,8 +270,7 @@ def run_system(
     }
     system = System(folder, environment, ports, google_pubsub)
     try:
-        for name in ("pubsub", "storage"):
-            system.start(name)
+        system.start("pubsub", "storage")
         system.environment |= {
             "INGEST_URL": f"http://127.0.0.1:{ports['ingest']}",
             "EMBED_WORKER_URL": f"http://127.0.0.1:{ports['embed_worker']}",
@@ -286,8 +287,7 @@ def run_system(
             capture_output=True,
             timeout=60,
         )
-        for name in ("ingest", "embed_worker", "dead_letters", "query", "sweeper", "reconciler"):
-            system.start(name)
+        system.start("ingest", "embed_worker", "dead_letters", "query", "sweeper", "reconciler")
         yield system
     finally:
         for name in list(system.running):

@@ -122,7 +122,7 @@ class Rig:
         for name in names:
             if name not in ("pubsub", "storage"):
                 self.system.variables[name] = {**self.proxied, **(variables or {})}
-            self.system.start(name)
+        self.system.start(*names)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a part and all its children."""
@@ -303,11 +303,9 @@ def running_rig(*, model_dir: Path, google_pubsub: Sequence[str] = ()) -> Iterat
         stack.callback(lambda: rig.postgres.stop())
         stack.callback(lambda: rig.kill(*list(rig.system.running)))
         prepare_database(postgres.url, model_dir=model_dir)
-        for name in ("pubsub", "storage"):
-            rig.system.start(name)
+        rig.system.start("pubsub", "storage")
         rig.set_up_topics()
-        for name in _PARTS:
-            rig.system.start(name)
+        rig.system.start(*_PARTS)
         wait_until(
             lambda: rig.system.get("/readyz"), what="questions can be answered", timeout_seconds=60
         )
