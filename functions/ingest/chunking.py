@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +20,10 @@ Tokenize = Callable[[str], Sequence[tuple[int, int]]]
 _SMALL_SECTION_TOKENS = 32
 # A heading path or header is cut here before it is counted.
 _MAX_CHARS_PER_TOKEN = 10
-_WINDOW_CHUNKS = 6
+# Where the end of a chunk may be, as a share of what fits: see _Packer._end.
+_LEAST_SHARE = 0.6
+# Text that must be known beyond a chunk before its end is chosen, in chunks.
+_LOOK_AHEAD_CHUNKS = 3
 # A sum of word pieces this near the limit is counted again over the joined text.
 _DOUBT_TOKENS = 16
 
@@ -141,22 +145,21 @@ class _Packer:
             self.path.append((block.level, block.label))
         path = tuple(label for _, label in self.path)
         if self.open and self._ends_section(block, path):
-            yield from self._pack(self.open)
-            self.open, self.open_cost = [], 0
+            yield from self._pack()
         for unit in self._units(block, gap=gap, start=start, path=path):
             self.open.append(unit)
             self.open_cost += unit.cost
-        if self.open_cost > _WINDOW_CHUNKS * self.budget.body_tokens:
-            groups = list(self._groups(self.open))
-            for group in groups[:-1]:
-                yield self._chunk(group)
-            self.open = groups[-1]
-            self.open_cost = sum(unit.cost for unit in self.open)
+        begin = 0
+        while self.open_cost > _LOOK_AHEAD_CHUNKS * self.budget.body_tokens:
+            end = self._end(begin, left=self.open_cost)
+            yield self._chunk(self.open[begin:end])
+            self.open_cost -= sum(unit.cost for unit in self.open[begin:end])
+            begin = end
+        del self.open[:begin]
 
     def finish(self) -> Iterator[Chunk]:
         if self.open:
-            yield from self._pack(self.open)
-            self.open = []
+            yield from self._pack()
 
     def _ends_section(self, block: Block, path: tuple[str, ...]) -> bool:
         last = self.open[-1]
@@ -292,29 +295,51 @@ class _Packer:
         offsets = self.tokenize(text)
         return text if len(offsets) <= limit else text[: offsets[limit - 1][1]].rstrip()
 
-    def _pack(self, units: list[_Unit]) -> Iterator[Chunk]:
-        for group in self._groups(units):
-            yield self._chunk(group)
+    def _pack(self) -> Iterator[Chunk]:
+        """Yield the chunks of the open section and close it."""
+        begin = 0
+        while begin < len(self.open):
+            end = self._end(begin, left=self.open_cost)
+            yield self._chunk(self.open[begin:end])
+            self.open_cost -= sum(unit.cost for unit in self.open[begin:end])
+            begin = end
+        self.open, self.open_cost = [], 0
 
-    def _groups(self, units: list[_Unit]) -> Iterator[list[_Unit]]:
-        """Yield the units of each chunk: as few chunks as fit, of about the same size."""
-        room = min(self._room(unit) for unit in units)
-        total = sum(unit.cost for unit in units)
-        left = max(1, -(-total // room))
-        group: list[_Unit] = []
+    def _end(self, begin: int, *, left: int) -> int:
+        """
+        Return where the chunk ends that begins with the open unit *begin*.
+
+        Of the ends that leave neither this chunk nor the rest too small the one before a paragraph
+        is taken, and among equals the one whose next unit has the greatest checksum. So the text
+        decides, not its distance from the beginning: behind an edit the chunks are soon the same
+        as before, and keep their embeddings.
+
+        Args:
+            left: Cost of the open units from *begin* on.
+        """
+        room = self._room(self.open[begin])
+        if left <= room:
+            # The rest may have less room than its first unit.
+            room = min(self._room(unit) for unit in self.open[begin:])
+            if left <= room:
+                return len(self.open)
+        least = _LEAST_SHARE * room
+        if left < 2 * least + room:
+            least = min(least, left / 3)
         used = 0
-        for unit in units:
-            target = total / left
-            fits = used + unit.cost <= room
-            if group and (not fits or used + unit.cost / 2 > target):
-                yield group
-                total -= used
-                left = max(1, left - 1, -(-total // room))
-                group, used = [], 0
-            group.append(unit)
+        best, best_rank = begin + 1, (-1, 0)
+        for end in range(begin + 1, len(self.open)):
+            unit = self.open[end - 1]
             used += unit.cost
-        if group:
-            yield group
+            room = min(room, self._room(unit))
+            if used > room and end > begin + 1:
+                break
+            after = self.open[end]
+            big_enough = used >= least and left - used >= least
+            rank = (1 + _depth(unit, after), _checksum(after.text)) if big_enough else (0, used)
+            if rank >= best_rank:
+                best, best_rank = end, rank
+        return best
 
     def _chunk(self, units: list[_Unit]) -> Chunk:
         first, last = units[0], units[-1]
@@ -348,6 +373,17 @@ class _Packer:
             if tokens <= self.budget.max_tokens:
                 return *fitting, tokens
         return "", "", tokens
+
+
+def _depth(before: _Unit, after: _Unit) -> int:
+    """Return how well a chunk may end between two units: 0 behind a heading, 2 at a paragraph."""
+    if before.kind == "heading":
+        return 0
+    return 2 if "\n\n" in after.gap else 1
+
+
+def _checksum(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 def _common_path(units: list[_Unit]) -> tuple[str, ...]:

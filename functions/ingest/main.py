@@ -51,7 +51,7 @@ from .sandbox import ParsedDocument, ParseLimits, parse_document, start_parser
 
 # Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
 # hash that every build carries.
-_PIPELINE_VERSION = 1
+_PIPELINE_VERSION = 2
 
 
 class Settings(

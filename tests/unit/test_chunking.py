@@ -133,6 +133,23 @@ def test_chunks_when_words_have_no_spaces(text: str) -> None:
     assert max(len(c.text) for c in chunks) <= BUDGET.body_chars
 
 
+def test_chunks_when_text_is_inserted() -> None:
+    """Behind an insertion the chunks are soon the same as before."""
+    vocabulary = ["the", "a", "of", "to", "in", "is", "it", "for", "on", "with"] * 2
+    paragraphs = [
+        Block("paragraph", " ".join(vocabulary[i % 7 : i % 7 + 3 + i * i % 9]) + f" {i}.")
+        for i in range(200)
+    ]
+    before = {one.text for one in chunk(paragraphs)[1]}
+    new = []
+    for place in range(0, 60, 3):
+        inserted = Block("paragraph", "The of in it on a with.")
+        after = chunk([*paragraphs[:place], inserted, *paragraphs[place:]])[1]
+        new.append(len({one.text for one in after} - before))
+    assert len(before) > 40
+    assert sum(new) / len(new) <= 4
+
+
 def test_chunks_when_heading_path_is_long() -> None:
     """A long path loses its middle, not its ends."""
     blocks = [

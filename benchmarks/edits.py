@@ -1,0 +1,181 @@
+"""
+Count the chunks that an edit of five per cent makes new: python -m benchmarks.edits
+
+The documents are those of the peers' benchmark. Each is edited in five places spread over it, and
+cut before and after by our chunker and by LangChain's RecursiveCharacterTextSplitter, whose
+algorithm is repeated here so that the two can run in one process; its indexing API, like ours,
+embeds a chunk again when its text was not there before. Ours also counts a chunk as new when the
+headings above it changed, because they are embedded with it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from functions.ingest.chunking import Budget, chunk_blocks
+from functions.ingest.parsing.blocks import Block, Request, Title
+from functions.ingest.parsing.dispatching import parse
+from shared.models import Chunk
+from shared.tokens import TokenCounter
+
+from .chunking import LIMITS
+from .corpus import corpus_folders, edit, list_files
+from .recording import describe_machine, make_table, write_result
+
+PLACES = 5
+SHARE = 0.05
+CHUNK_CHARACTERS = 800
+SEPARATORS = ("\n\n", "\n", " ", "")
+_SENTENCE = re.compile(r"[A-Z][^.<>\n]{20,200}\.(?=\s)")
+_ADDED = "This sentence is new: it tells what nobody knew when the page was written."
+
+
+@dataclass(slots=True)
+class Count:
+    """Chunks after the edits, and how many of them were not there before."""
+
+    chunks: int = 0
+    new: int = 0
+
+    def add(self, before: list[str], after: list[str]) -> None:
+        known = set(before)
+        self.chunks += len(after)
+        self.new += len({text for text in after if text not in known})
+
+
+def exchange_words(text: str) -> str:
+    """Write words backwards, as the peers' benchmark does: the length stays."""
+    return edit(text, places=PLACES)
+
+
+def add_sentences(text: str) -> str:
+    """Make the text longer in five places."""
+    return _at_sentences(
+        text, lambda found, share: found + f" {_ADDED}" * max(1, round(share / len(_ADDED)))
+    )
+
+
+def drop_sentences(text: str) -> str:
+    """Leave out five sentences or so."""
+    return _at_sentences(text, lambda _found, _share: "")
+
+
+def _at_sentences(text: str, change: Callable[[str, float], str]) -> str:
+    found = list(_SENTENCE.finditer(text))
+    share = len(text) * SHARE / PLACES
+    pieces: list[str] = []
+    at = 0
+    for place in range(min(PLACES, len(found))):
+        sentence = found[(2 * place + 1) * len(found) // (2 * min(PLACES, len(found)))]
+        pieces += (text[at : sentence.start()], change(sentence[0], share))
+        at = sentence.end()
+    return "".join(pieces) + text[at:]
+
+
+EDITS: dict[str, Callable[[str], str]] = {
+    "words exchanged": exchange_words,
+    "sentences added": add_sentences,
+    "sentences left out": drop_sentences,
+}
+
+
+def extract(name: str, text: str, counter: TokenCounter) -> tuple[str, list[str]]:
+    """Return what our parser reads in a file, and the embedded text of each of our chunks."""
+    title = ""
+
+    def blocks(events: Iterator[Any]) -> Iterator[Block]:
+        nonlocal title
+        for event in events:
+            if isinstance(event, Title):
+                title = event.text
+            elif isinstance(event, Block):
+                yield event
+
+    _, events = parse(
+        Request(source=io.BytesIO(text.encode()), name=name, content_type=None, limits=LIMITS)
+    )
+    pieces = list(
+        chunk_blocks(
+            blocks(iter(events)), tokenize=counter.spans, budget=Budget(), title=lambda: title
+        )
+    )
+    extracted = "".join(piece for piece in pieces if isinstance(piece, str))
+    return extracted, [piece.embedded_text for piece in pieces if isinstance(piece, Chunk)]
+
+
+def split_recursively(
+    text: str, *, size: int = CHUNK_CHARACTERS, separators: tuple[str, ...] = SEPARATORS
+) -> list[str]:
+    """Cut *text* as RecursiveCharacterTextSplitter(chunk_size=size, chunk_overlap=0) does."""
+    index = next(i for i, mark in enumerate(separators) if mark in text)
+    mark, rest = separators[index], separators[index + 1 :]
+    parts = re.split(f"(?={re.escape(mark)})", text) if mark else list(text)
+    chunks: list[str] = []
+    joined = ""
+    for part in filter(None, parts):
+        if len(part) < size or not rest:
+            if joined and len(joined) + len(part) > size:
+                chunks.append(joined)
+                joined = ""
+            joined += part
+        else:
+            chunks += [joined, *split_recursively(part, size=size, separators=rest)]
+            joined = ""
+    return [chunk.strip() for chunk in [*chunks, joined] if chunk.strip()]
+
+
+def measure(counter: TokenCounter, files: list[Path]) -> dict[str, dict[str, Count]]:
+    """Return the counts of each edit and chunker."""
+    counts = {edit: {"ours": Count(), "LangChain": Count()} for edit in EDITS}
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        before, chunks = extract(path.name, text, counter)
+        parts = split_recursively(before)
+        for name, change in EDITS.items():
+            after, chunks_after = extract(path.name, change(text), counter)
+            counts[name]["ours"].add(chunks, chunks_after)
+            counts[name]["LangChain"].add(parts, split_recursively(after))
+    return counts
+
+
+@click.command()
+@click.option("--files", default=300, show_default=True, help="How many of the corpus' documents.")
+@click.option("--no-result", is_flag=True, help="Print only.")
+def main(files: int, *, no_result: bool) -> None:
+    """Print how many chunks have to be embedded after each kind of edit."""
+    default = Path.home() / ".cache/kaydangpt/models/all-MiniLM-L6-v2"
+    counter = TokenCounter(Path(os.environ.get("MODEL_DIR", default)))
+    paths = [path for folder in corpus_folders() for path in list_files(folder)][:files]
+    counts = measure(counter, paths)
+    rows = [
+        (name, who, count.chunks, count.new, f"{100 * count.new / count.chunks:.1f} %")
+        for name, by_chunker in counts.items()
+        for who, count in by_chunker.items()
+    ]
+    click.echo(make_table(("edit", "chunker", "chunks", "embedded again", "share"), rows))
+    if not no_result:
+        result: dict[str, Any] = {
+            "machine": describe_machine(),
+            "files": len(paths),
+            "edits": {
+                name: {
+                    who: {"chunks": count.chunks, "new": count.new}
+                    for who, count in by_chunker.items()
+                }
+                for name, by_chunker in counts.items()
+            },
+        }
+        click.echo(write_result("edits", result))
+
+
+if __name__ == "__main__":
+    os.nice(5)
+    main()
