@@ -48,7 +48,7 @@ EXECUTE FUNCTION advance_index_version();
 -- The functions below run with their owner's rights: readers may not see the grants of others.
 -- An error in the setting (it is a JSON array) is an error of the statement: nothing is read.
 CREATE FUNCTION caller_grants() RETURNS SETOF text
-LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 10
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -62,7 +62,7 @@ END
 $$;
 
 CREATE FUNCTION sees_collections_by_default() RETURNS boolean
-LANGUAGE plpgsql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -73,7 +73,7 @@ $$;
 
 -- The collections for which the caller's default does not hold.
 CREATE FUNCTION collection_exceptions() RETURNS SETOF text
-LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -94,7 +94,7 @@ END
 $$;
 
 CREATE FUNCTION sees_every_collection() RETURNS boolean
-LANGUAGE plpgsql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -105,7 +105,7 @@ $$;
 
 -- The same for all callers who see the same collections; part of the key of a kept answer.
 CREATE FUNCTION caller_rights() RETURNS text
-LANGUAGE plpgsql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -278,7 +278,7 @@ WHERE (SELECT sees_every_collection())
 CREATE FUNCTION readable_chunks_matching(
     candidates tsquery, question sparsevec, required tsquery
 ) RETURNS TABLE (build_id bigint, ordinal integer, distance double precision, exact boolean)
-LANGUAGE plpgsql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
@@ -297,7 +297,7 @@ $$;
 -- whether they match *required*: of those documents that the caller may read.
 CREATE FUNCTION chunks_matching(candidates tsquery, question sparsevec, required tsquery)
 RETURNS TABLE (build_id bigint, ordinal integer, distance double precision, exact boolean)
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
@@ -320,7 +320,7 @@ $$;
 -- Whether the caller would see a document of that name in *collection*, and sees the one that has
 -- the name already: he may neither write where he cannot read nor overwrite what he does not know.
 CREATE FUNCTION caller_may_write(bucket text, name text, collection text) RETURNS boolean
-LANGUAGE plpgsql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
@@ -344,7 +344,7 @@ $$;
 -- How many chunks hold *lexeme*, at most *ceiling*, among what the caller may read: a word of a
 -- closed collection is as unknown as one that nobody wrote.
 CREATE OR REPLACE FUNCTION count_chunks_with(lexeme text, ceiling integer) RETURNS bigint
-LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
@@ -371,7 +371,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION count_chunks(ceiling integer) RETURNS bigint
-LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
