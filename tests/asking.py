@@ -18,6 +18,7 @@ from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
 from shared import store
 from shared.embedding import Embedder
+from shared.identity import TokenVerifier
 from shared.language import searchable_text
 from shared.models import Chunk, ObjectVersion
 from shared.store import Connection, Pool
@@ -91,6 +92,7 @@ def make_client(
     make_uploads: Callable[[], Uploads] | None = None,
     search: Search = search,
     metrics: Metrics | None = None,
+    tokens: TokenVerifier | None = None,
 ) -> FlaskClient:
     """Return a client of the application."""
     app = create_app(
@@ -112,6 +114,7 @@ def make_client(
             else None,
             make_uploads=make_uploads,
             metrics=metrics,
+            tokens=tokens,
         )
     )
     return app.test_client()

@@ -1,13 +1,36 @@
-"""Who may ask: hosts, origins, keys. Pure, but for reading the request's headers."""
+"""Who asks, and who may: hosts, origins, keys, tokens. Pure, but for reading the headers."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from werkzeug.datastructures import Headers
 from werkzeug.sansio.utils import host_is_trusted
+
+# Its assertions have no email_verified: it lets in nobody whose address it does not know itself.
+# https://cloud.google.com/iap/docs/signed-headers-howto#verifying_the_jwt_payload
+_IDENTITY_AWARE_PROXY = "https://cloud.google.com/iap"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """
+    Who asks.
+
+    Attributes:
+        subject: What limits are counted by; empty for a caller that is not known.
+        principals: What collections may be granted to: "key:finance", "email:a@b.example", ...
+    """
+
+    subject: str = ""
+    principals: tuple[str, ...] = ()
+
+
+NOBODY = Caller()
 
 
 def is_allowed_host(host: str | None, allowed: Sequence[str]) -> bool:
@@ -35,6 +58,46 @@ def matching_digest(headers: Headers, digests: Sequence[str]) -> str | None:
     given = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
     matches = [digest for digest in digests if hmac.compare_digest(digest, given)]
     return matches[0] if key and matches else None
+
+
+def bearer_token(value: str) -> str:
+    """Return the token of a header, which has the scheme Bearer before it or no scheme at all."""
+    scheme, _, token = value.strip().rpartition(" ")
+    return token if scheme.strip().lower() in ("bearer", "") else ""
+
+
+def caller_with_key(digest: str, *, name: str | None) -> Caller:
+    """Return the caller whose key has *digest*."""
+    names = (f"key:{digest}",) if name is None else (f"key:{digest}", f"key:{name}")
+    return Caller(subject=f"key {digest}", principals=names)
+
+
+def caller_with_token(claims: Mapping[str, Any], *, claim_names: Sequence[str]) -> Caller:
+    """
+    Return the caller of whom *claims* speak; they have been verified.
+
+    Args:
+        claim_names: The claims whose values, texts or lists of texts, are principals too.
+    """
+    issuer, subject = str(claims.get("iss", "")), claims.get("sub")
+    principals = []
+    if isinstance(subject, str) and subject:
+        principals.append(f"subject:{subject}")
+    email = claims.get("email")
+    if isinstance(email, str) and (
+        claims.get("email_verified") is True or issuer == _IDENTITY_AWARE_PROXY
+    ):
+        principals.append(f"email:{email.lower()}")
+    if isinstance(domain := claims.get("hd"), str):
+        principals.append(f"domain:{domain.lower()}")
+    for name in claim_names:
+        values = claims.get(name)
+        principals += [
+            f"{name}:{value}"
+            for value in (values if isinstance(values, list) else [values])
+            if isinstance(value, str) and value
+        ]
+    return Caller(subject=f"token {issuer} {subject}", principals=tuple(principals))
 
 
 def client_address(remote: str | None, forwarded: str, *, trusted_proxies: int) -> str:

@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
-from flask import Response, request, send_from_directory
+from flask import Response, g, request, send_from_directory
 from flask_openapi3.models.info import Info
 from flask_openapi3.models.tag import Tag
 from flask_openapi3.openapi import OpenAPI
@@ -27,16 +26,19 @@ from shared.errors import (
 )
 from shared.gemini import Usage
 from shared.logs import get_logger
-from shared.models import DocumentStatus, Filter
+from shared.models import DocumentStatus, Filter, ObjectVersion
 from shared.store import (
     NO_MODEL,
     connect,
     get_document,
     list_documents,
+    may_write,
     read_text,
+    reading,
     serving_model,
 )
 
+from .access import Caller
 from .admission import Admission, admit
 from .asking import (
     EXTRACTIVE,
@@ -50,7 +52,7 @@ from .asking import (
 )
 from .generation import Gemini
 from .guarding import guard, handle_errors
-from .limiting import AnswerCache
+from .limiting import AnswerCache, Place
 from .openapi import METRICS_TYPE, SECURITY, make_document, responses, text_responses
 from .problems import (
     Problem,
@@ -213,8 +215,8 @@ def _add_asking(app: OpenAPI, services: Services) -> None:
                     generate_ms=response.timings.generate_ms,
                     failure=failure.code if failure is not None else None,
                 )
-            if services.cache is not None and cached.key is not None and failure is None:
-                _keep_in_cache(services.cache, cached, response)
+            if services.cache is not None and cached.place is not None and failure is None:
+                _keep_in_cache(services.cache, cached.place, response)
 
         steps = answer(
             found,
@@ -243,7 +245,13 @@ def _read_question(body: RetrieveRequest) -> Asked:
         turns=[(turn.role, turn.content) for turn in body.history],
         per_document=body.per_document,
         mode=body.mode,
+        principals=_principals(),
     )
+
+
+def _principals() -> tuple[str, ...]:
+    caller: Caller = g.caller
+    return caller.principals
 
 
 def _find(asked: Asked, alone: StandAlone, services: Services, *, context_characters: int) -> Found:
@@ -295,8 +303,7 @@ class _Cached:
     """What the cache holds for a question, or where its answer will go."""
 
     response: QueryResponse | None = None
-    key: dict[str, Any] | None = None
-    version: int = 0
+    place: Place | None = None
 
 
 def _read_cache(
@@ -312,19 +319,18 @@ def _read_cache(
         "mode": asked.mode,
         "model": gemini.model,
     }
-    kept, version = services.cache.read(key)
+    kept, place = services.cache.read(key, principals=asked.principals)
     try:
         response = None if kept is None else QueryResponse.model_validate(kept)
     except ValidationError:
         response = None  # kept by another release
-    return _Cached(response=response, key=key, version=version)
+    return _Cached(response=response, place=place)
 
 
-def _keep_in_cache(cache: AnswerCache, cached: _Cached, response: QueryResponse) -> None:
-    assert cached.key is not None  # noqa: S101 - narrows the type
+def _keep_in_cache(cache: AnswerCache, place: Place, response: QueryResponse) -> None:
     kept = response.model_copy(update={"cached": True, "trace": None})
     try:
-        cache.keep(cached.key, kept.model_dump(mode="json"), version=cached.version)
+        cache.keep(kept.model_dump(mode="json"), place=place)
     except DatabaseUnavailable as error:
         logger.warning("answer not kept", error=str(error))
 
@@ -365,7 +371,7 @@ def _add_documents(app: OpenAPI, services: Services) -> None:
         security=SECURITY,
     )
     def list_all(query: DocumentsQuery) -> Response:
-        with connect(services.pool) as connection:
+        with reading(services.pool, _principals()) as connection:
             documents, following = list_documents(
                 connection,
                 state=query.state,
@@ -407,7 +413,7 @@ def _add_documents(app: OpenAPI, services: Services) -> None:
         if end - query.char_start > _MAX_TEXT_CHARACTERS:
             raise bad_field("char_end", f"ask for {_MAX_TEXT_CHARACTERS} characters at most")
         start = max(0, query.char_start - query.context)
-        with connect(services.pool) as connection:
+        with reading(services.pool, _principals()) as connection:
             text = read_text(
                 connection,
                 document_id=document.id,
@@ -452,13 +458,14 @@ def _add_changes(app: OpenAPI, services: Services) -> None:
         tags=[_DOCUMENTS],
         summary="Begin an upload",
         description="Send the bytes to the returned URL; the document is indexed when they are in.",
-        responses=responses(UploadResponse, 403, 503, status=201),
+        responses=responses(UploadResponse, 403, 404, 503, status=201),
         security=SECURITY,
     )
     def upload_document(body: UploadRequest) -> Response:
         target = uploads()
         if body.size > services.settings.max_file_bytes:
             raise bad_field("size", f"at most {services.settings.max_file_bytes} bytes")
+        _check_may_write(services, bucket=target.bucket, name=body.name)
         url = target.begin(
             body.name,
             content_type=body.content_type,
@@ -576,8 +583,20 @@ def _refuse_fields(error: ValidationError) -> Response:
     return render(make_problem(HTTPStatus.BAD_REQUEST, "invalid_field", detail, errors=faults))
 
 
+def _check_may_write(services: Services, *, bucket: str, name: str) -> None:
+    collection = ObjectVersion(bucket=bucket, name=name, generation=0).collection
+    with reading(services.pool, _principals()) as connection:
+        allowed = may_write(connection, bucket=bucket, name=name, collection=collection)
+    if not allowed:
+        raise ProblemRaised(
+            HTTPStatus.NOT_FOUND,
+            "unknown_collection",
+            "There is no collection for an object of this name that you may read.",
+        )
+
+
 def _known_document(services: Services, document_id: UUID) -> DocumentStatus:
-    with connect(services.pool) as connection:
+    with reading(services.pool, _principals()) as connection:
         document = get_document(connection, document_id)
     if document is None:
         raise ProblemRaised(

@@ -12,7 +12,7 @@ from shared.embedding import Embedder
 from shared.errors import GenerationUnavailable, Misconfigured
 from shared.gemini import Usage
 from shared.models import Filter, Hit
-from shared.store import NO_MODEL, Connection, Pool, connect, serving_model
+from shared.store import NO_MODEL, Connection, Pool, reading, serving_model
 from shared.store.search import expand
 from shared.tracing import span
 
@@ -41,6 +41,7 @@ class Asked:
     Attributes:
         turns: (role, content) of the conversation before it, oldest first.
         per_document: How many passages of one document at most; None takes the search's own rule.
+        principals: Who asks; what none of them may read is not there.
     """
 
     question: str
@@ -49,6 +50,7 @@ class Asked:
     turns: list[tuple[str, str]]
     per_document: int | None
     mode: Literal["fused", "vector", "text"]
+    principals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def find(
     """
     question = alone.question
     options = {} if asked.per_document is None else {"per_document": asked.per_document}
-    with connect(pool) as connection:
+    with reading(pool, asked.principals) as connection:
         model = serving_model(connection)
         if model is None:
             raise Misconfigured(NO_MODEL)

@@ -11,7 +11,14 @@ from flask import Request, Response, g, request
 from flask_openapi3.openapi import OpenAPI
 from werkzeug.exceptions import HTTPException
 
-from shared.errors import DatabaseUnavailable, Misconfigured, StorageUnavailable
+from shared.errors import (
+    DatabaseUnavailable,
+    KeysUnavailable,
+    Misconfigured,
+    StorageUnavailable,
+    TokenRefused,
+)
+from shared.identity import SIGNATURE_REMOVED
 from shared.logs import begin_trace, get_logger
 from shared.tracing import span, tracing_on
 
@@ -20,6 +27,7 @@ from .limiting import RateLimiter
 from .problems import ProblemRaised, bad_field, make_problem, render
 from .replies import milliseconds_since
 from .services import Services
+from .settings import QuerySettings
 from .uploads import storage_origin
 
 _RETRY_SECONDS = 5
@@ -55,14 +63,9 @@ def guard(app: OpenAPI, services: Services) -> None:
             )
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             return Response(status=204)
-        if settings.api_keys and request.endpoint not in _PUBLIC:
-            g.key = access.matching_digest(request.headers, settings.api_keys)
-            if g.key is None:
-                raise ProblemRaised(
-                    HTTPStatus.UNAUTHORIZED,
-                    "key_missing_or_wrong",
-                    "Send a key as Authorization: Bearer KEY, or as X-API-Key: KEY.",
-                )
+        g.caller = access.NOBODY
+        if request.endpoint not in _PUBLIC:
+            g.caller = _identify(services)
         if services.limiter is not None and request.method in ("POST", "DELETE"):
             _limit(services.limiter, settings.trusted_proxies)
         if request.endpoint in _WITH_BODY and request.method == "POST":
@@ -115,13 +118,59 @@ def guard(app: OpenAPI, services: Services) -> None:
         return response
 
 
+def _identify(services: Services) -> access.Caller:
+    """Return who asks; nobody in particular where neither keys nor tokens are asked for."""
+    settings, headers = services.settings, request.headers
+    if not settings.api_keys and services.tokens is None:
+        return access.NOBODY
+    names = settings.key_names
+    digest = access.matching_digest(headers, list(names))
+    if digest is not None:
+        return access.caller_with_key(digest, name=names[digest])
+    if services.tokens is None:
+        raise ProblemRaised(
+            HTTPStatus.UNAUTHORIZED,
+            "key_missing_or_wrong",
+            "Send a key as Authorization: Bearer KEY, or as X-API-Key: KEY.",
+        )
+    token = access.bearer_token(headers.get(settings.query_token_header, ""))
+    try:
+        claims = services.tokens.verify(token)
+    except TokenRefused as error:
+        logger.info("token refused", reason=str(error))
+        raise ProblemRaised(
+            HTTPStatus.UNAUTHORIZED, "token_missing_or_wrong", _describe_refusal(token, settings)
+        ) from error
+    caller = access.caller_with_token(claims, claim_names=settings.query_claims)
+    if settings.query_callers and not set(settings.query_callers) & set(caller.principals):
+        raise ProblemRaised(
+            HTTPStatus.FORBIDDEN,
+            "caller_not_admitted",
+            "The token is good, but QUERY_CALLERS does not name its bearer.",
+        )
+    return caller
+
+
+def _describe_refusal(token: str, settings: QuerySettings) -> str:
+    if token.endswith(SIGNATURE_REMOVED):
+        return (
+            "Cloud Run has removed the token's signature. Send the token that Cloud Run asks for"
+            " as X-Serverless-Authorization: Bearer TOKEN, and it once more as Authorization."
+        )
+    keys = ", or one of the keys" if settings.api_keys else ""
+    form = "Bearer TOKEN" if settings.query_token_header.lower() == "authorization" else "TOKEN"
+    return (
+        f"Send an identity token for this service as {settings.query_token_header}: {form}{keys}."
+    )
+
+
 def _limit(limiter: RateLimiter, trusted_proxies: int) -> None:
     address = access.client_address(
         request.remote_addr,
         request.headers.get("X-Forwarded-For", ""),
         trusted_proxies=trusted_proxies,
     )
-    subjects = [f"key {g.key}"] if g.get("key") else []
+    subjects = [g.caller.subject] if g.caller.subject else []
     wait = limiter.wait_seconds(*subjects, f"address {address}")
     if wait is not None:
         raise ProblemRaised(
@@ -195,6 +244,18 @@ def handle_errors(app: OpenAPI) -> None:
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "database_unavailable",
                 "The database does not answer; try again in a few seconds.",
+            ),
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+
+    @app.errorhandler(KeysUnavailable)
+    def keys_away(error: KeysUnavailable) -> Response:
+        logger.warning("signing keys unavailable", error=str(error))
+        return render(
+            make_problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "keys_unavailable",
+                "Identity tokens cannot be checked now; try again in a few seconds.",
             ),
             retry_after_seconds=_RETRY_SECONDS,
         )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
 from shared.errors import GenerationUnavailable
-from shared.store import Pool, connect
+from shared.store import Pool, caller_rights, connect, reading
 from shared.store.limits import (
     count_tokens,
     forget_idle_subjects,
@@ -88,6 +90,14 @@ class TokenBudget:
                 count_tokens(connection, tokens=tokens, calls=calls)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an answer is kept: under which key, and for which state of documents and rights."""
+
+    key: bytes
+    version: int
+
+
 class AnswerCache:
     """Answers of Gemini, given again while no document has changed."""
 
@@ -95,29 +105,34 @@ class AnswerCache:
         self._pool = pool
         self._max_age = timedelta(seconds=max_age_seconds)
 
-    def read(self, request: dict[str, Any]) -> tuple[dict[str, Any] | None, int]:
+    def read(
+        self, request: dict[str, Any], *, principals: Sequence[str]
+    ) -> tuple[dict[str, Any] | None, Place]:
         """
-        Return the answer kept for *request*, if any, and the version to keep a new one under.
+        Return the answer kept for *request*, if any, and the place to keep a new one in.
 
         Args:
             request: All that decides the answer but the documents, as JSON can hold it.
+            principals: Who asks: an answer is given again to those alone who see the same.
         """
-        with connect(self._pool) as connection:
+        with reading(self._pool, principals) as connection:
+            # First: what changes after it, the rights of callers too, makes the place useless.
             version = index_version(connection)
-            answer = read_answer(connection, key=_key(request), max_age=self._max_age)
-        return answer, version
+            place = Place(_key(request, rights=caller_rights(connection)), version)
+            answer = read_answer(connection, key=place.key, max_age=self._max_age)
+        return answer, place
 
-    def keep(self, request: dict[str, Any], answer: dict[str, Any], *, version: int) -> None:
-        """Keep *answer* for *request*."""
+    def keep(self, answer: dict[str, Any], *, place: Place) -> None:
+        """Keep *answer* in the place that read() gave."""
         with connect(self._pool) as connection:
             keep_answer(
                 connection,
-                key=_key(request),
-                version=version,
+                key=place.key,
+                version=place.version,
                 answer=answer,
                 max_age=self._max_age,
             )
 
 
-def _key(request: dict[str, Any]) -> bytes:
-    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).digest()
+def _key(request: dict[str, Any], *, rights: str) -> bytes:
+    return hashlib.sha256(json.dumps([rights, request], sort_keys=True).encode()).digest()

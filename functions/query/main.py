@@ -18,6 +18,7 @@ from flask import Flask, Request, Response
 
 from shared.embedding import Embedders
 from shared.errors import Misconfigured
+from shared.identity import SigningKeys, TokenVerifier
 from shared.lazy import once, warm_after_fork
 from shared.logs import get_logger, set_up_logs
 from shared.settings import load
@@ -91,6 +92,7 @@ def _start() -> Flask:
             else None,
             make_uploads=_make_uploads_maker(settings) if settings.uploads_enabled else None,
             metrics=_make_metrics(pool) if settings.metrics_enabled else None,
+            tokens=_make_token_verifier(settings) if settings.query_audience else None,
         )
     )
 
@@ -120,6 +122,14 @@ def _make_metrics(pool: Pool) -> Metrics:
             return read_backlog(connection)
 
     return Metrics(read)
+
+
+def _make_token_verifier(settings: QuerySettings) -> TokenVerifier:
+    return TokenVerifier(
+        SigningKeys(settings.query_certs_url),
+        audiences=settings.query_audience,
+        issuers=settings.query_issuers,
+    )
 
 
 def _make_uploads_maker(settings: QuerySettings) -> partial[Uploads]:

@@ -74,7 +74,7 @@ def responses(
     by_status: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
         status: {"description": HTTPStatus(status).phrase, "content": content}
     }
-    for failure in (400, 401, 405, 413, 415, 421, 429, 500, *failures):
+    for failure in (400, 401, 403, 405, 413, 415, 421, 429, 500, *failures):
         by_status[failure] = {
             "description": HTTPStatus(failure).phrase,
             "content": {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.identity import TokenVerifier
 from shared.store import Pool
 
 from .asking import FindEmbedder, Refuse, Search
@@ -31,6 +32,7 @@ class Services:
         cache: None where answers are not kept.
         make_uploads: None where the service may not write to the bucket.
         metrics: None where nothing is measured.
+        tokens: None where callers send no identity tokens.
     """
 
     settings: QuerySettings
@@ -44,3 +46,4 @@ class Services:
     cache: AnswerCache | None
     make_uploads: Callable[[], Uploads] | None
     metrics: Metrics | None = None
+    tokens: TokenVerifier | None = None

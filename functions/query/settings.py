@@ -8,6 +8,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from shared.settings import (
+    GOOGLE_CERTS_URL,
+    GOOGLE_ISSUERS,
+    CertsUrl,
     CommaSeparated,
     DatabaseSettings,
     GeminiSettings,
@@ -15,17 +18,24 @@ from shared.settings import (
     ModelSettings,
 )
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"(?:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62})=)?(?P<digest>[0-9a-fA-F]{64})")
+_OWN_PRINCIPALS = frozenset({"key", "email", "domain", "subject"})
 _ORIGIN = re.compile(r"\*|https?://[^/\s?#@]+")
 
 
 def _check_digests(digests: list[str]) -> list[str]:
-    lowered = [digest.lower() for digest in digests]
-    if not all(_SHA256.fullmatch(digest) for digest in lowered):
+    if not all(_KEY.fullmatch(digest) for digest in digests):
         raise ValueError(
-            "give the sha256 of each key in hexadecimal, not the key: printf %s KEY | sha256sum"
+            "give the sha256 of each key in hexadecimal, not the key: printf %s KEY | sha256sum;"
+            " with a name before it, if it shall have one: NAME=SHA256"
         )
-    return lowered
+    return digests
+
+
+def _check_claims(names: list[str]) -> list[str]:
+    if any(name in _OWN_PRINCIPALS or not re.fullmatch(r"[\w./:-]+", name) for name in names):
+        raise ValueError("give names of claims, such as groups; not key, email, domain or subject")
+    return names
 
 
 def _check_origins(origins: list[str]) -> list[str]:
@@ -37,6 +47,8 @@ def _check_origins(origins: list[str]) -> list[str]:
 class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings):
     """
     Settings of the query function.
+
+    With QUERY_AUDIENCE callers send identity tokens, with API_KEYS keys; with both, either.
 
     Without GEMINI_API_KEY and GOOGLE_GENAI_USE_VERTEXAI answers are extractive.
     """
@@ -58,6 +70,13 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
         default=[]
     )
     api_keys: Annotated[CommaSeparated, AfterValidator(_check_digests)] = Field(default=[])
+    query_audience: CommaSeparated = Field(default=[])
+    query_issuers: CommaSeparated = Field(default=GOOGLE_ISSUERS)
+    query_certs_url: CertsUrl = GOOGLE_CERTS_URL
+    query_token_header: str = Field(default="Authorization", pattern=r"^[A-Za-z0-9-]+$")
+    query_claims: Annotated[CommaSeparated, AfterValidator(_check_claims)] = Field(default=[])
+    # Principals of whom a caller must have one; empty: whoever has a token for this audience.
+    query_callers: CommaSeparated = Field(default=[])
     allowed_hosts: CommaSeparated = Field(default=[])
     rate_limit_per_minute: int = Field(default=0, ge=0, le=100_000)
     # How many proxies in front add to X-Forwarded-For; Cloud Run's front end is one.
@@ -70,6 +89,12 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     documents_bucket: str = ""
     object_events_topic: str = "object-events"
     max_file_bytes: int = Field(default=268_435_456, ge=1)
+
+    @property
+    def key_names(self) -> dict[str, str | None]:
+        """Return the name of each key by its digest, None where it has none."""
+        matches = [match for key in self.api_keys if (match := _KEY.fullmatch(key))]
+        return {match["digest"].lower(): match["name"] for match in matches}
 
     @model_validator(mode="after")
     def _check_uploads(self) -> QuerySettings:
