@@ -343,8 +343,8 @@ class DocumentsQuery(_Request):
     state: Literal["queued", "indexing", "ready", "failed", "deleted"] | None = None
     prefix: Name | None = None
     collection: Name | None = None
-    cursor: Annotated[str, StringConstraints(max_length=4_096, pattern=r"^[^\x00]+$")] | None = (
-        Field(default=None, description="The next of the page before.")
+    cursor: Annotated[str, StringConstraints(max_length=4_096, pattern=r"^[^\x00]*$")] | None = (
+        Field(default=None, description="The next of the page before; empty for the first page.")
     )
     limit: int = Field(default=50, ge=1, le=500)
 
@@ -388,12 +388,17 @@ class TextResponse(BaseModel):
     text: str
 
 
+# https://cloud.google.com/storage/docs/objects#naming: no line break, and neither "." nor "..".
+_OBJECT_NAME = r"^[^\x00-\x1f\x7f]*[^.\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+MAX_OBJECT_NAME_BYTES = 1_024
+
+
 class UploadRequest(_Request):
     """A file to put into the bucket."""
 
-    name: Annotated[
-        str, StringConstraints(min_length=1, max_length=900, pattern=r"^[^\x00-\x1f\x7f]+$")
-    ] = Field(description="The object's name; its folders are the prefix.")
+    name: Annotated[str, StringConstraints(max_length=900, pattern=_OBJECT_NAME)] = Field(
+        description="The object's name, at most 1,024 bytes; its folders are the prefix."
+    )
     content_type: Annotated[
         str, StringConstraints(max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+(\s*;[^\x00-\x1f]*)?$")
     ] = "application/octet-stream"
