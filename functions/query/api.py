@@ -77,6 +77,7 @@ from .replies import (
     stream_whole,
 )
 from .schemas import (
+    MAX_OBJECT_NAME_BYTES,
     AcceptedResponse,
     DocumentOut,
     DocumentPath,
@@ -463,6 +464,8 @@ def _add_changes(app: OpenAPI, services: Services) -> None:
     )
     def upload_document(body: UploadRequest) -> Response:
         target = uploads()
+        if len(body.name.encode()) > MAX_OBJECT_NAME_BYTES:
+            raise bad_field("name", f"at most {MAX_OBJECT_NAME_BYTES} bytes in UTF-8")
         if body.size > services.settings.max_file_bytes:
             raise bad_field("size", f"at most {services.settings.max_file_bytes} bytes")
         _check_may_write(services, bucket=target.bucket, name=body.name)
