@@ -11,7 +11,7 @@ MODEL_DIR ?= $(CACHE)/kaydangpt/models/all-MiniLM-L6-v2
 FUNCTIONS := ingest embed_worker query
 
 .DEFAULT_GOAL := help
-.PHONY: admin help install install-tests run test test-fast mutants faults lint format lock clean clean-all model
+.PHONY: admin bench bench-lock bench-report help install install-tests run test test-fast mutants faults lint format lock clean clean-all model
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | awk -F ' - ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,20 @@ mutants: install-tests ## Hold the database protocol and its broken designs agai
 
 faults: model ## Inject every fault into the running system; writes docs/reliability.md
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m tests.faults $(ARGS)
+
+bench: model ## Measure ourselves beside other systems; ARGS="--help" tells the options
+	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m benchmarks.compare $(ARGS)
+
+bench-report: install-tests ## Write the tables and plots of docs/performance.md from the last result
+	@$(PY) -m benchmarks.report $(ARGS)
+
+# LangChain's packages agree on no versions for a Python that is still to come.
+bench-lock: install-tests
+	@for folder in $(dir $(wildcard benchmarks/peers/*/requirements.in)); do \
+	  $(PY) -m uv pip compile --quiet --no-annotate --no-universal \
+	    --custom-compile-command "make bench-lock" \
+	    $${folder}requirements.in -o $${folder}requirements.txt || exit 1; \
+	done
 
 lint: install-tests ## Check style, types and layers
 	@$(PY) -m ruff check $(CODE)
