@@ -13,6 +13,7 @@ this environment's own sentence-transformers, on a few documents that every Pyth
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -66,7 +67,7 @@ _POSTGRES = {
     "maintenance_work_mem": "1GB",
     "max_wal_size": "8GB",
 }
-_MODEL_DIR = CACHE.parent / "models" / "all-MiniLM-L6-v2"
+_MODEL_DIR = Path(os.environ.get("MODEL_DIR") or CACHE.parent / "models" / "all-MiniLM-L6-v2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class Bench:
 @click.option("--systems", default="", help="Peers to compare with, by commas.  [default: all]")
 @click.option("--figures", default=",".join(FIGURES), show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 3), help="Rounds of ingest and questions.")
-@click.option("--files", default=300, show_default=True, help="Documents of the corpus.")
+@click.option("--files", default=240, show_default=True, help="Documents of the corpus.")
 @click.option("--large", default=LARGE_CHUNKS, show_default=True, help="Chunks; 0 leaves it out.")
 @click.option("--database-url", default="", help="A server to use, by its superuser's URL.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Result file.")
@@ -218,7 +219,7 @@ def _run(
                 _say_and_do(function, function_environment)
             return
         systems[OURS] = stack.enter_context(
-            _ours(databases, work, name=OURS, large=large is not None)
+            _ours(databases, work, name=OURS, large_chunks=large.chunks if large else 0)
         )
         for name, python in pythons.items():
             with_large = databases.name_large(name, large_chunks)
@@ -437,14 +438,15 @@ def _server(data_dir: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _ours(databases: _Databases, work: Path, *, name: str, large: bool) -> Iterator[Ours]:
+def _ours(databases: _Databases, work: Path, *, name: str, large_chunks: int = 0) -> Iterator[Ours]:
     owner_url = databases.create(name)
     _migrate(owner_url)
     database = urlsplit(owner_url).path.strip("/")
     urls = {False: databases.login(database, group="kaydang_query")}
-    if large:
-        with_large = databases.name_large(OURS, LARGE_CHUNKS)
-        urls[True] = databases.login(with_large, group="kaydang_query")
+    if large_chunks:
+        urls[True] = databases.login(
+            databases.name_large(OURS, large_chunks), group="kaydang_query"
+        )
     folder = work / f"system-{name}"
     folder.mkdir()
     with run_system(
@@ -470,16 +472,17 @@ def _prepare_large(
     work: Path,
 ) -> LargeCorpus:
     """Fill the stores of the larger corpus that are missing or were made of other things."""
-    texts_file = CACHE / "corpus" / f"chunks-{digest(folders)}.npz"
+    texts_file = CACHE / "corpus" / "chunks.npz"
     if not texts_file.exists():
         _say("  chunks of the corpus, embedded once ...")
         _embed_corpus(databases, folders, texts_file, work=work)
     with np.load(texts_file) as saved:
         texts, vectors = [str(text) for text in saved["texts"]], saved["vectors"]
     large = large_corpus(texts, vectors, chunks=chunks)
+    source = hashlib.sha256("".join(texts).encode()).hexdigest()
     for name in (OURS, *pythons):
         database = databases.name_large(name, chunks)
-        made_from = digest(folders)
+        made_from = source
         if name != OURS:
             made_from += (PEERS / name / "requirements.txt").read_text()[-2000:]
         stamp = state / f"{database}.stamp"
@@ -516,15 +519,10 @@ def _prepare_large(
 
 def _embed_corpus(databases: _Databases, folders: list[Path], target: Path, *, work: Path) -> None:
     """Let our system index the corpus, and keep its chunks and vectors."""
-    with _ours(databases, work, name="first", large=False) as ours:
+    with _ours(databases, work, name="first") as ours:
         for folder in folders:
             ours.ingest(folder)
-        texts = ours.embedded_texts(folders[0])
-        for folder in folders[1:]:
-            texts += ours.embedded_texts(folder)
-        url = databases.url("bench_first")
-        vectors = []
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(databases.url("bench_first")) as connection:
             names = [
                 path.relative_to(folder).as_posix()
                 for folder in folders

@@ -43,6 +43,12 @@ def peer_python(name: str) -> Path:
         # Torch first and alone: what follows would else bring the build with CUDA.
         _run(*install, "--no-deps", torch_wheel())
         _run(*install, "--no-deps", "--require-hashes", "-r", lock)
+        # NLTK refuses to read a file of which there is a second name.
+        for data in folder.rglob("nltk_cache"):
+            copy = data.with_name("nltk_cache.copy")
+            shutil.copytree(data, copy)
+            shutil.rmtree(data)
+            copy.rename(data)
         stamp.write_text(made_from)
     return python
 

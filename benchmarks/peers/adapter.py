@@ -171,7 +171,7 @@ class _Counter:
             self.texts += 1 if isinstance(inputs, str) else len(inputs)
             return encode(model, inputs, *arguments, **options)
 
-        SentenceTransformer.encode = counted
+        setattr(SentenceTransformer, "encode", counted)  # noqa: B010 -- mypy refuses the other way
         self._watching = True
 
 
@@ -181,7 +181,7 @@ def _read(path: Path) -> str:
         return text
     from bs4 import BeautifulSoup
 
-    return BeautifulSoup(text, "lxml").get_text()
+    return str(BeautifulSoup(text, "lxml").get_text())
 
 
 def _pieces(text: str, separators: Sequence[str]) -> Iterator[str]:

@@ -1,0 +1,541 @@
+"""
+Write docs/performance.md's tables and plots from the newest result: make bench-report.
+
+    python -m benchmarks.report [RESULT.json]
+
+Every ratio is taken within one round; shown are its median and, behind it, its smallest and largest
+value over the rounds.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .compare import OURS
+from .recording import ROOT, describe_run, make_table, read_latest, replace_block
+
+DOCUMENT = ROOT / "docs" / "performance.md"
+IMAGES = ROOT / "docs" / "images"
+# As people write them.
+TITLES = {
+    OURS: "KaydangPT",
+    "langchain": "LangChain",
+    "llamaindex": "LlamaIndex",
+    "haystack": "Haystack",
+    "txtai": "txtai",
+    "django": "Django-shaped",
+}
+_OURS_COLOUR, _PEER_COLOUR, _INK = "#1a6b5c", "#b9bfc7", "#2b2f36"
+Result = Mapping[str, Any]
+# A value of one system in one round.
+Reading = Callable[[Mapping[str, Any]], float]
+
+
+@click.command(help=__doc__)
+@click.argument("result", required=False, type=click.Path(path_type=Path, exists=True))
+@click.option("--document", default=DOCUMENT, type=click.Path(path_type=Path, exists=True))
+@click.option("--images", default=IMAGES, type=click.Path(path_type=Path, file_okay=False))
+def main(result: Path | None, document: Path, images: Path) -> None:
+    """Fill in the document and draw the plots."""
+    read = (
+        {**json.loads(result.read_text()), "file": result.name}
+        if result is not None
+        else read_latest("performance")
+    )
+    for name, text in make_blocks(read).items():
+        replace_block(document, name, text)
+    draw(read, images)
+
+
+def make_blocks(result: Result) -> dict[str, str]:
+    """Return the tables by the name of their block; a figure that was not run says so."""
+    blocks = {
+        "run": _describe(result),
+        "targets": make_table(("what", "aim", "seen", "reached"), _targets(result)),
+    }
+    tables: dict[str, Callable[[Result], str]] = {
+        "ingest": _ingest_table,
+        "cold": _cold_table,
+        "questions": _questions_table,
+        "reingest": _reingest_table,
+        "memory": _memory_table,
+    }
+    for name, table in tables.items():
+        blocks[name] = table(result) if name in result["figures"] else "Not part of this run."
+    return blocks
+
+
+def draw(result: Result, folder: Path) -> None:
+    """Draw how ours compares: an overview for the README, and one plot for the latencies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = result["figures"]
+    panels: list[tuple[str, str, dict[str, float]]] = []
+    if "ingest" in figures:
+        rounds = [found["systems"] for found in figures["ingest"]]
+        panels.append(("Ingest", "chunks/s, more is better", _medians(rounds, _per_second)))
+    if "cold" in figures:
+        panels.append(
+            (
+                "Cold start",
+                "s to the first answer, less is better",
+                _medians(figures["cold"], _cold),
+            )
+        )
+    if "questions" in figures:
+        for clients, reading, title, unit in (
+            (1, _p50, "Question, one client", "ms (median), less is better"),
+            (16, _per_second, "Questions, 16 clients", "questions/s, more is better"),
+        ):
+            large = any(found["large"] for found in figures["questions"])
+            rounds = _question_rounds(figures["questions"], large=large, clients=clients)
+            size = f" of {result['corpus']['large_chunks']:,} chunks" if large else ""
+            panels.append((title + size, unit, _medians(rounds, reading)))
+    mpl.use("Agg")
+    with mpl.rc_context({"font.size": 9, "text.color": _INK, "axes.labelcolor": _INK}):
+        if panels:
+            figure = Figure(figsize=(10, 2.6 * ((len(panels) + 1) // 2)), layout="constrained")
+            axes = figure.subplots((len(panels) + 1) // 2, min(2, len(panels)), squeeze=False)
+            for axis in axes.flat:
+                axis.set_axis_off()
+            for axis, (title, unit, values) in zip(axes.flat, panels, strict=False):
+                axis.set_axis_on()
+                _bars(axis, title, unit, values)
+            figure.savefig(folder / "performance.png", dpi=150)
+        if "questions" in figures:
+            _draw_latencies(result, folder / "performance-questions.png")
+
+
+def _bars(axis: Axes, title: str, unit: str, values: Mapping[str, float]) -> None:
+    names = list(values)[::-1]
+    bars = axis.barh(
+        [TITLES[name] for name in names],
+        [values[name] for name in names],
+        color=[_OURS_COLOUR if name == OURS else _PEER_COLOUR for name in names],
+        height=0.66,
+    )
+    axis.bar_label(bars, labels=[_number(values[name]) for name in names], padding=4)
+    axis.set_title(title, loc="left", fontweight="bold")
+    axis.set_xlabel(unit)
+    axis.margins(x=0.14)
+    _bare(axis)
+
+
+def _draw_latencies(result: Result, file: Path) -> None:
+    """Draw the median and the 95th percentile of every system at every size and load."""
+    cases = _cases(result["figures"]["questions"])
+    figure = Figure(figsize=(10, 2.6 * ((len(cases) + 1) // 2)), layout="constrained")
+    axes = figure.subplots((len(cases) + 1) // 2, 2, squeeze=False)
+    for axis, (large, clients) in zip(axes.flat, cases, strict=False):
+        rounds = _question_rounds(result["figures"]["questions"], large=large, clients=clients)
+        medians, tails = _medians(rounds, _p50), _medians(rounds, _p95)
+        names = list(medians)[::-1]
+        axis.barh(
+            [TITLES[name] for name in names],
+            [tails[name] for name in names],
+            color="#dfe3e8",
+            height=0.66,
+            label="95 % are below",
+        )
+        axis.barh(
+            [TITLES[name] for name in names],
+            [medians[name] for name in names],
+            color=[_OURS_COLOUR if name == OURS else "#8b95a1" for name in names],
+            height=0.4,
+            label="median",
+        )
+        axis.set_title(_case_title(result, large, clients), loc="left", fontweight="bold")
+        axis.set_xlabel("ms")
+        _bare(axis)
+    figure.savefig(file, dpi=150)
+
+
+def _bare(axis: Axes) -> None:
+    for side in ("top", "right", "left"):
+        axis.spines[side].set_visible(False)
+    axis.tick_params(left=False)
+
+
+def _describe(result: Result) -> str:
+    corpus = result["corpus"]
+    machine = describe_run(dict(result))
+    runs = result["runs"]
+    took = sum(run["seconds"] for run in runs.values()) / 60
+    loads = ", ".join(
+        f"{name} {run['load_average'][0]} to {run['load_average'][1]}" for name, run in runs.items()
+    )
+    versions = "; ".join(
+        f"{TITLES[name]}: " + ", ".join(f"{package} {version}" for package, version in pins.items())
+        for name, pins in result["versions"].items()
+    )
+    return (
+        f"{machine} Kernel {result['machine']['kernel']}, Python {result['machine']['python']}."
+        f" {corpus['files']} files, {corpus['megabytes']} MB, digest {corpus['digest']}; the larger"
+        f" corpus has {corpus['large_chunks']:,} chunks. The run took {took:.0f} minutes. Load"
+        f" average (one minute) before and after each figure: {loads}.\n\n{versions}."
+    )
+
+
+def _ingest_table(result: Result) -> str:
+    rounds = result["figures"]["ingest"]
+    systems = [found["systems"] for found in rounds]
+    best = _best_peers(systems, _per_second, most=True)
+    rows: list[Sequence[object]] = []
+    for name in systems[0]:
+        speeds = [_per_second(found[name]) for found in systems]
+        seconds = [found[name]["seconds"] for found in systems]
+        ours = [found.get(OURS, found[name]) for found in systems]
+        by_chunks = [_per_second(found) / speed for found, speed in zip(ours, speeds, strict=True)]
+        by_time = [took / found["seconds"] for found, took in zip(ours, seconds, strict=True)]
+        rows.append(
+            (
+                TITLES[name],
+                " + ".join(str(found[name]["chunks"]) for found in systems),
+                _number(statistics.median(speeds)),
+                _spread(by_chunks),
+                _spread(by_time),
+                _number(sum(seconds)),
+            )
+        )
+    table = make_table(
+        (
+            "system",
+            "chunks",
+            "chunks/s",
+            "ours, by chunks/s",
+            "ours, by time for the same files",
+            "seconds in all",
+        ),
+        rows,
+    )
+    shares = _limit_shares(rounds)
+    limit = ""
+    if shares:
+        ways: dict[str, list[float]] = {}
+        for found in rounds:
+            for way, seconds_alone in found["limit"]["seconds"].items():
+                ways.setdefault(way, []).append(found["limit"]["texts"] / seconds_alone)
+        described = "; ".join(
+            f"{way}: {_number(statistics.median(speeds))} texts/s" for way, speeds in ways.items()
+        )
+        limit = (
+            f"\n\nThe model's runtime alone on the same texts ({described}): ours reaches"
+            f" {_spread([100 * share for share in shares], unit=' %')} of the better way."
+        )
+    fastest = f"\n\nThe best peer is {_named(best)}." if best else ""
+    return table + limit + fastest
+
+
+def _cold_table(result: Result) -> str:
+    rounds = result["figures"]["cold"]
+    rows: list[Sequence[object]] = []
+    for name in rounds[0]:
+        for process in rounds[0][name]:
+            values = [found[name][process] for found in rounds]
+            title = TITLES[name] if process == "process" else f"{TITLES[name]}, {process}"
+            ratio = (
+                _spread([found[name][process] / _cold(found[OURS]) for found in rounds])
+                if OURS in rounds[0] and name != OURS
+                else ""
+            )
+            rows.append((title, f"{statistics.median(values):.2f}", _range(values), ratio))
+    return make_table(("process", "seconds", "smallest to largest", "times ours"), rows)
+
+
+def _questions_table(result: Result) -> str:
+    parts = []
+    figures = result["figures"]["questions"]
+    for large, clients in _cases(figures):
+        rounds = _question_rounds(figures, large=large, clients=clients)
+        rows = [
+            (
+                TITLES[name],
+                _number(statistics.median(_p50(found[name]) for found in rounds)),
+                _number(statistics.median(_p95(found[name]) for found in rounds)),
+                _number(statistics.median(_per_second(found[name]) for found in rounds)),
+                _spread([_p50(found[OURS]) / _p50(found[name]) for found in rounds])
+                if OURS in rounds[0]
+                else "",
+                _spread([_per_second(found[OURS]) / _per_second(found[name]) for found in rounds])
+                if OURS in rounds[0]
+                else "",
+            )
+            for name in rounds[0]
+        ]
+        header = ("system", "p50 ms", "p95 ms", "questions/s", "our p50 to its", "our q/s to its")
+        parts.append(f"**{_case_title(result, large, clients)}**\n\n{make_table(header, rows)}")
+    return "\n\n".join(parts)
+
+
+def _reingest_table(result: Result) -> str:
+    rounds = result["figures"]["reingest"]
+    ingests = _ingests_by_part(result)
+    rows = []
+    for name in rounds[0]["systems"]:
+        unchanged = [found["systems"][name]["unchanged"] for found in rounds]
+        edited = [found["systems"][name]["edited"] for found in rounds]
+        first = [ingests.get((found["part"], name)) for found in rounds]
+        rows.append(
+            (
+                TITLES[name],
+                _number(statistics.median(step["seconds"] for step in unchanged)),
+                _faster(first, unchanged),
+                sum(step["embedded"] for step in unchanged),
+                _number(statistics.median(step["seconds"] for step in edited)),
+                _faster(first, edited),
+                sum(step["embedded"] for step in edited),
+            )
+        )
+    header = (
+        "system",
+        "unchanged, s",
+        "faster than ingest",
+        "embedded",
+        "5 % edited, s",
+        "faster than ingest",
+        "embedded",
+    )
+    return make_table(header, rows)
+
+
+def _memory_table(result: Result) -> str:
+    memory = result["figures"]["memory"]
+    rows = [
+        (
+            TITLES[name] if process == "process" else f"{TITLES[name]}, {process}",
+            _number(values["peak_rss"]),
+            _number(values["pss"]),
+            values["processes"],
+        )
+        for name, processes in memory["processes"].items()
+        for process, values in processes.items()
+    ]
+    table = make_table(("process", "peak RSS of the largest, MB", "PSS of all, MB", "count"), rows)
+    if not memory["images"]:
+        return table
+    images = [
+        (name, sizes["packages"], sizes["model"], sizes["code"], sizes["sum"])
+        for name, sizes in memory["images"].items()
+    ]
+    header = ("image", "packages, MB", "model, MB", "our code, MB", "on top of the base image, MB")
+    return f"{table}\n\n{make_table(header, images)}"
+
+
+def _targets(result: Result) -> list[Sequence[object]]:
+    """Return what was aimed at (issue 6), what was seen, and whether it was reached."""
+    figures = result["figures"]
+    rows: list[Sequence[object]] = []
+
+    def judge(
+        what: str, aim: str, values: Sequence[float], *, least: float, unit: str = ""
+    ) -> None:
+        if values:
+            reached = statistics.median(values) >= least
+            rows.append((what, aim, _spread(values, unit=unit), "yes" if reached else "no"))
+
+    def judge_most(
+        what: str, aim: str, values: Sequence[float], *, most: float, unit: str = ""
+    ) -> None:
+        if values:
+            reached = statistics.median(values) <= most
+            rows.append((what, aim, _spread(values, unit=unit), "yes" if reached else "no"))
+
+    if "ingest" in figures:
+        systems = [found["systems"] for found in figures["ingest"]]
+        ratios = _to_best(systems, _per_second, most=True)
+        judge("ingest, chunks/s, to the best peer", "at least 3.0 x", ratios, least=3, unit=" x")
+        shares = [100 * share for share in _limit_shares(figures["ingest"])]
+        judge("ingest, share of the limit", "at least 85 %", shares, least=85, unit=" %")
+    if "cold" in figures and OURS in figures["cold"][0]:
+        for process in figures["cold"][0][OURS]:
+            values = [found[OURS][process] for found in figures["cold"]]
+            judge_most(f"cold start of {process}", "at most 1.5 s", values, most=1.5, unit=" s")
+        ratios = [1 / ratio for ratio in _to_best(figures["cold"], _cold, most=False)]
+        judge("cold start, the best peer's to ours", "at least 5 x", ratios, least=5, unit=" x")
+    if "questions" in figures:
+        for large, clients in _cases(figures["questions"]):
+            rounds = _question_rounds(figures["questions"], large=large, clients=clients)
+            size = _size(result, large=large)
+            if clients == 1:
+                ratios = _to_best(rounds, _p50, most=False)
+                what = f"question p50 at {size} chunks, to the best peer's"
+                judge_most(what, "at most 0.5 x", ratios, most=0.5, unit=" x")
+            else:
+                ratios = _to_best(rounds, _per_second, most=True)
+                what = f"questions/s of {clients} clients at {size} chunks, to the best peer's"
+                judge(what, "at least 3 x", ratios, least=3, unit=" x")
+    if "reingest" in figures:
+        rows += _reingest_targets(result)
+    if "memory" in figures:
+        memory = figures["memory"]
+        for name, sizes in memory["images"].items():
+            what = f"image of {name}, without its base"
+            judge_most(what, "at most 450 MB with it", [sizes["sum"]], most=450, unit=" MB")
+        for name in ("embed_worker", "query"):
+            if name in memory["processes"].get(OURS, {}):
+                values = [memory["processes"][OURS][name]["pss"]]
+                judge_most(f"memory of {name}", "at most 400 MB", values, most=400, unit=" MB")
+    return rows
+
+
+def _reingest_targets(result: Result) -> list[Sequence[object]]:
+    rounds = result["figures"]["reingest"]
+    ingests = _ingests_by_part(result)
+    rows: list[Sequence[object]] = []
+    if OURS not in rounds[0]["systems"]:
+        return rows
+    firsts = [ingests.get((found["part"], OURS)) for found in rounds]
+    for step, least in (("unchanged", 50), ("edited", 4)):
+        ratios = [
+            first / found["systems"][OURS][step]["seconds"]
+            for first, found in zip(firsts, rounds, strict=True)
+            if first is not None
+        ]
+        if ratios:
+            reached = "yes" if statistics.median(ratios) >= least else "no"
+            what = f"{step} corpus again, faster than ingest"
+            rows.append((what, f"at least {least} x", _spread(ratios, unit=" x"), reached))
+    if "llamaindex" in rounds[0]["systems"]:
+        ratios = [
+            found["systems"][OURS]["unchanged"]["seconds"]
+            / found["systems"]["llamaindex"]["unchanged"]["seconds"]
+            for found in rounds
+        ]
+        reached = "yes" if statistics.median(ratios) <= 1 else "no"
+        what = "unchanged corpus again, time to LlamaIndex's"
+        rows.append((what, "at most 1 x", _spread(ratios, unit=" x"), reached))
+    if "langchain" in rounds[0]["systems"]:
+        ours = sum(found["systems"][OURS]["edited"]["embedded"] for found in rounds)
+        theirs = sum(found["systems"]["langchain"]["edited"]["embedded"] for found in rounds)
+        reached = "yes" if ours <= theirs else "no"
+        what = "5 % edited, chunks embedded, to LangChain's"
+        rows.append((what, "no more", f"{ours} to {theirs}", reached))
+    return rows
+
+
+def _ingests_by_part(result: Result) -> dict[tuple[int, str], float]:
+    """Return the seconds of bringing a part in for the first time."""
+    rounds = result["figures"].get("ingest", [])
+    return {
+        (part, name): values["seconds"]
+        for part, found in enumerate(rounds)
+        for name, values in found["systems"].items()
+    }
+
+
+def _faster(first: Sequence[float | None], steps: Sequence[Mapping[str, float]]) -> str:
+    ratios = [
+        seconds / step["seconds"]
+        for seconds, step in zip(first, steps, strict=True)
+        if seconds is not None
+    ]
+    return _spread(ratios, unit=" x") if ratios else ""
+
+
+def _limit_shares(rounds: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return ours to the better way to run the model alone, by the texts that were embedded."""
+    shares = []
+    for found in rounds:
+        if "limit" in found and OURS in found["systems"]:
+            alone = found["limit"]["texts"] / min(found["limit"]["seconds"].values())
+            ours = found["systems"][OURS]
+            shares.append(ours["embedded"] / ours["seconds"] / alone)
+    return shares
+
+
+def _to_best(rounds: Sequence[Mapping[str, Any]], reading: Reading, *, most: bool) -> list[float]:
+    """Return ours to the best peer's value, round by round; "best" is who is best in the median."""
+    best = _best_peers(rounds, reading, most=most)
+    if best is None or OURS not in rounds[0]:
+        return []
+    return [reading(found[OURS]) / reading(found[best]) for found in rounds]
+
+
+def _best_peers(rounds: Sequence[Mapping[str, Any]], reading: Reading, *, most: bool) -> str | None:
+    medians = {name: value for name, value in _medians(rounds, reading).items() if name != OURS}
+    if not medians:
+        return None
+    return (max if most else min)(medians, key=lambda name: medians[name])
+
+
+def _medians(rounds: Sequence[Mapping[str, Any]], reading: Reading) -> dict[str, float]:
+    return {
+        name: statistics.median(reading(found[name]) for found in rounds)
+        for name in TITLES
+        if name in rounds[0]
+    }
+
+
+def _question_rounds(
+    figures: Sequence[Mapping[str, Any]], *, large: bool, clients: int
+) -> list[Mapping[str, Any]]:
+    return [
+        found["systems"]
+        for found in figures
+        if found["large"] == large and found["clients"] == clients
+    ]
+
+
+def _cases(figures: Sequence[Mapping[str, Any]]) -> list[tuple[bool, int]]:
+    return list(dict.fromkeys((found["large"], found["clients"]) for found in figures))
+
+
+def _size(result: Result, *, large: bool) -> str:
+    """Return how many chunks were searched; ours, of the smaller corpus."""
+    if large:
+        return f"{result['corpus']['large_chunks']:,}"
+    rounds = [found["systems"] for found in result["figures"].get("ingest", [])]
+    chunks = sum(found[OURS]["chunks"] for found in rounds if OURS in found)
+    return f"{chunks:,}" if chunks else "the corpus's"
+
+
+def _case_title(result: Result, large: bool, clients: int) -> str:
+    asked_by = "one client" if clients == 1 else f"{clients} clients"
+    return f"{_size(result, large=large)} chunks, {asked_by}"
+
+
+def _per_second(values: Mapping[str, Any]) -> float:
+    return float(values["per_second"])
+
+
+def _p50(values: Mapping[str, Any]) -> float:
+    return float(values["p50_ms"])
+
+
+def _p95(values: Mapping[str, Any]) -> float:
+    return float(values["p95_ms"])
+
+
+def _cold(values: Mapping[str, Any]) -> float:
+    """Return the start of what answers questions."""
+    return float(values.get("query", values.get("process", 0)))
+
+
+def _named(name: str | None) -> str:
+    return TITLES[name] if name else "nobody"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _spread(values: Sequence[float], *, unit: str = "") -> str:
+    if len(values) == 1:
+        return f"{_number(values[0])}{unit}"
+    return f"{_number(statistics.median(values))}{unit} ({_range(values)})"
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{_number(min(values))} to {_number(max(values))}"
+
+
+if __name__ == "__main__":
+    main()
