@@ -73,8 +73,20 @@ class FillJob:
 
 
 def join_embedded_text(*, heading: str, header: str, text: str) -> str:
-    """Return what is embedded and what the model reads of a chunk: path, table header, text."""
-    return "\n".join(part for part in (heading, header, text) if part)
+    """
+    Return what is embedded of a chunk: path, table header, text.
+
+    Headings that *text* itself begins with are left out of the path: said twice, they make all
+    beginnings of documents with the same title alike.
+    """
+    return "\n".join(part for part in (path_above(heading, text=text), header, text) if part)
+
+
+def path_above(heading: str, *, text: str) -> str:
+    """Return the path *heading* up to where *text* itself goes on with it."""
+    first_line = text.partition("\n")[0].strip("# ")
+    names = heading.split(" > ")
+    return " > ".join(names[: names.index(first_line)]) if first_line in names else heading
 
 
 @dataclass(frozen=True, slots=True)

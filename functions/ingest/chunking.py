@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from shared.models import Chunk, TextSource, join_embedded_text
+from shared.models import Chunk, TextSource, join_embedded_text, path_above
 
 from .parsing.blocks import Block, BlockKind
 
@@ -346,7 +346,8 @@ class _Packer:
         text = first.text + "".join(unit.gap + unit.text for unit in units[1:])
         heading = self._heading(_common_path(units))
         header = self.shorten(first.header, self.budget.header_tokens) if first.header else ""
-        tokens = self.budget.special_tokens + self.count(heading) + self.count(header)
+        above = path_above(heading, text=text)
+        tokens = self.budget.special_tokens + self.count(above) + self.count(header)
         tokens += sum(unit.tokens for unit in units)
         if tokens > self.budget.max_tokens - _DOUBT_TOKENS:
             heading, header, tokens = self._fit(heading, header, text)

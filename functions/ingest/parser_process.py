@@ -331,8 +331,9 @@ def _parse(request: dict[str, Any], *, limits: ParseLimits, source: int, channel
             )
         )
         blocks = _Blocks(events)
+        special_tokens = tokenizer.num_special_tokens_to_add(False)
         budget = Budget.for_model(
-            request["max_tokens"], special_tokens=tokenizer.num_special_tokens_to_add(False)
+            request["max_tokens"] + special_tokens, special_tokens=special_tokens
         )
         chars = chunks = 0
         for piece in chunk_blocks(

@@ -43,7 +43,7 @@ _NARROW_CHUNKS = 5000
 _MAX_COUNTED = 5000
 # Shares of the vector leg in the fused score (docs/retrieval.md, "Fusion"): for questions in
 # English, which the models of this size know best, and for all others.
-_VECTOR_WEIGHT = 0.6
+_VECTOR_WEIGHT = 0.55
 _VECTOR_WEIGHT_OTHER_LANGUAGE = 0.5
 # What two neighbouring words of the question are worth that stand together in a chunk too.
 _PROXIMITY_WEIGHT = 0.4
@@ -51,10 +51,18 @@ _PROXIMITY_WEIGHT = 0.4
 _NEIGHBOUR_POSITIONS = 3
 _STOP_WORD_SHARE = 0.2
 _OTHER_LANGUAGE_WEIGHT = 0.5
+# Documents and chunks of each that a language's common words are told from.
+_SAMPLED_DOCUMENTS = 50
+_SAMPLED_CHUNKS_A_DOCUMENT = 2
+# Words in the documents of a language: the sum of their squared shares of its chunks says that a
+# question is in it, from here on ...
+_LEAST_FAMILIARITY = 0.02
+# ... if it is so many times that of any other language.
+_FAMILIARITY_LEAD = 2
 # In a handful of chunks every word is rare, and one that is missing says nothing yet.
 _FEW_CHUNKS = 1000
 # A translation holds the same names and numbers: the document in the question's language is meant.
-_OTHER_LANGUAGE_COST = 0.05
+_OTHER_LANGUAGE_COST = 0.08
 # Chunks looked at on each side of a hit.
 _EXPANSION_CHUNKS = 1
 _MAX_EF_SEARCH = 1000  # pgvector's own limit
@@ -92,8 +100,8 @@ class Question:
     Attributes:
         terms: Rarest first; also those that no chunk has.
         neighbours: Pairs of lexemes that stand together in the question.
-        languages: ISO 639-1 codes of the configuration whose stop words it has; empty where it has
-            those of none.
+        languages: ISO 639-1 codes of the configuration whose stop words it has, or else of the
+            documents whose common words it has; empty where it has those of none.
         chunks: How many chunks there are, about.
         configs: The text search configurations of the documents that answer.
     """
@@ -261,6 +269,72 @@ _ANALYSIS = sql.SQL(
 )
 
 
+# Vietnamese, Chinese and most others have no stop words in PostgreSQL. What is in every other chunk
+# of a language is known from some of its documents.
+_FAMILIARITY = sql.SQL(
+    """
+    WITH sampled AS MATERIALIZED (
+        SELECT live_languages.language, coalesce(config, 'simple') AS config, search
+        FROM live_languages
+        LEFT JOIN unnest(%(languages)s::text[], %(configs)s::text[]) AS known (language, config)
+            ON known.language = live_languages.language
+        CROSS JOIN LATERAL (
+            SELECT build_id
+            FROM live_documents
+            WHERE live_documents.language = live_languages.language
+            LIMIT {documents}
+        ) AS documents
+        CROSS JOIN LATERAL (
+            SELECT search
+            FROM live_lexemes
+            WHERE live_lexemes.build_id = documents.build_id
+            LIMIT {chunks}
+        ) AS some_chunks
+        WHERE live_languages.language <> ''
+    )
+    SELECT language, sum(share * share) AS familiarity
+    FROM (
+        -- A language of a handful of documents says little: their subjects are in all of them.
+        SELECT language, sum((search @@ query)::integer)::float8 / (count(*) + 9) AS share
+        FROM sampled
+        JOIN unnest(%(term_configs)s::text[], %(queries)s::tsquery[]) AS terms (config, query)
+            USING (config)
+        GROUP BY language, query
+    ) AS shares
+    GROUP BY language
+    ORDER BY familiarity DESC
+    LIMIT 2
+    """
+).format(documents=sql.Literal(_SAMPLED_DOCUMENTS), chunks=sql.Literal(_SAMPLED_CHUNKS_A_DOCUMENT))
+
+
+def _find_familiar_language(
+    connection: Connection, lexemes: Sequence[tuple[str, str]]
+) -> str | None:
+    """
+    Return the language whose documents have the common words of a question without stop words.
+
+    Names and numbers are the same in all languages, but in few chunks of any.
+
+    Args:
+        lexemes: (configuration, lexeme) of the question.
+
+    Returns:
+        An ISO 639-1 code, None where no language stands out.
+    """
+    rows = connection.execute(
+        _FAMILIARITY,
+        {
+            "languages": list(SEARCH_CONFIGS),
+            "configs": list(SEARCH_CONFIGS.values()),
+            "term_configs": [config for config, _ in lexemes],
+            "queries": [_quote(lexeme) for _, lexeme in lexemes],
+        },
+    ).fetchall()
+    (first, most), (_, next_most) = [*rows, (None, 0.0), (None, 0.0)][:2]
+    return first if most >= max(_LEAST_FAMILIARITY, _FAMILIARITY_LEAD * next_most) else None
+
+
 def analyse(connection: Connection, question: str) -> Question:
     """Return *question* as the index sees it: what its words are worth, among these documents."""
     language, chunks, configs, lexemes = _one(
@@ -280,6 +354,12 @@ def analyse(connection: Connection, question: str) -> Question:
         frequencies[lexeme] = max(frequencies.get(lexeme, 0), counts * len(positions))
         holders[lexeme] = holding
         words.setdefault(config, []).extend((position, lexeme) for position in positions)
+    languages = [code for code, config in SEARCH_CONFIGS.items() if config == language]
+    if language is None and "simple" in (configs or []):
+        familiar = _find_familiar_language(
+            connection, [(config, lexeme) for config, lexeme, _, _ in lexemes]
+        )
+        languages = [familiar] if familiar else []
     terms = {
         lexeme: Term(
             lexeme,
@@ -298,7 +378,7 @@ def analyse(connection: Connection, question: str) -> Question:
     return Question(
         terms=sorted(terms.values(), key=lambda term: (term.document_frequency, term.lexeme)),
         neighbours=sorted(neighbours, key=lambda pair: (pair[0].lexeme, pair[1].lexeme)),
-        languages=[code for code, config in SEARCH_CONFIGS.items() if config == language],
+        languages=languages,
         chunks=chunks,
         configs=configs or [],
     )

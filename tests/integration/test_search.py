@@ -197,6 +197,24 @@ def test_search_when_many_languages(find: Find, index: Callable[..., str], langu
     assert hits[0].text_rank == 1
 
 
+def test_search_when_translated(
+    connection: Connection, find: Find, index: Callable[..., str]
+) -> None:
+    """Without stop words in PostgreSQL a language is known by the words of its documents."""
+    for code in ("en", "vi"):
+        options = {"language": code, "search_config": search_config(code)}
+        for number, year in enumerate((1967, 1978, 1989)):
+            name = f"Nguyen Thi Hoa {year}"
+            text = {
+                "en": f"The singer {name} was born in Hue. {name}, {name}.",
+                "vi": f"Ca sĩ {name} đã được sinh ra tại Huế.",
+            }
+            index(f"{code}{number}.txt", text[code], **options)
+    question = "Nguyen Thi Hoa 1978 đã sinh ra tại đâu?"
+    assert analyse(connection, question).languages == ["vi"]
+    assert names(find(question))[0] == "vi1.txt"
+
+
 def test_search_when_decomposed(find: Find, index: Callable[..., str]) -> None:
     """A Vietnamese question of decomposed letters finds what one of composed letters finds."""
     index("cau.txt", LANGUAGES["vi"][0])

@@ -54,6 +54,21 @@ def test_chunks_when_text_is_short() -> None:
     assert [(c.text, c.heading) for c in chunks] == [("In\n\na of.", "In")]
 
 
+def test_embedded_text_when_it_begins_with_its_heading() -> None:
+    """What is embedded says each heading once."""
+    _, chunks = chunk(
+        [
+            Block("heading", "A", level=1, label="A"),
+            Block("heading", "## B", level=2, label="B"),
+            Block("paragraph", words(90)),
+        ],
+        title="T",
+    )
+    assert {one.heading for one in chunks} == {"T > A > B"}
+    assert chunks[0].embedded_text == f"T\n{chunks[0].text}"
+    assert chunks[1].embedded_text == f"T > A > B\n{chunks[1].text}"
+
+
 def test_chunks_when_sections_are_large() -> None:
     """A new heading begins a new chunk under its own path."""
     blocks = [
