@@ -343,6 +343,124 @@ def drop_model(name: str, *, as_json: bool) -> None:
     _translate(drop)
 
 
+@main.group()
+def access() -> None:
+    """
+    Close collections, and grant them to callers: close, open, grant, revoke, list.
+
+    A collection is open to every caller until it is closed. A principal is key:NAME or key:SHA256
+    (API_KEYS), email:ADDRESS, domain:DOMAIN, subject:ID or CLAIM:VALUE (docs/operations.md).
+    """
+
+
+_OWN_PRINCIPALS = ("email", "domain")
+
+
+def _read_principal(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    kind, _, name = value.partition(":")
+    if not kind or not name:
+        raise click.BadParameter("write it as key:NAME, email:ADDRESS, domain:DOMAIN, CLAIM:VALUE")
+    return value.lower() if kind in _OWN_PRINCIPALS else value
+
+
+_principal = click.argument("principal", callback=_read_principal)
+
+
+def _act_on_access(act: Callable[[store.Connection], T]) -> T:
+    with store.open_pool(load(DatabaseSettings)) as pool, store.connect(pool) as connection:
+        return act(connection)
+
+
+@access.command("close")
+@click.argument("collection", required=False)
+@click.option("--default", "default", is_flag=True, help="Every collection that is not named.")
+def close_collection(collection: str | None, *, default: bool) -> None:
+    """Close COLLECTION to all but those to whom it is granted."""
+    _set_collection(collection, default=default, closed=True)
+
+
+@access.command("open")
+@click.argument("collection", required=False)
+@click.option("--default", "default", is_flag=True, help="Every collection that is not named.")
+def open_collection(collection: str | None, *, default: bool) -> None:
+    """Open COLLECTION to every caller."""
+    _set_collection(collection, default=default, closed=False)
+
+
+def _set_collection(collection: str | None, *, default: bool, closed: bool) -> None:
+    if (collection is None) is not default:
+        raise click.UsageError("name one collection, or say --default for all that are not named")
+
+    def change(connection: store.Connection) -> None:
+        if collection is None:
+            store.set_default(connection, closed=closed)
+        else:
+            store.set_collection(connection, collection, closed=closed)
+
+    _translate(lambda: _act_on_access(change))
+
+
+@access.command("grant")
+@_principal
+@click.argument("collection", required=False)
+@click.option("--all", "every", is_flag=True, help="Every collection, also those to come.")
+def grant_access(principal: str, collection: str | None, *, every: bool) -> None:
+    """Let PRINCIPAL read COLLECTION while it is closed."""
+    if (collection is None) is not every:
+        raise click.UsageError("name one collection, or say --all")
+    granted = collection or store.EVERY_COLLECTION
+    _translate(
+        lambda: _act_on_access(
+            lambda connection: store.grant_collection(
+                connection, principal=principal, collection=granted
+            )
+        )
+    )
+
+
+@access.command("revoke")
+@_principal
+@click.argument("collection", required=False)
+def revoke_access(principal: str, collection: str | None) -> None:
+    """Take back what was granted to PRINCIPAL: COLLECTION (* for --all), or everything."""
+
+    def revoke() -> None:
+        if not _act_on_access(
+            lambda connection: store.revoke_collection(
+                connection, principal=principal, collection=collection
+            )
+        ):
+            raise click.ClickException(f"nothing of that is granted to {principal}: access list")
+
+    _translate(revoke)
+
+
+@access.command("list")
+@_json
+def list_access(*, as_json: bool) -> None:
+    """Show the collections, which are closed, and to whom they are granted."""
+
+    def show() -> None:
+        by_default = _act_on_access(store.is_closed_by_default)
+        collections = _act_on_access(store.list_access)
+        if as_json:
+            rows = [asdict(one) for one in collections]
+            _print_json({"closed_by_default": by_default, "collections": rows})
+            return
+        click.echo(f"Collections are {'closed' if by_default else 'open'} unless named below.")
+        table = Table("collection", "access", "documents", "granted to")
+        for one in collections:
+            table.add_row(
+                one.collection,
+                "closed" if one.closed else "open",
+                str(one.documents),
+                ", ".join(one.principals),
+            )
+        Console().print(table)
+
+    _translate(show)
+
+
 def _choose_model(models: list[store.ModelProgress], name: str) -> store.ModelProgress:
     chosen = [one for one in models if name in (one.name, str(one.id))]
     if len(chosen) != 1:
