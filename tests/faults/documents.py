@@ -62,10 +62,10 @@ def parser_killed(rig: Rig) -> None:
 
 @fault(_GROUP)
 def upload_of_many_batches(rig: Rig) -> None:
-    """A document of 300 chunks is overwritten twice while its 100 batches are embedded."""
+    """A document of 90 chunks is overwritten twice while its 30 batches are embedded."""
     text = "\n\n".join(
         f"Passage {number}. " + f"The part {number} stands on shelf {number % 7}. " * 14
-        for number in range(300)
+        for number in range(90)
     )
     for edition in range(3):
         rig.upload("long.md", f"{text}\n\nEdition {edition}.".encode())

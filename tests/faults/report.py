@@ -43,6 +43,8 @@ def write_report(path: Path, outcomes: Sequence[Outcome], *, seconds: float) -> 
         f" {sum(outcome.operations for outcome in outcomes):,} changes,"
         f" {sum(outcome.questions for outcome in outcomes):,} questions,"
         f" {sum(outcome.wrong for outcome in outcomes)} wrong answers;"
+        f" no part held more than"
+        f" {max(outcome.most_memory for outcome in outcomes) / 2**20:.0f} MB;"
         f" the slowest healed in {max(outcome.heal_seconds for outcome in outcomes):.0f} s;"
         f" {seconds / 60:.0f} minutes in all.\n"
     )
