@@ -35,6 +35,9 @@ TITLES = {
     "django": "Django-shaped",
 }
 _OURS_COLOUR, _PEER_COLOUR, _INK = "#1a6b5c", "#b9bfc7", "#2b2f36"
+_IMAGE_MB = 450
+# What is set aside for python:3.11-slim, which cannot be fetched where this is measured.
+_BASE_IMAGE_MB = 150
 Result = Mapping[str, Any]
 # A value of one system in one round.
 Reading = Callable[[Mapping[str, Any]], float]
@@ -143,17 +146,15 @@ def _draw_latencies(result: Result, file: Path) -> None:
             [tails[name] for name in names],
             color="#dfe3e8",
             height=0.66,
-            label="95 % are below",
         )
         axis.barh(
             [TITLES[name] for name in names],
             [medians[name] for name in names],
             color=[_OURS_COLOUR if name == OURS else "#8b95a1" for name in names],
             height=0.4,
-            label="median",
         )
         axis.set_title(_case_title(result, large, clients), loc="left", fontweight="bold")
-        axis.set_xlabel("ms")
+        axis.set_xlabel("ms; dark: the median, light: what 95 % stay below")
         _bare(axis)
     figure.savefig(file, dpi=150)
 
@@ -378,7 +379,9 @@ def _targets(result: Result) -> list[Sequence[object]]:
         memory = figures["memory"]
         for name, sizes in memory["images"].items():
             what = f"image of {name}, without its base"
-            judge_most(what, "at most 450 MB with it", [sizes["sum"]], most=450, unit=" MB")
+            aim = f"at most {_IMAGE_MB - _BASE_IMAGE_MB} MB ({_IMAGE_MB} with it)"
+            most = _IMAGE_MB - _BASE_IMAGE_MB
+            judge_most(what, aim, [sizes["sum"]], most=most, unit=" MB")
         for name in ("embed_worker", "query"):
             if name in memory["processes"].get(OURS, {}):
                 values = [memory["processes"][OURS][name]["pss"]]
