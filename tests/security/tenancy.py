@@ -226,12 +226,12 @@ def _read(
     return seen, (len(seen) == 2) == (collection in caller.collections)
 
 
-# With how often each is asked, out of ten.
+# With how often each is asked, out of twenty.
 _KINDS: tuple[tuple[str, Callable[..., _Seen], int], ...] = (
     ("search", _search, 1),
     ("search with filter", _search_in, 1),
-    ("list", _list, 4),
-    ("read by id", _read, 4),
+    ("list", _list, 9),
+    ("read by id", _read, 9),
 )
 
 
