@@ -68,6 +68,8 @@ _EXPANSION_CHUNKS = 1
 _MAX_EF_SEARCH = 1000  # pgvector's own limit
 # From here on an exact scan of all vectors takes longer than a user notices.
 INDEX_USEFUL_CHUNKS = 50_000
+# Of the graph in memory while it is built, beside the vector (docs/scaling.md).
+_GRAPH_BYTES_A_VECTOR = 700
 _SAMPLED_CHUNKS = 20_000
 # Rarer lexemes are not worth a row: counting them is quick.
 _LEAST_COMMON = 100
@@ -976,6 +978,7 @@ def create_vector_index(connection: Connection, *, from_chunks: int = INDEX_USEF
     if valid:
         return f"The index {index} over {count} vectors is there already."
     connection.execute("SET statement_timeout = 0")
+    advice = _advise_memory(connection, vectors=count, dimension=dimension)
     if valid is False:
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(index)))
     connection.execute(
@@ -991,7 +994,21 @@ def create_vector_index(connection: Connection, *, from_chunks: int = INDEX_USEF
             dimension=sql.Literal(dimension),
         )
     )
-    return f"The index {index} over {count} vectors is built."
+    return f"The index {index} over {count} vectors is built.{advice}"
+
+
+def _advise_memory(connection: Connection, *, vectors: int, dimension: int) -> str:
+    """Return what to say where the graph does not fit into the memory that it is built in."""
+    (allowed,) = _one(
+        connection, "SELECT pg_size_bytes(current_setting('maintenance_work_mem'))", {}
+    )
+    needed = vectors * (2 * dimension + _GRAPH_BYTES_A_VECTOR)
+    if allowed >= needed:
+        return ""
+    return (
+        f" It would have been quicker with maintenance_work_mem = {math.ceil(needed / 2**20)} MB"
+        f" ({allowed // 2**20} MB are set)."
+    )
 
 
 def _one(
