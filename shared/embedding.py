@@ -4,6 +4,7 @@ import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ class Embedder:
 
     Args:
         model_dir: Folder written by shared.export_model.
-        threads: Cores for one run of the graph; 0 takes what this process may use.
+        threads: Runs of the graph at once; 0 takes the cores that this process may use.
         batch_tokens: Tokens of one run of the graph, padding included.
 
     Raises:
@@ -62,12 +63,13 @@ class Embedder:
         self._query_prompt: str = description["prompts"]["query"]
         self._pad_id: int = description["pad_id"]
         self._batch_tokens = batch_tokens
+        self._threads = threads or available_cores()
         self._tokenizer = read_tokenizer(model_dir)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or available_cores()
+        # A run is one thread, and batches run side by side: threads that share a run wait for each
+        # other at each of its hundreds of nodes. benchmarks/embedding.py compares the two.
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        # A spinning pool burns a core of an idle function and of its neighbours.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
                 model_dir / GRAPH_FILE, options, providers=["CPUExecutionProvider"]
@@ -108,7 +110,8 @@ class Embedder:
         # tokenizing is a hundredth of the work.
         tokens = [self._tokenizer.encode(text).ids for text in texts]
         vectors = np.empty((len(texts), self.info.dimension), dtype=np.float32)
-        for batch in _batches([len(ids) for ids in tokens], budget=self._batch_tokens):
+
+        def run(batch: list[int]) -> None:
             width = max(len(tokens[index]) for index in batch)
             ids = np.full((len(batch), width), self._pad_id, dtype=np.int64)
             mask = np.zeros((len(batch), width), dtype=np.int64)
@@ -116,6 +119,15 @@ class Embedder:
                 ids[row, : len(tokens[index])] = tokens[index]
                 mask[row, : len(tokens[index])] = 1
             (vectors[batch],) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+
+        batches = list(_batches([len(ids) for ids in tokens], budget=self._batch_tokens))
+        if self._threads == 1 or len(batches) <= 1:
+            for batch in batches:
+                run(batch)
+        else:
+            # The longest first, so that no thread is left with a long one at the end.
+            with ThreadPoolExecutor(self._threads) as pool:
+                list(pool.map(run, reversed(batches)))
         return vectors
 
 
