@@ -243,7 +243,9 @@ def malformed_messages(rig: Rig) -> None:
         "object-events",
         [
             (b"{}", {**odd, "objectId": "a", "objectGeneration": "soon"}),
-            (b"{}", {**odd, "objectId": "x" * 1025, "objectGeneration": "1"}),
+            # No attribute is so long, and none holds this; a body may.
+            (json.dumps({"name": "x" * 1025, "generation": 1}).encode(), odd),
+            (json.dumps({"name": "\ud800", "generation": 1}).encode(), odd),
             (b"{}", {**odd, "objectId": "nul\0", "objectGeneration": "1"}),
             (b"{}", {**odd, "objectId": "", "objectGeneration": "1"}),
             (b"{}", {**odd, "bucketId": "another", "objectId": "a", "objectGeneration": "1"}),
