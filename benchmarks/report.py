@@ -24,6 +24,7 @@ from .compare import OURS
 from .recording import ROOT, describe_run, make_table, read_latest, replace_block
 
 DOCUMENT = ROOT / "docs" / "performance.md"
+README = ROOT / "README.md"
 IMAGES = ROOT / "docs" / "images"
 # As people write them.
 TITLES = {
@@ -46,9 +47,10 @@ Reading = Callable[[Mapping[str, Any]], float]
 @click.command(help=__doc__)
 @click.argument("result", required=False, type=click.Path(path_type=Path, exists=True))
 @click.option("--document", default=DOCUMENT, type=click.Path(path_type=Path, exists=True))
+@click.option("--readme", default=README, type=click.Path(path_type=Path, exists=True))
 @click.option("--images", default=IMAGES, type=click.Path(path_type=Path, file_okay=False))
-def main(result: Path | None, document: Path, images: Path) -> None:
-    """Fill in the document and draw the plots."""
+def main(result: Path | None, document: Path, readme: Path, images: Path) -> None:
+    """Fill in the document, draw the plots, and sum up in the README."""
     read = (
         {**json.loads(result.read_text()), "file": result.name}
         if result is not None
@@ -57,11 +59,13 @@ def main(result: Path | None, document: Path, images: Path) -> None:
     for name, text in make_blocks(read).items():
         replace_block(document, name, text)
     draw(read, images)
+    replace_block(readme, "performance", make_summary(read))
 
 
 def make_blocks(result: Result) -> dict[str, str]:
     """Return the tables by the name of their block; a figure that was not run says so."""
     blocks = {
+        "overview": "![Ingest, cold start and questions](images/performance.png)",
         "run": _describe(result),
         "targets": make_table(("what", "aim", "seen", "reached"), _targets(result)),
     }
@@ -74,7 +78,35 @@ def make_blocks(result: Result) -> dict[str, str]:
     }
     for name, table in tables.items():
         blocks[name] = table(result) if name in result["figures"] else "Not part of this run."
+    if "questions" in result["figures"]:
+        picture = "![Latency of a question in every case](images/performance-questions.png)"
+        blocks["questions"] = f"{picture}\n\n{blocks['questions']}"
     return blocks
+
+
+def make_summary(result: Result) -> str:
+    """Return the README's words and picture: the medians, for better or for worse."""
+    figures = result["figures"]
+    facts = []
+    if ratios := _to_best([found["systems"] for found in figures.get("ingest", [])], _per_second):
+        facts.append(f"ingests {_median(ratios)} times as many chunks a second")
+    if ratios := _to_best(figures.get("cold", []), _cold, most=False):
+        facts.append(f"starts in {_median(ratios)} of the time")
+    large = result["corpus"]["large_chunks"] > 0
+    asked = figures.get("questions", [])
+    size = _size(result, large=large)
+    if ratios := _to_best(_question_rounds(asked, large=large, clients=1), _p50, most=False):
+        facts.append(f"answers a question over {size} chunks in {_median(ratios)} of the time")
+    if ratios := _to_best(_question_rounds(asked, large=large, clients=16), _per_second):
+        facts.append(f"answers {_median(ratios)} times as many of 16 clients a second")
+    compared = ", ".join(TITLES[name] for name in result["versions"])
+    cores = result["machine"]["cores"]
+    return (
+        "![How KaydangPT compares](docs/images/performance.png)\n\n"
+        f"In one run on {cores} cores, beside the fastest of {compared} in each:"
+        f" KaydangPT {'; '.join(facts)}. How that was measured, and what was not reached:"
+        " docs/performance.md."
+    )
 
 
 def draw(result: Result, folder: Path) -> None:
@@ -454,9 +486,11 @@ def _limit_shares(rounds: Sequence[Mapping[str, Any]]) -> list[float]:
     return shares
 
 
-def _to_best(rounds: Sequence[Mapping[str, Any]], reading: Reading, *, most: bool) -> list[float]:
+def _to_best(
+    rounds: Sequence[Mapping[str, Any]], reading: Reading, *, most: bool = True
+) -> list[float]:
     """Return ours to the best peer's value, round by round; "best" is who is best in the median."""
-    best = _best_peers(rounds, reading, most=most)
+    best = _best_peers(rounds, reading, most=most) if rounds else None
     if best is None or OURS not in rounds[0]:
         return []
     return [reading(found[OURS]) / reading(found[best]) for found in rounds]
@@ -528,6 +562,10 @@ def _named(name: str | None) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _median(values: Sequence[float]) -> str:
+    return _number(statistics.median(values))
 
 
 def _spread(values: Sequence[float], *, unit: str = "") -> str:

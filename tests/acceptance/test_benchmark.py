@@ -48,8 +48,12 @@ def test_benchmark_when_small(postgres_url: str, model_dir: Path, tmp_path: Path
     assert 0 < edited < ingest["systems"]["kaydangpt"]["chunks"]
 
     document = Path(shutil.copy(report.DOCUMENT, tmp_path))
+    readme = Path(shutil.copy(report.README, tmp_path))
     report.main(
-        [str(output), "--document", str(document), "--images", str(tmp_path)],
+        [
+            *(str(output), "--document", str(document)),
+            *("--readme", str(readme), "--images", str(tmp_path)),
+        ],
         standalone_mode=False,
     )
     assert "Django-shaped" in document.read_text()
