@@ -248,6 +248,52 @@ def index() -> None:
     _translate(build)
 
 
+@main.command()
+@click.option("--gemini", is_flag=True, help="Ask Gemini for one token too.")
+@click.option("--probe", is_flag=True, help="Upload a document, ask about it, delete it.")
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(min=1),
+    default=120,
+    show_default=True,
+    help="Seconds that the probe may take.",
+)
+@_json
+def doctor(*, gemini: bool, probe: bool, timeout_seconds: float, as_json: bool) -> None:
+    """Look at the whole deployment and say what is wrong; exit 1 where anything is."""
+    # Only this command needs it.
+    from shared.doctor import Settings as DoctorSettings
+    from shared.doctor import examine
+
+    findings = []
+
+    def look() -> None:
+        settings = load(DoctorSettings)
+        # What the clients log, the findings say.
+        set_up_logs(settings.model_copy(update={"log_level": "ERROR"}))
+        for finding in examine(
+            settings, gemini=gemini, probe_seconds=timeout_seconds if probe else None
+        ):
+            findings.append(finding)
+            if not as_json:
+                _print_finding(finding.check, finding.state, finding.message)
+
+    _translate(look)
+    faults = sum(finding.state == "fault" for finding in findings)
+    if as_json:
+        _print_json({"faults": faults, "findings": [asdict(finding) for finding in findings]})
+    else:
+        click.echo(f"{faults} faults" if faults else "no fault")
+    if faults:
+        raise SystemExit(1)
+
+
+def _print_finding(check: str, state: str, message: str) -> None:
+    colours = {"ok": "green", "fault": "red"}
+    click.echo(f"{click.style(f'{state:14}', fg=colours.get(state, 'yellow'))}{check}: {message}")
+
+
 @main.group()
 def model() -> None:
     """

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import IO
 
 import requests
-from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError
+from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from shared.errors import ObjectGone, StorageUnavailable, Unreadable
+from shared.errors import NotPermitted, ObjectGone, StorageUnavailable, Unreadable
 from shared.models import ObjectVersion
 from shared.tracing import OBJECT_METADATA, object_metadata, span
 
@@ -73,6 +74,16 @@ class DocumentBucket:
                 data, content_type=content_type, timeout=_TIMEOUT_SECONDS, retry=_RETRY
             )
 
+    def delete(self, name: str) -> None:
+        """
+        Delete an object; one that is gone is no error.
+
+        Raises:
+            StorageUnavailable: Storage did not answer.
+        """
+        with _translated_errors(), suppress(NotFound):
+            self._bucket.delete_blob(name, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+
     def list(self) -> Iterator[ObjectVersion]:
         """
         Yield the live objects by the bytes of their names, folder placeholders left out.
@@ -85,6 +96,65 @@ class DocumentBucket:
                 version = _read_blob(blob)
                 if not version.is_placeholder:
                     yield version
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """
+    Whom a bucket tells of its objects.
+
+    Attributes:
+        topic: PROJECT/TOPIC.
+        events: Of which kinds; empty for all.
+        prefix: Only objects whose names begin so.
+        payload: JSON_API_V1 or NONE.
+    """
+
+    topic: str
+    events: list[str]
+    prefix: str
+    payload: str
+
+
+class BucketReader:
+    """Looks at a bucket itself, which only operators may."""
+
+    def __init__(self, name: str, *, project: str) -> None:
+        self._bucket = storage.Client(project=project).bucket(name)
+
+    def is_versioned(self) -> bool | None:
+        """
+        Return whether the bucket keeps older generations, None where there is no such bucket.
+
+        Raises:
+            NotPermitted: This account may not look.
+            StorageUnavailable: Storage did not answer.
+        """
+        with _translated_errors(), _translated_denial("storage.buckets.get"):
+            try:
+                self._bucket.reload(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+            except NotFound:
+                return None
+        return bool(self._bucket.versioning_enabled)
+
+    def notifications(self) -> list[Notification]:
+        """
+        Return whom the bucket tells of its objects.
+
+        Raises:
+            NotPermitted: This account may not look.
+            StorageUnavailable: Storage did not answer.
+        """
+        with _translated_errors(), _translated_denial("storage.buckets.get"):
+            return [
+                Notification(
+                    topic=f"{found.topic_project}/{found.topic_name}",
+                    events=list(found.event_types or []),
+                    prefix=found.blob_name_prefix or "",
+                    payload=found.payload_format or "",
+                )
+                for found in self._bucket.list_notifications(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+            ]
 
 
 class _Bounded:
@@ -134,7 +204,16 @@ def _read_blob(blob: storage.Blob) -> ObjectVersion:
             key: value for key, value in (blob.metadata or {}).items() if key != OBJECT_METADATA
         },
         updated=blob.updated,
+        md5=blob.md5_hash or "",
     )
+
+
+@contextmanager
+def _translated_denial(permission: str) -> Iterator[None]:
+    try:
+        yield
+    except Forbidden as error:
+        raise NotPermitted(permission) from error
 
 
 @contextmanager

@@ -118,5 +118,9 @@ class TokenRefused(KaydangError):
         self.forbidden = forbidden
 
 
+class NotPermitted(KaydangError):
+    """This account may not look at that; the message is the permission that it lacks."""
+
+
 class ObjectGone(KaydangError):
     """The generation asked for is no longer in the bucket."""

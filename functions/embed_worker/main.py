@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -105,7 +106,9 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
             return
         try:
             with resources.embedding, span("embed", {"chunks": len(lease.texts)}):
+                started = time.perf_counter()
                 embeddings = embedder.embed_documents(lease.texts)
+                seconds = time.perf_counter() - started
             with span("finish"), store.connect(resources.pool) as connection:
                 ready = store.finish_batch(connection, lease, embeddings)
         except RejectedByDatabase as error:
@@ -116,7 +119,13 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
         except Exception as error:
             _release(lease, error, resources)
             raise
-    _log.info("batch embedded", build=job.build_id, chunks=len(lease.texts), ready=ready)
+    _log.info(
+        "batch embedded",
+        build=job.build_id,
+        chunks=len(lease.texts),
+        ready=ready,
+        seconds=round(seconds, 3),
+    )
 
 
 def fill_model(job: FillJob, resources: Resources) -> None:
