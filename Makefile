@@ -11,7 +11,7 @@ MODEL_DIR ?= $(CACHE)/kaydangpt/models/all-MiniLM-L6-v2
 FUNCTIONS := ingest embed_worker query
 
 .DEFAULT_GOAL := help
-.PHONY: admin bench bench-lock bench-report help install install-tests run test test-fast mutants faults lint format lock clean clean-all model
+.PHONY: admin bench bench-lock bench-report help install install-tests run test test-fast load mutants faults lint format lock clean clean-all model
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | awk -F ' - ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ bench-lock: install-tests
 	    --custom-compile-command "make bench-lock" \
 	    $${folder}requirements.in -o $${folder}requirements.txt || exit 1; \
 	done
+
+load: model ## Load the running system for ten minutes and more; writes docs/load.md
+	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m benchmarks.load $(ARGS)
 
 lint: install-tests ## Check style, types and layers
 	@$(PY) -m ruff check $(CODE)

@@ -331,7 +331,7 @@ def measure_backlog(running: Running, *, chunks: int) -> dict[str, Any]:
             )
         row = connection.execute(
             """
-            SELECT max(attempts), avg(attempts)
+            SELECT max(batches.attempts), avg(batches.attempts)
             FROM batches
             JOIN builds ON builds.id = batches.build_id
             JOIN documents ON documents.id = builds.document_id
