@@ -50,6 +50,7 @@ def main(*, listed: bool, only: Sequence[str], report: Path | None) -> None:
         for broker in ("ours", "google")
         for outcome in _run([fault for fault in chosen if fault.broker == broker], broker=broker)
     ]
+    outcomes.sort(key=lambda outcome: chosen.index(outcome.fault))
     if report is None and not only:
         report = _REPORT
     if report is not None:

@@ -274,7 +274,7 @@ def later_schema(rig: Rig) -> None:
     _follow(rig, rewrite, seconds=4)
 
 
-@fault(_GROUP)
+@fault(_GROUP, broker="google")
 def googles_emulator_restarted_empty(rig: Rig) -> None:
     """Google's Pub/Sub emulator is killed and comes back without topics, messages, anything."""
     rig.wait_for_work()
