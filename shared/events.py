@@ -153,6 +153,7 @@ def _read_resource(body: Mapping[str, Any], attributes: Mapping[str, str]) -> Ob
         if isinstance(metadata, Mapping)
         else {},
         updated=_read_time(body.get("updated")),
+        md5=_clean(body.get("md5Hash")),
     )
 
 
@@ -234,6 +235,8 @@ def write_notification(event: ObjectEvent) -> tuple[bytes, dict[str, str]]:
         "contentType": version.content_type,
         "metadata": version.metadata,
     }
+    if version.md5:
+        body["md5Hash"] = version.md5
     if version.updated:
         body["updated"] = version.updated.isoformat()
     return json.dumps(body).encode(), {

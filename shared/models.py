@@ -22,7 +22,8 @@ class ObjectVersion:
     """
     One generation of an object in the bucket.
 
-    *metageneration* is 0 where the source does not tell it (fake-gcs-server's events).
+    *metageneration* is 0 and *md5* (base64) empty where the source does not tell them
+    (fake-gcs-server's events, composite objects).
     """
 
     bucket: str
@@ -33,6 +34,7 @@ class ObjectVersion:
     content_type: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     updated: datetime | None = None
+    md5: str = ""
 
     @property
     def collection(self) -> str:

@@ -378,6 +378,7 @@ class Bucket:
             metageneration=1,
             size=len(text),
             content_type="text/plain",
+            md5=hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
         )
         self.live[name] = version
         self.texts[name, version.generation] = text
