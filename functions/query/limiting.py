@@ -92,8 +92,10 @@ class TokenBudget:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an answer is kept: under which key, and for which state of documents and rights."""
+    """Where an answer is kept: for whom, under which key, and for which state of the documents."""
 
+    principals: tuple[str, ...]
+    rights: str
     key: bytes
     version: int
 
@@ -118,17 +120,20 @@ class AnswerCache:
         with reading(self._pool, principals) as connection:
             # First: what changes after it, the rights of callers too, makes the place useless.
             version = index_version(connection)
-            place = Place(_key(request, rights=caller_rights(connection)), version)
+            rights = caller_rights(connection)
+            key = _key(request, rights=rights)
+            place = Place(tuple(principals), rights=rights, key=key, version=version)
             answer = read_answer(connection, key=place.key, max_age=self._max_age)
         return answer, place
 
     def keep(self, answer: dict[str, Any], *, place: Place) -> None:
         """Keep *answer* in the place that read() gave."""
-        with connect(self._pool) as connection:
+        with reading(self._pool, place.principals) as connection:
             keep_answer(
                 connection,
                 key=place.key,
                 version=place.version,
+                rights=place.rights,
                 answer=answer,
                 max_age=self._max_age,
             )

@@ -127,6 +127,23 @@ REVOKE EXECUTE ON FUNCTION caller_grants, sees_collections_by_default, collectio
 GRANT EXECUTE ON FUNCTION sees_collections_by_default, collection_exceptions,
     sees_every_collection, caller_rights TO kaydang_worker, kaydang_query;
 
+-- A kept answer holds texts: it is seen by those alone who see what it was made of.
+DELETE FROM cached_answers;
+ALTER TABLE cached_answers ADD COLUMN rights text;
+CREATE POLICY readers ON cached_answers TO kaydang_query USING (rights = (SELECT caller_rights()));
+
+CREATE FUNCTION forget_answers(before_version bigint, older_than interval) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM public.cached_answers
+    WHERE version < before_version OR created < now() - older_than;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION forget_answers FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION forget_answers TO kaydang_query;
+
 -- The collection of the newest generation, where it is another than that of the one that answers:
 -- a document is read by those who may read both, so that a move does not show it too early.
 ALTER TABLE documents ADD COLUMN latest_collection text;
@@ -189,8 +206,9 @@ DO $$
 DECLARE
     protected text;
 BEGIN
-    FOREACH protected IN ARRAY
-        ARRAY['documents', 'builds', 'batches', 'chunks', 'embeddings', 'texts']
+    FOREACH protected IN ARRAY ARRAY[
+        'documents', 'builds', 'batches', 'chunks', 'embeddings', 'texts', 'cached_answers'
+    ]
     LOOP
         EXECUTE format(
             'ALTER TABLE %1$I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', protected

@@ -102,6 +102,7 @@ def keep_answer(
     *,
     key: bytes,
     version: int,
+    rights: str,
     answer: dict[str, Any],
     max_age: timedelta,
 ) -> None:
@@ -109,22 +110,22 @@ def keep_answer(
     Keep *answer* under *key*, and drop what can be of no more use.
 
     Args:
+        rights: caller_rights() of the reader, from before the search.
         version: index_version() from before the search: an answer of documents that changed
             meanwhile is kept under a number that is already past.
     """
     connection.execute(
         """
-        WITH useless AS (
-            DELETE FROM cached_answers
-            WHERE key <> %(key)s
-                AND (version < %(version)s OR created < now() - %(max_age)s)
-        )
-        INSERT INTO cached_answers (key, version, answer)
-        VALUES (%(key)s, %(version)s, %(answer)s)
+        INSERT INTO cached_answers (key, version, rights, answer)
+        VALUES (%(key)s, %(version)s, %(rights)s, %(answer)s)
         ON CONFLICT (key) DO UPDATE
         SET version = excluded.version,
             answer = excluded.answer,
             created = now()
         """,
-        {"key": key, "version": version, "answer": Jsonb(answer), "max_age": max_age},
+        {"key": key, "version": version, "rights": rights, "answer": Jsonb(answer)},
+    )
+    connection.execute(
+        "SELECT forget_answers(%(version)s, %(max_age)s)",
+        {"version": version, "max_age": max_age},
     )

@@ -238,7 +238,7 @@ def test_document_when_it_moves(
 
 
 def test_cache_when_rights_differ(
-    client_with: MakeClient, connection: Connection, ids: dict[str, UUID]
+    client_with: MakeClient, connection: Connection, database_url: str, ids: dict[str, UUID]
 ) -> None:
     """A kept answer is given to those alone who see the same; a change of access forgets it."""
     store.revoke_collection(connection, principal=f"key:{digest('legal')}")
@@ -275,6 +275,11 @@ def test_cache_when_rights_differ(
         assert cached("legal")
         store.grant_collection(connection, principal="key:unrelated", collection="legal")
         assert not cached("stranger")
+        assert cached("stranger")
+        with psycopg.connect(query_login(database_url)) as reader:
+            kept = reader.execute("SELECT answer::text FROM cached_answers").fetchall()
+        assert len(kept) == 1
+        assert "finance" not in kept[0][0]
         gemini.close()
 
 
@@ -473,10 +478,9 @@ def test_policies_when_listed(connection: Connection) -> None:
         """
     ).fetchall()
     without = {name for name, forced in tables if not forced}
-    # What is no tenant's: counters, statistics over all, the model, answers by a hash of rights.
+    # What is no tenant's: counters, statistics over all, the model.
     assert without == {
         "active_model",
-        "cached_answers",
         "index_state",
         "lexeme_statistics",
         "models",
@@ -506,7 +510,7 @@ def test_owner_when_it_is_no_superuser(connection: Connection, ids: dict[str, UU
         WHERE polname = 'owner'
         """
     ).fetchone()
-    assert row == (6, True)
+    assert row == (7, True)
     connection.execute("SET ROLE kaydang_worker")
     assert count_rows(connection, "live_chunks") == 3
     found = connection.execute("SELECT * FROM chunks_matching('gate', '{}/1000000000', 'x')")
