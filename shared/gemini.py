@@ -24,7 +24,10 @@ from google.genai import errors, types
 from pydantic import ValidationError
 
 from shared.errors import GenerationUnavailable
+from shared.logs import get_logger
 from shared.tracing import span
+
+_log = get_logger("gemini")
 
 # https://ai.google.dev/gemini-api/docs/troubleshooting: what another try may help.
 _RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
@@ -283,9 +286,12 @@ def _translate(error: errors.APIError) -> Exception:
     if status in _RETRIED_STATUS:
         failure = GenerationUnavailable("unavailable", f"Gemini answered with status {status}")
         return _Retryable(failure, _retry_delay_seconds(error.details))
-    # The message names the key or the setting at fault; it holds nothing of the prompt.
+    # The message names the project or the setting at fault: for the operator, not for callers.
     reason = " ".join(str(error.message or error.status or "").split())[:300]
-    return GenerationUnavailable("rejected", f"Gemini refused the request ({status}): {reason}")
+    _log.error("Gemini refused the request", status=status, reason=reason)
+    return GenerationUnavailable(
+        "rejected", f"Gemini refused the request ({status}); the service's log says why"
+    )
 
 
 def _error_details(details: Any) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from shared.tracing import span, tracing_on
 
 from . import access
 from .limiting import RateLimiter
-from .problems import ProblemRaised, bad_field, make_problem, render
+from .problems import MISCONFIGURED, ProblemRaised, bad_field, make_problem, render
 from .replies import milliseconds_since
 from .services import Services
 from .settings import QuerySettings
@@ -276,7 +276,7 @@ def handle_errors(app: OpenAPI) -> None:
     def misconfigured(error: Misconfigured) -> Response:
         logger.error("misconfigured", error=str(error))
         return render(
-            make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "misconfigured", str(error)),
+            make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "misconfigured", MISCONFIGURED),
             retry_after_seconds=_RETRY_SECONDS,
         )
 

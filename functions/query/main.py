@@ -31,7 +31,7 @@ from .api import create_app
 from .gate import choose_floors, refuse
 from .generation import CircuitBreaker, Gemini
 from .limiting import AnswerCache, RateLimiter, TokenBudget
-from .problems import make_problem, render
+from .problems import MISCONFIGURED, make_problem, render
 from .services import Services
 from .settings import QuerySettings
 from .uploads import Uploads
@@ -52,7 +52,7 @@ def query(request: Request) -> Response:
         app = _start()
     except Misconfigured as error:
         logger.error("cannot start", error=str(error))
-        return render(make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "misconfigured", str(error)))
+        return render(make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "misconfigured", MISCONFIGURED))
     with app.request_context(request.environ):
         return app.full_dispatch_request()
 

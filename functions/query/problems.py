@@ -10,6 +10,10 @@ from flask import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 CONTENT_TYPE = "application/problem+json"
+# Which setting, folder or model is at fault is for the operator's log, not for callers.
+MISCONFIGURED = (
+    "The service is not set up rightly: the log of the query function says what is at fault."
+)
 
 
 class FieldFault(BaseModel):
