@@ -4,8 +4,8 @@ output "query_url" {
 }
 
 output "query_mode" {
-  description = "Who may ask: iam, iap or public."
-  value       = var.query_access.mode
+  description = "Who may ask: iam, iap or public; identified: iam, and callers send a second token for the service."
+  value       = var.query_access.mode == "iam" && var.query_access.identify_callers ? "identified" : var.query_access.mode
 }
 
 output "query_address" {

@@ -49,7 +49,7 @@ resource "google_pubsub_subscription" "push" {
 
     oidc_token {
       service_account_email = google_service_account.this["push"].email
-      audience              = google_cloud_run_v2_service.function[each.value.service].uri
+      audience              = local.audiences[each.value.service]
     }
   }
 

@@ -66,6 +66,34 @@ locals {
     var.query_access.uploads ? { UPLOADS_ENABLED = "true" } : {},
   )
 
+  # Who asks, by a token that is checked here too: Cloud Run removes the signature of the one that it checks.
+  # https://cloud.google.com/run/docs/troubleshooting#signature-removed
+  # https://cloud.google.com/iap/docs/signed-headers-howto#verifying_the_jwt_payload
+  identity_environment = merge(
+    var.query_access.mode != "iap" ? {
+      QUERY_AUDIENCE = var.query_access.mode == "public" ? "https://${var.query_access.domain}" : local.audiences["query"]
+      } : {
+      QUERY_AUDIENCE     = "/projects/${data.google_project.this.number}/locations/${var.region}/services/kaydang-query"
+      QUERY_ISSUERS      = "https://cloud.google.com/iap"
+      QUERY_CERTS_URL    = "https://www.gstatic.com/iap/verify/public_key-jwk"
+      QUERY_TOKEN_HEADER = "X-Goog-IAP-JWT-Assertion"
+    },
+    length(var.query_access.callers) == 0 ? {} : { QUERY_CALLERS = join(",", var.query_access.callers) },
+  )
+
+  # Names that a token may be meant for beside the service's address, which the service cannot know of itself.
+  # https://cloud.google.com/run/docs/configuring/custom-audiences
+  audiences = { for name in keys(local.service_defaults) : name => "${var.project_id}/kaydang-${name}" }
+
+  # Only the push account may call these services, so a token that has passed Cloud Run is what it says.
+  push_environment = {
+    for name in keys(local.service_defaults) : name => {
+      PUSH_AUDIENCE               = local.audiences[name]
+      PUSH_SERVICE_ACCOUNT        = google_service_account.this["push"].email
+      TOKENS_CHECKED_BY_CLOUD_RUN = "true"
+    } if name != "query"
+  }
+
   service_environment = {
     for name, service in local.services : name => merge(
       local.environment[name],
@@ -80,6 +108,8 @@ locals {
       # A message that is let in finds a place at once: its lease is not taken while it waits.
       name == "embed-worker" ? { BATCHES_AT_ONCE = tostring(service.concurrency) } : {},
       contains(local.gemini_callers, name) ? local.gemini_environment : {},
+      lookup(local.push_environment, name, {}),
+      name == "query" && var.query_access.identify_callers ? local.identity_environment : {},
       name == "query" ? merge(local.query_environment, { DOCUMENTS_BUCKET = google_storage_bucket.documents.name }) : {},
     )
   }
@@ -91,6 +121,7 @@ resource "google_cloud_run_v2_service" "function" {
   name                = "kaydang-${each.key}"
   location            = var.region
   deletion_protection = var.deletion_protection
+  custom_audiences    = [local.audiences[each.key]]
 
   # Pushes of this project's Pub/Sub are internal: https://cloud.google.com/run/docs/securing/ingress
   ingress = (

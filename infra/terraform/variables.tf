@@ -291,12 +291,16 @@ variable "query_access" {
     api_key_digests      = optional(list(string), [])
     cors_allowed_origins = optional(list(string), [])
     uploads              = optional(bool, false)
+    identify_callers     = optional(bool, false)
+    callers              = optional(list(string), [])
   })
   description = <<-EOT
     Who may ask. mode iam: callers send an identity token, and principals get roles/run.invoker. mode iap:
     people of principals sign in with Google in the browser. mode public: a load balancer on domain with
     Cloud Armor (requests_per_minute an address); needs allow_public_query. api_key_digests: sha256, hex.
     uploads: who may ask may add and delete documents too, on the page.
+    identify_callers: the service checks who asks by the identity token, so that closed collections can be granted
+    to people and accounts (docs/operations.md); callers: only these may ask, such as email:a@example.com.
   EOT
   default     = {}
 
@@ -329,8 +333,23 @@ variable "query_access" {
   }
 
   validation {
-    condition     = alltrue([for digest in var.query_access.api_key_digests : can(regex("^[0-9a-f]{64}$", digest))])
-    error_message = "query_access.api_key_digests are sha256 digests in hex (printf %s KEY | sha256sum), never the keys."
+    condition = alltrue([
+      for digest in var.query_access.api_key_digests :
+      can(regex("^([A-Za-z0-9][A-Za-z0-9._-]{0,62}=)?[0-9a-f]{64}$", digest))
+    ])
+    error_message = "query_access.api_key_digests are sha256 digests in hex (printf %s KEY | sha256sum), never the keys; with a name: NAME=DIGEST."
+  }
+
+  validation {
+    condition     = !(var.query_access.mode == "public" && var.query_access.identify_callers && length(var.query_access.callers) == 0)
+    error_message = "query_access.identify_callers in mode public admits every account that Google knows: set callers."
+  }
+
+  validation {
+    condition = alltrue([
+      for caller in var.query_access.callers : can(regex("^(email|domain|subject|key):[^,\\s]+$", caller))
+    ])
+    error_message = "query_access.callers are such as email:a@example.com or domain:example.com."
   }
 
   validation {

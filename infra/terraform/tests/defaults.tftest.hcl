@@ -71,7 +71,11 @@ run "pushes_wait_long_enough_back_off_never_expire_and_are_signed" {
     condition = alltrue([
       for topic, push in google_pubsub_subscription.push :
       push.push_config[0].oidc_token[0].service_account_email == google_service_account.this["push"].email
-      && push.push_config[0].oidc_token[0].audience == push.push_config[0].push_endpoint
+      && contains(google_cloud_run_v2_service.function[local.pushes[topic].service].custom_audiences, push.push_config[0].oidc_token[0].audience)
+      && contains(
+        [for env in google_cloud_run_v2_service.function[local.pushes[topic].service].template[0].containers[0].env : "${env.name}=${env.value}"],
+        "PUSH_AUDIENCE=${push.push_config[0].oidc_token[0].audience}",
+      )
     ])
     error_message = "a push is not signed for the service it goes to"
   }

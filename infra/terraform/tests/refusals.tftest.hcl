@@ -110,6 +110,15 @@ run "four_delivery_attempts" {
   expect_failures = [var.max_delivery_attempts]
 }
 
+run "everybody_that_google_knows" {
+  command = plan
+  variables {
+    query_access       = { mode = "public", domain = "ask.example.com", identify_callers = true }
+    allow_public_query = true
+  }
+  expect_failures = [var.query_access]
+}
+
 run "uploads_by_everyone" {
   command = plan
   variables {
