@@ -95,6 +95,15 @@ resource "google_cloud_run_v2_job_iam_member" "scheduler" {
   member   = google_service_account.this["scheduler"].member
 }
 
+# Traces by OTLP to Cloud Trace: https://cloud.google.com/iam/docs/roles-permissions/telemetry#telemetry.tracesWriter
+resource "google_project_iam_member" "traces" {
+  for_each = var.tracing.enabled ? local.services : {}
+
+  project = var.project_id
+  role    = "roles/telemetry.tracesWriter"
+  member  = google_service_account.this[each.key].member
+}
+
 # Gemini by Vertex AI: https://cloud.google.com/vertex-ai/docs/general/access-control#aiplatform.user
 resource "google_project_iam_member" "vertex" {
   for_each = toset(var.gemini.access == "vertex" ? local.gemini_callers : [])

@@ -20,6 +20,20 @@ locals {
       threshold = var.alerts.oldest_message_minutes * 60, duration = "300s", period = "60s"
       advice    = "Either a function fails (see its logs) or more arrives than max_instances can do (services.embed-worker.max_instances)."
     }
+    oldest-batch = {
+      name      = "A document waits too long for its embedding", severity = "WARNING"
+      filter    = "resource.type = \"cloud_run_job\" AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.measured["oldest_batch"].name}\""
+      aligner   = "ALIGN_PERCENTILE_99", reducer = "REDUCE_MAX", group = []
+      threshold = var.alerts.oldest_message_minutes * 60, duration = "0s", period = "900s"
+      advice    = "Its batch is published again by each sweep and fails each time: the log of kaydang-embed-worker says why. python -m shared.admin doctor looks at all that it needs."
+    }
+    generation-failures = {
+      name      = "Gemini gives no answers", severity = "WARNING"
+      filter    = "${local.query_service_filter} AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.counted["generation_failures"].name}\""
+      aligner   = "ALIGN_DELTA", reducer = "REDUCE_SUM", group = ["metric.labels.failure"]
+      threshold = var.alerts.generation_failures, duration = "0s", period = "600s"
+      advice    = "Questions are answered by extracts meanwhile. The label says why: rejected (key, model or permission), quota_exhausted, rate_limited, timeout. docs/operations.md, \"Slow or failing questions\"."
+    }
     query-latency = {
       name      = "Questions are slow (95th percentile)", severity = "WARNING"
       filter    = "${local.query_service_filter} AND metric.type = \"run.googleapis.com/request_latencies\""

@@ -17,6 +17,7 @@ locals {
     length(local.gemini_callers) > 0 && var.gemini.access == "vertex" ? ["aiplatform.googleapis.com"] : [],
     var.query_access.mode == "iap" ? ["iap.googleapis.com"] : [],
     var.encryption.customer_managed ? ["cloudkms.googleapis.com"] : [],
+    var.tracing.enabled ? ["cloudtrace.googleapis.com", "telemetry.googleapis.com"] : [],
     var.budget == null ? [] : ["billingbudgets.googleapis.com"],
   ))
 }

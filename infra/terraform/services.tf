@@ -64,6 +64,7 @@ locals {
     length(var.query_access.cors_allowed_origins) == 0 ? {} : { CORS_ALLOWED_ORIGINS = join(",", var.query_access.cors_allowed_origins) },
     var.query_access.mode != "public" ? {} : { ALLOWED_HOSTS = var.query_access.domain },
     var.query_access.uploads ? { UPLOADS_ENABLED = "true" } : {},
+    var.query_access.metrics ? { METRICS_ENABLED = "true" } : {},
   )
 
   # Who asks, by a token that is checked here too: Cloud Run removes the signature of the one that it checks.
@@ -94,11 +95,18 @@ locals {
     } if name != "query"
   }
 
+  trace_environment = var.tracing.enabled ? {
+    TRACE_EXPORTER          = "google"
+    OTEL_TRACES_SAMPLER     = "parentbased_traceidratio"
+    OTEL_TRACES_SAMPLER_ARG = tostring(var.tracing.sample_ratio)
+  } : {}
+
   service_environment = {
     for name, service in local.services : name => merge(
       local.environment[name],
       local.limits_environment,
       local.model_environment,
+      local.trace_environment,
       {
         DATABASE_POOL_SIZE = tostring(service.pool_size)
         # As many threads as requests are let in: none waits inside the instance.

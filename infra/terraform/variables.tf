@@ -291,6 +291,7 @@ variable "query_access" {
     api_key_digests      = optional(list(string), [])
     cors_allowed_origins = optional(list(string), [])
     uploads              = optional(bool, false)
+    metrics              = optional(bool, false)
     identify_callers     = optional(bool, false)
     callers              = optional(list(string), [])
   })
@@ -298,7 +299,7 @@ variable "query_access" {
     Who may ask. mode iam: callers send an identity token, and principals get roles/run.invoker. mode iap:
     people of principals sign in with Google in the browser. mode public: a load balancer on domain with
     Cloud Armor (requests_per_minute an address); needs allow_public_query. api_key_digests: sha256, hex.
-    uploads: who may ask may add and delete documents too, on the page.
+    uploads: who may ask may add and delete documents too, on the page. metrics: who may ask may read GET /metrics.
     identify_callers: the service checks who asks by the identity token, so that closed collections can be granted
     to people and accounts (docs/operations.md); callers: only these may ask, such as email:a@example.com.
   EOT
@@ -358,6 +359,11 @@ variable "query_access" {
   }
 
   validation {
+    condition     = !(var.query_access.mode == "public" && var.query_access.metrics && length(var.query_access.api_key_digests) == 0)
+    error_message = "query_access.metrics in mode public shows everyone how much is asked: set api_key_digests."
+  }
+
+  validation {
     condition     = alltrue([for origin in var.query_access.cors_allowed_origins : can(regex("^https?://[^/*]+$", origin))])
     error_message = "query_access.cors_allowed_origins are origins such as https://app.example.com, without a path or *."
   }
@@ -367,6 +373,20 @@ variable "allow_public_query" {
   type        = bool
   description = "Says by name that allUsers may call the query service, through the load balancer of query_access.mode public."
   default     = false
+}
+
+variable "tracing" {
+  type = object({
+    enabled      = optional(bool, false)
+    sample_ratio = optional(number, 0.1)
+  })
+  description = "Whether the functions send traces to Cloud Trace, and of which part of the requests and uploads."
+  default     = {}
+
+  validation {
+    condition     = var.tracing.sample_ratio > 0 && var.tracing.sample_ratio <= 1
+    error_message = "tracing.sample_ratio is above 0, and 1 for every trace."
+  }
 }
 
 variable "schedules" {
@@ -434,6 +454,7 @@ variable "alerts" {
     emails                 = optional(list(string), [])
     oldest_message_minutes = optional(number, 30)
     query_latency_seconds  = optional(number, 10)
+    generation_failures    = optional(number, 20)
     query_error_ratio      = optional(number, 0.05)
     connection_ratio       = optional(number, 0.8)
     disk_ratio             = optional(number, 0.8)
@@ -444,6 +465,11 @@ variable "alerts" {
   validation {
     condition     = alltrue([for email in var.alerts.emails : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", email))])
     error_message = "alerts.emails are e-mail addresses."
+  }
+
+  validation {
+    condition     = var.alerts.generation_failures >= 0
+    error_message = "alerts.generation_failures is how many answers of Gemini may fail in ten minutes."
   }
 
   validation {

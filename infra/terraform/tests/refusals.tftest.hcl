@@ -30,6 +30,15 @@ run "the_world_without_saying_so" {
   expect_failures = [var.query_access]
 }
 
+run "metrics_for_everybody" {
+  command = plan
+  variables {
+    query_access       = { mode = "public", domain = "ask.example.com", metrics = true }
+    allow_public_query = true
+  }
+  expect_failures = [var.query_access]
+}
+
 run "the_world_among_the_principals" {
   command = plan
   variables {
