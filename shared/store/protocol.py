@@ -32,6 +32,8 @@ from shared.store.embedding_models import lock_serving_model
 _ROWS_AT_A_TIME = 500
 # Of batches that are made again after a switch of models, where there were none before.
 _BATCH_SIZE = 64
+# A message that waits in a moving queue for longer is published again nevertheless.
+_QUEUED_SECONDS = 3600
 
 T = TypeVar("T")
 
@@ -620,17 +622,30 @@ def take_waiting(
     Return the work that nobody holds, oldest first, and note that it is published now.
 
     Args:
-        unleased_seconds: How long a message that nobody has taken up may be under way.
+        unleased_seconds: How long a message that nobody has taken up may be under way, while no
+            other of its kind is being worked on.
         pause_seconds: The least time between two messages for one piece of work.
     """
+    # While others of its kind are held, what nobody has taken up is in a long queue rather than
+    # lost; to publish it again and again would make the queue longer still.
     waiting = """
         lease_until < clock_timestamp()
             AND published < clock_timestamp() - make_interval(secs => %(pause_seconds)s)
         OR lease_until IS NULL
             AND published < clock_timestamp() - make_interval(secs => %(unleased_seconds)s)
+            AND (
+                published < clock_timestamp() - make_interval(secs => %(queued_seconds)s)
+                OR NOT EXISTS (
+                    SELECT FROM {table} AS held
+                    WHERE {unfinished} AND held.lease_until > clock_timestamp()
+                )
+            )
     """
+    waiting_builds = waiting.format(table="builds", unfinished="state IN ('queued', 'parsing')")
+    waiting_batches = waiting.format(table="batches", unfinished="NOT done")
     parameters = {
         "unleased_seconds": unleased_seconds,
+        "queued_seconds": max(unleased_seconds, _QUEUED_SECONDS),
         "pause_seconds": pause_seconds,
         "limit": limit,
     }
@@ -641,13 +656,13 @@ def take_waiting(
             SET published = clock_timestamp()
             WHERE id IN (
                 SELECT id FROM builds
-                WHERE state IN ('queued', 'parsing') AND ({waiting})
+                WHERE state IN ('queued', 'parsing') AND ({waiting_builds})
                 ORDER BY published
                 LIMIT %(limit)s
                 FOR UPDATE SKIP LOCKED
             )
             RETURNING id
-            """,  # noqa: S608 - *waiting* is the constant above
+            """,  # noqa: S608 - the constant above
             parameters,
         ).fetchall()
         batches = connection.execute(
@@ -656,13 +671,13 @@ def take_waiting(
             SET published = clock_timestamp()
             WHERE (build_id, number) IN (
                 SELECT build_id, number FROM batches
-                WHERE NOT done AND ({waiting})
+                WHERE NOT done AND ({waiting_batches})
                 ORDER BY published
                 LIMIT %(limit)s
                 FOR UPDATE SKIP LOCKED
             )
             RETURNING build_id, number
-            """,  # noqa: S608 - *waiting* is the constant above
+            """,  # noqa: S608 - the constant above
             parameters,
         ).fetchall()
         return Waiting(

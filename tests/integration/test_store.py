@@ -335,6 +335,25 @@ def test_sweeper_finds_lost_work_once(connection: Connection) -> None:
     assert (again.objects, again.jobs) == ([], [])
 
 
+def test_sweeper_leaves_a_moving_queue_alone(connection: Connection) -> None:
+    """Batches that wait behind one that is being embedded are not lost; for an hour at most."""
+    texts = [f"text {number}" for number in range(3)]
+    jobs = stage(connection, must_begin(connection, 1), *texts, batch_size=1)
+    store.lease_batch(connection, jobs[0], model_id=1, lease_seconds=60, max_attempts=9)
+
+    def waiting(minutes: int) -> list[EmbedJob]:
+        connection.execute(
+            "UPDATE batches SET published = now() - make_interval(mins => %(minutes)s)",
+            {"minutes": minutes},
+        )
+        return store.take_waiting(connection, unleased_seconds=60, pause_seconds=30, limit=100).jobs
+
+    assert waiting(2) == []
+    assert sorted(waiting(61), key=lambda job: job.batch_number) == jobs[1:]
+    expire_leases(connection)
+    assert len(waiting(2)) == 3
+
+
 def test_metadata_update_changes_what_filters_see(connection: Connection) -> None:
     """New metadata of the same generation needs no new build."""
     index(connection, 1, "text")
