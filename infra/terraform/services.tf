@@ -67,6 +67,12 @@ locals {
     var.query_access.metrics ? { METRICS_ENABLED = "true" } : {},
   )
 
+  trace_environment = var.tracing.enabled ? {
+    TRACE_EXPORTER          = "google"
+    OTEL_TRACES_SAMPLER     = "parentbased_traceidratio"
+    OTEL_TRACES_SAMPLER_ARG = tostring(var.tracing.sample_ratio)
+  } : {}
+
   # Who asks, by a token that is checked here too: Cloud Run removes the signature of the one that it checks.
   # https://cloud.google.com/run/docs/troubleshooting#signature-removed
   # https://cloud.google.com/iap/docs/signed-headers-howto#verifying_the_jwt_payload
@@ -94,12 +100,6 @@ locals {
       TOKENS_CHECKED_BY_CLOUD_RUN = "true"
     } if name != "query"
   }
-
-  trace_environment = var.tracing.enabled ? {
-    TRACE_EXPORTER          = "google"
-    OTEL_TRACES_SAMPLER     = "parentbased_traceidratio"
-    OTEL_TRACES_SAMPLER_ARG = tostring(var.tracing.sample_ratio)
-  } : {}
 
   service_environment = {
     for name, service in local.services : name => merge(
