@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -199,6 +200,19 @@ def load(connection: Connection, corpus: Corpus, *, first: int, last: int, noise
             for row in vectors:
                 copy.write_row(row)
     connection.execute("RESET session_replication_role")
+
+
+def load_all(url: str, corpus: Corpus, *, first: int, last: int, noise: float) -> None:
+    """Load the chunks of these numbers over two connections: one makes rows, the other waits."""
+
+    def go(start: int) -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            register_vector(connection)
+            end = min(start + _ROWS_A_TRANSACTION, last)
+            load(connection, corpus, first=start, last=end, noise=noise)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(go, range(first, last, _ROWS_A_TRANSACTION)))
 
 
 def _searchable(text: str) -> str:
@@ -540,14 +554,7 @@ def _measure_size(
     noise: float,
 ) -> dict[str, Any]:
     started = time.perf_counter()
-    for start in range(first, size, _ROWS_A_TRANSACTION):
-        load(
-            connection,
-            corpus,
-            first=start,
-            last=min(start + _ROWS_A_TRANSACTION, size),
-            noise=noise,
-        )
+    load_all(server.url, corpus, first=first, last=size, noise=noise)
     seconds = round(time.perf_counter() - started, 1)
     connection.execute(
         "SELECT setval(pg_get_serial_sequence('builds', 'id'), %(last)s)",
