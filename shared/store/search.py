@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, Literal, LiteralString
 
 import numpy as np
@@ -43,10 +43,10 @@ _NARROW_CHUNKS = 5000
 _MAX_COUNTED = 5000
 # Shares of the vector leg in the fused score (docs/retrieval.md, "Fusion"): for questions in
 # English, which the models of this size know best, and for all others.
-_VECTOR_WEIGHT = 0.55
+_VECTOR_WEIGHT = 0.6
 _VECTOR_WEIGHT_OTHER_LANGUAGE = 0.5
 # What two neighbouring words of the question are worth that stand together in a chunk too.
-_PROXIMITY_WEIGHT = 0.4
+_PROXIMITY_WEIGHT = 0.6
 # Words of the question count as neighbours up to this many positions apart, stop words included.
 _NEIGHBOUR_POSITIONS = 3
 _STOP_WORD_SHARE = 0.2
@@ -101,6 +101,7 @@ class Question:
 
     Attributes:
         terms: Rarest first; also those that no chunk has.
+        words: For each word that counts, the terms that one or another configuration makes of it.
         neighbours: Pairs of lexemes that stand together in the question.
         languages: ISO 639-1 codes of the configuration whose stop words it has, or else of the
             documents whose common words it has; empty where it has those of none.
@@ -109,6 +110,7 @@ class Question:
     """
 
     terms: list[Term]
+    words: list[list[Term]]
     neighbours: list[tuple[Term, Term]]
     languages: list[str]
     chunks: float
@@ -371,6 +373,9 @@ def analyse(connection: Connection, question: str) -> Question:
         )
         for lexeme, frequency in frequencies.items()
     }
+    variants: dict[int, set[str]] = {}
+    for position, lexeme in chain.from_iterable(words.values()):
+        variants.setdefault(position, set()).add(lexeme)
     neighbours = {
         (terms[lexeme], terms[following])
         for places in words.values()
@@ -379,6 +384,7 @@ def analyse(connection: Connection, question: str) -> Question:
     }
     return Question(
         terms=sorted(terms.values(), key=lambda term: (term.document_frequency, term.lexeme)),
+        words=[[terms[lexeme] for lexeme in sorted(variants[place])] for place in sorted(variants)],
         neighbours=sorted(neighbours, key=lambda pair: (pair[0].lexeme, pair[1].lexeme)),
         languages=languages,
         chunks=chunks,
@@ -396,29 +402,36 @@ def measure_support(
 ) -> Support:
     """Return how much of *question* the first *passages* of *hits* speak of."""
     analysed = analyse(connection, question)
-    weights = {
-        term.lexeme: term.frequency
-        * _rarity(term.document_frequency, chunks=max(analysed.chunks, _FEW_CHUNKS))
-        for term in analysed.terms
-    }
+    chunks = max(analysed.chunks, _FEW_CHUNKS)
+    lexemes = [term.lexeme for term in analysed.terms]
     first = hits[:passages]
-    covered = dict.fromkeys(((hit.build_id, hit.ordinal) for hit in first), 0.0)
+    held: dict[tuple[int, int], set[str]] = {(hit.build_id, hit.ordinal): set() for hit in first}
     rows = connection.execute(
         _COVERAGE,
         {
             "build_ids": [hit.build_id for hit in first],
             "ordinals": [hit.ordinal for hit in first],
-            "lexemes": list(weights),
-            "queries": [_quote(lexeme) for lexeme in weights],
+            "lexemes": lexemes,
+            "queries": [_quote(lexeme) for lexeme in lexemes],
             "languages": list(SEARCH_CONFIGS),
             "configs": list(SEARCH_CONFIGS.values()),
         },
     )
     for build_id, ordinal, lexeme in rows:
-        covered[build_id, ordinal] += weights[lexeme]
-    total = sum(weights.values())
+        held[build_id, ordinal].add(lexeme)
+    # No document holds what the stemmer of another language makes of a word: the most common of
+    # its forms says how rare the word is, and any of them that it is there.
+    weighed = [
+        (
+            min(_rarity(term.document_frequency, chunks=chunks) for term in word),
+            {term.lexeme for term in word},
+        )
+        for word in analysed.words
+    ]
+    total = sum(weight for weight, _ in weighed)
+    covered = [sum(weight for weight, forms in weighed if forms & found) for found in held.values()]
     return Support(
-        coverage=max(covered.values(), default=0.0) / total if total else None,
+        coverage=max(covered, default=0.0) / total if total else None,
         similarity=max((hit.similarity for hit in hits), default=0.0),
     )
 

@@ -394,6 +394,19 @@ def test_measure_support_when_unrelated(
     assert measure_support(connection, own, find(own)).coverage == pytest.approx(1)
 
 
+def test_measure_support_when_many_languages(
+    connection: Connection, find: Find, index: Callable[..., str]
+) -> None:
+    """What the stemmers of other languages make of a word takes nothing from its being there."""
+    for code in ("de", "es"):
+        for number, other in enumerate(OTHERS[code]):
+            options = {"language": code, "search_config": search_config(code)}
+            index(f"{code}{number}.txt", other, **options)
+    index("puente.txt", LANGUAGES["es"][0])
+    question = "El alcalde inauguró el nuevo puente de la ciudad."
+    assert measure_support(connection, question, find(question)).coverage == pytest.approx(1)
+
+
 def test_expand_when_adjacent(
     connection: Connection, find: Find, index: Callable[..., str]
 ) -> None:
@@ -412,7 +425,7 @@ def test_expand_when_adjacent(
 def test_question_when_frozen(connection: Connection) -> None:
     """An empty collection has no terms."""
     assert analyse(connection, "What is there?") == Question(
-        terms=[], neighbours=[], languages=["en"], chunks=0.0, configs=[]
+        terms=[], words=[], neighbours=[], languages=["en"], chunks=0.0, configs=[]
     )
 
 
