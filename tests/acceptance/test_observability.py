@@ -8,8 +8,6 @@ a deployment that is well, and of one with something taken away.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,17 +18,19 @@ from pathlib import Path
 import psycopg
 import pytest
 import requests
+from google.cloud import pubsub_v1
 from pydantic import SecretStr
 
+from local.setup import Settings as SetupSettings
+from local.setup import set_up
 from shared import doctor
 from shared.migrate import read_migrations
 from shared.settings import load
-from shared.subscribing import SubscriptionReader
 from tests.collector import Collector, Received, collect_traces
 from tests.conftest import create_database, drop_database
 from tests.emulators import free_port
 from tests.gemini_stand_in import ANSWERS, GeminiStandIn, answering, gemini_stand_in
-from tests.system import PROJECT, ROOT, System, run_system, wait_until
+from tests.system import PROJECT, System, run_system, wait_until
 
 SECRET = "The spare valve is numbered V-7731."
 QUESTION = "Which number has the spare valve?"
@@ -177,11 +177,10 @@ def faults(settings: doctor.Settings, *, probe_seconds: float | None = None) -> 
     return {one.check: one.message for one in findings if one.state == "fault"}
 
 
-def set_up_again(system: System) -> None:
+def set_up_again() -> None:
     """Make what was taken away, as an operator does."""
-    environment = {k: v for k, v in system.environment.items() if k != "DATABASE_URL"}
-    command = [sys.executable, "-m", "local.setup"]
-    subprocess.run(command, env=environment, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    for _ in set_up(SetupSettings(database_url=None)):  # type: ignore[call-arg]
+        pass
 
 
 def test_doctor_when_all_is_well(observed: Observed) -> None:
@@ -208,31 +207,22 @@ def test_doctor_when_the_embed_worker_is_away(observed: Observed, patient: docto
     assert found == {}
 
 
-def test_doctor_when_the_notification_is_gone(observed: Observed, patient: doctor.Settings) -> None:
-    """Without it no upload is noticed, and the doctor says so."""
+def test_doctor_when_events_reach_nobody(observed: Observed, patient: doctor.Settings) -> None:
+    """Without the notification nothing is noticed, without a subscription jobs are lost."""
     for notification in observed.system.bucket().list_notifications():
         notification.delete()
+    with pubsub_v1.SubscriberClient() as subscriber:
+        subscriber.delete_subscription(
+            subscription=f"projects/{PROJECT}/subscriptions/chunk-jobs-embed"
+        )
     try:
         found = faults(patient)
     finally:
-        set_up_again(observed.system)
-    assert "no upload is noticed" in found["notification"]
+        set_up_again()
+    assert "no upload is noticed" in found.pop("notification")
+    assert "reaches nobody" in found.pop("subscription chunk-jobs-embed")
+    assert found == {}
     assert faults(patient) == {}
-
-
-def test_doctor_when_a_subscription_is_gone(observed: Observed, patient: doctor.Settings) -> None:
-    """What is published to its topic is lost, and the doctor says so."""
-    reader = SubscriptionReader(PROJECT)
-    assert reader.find("chunk-jobs-embed") is not None
-    reader._subscriber.delete_subscription(
-        subscription=f"projects/{PROJECT}/subscriptions/chunk-jobs-embed"
-    )
-    try:
-        found = faults(patient)
-    finally:
-        set_up_again(observed.system)
-    assert list(found) == ["subscription chunk-jobs-embed"]
-    assert "reaches nobody" in found["subscription chunk-jobs-embed"]
 
 
 def test_doctor_when_names_are_wrong(patient: doctor.Settings, tmp_path: Path) -> None:
