@@ -1,0 +1,21 @@
+#!/bin/sh
+# Upload sets to the service of a running `make run` and write every figure of docs/retrieval.md:
+#     benchmarks/retrieval_sets.sh RESULTS SET...
+# run in the checkout whose stack it is. Sets whose questions have answers are asked for those too;
+# the first set alone is in the index while that is done.
+set -eu
+results=$1
+shift
+set -a
+. ./.local/env
+set +a
+export PYTHONPATH=.
+mkdir -p "$results"
+for set in "$@"; do
+    name=$(basename "$set")
+    .venv/bin/python -m shared.evaluate "$set" --url "$QUERY_URL" --upload --json > "$results/$name.json"
+    if head -n 1 "$set/queries.jsonl" | grep -q '"answer"'; then
+        .venv/bin/python -m shared.evaluate "$set" --calibrate --json > "$results/$name.refusal.json"
+        .venv/bin/python -m benchmarks.extractive "$set" --url "$QUERY_URL" > "$results/$name.extractive.txt"
+    fi
+done
