@@ -33,7 +33,7 @@ def test_benchmark_when_small(postgres_url: str, model_dir: Path, tmp_path: Path
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 
