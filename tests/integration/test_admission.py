@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +15,13 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
+from functions.query.admission import SPARE_THREADS
 from functions.query.settings import QuerySettings
 from shared.embedding import Embedder
 from shared.models import Hit
 from shared.store import Pool
 from tests.asking import make_client
+from tests.system import ROOT
 
 QUESTION = {"question": "What is the gate code?"}
 
@@ -110,3 +115,21 @@ def test_place_when_a_stream_is_left(client: FlaskClient, gate: Gate) -> None:
     assert client.post("/query", json=QUESTION).status_code == 503
     left.close()
     assert client.post("/query", json=QUESTION).status_code == 200
+
+
+def test_threads_when_the_function_is_loaded(database_url: str, model_dir: Path) -> None:
+    """The server reads THREADS after it has loaded the function: some threads only refuse."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import os, functions.query.main; print(os.environ['THREADS'])"],
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "DATABASE_URL": database_url,
+            "MODEL_DIR": str(model_dir),
+            "MAX_CONCURRENT_REQUESTS": "5",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(loaded.stdout) == 5 + SPARE_THREADS
