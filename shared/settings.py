@@ -35,8 +35,8 @@ def _check_project_id(value: str) -> str:
     # ids of before 2012 begin with a domain.
     if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", value):
         raise ValueError(
-            "a project's id has 6 to 30 lower-case letters, digits and hyphens, begins with a letter"
-            " and does not end with a hyphen"
+            "a project's id has 6 to 30 lower-case letters, digits and hyphens, begins with a"
+            " letter and does not end with a hyphen"
         )
     return value
 
