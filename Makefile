@@ -11,7 +11,7 @@ MODEL_DIR ?= $(CACHE)/kaydangpt/models/all-MiniLM-L6-v2
 FUNCTIONS := ingest embed_worker query
 
 .DEFAULT_GOAL := help
-.PHONY: admin bench bench-lock bench-report help install install-tests run test test-fast load mutants faults lint format lock clean clean-all model
+.PHONY: admin bench bench-lock bench-report help install install-tests run test test-fast load mutants faults lint audit security format lock clean clean-all model
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | awk -F ' - ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,17 @@ lint: install-tests ## Check style, types and layers
 	@$(PY) -m ruff format --check $(CODE)
 	@$(PY) -m mypy $(CODE)
 	@$(VENV)/bin/lint-imports
+	@$(PY) -m bandit --quiet --recursive --configfile pyproject.toml shared functions local
+
+audit: install-tests ## Look up advisories for what is locked, write each image's bill of materials
+	@$(PY) infra/audit.py
+
+# Everything that make test has a short form of; docs/security.md has the figures.
+security: model ## Attack in full: 50,000 documents, 10,000 requests, 5,000 statements
+	@PARSING_CASES=50000 $(PY) -m pytest -s -q tests/unit/test_parsing_fuzz.py
+	@MODEL_DIR="$(MODEL_DIR)" SQL_CASES=5000 SCHEMATHESIS_EXAMPLES=900 LOG_LEVEL=WARNING \
+	  $(PY) -m pytest -s -q tests/security tests/integration/test_injection.py \
+	  tests/integration/test_openapi.py tests/integration/test_sandbox.py $(ARGS)
 
 format: install-tests ## Rewrite the code in the common format
 	@$(PY) -m ruff check --fix-only $(CODE)
@@ -66,7 +77,7 @@ format: install-tests ## Rewrite the code in the common format
 lock: install-tests ## Pin requirements again; UPGRADE=1 takes the newest versions
 	@$(PY) -m uv pip compile --quiet $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock" \
 	  tests/requirements.in -o tests/requirements.txt
-	@for folder in $(addprefix functions/,$(FUNCTIONS)) local infra/model infra/sbom; do \
+	@for folder in $(addprefix functions/,$(FUNCTIONS)) local infra/model infra/sbom infra/audit; do \
 	  $(PY) -m uv pip compile --quiet --custom-compile-command "make lock" --no-annotate \
 	    -c tests/requirements.txt $$folder/requirements.in -o $$folder/requirements.txt || exit 1; \
 	done

@@ -20,6 +20,7 @@ import click
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from shared import store
 from shared.bucket import DocumentBucket
@@ -86,7 +87,7 @@ def status(prefix: str, *, failed: bool, as_json: bool) -> None:
         table = Table("name", "state", "chunks", "generation", "reason")
         for document in documents:
             table.add_row(
-                document.name,
+                _shown(document.name),
                 document.state,
                 f"{document.chunks_embedded}/{document.chunks}",
                 str(document.generation),
@@ -197,7 +198,7 @@ def reconcile(*, check: bool, every_seconds: float | None, as_json: bool) -> Non
                     for difference in page:
                         counts[difference.kind] += 1
                         if check and not as_json:
-                            click.echo(f"{difference.kind}: {difference.name}")
+                            click.echo(f"{difference.kind}: {_shown(difference.name).plain}")
                     if not check:
                         publisher.publish_events(item.event for item in page if item.event)
             if every_seconds is None:
@@ -564,6 +565,11 @@ def _report(counts: dict[str, int], *, as_json: bool) -> None:
         click.echo(
             ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items())
         )
+
+
+def _shown(name: str) -> Text:
+    """Return *name* so that who named an object does not steer the terminal."""
+    return Text("".join(sign if sign.isprintable() else "\ufffd" for sign in name))
 
 
 def _print_json(value: object) -> None:
