@@ -73,20 +73,22 @@ def inject(
     impossible = ""
     broken: list[str] = []
     try:
-        rig.go_on(flow_seconds)
-        fault.inject(rig)
-        rig.go_on(flow_seconds)
-    except Impossible as error:
-        impossible = str(error)
-    except Exception as error:
-        # Whatever it is: the row says it, and the other faults are still injected.
-        broken.append(f"the fault could not be injected to its end: {error!r}")
-    finally:
+        try:
+            rig.go_on(flow_seconds)
+            fault.inject(rig)
+            rig.go_on(flow_seconds)
+        except Impossible as error:
+            impossible = str(error)
+        except Exception as error:
+            # Whatever it is: the row says it, and the other faults are still injected.
+            broken.append(f"the fault could not be injected to its end: {error!r}")
         rig.mend()
         rig.writer.stop()
         over = time.monotonic()
         left = _wait_until_whole(rig, heal_within_seconds)
         healed = time.monotonic()
+    finally:
+        rig.writer.stop()
         reader.stop()
     if rig.writer.failure is not None:
         left.append(f"the stream of changes broke: {rig.writer.failure!r}")
