@@ -36,6 +36,7 @@ import psycopg
 from numpy.typing import NDArray
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector
+from psycopg import sql
 from pydantic import SecretStr
 
 from benchmarks.recording import (
@@ -64,6 +65,7 @@ _ROWS_A_TRANSACTION = 20_000
 _MEASURED_DOCUMENTS = 10
 _WARM_UP = 5
 _INDEX = "embeddings_1_hnsw"
+_BREADTHS = (40, 100, 200, 400, 800)
 _RELATIONS = (
     "chunks",
     "chunks_pkey",
@@ -355,6 +357,39 @@ def find_nearest(
     ]
 
 
+def measure_breadths(
+    connection: Connection,
+    clock: Clock,
+    embedder: Embedder,
+    questions: Sequence[str],
+    exact: Sequence[dict[tuple[int, int], float]],
+) -> list[dict[str, float]]:
+    """Return recall and CPU of the index alone for rising hnsw.ef_search; the product has 100."""
+    vectors = [HalfVector(embedder.embed_query(question)) for question in questions]
+    nearest = sql.SQL(
+        "SELECT build_id, ordinal FROM embeddings_1 ORDER BY embedding::halfvec({}) <=> %s LIMIT 10"
+    ).format(sql.Literal(embedder.info.dimension))
+    measured = []
+    for breadth in _BREADTHS:
+        connection.execute("SELECT set_config('hnsw.ef_search', %s, false)", [str(breadth)])
+        used = clock.seconds()
+        found = [connection.execute(nearest, [vector]).fetchall() for vector in vectors]
+        used = clock.seconds() - used
+        shares = [
+            len(true.keys() & set(rows)) / max(1, len(true))
+            for rows, true in zip(found, exact, strict=True)
+        ]
+        measured.append(
+            {
+                "ef_search": breadth,
+                "recall_at_10": round(statistics.mean(shares), 4),
+                "cpu_ms": round(1000 * used / len(vectors), 2),
+            }
+        )
+    connection.execute("RESET hnsw.ef_search")
+    return measured
+
+
 def build_index(connection: Connection, clock: Clock, server: PostgresServer) -> dict[str, Any]:
     """Build the HNSW index as `admin index` does, whatever the size."""
     used, started = clock.seconds(), time.perf_counter()
@@ -595,6 +630,7 @@ def _measure_size(
         ),
         5,
     )
+    point["breadths"] = measure_breadths(connection, clock, embedder, asked, exact)
     point["hnsw"] = {
         **measure_questions(connection, clock, embedder, asked),
         "ingest": ingest(first=200_000_000 + size),
@@ -715,11 +751,23 @@ def write_tables(result: dict[str, Any]) -> str:
         asking,
         "The index, and the sweeper's sample of words:",
         building,
+        *_write_breadths(points),
         growth,
         origin,
         describe_run(result),
     )
     return "\n\n".join(parts)
+
+
+def _write_breadths(points: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the table of recall by breadth, nothing where it was not measured."""
+    rows = [
+        (f"{point['chunks']:,}", row["ef_search"], f"{row['recall_at_10']:.3f}", row["cpu_ms"])
+        for point in points
+        for row in point.get("breadths", ())
+    ]
+    title = "The index alone, by how many candidates it keeps (a search of the product keeps 100):"
+    return [title, make_table(("chunks", "ef_search", "recall@10", "CPU ms"), rows)] if rows else []
 
 
 def _read_sizes(_context: click.Context, _parameter: click.Parameter, value: str) -> list[int]:
