@@ -126,6 +126,18 @@ class Bench:
         first = turn % len(chosen) if chosen else 0
         return [self.systems[name] for name in chosen[first:] + chosen[:first]]
 
+    @contextmanager
+    def tolerating(self, system: Driven) -> Iterator[None]:
+        """Leave a peer out from now on when it fails, and say so in the result; ours must not."""
+        try:
+            yield
+        except BenchmarkFailed as error:
+            if system.name == OURS:
+                raise
+            del self.systems[system.name]
+            self.result["failures"][system.name] = str(error)
+            _say(f"  {system.name} failed and is left out: {error}")
+
     def next_questions(self, count: int) -> list[str]:
         """Return questions that no system was asked before."""
         return [next(self.asked) for _ in range(count)]
@@ -210,6 +222,7 @@ def _run(
         server_url = database_url or stack.enter_context(_server(state / "postgres" / "data"))
         databases = _Databases(server_url)
         systems: dict[str, Driven] = {}
+        failures: dict[str, str] = {}
         large: LargeCorpus | None = None
         if large_chunks and (prepare or "questions" in figures):
             large = _prepare_large(
@@ -224,16 +237,21 @@ def _run(
         )
         for name, python in pythons.items():
             with_large = databases.name_large(name, large_chunks)
-            peer = Peer(
-                name,
-                python=python,
-                url=databases.create(name),
-                large_url=databases.url(with_large),
-                state=_peer_state(state, fresh=name),
-                log=work / f"{name}.log",
-            )
-            stack.callback(peer.stop)
-            systems[name] = peer
+            try:
+                peer = Peer(
+                    name,
+                    python=python,
+                    url=databases.create(name),
+                    large_url=databases.url(with_large),
+                    state=_peer_state(state, fresh=name),
+                    log=work / f"{name}.log",
+                )
+            except BenchmarkFailed as error:
+                failures[name] = str(error)
+                _say(f"  {name} cannot be started and is left out: {error}")
+            else:
+                stack.callback(peer.stop)
+                systems[name] = peer
         bench = Bench(
             size=size,
             systems=systems,
@@ -243,6 +261,7 @@ def _run(
             result=_describe(folders, pythons, large, quick=quick),
             output=output or _new_file(),
         )
+        bench.result["failures"] |= failures
         measures: dict[str, Callable[[Bench], Any]] = {
             "ingest": measure_ingest,
             "cold": measure_cold_start,
@@ -253,7 +272,7 @@ def _run(
         # Asking comes before the documents change.
         for figure in figures:
             began, load = time.time(), os.getloadavg()[0]
-            found = measures[figure](bench)
+            found = _without(measures[figure](bench), set(peers) - set(bench.systems))
             _note_memory(bench)
             bench.result["figures"][figure] = found
             bench.result["runs"][figure] = {
@@ -271,17 +290,16 @@ def measure_ingest(bench: Bench) -> list[dict[str, Any]]:
         part = turn % len(bench.folders)
         seen: dict[str, Any] = {}
         for system in bench.in_turn(turn):
-            ingested = system.ingest(bench.folders[part])
-            seen[system.name] = {
-                "seconds": ingested.seconds,
-                "chunks": ingested.chunks,
-                "embedded": ingested.embedded,
-                "per_second": ingested.chunks / ingested.seconds,
-            }
-            _say(
-                f"  round {turn}: {system.name} {ingested.chunks} chunks"
-                f" in {ingested.seconds:.1f} s"
-            )
+            with bench.tolerating(system):
+                ingested = system.ingest(bench.folders[part])
+                seen[system.name] = {
+                    "seconds": ingested.seconds,
+                    "chunks": ingested.chunks,
+                    "embedded": ingested.embedded,
+                    "per_second": ingested.chunks / ingested.seconds,
+                }
+                took = f"{ingested.chunks} chunks in {ingested.seconds:.1f} s"
+                _say(f"  round {turn}: {system.name} {took}")
         bench.ingested.add(part)
         found: dict[str, Any] = {"systems": seen}
         if (ours := bench.ours()) is not None:
@@ -297,10 +315,14 @@ def measure_cold_start(bench: Bench) -> list[dict[str, Any]]:
     """Start a new process and ask it; all were started before, so nobody waits for the disk."""
     _need_documents(bench)
     question = bench.next_questions(1)[0]
-    return [
-        {system.name: system.first_answer(question) for system in bench.in_turn(turn)}
-        for turn in range(bench.size.cold_rounds)
-    ]
+    rounds = []
+    for turn in range(bench.size.cold_rounds):
+        seen = {}
+        for system in bench.in_turn(turn):
+            with bench.tolerating(system):
+                seen[system.name] = system.first_answer(question)
+        rounds.append(seen)
+    return rounds
 
 
 def measure_questions(bench: Bench) -> list[dict[str, Any]]:
@@ -311,13 +333,15 @@ def measure_questions(bench: Bench) -> list[dict[str, Any]]:
         for clients in CLIENTS:
             warm = bench.next_questions(bench.size.warm_up)
             for system in bench.in_turn(0):
-                system.ask(warm, clients=clients, large=large)
+                with bench.tolerating(system):
+                    system.ask(warm, clients=clients, large=large)
             for turn in range(bench.size.rounds):
                 asked = bench.next_questions(bench.size.questions[clients])
                 seen = {}
                 for system in bench.in_turn(turn):
-                    answers = system.ask(asked, clients=clients, large=large)
-                    seen[system.name] = _latencies(answers.milliseconds, answers.seconds)
+                    with bench.tolerating(system):
+                        answers = system.ask(asked, clients=clients, large=large)
+                        seen[system.name] = _latencies(answers.milliseconds, answers.seconds)
                 rounds.append({"large": large, "clients": clients, "systems": seen})
     return rounds
 
@@ -332,15 +356,14 @@ def measure_reingest(bench: Bench) -> list[dict[str, Any]]:
         seen: dict[str, Any] = {}
         for name, changed in (("unchanged", folder), ("edited", edited)):
             for system in bench.in_turn(turn, INCREMENTAL):
-                ingested = system.ingest(changed)
-                seen.setdefault(system.name, {})[name] = {
-                    "seconds": ingested.seconds,
-                    "embedded": ingested.embedded,
-                }
-                _say(
-                    f"  round {turn}: {system.name} {name} {ingested.seconds:.2f} s,"
-                    f" {ingested.embedded} embedded"
-                )
+                with bench.tolerating(system):
+                    ingested = system.ingest(changed)
+                    seen.setdefault(system.name, {})[name] = {
+                        "seconds": ingested.seconds,
+                        "embedded": ingested.embedded,
+                    }
+                    took = f"{ingested.seconds:.2f} s, {ingested.embedded} embedded"
+                    _say(f"  round {turn}: {system.name} {name} {took}")
         rounds.append({"part": turn % len(bench.folders), "systems": seen})
     return rounds
 
@@ -364,12 +387,20 @@ def _note_memory(bench: Bench) -> None:
             }
 
 
+def _without(found: Any, names: set[str]) -> Any:
+    """Return a figure without the systems that failed in the middle of it."""
+    if isinstance(found, dict):
+        return {key: _without(value, names) for key, value in found.items() if key not in names}
+    return [_without(value, names) for value in found] if isinstance(found, list) else found
+
+
 def _need_documents(bench: Bench) -> None:
     """Bring the whole corpus in where the figure of ingest has not."""
     for part, folder in enumerate(bench.folders):
         if part not in bench.ingested:
             for system in bench.in_turn(0):
-                system.ingest(folder)
+                with bench.tolerating(system):
+                    system.ingest(folder)
             bench.ingested.add(part)
 
 
@@ -520,10 +551,15 @@ def _prepare_large(
             )
             try:
                 loaded = peer.load(large)
+            except BenchmarkFailed as error:
+                # It is left out where it is asked over this store, and said so there.
+                _say(f"  {name} could not be filled: {error}")
+                continue
             finally:
                 peer.stop()
             if loaded != chunks:
-                raise BenchmarkFailed(f"{name} holds {loaded} of {chunks} chunks")
+                _say(f"  {name} holds {loaded} of {chunks} chunks")
+                continue
         stamp.write_text(made_from)
     return large
 
@@ -594,6 +630,7 @@ def _describe(
         "versions": {name: _versions(name) for name in pythons},
         "figures": {},
         "runs": {},
+        "failures": {},
     }
 
 

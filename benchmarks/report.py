@@ -213,8 +213,15 @@ def _describe(result: Result) -> str:
         f"{machine} Kernel {result['machine']['kernel']}, Python {result['machine']['python']}."
         f" {corpus['files']} files, {corpus['megabytes']} MB, digest {corpus['digest']}; the larger"
         f" corpus has {corpus['large_chunks']:,} chunks. The run took {took:.0f} minutes. Load"
-        f" average (one minute) before and after each figure: {loads}.\n\n{versions}."
+        f" average (one minute) before and after each figure: {loads}.{_failures(result)}"
+        f"\n\n{versions}."
     )
+
+
+def _failures(result: Result) -> str:
+    """Name the peers that could not be measured to the end."""
+    failed = ", ".join(TITLES[name] for name in result.get("failures", {}))
+    return f" Failed and left out from then on: {failed} (the result says why)." if failed else ""
 
 
 def _ingest_table(result: Result) -> str:
