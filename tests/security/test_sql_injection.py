@@ -80,8 +80,8 @@ _STATEMENTS = [
     " IS NOT NULL",
     " LIKE '%'",
     " ~ '.*'",
-    " @@ to_tsquery('xyzzyplugh')",
-    " & xyzzyplugh | ! nothing <-> :*",
+    " @@ to_tsquery('vault:*')",
+    " & vault | ! nothing <-> :*",
     "\\'; SELECT nextval('canary')",
     "\n; SELECT nextval('canary')\n",
     "\u0000; SELECT nextval('canary')",
@@ -139,7 +139,7 @@ def send(client: FlaskClient, field: str, attack: str) -> tuple[int, str]:
         safe = attack.encode("utf-8", "replace").decode()
         answer = client.get(path, query_string={"char_start": safe})
     else:
-        changed: dict[str, object] = {
+        bodies: dict[str, dict[str, object]] = {
             "question": {"question": attack, "filter": _OPEN},
             "history": {"history": [{"role": "user", "content": attack}], "filter": _OPEN},
             "collection": {"filter": {"collection": attack}},
@@ -150,9 +150,8 @@ def send(client: FlaskClient, field: str, attack: str) -> tuple[int, str]:
             "updated_from": {"filter": {"updated_from": attack}},
             "mode": {"mode": attack, "filter": _OPEN},
             "limit": {"limit": attack, "filter": _OPEN},
-        }[field]
-        assert isinstance(changed, dict)
-        answer = client.post("/retrieve", json={"question": question, **changed})
+        }
+        answer = client.post("/retrieve", json={"question": question, **bodies[field]})
     return answer.status_code, answer.get_data(as_text=True)
 
 
@@ -189,7 +188,7 @@ def test_attack_when_in_any_field(client: FlaskClient, database_url: str) -> Non
             status, body = send(client, _FIELDS[number % len(_FIELDS)], attack)
             statuses[status] = statuses.get(status, 0) + 1
             assert status in (200, 400, 404), (attack, body)
-            assert "xyzzyplugh" not in body.replace(attack, ""), attack
+            assert "xyzzyplugh" not in body, attack
             assert SECRET_TEXT not in body
         assert fingerprint(connection) == before
     print(f"{_CASES} cases, answers by status: {statuses}")
