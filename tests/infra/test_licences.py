@@ -104,7 +104,9 @@ def test_every_locked_package_has_a_licence_of_the_list(lock: str) -> None:
     assert refused == {}
 
 
-@pytest.mark.parametrize("lock", [*_LOCKS, "infra/sbom/requirements.txt"])
+@pytest.mark.parametrize(
+    "lock", [*_LOCKS, "infra/sbom/requirements.txt", "infra/audit/requirements.txt"]
+)
 def test_every_locked_package_is_pinned_with_hashes(lock: str) -> None:
     """pip --require-hashes, which the images are built with, takes nothing else."""
     # A requirement's hashes stand in the indented lines below it.
