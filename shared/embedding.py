@@ -1,11 +1,13 @@
 """Texts to unit vectors by the exported ONNX graph."""
 
+import importlib
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,11 @@ __all__ = [
 
 # Tokens of one run of the graph, padding included: benchmarks/embedding.py compares budgets.
 BATCH_TOKENS = 512
+# Of one run by torch, which is for GPUs: small runs would leave one idle.
+TORCH_BATCH_TOKENS = 16_384
+
+Runtime = Literal["onnxruntime", "torch"]
+Run = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 
 
 class Embedder:
@@ -42,20 +49,23 @@ class Embedder:
         model_dir: Folder written by shared.export_model.
         threads: Runs of the graph at once; 0 takes the cores that this process may use.
         batch_tokens: Tokens of one run of the graph, padding included.
+        runtime: What runs the graph.
 
     Raises:
         ModelUnavailable: The folder is missing, incomplete or damaged.
+        Misconfigured: *runtime* is not installed, or does not run this graph.
     """
 
     info: ModelInfo
 
     def __init__(
-        self, model_dir: Path, *, threads: int = 0, batch_tokens: int = BATCH_TOKENS
+        self,
+        model_dir: Path,
+        *,
+        threads: int = 0,
+        batch_tokens: int = BATCH_TOKENS,
+        runtime: Runtime = "onnxruntime",
     ) -> None:
-        # Not at import: the server forks after it, and a child whose parent has loaded onnxruntime
-        # hangs or aborts when it exits, waiting for threads that it never had.
-        import onnxruntime
-
         self._counter = TokenCounter(model_dir)
         self.info = self._counter.info
         description = read_description(model_dir)
@@ -65,21 +75,12 @@ class Embedder:
         self._batch_tokens = batch_tokens
         self._threads = threads or available_cores()
         self._tokenizer = read_tokenizer(model_dir)
-        options = onnxruntime.SessionOptions()
-        # A run is one thread, and batches run side by side: threads that share a run wait for each
-        # other at each of its hundreds of nodes. benchmarks/embedding.py compares the two.
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model_dir / GRAPH_FILE, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's own errors have no public base class
-            message = (
-                f"{model_dir / GRAPH_FILE} cannot be loaded ({error}); write it again by: "
-                f"python -m shared.export_model --force --output {model_dir}"
-            )
-            raise ModelUnavailable(message) from error
+        if runtime == "torch":
+            # One run at a time: torch itself uses all of a GPU, or all cores.
+            self._threads, self._batch_tokens = 1, max(batch_tokens, TORCH_BATCH_TOKENS)
+            self._run = _open_torch(model_dir, quantisation=description["quantisation"])
+        else:
+            self._run = _open_onnxruntime(model_dir)
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """
@@ -118,7 +119,7 @@ class Embedder:
             for row, index in enumerate(batch):
                 ids[row, : len(tokens[index])] = tokens[index]
                 mask[row, : len(tokens[index])] = 1
-            (vectors[batch],) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+            vectors[batch] = self._run(ids, mask)
 
         batches = list(_batches([len(ids) for ids in tokens], budget=self._batch_tokens))
         if self._threads == 1 or len(batches) <= 1:
@@ -131,6 +132,62 @@ class Embedder:
         return vectors
 
 
+def _open_onnxruntime(model_dir: Path) -> Run:
+    # Not at import: the server forks after it, and a child whose parent has loaded onnxruntime
+    # hangs or aborts when it exits, waiting for threads that it never had.
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # A run is one thread, and batches run side by side: threads that share a run wait for each
+    # other at each of its hundreds of nodes. benchmarks/embedding.py compares the two.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    try:
+        session: Any = onnxruntime.InferenceSession(
+            model_dir / GRAPH_FILE, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's own errors have no public base class
+        message = (
+            f"{model_dir / GRAPH_FILE} cannot be loaded ({error}); write it again by: "
+            f"python -m shared.export_model --force --output {model_dir}"
+        )
+        raise ModelUnavailable(message) from error
+
+    def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = session.run(
+            None, {"input_ids": ids, "attention_mask": mask}
+        )[0]
+        return vectors
+
+    return run
+
+
+def _open_torch(model_dir: Path, *, quantisation: str) -> Run:
+    """
+    Return the graph run by torch.
+
+    Raises:
+        Misconfigured: torch or onnx is not installed, or the graph is quantised.
+    """
+    if quantisation != "none":
+        # Each rounding to eight bits enlarges the last bit in which two runtimes differ.
+        raise Misconfigured(
+            f"EMBEDDING_RUNTIME=torch gives the served vectors of a float32 model only, and"
+            f" {model_dir} has {quantisation}; write another by: python -m shared.export_model"
+            " --precision float32 --output FOLDER"
+        )
+    try:
+        # By its name: nothing that a function installs may need it.
+        module: Any = importlib.import_module("shared.torch_graph")
+    except ModuleNotFoundError as error:
+        raise Misconfigured(
+            f"EMBEDDING_RUNTIME=torch needs the package {error.name}: install what"
+            " functions/embed_worker/requirements-torch.txt lists"
+        ) from error
+    run: Run = module.TorchGraph(model_dir / GRAPH_FILE).run
+    return run
+
+
 class Embedders:
     """
     The models that this process has, each loaded when it is first asked for; threads may share it.
@@ -141,11 +198,18 @@ class Embedders:
         ModelUnavailable: A folder is missing, incomplete or damaged.
     """
 
-    def __init__(self, model_dirs: Sequence[Path | None], *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model_dirs: Sequence[Path | None],
+        *,
+        threads: int = 0,
+        runtime: Runtime = "onnxruntime",
+    ) -> None:
         self._folders = {
             read_model_info(folder).digest: folder for folder in model_dirs if folder is not None
         }
         self._threads = threads
+        self._runtime = runtime
         self._loaded: dict[str, Embedder] = {}
         self._loading = threading.Lock()
 
@@ -165,7 +229,9 @@ class Embedders:
                         f" {known} hold others: set MODEL_DIR (or OTHER_MODEL_DIR) to its folder,"
                         " or change the model as docs/operations.md says"
                     )
-                embedder = Embedder(self._folders[digest], threads=self._threads)
+                embedder = Embedder(
+                    self._folders[digest], threads=self._threads, runtime=self._runtime
+                )
                 embedder.warm_up()
                 self._loaded[digest] = embedder
             return self._loaded[digest]

@@ -12,7 +12,7 @@ from cloudevents.http import CloudEvent
 from pydantic import Field
 
 from shared import store
-from shared.embedding import Embedder, Embedders
+from shared.embedding import Embedder, Embedders, Runtime
 from shared.errors import KaydangError, Malformed, Misconfigured, RejectedByDatabase
 from shared.events import Message, read_job, read_message, read_notification
 from shared.lazy import once, warm_after_fork
@@ -31,8 +31,13 @@ from shared.tracing import set_up_tracing, span, traced
 
 
 class Settings(DatabaseSettings, ModelSettings, RetrySettings, LogSettings):
-    """How many batches one instance holds at once: one embeds while another is read or stored."""
+    """
+    How many batches one instance holds at once: one embeds while another is read or stored.
 
+    EMBEDDING_RUNTIME=torch embeds on a GPU where there is one; it takes a float32 export.
+    """
+
+    embedding_runtime: Runtime = "onnxruntime"
     batches_at_once: int = Field(default=2, ge=1, le=16)
 
 
@@ -229,7 +234,9 @@ def _open_pool() -> store.Pool:
 def _open_resources() -> Resources:
     settings = load(Settings)
     embedders = Embedders(
-        [settings.model_dir, settings.other_model_dir], threads=settings.embedding_threads
+        [settings.model_dir, settings.other_model_dir],
+        threads=settings.embedding_threads,
+        runtime=settings.embedding_runtime,
     )
     return Resources(
         settings=settings,
