@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from flask import Flask, request
+from flask import Flask, Response, request
 from flask.testing import FlaskClient
 from pydantic import SecretStr
 
@@ -190,6 +190,7 @@ def test_body_when_settings_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main, "_start", failing(Misconfigured(f"MODEL_DIR: {SECRET}")))
     with Flask(__name__).test_request_context("/query", method="POST", json=ASKED):
         answer = main.query(request)
+    assert isinstance(answer, Response)
     check(answer, 503)
     assert "MODEL_DIR" not in answer.get_data(as_text=True)
 
