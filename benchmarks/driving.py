@@ -200,6 +200,9 @@ class Ours:
             self._start_query("query2", large=True)
 
     def ingest(self, folder: Path) -> Ingested:
+        with psycopg.connect(self._owner_url) as connection:
+            row = connection.execute("SELECT coalesce(max(id), 0) FROM builds").fetchone()
+            last_build = row[0] if row else 0
         began = time.perf_counter()
         with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as threads:
             generations = dict(
@@ -210,12 +213,15 @@ class Ours:
             seconds = time.perf_counter() - began
             row = connection.execute(
                 """
-                SELECT count(*), count(*) FILTER (WHERE chunks.batch_number IS NOT NULL)
+                SELECT count(*), count(*) FILTER (
+                    -- An unchanged document keeps its build; a copied embedding has no batch.
+                    WHERE chunks.batch_number IS NOT NULL AND chunks.build_id > %s
+                )
                 FROM documents
                 JOIN chunks ON chunks.build_id = documents.active_build
                 WHERE documents.name = ANY(%s)
                 """,
-                [list(generations)],
+                [last_build, list(generations)],
             ).fetchone()
         assert row is not None
         return Ingested(seconds, row[0], row[1])
