@@ -8,6 +8,8 @@ export PYTHONPATH := $(CURDIR)
 CODE := $(wildcard shared functions local infra tests benchmarks)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 MODEL_DIR ?= $(CACHE)/kaydangpt/models/all-MiniLM-L6-v2
+# Two processes of tests, each with a database server and a system of its own; ARGS="-n 0" takes one.
+IN_PARALLEL := -n 2 --dist loadfile
 FUNCTIONS := ingest embed_worker query
 
 .DEFAULT_GOAL := help
@@ -24,10 +26,10 @@ admin: install ## Run an operator's command on the running stack: ARGS="status -
 	@exec $(PY) -m dotenv -f .local/env run -- $(PY) -m shared.admin $(or $(ARGS),--help)
 
 test: model ## Run all tests; ARGS="-k name" chooses
-	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest $(ARGS)
+	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest $(IN_PARALLEL) $(ARGS)
 
 test-fast: model ## Run the tests that take less than ten seconds each
-	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest -m "not slow" $(ARGS)
+	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest $(IN_PARALLEL) -m "not slow" $(ARGS)
 
 mutants: install-tests ## Hold the database protocol and its broken designs against each other
 	@$(PY) -m tests.protocol.mutants $(ARGS)

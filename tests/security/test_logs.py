@@ -65,7 +65,7 @@ def read_lines(text: str) -> list[dict[str, Any]]:
     return lines
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_line_when_a_value_is_hostile(written: io.StringIO, text: str) -> None:
     """A value, an event, an error's text and a library's line each stay within one line."""
     get_logger("test").warning("refused", bucket=text, names=[text], **{"a\nb": text})
