@@ -89,6 +89,10 @@ def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
+# What a document of endless_text() meets only after minutes.
+ENDLESS = replace(LIMITS, max_chunks=10_000_000)
+
+
 def endless_text() -> bytes:
     return b"the cat and the dog. " * 1_000_000
 
@@ -158,7 +162,7 @@ def test_child_when_killed_from_outside(parse: Parse) -> None:
 
 def _signalled(parse: Parse, kind: signal.Signals) -> BaseException | None:
     with ThreadPoolExecutor(1) as pool:
-        result = pool.submit(parse, endless_text(), "a.txt")
+        result = pool.submit(parse, endless_text(), "a.txt", limits=ENDLESS)
         wait_until(children)
         children()[0].send_signal(kind)
         return result.exception(timeout=30)
@@ -168,7 +172,7 @@ def test_server_when_killed(parse: Parse) -> None:
     """A dead fork server fails its documents for another try, and is started again."""
     parse(b"warm").close()
     with ThreadPoolExecutor(1) as pool:
-        result = pool.submit(parse, endless_text(), "a.txt")
+        result = pool.submit(parse, endless_text(), "a.txt", limits=ENDLESS)
         wait_until(children)
         assert sandbox._server.process is not None
         sandbox._server.process.kill()
