@@ -87,11 +87,12 @@ def _accept(control: socket.socket, children: dict[int, socket.socket]) -> bool:
     status_socket = socket.socket(fileno=status)
     request = json.loads(message)
     load_tokenizer(request["tokenizer"])
+    server = os.getpid()
     pid = os.fork()
     if pid == 0:
         # From here on this process is the child, and never returns into the loop.
         try:
-            _run_child(request, source=source, data=data)
+            _run_child(request, source=source, data=data, server=server)
         finally:
             os._exit(1)
     os.close(source)
@@ -153,7 +154,7 @@ def _import_everything() -> None:
     warm()
 
 
-def _run_child(request: dict[str, Any], *, source: int, data: int) -> None:
+def _run_child(request: dict[str, Any], *, source: int, data: int, server: int) -> None:
     """Parse one document under its limits, then end the process."""
     os.setsid()
     signal.set_wakeup_fd(-1)
@@ -162,6 +163,9 @@ def _run_child(request: dict[str, Any], *, source: int, data: int) -> None:
     source, data = _keep_only(source, data)
     channel = _Channel(socket.socket(fileno=data))
     confine(limits)
+    if os.getppid() != server:
+        # It died before the kernel was told to end this process with it.
+        os._exit(1)
     code = 0
     try:
         _parse(request, limits=limits, source=source, channel=channel)
