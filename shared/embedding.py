@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 # Tokens of one run of the graph, padding included: benchmarks/embedding.py compares budgets.
-BATCH_TOKENS = 512
+BATCH_TOKENS = 256
 # Of one run by torch, which is for GPUs: small runs would leave one idle.
 TORCH_BATCH_TOKENS = 16_384
 
@@ -73,14 +73,15 @@ class Embedder:
         self._query_prompt: str = description["prompts"]["query"]
         self._pad_id: int = description["pad_id"]
         self._batch_tokens = batch_tokens
-        self._threads = threads or available_cores()
         self._tokenizer = read_tokenizer(model_dir)
         if runtime == "torch":
             # One run at a time: torch itself uses all of a GPU, or all cores.
-            self._threads, self._batch_tokens = 1, max(batch_tokens, TORCH_BATCH_TOKENS)
+            threads, self._batch_tokens = 1, max(batch_tokens, TORCH_BATCH_TOKENS)
             self._run = _open_torch(model_dir, quantisation=description["quantisation"])
         else:
             self._run = _open_onnxruntime(model_dir)
+        # One for all who call: what one leaves idle at the end of its texts, another takes.
+        self._runs = ThreadPoolExecutor(threads or available_cores(), thread_name_prefix="embed")
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """
@@ -122,13 +123,11 @@ class Embedder:
             vectors[batch] = self._run(ids, mask)
 
         batches = list(_batches([len(ids) for ids in tokens], budget=self._batch_tokens))
-        if self._threads == 1 or len(batches) <= 1:
-            for batch in batches:
-                run(batch)
+        if len(batches) == 1:
+            run(batches[0])
         else:
             # The longest first, so that no thread is left with a long one at the end.
-            with ThreadPoolExecutor(self._threads) as pool:
-                list(pool.map(run, reversed(batches)))
+            list(self._runs.map(run, reversed(batches)))
         return vectors
 
 

@@ -32,13 +32,13 @@ from shared.tracing import set_up_tracing, span, traced
 
 class Settings(DatabaseSettings, ModelSettings, RetrySettings, LogSettings):
     """
-    How many batches one instance holds at once: one embeds while another is read or stored.
+    How many batches one instance holds at once: some embed while another is read or stored.
 
     EMBEDDING_RUNTIME=torch embeds on a GPU where there is one; it takes a float32 export.
     """
 
     embedding_runtime: Runtime = "onnxruntime"
-    batches_at_once: int = Field(default=2, ge=1, le=16)
+    batches_at_once: int = Field(default=3, ge=1, le=16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,6 @@ class Resources:
     pool: store.Pool
     find_embedder: Callable[[str], Embedder]
     holding: threading.BoundedSemaphore
-    embedding: threading.Lock
 
 
 set_up_logs(load(Settings))
@@ -110,7 +109,7 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
         if lease is None:
             return
         try:
-            with resources.embedding, span("embed", {"chunks": len(lease.texts)}):
+            with span("embed", {"chunks": len(lease.texts)}):
                 started = time.perf_counter()
                 embeddings = embedder.embed_documents(lease.texts)
                 seconds = time.perf_counter() - started
@@ -149,8 +148,7 @@ def fill_model(job: FillJob, resources: Resources) -> None:
         if model is None or not unfilled:
             return
         embedder = resources.find_embedder(model.digest)
-        with resources.embedding:
-            embeddings = embedder.embed_documents([text for _, text in unfilled])
+        embeddings = embedder.embed_documents([text for _, text in unfilled])
         store.fill(connection, job, [ordinal for ordinal, _ in unfilled], embeddings)
     _log.info("model filled", model=job.model_id, build=job.build_id, chunks=len(unfilled))
 
@@ -243,7 +241,6 @@ def _open_resources() -> Resources:
         pool=_open_pool(),
         find_embedder=embedders.find,
         holding=threading.BoundedSemaphore(settings.batches_at_once),
-        embedding=threading.Lock(),
     )
 
 

@@ -872,7 +872,6 @@ class World:
             pool=task,
             find_embedder=_HashEmbedder,
             holding=threading.BoundedSemaphore(1),
-            embedding=threading.Lock(),
         )
 
     # --- the scheduler
