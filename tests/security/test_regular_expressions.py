@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import product
 from types import FrameType
 from typing import Any
@@ -24,7 +25,8 @@ import pytest
 from tests.system import ROOT
 
 # The parser of CPython's own re module, which has no public name.
-from re import _constants as codes, _parser as parser  # type: ignore[attr-defined] # isort: skip
+codes: Any = import_module("re._constants")
+parser: Any = import_module("re._parser")
 
 _FOLDERS = ("functions", "shared", "local")
 _SHORT, _LONG = 1_000, 4_000
