@@ -190,7 +190,12 @@ def search(
             mode=mode,
         )
         with connection.cursor(row_factory=class_row(Hit)) as cursor:
-            return cursor.execute(statement, values, prepare=True).fetchall()
+            hits = cursor.execute(statement, values, prepare=True).fetchall()
+        # Each statement sees what is committed when it begins: a switch in between hides every
+        # vector of the model that the first one named.
+        if connection.execute("SELECT id FROM serving_model").fetchone() != row[:1]:
+            raise ModelSwitched(f"model {row[0]} answered when the search began")
+        return hits
 
 
 # The question is analysed as the documents were: once for each configuration that is in use. The
