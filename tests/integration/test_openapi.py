@@ -70,8 +70,6 @@ def test_document_when_references_are_followed(document: dict[str, Any]) -> None
     assert referred == set(document["components"]["schemas"])
 
 
-# The database pool's own threads draw their waits from `random` while cases are made.
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 def test_requests_when_made_of_the_document(app: Flask, mode: GenerationMode) -> None:
     """Whatever the document allows or forbids, the answer is one that it describes."""
