@@ -88,18 +88,25 @@ def make_client(
     *,
     pool: Pool,
     embedder: Embedder,
+    others: Sequence[Embedder] = (),
     gemini: Gemini | None = None,
     make_uploads: Callable[[], Uploads] | None = None,
     search: Search = search,
     metrics: Metrics | None = None,
     tokens: TokenVerifier | None = None,
 ) -> FlaskClient:
-    """Return a client of the application."""
+    """
+    Return a client of the application.
+
+    Args:
+        others: Models that the application has beside that of *embedder*.
+    """
+    known = {other.info.digest: other for other in others}
     app = create_app(
         Services(
             settings=settings,
             pool=pool,
-            find_embedder=lambda _digest: embedder,
+            find_embedder=lambda digest: known.get(digest, embedder),
             search=search,
             refuse=partial(refuse, floors=choose_floors(extractive=gemini is None)),
             gemini=gemini,

@@ -1,0 +1,111 @@
+"""The embedding model is switched between the statements of one question, on a real Postgres."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+
+from functions.query.settings import QuerySettings
+from shared import store
+from shared.embedding import Embedder
+from shared.store import Connection, Pool
+from tests.asking import index_document, make_client
+from tests.system import wait_until
+
+TOWERS = [
+    "The Eiffel Tower stands in Paris and was finished in 1889.",
+    "The Brandenburg Gate stands in Berlin and was built by Langhans.",
+    "The Fernsehturm stands in Berlin and was opened in 1969.",
+]
+QUESTION = "When was the Eiffel Tower finished?"
+
+
+@pytest.fixture(scope="module")
+def embedder(model_dir: Path) -> Embedder:
+    return Embedder(model_dir, threads=1)
+
+
+@pytest.fixture(scope="module")
+def other_embedder(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Embedder:
+    """Return another model of the same dimension: the default one with prompts before its texts."""
+    folder = tmp_path_factory.mktemp("other-model")
+    for file in model_dir.iterdir():
+        (folder / file.name).symlink_to(file)
+    description = json.loads((model_dir / "model.json").read_text())
+    description |= {
+        "name": "prompted",
+        "digest": description["digest"][::-1],
+        "prompts": {"document": "passage: ", "query": "a question about towers: "},
+    }
+    (folder / "model.json").unlink()
+    (folder / "model.json").write_text(json.dumps(description))
+    return Embedder(folder, threads=1)
+
+
+@pytest.fixture
+def other_model(connection: Connection, embedder: Embedder, other_embedder: Embedder) -> int:
+    """Index the towers, let the other model embed them as well, and return its id."""
+    index_document(connection, embedder, "towers.txt", TOWERS)
+    info = other_embedder.info
+    model = store.register_model(
+        connection, name=info.name, dimension=info.dimension, digest=info.digest
+    )
+    for job in store.plan_filling(connection, model_id=model.id, size=100):
+        ordinals, texts = zip(*store.read_unfilled(connection, job), strict=True)
+        store.fill(connection, job, list(ordinals), other_embedder.embed_documents(texts))
+    return model.id
+
+
+@pytest.fixture
+def client(
+    database_url: str, model_dir: Path, pool: Pool, embedder: Embedder, other_embedder: Embedder
+) -> FlaskClient:
+    settings = QuerySettings(database_url=database_url, model_dir=model_dir)
+    return make_client(settings, pool=pool, embedder=embedder, others=[other_embedder])
+
+
+def retrieve(client: FlaskClient, mode: str) -> list[dict[str, Any]]:
+    response = client.post("/retrieve", json={"question": QUESTION, "mode": mode})
+    assert response.status_code == 200, response.get_data(as_text=True)
+    passages: list[dict[str, Any]] = response.get_json()["passages"]
+    return passages
+
+
+@pytest.mark.parametrize("mode", ["fused", "vector"])
+def test_question_when_model_is_switched_while_it_is_searched(
+    connection: Connection, database_url: str, client: FlaskClient, other_model: int, mode: str
+) -> None:
+    """It is answered by the new model, as if it had been asked after the switch."""
+    before = retrieve(client, mode)
+    with (
+        ThreadPoolExecutor(1) as asking,
+        psycopg.connect(database_url, autocommit=True) as watching,
+        connection.transaction(),
+    ):
+        connection.execute("LOCK TABLE embeddings IN ACCESS EXCLUSIVE MODE")
+        asked = asking.submit(retrieve, client, mode)
+        # By now the old model has embedded the question, and the search asks for its vectors.
+        wait_until(
+            lambda: watching.execute(
+                """
+                SELECT pid
+                FROM pg_locks
+                JOIN pg_database ON pg_database.oid = pg_locks.database
+                WHERE datname = current_database() AND NOT granted
+                """
+            ).fetchone(),
+            what="the search is held",
+            timeout_seconds=10,
+            pause=0.005,
+        )
+        assert store.switch_model(connection, other_model) == 0
+    passages = asked.result()
+    assert [passage["name"] for passage in passages] == ["towers.txt"] * len(TOWERS)
+    assert passages == retrieve(client, mode)
+    assert passages != before
