@@ -7,6 +7,7 @@ is imported where it is used, so that a cold start pays only for what the peer i
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -141,8 +142,7 @@ def _ask(store: Peer, questions: Sequence[str], *, clients: int) -> dict[str, An
     if clients == 1:
         results = [ask(question) for question in questions]
     else:
-        with ThreadPoolExecutor(clients) as threads:
-            results = list(threads.map(ask, questions))
+        results = list(_threads(clients).map(ask, questions))
     seconds = time.perf_counter() - began
     if clients > 1:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -151,6 +151,12 @@ def _ask(store: Peer, questions: Sequence[str], *, clients: int) -> dict[str, An
         "found": min(found for _, found in results),
         "seconds": seconds,
     }
+
+
+@functools.cache
+def _threads(clients: int) -> ThreadPoolExecutor:
+    """Return threads that stay, as a server's do, with the connections and models they hold."""
+    return ThreadPoolExecutor(clients)
 
 
 class _Counter:

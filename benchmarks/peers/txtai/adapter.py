@@ -113,7 +113,8 @@ class Txtai:
     def _open(self) -> Embeddings:
         index = Embeddings(self._options)
         if index.exists(self._folder):
-            index.load(self._folder)
+            # What was saved names the server's address of that day.
+            index.load(self._folder, config=self._options)
         return index
 
     def _save(self) -> None:
