@@ -65,7 +65,7 @@ def _start() -> Flask:
     embedders = Embedders(
         [settings.model_dir, settings.other_model_dir], threads=settings.embedding_threads
     )
-    pool = open_pool(settings)
+    pool = open_pool(settings, answer_seconds=settings.database_answer_timeout_seconds)
     return create_app(
         Services(
             settings=settings,

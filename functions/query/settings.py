@@ -53,6 +53,9 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     Without GEMINI_API_KEY and GOOGLE_GENAI_USE_VERTEXAI answers are extractive.
     """
 
+    # Of all that one step of a request asks the database; then it is told 503.
+    database_answer_timeout_seconds: int = Field(default=15, ge=1, le=3600)
+
     gemini_max_output_tokens: int = Field(default=8192, ge=64, le=65536)
     # None leaves it to the model; 0 answers sooner where the model can do without (2.5 Flash).
     gemini_thinking_budget: int | None = Field(default=None, ge=-1, le=32768)

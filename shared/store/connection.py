@@ -2,34 +2,80 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from pgvector.psycopg import register_vector
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
 from shared.errors import DatabaseUnavailable, RejectedByDatabase
 from shared.settings import DatabaseSettings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-Pool = ConnectionPool[Connection]
+T = TypeVar("T")
+
+# A server that is alive ends a statement itself, and the connection stays.
+_GRACE_SECONDS = 1.0
 
 # https://cloud.google.com/sql/docs/postgres/iam-authentication#auth-proxy-manual
 _IAM_SCOPE = "https://www.googleapis.com/auth/sqlservice.login"
 
 
-def connection_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+class _NoAnswer(psycopg.OperationalError):
+    """The server said nothing for as long as it was waited for."""
+
+
+class _LentConnection(Connection):
     """
-    Return psycopg's arguments for a new connection: every wait in it is bounded.
+    Waits for the server only so long, all that is asked while it is lent taken together.
+
+    A server that is stopped (SIGSTOP, a disk that does not answer) takes what it is sent and says
+    nothing: neither its own timeouts nor TCP's end that.
+
+    Attributes:
+        patience: Seconds that are left.
+    """
+
+    patience = math.inf
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Wait as psycopg does; close the connection when the patience is over."""
+        seconds = self.patience if timeout is None else min(self.patience, timeout)
+        begun = time.monotonic()
+        try:
+            return super().wait(gen, interval, max(0.0, seconds))
+        except psycopg.OperationalError as error:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+            # Nobody will read what the server says at last.
+            self.close()
+            raise _NoAnswer from error
+        finally:
+            self.patience -= time.monotonic() - begun
+
+
+Pool = ConnectionPool[_LentConnection]
+
+
+def connection_arguments(
+    settings: DatabaseSettings, *, answer_seconds: float = math.inf
+) -> dict[str, Any]:
+    """
+    Return psycopg's arguments for a new connection: every wait in it is bounded by the server.
 
     With IAM authentication the password is a token fetched now, which is why the pool asks again
     for every connection (a token lives for an hour).
     """
     timeouts = {
         "lock_timeout": settings.database_lock_timeout_seconds,
-        "statement_timeout": settings.database_statement_timeout_seconds,
+        # Nobody waits longer for it.
+        "statement_timeout": min(settings.database_statement_timeout_seconds, answer_seconds),
         "idle_in_transaction_session_timeout": settings.database_statement_timeout_seconds,
     }
     arguments: dict[str, Any] = {
@@ -59,24 +105,39 @@ def _fetch_token() -> str:
     return str(credentials.token)
 
 
-def open_pool(settings: DatabaseSettings) -> Pool:
+def open_pool(settings: DatabaseSettings, *, answer_seconds: float = math.inf) -> Pool:
     """
     Return a pool that connects when it is first used.
 
     It keeps no idle minimum: with one of four and every backend killed, the first request waited
     for the whole pool timeout; with none it recovers at once (docs/decisions.md).
+
+    Args:
+        answer_seconds: How long whoever borrows a connection waits for the server, in all.
     """
+    connect_seconds = settings.database_connect_timeout_seconds
+
+    def set_up(connection: _LentConnection) -> None:
+        connection.patience = connect_seconds
+        register_vector(connection)
+
+    def lend(connection: _LentConnection) -> None:
+        connection.patience = connect_seconds
+        ConnectionPool.check_connection(connection)
+        connection.patience = answer_seconds + _GRACE_SECONDS
+
     return ConnectionPool(
         settings.database_url.get_secret_value(),
-        kwargs=lambda: connection_arguments(settings),
+        connection_class=_LentConnection,
+        kwargs=lambda: connection_arguments(settings, answer_seconds=answer_seconds),
         min_size=0,
         max_size=settings.database_pool_size,
-        timeout=settings.database_connect_timeout_seconds * 2,
+        timeout=connect_seconds * 2,
         max_lifetime=30 * 60,
         max_idle=5 * 60,
         reconnect_timeout=30,
-        configure=register_vector,
-        check=ConnectionPool.check_connection,
+        configure=set_up,
+        check=lend,
         open=True,
         name="kaydangpt",
     )
@@ -108,5 +169,7 @@ def translated_errors() -> Iterator[None]:
 
 
 def _describe(error: psycopg.Error) -> str:
+    if isinstance(error, _NoAnswer):
+        return "no answer in time"
     # The primary message names tables and columns; detail and context may quote the row.
     return f"{type(error).__name__}: {error.diag.message_primary or 'no connection'}"

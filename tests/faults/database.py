@@ -7,16 +7,19 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
 import psycopg
+import requests
 
 from local import processes
 from local.postgres import NOBODY, PostgresServer
 from tests.emulators import free_port
 from tests.faults.registry import fault
 from tests.faults.rig import Impossible, Rig, through
+from tests.freezing import frozen
 from tests.system import wait_until
 
 _GROUP = "Postgres"
@@ -53,14 +56,15 @@ def postgres_killed(rig: Rig) -> None:
 
 @fault(_GROUP)
 def postgres_frozen(rig: Rig) -> None:
-    """SIGSTOP of Postgres and all its backends for 8 s: connections stay, nothing answers."""
-    frozen = rig.postgres_processes()
-    for number in frozen:
-        os.kill(number, signal.SIGSTOP)
-    rig.go_on(8)
-    for number in frozen:
-        with suppress(ProcessLookupError):
-            os.kill(number, signal.SIGCONT)
+    """SIGSTOP of Postgres and all its backends for 8 s: a question gets 503, not silence."""
+    with frozen(rig.postgres.process.pid):
+        begun = time.monotonic()
+        refused = requests.post(
+            f"{rig.system.query_url}/query", json={"question": "What answers?"}, timeout=30
+        )
+        assert refused.status_code == HTTPStatus.SERVICE_UNAVAILABLE, refused.text
+        assert "Retry-After" in refused.headers
+        rig.go_on(max(0.0, 8 - (time.monotonic() - begun)))
 
 
 @fault(_GROUP)

@@ -40,6 +40,7 @@ from tests.faults.invariants import Invariants
 from tests.faults.ledger import Ledger
 from tests.faults.proxies import HttpProxy, TcpProxy, forward_only
 from tests.faults.traffic import Writer
+from tests.freezing import server_processes
 from tests.gemini_stand_in import ANSWERS, GeminiStandIn, gemini_stand_in
 from tests.system import BUCKET, PROJECT, ROOT, System, wait_until
 
@@ -61,6 +62,7 @@ _VARIABLES = {
     "EMBEDDING_THREADS": "1",
     "DATABASE_LOCK_TIMEOUT_SECONDS": "3",
     "DATABASE_CONNECT_TIMEOUT_SECONDS": "2",
+    "DATABASE_ANSWER_TIMEOUT_SECONDS": "3",
     "GEMINI_API_KEY": "any",
     "GEMINI_TIMEOUT_SECONDS": "6",
     "GEMINI_READ_TIMEOUT_SECONDS": "2",
@@ -164,13 +166,7 @@ class Rig:
 
     def postgres_processes(self) -> list[int]:
         """Return the server and all its backends."""
-        found = [self.postgres.process.pid]
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):
-                fields = path.read_text().rpartition(")")[2].split()
-                if int(fields[1]) == self.postgres.process.pid:
-                    found.append(int(path.parent.name))
-        return found
+        return server_processes(self.postgres.process.pid)
 
     @contextmanager
     def sql(self) -> Iterator[psycopg.Connection[Any]]:

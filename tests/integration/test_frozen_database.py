@@ -1,0 +1,88 @@
+"""A database that is stopped in the middle (SIGSTOP): connections stay, and nothing answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.query.settings import QuerySettings
+from shared.embedding import Embedder
+from shared.models import Hit
+from shared.store import Connection, Pool, open_pool
+from shared.store.search import search
+from tests.asking import index_document, make_client
+from tests.emulators import wait_until
+from tests.freezing import frozen
+
+QUESTION = {"question": "When was the bridge over the river opened?"}
+
+
+@pytest.fixture
+def server(connection: Connection) -> int:
+    """Return the process of the server that the test's database lives in."""
+    row = connection.execute("SELECT pg_read_file('postmaster.pid', 0, 20)").fetchone()
+    assert row is not None
+    return int(row[0].split()[0])
+
+
+@pytest.fixture
+def settings(database_url: str, model_dir: Path) -> QuerySettings:
+    return QuerySettings.model_validate(
+        {
+            "database_url": database_url,
+            "model_dir": model_dir,
+            "database_connect_timeout_seconds": 1,
+            "database_answer_timeout_seconds": 1,
+        }
+    )
+
+
+@pytest.fixture
+def impatient_pool(settings: QuerySettings) -> Iterator[Pool]:
+    """Open a pool as the query function does."""
+    with open_pool(settings, answer_seconds=settings.database_answer_timeout_seconds) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("moment", ["before", "meanwhile"])
+def test_question_when_the_database_is_frozen(
+    connection: Connection,
+    server: int,
+    settings: QuerySettings,
+    impatient_pool: Pool,
+    model_dir: Path,
+    moment: str,
+) -> None:
+    """It is answered 503 with Retry-After while nothing answers, and by 200 soon after that."""
+    embedder = Embedder(model_dir, threads=1)
+    index_document(connection, embedder, "a.txt", ["The bridge over the river opened in 1911."])
+    with ExitStack() as stack:
+
+        def freeze() -> None:
+            stack.enter_context(frozen(server))
+
+        prepare: list[Callable[[], None]] = []
+
+        def search_after_all(borrowed: Connection, **asked: Any) -> list[Hit]:
+            for once in prepare:
+                once()
+            prepare.clear()
+            return search(borrowed, **asked)
+
+        client = make_client(
+            settings, pool=impatient_pool, embedder=embedder, search=search_after_all
+        )
+        assert client.post("/query", json=QUESTION).status_code == 200
+        if moment == "before":
+            freeze()
+        else:
+            prepare.append(freeze)
+        response = client.post("/query", json=QUESTION)
+        assert response.status_code == 503
+        assert response.get_json()["code"] == "database_unavailable"
+        assert int(response.headers["Retry-After"]) > 0
+    wait_until(lambda: client.post("/query", json=QUESTION).status_code == 200)
