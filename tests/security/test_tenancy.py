@@ -6,16 +6,20 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+import requests
 from click.testing import CliRunner
 from flask.testing import FlaskClient
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
 from pydantic import SecretStr
 
-from functions.query.generation import CircuitBreaker, Gemini
+from functions.query.generation import Gemini
 from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
 from shared import admin, store
@@ -25,7 +29,8 @@ from shared.identity import SigningKeys, TokenVerifier
 from shared.models import ObjectVersion
 from shared.settings import GOOGLE_ISSUERS, DatabaseSettings, load
 from shared.store import Connection, Pool, open_pool, reading
-from tests.asking import BUCKET, index_document, make_client
+from tests.asking import BUCKET, index_document, make_client, open_gemini
+from tests.emulators import running_storage
 from tests.gemini_stand_in import gemini_stand_in
 from tests.security.identities import AUDIENCE, Issuer, local_issuer
 from tests.security.tenancy import interleave, make_tenants, query_login
@@ -242,20 +247,7 @@ def test_cache_when_rights_differ(
 ) -> None:
     """A kept answer is given to those alone who see the same; a change of access forgets it."""
     store.revoke_collection(connection, principal=f"key:{digest('legal')}")
-    with gemini_stand_in() as stand_in:
-        gemini = Gemini(
-            api_key="test-key",
-            project="",
-            location="",
-            base_url=stand_in.url,
-            model="gemini-2.5-flash",
-            timeout_seconds=10.0,
-            read_timeout_seconds=5.0,
-            attempts=1,
-            max_output_tokens=1000,
-            thinking_budget=None,
-            breaker=CircuitBreaker(failures=100, pause_seconds=60),
-        )
+    with gemini_stand_in() as stand_in, open_gemini(stand_in.url) as gemini:
         client = client_with(
             gemini=gemini,
             answer_cache_seconds=600,
@@ -280,52 +272,64 @@ def test_cache_when_rights_differ(
             kept = reader.execute("SELECT answer::text FROM cached_answers").fetchall()
         assert len(kept) == 1
         assert "finance" not in kept[0][0]
-        gemini.close()
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Bucket]:
+    """Run the storage emulator and make the bucket of documents in it."""
+    with running_storage(tmp_path / "storage") as emulator:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
+        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        client = storage.Client(project="test", credentials=credentials)
+        yield client.create_bucket(BUCKET)
+        client.close()
 
 
 def test_uploads_when_collections_are_closed(
-    client_with: MakeClient, connection: Connection, ids: dict[str, UUID]
+    client_with: MakeClient,
+    connection: Connection,
+    embedder: Embedder,
+    ids: dict[str, UUID],
+    bucket: storage.Bucket,
 ) -> None:
     """Nobody writes where he cannot read, or deletes or renews what he does not see."""
-
-    class Bucket:
-        bucket = BUCKET
-
-        def __init__(self) -> None:
-            self.done: list[str] = []
-
-        def begin(self, name: str, **_: object) -> str:
-            self.done.append(f"begin {name}")
-            return "https://storage.example/session"
-
-        def delete(self, name: str, **_: object) -> None:
-            self.done.append(f"delete {name}")
-
-        def renew(self, name: str, **_: object) -> None:
-            self.done.append(f"renew {name}")
-
-    bucket: Any = Bucket()
+    uploads = Uploads(bucket.name, project="test")
     client = client_with(
         api_keys=[f"finance={digest('finance')}"],
-        make_uploads=lambda: bucket,
+        make_uploads=lambda: uploads,
         uploads_enabled=True,
         documents_bucket=BUCKET,
         google_cloud_project="demo-project",
     )
+    for collection in ("finance", "legal"):
+        blob = bucket.blob(f"{collection}/gate.txt")
+        blob.upload_from_string(b"The code of the gate.")
+        index_document(connection, embedder, blob.name, ["The gate."], generation=blob.generation)
     hidden = ObjectVersion(BUCKET, "commons/x.txt", 1, metadata={"collection": "legal"})
     store.begin_build(connection, hidden, config_hash="", lease_seconds=60, max_attempts=10)
+
+    def objects() -> dict[str, int]:
+        return {blob.name: blob.generation for blob in bucket.list_blobs()}
+
+    before = objects()
     for name in ("legal/new.txt", "legal/gate.txt", "commons/x.txt"):
         upload = {"name": name, "size": 1, "content_type": "text/plain"}
         response = client.post("/documents", json=upload, headers=FINANCE)
         assert (response.status_code, response.get_json()["code"]) == (404, "unknown_collection")
+        assert "upload_url" not in response.get_json()
     assert client.delete(f"/documents/{ids['legal']}", headers=FINANCE).status_code == 404
     renewed = client.post(f"/documents/{ids['legal']}/retry", headers=FINANCE)
     assert renewed.status_code == 404
-    assert bucket.done == []
+    assert objects() == before
+
     upload = {"name": "finance/new.txt", "size": 1, "content_type": "text/plain"}
-    assert client.post("/documents", json=upload, headers=FINANCE).status_code == 201
+    response = client.post("/documents", json=upload, headers=FINANCE)
+    assert response.status_code == 201
+    session = response.get_json()
+    sent = requests.put(session["upload_url"], data=b"x", headers=session["headers"], timeout=10)
+    assert sent.status_code == 200
     assert client.delete(f"/documents/{ids['finance']}", headers=FINANCE).status_code == 202
-    assert bucket.done == ["begin finance/new.txt", "delete finance/gate.txt"]
+    assert set(objects()) == {"finance/new.txt", "legal/gate.txt"}
 
 
 @pytest.fixture
