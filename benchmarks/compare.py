@@ -49,7 +49,7 @@ from .corpus import (
     list_files,
     questions,
 )
-from .driving import Driven, Ingested, Ours, Peer, embed_alone
+from .driving import Driven, Ours, Peer, embed_alone
 from .environments import CACHE, PEERS, BenchmarkFailed, function_environment, peer_python
 from .filling import fill_ours
 from .recording import ROOT, describe_machine, write_result
@@ -361,21 +361,19 @@ def measure_reingest(bench: Bench) -> list[dict[str, Any]]:
         folder = bench.folders[turn % len(bench.folders)]
         edited = edited_copy(folder, bench.work / "edited" / folder.name)
         seen: dict[str, Any] = {}
-
-        def note(step: str, system: Driven, ingested: Ingested, *, turn: int = turn) -> None:
-            seen.setdefault(system.name, {})[step] = {
-                "seconds": ingested.seconds,
-                "embedded": ingested.embedded,
-            }
-            took = f"{ingested.seconds:.2f} s, {ingested.embedded} embedded"
-            _say(f"  round {turn}: {system.name} {step} {took}")
-
         for name, changed in (("unchanged", folder), ("edited", edited)):
             for system in bench.in_turn(turn, INCREMENTAL):
                 with bench.tolerating(system):
-                    note(name, system, system.ingest(changed))
-                if name == "unchanged" and isinstance(system, Ours):
-                    note("renewed", system, system.ingest(folder, renew=True))
+                    steps = {name: system.ingest(changed)}
+                    if name == "unchanged" and isinstance(system, Ours):
+                        steps["renewed"] = system.ingest(folder, renew=True)
+                    for step, ingested in steps.items():
+                        seen.setdefault(system.name, {})[step] = {
+                            "seconds": ingested.seconds,
+                            "embedded": ingested.embedded,
+                        }
+                        took = f"{ingested.seconds:.2f} s, {ingested.embedded} embedded"
+                        _say(f"  round {turn}: {system.name} {step} {took}")
         rounds.append({"part": turn % len(bench.folders), "systems": seen})
     return rounds
 

@@ -21,6 +21,7 @@ import psycopg
 
 from local import processes
 from shared.models import join_embedded_text
+from shared.uploading import upload_folder
 from tests.emulators import free_port
 from tests.system import BUCKET, ROOT, System, function_command, wait_until
 
@@ -29,8 +30,6 @@ from .environments import BenchmarkFailed
 
 # The longest that anything waits; reached only when something is broken.
 PATIENCE_SECONDS = 1800
-_UPLOADS_AT_ONCE = 8
-_CONTENT_TYPES = {".md": "text/markdown", ".html": "text/html", ".txt": "text/plain"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,22 +191,28 @@ class Ours:
         self._system = system
         self._urls = urls
         self._owner_url = owner_url
-        self._bucket = system.bucket()
+        self._bucket = system.document_bucket()
         for name in ("sweeper", "reconciler", "query"):
             system.stop(name)
         self._start_query("query", large=False)
         if True in urls:
             self._start_query("query2", large=True)
 
-    def ingest(self, folder: Path) -> Ingested:
+    def ingest(self, folder: Path, *, renew: bool = False) -> Ingested:
+        """
+        Bring a folder in as `python -m shared.admin upload` does.
+
+        Args:
+            renew: Upload unchanged files too, as a client does that does not compare.
+        """
         with psycopg.connect(self._owner_url) as connection:
             row = connection.execute("SELECT coalesce(max(id), 0) FROM builds").fetchone()
             last_build = row[0] if row else 0
         began = time.perf_counter()
-        with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as threads:
-            generations = dict(
-                threads.map(lambda path: self._upload(folder, path), list_files(folder))
-            )
+        outcomes = list(upload_folder(folder, self._bucket, renew=renew))
+        generations = {outcome.name: outcome.generation for outcome in outcomes}
+        if failed := [outcome for outcome in outcomes if outcome.kind == "failed"]:
+            raise BenchmarkFailed(f"{failed[0].name} was not uploaded: {failed[0].reason}")
         with psycopg.connect(self._owner_url, autocommit=True) as connection:
             _wait_for_answers(connection, generations)
             seconds = time.perf_counter() - began
@@ -271,11 +276,6 @@ class Ours:
             self._system.start(name)
         finally:
             self._system.environment["DATABASE_URL"] = before
-
-    def _upload(self, folder: Path, path: Path) -> tuple[str, int]:
-        blob = self._bucket.blob(path.relative_to(folder).as_posix())
-        blob.upload_from_string(path.read_bytes(), content_type=_CONTENT_TYPES[path.suffix])
-        return str(blob.name), int(blob.generation)
 
     def _first_question(self, question: str) -> float:
         port = free_port()

@@ -318,7 +318,7 @@ def _questions_table(result: Result) -> str:
 def _reingest_table(result: Result) -> str:
     rounds = result["figures"]["reingest"]
     ingests = _ingests_by_part(result)
-    rows = []
+    rows: list[Sequence[object]] = []
     for name in rounds[0]["systems"]:
         unchanged = [found["systems"][name]["unchanged"] for found in rounds]
         edited = [found["systems"][name]["edited"] for found in rounds]
@@ -334,6 +334,17 @@ def _reingest_table(result: Result) -> str:
                 sum(step["embedded"] for step in edited),
             )
         )
+        renewed = [found["systems"][name].get("renewed") for found in rounds]
+        if all(renewed):
+            rows.append(
+                (
+                    f"{TITLES[name]}, every file uploaded anew",
+                    _number(statistics.median(step["seconds"] for step in renewed)),
+                    _faster(first, renewed),
+                    sum(step["embedded"] for step in renewed),
+                    *("",) * 3,
+                )
+            )
     header = (
         "system",
         "unchanged, s",

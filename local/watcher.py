@@ -10,27 +10,23 @@ alone. Hidden and temporary files are not taken, links are not followed.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import logging
-import mimetypes
-import os
-import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event
 
 import click
 import watchfiles
-from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
-from google.cloud import storage
-from google.cloud.storage.exceptions import DataCorruption
-from requests.exceptions import RequestException
 
-from shared.tracing import object_metadata, set_up_tracing, span
+from shared.bucket import DocumentBucket
+from shared.errors import FileChanged, KaydangError, ObjectChanged
+from shared.models import ObjectVersion
+from shared.tracing import set_up_tracing
+from shared.uploading import Seen, holds, in_parallel, scan, upload_file, why_unusable
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTLING_SECONDS = 0.5
@@ -38,25 +34,8 @@ SETTLING_SECONDS = 0.5
 _TICK_MILLISECONDS = 250
 _FIRST_BACKOFF_SECONDS = 1
 _LONGEST_BACKOFF_SECONDS = 30
-_LONGEST_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
-_TEMPORARY_SUFFIXES = (".crdownload", ".part", ".partial", ".swp", ".swx", ".tmp", "~")
-_TEMPORARY_PREFIXES = (".", "~$")
-_EMACS_SAVES = re.compile(r"#.*#", re.DOTALL)
 
 log = logging.getLogger("watcher")
-
-
-class _Changed(Exception):
-    """A file is no longer what the scan saw."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What tells one content of a file from the next without reading it."""
-
-    size: int
-    modified_ns: int
-    inode: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +43,6 @@ class Uploaded:
     """An object that came from the folder: the file it was made of, and what it became."""
 
     seen: Seen
-    md5: str
     generation: int
 
 
@@ -106,49 +84,12 @@ def plan(
     return Plan(uploads, deletes, unsettled)
 
 
-def is_taken(name: str) -> bool:
-    """Tell whether a file of this name, relative to the folder, belongs into the bucket."""
-    parts = name.split("/")
-    if any(part.startswith(_TEMPORARY_PREFIXES) for part in parts):
-        return False
-    last = parts[-1]
-    return not last.lower().endswith(_TEMPORARY_SUFFIXES) and not _EMACS_SAVES.fullmatch(last)
-
-
-def scan(folder: Path) -> dict[str, Seen]:
-    """Return the regular files under *folder* that belong into the bucket."""
-    files: dict[str, Seen] = {}
-    waiting = [(folder, "")]
-    while waiting:
-        current, prefix = waiting.pop()
-        try:
-            entries = list(os.scandir(current))
-        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-            if current == folder:
-                raise
-            log.warning("cannot read folder %r: %s", prefix, error)
-            continue
-        for entry in entries:
-            name = prefix + entry.name
-            if not is_taken(name):
-                continue
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append((Path(entry.path), name + "/"))
-                elif entry.is_file(follow_symlinks=False):
-                    status = entry.stat(follow_symlinks=False)
-                    files[name] = Seen(status.st_size, status.st_mtime_ns, status.st_ino)
-            except FileNotFoundError:
-                continue
-    return files
-
-
 @dataclass(slots=True)
 class Watcher:
     """Uploads and deletes; its memory of what it uploaded stands in *state_file*."""
 
     folder: Path
-    bucket: storage.Bucket
+    bucket: DocumentBucket
     state_file: Path
     uploaded: dict[str, Uploaded] = field(default_factory=dict)
     _files: dict[str, Seen] = field(default_factory=dict)
@@ -163,26 +104,24 @@ class Watcher:
             state = json.loads(self.state_file.read_text())
             if state["bucket"] == self.bucket.name:
                 for name, entry in state["uploaded"].items():
-                    self.uploaded[name] = Uploaded(
-                        Seen(**entry["seen"]), entry["md5"], entry["generation"]
-                    )
-        objects = {blob.name: blob for blob in self.bucket.list_blobs()}
-        files = scan(self.folder)
+                    self.uploaded[name] = Uploaded(Seen(**entry["seen"]), entry["generation"])
+        objects = {version.name: version for version in self.bucket.list()}
+        files = self._scan()
         for name, seen in files.items():
-            blob = objects.get(name)
+            version = objects.get(name)
             known = self.uploaded.get(name)
-            if blob is None:
+            if version is None:
                 self.uploaded.pop(name, None)
-            elif blob.md5_hash == _md5(self.folder / name):
-                self.uploaded[name] = Uploaded(seen, blob.md5_hash, int(blob.generation))
+            elif _is_held(version, self.folder / name, seen):
+                self.uploaded[name] = Uploaded(seen, version.generation)
             elif known is None or known.seen != seen:
                 self.uploaded.pop(name, None)
-            elif int(blob.generation) != known.generation:
+            elif version.generation != known.generation:
                 log.info("%r was replaced by somebody else and is not uploaded again", name)
         # Whatever was replaced or deleted by others meanwhile is theirs.
         for name in self.uploaded.keys() - files.keys():
-            blob = objects.get(name)
-            if blob is None or int(blob.generation) != self.uploaded[name].generation:
+            version = objects.get(name)
+            if version is None or version.generation != self.uploaded[name].generation:
                 del self.uploaded[name]
         self._save()
         self._files = files
@@ -195,7 +134,7 @@ class Watcher:
     def step(self) -> bool:
         """Do what is due; return whether something is left for later."""
         now = time.monotonic()
-        files = scan(self.folder)
+        files = self._scan()
         for name in files.keys() | self._files.keys():
             if files.get(name) != self._files.get(name) or name not in self._since:
                 self._since[name] = now
@@ -207,59 +146,52 @@ class Watcher:
         }
         changed = False
         for names, act in ((due.uploads, self._upload), (due.deletes, self._delete)):
-            for name in names:
-                if name in self._refused or self._retry_at.get(name, 0) > now:
-                    continue
-                try:
-                    act(name)
-                except _Changed:
+            ready = [
+                name
+                for name in names
+                if name not in self._refused and self._retry_at.get(name, 0) <= now
+            ]
+            outcomes = in_parallel(partial(_attempt, act, name) for name in ready)
+            for name, error in zip(ready, outcomes, strict=True):
+                if isinstance(error, FileNotFoundError | FileChanged):
                     continue  # the next scan says how
-                except (GoogleAPIError, DataCorruption, RequestException, OSError) as error:
+                if error is not None:
                     self._come_back(name, error)
-                else:
-                    changed = True
-                    self._retry_at.pop(name, None)
-                    self._failures.pop(name, None)
+                    continue
+                changed = True
+                self._retry_at.pop(name, None)
+                self._failures.pop(name, None)
         if changed:
             self._save()
         return bool(due.unsettled or self._retry_at or changed)
 
+    def _scan(self) -> dict[str, Seen]:
+        """Return the files of the folder; what cannot be looked at is taken to be as it was."""
+        found = scan(self.folder)
+        for folder, reason in found.unread.items():
+            log.warning("cannot read folder %r: %s", folder, reason)
+        unread = tuple(f"{folder}/" for folder in found.unread)
+        kept = {
+            name: known.seen for name, known in self.uploaded.items() if name.startswith(unread)
+        }
+        return kept | found.files
+
     def _upload(self, name: str) -> None:
-        if reason := _unusable(name):
+        if reason := why_unusable(name):
             log.warning("%r is not uploaded: %s", name, reason)
             self._refused.add(name)
             return
-        path = self.folder / name
         seen = self._files[name]
-        blob = self.bucket.blob(name)
-        content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        try:
-            content = path.open("rb")
-        except FileNotFoundError:
-            raise _Changed from None
-        with content:
-            status = os.fstat(content.fileno())
-            if Seen(status.st_size, status.st_mtime_ns, status.st_ino) != seen:
-                raise _Changed
-            try:
-                with span("upload", {"bytes": seen.size}):
-                    blob.metadata = object_metadata() or None
-                    blob.upload_from_file(
-                        content, size=seen.size, content_type=content_type, checksum="md5"
-                    )
-            except ValueError as error:  # the client's word for a file that became shorter
-                raise _Changed from error
-        self.uploaded[name] = Uploaded(seen, str(blob.md5_hash), int(blob.generation))
-        log.info("uploaded %r, generation %s, %d bytes", name, blob.generation, seen.size)
+        version = upload_file(self.folder / name, self.bucket, name=name, seen=seen)
+        self.uploaded[name] = Uploaded(seen, version.generation)
+        log.info("uploaded %r, generation %s, %d bytes", name, version.generation, seen.size)
 
     def _delete(self, name: str) -> None:
         known = self.uploaded[name]
         try:
-            self.bucket.blob(name).delete(if_generation_match=known.generation)
+            self.bucket.delete(name, if_generation=known.generation)
             log.info("deleted %r", name)
-        except NotFound:
-            log.info("%r was deleted already", name)
-        except PreconditionFailed:
+        except ObjectChanged:
             log.info("%r was replaced by somebody else and stays", name)
         del self.uploaded[name]
 
@@ -277,24 +209,20 @@ class Watcher:
         unfinished.replace(self.state_file)
 
 
-def _unusable(name: str) -> str:
-    """Return why no object can have this name, nothing when one can."""
+def _is_held(version: ObjectVersion, path: Path, seen: Seen) -> bool:
     try:
-        encoded = name.encode()
-    except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    if len(encoded) > _LONGEST_NAME_BYTES:
-        return f"its name is longer than {_LONGEST_NAME_BYTES} bytes"
-    if "\r" in name or "\n" in name:
-        return "its name holds a line break"
-    return ""
+        return holds(version, path, size=seen.size)
+    except OSError:
+        return False  # the upload says why
 
 
-def _md5(path: Path) -> str:
-    """Return the MD5 of a file as Cloud Storage tells it."""
-    with path.open("rb") as content:
-        digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
-    return base64.b64encode(digest.digest()).decode()
+def _attempt(act: Callable[[str], None], name: str) -> Exception | None:
+    """Return how it failed."""
+    try:
+        act(name)
+    except (KaydangError, OSError) as error:
+        return error
+    return None
 
 
 @click.command()
@@ -308,7 +236,7 @@ def main(folder: Path, state: Path, bucket: str, project: str) -> None:
     set_up_tracing("watcher")
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
-    watcher = Watcher(folder, storage.Client(project=project).bucket(bucket), state)
+    watcher = Watcher(folder, DocumentBucket(bucket, project=project), state)
     watcher.begin()
     log.info("watching %s", folder)
     run(watcher, stop=Event())

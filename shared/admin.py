@@ -7,6 +7,7 @@ Reads the same environment variables as the functions (locally: `make admin ARGS
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable
@@ -31,8 +32,9 @@ from shared.migrate import migrate
 from shared.models import DocumentState, DocumentStatus, ObjectVersion
 from shared.publishing import Publisher
 from shared.reconciling import compare
-from shared.settings import DatabaseSettings, EventSettings, LogSettings, load
+from shared.settings import BucketSettings, DatabaseSettings, EventSettings, LogSettings, load
 from shared.tokens import read_model_info
+from shared.uploading import upload_folder, why_unusable
 
 
 class Settings(DatabaseSettings, EventSettings, LogSettings):
@@ -209,6 +211,51 @@ def reconcile(*, check: bool, every_seconds: float | None, as_json: bool) -> Non
                 raise SystemExit(1)
 
         _repeat(once, every_seconds=every_seconds)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--prefix", default="", help="The folder in the bucket.  [default: its root]")
+@click.option("--delete", is_flag=True, help="Delete objects there that have no file in FOLDER.")
+@click.option("--check", is_flag=True, help="Only compare; exit 1 where folder and bucket differ.")
+@_json
+def upload(folder: Path, prefix: str, *, delete: bool, check: bool, as_json: bool) -> None:
+    """
+    Upload the files of FOLDER that the bucket does not hold as they are.
+
+    A sub-folder becomes part of the object's name. Hidden and temporary files are left out, links
+    are not followed. May be done again at any time: what is there already costs one listing.
+    """
+    prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    if reason := why_unusable(prefix):
+        raise click.BadParameter(reason.replace("its name", "it"), param_hint="--prefix")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise click.BadParameter("this folder cannot be read", param_hint="FOLDER")
+    counts = dict.fromkeys(("different", "superfluous") if check else ("uploaded", "deleted"), 0)
+    counts |= {"unchanged": 0, "failed": 0}
+    failures: list[dict[str, str]] = []
+
+    def bring() -> None:
+        settings = load(BucketSettings)
+        bucket = DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project)
+        outcomes = upload_folder(folder, bucket, prefix=prefix, delete=delete, check=check)
+        for outcome in track(outcomes, "uploading", console=_progress, transient=True):
+            counts[outcome.kind] += 1
+            if outcome.kind == "failed":
+                # A name that is not UTF-8 can be told in no other way.
+                name = outcome.name.encode(errors="backslashreplace").decode()
+                failures.append({"name": name, "reason": outcome.reason})
+            if outcome.kind in ("different", "superfluous", "failed") and not as_json:
+                reason = f": {outcome.reason}" if outcome.reason else ""
+                click.echo(f"{outcome.kind}: {_shown(outcome.name).plain}{reason}")
+
+    _translate(bring)
+    if as_json:
+        _print_json({**counts, "failures": failures})
+    else:
+        _report(counts, as_json=False)
+    if failures or (check and (counts["different"] or counts["superfluous"])):
+        raise SystemExit(1)
 
 
 @main.command()

@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
 import requests
-from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError
+from google.api_core.exceptions import (
+    Forbidden,
+    GoogleAPICallError,
+    NotFound,
+    PreconditionFailed,
+    RetryError,
+)
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from shared.errors import NotPermitted, ObjectGone, StorageUnavailable, Unreadable
+from shared.errors import (
+    FileChanged,
+    Misconfigured,
+    NotPermitted,
+    ObjectChanged,
+    ObjectGone,
+    StorageUnavailable,
+    Unreadable,
+)
 from shared.models import ObjectVersion
 from shared.tracing import OBJECT_METADATA, object_metadata, span
 
 _TIMEOUT_SECONDS = (5.0, 60.0)  # connect, and between two reads
 _RETRY = DEFAULT_RETRY.with_timeout(30.0)
+# What is read of an object in a listing: a third of all there is to say of one.
+_LISTED_FIELDS = (
+    "nextPageToken,items(name,generation,metageneration,size,contentType,metadata,updated,md5Hash,"
+    "crc32c)"
+)
 
 
 class DocumentBucket:
-    """A client for one bucket; threads may share it. It is made lazily, after the fork."""
+    """
+    A client for one bucket; threads may share it. It is made lazily, after the fork.
+
+    Raises:
+        Misconfigured: There are no credentials.
+    """
 
     def __init__(self, name: str, *, project: str) -> None:
         self.name = name
-        self._bucket = storage.Client(project=project).bucket(name)
+        try:
+            self._bucket = storage.Client(project=project).bucket(name)
+        except DefaultCredentialsError as error:
+            raise Misconfigured(str(error)) from error
 
     def look(self, name: str) -> ObjectVersion | None:
         """
@@ -74,28 +102,94 @@ class DocumentBucket:
                 data, content_type=content_type, timeout=_TIMEOUT_SECONDS, retry=_RETRY
             )
 
-    def delete(self, name: str) -> None:
+    def upload_file(
+        self,
+        name: str,
+        file: IO[bytes],
+        *,
+        size: int,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        if_generation: int | None = None,
+    ) -> ObjectVersion:
+        """
+        Write *size* bytes of *file* as an object, the checksum checked.
+
+        Args:
+            if_generation: Only where this is the live generation; 0 for none, None for any.
+
+        Raises:
+            FileChanged: The file has fewer bytes.
+            ObjectChanged: The live generation is another one.
+            NotPermitted: This account may not write objects.
+            StorageUnavailable: Storage did not answer.
+        """
+        blob = self._bucket.blob(name)
+        blob.metadata = {**(metadata or {}), **object_metadata()} or None
+        with _translated_errors(), _translated_denial("storage.objects.create"):
+            try:
+                blob.upload_from_file(
+                    file,
+                    size=size,
+                    content_type=content_type,
+                    checksum="md5",
+                    if_generation_match=if_generation,
+                    timeout=_TIMEOUT_SECONDS,
+                    retry=_RETRY,
+                )
+            except PreconditionFailed as error:
+                raise ObjectChanged("somebody else wrote this object meanwhile") from error
+            except requests.RequestException:  # some are ValueErrors too
+                raise
+            except ValueError as error:  # the client's word for a file that became shorter
+                raise FileChanged("the file became shorter while it was uploaded") from error
+        return _read_blob(blob)
+
+    def delete(self, name: str, *, if_generation: int | None = None) -> None:
         """
         Delete an object; one that is gone is no error.
 
+        Args:
+            if_generation: Only where this is the live generation.
+
         Raises:
+            ObjectChanged: The live generation is another one.
+            NotPermitted: This account may not delete objects.
             StorageUnavailable: Storage did not answer.
         """
-        with _translated_errors(), suppress(NotFound):
-            self._bucket.delete_blob(name, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+        with _translated_errors(), _translated_denial("storage.objects.delete"), suppress(NotFound):
+            try:
+                self._bucket.delete_blob(
+                    name,
+                    if_generation_match=if_generation,
+                    timeout=_TIMEOUT_SECONDS,
+                    retry=_RETRY,
+                )
+            except PreconditionFailed as error:
+                raise ObjectChanged("somebody else wrote this object meanwhile") from error
 
-    def list(self) -> Iterator[ObjectVersion]:
+    def list(self, *, prefix: str = "") -> Iterator[ObjectVersion]:
         """
         Yield the live objects by the bytes of their names, folder placeholders left out.
 
         Raises:
+            Misconfigured: There is no such bucket.
+            NotPermitted: This account may not list it.
             StorageUnavailable: Storage did not answer.
         """
-        with _translated_errors():
-            for blob in self._bucket.list_blobs(timeout=_TIMEOUT_SECONDS, retry=_RETRY):
-                version = _read_blob(blob)
-                if not version.is_placeholder:
-                    yield version
+        with _translated_errors(), _translated_denial("storage.objects.list"):
+            try:
+                for blob in self._bucket.list_blobs(
+                    prefix=prefix or None,
+                    fields=_LISTED_FIELDS,
+                    timeout=_TIMEOUT_SECONDS,
+                    retry=_RETRY,
+                ):
+                    version = _read_blob(blob)
+                    if not version.is_placeholder:
+                        yield version
+            except NotFound as error:
+                raise Misconfigured(f"there is no bucket {self.name}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +299,7 @@ def _read_blob(blob: storage.Blob) -> ObjectVersion:
         },
         updated=blob.updated,
         md5=blob.md5_hash or "",
+        crc32c=blob.crc32c or "",
     )
 
 
@@ -222,6 +317,7 @@ def _translated_errors() -> Iterator[None]:
         yield
     except (
         GoogleAPICallError,
+        GoogleAuthError,
         RetryError,
         DataCorruption,
         InvalidResponse,

@@ -16,6 +16,9 @@ The tree of errors, and with it the one decision of the event path: again or nev
     │   └── RejectedByDatabase     the data does not fit its column (dimension, NUL byte, ...)
     ├── Misconfigured              settings, model and database do not fit together: for an operator
     ├── TokenRefused               an identity token proves nothing here
+    ├── NotPermitted               an account may not do something to the bucket: for an operator
+    ├── FileChanged                a file is written to while it is uploaded
+    ├── ObjectChanged              the live generation is another one than was seen
     └── ObjectGone                 the generation is no longer in the bucket: a fact, not a fault
 """
 
@@ -119,7 +122,15 @@ class TokenRefused(KaydangError):
 
 
 class NotPermitted(KaydangError):
-    """This account may not look at that; the message is the permission that it lacks."""
+    """This account may not do that; the message is the permission that it lacks."""
+
+
+class FileChanged(KaydangError):
+    """A file is no longer what was seen of it."""
+
+
+class ObjectChanged(KaydangError):
+    """The live generation of an object is no longer the one that was seen."""
 
 
 class ObjectGone(KaydangError):

@@ -22,7 +22,7 @@ class ObjectVersion:
     """
     One generation of an object in the bucket.
 
-    *metageneration* is 0 and *md5* (base64) empty where the source does not tell them
+    *metageneration* is 0, *md5* and *crc32c* (base64) are empty where the source does not tell them
     (fake-gcs-server's events, composite objects).
     """
 
@@ -35,6 +35,7 @@ class ObjectVersion:
     metadata: dict[str, str] = field(default_factory=dict)
     updated: datetime | None = None
     md5: str = ""
+    crc32c: str = ""
 
     @property
     def collection(self) -> str:
@@ -153,6 +154,8 @@ class Hit:
         similarity: Cosine of question and chunk, -1 to 1.
         vector_rank: Rank in the vector leg from 1, None where that leg did not return it.
         text_rank: Rank in the text leg from 1, None where that leg did not return it.
+        coverage: Share of the question's words, by their rarity, that the chunk and the headings
+            above it hold; None where the question has no words that count.
     """
 
     document_id: UUID
@@ -173,6 +176,7 @@ class Hit:
     similarity: float
     vector_rank: int | None
     text_rank: int | None
+    coverage: float | None = None
 
     @property
     def uri(self) -> str:

@@ -67,11 +67,16 @@ class DatabaseSettings(_Group):
     database_lock_timeout_seconds: int = Field(default=10, ge=1, le=600)
 
 
-class EventSettings(_Group):
-    """Where documents and messages are."""
+class BucketSettings(_Group):
+    """Where documents are."""
 
     google_cloud_project: ProjectId
     documents_bucket: str = Field(min_length=1)
+
+
+class EventSettings(BucketSettings):
+    """Where documents and messages are."""
+
     object_events_topic: str = "object-events"
     chunk_jobs_topic: str = "chunk-jobs"
     dead_letters_topic: str = "dead-letters"

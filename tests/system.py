@@ -28,6 +28,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from google.pubsub_v1.types import PushConfig
 
 from local import processes
+from shared.bucket import DocumentBucket
 from tests.emulators import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,6 +174,13 @@ class System:
         ):
             client = storage.Client(project=PROJECT, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
         return client.bucket(BUCKET)
+
+    def document_bucket(self) -> DocumentBucket:
+        """Return the bucket as our own commands have it."""
+        with mock.patch.dict(
+            os.environ, {"STORAGE_EMULATOR_HOST": self.environment["STORAGE_EMULATOR_HOST"]}
+        ):
+            return DocumentBucket(BUCKET, project=PROJECT)
 
     def upload(self, name: str, data: bytes | str, content_type: str = "text/plain") -> int:
         """Upload an object and return its generation."""

@@ -15,20 +15,13 @@ from google.api_core.exceptions import NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from local.watcher import (
-    SETTLING_SECONDS,
-    Seen,
-    Uploaded,
-    Watcher,
-    is_taken,
-    plan,
-    run,
-    scan,
-)
+from local.watcher import SETTLING_SECONDS, Uploaded, Watcher, plan, run
+from shared.bucket import DocumentBucket
+from shared.uploading import Seen, is_taken, scan
 from tests.emulators import running_storage, wait_until
 
 OLD, NEW = Seen(1, 1, 1), Seen(2, 2, 1)
-KNOWN = Uploaded(OLD, "md5", 7)
+KNOWN = Uploaded(OLD, 7)
 LONG_AGO, JUST_NOW = 0.0, 100.0
 
 
@@ -79,7 +72,7 @@ def test_scan_finds_regular_files_alone(tmp_path: Path) -> None:
     (tmp_path / "link.txt").symlink_to(tmp_path / "folder" / "real.txt")
     (tmp_path / "loop").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    assert scan(tmp_path).keys() == {"folder/real.txt"}
+    assert scan(tmp_path).files.keys() == {"folder/real.txt"}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +89,7 @@ class Drop:
     folder: Path
     state: Path
     bucket: storage.Bucket
+    documents: DocumentBucket
 
     def contents(self) -> dict[str, bytes]:
         found = {}
@@ -105,7 +99,7 @@ class Drop:
         return found
 
     def watching(self) -> Running:
-        return Running(Watcher(self.folder, self.bucket, self.state))
+        return Running(Watcher(self.folder, self.documents, self.state))
 
 
 class Running:
@@ -130,7 +124,7 @@ class Running:
 
 
 @pytest.fixture
-def drop(tmp_path: Path, storage_url: str) -> Iterator[Drop]:
+def drop(tmp_path: Path, storage_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drop]:
     """Return an empty drop folder and an empty bucket."""
     client = storage.Client(
         project="test",
@@ -139,7 +133,9 @@ def drop(tmp_path: Path, storage_url: str) -> Iterator[Drop]:
     )
     bucket = client.create_bucket(f"bucket-{tmp_path.name.replace('_', '-')}"[:60].rstrip("-"))
     (tmp_path / "drop").mkdir()
-    yield Drop(tmp_path / "drop", tmp_path / "state.json", bucket)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_url)
+    documents = DocumentBucket(bucket.name, project="test")
+    yield Drop(tmp_path / "drop", tmp_path / "state.json", bucket, documents)
     client.close()
 
 
@@ -213,7 +209,7 @@ def test_a_file_is_uploaded_when_it_is_whole(drop: Drop) -> None:
 def test_uploads_are_tried_again_when_storage_was_away(drop: Drop) -> None:
     """An error of the storage server loses nothing."""
     (drop.folder / "a.txt").write_text("a")
-    watcher = Watcher(drop.folder, drop.bucket, drop.state)
+    watcher = Watcher(drop.folder, drop.documents, drop.state)
     watcher.begin()
     drop.bucket.delete(force=True)
     wait_until(lambda: bool(watcher.step() and watcher._retry_at))
