@@ -31,7 +31,7 @@ test: model ## Run all tests; ARGS="-k name" chooses
 test-fast: model ## Run the tests that take less than ten seconds each
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest $(IN_PARALLEL) -m "not slow" $(ARGS)
 
-mutants: install-tests ## Hold the database protocol and its broken designs against each other
+mutants: install-tests ## Hold the protocol and its broken designs against each other; writes docs/reliability.md
 	@$(PY) -m tests.protocol.mutants $(ARGS)
 
 faults: model ## Inject every fault into the running system; writes docs/reliability.md

@@ -21,9 +21,9 @@ from tests.faults.registry import Fault
 from tests.faults.report import write_report
 from tests.faults.rig import running_rig
 from tests.faults.running import Outcome, inject
+from tests.reliability import REPORT
 from tests.system import ROOT
 
-_REPORT = ROOT / "docs/reliability.md"
 _FLOW_SECONDS = 1.5
 
 
@@ -52,7 +52,7 @@ def main(*, listed: bool, only: Sequence[str], report: Path | None) -> None:
     ]
     outcomes.sort(key=lambda outcome: chosen.index(outcome.fault))
     if report is None and not only:
-        report = _REPORT
+        report = REPORT
     if report is not None:
         write_report(report, outcomes, seconds=time.monotonic() - started)
     failed = [outcome.fault.name for outcome in outcomes if not outcome.survived]

@@ -1,4 +1,4 @@
-"""docs/reliability.md: the table of the faults and how they went."""
+"""The table of the faults and how they went, a part of docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.faults.running import Outcome
+from tests.reliability import describe, write_part
 
 _INTRODUCTION = """\
-# Reliability
+## Faults
 
 Written by `make faults`; do not edit. Each fault is injected into the whole system, every part a
 process (Postgres, Pub/Sub and Cloud Storage stand-ins, all functions, two embed workers, sweeper,
@@ -50,23 +51,23 @@ def write_report(path: Path, outcomes: Sequence[Outcome], *, seconds: float) -> 
     )
     for group, members in groupby(outcomes, key=lambda outcome: outcome.fault.group):
         lines += [
-            f"## {group}\n",
+            f"### {group}\n",
             f"|{_COLUMNS}|",
             "|---" * (_COLUMNS.count("|") + 1) + "|",
             *(_row(outcome) for outcome in members),
             "",
         ]
-    path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    write_part(path, "faults", "\n".join(lines))
 
 
 def _row(outcome: Outcome) -> str:
     if outcome.impossible:
         verdict = f"not injected: {outcome.impossible}"
     else:
-        verdict = "yes" if outcome.survived else f"**no**: {outcome.violations[0]}"
+        verdict = "yes" if outcome.survived else f"**no**: {describe(outcome.violations[0])}"
     cells = (
         f"`{outcome.fault.name}`",
-        outcome.fault.description.replace("|", "\\|"),
+        describe(outcome.fault.description),
         verdict,
         f"{outcome.heal_seconds:.1f}",
         f"{outcome.questions:,}",

@@ -6,10 +6,12 @@ The real protocol must hold in every schedule; each broken design must be caught
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,6 +47,7 @@ from tests.protocol.schedules import (
     run_at_random,
     run_exhaustively,
 )
+from tests.reliability import REPORT, describe, write_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,6 +497,7 @@ MUTANTS: tuple[Mutant, ...] = (
 
 
 _progress = Console(stderr=True)
+_TWICE = ", two interruptions"
 
 # --- running them --------------------------------------------------------------------------------
 
@@ -508,7 +512,7 @@ def run_all(
     for scenario in SCENARIOS:
         if scenario.name in twice:
             for _ in run_exhaustively(world, scenario, twice=True):
-                yield f"{scenario.name}, two interruptions"
+                yield scenario.name + _TWICE
     for seed in seeds:
         run_at_random(world, seed)
         yield "random"
@@ -544,33 +548,69 @@ def catch(
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """
+    How the real protocol went.
+
+    Attributes:
+        counts: Schedules by what they belong to.
+        steps: Statements, looks, downloads and publishes in all of them.
+        broken: The promise that was broken; empty where all were kept.
+    """
+
+    counts: Mapping[str, int]
+    steps: int
+    seconds: float
+    broken: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """How one mutant went; *by* is None where no schedule caught it."""
+
+    name: str
+    by: str | None
+    schedules: int
+    seconds: float
+
+
 @click.command(help=__doc__)
 @click.option("--random", "seed_count", default=1000, show_default=True, help="Random schedules.")
 @click.option("--seed", default=0, show_default=True, help="The first random schedule's seed.")
 @click.option("--only", default="", help="Only mutants with this in their names; no real protocol.")
 @click.option("--verbose", is_flag=True, help="Print the whole schedule of a violation.")
-def main(*, seed_count: int, seed: int, only: str, verbose: bool) -> None:
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write the tables; docs/reliability.md after a whole run, else nowhere.",
+)
+def main(*, seed_count: int, seed: int, only: str, verbose: bool, report: Path | None) -> None:
     """Run the protocol and its mutants; exit 1 where one of them does not do what it must."""
     console = Console(width=None if sys.stdout.isatty() else 160)
+    # A run that is asked to end takes its server with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     with tempfile.TemporaryDirectory(prefix="kaydangpt-protocol-") as folder:
         server = start_postgres(
             Path(folder) / "data", options={"fsync": "off", "synchronous_commit": "off"}
         )
         try:
             with temporary_database(server.url, "protocol") as url:
-                good = True
-                if not only:
-                    good = _run_real(url, console, seeds=range(seed, seed + seed_count))
-                good &= _run_mutants(url, console, only=only, verbose=verbose)
+                held = None if only else _run_real(url, console, range(seed, seed + seed_count))
+                caught = _run_mutants(url, console, only=only, verbose=verbose)
         finally:
             server.stop()
             remove(server.data_dir)
+    if held is not None:
+        write_part(report or REPORT, "mutants", _describe(held, caught))
+    good = all(one.by is not None for one in caught) and not (held and held.broken)
     sys.exit(0 if good else 1)
 
 
-def _run_real(url: str, console: Console, *, seeds: range) -> bool:
+def _run_real(url: str, console: Console, seeds: range) -> Held:
     counts: dict[str, int] = {}
     started = time.monotonic()
+    broken = ""
     with World(url) as world, _progress.status("") as status:
         try:
             for name in run_all(world, scenarios=SCENARIOS, twice=TWICE, seeds=seeds):
@@ -579,19 +619,19 @@ def _run_real(url: str, console: Console, *, seeds: range) -> bool:
                 counts[name] = counts.get(name, 0) + 1
                 status.update(_describe_last(counts))
         except Violation as violation:
+            broken = str(violation)
             console.print(f"The protocol broke a promise: {violation}", style="red", markup=False)
-            return False
-        finally:
-            table = Table("the real protocol: schedules of", "count")
-            for name, count in counts.items():
-                table.add_row(name, str(count))
-            table.add_row("all", str(sum(counts.values())))
-            console.print(table)
-            console.print(
-                f"{world.statements:,} steps in {time.monotonic() - started:.0f} s", markup=False
-            )
-    console.print("No violation.")
-    return True
+        steps = world.statements
+    seconds = time.monotonic() - started
+    table = Table("the real protocol: schedules of", "count")
+    for name, count in counts.items():
+        table.add_row(name, str(count))
+    table.add_row("all", str(sum(counts.values())))
+    console.print(table)
+    console.print(f"{steps:,} steps in {seconds:.0f} s", markup=False)
+    if not broken:
+        console.print("No violation.")
+    return Held(counts, steps, seconds, broken)
 
 
 def _describe_last(counts: dict[str, int]) -> str:
@@ -599,23 +639,56 @@ def _describe_last(counts: dict[str, int]) -> str:
     return f"{name}: {count}"
 
 
-def _run_mutants(url: str, console: Console, *, only: str, verbose: bool) -> bool:
+def _run_mutants(url: str, console: Console, *, only: str, verbose: bool) -> list[Caught]:
     table = Table("broken design", "caught after", "seconds", "by")
-    missed = 0
+    outcomes = []
     for mutant in [item for item in MUTANTS if only in item.name]:
         started = time.monotonic()
         with _progress.status(mutant.name):
             caught = catch(url, mutant, everywhere=True, seeds=range(100))
-        seconds = f"{time.monotonic() - started:.1f}"
+        seconds = time.monotonic() - started
         if caught is None:
-            missed += 1
-            table.add_row(mutant.name, "NOT CAUGHT", seconds, "")
+            outcomes.append(Caught(mutant.name, None, 0, seconds))
+            table.add_row(mutant.name, "NOT CAUGHT", f"{seconds:.1f}", "")
         else:
-            table.add_row(mutant.name, f"{caught[1]} schedules", seconds, caught[0])
+            by, schedules = caught
+            outcomes.append(Caught(mutant.name, by, schedules, seconds))
+            table.add_row(mutant.name, f"{schedules} schedules", f"{seconds:.1f}", by)
         if verbose:
-            console.print(mutant.name, caught, seconds, markup=False)
+            console.print(mutant.name, caught, f"{seconds:.1f}", markup=False)
     console.print(table)
-    return not missed
+    return outcomes
+
+
+_INTRODUCTION = """\
+## The protocol and its broken designs
+
+Written by `make mutants`; do not edit. The code that writes to the database runs on a real
+Postgres, each delivery stopped before every statement, look, download and publish, where it is
+interrupted by another or dies (docs/decisions.md, "How do we know?"). The real protocol must keep
+its promises in every schedule; each broken design, a patch of the code, its SQL or its
+acknowledgements, must be caught in some.
+"""
+
+
+def _describe(held: Held, caught: Sequence[Caught]) -> str:
+    counts = Counter(held.counts)
+    at_random = counts.pop("random", 0)
+    twice = sum(count for name, count in counts.items() if name.endswith(_TWICE))
+    verdict = f"**broken**: {describe(held.broken)}" if held.broken else "no promise broken"
+    found = sum(one.by is not None for one in caught)
+    figures = (
+        f"{counts.total():,} exhaustive schedules ({twice:,} of them with two interruptions) of"
+        f" {len(SCENARIOS)} scenarios and {at_random:,} random ones, {held.steps:,} steps in"
+        f" {held.seconds / 60:.0f} minutes: {verdict}. {found} of {len(caught)} broken designs"
+        f" caught in {sum(one.seconds for one in caught) / 60:.0f} minutes.\n"
+    )
+    columns = ("|broken design|caught after schedules|by|", "|---|---|---|")
+    lines = [_INTRODUCTION, figures, *columns]
+    for one in caught:
+        after = "**not caught**" if one.by is None else f"{one.schedules:,}"
+        lines.append(f"| {describe(one.name)} | {after} | {describe(one.by or '')} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
