@@ -1,9 +1,10 @@
 """
 The embedding limit: the model's runtime alone, with nothing before or behind it.
 
-    python -m benchmarks.limit MODEL_DIR < TEXTS_AS_JSON
+    python -m benchmarks.limit MODEL_DIR < TEXTS
 
-Embeds the texts in every sensible way to use this machine's cores, and prints the seconds of each.
+Embeds a JSON list of texts in every sensible way to use this machine's cores, and prints the
+seconds of each.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import click
+
 from shared.embedding import Embedder, available_cores
 
 
-def main() -> None:
-    """Read a JSON list of texts and print the seconds of each way as JSON."""
+@click.command(help=__doc__)
+@click.argument("model_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def main(model_dir: Path) -> None:
+    """Read the texts and print the seconds of each way as JSON."""
     texts: list[str] = json.load(sys.stdin)
-    model_dir = Path(sys.argv[1])
     cores = available_cores()
     together = Embedder(model_dir)
     single = Embedder(model_dir, threads=1)
@@ -36,7 +40,7 @@ def main() -> None:
     with ThreadPoolExecutor(cores) as threads:
         list(threads.map(single.embed_documents, shares))
     seconds[f"{cores} runs at a time on a core each"] = time.perf_counter() - began
-    print(json.dumps(seconds))
+    click.echo(json.dumps(seconds))
 
 
 if __name__ == "__main__":
