@@ -574,6 +574,8 @@ def test_rows_when_queries_are_interleaved(
     assert result.queries == _QUERIES
     assert result.rows > 0
     assert (result.foreign, result.missing) == ([], [])
+    kept = json.loads(json.dumps(result.as_json()))
+    assert sum(kept["by_kind"].values()) == kept["queries"] == _QUERIES
 
 
 # --- the operator ------------------------------------------------------------------------------
