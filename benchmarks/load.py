@@ -50,6 +50,7 @@ from benchmarks.running import (
     POOLS,
     Running,
     make_text,
+    repeating,
     run_like_product,
     sentences,
 )
@@ -218,25 +219,17 @@ class Samples:
 def watch(running: Running, *, every_seconds: float) -> Iterator[Samples]:
     """Sample memory by part and the functions' connections until the block is left."""
     samples = Samples()
-    over = threading.Event()
     parts = {name: process.pid for name, process in running.system.running.items()}
     parts["postgres"] = running.server.process.pid
 
     def look() -> None:
-        while not over.is_set():
-            samples.moments.append(time.monotonic())
-            for name, pid in parts.items():
-                samples.memory.setdefault(name, []).append(tree_memory(pid))
-            samples.connections.append(count_connections(running.database_url))
-            over.wait(every_seconds)
+        samples.moments.append(time.monotonic())
+        for name, pid in parts.items():
+            samples.memory.setdefault(name, []).append(tree_memory(pid))
+        samples.connections.append(count_connections(running.database_url))
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with repeating(look, every_seconds=every_seconds):
         yield samples
-    finally:
-        over.set()
-        thread.join()
 
 
 def count_connections(database_url: str) -> int:
@@ -263,22 +256,15 @@ class Deliveries:
 def watch_deliveries(system: System) -> Iterator[Deliveries]:
     """Read the broker's state again and again; a message that is tried again stays for seconds."""
     seen = Deliveries()
-    over = threading.Event()
 
     def look() -> None:
-        while not over.wait(0.2):
-            for message, attempts in _read_broker(
-                system, "SELECT id, attempts FROM deliveries WHERE attempts > 0"
-            ):
-                seen.attempts[message] = max(attempts, seen.attempts.get(message, 0))
+        for message, attempts in _read_broker(
+            system, "SELECT id, attempts FROM deliveries WHERE attempts > 0"
+        ):
+            seen.attempts[message] = max(attempts, seen.attempts.get(message, 0))
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with repeating(look, every_seconds=0.2):
         yield seen
-    finally:
-        over.set()
-        thread.join()
 
 
 def count_messages(system: System) -> int:

@@ -7,7 +7,8 @@ import re
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,25 @@ def _slow_down_sweeper(system: System) -> None:
             log=system.folder / f"{name}.log",
             folder=ROOT,
         )
+
+
+@contextmanager
+def repeating(look: Callable[[], None], *, every_seconds: float) -> Iterator[None]:
+    """Look at once, and again and again in a thread of its own, until the block is left."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        look()
+        while not over.wait(every_seconds):
+            look()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def sentences() -> list[str]:

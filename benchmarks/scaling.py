@@ -19,7 +19,6 @@ import random
 import re
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +47,7 @@ from benchmarks.recording import (
     replace_block,
     write_result,
 )
+from benchmarks.running import repeating
 from local.postgres import PostgresServer, remove, start_postgres
 from shared import migrate, store
 from shared.embedding import Embedder
@@ -405,21 +405,14 @@ def build_index(connection: Connection, clock: Clock, server: PostgresServer) ->
 @contextmanager
 def _peak_memory(server: PostgresServer) -> Iterator[list[int]]:
     """Collect what the server's processes hold in private and in dynamic shared memory."""
-    over = threading.Event()
     seen: list[int] = []
     before = _build_memory(server.process.pid)
 
     def look() -> None:
-        while not over.wait(0.5):
-            seen.append(_build_memory(server.process.pid) - before)
+        seen.append(_build_memory(server.process.pid) - before)
 
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
+    with repeating(look, every_seconds=0.5):
         yield seen
-    finally:
-        over.set()
-        thread.join()
 
 
 def _build_memory(postmaster: int) -> int:

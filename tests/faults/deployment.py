@@ -31,28 +31,26 @@ def _replace(rig: Rig, *names: str, variables: Mapping[str, str]) -> None:
     rig.start(*names)
 
 
-@fault(_GROUP)
-def worker_with_another_model(rig: Rig) -> None:
-    """One of two workers comes up with a model that is not the database's, for 5 s."""
+def _replace_with_another_model(rig: Rig, name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         other = Path(folder) / "model"
         shutil.copytree(rig.model_dir, other)
         description = json.loads((other / "model.json").read_text())
         description["digest"] = "0" * 64
         (other / "model.json").write_text(json.dumps(description))
-        _replace(rig, "embed_worker", variables={"MODEL_DIR": str(other)})
+        _replace(rig, name, variables={"MODEL_DIR": str(other)})
+
+
+@fault(_GROUP)
+def worker_with_another_model(rig: Rig) -> None:
+    """One of two workers comes up with a model that is not the database's, for 5 s."""
+    _replace_with_another_model(rig, "embed_worker")
 
 
 @fault(_GROUP)
 def ingest_with_another_model(rig: Rig) -> None:
     """Ingest comes up with a model that is not the database's, for 5 s."""
-    with tempfile.TemporaryDirectory() as folder:
-        other = Path(folder) / "model"
-        shutil.copytree(rig.model_dir, other)
-        description = json.loads((other / "model.json").read_text())
-        description["digest"] = "0" * 64
-        (other / "model.json").write_text(json.dumps(description))
-        _replace(rig, "ingest", variables={"MODEL_DIR": str(other)})
+    _replace_with_another_model(rig, "ingest")
 
 
 @fault(_GROUP)

@@ -41,6 +41,16 @@ def _living(rig: Rig) -> list[ObjectVersion]:
     return [ObjectVersion(BUCKET, blob.name, int(blob.generation)) for blob in blobs]
 
 
+def _finalized(version: ObjectVersion) -> dict[str, str]:
+    """Return the attributes by which Cloud Storage announces a generation."""
+    return {
+        "eventType": "OBJECT_FINALIZE",
+        "bucketId": BUCKET,
+        "objectId": version.name,
+        "objectGeneration": str(version.generation),
+    }
+
+
 @fault(_GROUP, quick=True)
 def duplicates(rig: Rig) -> None:
     """Every message is delivered three times, two of them at the same moment."""
@@ -187,13 +197,7 @@ def forged_deletes(rig: Rig) -> None:
 @fault(_GROUP)
 def giant_messages(rig: Rig) -> None:
     """Messages of 9 MB: one of a living object, and some that are nothing."""
-    version = _living(rig)[0]
-    attributes = {
-        "eventType": "OBJECT_FINALIZE",
-        "bucketId": BUCKET,
-        "objectId": version.name,
-        "objectGeneration": str(version.generation),
-    }
+    attributes = _finalized(_living(rig)[0])
     padding = "x" * 9_000_000
     rig.publish(
         "object-events",
@@ -207,13 +211,7 @@ def giant_messages(rig: Rig) -> None:
 @fault(_GROUP)
 def attribute_only_messages(rig: Rig) -> None:
     """Messages without data, which the functions framework cannot turn into events."""
-    version = _living(rig)[0]
-    attributes = {
-        "eventType": "OBJECT_FINALIZE",
-        "bucketId": BUCKET,
-        "objectId": version.name,
-        "objectGeneration": str(version.generation),
-    }
+    attributes = _finalized(_living(rig)[0])
     rig.publish("object-events", [(b"", attributes), (b"", {"nothing": "of ours"})])
     rig.publish("chunk-jobs", [(b"", {"kind": "embed"})])
     rig.publish("dead-letters", [(b"", {"kind": "embed"})])
