@@ -368,8 +368,8 @@ def calibrate(questions: QuestionSet, *, prefix: str) -> Calibration:
             left = [
                 hit for hit in hits if _untranslated(questions.document_of(hit.name)) not in gone
             ]
-            answerable.append(measure_support(connection, question.text, hits[:CUT]))
-            unanswerable.append(measure_support(connection, question.text, left[:CUT]))
+            answerable.append(measure_support(hits[:CUT]))
+            unanswerable.append(measure_support(left[:CUT]))
     return choose_floors(answerable, unanswerable)
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from flask import Response, g, request, send_from_directory
@@ -24,7 +25,6 @@ from shared.errors import (
     ModelSwitched,
     ObjectGone,
 )
-from shared.gemini import Usage
 from shared.logs import get_logger
 from shared.models import DocumentStatus, Filter, ObjectVersion
 from shared.store import (
@@ -37,6 +37,7 @@ from shared.store import (
     reading,
     serving_model,
 )
+from shared.tasks import Usage
 
 from .access import Caller
 from .admission import Admission, admit
@@ -99,7 +100,9 @@ from .schemas import (
     UsageOut,
 )
 from .services import Services
-from .uploads import Uploads
+
+if TYPE_CHECKING:
+    from .uploads import Uploads
 
 _WEB = Path(__file__).with_name("web")
 _MAX_TEXT_CHARACTERS = 100_000
@@ -261,6 +264,7 @@ def _find(asked: Asked, alone: StandAlone, services: Services, *, context_charac
         asked,
         alone,
         pool=services.pool,
+        serving=services.serving,
         find_embedder=services.find_embedder,
         search=services.search,
         refuse=services.refuse,
@@ -269,6 +273,7 @@ def _find(asked: Asked, alone: StandAlone, services: Services, *, context_charac
     try:
         found = search()
     except ModelSwitched:
+        services.serving.model = None
         found = search()
     if services.metrics is not None:
         services.metrics.count_retrieval(embed_ms=found.embed_ms, retrieve_ms=found.retrieve_ms)

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from shared.embedding import Embedder
 from shared.errors import GenerationUnavailable, Misconfigured
-from shared.gemini import Usage
 from shared.models import Filter, Hit
-from shared.store import NO_MODEL, Connection, Pool, reading, serving_model
+from shared.store import NO_MODEL, Pool, RegisteredModel, reading, serving_model
 from shared.store.search import expand
+from shared.tasks import Usage
 from shared.tracing import span
 
 from .citing import Citation, cite, marked_numbers
@@ -28,7 +28,7 @@ EXTRACTIVE = "extractive"
 
 # shared.store.search.search, and gate.should_refuse: why the passages cannot answer, or None.
 Search = Callable[..., list[Hit]]
-Refuse = Callable[[Connection, str, Sequence[Hit]], str | None]
+Refuse = Callable[[Sequence[Hit]], str | None]
 # The model of a digest; raises Misconfigured where this process has it not.
 FindEmbedder = Callable[[str], Embedder]
 
@@ -107,6 +107,35 @@ class Answered:
     failure: GenerationUnavailable | None = None
 
 
+@dataclass(slots=True)
+class Serving:
+    """
+    The model whose vectors answer, as it was last seen; a search says when it is another by now.
+
+    Attributes:
+        model: None where it has to be looked up.
+    """
+
+    model: RegisteredModel | None = None
+
+    def find(self, pool: Pool) -> RegisteredModel:
+        """
+        Return the model.
+
+        Raises:
+            DatabaseUnavailable: The database is away.
+            Misconfigured: There is no model yet.
+        """
+        model = self.model
+        if model is None:
+            with reading(pool, ()) as connection:
+                model = serving_model(connection)
+            if model is None:
+                raise Misconfigured(NO_MODEL)
+            self.model = model
+        return model
+
+
 def make_stand_alone(asked: Asked, *, gemini: Gemini | None) -> StandAlone:
     """Return the question of *asked*, with what it means of the conversation before it."""
     if not asked.turns:
@@ -135,6 +164,7 @@ def find(
     alone: StandAlone,
     *,
     pool: Pool,
+    serving: Serving,
     find_embedder: FindEmbedder,
     search: Search,
     refuse: Refuse,
@@ -154,30 +184,31 @@ def find(
     """
     question = alone.question
     options = {} if asked.per_document is None else {"per_document": asked.per_document}
-    with reading(pool, asked.principals) as connection:
-        model = serving_model(connection)
-        if model is None:
-            raise Misconfigured(NO_MODEL)
-        started = time.perf_counter()
-        with span("embed"):
-            embedding = find_embedder(model.digest).embed_query(question)
-        embedded = time.perf_counter()
-        with span("search", {"limit": asked.limit, "mode": asked.mode}) as note:
-            hits = search(
-                connection,
-                question=question,
-                embedding=embedding,
-                model_id=model.id,
-                limit=asked.limit,
-                filter=asked.filter,
-                mode=asked.mode,
-                **options,
-            )
-            refusal = refuse(connection, question, hits) if hits else "nothing was found"
-            passages = hits
-            if context_characters:
-                passages = expand(connection, hits, max_characters=context_characters)
-            note({"hits": len(hits), "refused": refusal is not None})
+    model = serving.find(pool)
+    started = time.perf_counter()
+    # Before a connection is borrowed: there are fewer of those than of questions.
+    with span("embed"):
+        embedding = find_embedder(model.digest).embed_query(question)
+    embedded = time.perf_counter()
+    with (
+        reading(pool, asked.principals) as connection,
+        span("search", {"limit": asked.limit, "mode": asked.mode}) as note,
+    ):
+        hits = search(
+            connection,
+            question=question,
+            embedding=embedding,
+            model_digest=model.digest,
+            limit=asked.limit,
+            filter=asked.filter,
+            mode=asked.mode,
+            **options,
+        )
+        refusal = refuse(hits) if hits else "nothing was found"
+        passages = hits
+        if context_characters:
+            passages = expand(connection, hits, max_characters=context_characters)
+        note({"hits": len(hits), "refused": refusal is not None})
     retrieved = time.perf_counter()
     return Found(
         question=question,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.models import Hit
-from shared.store import Connection
 from shared.store.search import Support, measure_support
 
 
@@ -54,8 +53,6 @@ def should_refuse(support: Support, floors: Floors) -> str | None:
     )
 
 
-def refuse(
-    connection: Connection, question: str, passages: Sequence[Hit], *, floors: Floors
-) -> str | None:
-    """Return why *passages* cannot answer *question*, None where they may."""
-    return should_refuse(measure_support(connection, question, passages), floors)
+def refuse(passages: Sequence[Hit], *, floors: Floors) -> str | None:
+    """Return why *passages* cannot answer their question, None where they may."""
+    return should_refuse(measure_support(passages), floors)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from shared.identity import TokenVerifier
 from shared.store import Pool
 
-from .asking import FindEmbedder, Refuse, Search
+from .asking import FindEmbedder, Refuse, Search, Serving
 from .generation import Gemini
 from .limiting import AnswerCache, RateLimiter, TokenBudget
 from .settings import QuerySettings
-from .uploads import Uploads
 
 if TYPE_CHECKING:
+    from shared.identity import TokenVerifier
+
     from .metrics import Metrics
+    from .uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Services:
         make_uploads: None where the service may not write to the bucket.
         metrics: None where nothing is measured.
         tokens: None where callers send no identity tokens.
+        serving: The model that answers, as last seen.
     """
 
     settings: QuerySettings
@@ -47,3 +49,4 @@ class Services:
     make_uploads: Callable[[], Uploads] | None
     metrics: Metrics | None = None
     tokens: TokenVerifier | None = None
+    serving: Serving = field(default_factory=Serving)

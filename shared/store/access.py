@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from psycopg.rows import class_row
@@ -42,14 +42,17 @@ def reading(pool: Pool, principals: Sequence[str]) -> Iterator[Connection]:
     Raises:
         DatabaseUnavailable: As connect() does; also where the login is no member of the role.
     """
-    with connect(pool) as connection, connection.transaction():
-        connection.execute(
-            """
-            SELECT set_config('kaydang.principals', %(principals)s, true),
-                   set_config('role', 'kaydang_query', true)
-            """,
-            {"principals": json.dumps(list(principals))},
-        )
+    with connect(pool) as connection, ExitStack() as stack:
+        # In one round trip with BEGIN.
+        with connection.pipeline():
+            stack.enter_context(connection.transaction())
+            connection.execute(
+                """
+                SELECT set_config('kaydang.principals', %(principals)s, true),
+                       set_config('role', 'kaydang_query', true)
+                """,
+                {"principals": json.dumps(list(principals))},
+            )
         yield connection
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,7 +124,8 @@ def open_pool(settings: DatabaseSettings, *, answer_seconds: float = math.inf) -
 
     def lend(connection: _LentConnection) -> None:
         connection.patience = connect_seconds
-        ConnectionPool.check_connection(connection)
+        if _has_news(connection):
+            ConnectionPool.check_connection(connection)
         connection.patience = answer_seconds + _GRACE_SECONDS
 
     return ConnectionPool(
@@ -141,6 +143,18 @@ def open_pool(settings: DatabaseSettings, *, answer_seconds: float = math.inf) -
         open=True,
         name="kaydangpt",
     )
+
+
+def _has_news(connection: Connection) -> bool:
+    """
+    Return whether the server has sent something since the connection was last used.
+
+    Unasked it hardly says more than that it ends the connection; a look at the socket tells, where
+    a question of whether it is still there would cost every borrower a round trip.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @contextmanager

@@ -8,7 +8,8 @@ The text leg is BM25: each chunk carries its own part of the score as a sparse v
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain, pairwise
 from typing import Any, Literal, LiteralString
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import sql
-from psycopg.rows import class_row
+from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 
 from shared.errors import ModelSwitched
@@ -118,6 +119,22 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Analysis:
+    """
+    What is known before the search itself.
+
+    Attributes:
+        model_id, model_digest: The model whose vectors answer; None where there is none yet.
+        restricted: Some of what answers is closed to the caller.
+    """
+
+    question: Question
+    model_id: int | None
+    model_digest: str | None
+    restricted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Support:
     """
     What speaks for an answer being among some passages.
@@ -137,7 +154,7 @@ def search(
     *,
     question: str,
     embedding: NDArray[np.float32],
-    model_id: int | None = None,
+    model_digest: str | None = None,
     limit: int,
     filter: Filter = Filter(),  # noqa: B008 -- frozen; "filter" is the word of the API
     per_document: int = 3,
@@ -148,7 +165,7 @@ def search(
 
     Args:
         embedding: float32, shape (dimension of the serving model,), unit length.
-        model_id: The model that made it; None takes it for the one that answers.
+        model_digest: The model that made it; None takes it for the one that answers.
         per_document: Chunks of one document before those of the others; further ones follow only
             where there is nothing else.
         mode: "vector" and "text" rank by one leg alone.
@@ -160,42 +177,45 @@ def search(
         ModelSwitched: Another model answers by now: embed the question with that one.
     """
     leg_size = max(_LEG_SIZE, limit)
-    with connection.transaction():
-        row = connection.execute(
-            """
-            SELECT id,
-                   row_security_active('documents') AND NOT sees_every_collection(),
-                   set_config('hnsw.iterative_scan', 'relaxed_order', true),
-                   set_config('hnsw.ef_search', %(ef_search)s, true),
-                   -- Planning takes longer than searching, and no plan here depends on a value.
-                   set_config('plan_cache_mode', 'force_generic_plan', true)
-            FROM serving_model
-            """,
-            {"ef_search": str(min(_MAX_EF_SEARCH, 2 * leg_size))},
-        ).fetchone()
-        if row is None:
+    with _transaction(connection):
+        analysis = analyse(connection, question, leg_size=leg_size)
+        if analysis.model_id is None or analysis.model_digest is None:
             return []
-        if model_id not in (None, row[0]):
-            raise ModelSwitched(f"model {row[0]} answers, not {model_id}")
+        if model_digest not in (None, analysis.model_digest):
+            raise ModelSwitched(
+                f"model {analysis.model_digest[:12]} answers, not {model_digest[:12]}"
+            )
         statement, values = _statement(
             connection,
             question,
+            analysis.question,
             embedding=embedding,
-            model_id=row[0],
+            model_id=analysis.model_id,
             limit=limit,
             leg_size=leg_size,
             filter=filter,
-            restricted=row[1],
+            restricted=analysis.restricted,
             per_document=per_document,
             mode=mode,
         )
-        with connection.cursor(row_factory=class_row(Hit)) as cursor:
-            hits = cursor.execute(statement, values, prepare=True).fetchall()
-        # Each statement sees what is committed when it begins: a switch in between hides every
-        # vector of the model that the first one named.
-        if connection.execute("SELECT id FROM serving_model").fetchone() != row[:1]:
-            raise ModelSwitched(f"model {row[0]} answered when the search began")
-        return hits
+        rows = connection.execute(statement, values, prepare=True).fetchall()
+    # Each statement sees what is committed when it begins: a switch in between hides every vector
+    # of the model that the first one named.
+    if rows[0][0] != analysis.model_id:
+        raise ModelSwitched(f"model {analysis.model_id} answered when the search began")
+    weighed = _weigh_words(analysis.question)
+    return [
+        Hit(*(*row[2:], _coverage(weighed, held=set(row[1])))) for row in rows if row[1] is not None
+    ]
+
+
+@contextmanager
+def _transaction(connection: Connection) -> Iterator[None]:
+    """Open a transaction where none is open: a savepoint would be two round trips more."""
+    with ExitStack() as stack:
+        if connection.info.transaction_status == TransactionStatus.IDLE:
+            stack.enter_context(connection.transaction())
+        yield
 
 
 # The question is analysed as the documents were: once for each configuration that is in use. The
@@ -255,12 +275,23 @@ _ANALYSIS = sql.SQL(
         LEFT JOIN lexeme_statistics USING (lexeme)
         LEFT JOIN search_statistics ON true
     )
-    SELECT (SELECT config::text FROM question_language) AS language,
+    SELECT (SELECT id FROM serving_model) AS model_id,
+           (SELECT digest FROM serving_model) AS model_digest,
+           NOT sees_every_collection() AS restricted,
+           set_config('hnsw.iterative_scan', 'relaxed_order', true),
+           set_config('hnsw.ef_search', %(ef_search)s, true),
+           -- Planning takes longer than searching, and no plan here depends on a value.
+           set_config('plan_cache_mode', 'force_generic_plan', true),
+           (SELECT config::text FROM question_language) AS language,
            coalesce(
                (SELECT chunks FROM search_statistics),
                count_chunks({max_counted} * 10)
            )::double precision AS chunks,
-           (SELECT array_agg(config::text) FROM configurations WHERE in_use) AS configs,
+           (
+               SELECT coalesce(array_agg(config::text), '{{}}')
+               FROM configurations
+               WHERE in_use
+           ) AS configs,
            coalesce(
                (
                    SELECT jsonb_agg(
@@ -344,17 +375,29 @@ def _find_familiar_language(
     return first if most >= max(_LEAST_FAMILIARITY, _FAMILIARITY_LEAD * next_most) else None
 
 
-def analyse(connection: Connection, question: str) -> Question:
-    """Return *question* as the index sees it: what its words are worth, among these documents."""
-    language, chunks, configs, lexemes = _one(
+def analyse(connection: Connection, question: str, *, leg_size: int = _LEG_SIZE) -> Analysis:
+    """Analyse *question* and set this transaction up for the search with it."""
+    model_id, model_digest, restricted, _, _, _, *analysis = _one(
         connection,
         _ANALYSIS,
         {
             "searchable": searchable_text(question, language=""),
             "languages": list(SEARCH_CONFIGS),
             "configs": list(SEARCH_CONFIGS.values()),
+            "ef_search": str(min(_MAX_EF_SEARCH, 2 * leg_size)),
         },
     )
+    return Analysis(_read_analysis(connection, *analysis), model_id, model_digest, restricted)
+
+
+def _read_analysis(
+    connection: Connection,
+    language: str | None,
+    chunks: float,
+    configs: list[str],
+    lexemes: list[tuple[str, str, list[int], float]],
+) -> Question:
+    """Return the question as the index sees it: what its words are worth, among these documents."""
     frequencies: dict[str, float] = {}
     holders: dict[str, float] = {}
     words: dict[str, list[tuple[int, str]]] = {}
@@ -364,7 +407,7 @@ def analyse(connection: Connection, question: str) -> Question:
         holders[lexeme] = holding
         words.setdefault(config, []).extend((position, lexeme) for position in positions)
     languages = [code for code, config in SEARCH_CONFIGS.items() if config == language]
-    if language is None and "simple" in (configs or []):
+    if language is None and "simple" in configs:
         familiar = _find_familiar_language(
             connection, [(config, lexeme) for config, lexeme, _, _ in lexemes]
         )
@@ -393,7 +436,7 @@ def analyse(connection: Connection, question: str) -> Question:
         neighbours=sorted(neighbours, key=lambda pair: (pair[0].lexeme, pair[1].lexeme)),
         languages=languages,
         chunks=chunks,
-        configs=configs or [],
+        configs=configs,
     )
 
 
@@ -402,63 +445,36 @@ def _rarity(holders: float, *, chunks: float) -> float:
     return math.log1p((max(chunks - holders, 0) + 0.5) / (holders + 0.5))
 
 
-def measure_support(
-    connection: Connection, question: str, hits: Sequence[Hit], *, passages: int = 3
-) -> Support:
-    """Return how much of *question* the first *passages* of *hits* speak of."""
-    analysed = analyse(connection, question)
-    chunks = max(analysed.chunks, _FEW_CHUNKS)
-    lexemes = [term.lexeme for term in analysed.terms]
-    first = hits[:passages]
-    held: dict[tuple[int, int], set[str]] = {(hit.build_id, hit.ordinal): set() for hit in first}
-    rows = connection.execute(
-        _COVERAGE,
-        {
-            "build_ids": [hit.build_id for hit in first],
-            "ordinals": [hit.ordinal for hit in first],
-            "lexemes": lexemes,
-            "queries": [_quote(lexeme) for lexeme in lexemes],
-            "languages": list(SEARCH_CONFIGS),
-            "configs": list(SEARCH_CONFIGS.values()),
-        },
-    )
-    for build_id, ordinal, lexeme in rows:
-        held[build_id, ordinal].add(lexeme)
-    # No document holds what the stemmer of another language makes of a word: the most common of
-    # its forms says how rare the word is, and any of them that it is there.
-    weighed = [
+def _weigh_words(question: Question) -> list[tuple[float, set[str]]]:
+    """
+    Return for each word of the question its rarity and the lexemes that stand for it.
+
+    No document holds what the stemmer of another language makes of a word: the most common of its
+    forms says how rare the word is, and any of them that it is there.
+    """
+    chunks = max(question.chunks, _FEW_CHUNKS)
+    return [
         (
             min(_rarity(term.document_frequency, chunks=chunks) for term in word),
             {term.lexeme for term in word},
         )
-        for word in analysed.words
+        for word in question.words
     ]
+
+
+def _coverage(weighed: Sequence[tuple[float, set[str]]], *, held: set[str]) -> float | None:
+    """Return the share of the words, by their rarity, that a chunk with the lexemes *held* has."""
     total = sum(weight for weight, _ in weighed)
-    covered = [sum(weight for weight, forms in weighed if forms & found) for found in held.values()]
+    return sum(weight for weight, forms in weighed if forms & held) / total if total else None
+
+
+def measure_support(hits: Sequence[Hit], *, passages: int = 3) -> Support:
+    """Return how much of their question the first *passages* of *hits* speak of."""
+    covered = [hit.coverage for hit in hits[:passages] if hit.coverage is not None]
     return Support(
-        coverage=max(covered, default=0.0) / total if total else None,
+        coverage=max(covered, default=None if hits else 0.0),
         similarity=max((hit.similarity for hit in hits), default=0.0),
     )
-
-
-_COVERAGE = sql.SQL(
-    """
-    WITH held AS MATERIALIZED (
-        SELECT build_id,
-               ordinal,
-               search
-                   || to_tsvector(coalesce(config, 'simple')::regconfig, lower(heading)) AS search
-        FROM unnest(%(build_ids)s::bigint[], %(ordinals)s::integer[]) AS hits (build_id, ordinal)
-        JOIN live_chunks USING (build_id, ordinal)
-        LEFT JOIN unnest(%(languages)s::text[], %(configs)s::text[]) AS known (language, config)
-            USING (language)
-    )
-    SELECT build_id, ordinal, lexeme
-    FROM held
-    JOIN unnest(%(lexemes)s::text[], %(queries)s::tsquery[]) AS terms (lexeme, query)
-        ON search @@ query
-    """
-)
 
 
 def choose_candidates(terms: Sequence[Term], *, chunks: float) -> str:
@@ -576,16 +592,21 @@ _STATEMENT = sql.SQL(
         {keys}
     ),
     scored AS MATERIALIZED (
-        SELECT keys.build_id,
-               keys.ordinal,
-               language,
+        SELECT document_id, bucket, name, collection, generation, build_id, ordinal,
+               text, heading, header, page, char_start, char_end, source, language, search,
                1 - {distance} AS similarity,
                -(weights <#> (SELECT weights FROM text_query))
                    + {proximity_weight} * coalesce(proximity.sum, 0)
                    + {exact} * %(bonus)s::float8 AS text_score,
                {exact} AS exact
-        FROM keys
-        JOIN live_chunks USING (build_id, ordinal)
+        FROM keys AS keys (key_build_id, key_ordinal)
+        -- Each looked up by itself: the planner knows neither how few there are nor that.
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM live_chunks
+            WHERE build_id = key_build_id AND ordinal = key_ordinal
+            OFFSET 0
+        ) AS found
         CROSS JOIN LATERAL (
             SELECT sum(least(1, ts_rank_cd('{{1,1,1,1}}', search, pair)) * weight)
             FROM pairs
@@ -593,9 +614,7 @@ _STATEMENT = sql.SQL(
         ) AS proximity
     ),
     fused AS MATERIALIZED (
-        SELECT build_id,
-               ordinal,
-               scored.similarity,
+        SELECT scored.*,
                {score} AS score
         FROM scored
         CROSS JOIN (
@@ -614,11 +633,35 @@ _STATEMENT = sql.SQL(
         ORDER BY surplus, score DESC, build_id, ordinal
         LIMIT {limit}
     )
-    SELECT document_id, bucket, name, collection, generation, build_id, ordinal, text, heading,
+    SELECT (SELECT id FROM serving_model) AS model_id,
+           CASE WHEN chosen.build_id IS NOT NULL THEN
+               ARRAY(
+                   SELECT lexeme
+                   FROM (
+                       SELECT chosen.search || to_tsvector(
+                           coalesce(
+                               (
+                                   SELECT config
+                                   FROM unnest(%(languages)s::text[], %(configs)s::text[])
+                                       AS known (language, config)
+                                   WHERE known.language = chosen.language
+                               ),
+                               'simple'
+                           )::regconfig,
+                           lower(chosen.heading)
+                       ) AS lexemes
+                       OFFSET 0
+                   ) AS own
+                   JOIN unnest(%(words)s::text[], %(word_queries)s::tsquery[])
+                       AS words (lexeme, query)
+                       ON own.lexemes @@ words.query
+               )
+           END AS held,
+           document_id, bucket, name, collection, generation, build_id, ordinal, text, heading,
            header, page, char_start, char_end, source, score, similarity,
            vector_leg.rank::integer AS vector_rank, text_leg.rank::integer AS text_rank
-    FROM chosen
-    JOIN live_chunks USING (build_id, ordinal)
+    FROM (VALUES (true)) AS always (one_row)
+    LEFT JOIN chosen ON true
     LEFT JOIN vector_leg USING (build_id, ordinal)
     LEFT JOIN text_leg USING (build_id, ordinal)
     ORDER BY surplus, score DESC, build_id, ordinal
@@ -654,6 +697,7 @@ _SCORES: dict[Mode, sql.Composable] = {
 def _statement(
     connection: Connection,
     question: str,
+    analysed: Question,
     *,
     embedding: NDArray[np.float32],
     model_id: int,
@@ -664,7 +708,6 @@ def _statement(
     per_document: int,
     mode: Mode,
 ) -> tuple[sql.Composed, dict[str, Any]]:
-    analysed = analyse(connection, question)
     required = _required(connection, question, analysed)
     file_names = find_file_names(question)
     condition, values = _conditions(filter)
@@ -690,6 +733,10 @@ def _statement(
         "question_languages": analysed.languages or None,
         "pairs": [f"{_quote(a.lexeme)}&{_quote(b.lexeme)}" for a, b in pairs],
         "pair_weights": [min(a.rarity, b.rarity) for a, b in pairs],
+        "words": [term.lexeme for term in analysed.terms],
+        "word_queries": [_quote(term.lexeme) for term in analysed.terms],
+        "languages": list(SEARCH_CONFIGS),
+        "configs": list(SEARCH_CONFIGS.values()),
         "vector_weight": _VECTOR_WEIGHT
         if "en" in analysed.languages
         else _VECTOR_WEIGHT_OTHER_LANGUAGE,
@@ -751,8 +798,51 @@ _NEAREST = sql.SQL(
     LIMIT {leg_size}
     """
 )
-# By a function, because the index over the lexemes cannot be used where row-level security holds
-# (migration 0004); what it returns is what the caller may read.
+# Without a filter: nearly all embeddings answer, so that twice as many as are wanted are ranked
+# first and looked up then; only where too few of those answer is every one looked up.
+_RANKED = sql.SQL(
+    """
+    ranked AS MATERIALIZED (
+        SELECT build_id, ordinal, {distance} AS distance
+        FROM embeddings
+        WHERE model_id = {model_id}
+        ORDER BY {distance}
+        LIMIT 2 * {leg_size}
+    ),
+    answering AS MATERIALIZED (
+        SELECT ranked.*
+        FROM ranked
+        JOIN documents ON documents.active_build = ranked.build_id
+        ORDER BY distance
+        LIMIT {leg_size}
+    ),
+    enough AS MATERIALIZED (
+        SELECT (SELECT count(*) FROM answering) = {leg_size}
+            OR (SELECT count(*) FROM ranked) < 2 * {leg_size} AS enough
+    ),
+    """
+)
+_NEAREST_ANSWERING = sql.SQL(
+    """
+    SELECT build_id, ordinal, distance
+    FROM answering
+    WHERE (SELECT enough FROM enough)
+    """
+)
+# By functions, because the index over the lexemes cannot be used where row-level security holds
+# (migration 0004); what they return is what the caller may read.
+_BEST_TEXTS_OF_ALL = sql.SQL(
+    """
+    SELECT build_id, ordinal, distance
+    FROM best_chunks_matching(
+        (SELECT candidates FROM text_query),
+        (SELECT weights FROM text_query),
+        %(required)s::tsquery,
+        %(bonus)s::float8 * %(required_share)s::float8,
+        {leg_size}
+    )
+    """
+)
 _BEST_TEXTS = sql.SQL(
     """
     SELECT build_id, ordinal, distance - {exact_match} * %(bonus)s::float8 AS distance
@@ -761,7 +851,7 @@ _BEST_TEXTS = sql.SQL(
         (SELECT weights FROM text_query),
         %(required)s::tsquery
     )
-    {documents}
+    JOIN live_documents USING (build_id)
     WHERE {condition}
     ORDER BY 3
     LIMIT {leg_size}
@@ -866,20 +956,24 @@ def _legs(
             "(weights <#> (SELECT weights FROM text_query)) - {} * %(bonus)s::float8"
         ).format(exact),
         "exact_match": exact_match,
-        "documents": sql.SQL("JOIN live_documents USING (build_id)" if condition else ""),
         "model_id": sql.Literal(model_id),
         "leg_size": sql.Literal(leg_size),
         "narrow_chunks": sql.Literal(_NARROW_CHUNKS),
     }
     passes = condition or sql.SQL("true")
-    wide = passes + sql.SQL(" AND NOT (SELECT narrow FROM narrow)") if condition else passes
-    nearest = [_NEAREST.format(**parts, condition=wide)]
-    best_texts = [_BEST_TEXTS.format(**parts, condition=wide)]
-    before = sql.Composed([])
-    if condition:
-        before += _SCOPE.format(**parts, condition=passes)
-        nearest.append(_NEAREST_IN_SCOPE.format(**parts))
-        best_texts.append(_BEST_TEXTS_IN_SCOPE.format(**parts))
+    if condition is None:
+        before = _RANKED.format(**parts)
+        rest = sql.SQL("NOT (SELECT enough FROM enough)")
+        nearest = [_NEAREST_ANSWERING.format(), _NEAREST.format(**parts, condition=rest)]
+        best_texts = [_BEST_TEXTS_OF_ALL.format(**parts)]
+    else:
+        before = _SCOPE.format(**parts, condition=passes)
+        wide = passes + sql.SQL(" AND NOT (SELECT narrow FROM narrow)")
+        nearest = [_NEAREST.format(**parts, condition=wide), _NEAREST_IN_SCOPE.format(**parts)]
+        best_texts = [
+            _BEST_TEXTS.format(**parts, condition=wide),
+            _BEST_TEXTS_IN_SCOPE.format(**parts),
+        ]
     if named:
         before += _NAMED.format(condition=passes)
         best_texts.append(_BEST_TEXTS_OF_NAMED.format(**parts))

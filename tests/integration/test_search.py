@@ -211,7 +211,7 @@ def test_search_when_translated(
             }
             index(f"{code}{number}.txt", text[code], **options)
     question = "Nguyen Thi Hoa 1978 đã sinh ra tại đâu?"
-    assert analyse(connection, question).languages == ["vi"]
+    assert analyse(connection, question).question.languages == ["vi"]
     assert names(find(question))[0] == "vi1.txt"
 
 
@@ -340,7 +340,7 @@ def test_refresh_statistics_when_large(connection: Connection, find: Find, many:
     """Statistics are taken once; common lexemes are in them, and rare ones are still counted."""
     assert store.refresh_statistics(connection) is True
     assert store.refresh_statistics(connection) is False
-    question = analyse(connection, "wing number7")
+    question = analyse(connection, "wing number7").question
     frequencies = {term.lexeme: term.document_frequency for term in question.terms}
     assert frequencies["number7"] == pytest.approx(8, abs=2)
     assert frequencies["wing"] == pytest.approx(many, rel=0.05)
@@ -358,7 +358,7 @@ def test_analyse_when_english_among_spanish(
 ) -> None:
     """An English question has no English stop words as terms, whatever the documents are in."""
     index("es.txt", LANGUAGES["es"][0])
-    question = analyse(connection, "Who is the mayor of the city?")
+    question = analyse(connection, "Who is the mayor of the city?").question
     assert question.languages == ["en"]
     assert {"who", "is", "the", "of"}.isdisjoint(term.lexeme for term in question.terms)
 
@@ -389,9 +389,9 @@ def test_measure_support_when_unrelated(
     """A question of words that no passage has is not covered; one of its own words is."""
     index("lift.txt", "The wing makes lift by turning the flow of air downwards.")
     unrelated = "Which bank financed the cathedral?"
-    assert measure_support(connection, unrelated, find(unrelated)).coverage == 0
+    assert measure_support(find(unrelated)).coverage == 0
     own = "What makes lift at the wing?"
-    assert measure_support(connection, own, find(own)).coverage == pytest.approx(1)
+    assert measure_support(find(own)).coverage == pytest.approx(1)
 
 
 def test_measure_support_when_many_languages(
@@ -404,7 +404,7 @@ def test_measure_support_when_many_languages(
             index(f"{code}{number}.txt", other, **options)
     index("puente.txt", LANGUAGES["es"][0])
     question = "El alcalde inauguró el nuevo puente de la ciudad."
-    assert measure_support(connection, question, find(question)).coverage == pytest.approx(1)
+    assert measure_support(find(question)).coverage == pytest.approx(1)
 
 
 def test_expand_when_adjacent(
@@ -424,7 +424,7 @@ def test_expand_when_adjacent(
 
 def test_question_when_frozen(connection: Connection) -> None:
     """An empty collection has no terms."""
-    assert analyse(connection, "What is there?") == Question(
+    assert analyse(connection, "What is there?").question == Question(
         terms=[], words=[], neighbours=[], languages=["en"], chunks=0.0, configs=[]
     )
 

@@ -141,16 +141,16 @@ def interleave(
 
 
 def _ask(pool: Pool, tenants: Tenants, *, queries: int, dimension: int, seed: int) -> Result:
-    random_ = random.Random(seed)
+    chance = random.Random(seed)
     generator = np.random.default_rng(seed)
     result = Result()
     while result.queries < queries:
-        caller = random_.choice(tenants.callers)
-        kind, ask, _ = random_.choices(_KINDS, weights=[weight for *_, weight in _KINDS])[0]
+        caller = chance.choice(tenants.callers)
+        kind, ask, _ = chance.choices(_KINDS, weights=[weight for *_, weight in _KINDS])[0]
         vector = generator.normal(size=dimension).astype(np.float32)
         vector /= np.linalg.norm(vector)
         with reading(pool, caller.principals) as connection:
-            seen, own = ask(connection, random_, tenants, caller, vector)
+            seen, own = ask(connection, _Turn(chance, tenants, caller, vector))
         result.queries += 1
         result.rows += len(seen)
         result.by_kind[kind] += 1
@@ -168,68 +168,53 @@ def _ask(pool: Pool, tenants: Tenants, *, queries: int, dimension: int, seed: in
 _Seen = tuple[Sequence[str], bool]
 
 
-def _search(
-    connection: Connection,
-    random_: random.Random,
-    tenants: Tenants,
-    caller: Caller,
-    vector: np.ndarray[tuple[int], np.dtype[np.float32]],
-) -> _Seen:
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One query: who asks, among whom, and what it draws its words and its vector from."""
+
+    chance: random.Random
+    tenants: Tenants
+    caller: Caller
+    vector: np.ndarray[tuple[int], np.dtype[np.float32]]
+
+
+def _search(connection: Connection, turn: _Turn) -> _Seen:
     hits = search(
         connection,
-        question=random_.choice(_QUESTIONS),
-        embedding=vector,
+        question=turn.chance.choice(_QUESTIONS),
+        embedding=turn.vector,
         limit=100,
         per_document=10,
-        mode=random_.choice(("fused", "vector", "text")),
+        mode=turn.chance.choice(("fused", "vector", "text")),
     )
-    measure_support(connection, _QUESTIONS[0], hits)
     grown = expand(connection, hits, max_characters=2000)
-    texts = [name for hit in grown for name in tenants.documents if f" {name} " in hit.text]
+    texts = [name for hit in grown for name in turn.tenants.documents if f" {name} " in hit.text]
     return [*(hit.collection for hit in hits), *texts], {
         hit.collection for hit in hits
-    } == caller.collections
+    } == turn.caller.collections
 
 
-def _search_in(
-    connection: Connection,
-    random_: random.Random,
-    tenants: Tenants,
-    caller: Caller,
-    vector: np.ndarray[tuple[int], np.dtype[np.float32]],
-) -> _Seen:
-    wanted = random_.choice(list(tenants.documents))
-    question = random_.choice((*_QUESTIONS, f"What does {wanted}/gate1.txt say?"))
-    filter_ = random_.choice((Filter(collection=wanted), Filter(prefix=f"{wanted}/")))
-    hits = search(connection, question=question, embedding=vector, limit=20, filter=filter_)
-    return [hit.collection for hit in hits], bool(hits) == (wanted in caller.collections)
+def _search_in(connection: Connection, turn: _Turn) -> _Seen:
+    wanted = turn.chance.choice(list(turn.tenants.documents))
+    question = turn.chance.choice((*_QUESTIONS, f"What does {wanted}/gate1.txt say?"))
+    filter_ = turn.chance.choice((Filter(collection=wanted), Filter(prefix=f"{wanted}/")))
+    hits = search(connection, question=question, embedding=turn.vector, limit=20, filter=filter_)
+    return [hit.collection for hit in hits], bool(hits) == (wanted in turn.caller.collections)
 
 
-def _list(
-    connection: Connection,
-    random_: random.Random,
-    tenants: Tenants,
-    caller: Caller,
-    vector: np.ndarray[tuple[int], np.dtype[np.float32]],
-) -> _Seen:
+def _list(connection: Connection, turn: _Turn) -> _Seen:
     documents, _ = store.list_documents(connection, limit=100)
     seen = [document.collection for document in documents]
-    return seen, set(seen) == caller.collections
+    return seen, set(seen) == turn.caller.collections
 
 
-def _read(
-    connection: Connection,
-    random_: random.Random,
-    tenants: Tenants,
-    caller: Caller,
-    vector: np.ndarray[tuple[int], np.dtype[np.float32]],
-) -> _Seen:
-    collection = random_.choice(list(tenants.documents))
-    document_id = random_.choice(tenants.documents[collection])
+def _read(connection: Connection, turn: _Turn) -> _Seen:
+    collection = turn.chance.choice(list(turn.tenants.documents))
+    document_id = turn.chance.choice(turn.tenants.documents[collection])
     document = store.get_document(connection, document_id)
     text = store.read_text(connection, document_id=document_id, char_start=0, char_end=100)
     seen = [collection] * ((document is not None) + (text is not None))
-    return seen, (len(seen) == 2) == (collection in caller.collections)
+    return seen, (len(seen) == 2) == (collection in turn.caller.collections)
 
 
 # With how often each is asked, out of twenty.
