@@ -38,18 +38,18 @@ from urllib3.util.retry import Retry
 
 from shared.bucket import DocumentBucket
 from shared.embedding import Embedder
-from shared.errors import KaydangError
+from shared.errors import KaydangError, StorageUnavailable
 from shared.models import Filter
-from shared.settings import DatabaseSettings, EventSettings, ModelSettings, load
+from shared.settings import BucketSettings, DatabaseSettings, ModelSettings, load
 from shared.store import connect, open_pool
 from shared.store.search import Support, measure_support, search
+from shared.uploading import upload_folder
 
 MODES = ("vector", "text", "fused")
 CUT = 10
 # Chunks asked for: with one chunk a document first, far more than ten documents.
 _CHUNKS = 50
 _SPAN_CHUNKS = 5
-_CONTENT_TYPES = {".md": "text/markdown", ".html": "text/html", ".pdf": "application/pdf"}
 _WAIT_SECONDS = 1800.0
 # Of a hundred questions that the documents answer, at most so many are refused.
 _MAX_FALSE_REFUSALS = 0.01
@@ -91,7 +91,7 @@ class QuestionSet:
     document_of: Callable[[str], str] = field(default=str)
 
 
-class Settings(EventSettings):
+class Settings(BucketSettings):
     """Where --upload puts the corpus."""
 
 
@@ -249,23 +249,18 @@ class Service:
         return answer
 
 
-def upload(corpus: Path, *, prefix: str, bucket: DocumentBucket, concurrency: int) -> int:
-    """Put the files of *corpus* into the bucket; return how many there are."""
-    files = sorted(path for path in corpus.rglob("*") if path.is_file())
+def upload(corpus: Path, *, prefix: str, bucket: DocumentBucket) -> int:
+    """
+    Bring the files of *corpus* into the bucket; return how many there are.
 
-    def put(path: Path) -> None:
-        bucket.upload(
-            prefix + path.relative_to(corpus).as_posix(),
-            path.read_bytes(),
-            content_type=_CONTENT_TYPES.get(path.suffix, "text/plain"),
-        )
-
-    with ThreadPoolExecutor(concurrency) as threads:
-        for _ in track(
-            threads.map(put, files), total=len(files), description="uploading", console=_progress
-        ):
-            pass
-    return len(files)
+    Raises:
+        StorageUnavailable: Some could not be brought in.
+    """
+    brought = upload_folder(corpus, bucket, prefix=prefix)
+    outcomes = list(track(brought, description="uploading", console=_progress))
+    if failed := [outcome for outcome in outcomes if outcome.kind == "failed"]:
+        raise StorageUnavailable(f"{len(failed)} files, first {failed[0].name}: {failed[0].reason}")
+    return len(outcomes)
 
 
 def wait_until_ready(service: Service, *, prefix: str, documents: int) -> None:
@@ -434,7 +429,7 @@ def main(
         prefix = f"{questions.name}/" if questions.corpus else ""
     try:
         if with_upload:
-            _upload(questions, prefix=prefix, url=url, concurrency=concurrency)
+            _upload(questions, prefix=prefix, url=url)
         if with_calibration:
             _report_calibration(calibrate(questions, prefix=prefix), as_json=as_json)
             return
@@ -448,12 +443,12 @@ def main(
         _print_table(questions.name, table)
 
 
-def _upload(questions: QuestionSet, *, prefix: str, url: str, concurrency: int) -> None:
+def _upload(questions: QuestionSet, *, prefix: str, url: str) -> None:
     if questions.corpus is None:
         raise click.ClickException("A file of questions has no corpus to upload.")
     settings = load(Settings)
     bucket = DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project)
-    count = upload(questions.corpus, prefix=prefix, bucket=bucket, concurrency=concurrency)
+    count = upload(questions.corpus, prefix=prefix, bucket=bucket)
     service = Service(url, key=os.environ.get("API_KEY"))
     wait_until_ready(service, prefix=prefix, documents=count)
 
