@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from flask.testing import FlaskClient
 
 from functions.query.api import create_app
 from functions.query.asking import Search
 from functions.query.gate import choose_floors, refuse
-from functions.query.generation import Gemini
+from functions.query.generation import CircuitBreaker, Gemini
 from functions.query.limiting import AnswerCache, RateLimiter, TokenBudget
 from functions.query.metrics import Metrics
 from functions.query.services import Services
@@ -81,6 +83,28 @@ def index_document(
         assert batch is not None
         store.finish_batch(connection, batch, embedder.embed_documents(batch.texts))
     return text
+
+
+@contextmanager
+def open_gemini(url: str, **options: Any) -> Iterator[Gemini]:
+    """Open a client of a stand-in that tries once; *options* are Gemini's own."""
+    defaults: dict[str, Any] = {
+        "api_key": "test-key",
+        "project": "",
+        "location": "",
+        "model": "gemini-2.5-flash",
+        "timeout_seconds": 10.0,
+        "read_timeout_seconds": 5.0,
+        "attempts": 1,
+        "max_output_tokens": 1000,
+        "thinking_budget": None,
+        "breaker": CircuitBreaker(failures=1000, pause_seconds=1),
+    }
+    gemini = Gemini(base_url=url, **defaults | options)
+    try:
+        yield gemini
+    finally:
+        gemini.close()
 
 
 def make_client(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,12 +16,15 @@ from functions.query.asking import Answered, Found, Token, answer
 from functions.query.generation import CircuitBreaker, Gemini
 from functions.query.prompting import make_prompt
 from shared.errors import GenerationUnavailable
-from shared.gemini import Usage
+from shared.tasks import Usage
 from shared.models import Hit
 from tests import gemini_stand_in as stand_ins
+from tests.asking import open_gemini
 from tests.gemini_stand_in import GeminiStandIn, Scenario, answering, gemini_stand_in, prompt_of
 
 TEXT = "The tower was finished in 1889. It stands in Paris, on the left bank of the Seine."
+
+MakeGemini = Callable[..., Gemini]
 
 
 @pytest.fixture
@@ -30,44 +33,19 @@ def stand_in() -> Iterator[GeminiStandIn]:
         yield running
 
 
-class MakeGemini(Protocol):
-    def __call__(
-        self,
-        *,
-        timeout_seconds: float = 5.0,
-        read_timeout_seconds: float = 2.0,
-        attempts: int = 3,
-        breaker: CircuitBreaker | None = None,
-    ) -> Gemini: ...
-
-
 @pytest.fixture
 def make_gemini(stand_in: GeminiStandIn) -> Iterator[MakeGemini]:
     """Make clients of the stand-in, which end with the test."""
     with contextlib.ExitStack() as stack:
 
-        def make(
-            *,
-            timeout_seconds: float = 5.0,
-            read_timeout_seconds: float = 2.0,
-            attempts: int = 3,
-            breaker: CircuitBreaker | None = None,
-        ) -> Gemini:
-            gemini = Gemini(
-                api_key="test-key",
-                project="",
-                location="",
-                base_url=stand_in.url,
-                model="gemini-2.5-flash",
-                timeout_seconds=timeout_seconds,
-                read_timeout_seconds=read_timeout_seconds,
-                attempts=attempts,
-                max_output_tokens=1000,
-                thinking_budget=None,
-                breaker=breaker or CircuitBreaker(failures=100, pause_seconds=60),
-            )
-            stack.callback(gemini.close)
-            return gemini
+        def make(**options: Any) -> Gemini:
+            usual = {
+                "timeout_seconds": 5.0,
+                "read_timeout_seconds": 2.0,
+                "attempts": 3,
+                "breaker": CircuitBreaker(failures=100, pause_seconds=60),
+            }
+            return stack.enter_context(open_gemini(stand_in.url, **usual | options))
 
         yield make
 
@@ -328,23 +306,14 @@ def test_request_when_vertex_is_asked(
     """Without a key Vertex AI is asked, as the service account."""
     credentials = Credentials(token="fake-token")  # type: ignore[no-untyped-call]
     monkeypatch.setattr("google.auth.default", lambda **_options: (credentials, "project"))
-    gemini = Gemini(
+    with open_gemini(
+        stand_in.url,
         api_key="",
         project="project",
         location="europe-west1",
-        base_url=stand_in.url,
-        model="gemini-2.5-flash",
-        timeout_seconds=5,
-        read_timeout_seconds=2,
-        attempts=1,
-        max_output_tokens=1000,
         thinking_budget=0,
-        breaker=CircuitBreaker(failures=100, pause_seconds=60),
-    )
-    try:
+    ) as gemini:
         _tokens, whole = ask(gemini)
-    finally:
-        gemini.close()
     assert whole.failure is None
     assert stand_in.headers[0]["Authorization"] == "Bearer fake-token"
     thinking = stand_in.requests[0]["generationConfig"]["thinkingConfig"]

@@ -23,18 +23,18 @@ from pgvector.psycopg import register_vector
 
 from functions.query.asking import Answered, Found, answer
 from functions.query.cleaning import AnswerCleaner
-from functions.query.generation import CircuitBreaker, Gemini
+from functions.query.generation import Gemini
 from functions.query.replies import make_response, stream_answer
 from functions.query.settings import QuerySettings
 from shared import store
 from shared.embedding import Embedder
-from shared.gemini import Usage
+from shared.tasks import Usage
 from shared.language import searchable_text
 from shared.models import Chunk, Hit, ObjectVersion
 from shared.settings import DatabaseSettings
 from shared.store import Connection, open_pool
 from shared.store.connection import connection_arguments
-from tests.asking import BUCKET, make_client
+from tests.asking import BUCKET, make_client, open_gemini
 from tests.gemini_stand_in import (
     GeminiStandIn,
     Scenario,
@@ -62,21 +62,8 @@ def stand_in() -> Iterator[GeminiStandIn]:
 
 @pytest.fixture(scope="module")
 def gemini(stand_in: GeminiStandIn) -> Iterator[Gemini]:
-    made = Gemini(
-        api_key="test-key",
-        project="",
-        location="",
-        base_url=stand_in.url,
-        model="gemini-2.5-flash",
-        timeout_seconds=10.0,
-        read_timeout_seconds=5.0,
-        attempts=1,
-        max_output_tokens=1000,
-        thinking_budget=None,
-        breaker=CircuitBreaker(failures=1000, pause_seconds=1),
-    )
-    yield made
-    made.close()
+    with open_gemini(stand_in.url) as opened:
+        yield opened
 
 
 def prefix_of(index: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from flask.testing import FlaskClient
+from pydantic import SecretStr
 
 from functions.query.settings import QuerySettings
 from shared import store
@@ -66,7 +67,7 @@ def other_model(connection: Connection, embedder: Embedder, other_embedder: Embe
 def client(
     database_url: str, model_dir: Path, pool: Pool, embedder: Embedder, other_embedder: Embedder
 ) -> FlaskClient:
-    settings = QuerySettings(database_url=database_url, model_dir=model_dir)
+    settings = QuerySettings(database_url=SecretStr(database_url), model_dir=model_dir)
     return make_client(settings, pool=pool, embedder=embedder, others=[other_embedder])
 
 

@@ -14,14 +14,14 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from functions.query.generation import CircuitBreaker, Gemini
+from functions.query.generation import Gemini
 from functions.query.settings import QuerySettings
 from shared import store
 from shared.embedding import Embedder
 from shared.models import ObjectVersion
 from shared.store import Connection, Pool, open_pool
 from tests import gemini_stand_in as stand_ins
-from tests.asking import index_document, make_client
+from tests.asking import index_document, make_client, open_gemini
 from tests.gemini_stand_in import GeminiStandIn, answering, gemini_stand_in
 
 TOWERS = [
@@ -70,21 +70,8 @@ def stand_in() -> Iterator[GeminiStandIn]:
 
 @pytest.fixture
 def gemini(stand_in: GeminiStandIn) -> Iterator[Gemini]:
-    made = Gemini(
-        api_key="test-key",
-        project="",
-        location="",
-        base_url=stand_in.url,
-        model="gemini-2.5-flash",
-        timeout_seconds=2.0,
-        read_timeout_seconds=1.0,
-        attempts=1,
-        max_output_tokens=1000,
-        thinking_budget=None,
-        breaker=CircuitBreaker(failures=100, pause_seconds=60),
-    )
-    yield made
-    made.close()
+    with open_gemini(stand_in.url, timeout_seconds=2.0, read_timeout_seconds=1.0) as opened:
+        yield opened
 
 
 def body_of(response: TestResponse, status: int = 200) -> dict[str, Any]:

@@ -14,14 +14,13 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 
 from functions.query import main
-from functions.query.generation import CircuitBreaker, Gemini
 from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
 from shared.embedding import Embedder
 from shared.errors import Misconfigured, RejectedByDatabase
 from shared.settings import DatabaseSettings
 from shared.store import Connection, Pool, open_pool
-from tests.asking import index_document, make_client
+from tests.asking import index_document, make_client, open_gemini
 from tests.gemini_stand_in import BAD_JSON, CUT, Scenario, gemini_stand_in
 from tests.security.conftest import OPEN_TEXT
 from tests.system import System
@@ -129,27 +128,16 @@ def test_body_when_storage_is_away(
 )
 def test_body_when_the_model_is_away(client_with: MakeClient, scenario: Scenario) -> None:
     """What Gemini said of the key, the project and itself stays in the log."""
-    with gemini_stand_in() as stand_in:
+    with (
+        gemini_stand_in() as stand_in,
+        open_gemini(stand_in.url, api_key=f"AIza{SECRET}", project=SECRET) as gemini,
+    ):
         stand_in.plan(scenario)
-        gemini = Gemini(
-            api_key=f"AIza{SECRET}",
-            project=SECRET,
-            location="",
-            base_url=stand_in.url,
-            model="gemini-2.5-flash",
-            timeout_seconds=5.0,
-            read_timeout_seconds=5.0,
-            attempts=1,
-            max_output_tokens=100,
-            thinking_budget=None,
-            breaker=CircuitBreaker(failures=1000, pause_seconds=1),
-        )
         client = client_with(gemini=gemini)
         check(client.post("/query", json=ASKED), 502, 504)
         streamed = client.post("/query", json=ASKED, headers={"Accept": "text/event-stream"})
         check(streamed, 200)
         assert "event: error" in streamed.get_data(as_text=True)
-        gemini.close()
 
 
 @pytest.mark.parametrize(
