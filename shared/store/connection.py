@@ -52,7 +52,8 @@ class _LentConnection(Connection):
         try:
             return super().wait(gen, interval, max(0.0, seconds))
         except psycopg.OperationalError as error:
-            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            busy = self.pgconn.transaction_status == TransactionStatus.ACTIVE
+            if not busy or time.monotonic() - begun < seconds:
                 raise
             # Nobody will read what the server says at last.
             self.close()
