@@ -1143,10 +1143,16 @@ def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) 
     """
     rows = connection.execute(
         """
-        SELECT DISTINCT build_id, live_chunks.ordinal, heading, page, char_start, char_end
-        FROM unnest(%(build_ids)s::bigint[], %(ordinals)s::integer[]) AS hits (build_id, ordinal)
-        JOIN live_chunks USING (build_id)
-        WHERE live_chunks.ordinal BETWEEN hits.ordinal - %(reach)s AND hits.ordinal + %(reach)s
+        SELECT DISTINCT found.*
+        FROM unnest(%(build_ids)s::bigint[], %(ordinals)s::integer[])
+            AS hits (hit_build_id, hit_ordinal)
+        CROSS JOIN LATERAL (
+            SELECT build_id, ordinal, heading, page, char_start, char_end
+            FROM live_chunks
+            WHERE build_id = hit_build_id
+                AND ordinal BETWEEN hit_ordinal - %(reach)s AND hit_ordinal + %(reach)s
+            OFFSET 0
+        ) AS found
         """,
         {
             "build_ids": [hit.build_id for hit in hits],
@@ -1159,7 +1165,19 @@ def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) 
         for build_id, ordinal, heading, page, start, end in rows
     }
     extents = choose_extents(hits, around, max_characters=max_characters)
-    return [_cut_text(connection, hit, extent) for hit, extent in extents]
+    grown = {
+        number: _grow(
+            hit, around[hit.build_id, extent[0]], around[hit.build_id, extent[-1]], extent
+        )
+        for number, (hit, extent) in enumerate(extents)
+        if len(extent) > 1 and all((hit.build_id, ordinal) in around for ordinal in extent)
+    }
+    texts = _read_texts(connection, grown)
+    # Replaced by a newer generation meanwhile: what was found stands by itself.
+    return [
+        hit if (text := texts.get(number)) is None else replace(grown[number], text=text)
+        for number, (hit, _) in enumerate(extents)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -1220,48 +1238,45 @@ def choose_extents(
     return spans
 
 
-def _cut_text(connection: Connection, hit: Hit, extent: range) -> Hit:
-    if len(extent) == 1:
-        return hit
-    row = connection.execute(
-        """
-        WITH ends AS (
-            SELECT min(char_start) AS char_start,
-                   max(char_end) AS char_end,
-                   (array_agg(page ORDER BY ordinal))[1] AS page
-            FROM live_chunks
-            WHERE build_id = %(build_id)s AND ordinal BETWEEN %(first)s AND %(last)s
-        )
-        SELECT char_start,
-               char_end,
-               page,
-               (
-                   SELECT string_agg(
-                       substr(
-                           live_texts.text,
-                           greatest(ends.char_start - live_texts.char_start, 0) + 1,
-                           ends.char_end - greatest(ends.char_start, live_texts.char_start)
-                       ),
-                       '' ORDER BY segment
-                   )
-                   FROM live_texts
-                   WHERE build_id = %(build_id)s
-                       AND live_texts.char_start < ends.char_end
-                       AND live_texts.char_start + length(live_texts.text) > ends.char_start
-               ) AS text
-        FROM ends
-        """,
-        {"build_id": hit.build_id, "first": extent.start, "last": extent.stop - 1},
-    ).fetchone()
-    # Replaced by a newer generation meanwhile: what was found stands by itself.
-    if row is None or row[3] is None:
-        return hit
-    char_start, char_end, page, text = row
+def _grow(hit: Hit, first: _Place, last: _Place, extent: range) -> Hit:
     return replace(
         hit,
         ordinal=extent.start,
-        text=text,
-        page=page,
-        char_start=char_start,
-        char_end=char_end,
+        page=first.page,
+        char_start=first.char_start,
+        char_end=last.char_end,
     )
+
+
+def _read_texts(connection: Connection, hits: Mapping[int, Hit]) -> dict[int, str | None]:
+    """Return the characters of each hit, None where its build answers no longer."""
+    rows = connection.execute(
+        """
+        SELECT number, text
+        FROM unnest(
+            %(numbers)s::integer[], %(build_ids)s::bigint[], %(starts)s::integer[],
+            %(ends)s::integer[]
+        ) AS wanted (number, wanted_build_id, wanted_start, wanted_end)
+        CROSS JOIN LATERAL (
+            SELECT string_agg(
+                substr(
+                    live_texts.text,
+                    greatest(wanted_start - char_start, 0) + 1,
+                    wanted_end - greatest(wanted_start, char_start)
+                ),
+                '' ORDER BY segment
+            ) AS text
+            FROM live_texts
+            WHERE build_id = wanted_build_id
+                AND char_start < wanted_end
+                AND char_start + length(live_texts.text) > wanted_start
+        ) AS cut
+        """,
+        {
+            "numbers": list(hits),
+            "build_ids": [hit.build_id for hit in hits.values()],
+            "starts": [hit.char_start for hit in hits.values()],
+            "ends": [hit.char_end for hit in hits.values()],
+        },
+    )
+    return dict(rows.fetchall())
