@@ -21,7 +21,13 @@ from google.api_core.retry import Retry, if_transient_error
 from google.cloud import pubsub_v1, storage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.pubsub_v1.types import DeadLetterPolicy, PushConfig, RetryPolicy, Subscription
+from google.pubsub_v1.types import (
+    DeadLetterPolicy,
+    ExpirationPolicy,
+    PushConfig,
+    RetryPolicy,
+    Subscription,
+)
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
@@ -106,6 +112,8 @@ def subscriptions(settings: Settings) -> list[Subscription]:
             topic=f"projects/{project}/topics/{topic}",
             push_config=PushConfig(push_endpoint=url),
             ack_deadline_seconds=int(ACK_DEADLINE.total_seconds()),
+            # Without a time to live it never expires, however long no document arrives.
+            expiration_policy=ExpirationPolicy(),
             retry_policy=RetryPolicy(
                 minimum_backoff=Duration(seconds=int(SHORTEST_BACKOFF.total_seconds())),
                 maximum_backoff=Duration(seconds=int(LONGEST_BACKOFF.total_seconds())),

@@ -76,6 +76,13 @@ def test_a_second_set_up_changes_what_differs_and_doubles_nothing(pubsub_host: s
     }
 
 
+def test_no_subscription_expires(pubsub_host: str) -> None:
+    """One without messages for a month is still there."""
+    list(set_up(SETTINGS))
+    found = found_subscriptions(pubsub_host).values()
+    assert [bool(one.expiration_policy.ttl) for one in found] == [False] * 3
+
+
 def test_a_login_has_the_rights_of_its_group_alone(database_url: str) -> None:
     """The query login reads the views and no grants; setting it up again changes its password."""
     for password in ("first", "second"):
