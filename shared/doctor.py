@@ -501,7 +501,8 @@ def _check_gemini(settings: Settings) -> Iterator[Finding]:
         )
         return
     # Its import takes longer than all other checks together.
-    from shared.gemini import GeminiClient, Task
+    from shared.gemini import GeminiClient
+    from shared.tasks import Task
 
     client = GeminiClient(
         api_key=settings.gemini_api_key.get_secret_value(),

@@ -17,7 +17,6 @@ from shared.tokens import (
     GRAPH_FILE,
     ModelInfo,
     ModelUnavailable,
-    TokenCounter,
     read_description,
     read_model_info,
     read_tokenizer,
@@ -66,8 +65,7 @@ class Embedder:
         batch_tokens: int = BATCH_TOKENS,
         runtime: Runtime = "onnxruntime",
     ) -> None:
-        self._counter = TokenCounter(model_dir)
-        self.info = self._counter.info
+        self.info = read_model_info(model_dir)
         description = read_description(model_dir)
         self._document_prompt: str = description["prompts"]["document"]
         self._query_prompt: str = description["prompts"]["query"]
@@ -98,10 +96,6 @@ class Embedder:
         """Return the vector of a question: float32, shape (dimension,), unit length."""
         vector: NDArray[np.float32] = self._embed([self._query_prompt + text])[0]
         return vector
-
-    def count_tokens(self, text: str) -> int:
-        """Return the number of tokens of *text*, special tokens left out; nothing is cut."""
-        return self._counter.count(text)
 
     def warm_up(self) -> None:
         """Run the graph once, so that the first question does not pay for the first run."""
@@ -211,6 +205,11 @@ class Embedders:
         self._runtime = runtime
         self._loaded: dict[str, Embedder] = {}
         self._loading = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Load the model, where there is one alone: nobody has to say which one answers."""
+        if len(self._folders) == 1:
+            self.find(next(iter(self._folders)))
 
     def find(self, digest: str) -> Embedder:
         """

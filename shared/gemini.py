@@ -13,7 +13,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -25,6 +24,7 @@ from pydantic import ValidationError
 
 from shared.errors import GenerationUnavailable
 from shared.logs import get_logger
+from shared.tasks import Task, TriesExhausted, Usage
 from shared.tracing import span
 
 _log = get_logger("gemini")
@@ -38,53 +38,6 @@ _WAIT_JITTER_SECONDS = 0.5
 _BLOCKED = frozenset(
     {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens used, and in how many calls."""
-
-    prompt_tokens: int = 0
-    answer_tokens: int = 0
-    thinking_tokens: int = 0
-    calls: int = 0
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.answer_tokens + other.answer_tokens,
-            self.thinking_tokens + other.thinking_tokens,
-            self.calls + other.calls,
-        )
-
-    @property
-    def total_tokens(self) -> int:
-        """Return all tokens that are paid for."""
-        return self.prompt_tokens + self.answer_tokens + self.thinking_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """
-    What one model call is given.
-
-    Attributes:
-        rules: The system instruction.
-        picture: A PNG that stands before the text.
-        schema: The JSON that the answer has to be; without it the answer is plain text.
-        thinking_budget: Tokens that the model may think; None leaves it to the model.
-    """
-
-    text: str
-    max_output_tokens: int
-    rules: str = ""
-    picture: bytes | None = None
-    schema: dict[str, Any] | None = None
-    thinking_budget: int | None = None
-
-
-class TriesExhausted(GenerationUnavailable):
-    """The service failed each time that it was asked, until tries or time were used up."""
 
 
 class GeminiClient:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from shared.errors import GenerationUnavailable
-from shared.gemini import GeminiClient, Task
+from shared.gemini import GeminiClient
+from shared.tasks import Task
 
 _PROMPT = (
     "Write down all text on this picture of a page, exactly as it stands, in reading order. "

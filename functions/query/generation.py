@@ -5,11 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from shared.errors import GenerationUnavailable
-from shared.gemini import GeminiClient, Task, TriesExhausted, Usage
+from shared.lazy import once
+from shared.tasks import Task, TriesExhausted, Usage
 
 from .prompting import ANSWER_SCHEMA, REWRITING_RULES, REWRITING_SCHEMA, Prompt
+
+if TYPE_CHECKING:
+    from shared.gemini import GeminiClient
 
 _REWRITING_TIMEOUT_SECONDS = 5.0
 _REWRITING_MAX_TOKENS = 1_024
@@ -90,20 +95,31 @@ class Gemini:
         self._max_output_tokens = max_output_tokens
         self._thinking_budget = thinking_budget
         self._breaker = breaker
-        self._client = GeminiClient(
-            api_key=api_key,
-            project=project,
-            location=location,
-            base_url=base_url,
-            model=model,
-            timeout_seconds=timeout_seconds,
-            read_timeout_seconds=read_timeout_seconds,
-            attempts=attempts,
-        )
+
+        def open_client() -> GeminiClient:
+            # Its import takes longer than all that passages are found with.
+            from shared.gemini import GeminiClient
+
+            return GeminiClient(
+                api_key=api_key,
+                project=project,
+                location=location,
+                base_url=base_url,
+                model=model,
+                timeout_seconds=timeout_seconds,
+                read_timeout_seconds=read_timeout_seconds,
+                attempts=attempts,
+            )
+
+        self._client = once(open_client)
+
+    def warm_up(self) -> None:
+        """Make the client, so that the first answer does not wait for it."""
+        self._client()
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._client().close()
 
     def stream(self, prompt: Prompt, *, whole: bool = False) -> Iterator[str | Usage]:
         """
@@ -146,7 +162,7 @@ class Gemini:
     def _ask(self, task: Task, *, timeout_seconds: float, whole: bool) -> Iterator[str | Usage]:
         self._breaker.check()
         try:
-            yield from self._client.stream(task, timeout_seconds=timeout_seconds, whole=whole)
+            yield from self._client().stream(task, timeout_seconds=timeout_seconds, whole=whole)
         except GenerationUnavailable as error:
             # What the model itself declined says nothing about the service.
             failed = isinstance(error, TriesExhausted) or error.code == "quota_exhausted"

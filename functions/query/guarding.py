@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -18,7 +19,6 @@ from shared.errors import (
     StorageUnavailable,
     TokenRefused,
 )
-from shared.identity import SIGNATURE_REMOVED
 from shared.logs import begin_trace, get_logger
 from shared.tracing import span, tracing_on
 
@@ -28,7 +28,6 @@ from .problems import MISCONFIGURED, ProblemRaised, bad_field, make_problem, ren
 from .replies import milliseconds_since
 from .services import Services
 from .settings import QuerySettings
-from .uploads import storage_origin
 
 _RETRY_SECONDS = 5
 _PUBLIC = frozenset({"healthz", "readyz", "page", "static_file", "openapi_document"})
@@ -152,6 +151,9 @@ def _identify(services: Services) -> access.Caller:
 
 
 def _describe_refusal(token: str, settings: QuerySettings) -> str:
+    # Its import is for those who are sent tokens.
+    from shared.identity import SIGNATURE_REMOVED
+
     if token.endswith(SIGNATURE_REMOVED):
         return (
             "Cloud Run has removed the token's signature. Send the token that Cloud Run asks for"
@@ -191,10 +193,18 @@ def _describe_route(asked: Request) -> str:
 
 
 def _content_security_policy(*, uploads: bool) -> str:
-    connect_to = f"'self' {storage_origin()}" if uploads else "'self'"
+    connect_to = f"'self' {_storage_origin()}" if uploads else "'self'"
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
         f"connect-src {connect_to}; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
+    )
+
+
+def _storage_origin() -> str:
+    """Return the origin that a browser sends uploads to."""
+    # The client's own variable: a session's URL begins with it.
+    return os.environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/") or (
+        "https://storage.googleapis.com"
     )
 
 

@@ -1,8 +1,9 @@
 """
 The query function: a Flask application behind one entry point of functions-framework.
 
-The framework imports this module before it forks its workers, so nothing is opened here: the
-application, with its connection pool and model, is made by the first request of each process.
+The framework imports this module before it forks its workers, so nothing is opened here: each
+worker makes its application, and meanwhile loads the model and opens a connection. What only some
+deployments need (Gemini, uploads, identity tokens, metrics) is imported where it is made.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from flask import Flask, Request, Response
 
 from shared.embedding import Embedders
 from shared.errors import Misconfigured
-from shared.identity import SigningKeys, TokenVerifier
 from shared.lazy import once, warm_after_fork
 from shared.logs import get_logger, set_up_logs
 from shared.settings import load
@@ -34,10 +34,12 @@ from .limiting import AnswerCache, RateLimiter, TokenBudget
 from .problems import MISCONFIGURED, make_problem, render
 from .services import Services
 from .settings import QuerySettings
-from .uploads import Uploads
 
 if TYPE_CHECKING:
+    from shared.identity import TokenVerifier
+
     from .metrics import Metrics
+    from .uploads import Uploads
 
 _BREAKER_FAILURES = 5
 _BREAKER_PAUSE_SECONDS = 30.0
@@ -58,19 +60,36 @@ def query(request: Request) -> Response:
 
 
 @once
-def _start() -> Flask:
-    settings = load(QuerySettings)
+def _read_settings() -> QuerySettings:
+    settings: QuerySettings = load(QuerySettings)
     set_up_logs(settings)
     set_up_tracing("query")
-    embedders = Embedders(
+    return settings
+
+
+@once
+def _find_models() -> Embedders:
+    settings = _read_settings()
+    return Embedders(
         [settings.model_dir, settings.other_model_dir], threads=settings.embedding_threads
     )
-    pool = open_pool(settings, answer_seconds=settings.database_answer_timeout_seconds)
+
+
+@once
+def _open_pool() -> Pool:
+    settings = _read_settings()
+    return open_pool(settings, answer_seconds=settings.database_answer_timeout_seconds)
+
+
+@once
+def _start() -> Flask:
+    settings = _read_settings()
+    pool = _open_pool()
     return create_app(
         Services(
             settings=settings,
             pool=pool,
-            find_embedder=embedders.find,
+            find_embedder=_find_models().find,
             search=search,
             refuse=partial(
                 refuse,
@@ -80,7 +99,7 @@ def _start() -> Flask:
                     similarity=settings.refusal_similarity,
                 ),
             ),
-            gemini=_make_gemini(settings) if settings.gemini_configured else None,
+            gemini=_make_gemini() if settings.gemini_configured else None,
             limiter=RateLimiter(pool, per_minute=settings.rate_limit_per_minute)
             if settings.rate_limit_per_minute
             else None,
@@ -97,7 +116,9 @@ def _start() -> Flask:
     )
 
 
-def _make_gemini(settings: QuerySettings) -> Gemini:
+@once
+def _make_gemini() -> Gemini:
+    settings = _read_settings()
     return Gemini(
         api_key=settings.gemini_api_key.get_secret_value(),
         project=settings.google_cloud_project,
@@ -114,7 +135,6 @@ def _make_gemini(settings: QuerySettings) -> Gemini:
 
 
 def _make_metrics(pool: Pool) -> Metrics:
-    # A cold start does without its import where nobody measures.
     from .metrics import Metrics
 
     def read() -> Backlog:
@@ -125,6 +145,8 @@ def _make_metrics(pool: Pool) -> Metrics:
 
 
 def _make_token_verifier(settings: QuerySettings) -> TokenVerifier:
+    from shared.identity import SigningKeys, TokenVerifier
+
     return TokenVerifier(
         SigningKeys(settings.query_certs_url),
         audiences=settings.query_audience,
@@ -133,6 +155,8 @@ def _make_token_verifier(settings: QuerySettings) -> TokenVerifier:
 
 
 def _make_uploads_maker(settings: QuerySettings) -> partial[Uploads]:
+    from .uploads import Uploads
+
     return partial(cache(Uploads), settings.documents_bucket, project=settings.google_cloud_project)
 
 
@@ -144,5 +168,22 @@ def _make_room_for_refusals() -> None:
         os.environ.setdefault("THREADS", str(threads))
 
 
+def _warm_up() -> None:
+    _start()
+    if _read_settings().gemini_configured:
+        _make_gemini().warm_up()
+
+
+def _warm_model() -> None:
+    _find_models().warm_up()
+
+
+def _warm_connection() -> None:
+    with connect(_open_pool()):
+        pass
+
+
 _make_room_for_refusals()
-warm_after_fork(_start)
+# Side by side: the model's file is read, and the database answers, while modules are still made.
+for _warm in (_warm_model, _warm_connection, _warm_up):
+    warm_after_fork(_warm)

@@ -12,7 +12,7 @@ from flask import Response
 from pydantic import BaseModel
 
 from shared.errors import GenerationUnavailable
-from shared.gemini import Usage
+from shared.tasks import Usage
 
 from .asking import Answered, Found, Token
 from .problems import Problem, make_problem

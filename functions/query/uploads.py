@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,14 +16,6 @@ from shared.tracing import object_metadata
 
 _TIMEOUT_SECONDS = (5.0, 20.0)
 _RETRY = DEFAULT_RETRY.with_timeout(15.0)
-
-
-def storage_origin() -> str:
-    """Return the origin that a browser sends uploads to, for the Content-Security-Policy."""
-    # The client's own variable: a session's URL begins with it.
-    return os.environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/") or (
-        "https://storage.googleapis.com"
-    )
 
 
 class Uploads:

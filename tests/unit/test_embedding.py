@@ -76,12 +76,12 @@ def test_question_finds_its_passage(embedder: Embedder) -> None:
     assert found.argmax() == 0
 
 
-def test_max_tokens_is_where_text_is_cut(embedder: Embedder) -> None:
+def test_max_tokens_is_where_text_is_cut(embedder: Embedder, model_dir: Path) -> None:
     """A text of max_tokens is read whole; what follows changes nothing."""
     whole = " ".join(["sea"] * (embedder.info.max_tokens - 1) + ["volcano"])
     longer = whole + " bicycle factory in winter"
     other = " ".join(["sea"] * embedder.info.max_tokens)
-    assert embedder.count_tokens(whole) == embedder.info.max_tokens
+    assert TokenCounter(model_dir).count(whole) == embedder.info.max_tokens
     vectors = embedder.embed_documents([whole, longer, other])
     np.testing.assert_allclose(vectors[0], vectors[1], atol=ROUNDING)
     assert np.abs(vectors[0] - vectors[2]).max() > ROUNDING

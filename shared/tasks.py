@@ -1,0 +1,55 @@
+"""What a generative model is given, what that costs, and how it fails; nothing of its client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shared.errors import GenerationUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens used, and in how many calls."""
+
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    thinking_tokens: int = 0
+    calls: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.answer_tokens + other.answer_tokens,
+            self.thinking_tokens + other.thinking_tokens,
+            self.calls + other.calls,
+        )
+
+    @property
+    def total_tokens(self) -> int:
+        """Return all tokens that are paid for."""
+        return self.prompt_tokens + self.answer_tokens + self.thinking_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """
+    What one model call is given.
+
+    Attributes:
+        rules: The system instruction.
+        picture: A PNG that stands before the text.
+        schema: The JSON that the answer has to be; without it the answer is plain text.
+        thinking_budget: Tokens that the model may think; None leaves it to the model.
+    """
+
+    text: str
+    max_output_tokens: int
+    rules: str = ""
+    picture: bytes | None = None
+    schema: dict[str, Any] | None = None
+    thinking_budget: int | None = None
+
+
+class TriesExhausted(GenerationUnavailable):
+    """The service failed each time that it was asked, until tries or time were used up."""
