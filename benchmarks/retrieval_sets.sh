@@ -1,9 +1,14 @@
 #!/bin/sh
-# Upload sets to the service of a running `make run` and write every figure of docs/retrieval.md:
+# Upload sets to the service of a running `make run` and write what docs/retrieval.md says of them by
+# shared.evaluate and benchmarks.extractive:
 #     benchmarks/retrieval_sets.sh RESULTS SET...
 # run in the checkout whose stack it is. Sets whose questions have answers are asked for those too;
 # the first set alone is in the index while that is done.
 set -eu
+if [ $# -lt 2 ]; then
+    echo "Usage: benchmarks/retrieval_sets.sh RESULTS SET... (beside a running make run)" >&2
+    exit 2
+fi
 results=$1
 shift
 set -a
@@ -16,6 +21,6 @@ for set in "$@"; do
     .venv/bin/python -m shared.evaluate "$set" --url "$QUERY_URL" --upload --json > "$results/$name.json"
     if head -n 1 "$set/queries.jsonl" | grep -q '"answer"'; then
         .venv/bin/python -m shared.evaluate "$set" --calibrate --json > "$results/$name.refusal.json"
-        .venv/bin/python -m benchmarks.extractive "$set" --url "$QUERY_URL" > "$results/$name.extractive.txt"
+        .venv/bin/python -m benchmarks.extractive "$set" --every 6 --url "$QUERY_URL" > "$results/$name.extractive.txt"
     fi
 done
