@@ -108,8 +108,11 @@ def read_notification(message: Message) -> ObjectEvent | None:
     kind = _KINDS.get(event_type)
     if kind is None:
         return None
+    successor = message.attributes.get("overwrittenByGeneration")
     return ObjectEvent(
-        kind=kind, object=_read_resource(_read_json(message.data), message.attributes)
+        kind=kind,
+        object=_read_resource(_read_json(message.data), message.attributes),
+        overwritten_by=_read_int(successor, "overwrittenByGeneration") if successor else None,
     )
 
 
@@ -239,10 +242,13 @@ def write_notification(event: ObjectEvent) -> tuple[bytes, dict[str, str]]:
         body["md5Hash"] = version.md5
     if version.updated:
         body["updated"] = version.updated.isoformat()
-    return json.dumps(body).encode(), {
+    attributes = {
         "eventType": event_type,
         "payloadFormat": "JSON_API_V1",
         "bucketId": version.bucket,
         "objectId": version.name,
         "objectGeneration": str(version.generation),
     }
+    if event.overwritten_by is not None:
+        attributes["overwrittenByGeneration"] = str(event.overwritten_by)
+    return json.dumps(body).encode(), attributes

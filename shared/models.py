@@ -51,10 +51,17 @@ class ObjectVersion:
 
 @dataclass(frozen=True, slots=True)
 class ObjectEvent:
-    """What happened to one generation of an object."""
+    """
+    What happened to one generation of an object.
+
+    Attributes:
+        overwritten_by: The generation that a deleted one gave way to; None where the object was
+            deleted, or the source does not tell (Eventarc).
+    """
 
     kind: Literal["finalized", "deleted", "metadata_updated"]
     object: ObjectVersion
+    overwritten_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,11 @@ def handle(event: ObjectEvent, resources: Resources) -> None:
     elif version.is_placeholder:
         _log.debug("folder placeholder ignored")
     elif event.kind == "deleted":
-        _delete(version, resources)
+        if (event.overwritten_by or 0) > version.generation:
+            # Nothing is gone, and the newer generation has an event of its own.
+            _log.debug("delete of an overwrite passed over", generation=version.generation)
+        else:
+            _delete(version, resources)
     else:
         _index(version, resources)
         if event.kind == "metadata_updated":
@@ -237,7 +241,7 @@ def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDo
 
 
 def _delete(version: ObjectVersion, resources: Resources) -> None:
-    """Handle a delete, which an overwrite sends as well: only a look tells the two apart."""
+    """Handle a delete that may be an overwrite's: only a look tells the two apart."""
     current = resources.bucket.look(version.name)
     if current is None:
         with store.connect(resources.pool) as connection:

@@ -347,7 +347,8 @@ class TaskPublisher:
 
 class Bucket:
     """
-    Objects with generations. *versioned* buckets still give a generation that is not live.
+    Objects with generations. *versioned* buckets still give a generation that is not live, and say
+    of a deleted one which generation it gave way to, as Storage does and Eventarc does not.
     """
 
     def __init__(self, *, versioned: bool) -> None:
@@ -382,6 +383,8 @@ class Bucket:
         )
         self.live[name] = version
         self.texts[name, version.generation] = text
+        if self.versioned:
+            events = [replace(event, overwritten_by=version.generation) for event in events]
         return [ObjectEvent(kind="finalized", object=version), *events]
 
     def touch(self, name: str) -> list[ObjectEvent]:

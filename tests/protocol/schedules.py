@@ -326,6 +326,13 @@ SCENARIOS: tuple[Scenario, ...] = (
         (_deliver("finalize"),),
     ),
     Scenario(
+        "an overwrite's delete that names the new generation, which is deleted as well",
+        _then(_indexed(("a", OLD)), _upload("a", NEW)),
+        _deliver("finalize"),
+        (_deliver("delete"), _delete("a"), _deliver_rest),
+        versioned=True,
+    ),
+    Scenario(
         "metadata changed while parsing",
         _upload("a", OLD),
         _deliver("finalize"),

@@ -57,6 +57,7 @@ def test_notification_without_a_body_is_enough() -> None:
     assert event is not None
     assert (event.kind, event.object.name) == ("deleted", "handbook/old.pdf")
     assert event.object.generation == 1793525412123456
+    assert event.overwritten_by == 1793525412999999
 
 
 def test_eventarc_form_says_the_same() -> None:
@@ -99,6 +100,13 @@ def test_events_that_concern_nobody_are_passed_over() -> None:
             "objectId": "o\0",
             "objectGeneration": "1",
         },
+        {
+            "eventType": "OBJECT_DELETE",
+            "bucketId": "b",
+            "objectId": "o",
+            "objectGeneration": "1",
+            "overwrittenByGeneration": "x",
+        },
     ],
 )
 def test_notification_that_lacks_something_is_malformed(attributes: dict[str, str]) -> None:
@@ -134,10 +142,12 @@ def test_no_event_raises_anything_but_malformed(body: object, attributes: dict[s
             read_object_event(event_type, data if event_type == MESSAGE_PUBLISHED else body)
 
 
-def test_notification_survives_the_way_there_and_back() -> None:
+@pytest.mark.parametrize("overwritten_by", [None, 8])
+def test_notification_survives_the_way_there_and_back(overwritten_by: int | None) -> None:
     """What the reconciler publishes is read like Storage's own."""
     event = ObjectEvent(
-        kind="finalized",
+        kind="finalized" if overwritten_by is None else "deleted",
+        overwritten_by=overwritten_by,
         object=ObjectVersion(
             bucket="documents",
             name="a/b ç.txt",
