@@ -35,6 +35,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from local.emulators.fields import select_fields
 from local.emulators.objects import (
     Content,
     Invalid,
@@ -183,7 +184,7 @@ class Api:
             answer["prefixes"] = listing.prefixes
         if listing.next_page_token:
             answer["nextPageToken"] = listing.next_page_token
-        return JSONResponse(answer)
+        return JSONResponse(select_fields(answer, query.get("fields", "")))
 
     async def _one_object(self, request: Request) -> Response:
         if request.method == "GET" and request.query_params.get("alt") == "media":

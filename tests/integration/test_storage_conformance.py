@@ -593,6 +593,22 @@ def test_list_versions_in_pages(versioned: Any) -> None:
     assert [(blob.name, blob.generation) for blob in listed] == expected
 
 
+def test_list_with_chosen_fields(bucket: Any) -> None:
+    """What was not asked for is left out; the token of the next page has to be asked for too."""
+    for name in ("a", "b", "c"):
+        bucket.blob(name).upload_from_string(name)
+    blobs = list(bucket.list_blobs(fields="nextPageToken,items(name,size)", page_size=2))
+    assert [(blob.name, blob.size, blob.md5_hash) for blob in blobs] == [
+        ("a", 1, None),
+        ("b", 1, None),
+        ("c", 1, None),
+    ]
+    assert len(list(bucket.list_blobs(fields="items(name)", page_size=2))) == 2
+    for fields in ("items(name", "items(name))", "items(,)", ",", "a b"):
+        with pytest.raises(BadRequest):
+            list(bucket.list_blobs(fields=fields))
+
+
 def test_list_is_in_order_of_utf8(bucket: Any) -> None:
     """Names are sorted by their bytes, not by UTF-16 or a language."""
     stored = ["B", "a", "\uffff", "\U00010000"]
