@@ -292,6 +292,24 @@ def test_doctor_when_work_waits(patient: doctor.Settings, database_url: str) -> 
     assert "replay" in found["dead letters"]
 
 
+def test_doctor_when_an_index_is_due(
+    observed: Observed, patient: doctor.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the size on where vectors are better searched by an index, the command is told."""
+
+    def told() -> str:
+        findings = doctor.examine(patient, gemini=False, probe_seconds=None)
+        (found,) = [one for one in findings if one.check == "vector index"]
+        return f"{found.state}: {found.message}"
+
+    observed.system.upload("indexed/text.txt", "An index is due.")
+    assert observed.system.wait_for("indexed/text.txt")["state"] == "ready"
+    assert told().startswith("ok: ")
+    monkeypatch.setattr("shared.store.inspection.INDEX_USEFUL_CHUNKS", 1)
+    assert told().startswith("hint: ")
+    assert told().endswith("python -m shared.admin index.")
+
+
 @contextmanager
 def refusing(status: int) -> Iterator[str]:
     """Serve a place that lets nobody in."""
