@@ -16,6 +16,7 @@ from shared.errors import (
     DatabaseUnavailable,
     KeysUnavailable,
     Misconfigured,
+    ModelSwitched,
     StorageUnavailable,
     TokenRefused,
 )
@@ -254,6 +255,19 @@ def handle_errors(app: OpenAPI) -> None:
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "database_unavailable",
                 "The database does not answer; try again in a few seconds.",
+            ),
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+
+    @app.errorhandler(ModelSwitched)
+    def model_switched(error: ModelSwitched) -> Response:
+        # Once is not noticed: the question was asked of the new model already.
+        logger.warning("model switched again", error=str(error))
+        return render(
+            make_problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "model_switched",
+                "The embedding model is being changed; try again in a few seconds.",
             ),
             retry_after_seconds=_RETRY_SECONDS,
         )

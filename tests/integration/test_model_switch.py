@@ -15,7 +15,9 @@ from pydantic import SecretStr
 from functions.query.settings import QuerySettings
 from shared import store
 from shared.embedding import Embedder
+from shared.models import Hit
 from shared.store import Connection, Pool
+from shared.store.search import search
 from tests.asking import index_document, make_client
 from tests.system import wait_until
 
@@ -110,3 +112,34 @@ def test_question_when_model_is_switched_while_it_is_searched(
     assert [passage["name"] for passage in passages] == ["towers.txt"] * len(TOWERS)
     assert passages == retrieve(client, mode)
     assert passages != before
+
+
+def test_question_when_model_is_switched_there_and_back_while_it_is_searched(
+    connection: Connection,
+    database_url: str,
+    model_dir: Path,
+    pool: Pool,
+    embedder: Embedder,
+    other_embedder: Embedder,
+    other_model: int,
+) -> None:
+    """It is refused for a moment, with a code of its own, and answered when it is asked again."""
+    to_come = [other_model, 1]
+
+    def search_after_switch(borrowed: Connection, **asked: Any) -> list[Hit]:
+        if to_come:
+            assert store.switch_model(connection, to_come.pop(0)) == 0
+        return search(borrowed, **asked)
+
+    client = make_client(
+        QuerySettings(database_url=SecretStr(database_url), model_dir=model_dir),
+        pool=pool,
+        embedder=embedder,
+        others=[other_embedder],
+        search=search_after_switch,
+    )
+    refused = client.post("/retrieve", json={"question": QUESTION})
+    assert refused.status_code == 503
+    assert refused.get_json()["code"] == "model_switched"
+    assert int(refused.headers["Retry-After"]) > 0
+    assert len(retrieve(client, "vector")) == len(TOWERS)
