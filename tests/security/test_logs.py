@@ -42,7 +42,7 @@ def written() -> Iterator[io.StringIO]:
     """Log as in the cloud while a test runs, and return what is written."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    set_up_logs(LogSettings(log_format="json"))
+    set_up_logs(LogSettings(log_format="json", log_level="INFO"))
     stream = io.StringIO()
     (ours,) = root.handlers
     assert isinstance(ours, logging.StreamHandler)
