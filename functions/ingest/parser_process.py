@@ -39,7 +39,6 @@ from .parsing.blocks import Block, EmptyPage, Event, PageCount, ParseLimits, Req
 from .parsing.dispatching import parse
 
 FRAME = struct.Struct("!cI")
-SAMPLE_CHARS = 20_000
 _TEXT_FRAME_BYTES = 1 << 16
 _MAX_REQUEST_BYTES = 1 << 16
 _MAX_PAGES_NAMED = 20
