@@ -33,6 +33,8 @@ __all__ = [
 
 # Tokens of one run of the graph, padding included: benchmarks/embedding.py compares budgets.
 BATCH_TOKENS = 256
+# What a run costs beside its tokens, in tokens: a text joins others where that pads less.
+RUN_TOKENS = 8
 # Of one run by torch, which is for GPUs: small runs would leave one idle.
 TORCH_BATCH_TOKENS = 16_384
 
@@ -70,11 +72,12 @@ class Embedder:
         self._document_prompt: str = description["prompts"]["document"]
         self._query_prompt: str = description["prompts"]["query"]
         self._pad_id: int = description["pad_id"]
-        self._batch_tokens = batch_tokens
+        self._batch_tokens, self._run_tokens = batch_tokens, RUN_TOKENS
         self._tokenizer = read_tokenizer(model_dir)
         if runtime == "torch":
             # One run at a time: torch itself uses all of a GPU, or all cores.
             threads, self._batch_tokens = 1, max(batch_tokens, TORCH_BATCH_TOKENS)
+            self._run_tokens = self._batch_tokens
             self._run = _open_torch(model_dir, quantisation=description["quantisation"])
         else:
             self._run = _open_onnxruntime(model_dir)
@@ -116,7 +119,8 @@ class Embedder:
                 mask[row, : len(tokens[index])] = 1
             vectors[batch] = self._run(ids, mask)
 
-        batches = list(_batches([len(ids) for ids in tokens], budget=self._batch_tokens))
+        lengths = [len(ids) for ids in tokens]
+        batches = list(_batches(lengths, budget=self._batch_tokens, run_tokens=self._run_tokens))
         if len(batches) == 1:
             run(batches[0])
         else:
@@ -255,17 +259,24 @@ def _cgroup_quota() -> float | None:
     return None if quota == "max" else int(quota) / int(period)
 
 
-def _batches(lengths: Sequence[int], *, budget: int) -> Iterator[list[int]]:
+def _batches(lengths: Sequence[int], *, budget: int, run_tokens: int) -> Iterator[list[int]]:
     """
     Yield the indices of *lengths*, alike ones together, so that a padded batch keeps the budget.
 
     An item longer than the budget makes a batch of its own.
+
+    Args:
+        run_tokens: At most so many tokens of padding are taken for each run that is saved.
     """
     batch: list[int] = []
+    text_tokens = 0
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and lengths[index] * (len(batch) + 1) > budget:
+        padded = lengths[index] * (len(batch) + 1)
+        padding = padded - text_tokens - lengths[index]
+        if batch and (padded > budget or padding > run_tokens * len(batch)):
             yield batch
-            batch = []
+            batch, text_tokens = [], 0
         batch.append(index)
+        text_tokens += lengths[index]
     if batch:
         yield batch

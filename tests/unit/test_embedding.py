@@ -172,12 +172,17 @@ def test_import_stays_small(module: str, unwanted: str) -> None:
     assert (done.returncode, done.stderr.strip()) == (1, "")
 
 
-@given(st.lists(st.integers(1, 300)), st.integers(64, 2048))
-def test_batches_keep_the_budget(lengths: list[int], budget: int) -> None:
-    """Every text is in one batch, and a padded batch of several keeps the budget."""
-    batches = list(_batches(lengths, budget=budget))
+@given(st.lists(st.integers(1, 300)), st.integers(64, 2048), st.integers(0, 64))
+def test_batches_keep_the_budget(lengths: list[int], budget: int, run_tokens: int) -> None:
+    """Every text is in one batch; a batch of several keeps the budget and pads little."""
+    batches = list(_batches(lengths, budget=budget, run_tokens=run_tokens))
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     assert all(
         len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget
+        for batch in batches
+    )
+    assert all(
+        sum(max(lengths[other] for other in batch) - lengths[index] for index in batch)
+        <= run_tokens * (len(batch) - 1)
         for batch in batches
     )
