@@ -38,6 +38,7 @@ from pydantic import SecretStr
 from local.postgres import start_postgres
 from local.roles import ensure_login
 from shared import migrate
+from shared.store.search import HNSW_EF_CONSTRUCTION
 from tests.system import run_system
 
 from .corpus import (
@@ -535,7 +536,9 @@ def _prepare_large(
     for name in (OURS, *pythons):
         database = databases.name_large(name, chunks)
         made_from = source
-        if name != OURS:
+        if name == OURS:
+            made_from += f" ef_construction={HNSW_EF_CONSTRUCTION}"
+        else:
             made_from += (PEERS / name / "requirements.txt").read_text()[-2000:]
         stamp = state / f"{database}.stamp"
         if databases.exists(database) and stamp.exists() and stamp.read_text() == made_from:

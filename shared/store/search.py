@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate, chain, pairwise
 from typing import Any, Literal, LiteralString
 
@@ -66,6 +67,10 @@ _FEW_CHUNKS = 1000
 _OTHER_LANGUAGE_COST = 0.08
 # Chunks looked at on each side of a hit.
 _EXPANSION_CHUNKS = 1
+# How far the graph is searched, to the candidates of a leg, and how well it is built: documents that
+# are nearly alike make islands in a graph of pgvector's default, 64 (docs/scaling.md).
+_EF_SEARCH_A_CANDIDATE = 4
+HNSW_EF_CONSTRUCTION = 200
 _MAX_EF_SEARCH = 1000  # pgvector's own limit
 # From here on an exact scan of all vectors takes longer than a user notices.
 INDEX_USEFUL_CHUNKS = 50_000
@@ -75,6 +80,11 @@ _SAMPLED_CHUNKS = 20_000
 # Rarer lexemes are not worth a row: counting them is quick.
 _LEAST_COMMON = 100
 _LOCK = int.from_bytes(b"lexemes")
+# As the text of an array: said with each question, and always the same.
+_LANGUAGES = f"{{{','.join(SEARCH_CONFIGS)}}}"
+_CONFIGS = f"{{{','.join(SEARCH_CONFIGS.values())}}}"
+# Statements kept ready: one for each way to ask, of which a service sees a handful.
+_STATEMENTS_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,8 +375,8 @@ def _find_familiar_language(
     rows = connection.execute(
         _FAMILIARITY,
         {
-            "languages": list(SEARCH_CONFIGS),
-            "configs": list(SEARCH_CONFIGS.values()),
+            "languages": _LANGUAGES,
+            "configs": _CONFIGS,
             "term_configs": [config for config, _ in lexemes],
             "queries": [_quote(lexeme) for _, lexeme in lexemes],
         },
@@ -382,9 +392,9 @@ def analyse(connection: Connection, question: str, *, leg_size: int = _LEG_SIZE)
         _ANALYSIS,
         {
             "searchable": searchable_text(question, language=""),
-            "languages": list(SEARCH_CONFIGS),
-            "configs": list(SEARCH_CONFIGS.values()),
-            "ef_search": str(min(_MAX_EF_SEARCH, 2 * leg_size)),
+            "languages": _LANGUAGES,
+            "configs": _CONFIGS,
+            "ef_search": str(min(_MAX_EF_SEARCH, _EF_SEARCH_A_CANDIDATE * leg_size)),
         },
     )
     return Analysis(_read_analysis(connection, *analysis), model_id, model_digest, restricted)
@@ -707,19 +717,16 @@ def _statement(
     restricted: bool,
     per_document: int,
     mode: Mode,
-) -> tuple[sql.Composed, dict[str, Any]]:
+) -> tuple[bytes, dict[str, Any]]:
     required = _required(connection, question, analysed)
     file_names = find_file_names(question)
-    condition, values = _conditions(filter)
-    if condition is None and restricted:
+    conditions, values = _conditions(filter)
+    if not conditions and restricted:
         # What is closed to the caller is a filter like any other: few documents may pass it.
-        condition = sql.SQL("true")
+        conditions = ("true",)
     found = [term for term in analysed.terms if term.document_frequency > 0]
     candidates = choose_candidates(analysed.terms, chunks=analysed.chunks)
     pairs = [pair for pair in analysed.neighbours if all(t.document_frequency > 0 for t in pair)]
-    distance = sql.SQL("(embedding::halfvec({0}) <=> %(embedding)s::halfvec({0}))").format(
-        sql.Literal(len(embedding))
-    )
     values |= {
         "embedding": HalfVector(embedding),
         # What is everywhere chooses nothing: it decides among what the rarer words have chosen.
@@ -735,8 +742,8 @@ def _statement(
         "pair_weights": [min(a.rarity, b.rarity) for a, b in pairs],
         "words": [term.lexeme for term in analysed.terms],
         "word_queries": [_quote(term.lexeme) for term in analysed.terms],
-        "languages": list(SEARCH_CONFIGS),
-        "configs": list(SEARCH_CONFIGS.values()),
+        "languages": _LANGUAGES,
+        "configs": _CONFIGS,
         "vector_weight": _VECTOR_WEIGHT
         if "en" in analysed.languages
         else _VECTOR_WEIGHT_OTHER_LANGUAGE,
@@ -745,16 +752,50 @@ def _statement(
     values["required_share"] = required.share
     values["required"] = required.query
     values["file_names"] = file_names
-    exact = _exact(required=bool(required.query), named=bool(file_names))
+    statement = _compose(
+        conditions,
+        required=bool(required.query),
+        named=bool(file_names),
+        dimension=len(embedding),
+        model_id=model_id,
+        limit=limit,
+        leg_size=leg_size,
+        per_document=per_document,
+        mode=mode,
+    )
+    return statement, values
+
+
+@lru_cache(maxsize=_STATEMENTS_KEPT)
+def _compose(
+    conditions: tuple[LiteralString, ...],
+    *,
+    required: bool,
+    named: bool,
+    dimension: int,
+    model_id: int,
+    limit: int,
+    leg_size: int,
+    per_document: int,
+    mode: Mode,
+) -> bytes:
+    """Return the statement, which takes longer to compose than all of its values to send."""
+    condition = (
+        sql.SQL(" AND ").join(sql.SQL(condition) for condition in conditions)
+        if conditions
+        else None
+    )
+    distance = sql.SQL("(embedding::halfvec({0}) <=> %(embedding)s::halfvec({0}))").format(
+        sql.Literal(dimension)
+    )
+    exact = _exact(required=required, named=named)
     statement = _STATEMENT.format(
         legs=_legs(
             condition,
             distance=distance,
             exact=exact,
-            exact_match=_exact(
-                required=bool(required.query), named=bool(file_names), holds=sql.SQL("exact")
-            ),
-            named=bool(file_names),
+            exact_match=_exact(required=required, named=named, holds=sql.SQL("exact")),
+            named=named,
             model_id=model_id,
             leg_size=leg_size,
         ),
@@ -766,7 +807,7 @@ def _statement(
         per_document=sql.Literal(per_document),
         limit=sql.Literal(limit),
     )
-    return statement, values
+    return statement.as_bytes(None)
 
 
 def _exact(
@@ -986,8 +1027,8 @@ def _union(selects: list[sql.Composed]) -> sql.Composed:
     return sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(select) for select in selects)
 
 
-def _conditions(filter: Filter) -> tuple[sql.Composable | None, dict[str, Any]]:
-    """Return the condition on a document's columns, None where all pass, and its values."""
+def _conditions(filter: Filter) -> tuple[tuple[LiteralString, ...], dict[str, Any]]:
+    """Return the conditions on a document's columns, none where all pass, and their values."""
     given: list[tuple[LiteralString, Any]] = [
         ("collection = %(collection)s", filter.collection),
         ("starts_with(name, %(prefix)s)", filter.prefix or None),
@@ -996,12 +1037,12 @@ def _conditions(filter: Filter) -> tuple[sql.Composable | None, dict[str, Any]]:
         ("object_updated >= %(updated_from)s", filter.updated_from),
         ("object_updated < %(updated_to)s", filter.updated_to),
     ]
-    conditions = [sql.SQL(condition) for condition, value in given if value is not None]
+    conditions = tuple(condition for condition, value in given if value is not None)
     names = ("collection", "prefix", "content_type", "metadata", "updated_from", "updated_to")
     values = {
         name: value for name, (_, value) in zip(names, given, strict=True) if value is not None
     }
-    return (sql.SQL(" AND ").join(conditions) if conditions else None), values
+    return conditions, values
 
 
 def refresh_statistics(connection: Connection) -> bool:
@@ -1099,11 +1140,13 @@ def create_vector_index(connection: Connection, *, from_chunks: int = INDEX_USEF
             CREATE INDEX CONCURRENTLY {index}
             ON {partition}
             USING hnsw ((embedding::halfvec({dimension})) halfvec_cosine_ops)
+            WITH (ef_construction = {ef_construction})
             """
         ).format(
             index=sql.Identifier(index),
             partition=sql.Identifier(partition),
             dimension=sql.Literal(dimension),
+            ef_construction=sql.Literal(HNSW_EF_CONSTRUCTION),
         )
     )
     return f"The index {index} over {count} vectors is built.{advice}"
