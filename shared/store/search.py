@@ -67,8 +67,8 @@ _FEW_CHUNKS = 1000
 _OTHER_LANGUAGE_COST = 0.08
 # Chunks looked at on each side of a hit.
 _EXPANSION_CHUNKS = 1
-# How far the graph is searched, to the candidates of a leg, and how well it is built: documents that
-# are nearly alike make islands in a graph of pgvector's default, 64 (docs/scaling.md).
+# How far the graph is searched, to the candidates of a leg, and how well it is built: documents
+# that are nearly alike make islands in a graph of pgvector's default, 64 (docs/scaling.md).
 _EF_SEARCH_A_CANDIDATE = 4
 HNSW_EF_CONSTRUCTION = 200
 _MAX_EF_SEARCH = 1000  # pgvector's own limit
