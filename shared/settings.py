@@ -130,7 +130,6 @@ class ModelSettings(_Group):
 
     model_dir: Path
     other_model_dir: Path | None = None
-    embedding_model_name: str = "sentence-transformers/all-MiniLM-L6-v2"
     embedding_threads: int = Field(default=0, ge=0, le=64)
 
 
