@@ -16,8 +16,8 @@ from functions.query.asking import Answered, Found, Token, answer
 from functions.query.generation import CircuitBreaker, Gemini
 from functions.query.prompting import make_prompt
 from shared.errors import GenerationUnavailable
-from shared.tasks import Usage
 from shared.models import Hit
+from shared.tasks import Usage
 from tests import gemini_stand_in as stand_ins
 from tests.asking import open_gemini
 from tests.gemini_stand_in import GeminiStandIn, Scenario, answering, gemini_stand_in, prompt_of

@@ -28,12 +28,12 @@ from functions.query.replies import make_response, stream_answer
 from functions.query.settings import QuerySettings
 from shared import store
 from shared.embedding import Embedder
-from shared.tasks import Usage
 from shared.language import searchable_text
 from shared.models import Chunk, Hit, ObjectVersion
 from shared.settings import DatabaseSettings
 from shared.store import Connection, open_pool
 from shared.store.connection import connection_arguments
+from shared.tasks import Usage
 from tests.asking import BUCKET, make_client, open_gemini
 from tests.gemini_stand_in import (
     GeminiStandIn,

@@ -33,7 +33,7 @@ from shared.embedding import Embedder
 from shared.models import Filter
 from shared.settings import DatabaseSettings
 from shared.store import Connection, Pool, open_pool, reading
-from shared.store.search import expand, measure_support, search
+from shared.store.search import expand, search
 from tests.asking import index_document
 from tests.conftest import MODEL_DIR, prepare_database
 
