@@ -504,8 +504,8 @@ def simulate_indexing(
 def _question(times: ServiceTimes) -> list[_Phase]:
     return [
         _Phase(times.message),
-        # A connection is held over both, as functions/query/asking.py does.
-        _Phase(times.question_embed, holds="connection"),
+        # A connection is borrowed after this, as functions/query/asking.py does.
+        _Phase(times.question_embed),
         _Phase(times.question_search, at_database=True, holds="connection"),
         _Phase(times.generate_wait, 0.0),
         _Phase(times.question_answer),

@@ -139,6 +139,15 @@ def test_throughput_when_clients_ask_without_a_pause() -> None:
     )
 
 
+def test_throughput_when_one_connection_serves_many_questions() -> None:
+    """A connection is held for the search alone: other questions are embedded meanwhile."""
+    query = replace(SERVICE, min_instances=1, concurrency=8, pool_size=1)
+    answered = simulate_questions(
+        times=TIMES, deployment=replace(CLOUD, query=query), seconds=60, clients=8
+    )
+    assert len(answered.latencies) / answered.seconds == pytest.approx(1 / 0.02, rel=0.05)
+
+
 def test_refusals_when_questions_outrun_the_instances() -> None:
     """What finds no place in time is refused, not kept for ever."""
     short = replace(CLOUD, query=replace(SERVICE, min_instances=1, wait_seconds=1.0))
