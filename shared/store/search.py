@@ -71,6 +71,7 @@ _EXPANSION_CHUNKS = 1
 # that are nearly alike make islands in a graph of pgvector's default, 64 (docs/scaling.md).
 _EF_SEARCH_A_CANDIDATE = 4
 HNSW_EF_CONSTRUCTION = 200
+_DEFAULT_EF_CONSTRUCTION = 64  # pgvector's own, of an index that names none
 _MAX_EF_SEARCH = 1000  # pgvector's own limit
 # From here on an exact scan of all vectors takes longer than a user notices.
 INDEX_USEFUL_CHUNKS = 50_000
@@ -80,6 +81,7 @@ _SAMPLED_CHUNKS = 20_000
 # Rarer lexemes are not worth a row: counting them is quick.
 _LEAST_COMMON = 100
 _LOCK = int.from_bytes(b"lexemes")
+_INDEX_LOCK = int.from_bytes(b"vectors")
 # As the text of an array: said with each question, and always the same.
 _LANGUAGES = f"{{{','.join(SEARCH_CONFIGS)}}}"
 _CONFIGS = f"{{{','.join(SEARCH_CONFIGS.values())}}}"
@@ -1101,6 +1103,8 @@ def create_vector_index(connection: Connection, *, from_chunks: int = INDEX_USEF
     """
     Build the HNSW index of the serving model's vectors where it is useful, without stopping writes.
 
+    One that an older release has built less well is replaced; it serves until the new one does.
+
     Args:
         from_chunks: How many vectors make it useful.
 
@@ -1123,17 +1127,48 @@ def create_vector_index(connection: Connection, *, from_chunks: int = INDEX_USEF
             f"{count} vectors are compared one by one, exactly and fast enough; "
             f"an index is useful from {from_chunks} on."
         )
-    (valid,) = _one(
-        connection,
-        "SELECT (SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%(index)s))",
-        {"index": index},
-    )
-    if valid:
-        return f"The index {index} over {count} vectors is there already."
+    # For the session: a build goes over several transactions.
+    lock = {"lock": _INDEX_LOCK}
+    (mine,) = _one(connection, "SELECT pg_try_advisory_lock(%(lock)s)", lock)
+    if not mine:
+        return f"The index {index} is being built already."
+    try:
+        return _build_index(
+            connection, index, partition=partition, dimension=dimension, vectors=count
+        )
+    finally:
+        if not connection.closed:
+            connection.execute("SELECT pg_advisory_unlock(%(lock)s)", lock)
+
+
+def _build_index(
+    connection: Connection, index: str, *, partition: str, dimension: int, vectors: int
+) -> str:
+    new, old = f"{index}_new", f"{index}_old"
+    # What these wait for goes on beside them: neither readers nor writers stand behind their locks.
     connection.execute("SET statement_timeout = 0")
-    advice = _advise_memory(connection, vectors=count, dimension=dimension)
+    connection.execute("SET lock_timeout = 0")
+    drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}")
+    # Of a run that was cut off: each of them is beside the one that serves, or of no use.
+    for left in (new, old):
+        connection.execute(drop.format(sql.Identifier(left)))
+    valid, ef_construction = connection.execute(
+        """
+        SELECT indisvalid,
+               coalesce((SELECT option_value::integer
+                         FROM pg_options_to_table(reloptions)
+                         WHERE option_name = 'ef_construction'), %(default)s)
+        FROM pg_index
+        JOIN pg_class ON pg_class.oid = indexrelid
+        WHERE indexrelid = to_regclass(%(index)s)
+        """,
+        {"index": index, "default": _DEFAULT_EF_CONSTRUCTION},
+    ).fetchone() or (None, None)
+    if valid and ef_construction >= HNSW_EF_CONSTRUCTION:
+        return f"The index {index} over {vectors} vectors is there already."
+    advice = _advise_memory(connection, vectors=vectors, dimension=dimension)
     if valid is False:
-        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(index)))
+        connection.execute(drop.format(sql.Identifier(index)))
     connection.execute(
         sql.SQL(
             """
@@ -1143,13 +1178,23 @@ def create_vector_index(connection: Connection, *, from_chunks: int = INDEX_USEF
             WITH (ef_construction = {ef_construction})
             """
         ).format(
-            index=sql.Identifier(index),
+            index=sql.Identifier(new if valid else index),
             partition=sql.Identifier(partition),
             dimension=sql.Literal(dimension),
             ef_construction=sql.Literal(HNSW_EF_CONSTRUCTION),
         )
     )
-    return f"The index {index} over {count} vectors is built.{advice}"
+    if not valid:
+        return f"The index {index} over {vectors} vectors is built.{advice}"
+    rename = sql.SQL("ALTER INDEX {} RENAME TO {}")
+    with connection.transaction():
+        connection.execute(rename.format(sql.Identifier(index), sql.Identifier(old)))
+        connection.execute(rename.format(sql.Identifier(new), sql.Identifier(index)))
+    connection.execute(drop.format(sql.Identifier(old)))
+    return (
+        f"The index {index} over {vectors} vectors is built anew: ef_construction was"
+        f" {ef_construction}, and is {HNSW_EF_CONSTRUCTION}.{advice}"
+    )
 
 
 def _advise_memory(connection: Connection, *, vectors: int, dimension: int) -> str:

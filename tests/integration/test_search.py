@@ -17,6 +17,7 @@ from shared.language import detect_language, search_config
 from shared.models import Filter, Hit
 from shared.store import Connection
 from shared.store.search import (
+    HNSW_EF_CONSTRUCTION,
     Question,
     Term,
     analyse,
@@ -329,6 +330,46 @@ def test_search_when_indexed(connection: Connection, find: Find, many: int) -> N
     assert names(find("How does a wing make lift?", mode="vector"))[0] == names(exact)[0]
     narrow = Filter(metadata={"marked": "true"})
     assert len(find("wing", limit=12, filter=narrow, mode="vector")) == 12
+
+
+def test_create_vector_index_when_an_older_release_built_it(
+    connection: Connection, find: Find, index: Callable[..., str]
+) -> None:
+    """An index with less of a look is replaced under its name, whatever a cut-off run has left."""
+    index("a.txt", "The wing makes lift.")
+    connection.execute(
+        """
+        CREATE INDEX embeddings_1_hnsw
+        ON embeddings_1
+        USING hnsw ((embedding::halfvec(384)) halfvec_cosine_ops)
+        """
+    )
+    connection.execute("CREATE INDEX embeddings_1_hnsw_new ON embeddings_1 (ordinal)")
+    connection.execute("CREATE INDEX embeddings_1_hnsw_old ON embeddings_1 (ordinal)")
+    assert "was 64" in store.create_vector_index(connection, from_chunks=1)
+    indexes = connection.execute(
+        """
+        SELECT relname, reloptions, indisvalid
+        FROM pg_index
+        JOIN pg_class ON pg_class.oid = indexrelid
+        WHERE indrelid = 'embeddings_1'::regclass AND NOT indisprimary
+        """
+    ).fetchall()
+    expected = [f"ef_construction={HNSW_EF_CONSTRUCTION}"]
+    assert indexes == [("embeddings_1_hnsw", expected, True)]
+    assert "already" in store.create_vector_index(connection, from_chunks=1)
+    assert names(find("How does a wing make lift?", mode="vector")) == ["a.txt"]
+
+
+def test_create_vector_index_when_another_builds_it(
+    connection: Connection, database_url: str, index: Callable[..., str]
+) -> None:
+    """A second run leaves the first one's index alone."""
+    index("a.txt", "The wing makes lift.")
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [int.from_bytes(b"vectors")])
+        assert "being built" in store.create_vector_index(connection, from_chunks=1)
+    assert "is built" in store.create_vector_index(connection, from_chunks=1)
 
 
 def test_create_vector_index_when_small(connection: Connection) -> None:
