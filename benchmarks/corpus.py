@@ -147,7 +147,6 @@ def large_corpus(texts: list[str], vectors: NDArray[np.float32], *, chunks: int)
         return large
     folder.mkdir(parents=True, exist_ok=True)
     random_ = random.Random(11)
-    generator = np.random.default_rng(11)
     vocabulary = sorted({word for text in texts for word in _WORD.findall(text)})
     with large.texts.open("w", encoding="utf-8") as output:
         for index in range(chunks):
@@ -156,13 +155,19 @@ def large_corpus(texts: list[str], vectors: NDArray[np.float32], *, chunks: int)
             # Ten chunks make a document, as in a real one of some pages.
             row = {"document": f"large-{index // 10}.txt", "ordinal": index % 10, "text": text}
             output.write(json.dumps(row) + "\n")
-    rows = vectors[np.arange(chunks) % len(texts)]
+    np.save(large.vectors, turn_copies(vectors, chunks=chunks))
+    return large
+
+
+def turn_copies(vectors: NDArray[np.float32], *, chunks: int) -> NDArray[np.float32]:
+    """Return *chunks* rows of unit length: *vectors* themselves, then copies turned a little."""
+    generator = np.random.default_rng(11)
+    rows = vectors[np.arange(chunks) % len(vectors)]
     # A noise of a tenth of the length in all: copies are neighbours, not twins.
     noise = generator.normal(scale=0.1 / np.sqrt(rows.shape[1]), size=rows.shape)
-    rows = rows + np.where(np.arange(chunks)[:, None] < len(texts), 0, noise)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    np.save(large.vectors, rows.astype(np.float32))
-    return large
+    rows = rows + np.where(np.arange(chunks)[:, None] < len(vectors), 0, noise)
+    turned: NDArray[np.float64] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return turned.astype(np.float32)
 
 
 def read_large(large: LargeCorpus) -> tuple[list[dict[str, str | int]], NDArray[np.float32]]:

@@ -364,7 +364,7 @@ def measure_breadths(
     questions: Sequence[str],
     exact: Sequence[dict[tuple[int, int], float]],
 ) -> list[dict[str, float]]:
-    """Return recall and CPU of the index alone for rising hnsw.ef_search; the product has 100."""
+    """Return recall and CPU of the index alone for rising hnsw.ef_search; the product has 200."""
     vectors = [HalfVector(embedder.embed_query(question)) for question in questions]
     nearest = sql.SQL(
         "SELECT build_id, ordinal FROM embeddings_1 ORDER BY embedding::halfvec({}) <=> %s LIMIT 10"
