@@ -616,7 +616,10 @@ _STATEMENT = sql.SQL(
         CROSS JOIN LATERAL (
             SELECT *
             FROM live_chunks
-            WHERE build_id = key_build_id AND ordinal = key_ordinal
+            WHERE build_id = key_build_id
+                AND ordinal = key_ordinal
+                -- The vectors of a model that took over meanwhile may have another dimension.
+                AND (SELECT id FROM serving_model) = {model_id}
             OFFSET 0
         ) AS found
         CROSS JOIN LATERAL (
@@ -802,6 +805,7 @@ def _compose(
             leg_size=leg_size,
         ),
         keys=_KEYS[mode],
+        model_id=sql.Literal(model_id),
         distance=distance,
         proximity_weight=sql.Literal(_PROXIMITY_WEIGHT),
         exact=exact,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from flask.testing import FlaskClient
+from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from functions.query.settings import QuerySettings
@@ -34,9 +38,31 @@ def embedder(model_dir: Path) -> Embedder:
     return Embedder(model_dir, threads=1)
 
 
-@pytest.fixture(scope="module")
-def other_embedder(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Embedder:
-    """Return another model of the same dimension: the default one with prompts before its texts."""
+class ShortEmbedder(Embedder):
+    """Gives the first dimensions of the vectors alone, as models of nested dimensions do."""
+
+    def __init__(self, folder: Path, *, dimension: int) -> None:
+        super().__init__(folder, threads=1)
+        self._whole = Embedder(folder, threads=1)
+        self.info = replace(self.info, dimension=dimension)
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self._shorten(self._whole.embed_documents(texts))
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        return self._shorten(self._whole.embed_query(text))
+
+    def _shorten(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        short = vectors[..., : self.info.dimension]
+        shorter: NDArray[np.float32] = short / np.linalg.norm(short, axis=-1, keepdims=True)
+        return shorter
+
+
+@pytest.fixture(scope="module", params=[384, 128])
+def other_embedder(
+    request: pytest.FixtureRequest, model_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Embedder:
+    """Return another model: the default one with prompts before its texts, whole and shortened."""
     folder = tmp_path_factory.mktemp("other-model")
     for file in model_dir.iterdir():
         (folder / file.name).symlink_to(file)
@@ -48,7 +74,7 @@ def other_embedder(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) ->
     }
     (folder / "model.json").unlink()
     (folder / "model.json").write_text(json.dumps(description))
-    return Embedder(folder, threads=1)
+    return ShortEmbedder(folder, dimension=request.param)
 
 
 @pytest.fixture
