@@ -81,8 +81,9 @@ class Embedder:
             self._run = _open_torch(model_dir, quantisation=description["quantisation"])
         else:
             self._run = _open_onnxruntime(model_dir)
+        self._threads = threads or available_cores()
         # One for all who call: what one leaves idle at the end of its texts, another takes.
-        self._runs = ThreadPoolExecutor(threads or available_cores(), thread_name_prefix="embed")
+        self._runs = ThreadPoolExecutor(self._threads, thread_name_prefix="embed")
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """
@@ -101,8 +102,12 @@ class Embedder:
         return vector
 
     def warm_up(self) -> None:
-        """Run the graph once, so that the first question does not pay for the first run."""
-        self.embed_query("warm up")
+        """
+        Run the graph at its largest, on all threads.
+
+        The first question does not pay for the first run, and memory is what it will be.
+        """
+        self.embed_documents([self.info.max_tokens * "warm up "] * self._threads)
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         # One by one: encode_batch starts a thread pool that a later fork() breaks, and
@@ -139,6 +144,9 @@ def _open_onnxruntime(model_dir: Path) -> Run:
     # other at each of its hundreds of nodes. benchmarks/embedding.py compares the two.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    # It keeps a plan of its memory for each shape, and texts have nearly all shapes there are: the
+    # process grew for ten minutes (make load) and was no faster for it.
+    options.enable_mem_pattern = False
     try:
         session: Any = onnxruntime.InferenceSession(
             model_dir / GRAPH_FILE, options, providers=["CPUExecutionProvider"]
