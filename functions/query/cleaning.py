@@ -35,7 +35,8 @@ _ADDRESS = re.compile(
 )
 _AFTER_ADDRESS = ".,;:!?)]}'\"»”*_"
 
-_TAG = re.compile(r"<!--.{0,2000}?-->|<[A-Za-z/!?][^<>]*>", re.DOTALL)
+# A comment holds no beginning of another: many of those would else be a search to the end each.
+_TAG = re.compile(r"<!--(?:(?!<!--).){0,2000}?-->|<[A-Za-z/!?][^<>]*>", re.DOTALL)
 _IMAGE = re.compile(r"!\[[^\[\]]*\](?:\([^()]*(?:\([^()]*\)[^()]*)*\)|\[[^\[\]]*\])?")
 _LINK = re.compile(r"\[([^\[\]]*)\]\([^()]*(?:\([^()]*\)[^()]*)*\)")
 _REFERENCE = re.compile(r"\[([^\[\]]*)\]\[([^\[\]]*)\]")
