@@ -26,7 +26,7 @@ from .rewriting import is_sound_rewriting, stand_alone
 
 EXTRACTIVE = "extractive"
 
-# shared.store.search.search, and gate.should_refuse: why the passages cannot answer, or None.
+# shared.store.search.search, and gate.refuse: why the passages cannot answer, or None.
 Search = Callable[..., list[Hit]]
 Refuse = Callable[[Sequence[Hit]], str | None]
 # The model of a digest; raises Misconfigured where this process has it not.
