@@ -25,7 +25,8 @@ def shelf(system: System) -> None:
 
 
 def choose(page: Page, name: str, data: bytes) -> None:
-    """Choose a file as the chooser's user does."""
+    """Choose a file as the chooser's user does, who can't before the page shows it."""
+    expect(page.locator("#upload")).to_be_visible()
     file = FilePayload(name=name, mimeType="text/plain", buffer=data)
     page.get_by_label("Choose files").set_input_files(file)
 
