@@ -15,8 +15,12 @@ import random
 import re
 import shutil
 import subprocess
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +47,14 @@ BYTES = (1_500, 45_000)
 FILES = 300
 THIRDS = 3
 EDITED_SHARE = 0.05
+EDITED_PLACES = 5
+EditKind = Literal[
+    "words exchanged", "sentences added", "sentences left out", "words written backwards"
+]
+# What authors do; nobody writes words backwards, which benchmarks/edits.py has to show the worst.
+EDIT_KINDS: tuple[EditKind, ...] = ("words exchanged", "sentences added", "sentences left out")
 _WORD = re.compile(r"[A-Za-z]{2,}")
+_SENTENCE = re.compile(r"[A-Z][^.<>\n]{20,200}\.(?=\s)")
 _CLAUSE = re.compile(r"[A-Za-z]+(?:\s[a-z]{2,}){7}")
 
 
@@ -80,12 +91,7 @@ def digest(folders: list[Path]) -> str:
 
 
 def edited_copy(folder: Path, target: Path) -> Path:
-    """
-    Write the documents of *folder* to *target* with 5 % of each one's words changed.
-
-    The changes stand in five places spread evenly over the document, each a run of whole words, as
-    an author's corrections do.
-    """
+    """Write the documents of *folder* to *target*, each edited in five places spread over it."""
     shutil.rmtree(target, ignore_errors=True)
     for path in list_files(folder):
         copy = target / path.relative_to(folder)
@@ -94,19 +100,64 @@ def edited_copy(folder: Path, target: Path) -> Path:
     return target
 
 
-def edit(text: str, *, places: int = 5) -> str:
-    """Return *text* with 5 % of its words changed, in so many places."""
+def edit(text: str, *, kinds: Sequence[EditKind] = EDIT_KINDS) -> str:
+    """
+    Return *text* with 5 % of it changed in five places spread evenly over it, as authors do.
+
+    Args:
+        kinds: Taken in turn. A run of words is exchanged for words of the same document or written
+            backwards; sentences of the same document are added, or some are left out. Where there
+            is no sentence, words are exchanged.
+    """
     words = [found for found in _WORD.finditer(text) if not _in_tag(text, found.start())]
-    run = max(1, round(len(words) * EDITED_SHARE / places))
-    changed: list[str] = []
+    sentences = list(_SENTENCE.finditer(text))
+    turn = zlib.crc32(text.encode())
+    run = max(1, round(len(words) * EDITED_SHARE / EDITED_PLACES))
+    pieces: list[str] = []
     at = 0
-    for place in range(places):
-        first = (2 * place + 1) * len(words) // (2 * places)
-        for found in words[first : first + run]:
-            if found.start() >= at:
-                changed += (text[at : found.start()], found[0][::-1])
-                at = found.end()
-    return "".join(changed) + text[at:]
+    for place in range(EDITED_PLACES):
+        first = (2 * place + 1) * len(words) // (2 * EDITED_PLACES)
+        kind = kinds[(turn + place) % len(kinds)]
+        if kind in ("sentences added", "sentences left out") and sentences:
+            room = round(len(text) * EDITED_SHARE / EDITED_PLACES)
+            changes = _change_sentences(
+                sentences, kind, near=words[first].start() if words else 0, room=room
+            )
+        else:
+            changes = _change_words(words, kind, first=first, run=run)
+        for start, end, changed in changes:
+            if start >= at:
+                pieces += (text[at:start], changed)
+                at = end
+    return "".join(pieces) + text[at:]
+
+
+def _change_words(
+    words: Sequence[re.Match[str]], kind: EditKind, *, first: int, run: int
+) -> Iterator[tuple[int, int, str]]:
+    for number, found in enumerate(words[first : first + run], start=first):
+        if kind == "words written backwards":
+            yield found.start(), found.end(), found[0][::-1]
+        else:
+            yield found.start(), found.end(), words[number - len(words) // 2][0]
+
+
+def _change_sentences(
+    sentences: Sequence[re.Match[str]], kind: EditKind, *, near: int, room: int
+) -> Iterator[tuple[int, int, str]]:
+    """Yield changes of at least one sentence, and of no more than make up *room* characters."""
+    first = min(bisect_left(sentences, near, key=lambda s: s.start()), len(sentences) - 1)
+    added = ""
+    for number in range(first, len(sentences)):
+        if kind == "sentences left out":
+            yield sentences[number].start(), sentences[number].end(), ""
+            room -= len(sentences[number][0])
+        else:
+            added += f" {sentences[number - len(sentences) // 2][0]}"
+        if len(added) >= room:
+            break
+    if added:
+        yield sentences[first].end(), sentences[first].end(), added
 
 
 def questions(folders: list[Path], *, count: int) -> list[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,12 @@ from shared.models import Chunk
 from shared.tokens import TokenCounter
 
 from .chunking import LIMITS
-from .corpus import corpus_folders, edit, list_files
+from .corpus import EDIT_KINDS, EditKind, corpus_folders, edit, list_files
 from .recording import ROOT, describe_machine, make_table, replace_block, write_result
 
 DOCUMENT = ROOT / "docs" / "performance.md"
-PLACES = 5
-SHARE = 0.05
 CHUNK_CHARACTERS = 800
 SEPARATORS = ("\n\n", "\n", " ", "")
-_SENTENCE = re.compile(r"[A-Z][^.<>\n]{20,200}\.(?=\s)")
-_ADDED = "This sentence is new: it tells what nobody knew when the page was written."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,39 +87,11 @@ class Count:
                 self.cut += 1
 
 
-def exchange_words(text: str) -> str:
-    """Write words backwards, as the peers' benchmark does: the length stays."""
-    return edit(text, places=PLACES)
-
-
-def add_sentences(text: str) -> str:
-    """Make the text longer in five places."""
-    return _at_sentences(
-        text, lambda found, share: found + f" {_ADDED}" * max(1, round(share / len(_ADDED)))
-    )
-
-
-def drop_sentences(text: str) -> str:
-    """Leave out five sentences or so."""
-    return _at_sentences(text, lambda _found, _share: "")
-
-
-def _at_sentences(text: str, change: Callable[[str, float], str]) -> str:
-    found = list(_SENTENCE.finditer(text))
-    share = len(text) * SHARE / PLACES
-    pieces: list[str] = []
-    at = 0
-    for place in range(min(PLACES, len(found))):
-        sentence = found[(2 * place + 1) * len(found) // (2 * min(PLACES, len(found)))]
-        pieces += (text[at : sentence.start()], change(sentence[0], share))
-        at = sentence.end()
-    return "".join(pieces) + text[at:]
-
-
-EDITS: dict[str, Callable[[str], str]] = {
-    "words exchanged": exchange_words,
-    "sentences added": add_sentences,
-    "sentences left out": drop_sentences,
+# By itself each, and mixed as in the peers' benchmark.
+EDITS: dict[str, tuple[EditKind, ...]] = {
+    "mixed": EDIT_KINDS,
+    **{kind: (kind,) for kind in EDIT_KINDS},
+    "words written backwards": ("words written backwards",),
 }
 
 
@@ -175,13 +143,13 @@ def split_recursively(
 
 def measure(counter: TokenCounter, files: list[Path]) -> dict[str, dict[str, Count]]:
     """Return the counts of each edit and chunker."""
-    counts = {edit: {"ours": Count(), "LangChain": Count()} for edit in EDITS}
+    counts = {name: {"ours": Count(), "LangChain": Count()} for name in EDITS}
     for path in files:
         text = path.read_text(encoding="utf-8")
         old_text, chunks = extract(path.name, text, counter)
         parts = [Piece(part, part) for part in split_recursively(old_text)]
-        for name, change in EDITS.items():
-            new_text, chunks_after = extract(path.name, change(text), counter)
+        for name, kinds in EDITS.items():
+            new_text, chunks_after = extract(path.name, edit(text, kinds=kinds), counter)
             parts_after = [Piece(part, part) for part in split_recursively(new_text)]
             for who, before, after in (
                 ("ours", chunks, chunks_after),

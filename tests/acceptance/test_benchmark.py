@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report
-from benchmarks.corpus import edit, edited_copy
+from benchmarks.corpus import EditKind, edit, edited_copy
 from tests.system import ROOT
 
 # Starting processes is not compared here: it takes a good half of the small form's time.
@@ -60,24 +61,41 @@ def test_benchmark_when_small(postgres_url: str, model_dir: Path, tmp_path: Path
     assert (tmp_path / "performance.png").stat().st_size > 0
 
 
-def test_edit_when_text_has_words() -> None:
-    """Five per cent of the words change, in places spread over the document."""
-    words = [f"word{'abcdefghij'[number % 10]}" for number in range(400)]
+def test_edit_when_words_are_exchanged() -> None:
+    """Five per cent of the words are others of the document, in places spread over it."""
+    letters = "abcdefghij"
+    words = [
+        letters[number // 100] + letters[number // 10 % 10] + letters[number % 10]
+        for number in range(400)
+    ]
 
-    edited = edit(" ".join(words)).split()
+    edited = edit(" ".join(words), kinds=["words exchanged"]).split()
 
     changed = [place for place, word in enumerate(words) if edited[place] != word]
     assert len(edited) == len(words)
+    assert set(edited) <= set(words)
     assert len(changed) == 20
     assert changed[0] < 100
     assert changed[-1] > 300
+
+
+@pytest.mark.parametrize(("kind", "grows"), [("sentences added", 1), ("sentences left out", -1)])
+def test_edit_when_sentences_change(kind: EditKind, *, grows: int) -> None:
+    """What comes or goes is whole sentences, at least one at each place and 5 % in all."""
+    text = " ".join(f"Here stands the sentence number {number}." for number in range(300)) + "\n"
+
+    edited = edit(text, kinds=[kind])
+
+    assert 0.04 < grows * (len(edited) - len(text)) / len(text) < 0.07
+    assert set(re.findall("Here[^.]*", edited)) <= set(re.findall("Here[^.]*", text))
 
 
 def test_edited_copy_when_html(tmp_path: Path) -> None:
     """The text of a page changes, its tags do not."""
     page = tmp_path / "pages" / "page.html"
     page.parent.mkdir()
-    page.write_text("<html><body class='wide'><p>" + "some words here " * 40 + "</p></body></html>")
+    words = " ".join(first + second for first in "abcdefghij" for second in "klmnopqrst")
+    page.write_text(f"<html><body class='wide'><p>{words}</p></body></html>")
 
     copy = edited_copy(page.parent, tmp_path / "edited") / "page.html"
 
