@@ -35,7 +35,8 @@ __all__ = ["ParseLimits", "ParsedDocument", "parse_document", "start_parser"]
 _FRAME_HEAD_BYTES = 5
 # No frame of an honest child is larger; pictures of pages are the largest.
 _MAX_FRAME_BYTES = 32 << 20
-_SEGMENT_CHARS = 32_768
+# A passage is cut out of one or two of these, and each is read and unpacked as a whole.
+_SEGMENT_CHARS = 4096
 _SAMPLE_CHARS = 20_000
 _END_SECONDS = 10.0
 _MAX_STARTS = 2

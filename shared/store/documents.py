@@ -110,8 +110,15 @@ def read_text(
         FROM live_texts
         WHERE document_id = %(document_id)s
             AND (%(generation)s::bigint IS NULL OR generation = %(generation)s)
-            AND (segment = 0
-                OR char_start < %(char_end)s AND char_start + length(text) > %(char_start)s)
+            AND (
+                segment = 0
+                OR char_start < %(char_end)s
+                AND char_start >= (
+                    SELECT max(char_start)
+                    FROM live_texts
+                    WHERE document_id = %(document_id)s AND char_start <= %(char_start)s
+                )
+            )
         ORDER BY segment
         """,
         {

@@ -1361,7 +1361,11 @@ def _read_texts(connection: Connection, hits: Mapping[int, Hit]) -> dict[int, st
             FROM live_texts
             WHERE build_id = wanted_build_id
                 AND char_start < wanted_end
-                AND char_start + length(live_texts.text) > wanted_start
+                AND char_start >= (
+                    SELECT max(char_start)
+                    FROM live_texts
+                    WHERE build_id = wanted_build_id AND char_start <= wanted_start
+                )
         ) AS cut
         """,
         {

@@ -105,8 +105,8 @@ def test_document_reads_back(parse: Parse) -> None:
         extracted = "".join(part for _, part in segments)
         assert extracted == text.rstrip()
         assert document.text_chars == len(extracted)
-        assert all(len(part) <= 32_768 for _, part in segments)
-        assert [start for start, _ in segments] == list(range(0, len(extracted), 32_768))
+        assert all(len(part) <= 4096 for _, part in segments)
+        assert [start for start, _ in segments] == list(range(0, len(extracted), 4096))
         chunks = list(document.chunks())
         assert chunks == list(document.chunks())
         assert len(chunks) == document.chunk_count
