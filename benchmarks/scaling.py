@@ -52,7 +52,7 @@ from local.postgres import PostgresServer, remove, start_postgres
 from shared import migrate, store
 from shared.embedding import Embedder
 from shared.language import searchable_text
-from shared.models import Chunk, ObjectVersion
+from shared.models import Chunk, EmbedJob, ObjectVersion
 from shared.store import Connection
 from shared.store.search import create_vector_index, search
 
@@ -260,7 +260,7 @@ def measure_ingest(
         ]
         version = ObjectVersion(bucket="scaling", name=f"measured/{number}", generation=1)
         started = time.perf_counter()
-        jobs = _stage(connection, version, [text for text, _ in made])
+        jobs = stage(connection, version, [text for text, _ in made])
         staged = time.perf_counter()
         for job in jobs:
             lease = store.lease_batch(
@@ -290,7 +290,8 @@ def measure_ingest(
     }
 
 
-def _stage(connection: Connection, version: ObjectVersion, texts: list[str]) -> list[Any]:
+def stage(connection: Connection, version: ObjectVersion, texts: list[str]) -> list[EmbedJob]:
+    """Stage a document of these chunks as ingest does; return its jobs."""
     lease = store.begin_build(
         connection, version, config_hash="scaling", lease_seconds=600, max_attempts=10
     )
@@ -759,7 +760,7 @@ def _write_breadths(points: Sequence[dict[str, Any]]) -> list[str]:
         for point in points
         for row in point.get("breadths", ())
     ]
-    title = "The index alone, by how many candidates it keeps (a search of the product keeps 100):"
+    title = "The index alone, by how many candidates it keeps (a search of the product keeps 200):"
     return [title, make_table(("chunks", "ef_search", "recall@10", "CPU ms"), rows)] if rows else []
 
 

@@ -74,7 +74,8 @@ def index_document(
             pages_without_text=[],
         ),
         chunks=chunks,
-        text_segments=[(0, text)],
+        # Short ones, so that passages begin and end within them and cross their borders.
+        text_segments=[(start, text[start : start + 40]) for start in range(0, len(text), 40)],
         search_config=search_config,
         batch_size=100,
     )

@@ -54,6 +54,10 @@ def make_chunks(*texts: str) -> list[tuple[Chunk, str]]:
     return chunks
 
 
+def segments(text: str, *, size: int = 4) -> list[tuple[int, str]]:
+    return [(start, text[start : start + size]) for start in range(0, len(text), size)]
+
+
 def stage(
     connection: Connection, lease: BuildLease, *texts: str, batch_size: int = 2
 ) -> list[EmbedJob]:
@@ -68,7 +72,7 @@ def stage(
             pages_without_text=[],
         ),
         chunks=make_chunks(*texts),
-        text_segments=[(0, "".join(texts))],
+        text_segments=segments("".join(texts)),
         search_config="english",
         batch_size=batch_size,
     )
@@ -381,6 +385,24 @@ def test_text_is_read_back_by_offsets(connection: Connection) -> None:
         connection, document_id=document.id, generation=9, char_start=0, char_end=1
     )
     assert missing is None
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 4), (4, 8), (3, 5), (15, 99), (16, 20), (40, 50)])
+def test_text_is_read_back_when_at_a_border(connection: Connection, start: int, end: int) -> None:
+    """Nothing is lost or doubled where segments meet, and behind the end is nothing."""
+    index(connection, 1, "alpha ", "beta ", "gamma")
+    (document,), _ = store.list_documents(connection)
+    text = store.read_text(connection, document_id=document.id, char_start=start, char_end=end)
+    assert text == "alpha beta gamma"[start:end]
+
+
+def test_lexemes_wait_in_a_short_list(connection: Connection) -> None:
+    """Every search reads what waits to be sorted into the index: 256 kB, not PostgreSQL's 4 MB."""
+    texts = [" ".join(f"word{chunk}x{word}" for word in range(60)) for chunk in range(300)]
+    stage(connection, must_begin(connection, 1), *texts, batch_size=100)
+    row = connection.execute("SELECT gin_clean_pending_list('chunks_search')").fetchone()
+    assert row is not None
+    assert row[0] <= 256 // 8 + 1
 
 
 def test_documents_come_in_pages(connection: Connection) -> None:
