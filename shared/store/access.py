@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+import psycopg
+from psycopg import sql
 from psycopg.rows import class_row
 
 from shared.store.connection import Connection, Pool, connect
 
 EVERY_COLLECTION = "*"
+# Without parameters, so that the server takes both statements in one message.
+_BEGIN = sql.SQL(
+    """
+    BEGIN;
+    SELECT set_config('kaydang.principals', {principals}, true),
+           set_config('role', 'kaydang_query', true)
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +52,17 @@ def reading(pool: Pool, principals: Sequence[str]) -> Iterator[Connection]:
     Raises:
         DatabaseUnavailable: As connect() does; also where the login is no member of the role.
     """
-    with connect(pool) as connection, ExitStack() as stack:
-        # In one round trip with BEGIN.
-        with connection.pipeline():
-            stack.enter_context(connection.transaction())
-            connection.execute(
-                """
-                SELECT set_config('kaydang.principals', %(principals)s, true),
-                       set_config('role', 'kaydang_query', true)
-                """,
-                {"principals": json.dumps(list(principals))},
-            )
-        yield connection
+    begin = _BEGIN.format(principals=sql.Literal(json.dumps(list(principals))))
+    with connect(pool) as connection:
+        try:
+            connection.execute(begin)
+            yield connection
+        except BaseException:
+            # What went wrong is told; whether the rest could be undone as well is the pool's care.
+            with suppress(psycopg.Error):
+                connection.rollback()
+            raise
+        connection.commit()
 
 
 def caller_rights(connection: Connection) -> str:

@@ -463,6 +463,19 @@ def test_expand_when_adjacent(
     assert alone == hits[0]
 
 
+@pytest.mark.parametrize(
+    ("chunks", "breadth"), [(None, 200), (5_000, 200), (1_000_000, 796), (1_000_000_000, 1000)]
+)
+def test_breadth_when_chunks_grow(connection: Connection, chunks: int | None, breadth: int) -> None:
+    """In more vectors the graph is searched more broadly, as far as pgvector allows."""
+    if chunks is not None:
+        connection.execute("INSERT INTO search_statistics (chunks) VALUES (%s)", [chunks])
+    with connection.transaction():
+        analyse(connection, "What is there?")
+        row = connection.execute("SELECT current_setting('hnsw.ef_search')").fetchone()
+    assert row == (str(breadth),)
+
+
 def test_question_when_frozen(connection: Connection) -> None:
     """An empty collection has no terms."""
     assert analyse(connection, "What is there?").question == Question(
