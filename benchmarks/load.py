@@ -45,11 +45,11 @@ from benchmarks.recording import (
     write_result,
 )
 from benchmarks.running import (
-    DEFAULT_MODEL_DIR,
     POOL_SIZE,
     POOLS,
     Running,
     make_text,
+    model_dir_option,
     repeating,
     run_like_product,
     sentences,
@@ -546,13 +546,7 @@ def write_tables(result: Mapping[str, Any]) -> str:
 @click.option("--documents", default=500, show_default=True)
 @click.option("--backlog", "backlog_chunks", default=20_000, show_default=True, help="0: none.")
 @click.option("--crowd", default=200, show_default=True, help="Clients at the same moment.")
-@click.option(
-    "--model-dir",
-    type=click.Path(path_type=Path),
-    envvar="MODEL_DIR",
-    default=DEFAULT_MODEL_DIR,
-    show_default=True,
-)
+@model_dir_option
 @click.option("--folder", type=click.Path(path_type=Path), help="For the state; removed again.")
 @click.option("--tables", is_flag=True, help="Only write docs/load.md of the newest result again.")
 def main(

@@ -14,37 +14,26 @@ from __future__ import annotations
 
 import os
 import statistics
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-import psycopg
 from numpy.typing import NDArray
 from pgvector import HalfVector
-from pgvector.psycopg import register_vector
 from psycopg import sql
 
-from local.postgres import PostgresServer, remove, start_postgres
 from shared.embedding import Embedder
 from shared.store import Connection
 
+from . import recording
 from .corpus import corpus_folders, questions, turn_copies
 from .environments import CACHE
-from .recording import (
-    ROOT,
-    describe_machine,
-    describe_run,
-    make_table,
-    read_latest,
-    replace_block,
-    write_result,
-)
+from .running import model_dir_option, open_database
 from .scaling import Clock
 
-DOCUMENT = ROOT / "docs" / "scaling.md"
+DOCUMENT = recording.ROOT / "docs" / "scaling.md"
 # (m, ef_construction): pgvector's defaults, ours, and wider nodes instead of a longer look.
 GRAPHS = ((16, 64), (16, 200), (32, 64))
 BREADTHS = (40, 100, 200, 400)
@@ -135,7 +124,7 @@ def measure(
 def write_table(result: dict[str, Any]) -> str:
     """Return what docs/scaling.md shows of a result."""
     header = ("m", "ef_construction", "ef_search", "recall@10", "best chunk missed")
-    table = make_table(
+    table = recording.make_table(
         (*header, "search CPU ms", "build CPU s", "index MB"),
         [
             (
@@ -152,25 +141,15 @@ def write_table(result: dict[str, Any]) -> str:
         ],
     )
     title = f"{result['chunks']:,} vectors of {result['sources']:,} chunks"
-    return f"{title}, {result['questions']} questions:\n\n{table}\n\n{describe_run(result)}"
-
-
-def _start(folder: Path) -> PostgresServer:
-    folder.chmod(0o755)
-    options = {"fsync": "off", "autovacuum": "off", "shared_buffers": "1GB"}
-    return start_postgres(folder / "data", options=options | {"maintenance_work_mem": "1GB"})
+    return (
+        f"{title}, {result['questions']} questions:\n\n{table}\n\n{recording.describe_run(result)}"
+    )
 
 
 @click.command(help=__doc__)
 @click.option("--chunks", default=100_000, show_default=True)
 @click.option("--questions", "count", default=100, show_default=True)
-@click.option(
-    "--model-dir",
-    type=click.Path(path_type=Path),
-    envvar="MODEL_DIR",
-    default=Path.home() / ".cache/kaydangpt/models/all-MiniLM-L6-v2",
-    show_default=True,
-)
+@model_dir_option
 @click.option("--no-result", is_flag=True, help="Print only.")
 def main(chunks: int, count: int, model_dir: Path, *, no_result: bool) -> None:
     """Print the table, write a result and the table of docs/scaling.md."""
@@ -184,28 +163,18 @@ def main(chunks: int, count: int, model_dir: Path, *, no_result: bool) -> None:
         [embedder.embed_query(text) for text in questions(corpus_folders(files=240), count=count)]
     )
     vectors = turn_copies(own, chunks=chunks)
-    machine = describe_machine()
-    with tempfile.TemporaryDirectory() as folder:
-        server = _start(Path(folder))
-        try:
-            with psycopg.connect(server.url, autocommit=True) as connection:
-                connection.execute("CREATE EXTENSION vector")
-                register_vector(connection)
-                load(connection, vectors)
-                cpu_seconds = Clock(connection, server).seconds
-                rows = list(measure(connection, vectors, asked, cpu_seconds=cpu_seconds))
-        finally:
-            server.stop()
-            remove(server.data_dir)
+    machine = recording.describe_machine()
+    memory = {"shared_buffers": "1GB", "maintenance_work_mem": "1GB"}
+    with open_database(memory, dimension=vectors.shape[1]) as database:
+        load(database.connection, vectors)
+        cpu_seconds = Clock(database.connection, database.server).seconds
+        rows = list(measure(database.connection, vectors, asked, cpu_seconds=cpu_seconds))
     result = {"machine": machine, "chunks": chunks, "sources": min(chunks, len(own))}
     result |= {"questions": count, "rows": rows}
     if no_result:
         click.echo(write_table(result | {"file": "(not kept)"}))
         return
-    click.echo(write_result("near-duplicates", result))
-    table = write_table(read_latest("near-duplicates"))
-    click.echo(table)
-    replace_block(DOCUMENT, "near-duplicates", table)
+    recording.publish("near-duplicates", result, document=DOCUMENT, write_table=write_table)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,20 @@ def write_result(
     file = file or folder / f"{kind}-{moment}.json"
     file.write_text(json.dumps(result, indent=1) + "\n")
     return file
+
+
+def publish(
+    kind: str,
+    result: dict[str, Any],
+    *,
+    document: Path,
+    write_table: Callable[[dict[str, Any]], str],
+) -> None:
+    """Keep *result*, print its table and put it into *document*."""
+    file = write_result(kind, result)
+    table = write_table({**result, "file": file.name})
+    replace_block(document, kind, table)
+    print(f"{table}\n{file}")
 
 
 def read_latest(kind: str, *, folder: Path = RESULTS) -> dict[str, Any]:

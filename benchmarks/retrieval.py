@@ -13,29 +13,24 @@ less.
 from __future__ import annotations
 
 import random
-import re
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from pydoc_data.topics import topics
 
 import click
 import numpy as np
-import psycopg
 from numpy.typing import NDArray
-from pgvector.psycopg import register_vector
-from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from local.postgres import start_postgres
-from shared import migrate, store
+from shared import store
 from shared.language import searchable_text
 from shared.models import Filter
 from shared.store import Connection
 from shared.store.search import search
+
+from .running import open_database, sentences
 
 _DIMENSION = 384
 _CHUNKS_A_DOCUMENT = 10
@@ -50,60 +45,41 @@ def main(chunks: int, questions: int) -> None:
     """Print the table."""
     random_ = random.Random(1)
     generator = np.random.default_rng(1)
-    sentences = [
-        sentence
-        for text in topics.values()
-        for sentence in re.split(r"(?<=[.:]) ", " ".join(text.split()))
-        if 30 < len(sentence) < 500
-    ]
+    known = sentences()
     table = Table(
         "vectors", "closed", "filter", "p50 ms", "p95 ms", "server CPU p50 ms", "hits of 10"
     )
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        server = start_postgres(
-            Path(folder) / "data",
-            options={"fsync": "off", "shared_buffers": "512MB", "max_wal_size": "4GB"},
-        )
-        try:
-            migrate.migrate(migrate.Settings(database_url=SecretStr(server.url)))
-            with psycopg.connect(server.url, autocommit=True) as connection:
-                register_vector(connection)
-                store.register_model(
-                    connection, name="benchmark", dimension=_DIMENSION, digest="benchmark"
+    memory = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
+    with open_database(memory, dimension=_DIMENSION) as database:
+        connection = database.connection
+        centres = generator.normal(size=(_CENTRES, _DIMENSION))
+        _fill(connection, chunks, known, centres, random_, generator)
+        store.refresh_statistics(connection)
+        asked = [_question(known, random_) for _ in range(questions + _WARM_UP)]
+        vectors = _near(centres, len(asked), generator)
+        for index, closed in (("exact", "none"), ("HNSW", "none"), ("HNSW", "half")):
+            if index == "HNSW" and closed == "none":
+                click.echo(store.create_vector_index(connection), err=True)
+            if closed == "half":
+                connection.execute(
+                    "INSERT INTO collection_access VALUES ('odd', true), ('even', true)"
                 )
-                centres = generator.normal(size=(_CENTRES, _DIMENSION))
-                _fill(connection, chunks, sentences, centres, random_, generator)
-                store.refresh_statistics(connection)
-                asked = [_question(sentences, random_) for _ in range(questions + _WARM_UP)]
-                vectors = _near(centres, len(asked), generator)
-                for index, closed in (("exact", "none"), ("HNSW", "none"), ("HNSW", "half")):
-                    if index == "HNSW" and closed == "none":
-                        click.echo(store.create_vector_index(connection), err=True)
-                    if closed == "half":
-                        connection.execute(
-                            "INSERT INTO collection_access VALUES ('odd', true), ('even', true)"
-                        )
-                        connection.execute(
-                            "INSERT INTO collection_grants VALUES ('key:benchmark', 'even')"
-                        )
-                    for name, filter_ in (
-                        ("none", Filter()),
-                        ("1 %", Filter(metadata={"hundredth": "7"})),
-                        ("0.1 %", Filter(metadata={"thousandth": "7"})),
-                    ):
-                        table.add_row(
-                            index, closed, name, *_time(connection, asked, vectors, filter_=filter_)
-                        )
-        finally:
-            server.stop()
+                connection.execute("INSERT INTO collection_grants VALUES ('key:benchmark', 'even')")
+            for name, filter_ in (
+                ("none", Filter()),
+                ("1 %", Filter(metadata={"hundredth": "7"})),
+                ("0.1 %", Filter(metadata={"thousandth": "7"})),
+            ):
+                table.add_row(
+                    index, closed, name, *_time(connection, asked, vectors, filter_=filter_)
+                )
     Console(width=100).print(table)
 
 
 def _fill(
     connection: Connection,
     chunks: int,
-    sentences: list[str],
+    known: list[str],
     centres: NDArray[np.float64],
     random_: random.Random,
     generator: np.random.Generator,
@@ -134,7 +110,7 @@ def _fill(
     connection.execute("CREATE TEMP TABLE texts_made (build_id bigint, ordinal integer, text text)")
     with connection.cursor().copy("COPY texts_made FROM STDIN") as copy:
         for number in range(chunks):
-            text = " ".join(random_.sample(sentences, 8))[:1000]
+            text = " ".join(random_.sample(known, 8))[:1000]
             copy.write_row(
                 (
                     1 + number // _CHUNKS_A_DOCUMENT,
@@ -171,8 +147,8 @@ def _near(
     return unit.astype(np.float32)
 
 
-def _question(sentences: list[str], random_: random.Random) -> str:
-    words = random_.choice(sentences).split() + random_.choice(sentences).split()
+def _question(known: list[str], random_: random.Random) -> str:
+    words = random_.choice(known).split() + random_.choice(known).split()
     return " ".join(random_.sample(words, min(12, len(words)))) + "?"
 
 

@@ -8,21 +8,31 @@ import sys
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
 
+import click
+import psycopg
+from pgvector.psycopg import register_vector
 from pydantic import SecretStr
 
 from local import processes
 from local.postgres import PostgresServer, remove, start_postgres
-from shared import migrate
+from shared import migrate, store
+from shared.store import Connection
 from tests.system import ROOT, System, run_system
 
-DEFAULT_MODEL_DIR = Path.home() / ".cache/kaydangpt/models/all-MiniLM-L6-v2"
 POOL_SIZE = 4
+model_dir_option = click.option(
+    "--model-dir",
+    type=click.Path(path_type=Path),
+    envvar="MODEL_DIR",
+    default=Path.home() / ".cache/kaydangpt/models/all-MiniLM-L6-v2",
+    show_default=True,
+)
 # What has a pool of connections: four functions, sweeper and reconciler.
 POOLS = 6
 
@@ -58,6 +68,43 @@ def run_like_product(model_dir: Path, *, folder: Path | None = None) -> Iterator
             ) as system:
                 _slow_down_sweeper(system)
                 yield Running(system, server, server.url)
+        finally:
+            server.stop()
+            remove(server.data_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database of its own with the product's schema, and a session of its owner in it."""
+
+    connection: Connection
+    server: PostgresServer
+
+
+@contextmanager
+def open_database(
+    options: Mapping[str, str], *, dimension: int, folder: Path | None = None
+) -> Iterator[Database]:
+    """
+    Run a server without fsync and autovacuum, which measure themselves; remove it at the end.
+
+    Args:
+        options: Further settings of PostgreSQL.
+        dimension: Of the model that is registered, with id 1.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        Path(temporary).chmod(0o755)
+        server = start_postgres(
+            Path(temporary) / "data", options={"fsync": "off", "autovacuum": "off", **options}
+        )
+        try:
+            migrate.migrate(migrate.Settings(database_url=SecretStr(server.url)))
+            with psycopg.connect(server.url, autocommit=True) as connection:
+                register_vector(connection)
+                store.register_model(
+                    connection, name="benchmark", dimension=dimension, digest="benchmark"
+                )
+                yield Database(connection, server)
         finally:
             server.stop()
             remove(server.data_dir)

@@ -18,7 +18,6 @@ import os
 import random
 import re
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from pydoc_data.topics import topics
 from typing import Any
 
 import click
@@ -36,7 +34,6 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector
 from psycopg import sql
-from pydantic import SecretStr
 
 from benchmarks.recording import (
     ROOT,
@@ -47,9 +44,9 @@ from benchmarks.recording import (
     replace_block,
     write_result,
 )
-from benchmarks.running import repeating
-from local.postgres import PostgresServer, remove, start_postgres
-from shared import migrate, store
+from benchmarks.running import Database, model_dir_option, open_database, repeating, sentences
+from local.postgres import PostgresServer
+from shared import store
 from shared.embedding import Embedder
 from shared.language import searchable_text
 from shared.models import Chunk, EmbedJob, ObjectVersion
@@ -125,16 +122,11 @@ def _name(number: int) -> str:
 
 def make_corpus(embedder: Embedder, *, passages: int) -> Corpus:
     """Embed real passages, which takes a minute."""
-    sentences = [
-        sentence
-        for text in topics.values()
-        for sentence in re.split(r"(?<=[.:]) ", " ".join(text.split()))
-        if 30 < len(sentence) < 500
-    ]
+    known = sentences()
     chance = random.Random(1)
-    starts = [chance.randrange(len(sentences)) for _ in range(passages)]
-    texts = [" ".join(sentences[start : start + 6])[:780] for start in starts]
-    return Corpus(texts, sentences, embedder.embed_documents(texts))
+    starts = [chance.randrange(len(known)) for _ in range(passages)]
+    texts = [" ".join(known[start : start + 6])[:780] for start in starts]
+    return Corpus(texts, known, embedder.embed_documents(texts))
 
 
 def make_questions(corpus: Corpus, count: int) -> list[str]:
@@ -204,17 +196,23 @@ def load(connection: Connection, corpus: Corpus, *, first: int, last: int, noise
     connection.execute("RESET session_replication_role")
 
 
-def load_all(url: str, corpus: Corpus, *, first: int, last: int, noise: float) -> None:
+def load_all(database: Database, corpus: Corpus, *, first: int, last: int, noise: float) -> None:
     """Load the chunks of these numbers over two connections: one makes rows, the other waits."""
 
     def go(start: int) -> None:
-        with psycopg.connect(url, autocommit=True) as connection:
+        with psycopg.connect(database.server.url, autocommit=True) as connection:
             register_vector(connection)
             end = min(start + _ROWS_A_TRANSACTION, last)
             load(connection, corpus, first=start, last=end, noise=noise)
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(go, range(first, last, _ROWS_A_TRANSACTION)))
+    # Builds that are begun after this have other numbers.
+    database.connection.execute(
+        "SELECT setval(pg_get_serial_sequence('builds', 'id'), %(last)s)",
+        {"last": 10_000_000 + last},
+    )
+    database.connection.execute("VACUUM ANALYZE")
 
 
 def _searchable(text: str) -> str:
@@ -504,7 +502,7 @@ def measure(
     sizes: Sequence[int],
     *,
     embedder: Embedder,
-    folder: Path,
+    folder: Path | None,
     questions: int,
     noise: float,
     maintenance_mb: int,
@@ -521,59 +519,39 @@ def measure(
         "noise": noise,
         "dimension": embedder.info.dimension,
     }
-    server = start_postgres(
-        folder / "data",
-        options={
-            "fsync": "off",
-            "autovacuum": "off",
-            "shared_buffers": f"{shared_mb}MB",
-            "maintenance_work_mem": f"{maintenance_mb}MB",
-            "max_wal_size": "8GB",
-        },
-    )
-    points = []
-    try:
-        migrate.migrate(migrate.Settings(database_url=SecretStr(server.url)))
-        with psycopg.connect(server.url, autocommit=True) as connection:
-            register_vector(connection)
-            store.register_model(
-                connection, name="scaling", dimension=embedder.info.dimension, digest="scaling"
+    options = {
+        "shared_buffers": f"{shared_mb}MB",
+        "maintenance_work_mem": f"{maintenance_mb}MB",
+        "max_wal_size": "8GB",
+    }
+    points: list[dict[str, Any]] = []
+    with open_database(options, dimension=embedder.info.dimension, folder=folder) as database:
+        for size in sizes:
+            point = _measure_size(
+                database,
+                corpus,
+                embedder,
+                asked,
+                first=points[-1]["chunks"] if points else 0,
+                size=size,
+                noise=noise,
             )
-            loaded = 0
-            for size in sizes:
-                point = _measure_size(
-                    connection,
-                    Clock(connection, server),
-                    server,
-                    corpus,
-                    embedder,
-                    asked,
-                    first=loaded,
-                    size=size,
-                    noise=noise,
-                )
-                loaded = size
-                points.append(point)
-                yield {
-                    "machine": machine,
-                    "settings": settings,
-                    "points": points,
-                    "exponents": fit_exponents(points),
-                    "index_pays_from": find_crossing(
-                        [point["chunks"] for point in points],
-                        [point["exact"]["search_cpu_ms"] for point in points],
-                        [point["hnsw"]["search_cpu_ms"] for point in points],
-                    ),
-                }
-    finally:
-        server.stop()
-        remove(folder / "data")
+            points.append(point)
+            yield {
+                "machine": machine,
+                "settings": settings,
+                "points": points,
+                "exponents": fit_exponents(points),
+                "index_pays_from": find_crossing(
+                    [point["chunks"] for point in points],
+                    [point["exact"]["search_cpu_ms"] for point in points],
+                    [point["hnsw"]["search_cpu_ms"] for point in points],
+                ),
+            }
 
 
 def _measure_size(
-    connection: Connection,
-    clock: Clock,
-    server: PostgresServer,
+    database: Database,
     corpus: Corpus,
     embedder: Embedder,
     asked: list[str],
@@ -582,14 +560,11 @@ def _measure_size(
     size: int,
     noise: float,
 ) -> dict[str, Any]:
+    connection, server = database.connection, database.server
+    clock = Clock(connection, server)
     started = time.perf_counter()
-    load_all(server.url, corpus, first=first, last=size, noise=noise)
+    load_all(database, corpus, first=first, last=size, noise=noise)
     seconds = round(time.perf_counter() - started, 1)
-    connection.execute(
-        "SELECT setval(pg_get_serial_sequence('builds', 'id'), %(last)s)",
-        {"last": 10_000_000 + size},
-    )
-    connection.execute("VACUUM ANALYZE")
     point: dict[str, Any] = {"chunks": size, "load_seconds": seconds}
     point["statistics_seconds"] = _timed(partial(store.refresh_statistics, connection))
     point["statistics_not_due_seconds"] = _timed(partial(store.refresh_statistics, connection))
@@ -777,13 +752,7 @@ def _read_sizes(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option("--noise", default=0.3, show_default=True, help="Length of the random turn.")
 @click.option("--maintenance-mb", default=3072, show_default=True)
 @click.option("--shared-mb", default=4096, show_default=True)
-@click.option(
-    "--model-dir",
-    type=click.Path(path_type=Path),
-    envvar="MODEL_DIR",
-    default=Path.home() / ".cache/kaydangpt/models/all-MiniLM-L6-v2",
-    show_default=True,
-)
+@model_dir_option
 @click.option("--folder", type=click.Path(path_type=Path), help="For the database; removed again.")
 @click.option("--tables", is_flag=True, help="Only write the tables of the newest result again.")
 def main(
@@ -800,20 +769,18 @@ def main(
     """Measure, write benchmarks/results/scaling-*.json and the tables of docs/scaling.md."""
     if not tables:
         file: Path | None = None
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            Path(temporary).chmod(0o755)
-            for result in measure(
-                sizes,
-                embedder=Embedder(model_dir),
-                folder=Path(temporary),
-                questions=questions,
-                noise=noise,
-                maintenance_mb=maintenance_mb,
-                shared_mb=shared_mb,
-            ):
-                # After each size: the largest takes an hour, and may be cut off.
-                file = write_result("scaling", result, file=file)
-                click.echo(f"{result['points'][-1]['chunks']:,} chunks: {file}")
+        for result in measure(
+            sizes,
+            embedder=Embedder(model_dir),
+            folder=folder,
+            questions=questions,
+            noise=noise,
+            maintenance_mb=maintenance_mb,
+            shared_mb=shared_mb,
+        ):
+            # After each size: the largest takes an hour, and may be cut off.
+            file = write_result("scaling", result, file=file)
+            click.echo(f"{result['points'][-1]['chunks']:,} chunks: {file}")
     replace_block(DOCUMENT, "scaling", write_tables(read_latest("scaling")))
 
 

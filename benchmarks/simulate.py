@@ -40,9 +40,9 @@ from benchmarks.recording import (
     write_result,
 )
 from benchmarks.running import (
-    DEFAULT_MODEL_DIR,
     POOL_SIZE,
     Running,
+    model_dir_option,
     real_documents,
     run_like_product,
     sentences,
@@ -548,13 +548,7 @@ def write_predictions(result: dict[str, Any]) -> str:
 @click.option("--check", "checked", is_flag=True, help="Measure this machine first.")
 @click.option("--documents", default=300, show_default=True)
 @click.option("--clients", default=8, show_default=True)
-@click.option(
-    "--model-dir",
-    type=click.Path(path_type=Path),
-    envvar="MODEL_DIR",
-    default=DEFAULT_MODEL_DIR,
-    show_default=True,
-)
+@model_dir_option
 @click.option("--folder", type=click.Path(path_type=Path), help="For the state; removed again.")
 def main(
     *, checked: bool, documents: int, clients: int, model_dir: Path, folder: Path | None

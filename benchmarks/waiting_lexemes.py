@@ -11,36 +11,24 @@ from __future__ import annotations
 
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import psycopg
-from pgvector.psycopg import register_vector
 from psycopg import sql
-from pydantic import SecretStr
 
-from local.postgres import remove, start_postgres
-from shared import migrate, store
+from shared import store
 from shared.embedding import Embedder
 from shared.models import ObjectVersion
 from shared.store import Connection
 
-from .recording import (
-    ROOT,
-    describe_machine,
-    describe_run,
-    make_table,
-    read_latest,
-    replace_block,
-    write_result,
-)
+from . import recording
+from .running import model_dir_option, open_database
 from .scaling import Clock, Corpus, load_all, make_corpus, make_questions, measure_questions, stage
 
-DOCUMENT = ROOT / "docs" / "scaling.md"
+DOCUMENT = recording.ROOT / "docs" / "scaling.md"
 # PostgreSQL's own limit is 4 MB. None: the index takes new rows at once.
 LIMITS_KB = (4096, 256, 64, None)
 NOISE = 0.3
@@ -112,10 +100,10 @@ def write_table(result: dict[str, Any]) -> str:
         "p95 ms",
     )
     title = f"{result['documents'] * _CHUNKS_A_DOCUMENT:,} chunks stored beside {_LOADED_CHUNKS:,}"
-    table = make_table(header, rows)
+    table = recording.make_table(header, rows)
     return (
         f"{title}, then {result['questions']} questions; medians of {result['rounds']} rounds:\n\n"
-        f"{table}\n\n{describe_run(result)}"
+        f"{table}\n\n{recording.describe_run(result)}"
     )
 
 
@@ -123,54 +111,30 @@ def write_table(result: dict[str, Any]) -> str:
 @click.option("--documents", default=60, show_default=True, help="Stored in each round.")
 @click.option("--questions", "count", default=40, show_default=True)
 @click.option("--rounds", default=5, show_default=True)
-@click.option(
-    "--model-dir",
-    type=click.Path(path_type=Path),
-    envvar="MODEL_DIR",
-    default=Path.home() / ".cache/kaydangpt/models/all-MiniLM-L6-v2",
-    show_default=True,
-)
+@model_dir_option
 def main(documents: int, count: int, rounds: int, model_dir: Path) -> None:
     """Print the table, write a result and the table of docs/scaling.md."""
-    machine = describe_machine()
+    machine = recording.describe_machine()
     embedder = Embedder(model_dir)
     corpus = make_corpus(embedder, passages=_PASSAGES)
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        options = {"fsync": "off", "autovacuum": "off", "shared_buffers": "512MB"}
-        server = start_postgres(Path(folder) / "data", options=options)
-        try:
-            migrate.migrate(migrate.Settings(database_url=SecretStr(server.url)))
-            with psycopg.connect(server.url, autocommit=True) as connection:
-                register_vector(connection)
-                store.register_model(
-                    connection, name="scaling", dimension=embedder.info.dimension, digest="scaling"
-                )
-                load_all(server.url, corpus, first=0, last=_LOADED_CHUNKS, noise=NOISE)
-                connection.execute(
-                    "SELECT setval(pg_get_serial_sequence('builds', 'id'), 10000000)"
-                )
-                connection.execute("VACUUM ANALYZE")
-                store.refresh_statistics(connection)
-                rows = list(
-                    measure(
-                        connection,
-                        Clock(connection, server),
-                        corpus,
-                        embedder,
-                        questions=make_questions(corpus, count + 5),
-                        documents=documents,
-                        rounds=rounds,
-                    )
-                )
-        finally:
-            server.stop()
-            remove(server.data_dir)
-    result = {"machine": machine, "documents": documents, "questions": count}
-    click.echo(write_result("waiting-lexemes", result | {"rounds": rounds, "rows": rows}))
-    table = write_table(read_latest("waiting-lexemes"))
-    click.echo(table)
-    replace_block(DOCUMENT, "waiting-lexemes", table)
+    with open_database({"shared_buffers": "512MB"}, dimension=embedder.info.dimension) as database:
+        load_all(database, corpus, first=0, last=_LOADED_CHUNKS, noise=NOISE)
+        store.refresh_statistics(database.connection)
+        rows = list(
+            measure(
+                database.connection,
+                Clock(database.connection, database.server),
+                corpus,
+                embedder,
+                questions=make_questions(corpus, count + 5),
+                documents=documents,
+                rounds=rounds,
+            )
+        )
+    result = {"machine": machine, "documents": documents, "questions": count, "rounds": rounds}
+    recording.publish(
+        "waiting-lexemes", result | {"rows": rows}, document=DOCUMENT, write_table=write_table
+    )
 
 
 if __name__ == "__main__":

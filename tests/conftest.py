@@ -13,6 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
 from pgvector.psycopg import register_vector
 from pydantic import SecretStr
 
@@ -22,6 +24,8 @@ from shared.embedding import read_model_info
 from shared.settings import DatabaseSettings
 from shared.store import Connection, Pool, open_pool
 from shared.store.connection import connection_arguments
+from tests.asking import BUCKET
+from tests.emulators import running_storage
 from tests.system import System, run_system
 
 MODEL_DIR = Path(
@@ -147,3 +151,21 @@ def system(
             yield running
     finally:
         drop_database(postgres_url, url)
+
+
+@pytest.fixture(scope="module")
+def storage_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start the stand-in for Cloud Storage, without anyone to notify."""
+    with running_storage(tmp_path_factory.mktemp("storage") / "state") as emulator:
+        yield emulator.url
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Bucket]:
+    """Start a stand-in of the test's own, and make the bucket of documents in it."""
+    with running_storage(tmp_path / "storage") as emulator:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
+        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        client = storage.Client(project="test", credentials=credentials)
+        yield client.create_bucket(BUCKET)
+        client.close()

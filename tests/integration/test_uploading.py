@@ -22,16 +22,8 @@ from shared.bucket import DocumentBucket
 from shared.errors import FileChanged, Misconfigured, ObjectChanged
 from shared.settings import load
 from shared.uploading import Seen, holds, in_parallel, scan, upload_file, upload_folder
-from tests.emulators import running_storage
 
 AWKWARD = ["ñandú 猫.txt", "a b/c+d & e.md", "100%/#1?.txt", "quote'\"\\.txt", "e\u0301.txt"]
-
-
-@pytest.fixture(scope="module")
-def storage_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start the storage stand-in, without anyone to notify."""
-    with running_storage(tmp_path_factory.mktemp("storage") / "state") as emulator:
-        yield emulator.url
 
 
 @dataclass

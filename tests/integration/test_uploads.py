@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 import requests
 from flask.testing import FlaskClient
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from functions.query.settings import QuerySettings
@@ -20,18 +18,6 @@ from shared.embedding import Embedder
 from shared.models import ObjectVersion
 from shared.store import Connection, Pool
 from tests.asking import BUCKET, make_client
-from tests.emulators import running_storage
-
-
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Bucket]:
-    """Run the emulator and make the bucket of documents in it."""
-    with running_storage(tmp_path / "storage") as emulator:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
-        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
-        client = storage.Client(project="test", credentials=credentials)
-        yield client.create_bucket(BUCKET)
-        client.close()
 
 
 @pytest.fixture

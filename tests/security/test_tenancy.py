@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +14,6 @@ import pytest
 import requests
 from click.testing import CliRunner
 from flask.testing import FlaskClient
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from pydantic import SecretStr
 
@@ -30,7 +28,6 @@ from shared.models import ObjectVersion
 from shared.settings import GOOGLE_ISSUERS, DatabaseSettings, load
 from shared.store import Connection, Pool, open_pool, reading
 from tests.asking import BUCKET, index_document, make_client, open_gemini
-from tests.emulators import running_storage
 from tests.gemini_stand_in import gemini_stand_in
 from tests.security.identities import AUDIENCE, Issuer, local_issuer
 from tests.security.tenancy import interleave, make_tenants, query_login
@@ -272,17 +269,6 @@ def test_cache_when_rights_differ(
             kept = reader.execute("SELECT answer::text FROM cached_answers").fetchall()
         assert len(kept) == 1
         assert "finance" not in kept[0][0]
-
-
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Bucket]:
-    """Run the storage emulator and make the bucket of documents in it."""
-    with running_storage(tmp_path / "storage") as emulator:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
-        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
-        client = storage.Client(project="test", credentials=credentials)
-        yield client.create_bucket(BUCKET)
-        client.close()
 
 
 def test_uploads_when_collections_are_closed(

@@ -18,7 +18,7 @@ from google.cloud import storage
 from local.watcher import SETTLING_SECONDS, Uploaded, Watcher, plan, run
 from shared.bucket import DocumentBucket
 from shared.uploading import Seen, is_taken, scan
-from tests.emulators import running_storage, wait_until
+from tests.emulators import wait_until
 
 OLD, NEW = Seen(1, 1, 1), Seen(2, 2, 1)
 KNOWN = Uploaded(OLD, 7)
@@ -73,13 +73,6 @@ def test_scan_finds_regular_files_alone(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     assert scan(tmp_path).files.keys() == {"folder/real.txt"}
-
-
-@pytest.fixture(scope="module")
-def storage_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start the storage stand-in, without anyone to notify."""
-    with running_storage(tmp_path_factory.mktemp("storage") / "state") as emulator:
-        yield emulator.url
 
 
 @dataclass
