@@ -70,7 +70,7 @@ _EXPANSION_CHUNKS = 1
 # How far the graph is searched, to the candidates of a leg, and how well it is built: documents
 # that are nearly alike make islands in a graph of pgvector's default, 64 (docs/scaling.md).
 _EF_SEARCH_A_CANDIDATE = 4
-# Up to here that finds 98 of 100; in ten times as many vectors four times the breadth does, so that
+# Up to here that finds 99 of 100; in ten times as many vectors four times the breadth does, so that
 # it grows as their number to this power (docs/scaling.md).
 _STEADY_CHUNKS = 100_000
 _EF_SEARCH_GROWTH = 0.6
