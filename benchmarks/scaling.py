@@ -735,7 +735,7 @@ def _write_breadths(points: Sequence[dict[str, Any]]) -> list[str]:
         for point in points
         for row in point.get("breadths", ())
     ]
-    title = "The index alone, by how many candidates it keeps (the product 200, more above 100,000):"
+    title = "The index alone, by the candidates it keeps (the product 200, more above 100,000):"
     return [title, make_table(("chunks", "ef_search", "recall@10", "CPU ms"), rows)] if rows else []
 
 
