@@ -266,6 +266,7 @@ def _find(asked: Asked, alone: StandAlone, services: Services, *, context_charac
         pool=services.pool,
         serving=services.serving,
         find_embedder=services.find_embedder,
+        embedding_threads=services.embedding_threads,
         search=services.search,
         refuse=services.refuse,
         context_characters=context_characters,

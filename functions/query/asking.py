@@ -5,8 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shared.embedding import Embedder
 from shared.errors import GenerationUnavailable, Misconfigured
@@ -70,6 +75,7 @@ class Found:
     Attributes:
         question: The question as it was searched for.
         refusal: Why the passages cannot answer it; None where they may.
+        embed_ms, retrieve_ms: Until the question was embedded, and from then to the passages.
     """
 
     question: str
@@ -166,6 +172,7 @@ def find(
     pool: Pool,
     serving: Serving,
     find_embedder: FindEmbedder,
+    embedding_threads: Executor,
     search: Search,
     refuse: Refuse,
     context_characters: int,
@@ -174,6 +181,7 @@ def find(
     Return the passages for *asked*, best first.
 
     Args:
+        embedding_threads: Embed the question while the database looks at its words.
         context_characters: Passages grow by what stands around them, up to so many characters in
             all; 0 leaves them as they were found.
 
@@ -185,11 +193,17 @@ def find(
     question = alone.question
     options = {} if asked.per_document is None else {"per_document": asked.per_document}
     model = serving.find(pool)
-    started = time.perf_counter()
-    # Before a connection is borrowed: there are fewer of those than of questions.
-    with span("embed"):
-        embedding = find_embedder(model.digest).embed_query(question)
-    embedded = time.perf_counter()
+    embedder = find_embedder(model.digest)
+    started = embedded = time.perf_counter()
+
+    def embed() -> NDArray[np.float32]:
+        nonlocal embedded
+        with span("embed"):
+            embedding = embedder.embed_query(question)
+        embedded = time.perf_counter()
+        return embedding
+
+    embedding = embedding_threads.submit(copy_context().run, embed)
     with (
         reading(pool, asked.principals) as connection,
         span("search", {"limit": asked.limit, "mode": asked.mode}) as note,

@@ -9,6 +9,7 @@ deployments need (Gemini, uploads, identity tokens, metrics) is imported where i
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
 from http import HTTPStatus
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import functions_framework
 from flask import Flask, Request, Response
 
-from shared.embedding import Embedders
+from shared.embedding import Embedders, available_cores
 from shared.errors import Misconfigured
 from shared.lazy import once, warm_after_fork
 from shared.logs import get_logger, set_up_logs
@@ -90,6 +91,9 @@ def _start() -> Flask:
             settings=settings,
             pool=pool,
             find_embedder=_find_models().find,
+            embedding_threads=ThreadPoolExecutor(
+                settings.embedding_threads or available_cores(), thread_name_prefix="question"
+            ),
             search=search,
             refuse=partial(
                 refuse,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ class Services:
 
     Attributes:
         find_embedder: The model of a digest; raises Misconfigured where this process has it not.
+        embedding_threads: As many as may run the model at once.
         gemini: None where answers are extractive.
         limiter: None where requests are not limited.
         budget: None where tokens are not limited.
@@ -40,6 +42,7 @@ class Services:
     settings: QuerySettings
     pool: Pool
     find_embedder: FindEmbedder
+    embedding_threads: Executor
     search: Search
     refuse: Refuse
     gemini: Gemini | None

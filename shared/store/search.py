@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -169,7 +170,7 @@ def search(
     connection: Connection,
     *,
     question: str,
-    embedding: NDArray[np.float32],
+    embedding: NDArray[np.float32] | Future[NDArray[np.float32]],
     model_digest: str | None = None,
     limit: int,
     filter: Filter = Filter(),  # noqa: B008 -- frozen; "filter" is the word of the API
@@ -180,7 +181,8 @@ def search(
     Return the chunks that answer *question* best, best first.
 
     Args:
-        embedding: float32, shape (dimension of the serving model,), unit length.
+        embedding: float32, shape (dimension of the serving model,), unit length; or where it will
+            be, so that it can be made while the question is analysed.
         model_digest: The model that made it; None takes it for the one that answers.
         per_document: Chunks of one document before those of the others; further ones follow only
             where there is nothing else.
@@ -205,7 +207,7 @@ def search(
             connection,
             question,
             analysis.question,
-            embedding=embedding,
+            embedding=embedding.result() if isinstance(embedding, Future) else embedding,
             model_id=analysis.model_id,
             limit=limit,
             leg_size=leg_size,
