@@ -288,10 +288,15 @@ _ANALYSIS = sql.SQL(
     ),
     frequencies AS MATERIALIZED (
         SELECT lexeme,
-               coalesce(share * chunks, count_chunks_with(lexeme, {max_counted})) AS chunks
+               coalesce(
+                   (
+                       SELECT share
+                       FROM lexeme_statistics
+                       WHERE lexeme_statistics.lexeme = distinct_lexemes.lexeme
+                   ) * (SELECT chunks FROM search_statistics),
+                   count_chunks_with(lexeme, {max_counted})
+               ) AS chunks
         FROM (SELECT DISTINCT lexeme FROM lexemes) AS distinct_lexemes
-        LEFT JOIN lexeme_statistics USING (lexeme)
-        LEFT JOIN search_statistics ON true
     )
     SELECT (SELECT id FROM serving_model) AS model_id,
            (SELECT digest FROM serving_model) AS model_digest,
