@@ -50,7 +50,7 @@ from .corpus import (
     list_files,
     questions,
 )
-from .driving import Driven, Ours, Peer, embed_alone
+from .driving import Asked, Driven, Ours, Peer, embed_alone
 from .environments import CACHE, PEERS, BenchmarkFailed, function_environment, peer_python
 from .filling import fill_ours
 from .recording import ROOT, describe_machine, write_result
@@ -344,7 +344,7 @@ def measure_questions(bench: Bench) -> list[dict[str, Any]]:
                 for system in bench.in_turn(turn):
                     with bench.tolerating(system):
                         answers = system.ask(asked, clients=clients, large=large)
-                        seen[system.name] = _latencies(answers.milliseconds, answers.seconds)
+                        seen[system.name] = _latencies(answers)
                 rounds.append({"large": large, "clients": clients, "systems": seen})
     return rounds
 
@@ -415,12 +415,23 @@ def _need_documents(bench: Bench) -> None:
             bench.ingested.add(part)
 
 
-def _latencies(milliseconds: Sequence[float], seconds: float) -> dict[str, float]:
-    return {
-        "p50_ms": statistics.median(milliseconds),
-        "p95_ms": statistics.quantiles(milliseconds, n=20)[-1],
-        "per_second": len(milliseconds) / seconds,
+def _latencies(asked: Asked) -> dict[str, float]:
+    seen = {
+        "p50_ms": _p50(asked.milliseconds),
+        "p95_ms": _p95(asked.milliseconds),
+        "per_second": len(asked.milliseconds) / asked.seconds,
     }
+    if asked.inside:
+        seen |= {"inside_p50_ms": _p50(asked.inside), "inside_p95_ms": _p95(asked.inside)}
+    return seen
+
+
+def _p50(milliseconds: Sequence[float]) -> float:
+    return statistics.median(milliseconds)
+
+
+def _p95(milliseconds: Sequence[float]) -> float:
+    return statistics.quantiles(milliseconds, n=20)[-1]
 
 
 def _image_sizes() -> dict[str, dict[str, float]]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,10 +49,16 @@ class Ingested:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Latencies of questions in milliseconds, and the seconds for all of them."""
+    """
+    Latencies of questions in milliseconds, and the seconds for all of them.
+
+    Attributes:
+        inside: What a service says that it took to embed and retrieve, where it is one.
+    """
 
     milliseconds: list[float]
     seconds: float
+    inside: list[float] = field(default_factory=list)
 
 
 class Driven(Protocol):
@@ -256,7 +262,8 @@ class Ours:
         with ThreadPoolExecutor(clients) as threads:
             answers = list(threads.map(lambda share: _ask_in_turn(port, share), shares))
         seconds = time.perf_counter() - began
-        return Asked([value for share in answers for value in share], seconds)
+        pairs = [pair for share in answers for pair in share]
+        return Asked([whole for whole, _ in pairs], seconds, [inside for _, inside in pairs])
 
     def first_answer(self, question: str) -> dict[str, float]:
         return {"query": self._first_question(question), "embed_worker": self._first_job(question)}
@@ -408,7 +415,8 @@ def _all_answer(connection: psycopg.Connection[Any], generations: Mapping[str, i
     return all(answering.get(name) == generations[name] for name in generations)
 
 
-def _ask_in_turn(port: int, questions: Sequence[str]) -> list[float]:
+def _ask_in_turn(port: int, questions: Sequence[str]) -> list[tuple[float, float]]:
+    """Return for each question the milliseconds here, and those of embedding and retrieving."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     milliseconds = []
     for question in questions:
@@ -417,11 +425,14 @@ def _ask_in_turn(port: int, questions: Sequence[str]) -> list[float]:
         connection.request("POST", "/retrieve", body, {"Content-Type": "application/json"})
         response = connection.getresponse()
         answer = response.read()
-        milliseconds.append(1000 * (time.perf_counter() - began))
+        waited = 1000 * (time.perf_counter() - began)
         if response.status != 200:
             raise BenchmarkFailed(f"/retrieve answered {response.status}: {answer[:500]!r}")
-        if len(json.loads(answer)["passages"]) < 10:
+        found = json.loads(answer)
+        if len(found["passages"]) < 10:
             raise BenchmarkFailed(f"fewer than ten passages for {question!r}")
+        timings = found["timings"]
+        milliseconds.append((waited, timings["embed_ms"] + timings["retrieve_ms"]))
     connection.close()
     return milliseconds
 

@@ -295,7 +295,7 @@ def _questions_table(result: Result) -> str:
     figures = result["figures"]["questions"]
     for large, clients in _cases(figures):
         rounds = _question_rounds(figures, large=large, clients=clients)
-        rows = [
+        rows: list[Sequence[object]] = [
             (
                 TITLES[name],
                 _number(statistics.median(_p50(found[name]) for found in rounds)),
@@ -310,9 +310,20 @@ def _questions_table(result: Result) -> str:
             )
             for name in rounds[0]
         ]
+        rows += _inside_rows(rounds)
         header = ("system", "p50 ms", "p95 ms", "questions/s", "our p50 to its", "our q/s to its")
         parts.append(f"**{_case_title(result, large, clients)}**\n\n{make_table(header, rows)}")
     return "\n\n".join(parts)
+
+
+def _inside_rows(rounds: Sequence[Mapping[str, Any]]) -> list[Sequence[object]]:
+    """Return the row of what ours took inside the service, which is all that peers do."""
+    ours = [found[OURS] for found in rounds if "inside_p50_ms" in found.get(OURS, {})]
+    if not ours:
+        return []
+    p50 = statistics.median(found["inside_p50_ms"] for found in ours)
+    p95 = statistics.median(found["inside_p95_ms"] for found in ours)
+    return [(f"{TITLES[OURS]}, without HTTP", _number(p50), _number(p95), "", "", "")]
 
 
 def _reingest_table(result: Result) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -132,6 +133,7 @@ def make_client(
             settings=settings,
             pool=pool,
             find_embedder=lambda digest: known.get(digest, embedder),
+            embedding_threads=ThreadPoolExecutor(2),
             search=search,
             refuse=partial(refuse, floors=choose_floors(extractive=gemini is None)),
             gemini=gemini,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import unicodedata
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
+from numpy.typing import NDArray
 
 from shared import store
 from shared.embedding import Embedder
@@ -87,6 +90,25 @@ def test_search_when_one_document(find: Find, index: Callable[..., str]) -> None
     index("lift.txt", "The wing makes lift by turning the flow of air downwards.")
     (hit,) = find("How does a wing make lift?")
     assert (hit.name, hit.vector_rank, hit.text_rank) == ("lift.txt", 1, 1)
+
+
+def test_search_when_embedding_comes_later(
+    connection: Connection, find: Find, index: Callable[..., str], embedder: Embedder
+) -> None:
+    """A question finds the same while it is being embedded; what goes wrong there is told."""
+    index("lift.txt", "The wing makes lift by turning the flow of air downwards.")
+    question = "How does a wing make lift?"
+    later: Future[NDArray[np.float32]] = Future()
+    timer = threading.Timer(0.1, lambda: later.set_result(embedder.embed_query(question)))
+    timer.start()
+    hits = search(connection, question=question, embedding=later, limit=5)
+    timer.join()
+    assert hits == find(question)
+    failed: Future[NDArray[np.float32]] = Future()
+    failed.set_exception(MemoryError("the model's"))
+    with pytest.raises(MemoryError, match="the model's"):
+        search(connection, question=question, embedding=failed, limit=5)
+    assert find(question) == hits
 
 
 def test_search_when_replaced(find: Find, index: Callable[..., str]) -> None:
