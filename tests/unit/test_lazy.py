@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -44,3 +46,31 @@ def test_failure_is_tried_again() -> None:
     with pytest.raises(OSError, match="away"):
         connect()
     assert connect() == "connected"
+
+
+_WORKER = """
+import gc, os, pathlib
+import functions.query.api
+from shared.lazy import warm_after_fork
+
+def private_megabytes():
+    lines = pathlib.Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) / 1024
+
+warm_after_fork(lambda: None)
+if os.fork() == 0:
+    before = private_megabytes()
+    gc.collect()
+    print(private_megabytes() - before, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_worker_shares_what_was_imported() -> None:
+    """A full collection in a worker does not make it a copy of the server's modules."""
+    worker = subprocess.run(
+        [sys.executable, "-c", _WORKER], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert float(worker.stdout) < 2
