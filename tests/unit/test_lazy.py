@@ -49,25 +49,23 @@ def test_failure_is_tried_again() -> None:
 
 
 _WORKER = """
-import gc, os, pathlib
+import gc, os, resource
 import functions.query.api
 from shared.lazy import warm_after_fork
 
-def private_megabytes():
-    lines = pathlib.Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) / 1024
+def copied_megabytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize() / 2**20
 
 warm_after_fork(lambda: None)
 if os.fork() == 0:
-    before = private_megabytes()
+    before = copied_megabytes()
     gc.collect()
-    print(private_megabytes() - before, flush=True)
+    print(copied_megabytes() - before, flush=True)
     os._exit(0)
 os.wait()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_worker_shares_what_was_imported() -> None:
     """A full collection in a worker does not make it a copy of the server's modules."""
     worker = subprocess.run(
