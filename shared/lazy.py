@@ -53,7 +53,7 @@ def warm_after_fork(make: Callable[[], object]) -> None:
     # What was imported stays for good. A full collection would look through it while all requests
     # wait (60 ms), and write to each object, so that the worker had a copy of its own (12 MB).
     # https://docs.python.org/3/library/gc.html#gc.freeze
-    os.register_at_fork(before=gc.freeze)
     os.register_at_fork(
-        after_in_child=lambda: threading.Thread(target=warm, name="warm-up", daemon=True).start()
+        before=gc.freeze,
+        after_in_child=lambda: threading.Thread(target=warm, name="warm-up", daemon=True).start(),
     )
