@@ -1051,6 +1051,8 @@ def _copy_embeddings(
     connection: Connection, build_id: int, ordinals: Sequence[int], hashes: Sequence[bytes]
 ) -> set[int]:
     """Copy the embeddings that equal texts have already; return the ordinals so served."""
+    # Planned for the tables of this moment: a plan that was kept from when they filled a page or
+    # two reads all embeddings for every chunk, until the next automatic ANALYZE.
     rows = connection.execute(
         """
         INSERT INTO embeddings (model_id, build_id, ordinal, embedding)
@@ -1068,6 +1070,7 @@ def _copy_embeddings(
         RETURNING ordinal
         """,
         {"build_id": build_id, "ordinals": list(ordinals), "hashes": list(hashes)},
+        prepare=False,
     ).fetchall()
     return {row[0] for row in rows}
 

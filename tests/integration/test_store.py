@@ -260,6 +260,31 @@ def test_equal_text_is_embedded_once(connection: Connection) -> None:
     assert answers(connection, "copy.txt") == ({1}, ["alpha ", "delta ", "gamma"])
 
 
+def test_equal_text_is_found_by_index_when_tables_have_grown(connection: Connection) -> None:
+    """A connection that began with a small database does not read a large one row by row."""
+
+    def rows_read() -> int:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        row = connection.execute(
+            """
+            SELECT sum(seq_tup_read) FROM pg_stat_user_tables
+            WHERE relname = 'chunks' OR relname LIKE 'embeddings%'
+            """
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    index(connection, 1, "the first text", name="first.txt")
+    connection.execute("ANALYZE chunks, embeddings")
+    # PostgreSQL may keep a plan from the sixth time on.
+    for number in range(12):
+        index(connection, 1, f"a text {number}", name=f"{number}.txt")
+    index(connection, 1, *(f"one of many texts {number}" for number in range(600)), name="many.txt")
+    before = rows_read()
+    stage(connection, must_begin(connection, 1, name="new.txt"), *map(str, range(40)))
+    assert rows_read() - before < 600
+
+
 def test_reindex_answers_from_the_old_build_until_the_new_one_is_ready(
     connection: Connection,
 ) -> None:
