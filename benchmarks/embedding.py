@@ -41,7 +41,6 @@ QUESTIONS = 40
 BASELINE = "sentence-transformers"
 # The widest table, also where the output is a file.
 WIDTH = 150
-BUDGETS = (256, 512, 1024, 2048, 4096)
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
@@ -87,8 +86,6 @@ def main(
         if not only_retrieval:
             figures["ways"] = _compare(model, folders, counter, chunks=chunks, rounds=rounds)
             console.print(_table("one thread", figures["ways"]))
-            figures["budgets"] = _budgets(folders["chosen"], counter, chunks=chunks, rounds=rounds)
-            console.print(_table("tokens of a batch, chosen graph", figures["budgets"]))
             figures["spinning"] = _spinning(folders["chosen"])
             console.print(_table("two threads, a question each 20 ms", figures["spinning"]))
         if sets:
@@ -129,9 +126,11 @@ def _variants(model: str, work: Path) -> dict[str, Path]:
     variant("dynamic, per tensor", dynamic(per_channel=False))
     variant("dynamic, per channel", dynamic(per_channel=True))
     variant("rows, 8-bit weights", rows(127))
-    variant("chosen", quantisation.quantise)
+    # What is chosen, but of the graph that takes batches.
+    variant("rows, for batches", quantisation.quantise)
+    export_model(model, work / "chosen")
     names = ("float32", "dynamic, per tensor", "dynamic, per channel", "rows, 8-bit weights")
-    return {name: work / name for name in (*names, "chosen")}
+    return {name: work / name for name in (*names, "rows, for batches", "chosen")}
 
 
 def _chunks(counter: TokenCounter, count: int) -> list[str]:
@@ -173,7 +172,6 @@ def _compare(
     for name, way in ways.items():
         ratios = [a / b for a, b in zip(way.speeds, baseline.speeds, strict=True)]
         cosines = np.sum(vectors[name] * vectors[BASELINE], axis=1)
-        alone = np.vstack([way.embed([text]) for text in texts[:24]])
         rows[name] = {
             "tokens/CPU-s": statistics.median(way.speeds),
             "ratio": statistics.median(ratios),
@@ -181,7 +179,6 @@ def _compare(
             "greatest ratio": max(ratios),
             "cosine": float(cosines.mean()),
             "least cosine": float(cosines.min()),
-            "alone to in batch": float(np.sum(alone * vectors[name][:24], axis=1).min()),
             "question CPU-ms": statistics.median(way.questions_ms),
             "load ms": way.load_ms,
             "MB": way.megabytes,
@@ -217,29 +214,6 @@ def _onnx(folder: Path) -> Way:
     return Way(embed=embedder.embed_documents, load_ms=load_ms, megabytes=size / 1e6)
 
 
-def _budgets(
-    folder: Path, counter: TokenCounter, *, chunks: int, rounds: int
-) -> dict[str, dict[str, float]]:
-    texts = _chunks(counter, chunks)
-    tokens = sum(counter.count(text) for text in texts)
-    embedders = {budget: Embedder(folder, threads=1, batch_tokens=budget) for budget in BUDGETS}
-    speeds: dict[int, list[float]] = defaultdict(list)
-    for _ in range(rounds):
-        for budget, embedder in embedders.items():
-            began = time.process_time()
-            embedder.embed_documents(texts)
-            speeds[budget].append(tokens / (time.process_time() - began))
-    return {
-        str(budget): {
-            "tokens/CPU-s": statistics.median(seen),
-            "ratio to 1024": statistics.median(
-                a / b for a, b in zip(seen, speeds[1024], strict=True)
-            ),
-        }
-        for budget, seen in speeds.items()
-    }
-
-
 def _spinning(folder: Path) -> dict[str, dict[str, float]]:
     """Tell what waiting threads cost a function that answers now and then."""
     rows: dict[str, dict[str, float]] = {}
@@ -248,10 +222,7 @@ def _spinning(folder: Path) -> dict[str, dict[str, float]]:
         options.intra_op_num_threads = 2
         options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
         session = onnxruntime.InferenceSession(folder / GRAPH_FILE, options)
-        inputs = {
-            "input_ids": np.full((1, 16), 2000, dtype=np.int64),
-            "attention_mask": np.ones((1, 16), dtype=np.int64),
-        }
+        inputs = {"input_ids": np.full((1, 16), 2000, dtype=np.int64)}
         session.run(None, inputs)
         walls: list[float] = []
         began = time.process_time()

@@ -31,11 +31,7 @@ __all__ = [
     "read_model_info",
 ]
 
-# Tokens of one run of the graph, padding included: benchmarks/embedding.py compares budgets.
-BATCH_TOKENS = 256
-# What a run costs beside its tokens, in tokens: a text joins others where that pads less.
-RUN_TOKENS = 8
-# Of one run by torch, which is for GPUs: small runs would leave one idle.
+# Tokens of one run by torch, padding included: it is for GPUs, and small runs would leave one idle.
 TORCH_BATCH_TOKENS = 16_384
 
 Runtime = Literal["onnxruntime", "torch"]
@@ -49,7 +45,6 @@ class Embedder:
     Args:
         model_dir: Folder written by shared.export_model.
         threads: Runs of the graph at once; 0 takes the cores that this process may use.
-        batch_tokens: Tokens of one run of the graph, padding included.
         runtime: What runs the graph.
 
     Raises:
@@ -64,7 +59,6 @@ class Embedder:
         model_dir: Path,
         *,
         threads: int = 0,
-        batch_tokens: int = BATCH_TOKENS,
         runtime: Runtime = "onnxruntime",
     ) -> None:
         self.info = read_model_info(model_dir)
@@ -72,14 +66,14 @@ class Embedder:
         self._document_prompt: str = description["prompts"]["document"]
         self._query_prompt: str = description["prompts"]["query"]
         self._pad_id: int = description["pad_id"]
-        self._batch_tokens, self._run_tokens = batch_tokens, RUN_TOKENS
         self._tokenizer = read_tokenizer(model_dir)
         if runtime == "torch":
             # One run at a time: torch itself uses all of a GPU, or all cores.
-            threads, self._batch_tokens = 1, max(batch_tokens, TORCH_BATCH_TOKENS)
-            self._run_tokens = self._batch_tokens
+            threads, self._batch_tokens = 1, TORCH_BATCH_TOKENS
             self._run = _open_torch(model_dir, quantisation=description["quantisation"])
         else:
+            # A text a run: on a processor, batches save less than an attention mask costs.
+            self._batch_tokens = 0
             self._run = _open_onnxruntime(model_dir)
         self._threads = threads or available_cores()
         # One for all who call: what one leaves idle at the end of its texts, another takes.
@@ -125,7 +119,7 @@ class Embedder:
             vectors[batch] = self._run(ids, mask)
 
         lengths = [len(ids) for ids in tokens]
-        batches = list(_batches(lengths, budget=self._batch_tokens, run_tokens=self._run_tokens))
+        batches = list(_batches(lengths, budget=self._batch_tokens))
         if len(batches) == 1:
             run(batches[0])
         else:
@@ -140,7 +134,7 @@ def _open_onnxruntime(model_dir: Path) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # A run is one thread, and batches run side by side: threads that share a run wait for each
+    # A run is one thread, and texts run side by side: threads that share a run wait for each
     # other at each of its hundreds of nodes. benchmarks/embedding.py compares the two.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -158,10 +152,12 @@ def _open_onnxruntime(model_dir: Path) -> Run:
         )
         raise ModelUnavailable(message) from error
 
+    # The graph of one text has none; a model that cannot do without is exported with it.
+    takes_mask = any(each.name == "attention_mask" for each in session.get_inputs())
+
     def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        vectors: NDArray[np.float32] = session.run(
-            None, {"input_ids": ids, "attention_mask": mask}
-        )[0]
+        inputs = {"input_ids": ids} | ({"attention_mask": mask} if takes_mask else {})
+        vectors: NDArray[np.float32] = session.run(None, inputs)[0]
         return vectors
 
     return run
@@ -267,24 +263,17 @@ def _cgroup_quota() -> float | None:
     return None if quota == "max" else int(quota) / int(period)
 
 
-def _batches(lengths: Sequence[int], *, budget: int, run_tokens: int) -> Iterator[list[int]]:
+def _batches(lengths: Sequence[int], *, budget: int) -> Iterator[list[int]]:
     """
     Yield the indices of *lengths*, alike ones together, so that a padded batch keeps the budget.
 
     An item longer than the budget makes a batch of its own.
-
-    Args:
-        run_tokens: At most so many tokens of padding are taken for each run that is saved.
     """
     batch: list[int] = []
-    text_tokens = 0
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        padded = lengths[index] * (len(batch) + 1)
-        padding = padded - text_tokens - lengths[index]
-        if batch and (padded > budget or padding > run_tokens * len(batch)):
+        if batch and lengths[index] * (len(batch) + 1) > budget:
             yield batch
-            batch, text_tokens = [], 0
+            batch = []
         batch.append(index)
-        text_tokens += lengths[index]
     if batch:
         yield batch

