@@ -385,11 +385,14 @@ def _write(source: Source, folder: Path, *, precision: str) -> None:
                 return bool(cosines.min() >= LEAST_FLOAT_COSINE)
 
             # Eight bits are for processors, which read one text at a time; float32 is for all.
-            one_text = False
+            form = "one text" if precision == "int8" else "batches"
             if precision == "int8":
-                with contextlib.suppress(Exception):  # Whatever a model's code raises without mask.
-                    one_text = is_traced(trace_one_text)
-            if not one_text and not is_traced(trace_batches):
+                try:
+                    if not is_traced(trace_one_text):
+                        form = "batches, because without a mask its vectors are others"
+                except Exception as error:  # whatever a model's code raises without its mask
+                    form = f"batches, because of {type(error).__name__}: {error}"
+            if form != "one text" and not is_traced(trace_batches):
                 raise ExportError(
                     f"the ONNX graph of {source.name} gives other vectors than "
                     "sentence-transformers: the model does something that is not traced; choose "
@@ -398,6 +401,7 @@ def _write(source: Source, folder: Path, *, precision: str) -> None:
             if precision == "int8":
                 quantise(graph, graph)
                 _check_quantised(embed("int8"), expected, name=source.name)
+            _write_description(read_description(folder) | {"form": form}, folder)
         except KaydangError:
             raise
         except Exception as error:  # whatever these libraries raise: this is their boundary

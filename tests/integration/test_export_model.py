@@ -184,6 +184,7 @@ def test_model_that_needs_its_mask_keeps_it(vocabulary: Path, tmp_path: Path) ->
     output = tmp_path / "model"
     export_model.export_model(str(tmp_path / "local"), output)
     assert _inputs(output) == {"input_ids", "attention_mask"}
+    assert "sliding_window" in json.loads((output / DESCRIPTION_FILE).read_text())["form"]
     texts = [passage for _, passage in export_model.CHECKED_PAIRS]
     cosines = np.sum(
         Embedder(output).embed_documents(texts) * _reference(tmp_path / "local", texts, ""), axis=1
