@@ -38,8 +38,15 @@ Mode = Literal["fused", "vector", "text"]
 
 # Candidates of a leg; the scores of a leg are put on one scale by the best and the last of them.
 _LEG_SIZE = 50
-# At most about this many chunks are scored by the text leg: the rarest lexemes choose them.
-_MAX_SCORED = 4000
+# Chunks that the text leg scores, about: the rarest lexemes choose up to so many by themselves, and
+# others follow, each together with another one, until so many are expected.
+_CHOSEN_CHUNKS = 1000
+# How many chunks the lexemes that are looked up may be in, all together.
+_MAX_LOOKED_AT = 6000
+# A lexeme that is more common says hardly more than the one that it would stand beside.
+_MAX_PARTNER_SHARE = 0.1
+# Where fewer chunks are expected, lexemes choose by themselves that are not as rare.
+_ENOUGH_CHUNKS = 300
 # Below this many chunks a filter's documents are searched whole, without any index.
 _NARROW_CHUNKS = 5000
 # Lexemes without statistics are counted up to here; beyond it their rarity hardly changes.
@@ -517,23 +524,66 @@ def choose_candidates(terms: Sequence[Term], *, chunks: float) -> str:
     """
     Return the tsquery of the chunks to score.
 
-    They hold one of the rarest lexemes, of as many lexemes as keep the work bounded; where even
-    the rarest is everywhere, they hold several of them at once.
+    The rarest lexemes choose by themselves. A chunk that holds one of the others and nothing else
+    of the question is hardly among the best, so these choose together with another one: that is a
+    look into the index, where a score is one into the chunk. Where even the rarest is everywhere,
+    chunks must hold several of them at once.
+
+    Args:
+        terms: Rarest first.
     """
     found = [term for term in terms if term.document_frequency > 0]
-    if chunks <= _MAX_SCORED:
-        return "|".join(_quote(term.lexeme) for term in found)
-    together = accumulate(term.document_frequency for term in found)
-    rare = [term for term, chosen in zip(found, together, strict=True) if chosen <= _MAX_SCORED]
-    if rare or not found:
-        return "|".join(_quote(term.lexeme) for term in rare)
-    # As if lexemes were independent.
+    if chunks <= _CHOSEN_CHUNKS:
+        return _any_of(found)
+    if not found or found[0].document_frequency > _MAX_LOOKED_AT:
+        return _all_of(found, chunks=chunks)
+    alone: list[Term] = []
+    paired: list[tuple[Term, list[Term], float]] = []
+    chosen = 0.0
+    looked_at = accumulate(term.document_frequency for term in found)
+    for place, (term, together) in enumerate(zip(found, looked_at, strict=True), 1):
+        if together > _MAX_LOOKED_AT or chosen > _CHOSEN_CHUNKS:
+            break
+        if together <= _CHOSEN_CHUNKS:
+            alone.append(term)
+            chosen = together
+        else:
+            partners = _choose_partners(found[place:], chunks=chunks)
+            expected = _expect_together(term, partners, chunks=chunks)
+            paired.append((term, partners, expected))
+            chosen += expected
+    while paired and chosen < _ENOUGH_CHUNKS:
+        term, _, expected = paired.pop(0)
+        alone.append(term)
+        chosen += term.document_frequency - expected
+    pairs = [
+        f"{_quote(term.lexeme)}&({_any_of(partners)})" for term, partners, _ in paired if partners
+    ]
+    return "|".join([*(_quote(term.lexeme) for term in alone), *pairs])
+
+
+def _choose_partners(terms: Sequence[Term], *, chunks: float) -> list[Term]:
+    return [term for term in terms if term.document_frequency <= _MAX_PARTNER_SHARE * chunks]
+
+
+def _expect_together(term: Term, partners: Sequence[Term], *, chunks: float) -> float:
+    """Return how many chunks hold *term* and a partner, as if lexemes were independent."""
+    without = math.prod(1 - partner.document_frequency / chunks for partner in partners)
+    return term.document_frequency * (1 - without)
+
+
+def _any_of(terms: Sequence[Term]) -> str:
+    return "|".join(_quote(term.lexeme) for term in terms)
+
+
+def _all_of(terms: Sequence[Term], *, chunks: float) -> str:
+    """Return the tsquery of so many of *terms* at once that few enough chunks hold them."""
     expected = chunks
     common = []
-    for term in found:
+    for term in terms:
         common.append(_quote(term.lexeme))
-        expected *= term.document_frequency / max(chunks, 1)
-        if expected <= _MAX_SCORED:
+        expected *= term.document_frequency / chunks
+        if expected <= _MAX_LOOKED_AT:
             break
     return "&".join(common)
 
@@ -761,7 +811,7 @@ def _statement(
         # What is everywhere chooses nothing: it decides among what the rarer words have chosen.
         "candidates": "|".join(
             f"({part})"
-            for part in (candidates, required.query if required.chunks <= _MAX_SCORED else "")
+            for part in (candidates, required.query if required.chunks <= _MAX_LOOKED_AT else "")
             if part
         ),
         "lexemes": [term.lexeme for term in found],

@@ -436,13 +436,24 @@ def term(lexeme: str, holders: int) -> Term:
         ([], 10, ""),
         ([term("a", 0)], 10, ""),
         ([term("a", 3), term("b", 9)], 10, "'a'|'b'"),
+        ([term("it's", 3)], 10, "'it''s'"),
         ([term("a", 3000), term("b", 90_000)], 100_000, "'a'"),
         ([term("a", 20_000), term("b", 20_000), term("c", 90_000)], 100_000, "'a'&'b'"),
-        ([term("it's", 3)], 10, "'it''s'"),
+        (
+            [term("a", 700), term("b", 2000), term("c", 3000), term("d", 8000), term("e", 20_000)],
+            100_000,
+            "'a'|'b'&('c'|'d')|'c'&('d')",
+        ),
+        (
+            [term("a", 900), term("b", 2000), term("c", 3000), term("d", 8000), term("e", 20_000)],
+            100_000,
+            "'a'|'b'&('c'|'d')",
+        ),
+        ([term("a", 5), term("b", 2000), term("c", 3000)], 100_000, "'a'|'b'"),
     ],
 )
 def test_choose_candidates_when_common(terms: list[Term], chunks: float, query: str) -> None:
-    """The rarest lexemes choose what is scored; common ones only together."""
+    """The rarest choose what is scored; others only together, unless that leaves too few."""
     assert choose_candidates(terms, chunks=chunks) == query
 
 
