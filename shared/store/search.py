@@ -40,7 +40,7 @@ Mode = Literal["fused", "vector", "text"]
 _LEG_SIZE = 50
 # Chunks that the text leg scores, about: the rarest lexemes choose up to so many by themselves, and
 # others follow, each together with another one, until so many are expected.
-_CHOSEN_CHUNKS = 1000
+_CHOSEN_CHUNKS = 1200
 # How many chunks the lexemes that are looked up may be in, all together.
 _MAX_LOOKED_AT = 6000
 # A lexeme that is more common says hardly more than the one that it would stand beside.

@@ -445,7 +445,7 @@ def term(lexeme: str, holders: int) -> Term:
             "'a'|'b'&('c'|'d')|'c'&('d')",
         ),
         (
-            [term("a", 900), term("b", 2000), term("c", 3000), term("d", 8000), term("e", 20_000)],
+            [term("a", 1100), term("b", 2000), term("c", 3000), term("d", 8000), term("e", 20_000)],
             100_000,
             "'a'|'b'&('c'|'d')",
         ),
