@@ -8,7 +8,7 @@ from benchmarks.candidates import RULES, load, measure, write_table
 from shared.evaluate import Question
 from shared.store import Connection
 
-_COMMON = "lift drag wing flow heat plate shock wave layer speed".split()
+_COMMON = ["lift", "drag", "wing", "flow", "heat", "plate", "shock", "wave", "layer", "speed"]
 
 
 def test_candidates_when_common(connection: Connection) -> None:
