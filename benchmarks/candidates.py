@@ -26,7 +26,7 @@ from shared import store
 from shared.evaluate import Question, measure_documents, read_set
 from shared.language import detect_language, search_config, searchable_text
 from shared.store import Connection
-from shared.store.search import Term, analyse, choose_candidates
+from shared.store.search import Term, analyse, any_of, choose_candidates
 from shared.tokens import TokenCounter
 
 from . import recording
@@ -52,7 +52,7 @@ def rarest(limit: float, terms: Sequence[Term], chunks: float) -> str:
     # Where even the rarest is everywhere, only several at once bound the work, by any rule.
     if not chosen:
         return choose_candidates(terms, chunks=chunks)
-    return "|".join(_quote(term.lexeme) for term in chosen)
+    return any_of(chosen)
 
 
 def shipped(terms: Sequence[Term], chunks: float) -> str:
@@ -68,11 +68,6 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def _quote(lexeme: str) -> str:
-    escaped = lexeme.replace("\\", "\\\\").replace("'", "''")
-    return f"'{escaped}'"
-
-
 def load(connection: Connection, documents: Iterable[tuple[str, Sequence[str]]]) -> None:
     """Insert documents, (name, texts of its chunks), as they stand after the flip."""
     # The protocol's own checks are not what is timed; a name stands for a document's id here.
@@ -81,8 +76,10 @@ def load(connection: Connection, documents: Iterable[tuple[str, Sequence[str]]])
         "CREATE TEMP TABLE brought"
         " (number bigint, ordinal integer, name text, language text, config text, text text)"
     )
+    row = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM builds").fetchone()
+    first = int(row[0]) if row else 1
     with connection.cursor().copy("COPY brought FROM STDIN") as copy:
-        for number, (name, texts) in enumerate(documents, 1):
+        for number, (name, texts) in enumerate(documents, first):
             language = detect_language(" ".join(texts[:3]))
             for ordinal, text in enumerate(texts):
                 searchable = searchable_text(text, language=language)

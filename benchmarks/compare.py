@@ -331,6 +331,8 @@ def measure_cold_start(bench: Bench) -> list[dict[str, Any]]:
 def measure_questions(bench: Bench) -> list[dict[str, Any]]:
     """Ask different questions in every round, the same ones of all systems."""
     _need_documents(bench)
+    if (ours := bench.ours()) is not None:
+        ours.settle()
     rounds = []
     for large in (False, True) if bench.result["corpus"]["large_chunks"] else (False,):
         for clients in CLIENTS:

@@ -20,6 +20,7 @@ import psutil
 import psycopg
 
 from local import processes
+from shared import store
 from shared.models import join_embedded_text
 from shared.uploading import upload_folder
 from tests.emulators import free_port
@@ -236,6 +237,11 @@ class Ours:
             ).fetchone()
         assert row is not None
         return Ingested(seconds, row[0], row[1])
+
+    def settle(self) -> None:
+        """Count common words, as the sweeper does within a minute."""
+        with psycopg.connect(self._owner_url, autocommit=True) as connection:
+            store.refresh_statistics(connection)
 
     def embedded_texts(self, folder: Path) -> list[str]:
         """Return what the model is given of the documents of a folder."""

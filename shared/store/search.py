@@ -90,6 +90,8 @@ INDEX_USEFUL_CHUNKS = 50_000
 # Of the graph in memory while it is built, beside the vector (docs/scaling.md).
 _GRAPH_BYTES_A_VECTOR = 700
 _SAMPLED_CHUNKS = 20_000
+# With fewer chunks, counting what a question asks for takes no time.
+_SAMPLED_FROM_CHUNKS = 1000
 # Rarer lexemes are not worth a row: counting them is quick.
 _LEAST_COMMON = 100
 _LOCK = int.from_bytes(b"lexemes")
@@ -534,7 +536,7 @@ def choose_candidates(terms: Sequence[Term], *, chunks: float) -> str:
     """
     found = [term for term in terms if term.document_frequency > 0]
     if chunks <= _CHOSEN_CHUNKS:
-        return _any_of(found)
+        return any_of(found)
     if not found or found[0].document_frequency > _MAX_LOOKED_AT:
         return _all_of(found, chunks=chunks)
     alone: list[Term] = []
@@ -557,7 +559,7 @@ def choose_candidates(terms: Sequence[Term], *, chunks: float) -> str:
         alone.append(term)
         chosen += term.document_frequency - expected
     pairs = [
-        f"{_quote(term.lexeme)}&({_any_of(partners)})" for term, partners, _ in paired if partners
+        f"{_quote(term.lexeme)}&({any_of(partners)})" for term, partners, _ in paired if partners
     ]
     return "|".join([*(_quote(term.lexeme) for term in alone), *pairs])
 
@@ -572,7 +574,8 @@ def _expect_together(term: Term, partners: Sequence[Term], *, chunks: float) -> 
     return term.document_frequency * (1 - without)
 
 
-def _any_of(terms: Sequence[Term]) -> str:
+def any_of(terms: Sequence[Term]) -> str:
+    """Return the tsquery of the chunks that hold one of *terms*."""
     return "|".join(_quote(term.lexeme) for term in terms)
 
 
@@ -1155,7 +1158,7 @@ def refresh_statistics(connection: Connection) -> bool:
             return False
         connection.execute("DELETE FROM lexeme_statistics")
         connection.execute("DELETE FROM search_statistics")
-        if chunks <= _MAX_COUNTED:
+        if chunks < _SAMPLED_FROM_CHUNKS:
             return False
         percent = min(100.0, 100 * _SAMPLED_CHUNKS / chunks)
         connection.execute(

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.candidates import load
 from shared import store
 from shared.embedding import Embedder
 from shared.language import detect_language, search_config
@@ -411,9 +412,14 @@ def test_refresh_statistics_when_large(connection: Connection, find: Find, many:
 
 
 def test_refresh_statistics_when_small(connection: Connection, index: Callable[..., str]) -> None:
-    """A small collection needs no statistics."""
+    """A small collection needs no statistics; from some hundred documents on it has them."""
     index("a.txt", "The wing makes lift.")
     assert store.refresh_statistics(connection) is False
+    load(connection, [(f"{n}.txt", [f"The flow of item{n}."] * 10) for n in range(100)])
+    assert store.refresh_statistics(connection) is True
+    question = analyse(connection, "flow of item7?").question
+    frequencies = {term.lexeme: term.document_frequency for term in question.terms}
+    assert frequencies == {"flow": 1000, "item7": 10}
 
 
 def test_analyse_when_english_among_spanish(
