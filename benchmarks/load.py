@@ -62,6 +62,8 @@ _CHUNKS_A_DOCUMENT = 8
 _BACKLOG_DOCUMENT_CHUNKS = 500
 # Memory that grows by less than this in an hour is called flat.
 _FLAT_MB_AN_HOUR = 10.0
+# Shorter runs show how caches and allocators settle (docs/load.md): their slope is told, no more.
+_JUDGED_FROM_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,8 +475,7 @@ def find_broken(result: Mapping[str, Any]) -> list[str]:
         broken.append(f"{backlog['deliveries_a_message']} deliveries a message")
     if backlog and backlog["most_leases_of_a_batch"] > 1:
         broken.append(f"a batch was leased {backlog['most_leases_of_a_batch']} times")
-    # Shorter runs show the settling of caches, not a slope.
-    if result["seconds"] >= 300:
+    if result["seconds"] >= _JUDGED_FROM_SECONDS:
         broken += [
             f"{name} grows by {memory['slope_mb_an_hour']} MB an hour"
             for name, memory in result["memory"].items()

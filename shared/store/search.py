@@ -41,6 +41,8 @@ _LEG_SIZE = 50
 # Chunks that the text leg scores, about: the rarest lexemes choose up to so many by themselves, and
 # others follow, each together with another one, until so many are expected.
 _CHOSEN_CHUNKS = 1200
+# Of these a filter takes its share.
+_CHOSEN_CHUNKS_TO_FILTER = 4800
 # How many chunks the lexemes that are looked up may be in, all together.
 _MAX_LOOKED_AT = 6000
 # A lexeme that is more common says hardly more than the one that it would stand beside.
@@ -522,7 +524,7 @@ def measure_support(hits: Sequence[Hit], *, passages: int = 3) -> Support:
     )
 
 
-def choose_candidates(terms: Sequence[Term], *, chunks: float) -> str:
+def choose_candidates(terms: Sequence[Term], *, chunks: float, filtered: bool = False) -> str:
     """
     Return the tsquery of the chunks to score.
 
@@ -533,9 +535,11 @@ def choose_candidates(terms: Sequence[Term], *, chunks: float) -> str:
 
     Args:
         terms: Rarest first.
+        filtered: Some of what is chosen will be left out.
     """
     found = [term for term in terms if term.document_frequency > 0]
-    if chunks <= _CHOSEN_CHUNKS:
+    most = _CHOSEN_CHUNKS_TO_FILTER if filtered else _CHOSEN_CHUNKS
+    if chunks <= most:
         return any_of(found)
     if not found or found[0].document_frequency > _MAX_LOOKED_AT:
         return _all_of(found, chunks=chunks)
@@ -544,9 +548,9 @@ def choose_candidates(terms: Sequence[Term], *, chunks: float) -> str:
     chosen = 0.0
     looked_at = accumulate(term.document_frequency for term in found)
     for place, (term, together) in enumerate(zip(found, looked_at, strict=True), 1):
-        if together > _MAX_LOOKED_AT or chosen > _CHOSEN_CHUNKS:
+        if together > _MAX_LOOKED_AT or chosen > most:
             break
-        if together <= _CHOSEN_CHUNKS:
+        if together <= most:
             alone.append(term)
             chosen = together
         else:
@@ -807,7 +811,9 @@ def _statement(
         # What is closed to the caller is a filter like any other: few documents may pass it.
         conditions = ("true",)
     found = [term for term in analysed.terms if term.document_frequency > 0]
-    candidates = choose_candidates(analysed.terms, chunks=analysed.chunks)
+    candidates = choose_candidates(
+        analysed.terms, chunks=analysed.chunks, filtered=bool(conditions)
+    )
     pairs = [pair for pair in analysed.neighbours if all(t.document_frequency > 0 for t in pair)]
     values |= {
         "embedding": HalfVector(embedding),

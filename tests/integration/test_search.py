@@ -463,6 +463,13 @@ def test_choose_candidates_when_common(terms: list[Term], chunks: float, query: 
     assert choose_candidates(terms, chunks=chunks) == query
 
 
+def test_choose_candidates_when_filtered() -> None:
+    """Where only some of what is chosen will pass, common words choose by themselves again."""
+    terms = [term("a", 700), term("b", 2000), term("c", 3000), term("d", 8000)]
+    chosen = choose_candidates(terms, chunks=100_000, filtered=True)
+    assert chosen == "'a'|'b'|'c'&('d')"
+
+
 def test_measure_support_when_unrelated(
     connection: Connection, find: Find, index: Callable[..., str]
 ) -> None:
