@@ -26,7 +26,8 @@ from shared import store
 from shared.evaluate import Question, measure_documents, read_set
 from shared.language import detect_language, search_config, searchable_text
 from shared.store import Connection
-from shared.store.search import Term, analyse, any_of, choose_candidates
+from shared.store.analysis import analyse
+from shared.store.terms import Term, any_of, choose_candidates
 from shared.tokens import TokenCounter
 
 from . import recording

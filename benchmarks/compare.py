@@ -38,7 +38,7 @@ from pydantic import SecretStr
 from local.postgres import start_postgres
 from local.roles import ensure_login
 from shared import migrate
-from shared.store.search import HNSW_EF_CONSTRUCTION
+from shared.store.vector_index import HNSW_EF_CONSTRUCTION
 from tests.system import run_system
 
 from .corpus import (

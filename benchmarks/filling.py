@@ -9,7 +9,7 @@ from pgvector.psycopg import register_vector
 
 from shared import store
 from shared.language import searchable_text
-from shared.store.search import create_vector_index
+from shared.store.vector_index import create_vector_index
 
 from .corpus import LargeCorpus, read_large
 

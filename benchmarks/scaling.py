@@ -51,7 +51,8 @@ from shared.embedding import Embedder
 from shared.language import searchable_text
 from shared.models import Chunk, EmbedJob, ObjectVersion
 from shared.store import Connection
-from shared.store.search import create_vector_index, search
+from shared.store.search import search
+from shared.store.vector_index import create_vector_index
 
 DOCUMENT = ROOT / "docs" / "scaling.md"
 _CHUNKS_A_DOCUMENT = 20

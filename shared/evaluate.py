@@ -42,7 +42,8 @@ from shared.errors import KaydangError, StorageUnavailable
 from shared.models import Filter
 from shared.settings import BucketSettings, DatabaseSettings, ModelSettings, load
 from shared.store import connect, open_pool
-from shared.store.search import Support, measure_support, search
+from shared.store.search import search
+from shared.store.terms import Support, measure_support
 from shared.uploading import upload_folder
 
 MODES = ("vector", "text", "fused")

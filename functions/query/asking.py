@@ -17,7 +17,7 @@ from shared.embedding import Embedder
 from shared.errors import GenerationUnavailable, Misconfigured
 from shared.models import Filter, Hit
 from shared.store import NO_MODEL, Pool, RegisteredModel, reading, serving_model
-from shared.store.search import expand
+from shared.store.surroundings import expand
 from shared.tasks import Usage
 from shared.tracing import span
 

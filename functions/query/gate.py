@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.models import Hit
-from shared.store.search import Support, measure_support
+from shared.store.terms import Support, measure_support
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from shared.store.embedding_models import (
     serving_model,
     switch_model,
 )
+from shared.store.lexeme_statistics import refresh_statistics
 from shared.store.protocol import (
     BatchLease,
     BuildLease,
@@ -64,7 +65,7 @@ from shared.store.protocol import (
     stage_build,
     take_waiting,
 )
-from shared.store.search import create_vector_index, refresh_statistics
+from shared.store.vector_index import create_vector_index
 
 __all__ = [
     "EVERY_COLLECTION",

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from shared.store.connection import Connection, Pool, connect
+from shared.store.connection import Connection, Pool, connect, fetch_one
 
 EVERY_COLLECTION = "*"
 # Without parameters, so that the server takes both statements in one message.
@@ -67,9 +67,8 @@ def reading(pool: Pool, principals: Sequence[str]) -> Iterator[Connection]:
 
 def caller_rights(connection: Connection) -> str:
     """Return what is the same for all callers who see the same collections as this reader."""
-    row = connection.execute("SELECT caller_rights()").fetchone()
-    assert row is not None  # noqa: S101 -- a bare SELECT has one row
-    rights: str = row[0]
+    rights: str
+    (rights,) = fetch_one(connection, "SELECT caller_rights()")
     return rights
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from pgvector.psycopg import register_vector
+from psycopg import sql
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
@@ -171,6 +172,17 @@ def connect(pool: Pool) -> Iterator[Connection]:
     """
     with translated_errors(), pool.connection() as connection:
         yield connection
+
+
+def fetch_one(
+    connection: Connection,
+    statement: LiteralString | sql.Composed,
+    values: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return the row of a *statement* that has one in any case: an aggregate, say."""
+    row = connection.execute(statement, values).fetchone()
+    assert row is not None, "the statement has one row in any case"  # noqa: S101
+    return row
 
 
 @contextmanager

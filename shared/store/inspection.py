@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 
 from shared.settings import DatabaseSettings
 from shared.store.connection import Connection, connection_arguments, translated_errors
-from shared.store.search import INDEX_USEFUL_CHUNKS
+from shared.store.vector_index import INDEX_USEFUL_CHUNKS
 
 
 @dataclass(frozen=True, slots=True)

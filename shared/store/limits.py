@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from shared.store.connection import Connection
+from shared.store.connection import Connection, fetch_one
 
 
 def take_turn(connection: Connection, *, subject: bytes, per_minute: int) -> timedelta | None:
@@ -76,9 +76,8 @@ def count_tokens(connection: Connection, *, tokens: int, calls: int) -> None:
 
 def index_version(connection: Connection) -> int:
     """Return a number that grows with every commit that changes what documents answer."""
-    row = connection.execute("SELECT version FROM index_state").fetchone()
-    assert row is not None, "the migration inserts the row"  # noqa: S101
-    version: int = row[0]
+    version: int
+    (version,) = fetch_one(connection, "SELECT version FROM index_state")
     return version
 
 

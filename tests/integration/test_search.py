@@ -20,16 +20,11 @@ from shared.embedding import Embedder
 from shared.language import detect_language, search_config
 from shared.models import Filter, Hit
 from shared.store import Connection
-from shared.store.search import (
-    HNSW_EF_CONSTRUCTION,
-    Question,
-    Term,
-    analyse,
-    choose_candidates,
-    expand,
-    measure_support,
-    search,
-)
+from shared.store.analysis import analyse
+from shared.store.search import search
+from shared.store.surroundings import expand
+from shared.store.terms import Question, measure_support
+from shared.store.vector_index import HNSW_EF_CONSTRUCTION
 from tests.asking import index_document
 
 Find = Callable[..., list[Hit]]
@@ -430,44 +425,6 @@ def test_analyse_when_english_among_spanish(
     question = analyse(connection, "Who is the mayor of the city?").question
     assert question.languages == ["en"]
     assert {"who", "is", "the", "of"}.isdisjoint(term.lexeme for term in question.terms)
-
-
-def term(lexeme: str, holders: int) -> Term:
-    return Term(lexeme, 1.0, holders, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("terms", "chunks", "query"),
-    [
-        ([], 10, ""),
-        ([term("a", 0)], 10, ""),
-        ([term("a", 3), term("b", 9)], 10, "'a'|'b'"),
-        ([term("it's", 3)], 10, "'it''s'"),
-        ([term("a", 3000), term("b", 90_000)], 100_000, "'a'"),
-        ([term("a", 20_000), term("b", 20_000), term("c", 90_000)], 100_000, "'a'&'b'"),
-        (
-            [term("a", 700), term("b", 2000), term("c", 3000), term("d", 8000), term("e", 20_000)],
-            100_000,
-            "'a'|'b'&('c'|'d')|'c'&('d')",
-        ),
-        (
-            [term("a", 1100), term("b", 2000), term("c", 3000), term("d", 8000), term("e", 20_000)],
-            100_000,
-            "'a'|'b'&('c'|'d')",
-        ),
-        ([term("a", 5), term("b", 2000), term("c", 3000)], 100_000, "'a'|'b'"),
-    ],
-)
-def test_choose_candidates_when_common(terms: list[Term], chunks: float, query: str) -> None:
-    """The rarest choose what is scored; others only together, unless that leaves too few."""
-    assert choose_candidates(terms, chunks=chunks) == query
-
-
-def test_choose_candidates_when_filtered() -> None:
-    """Where only some of what is chosen will pass, common words choose by themselves again."""
-    terms = [term("a", 700), term("b", 2000), term("c", 3000), term("d", 8000)]
-    chosen = choose_candidates(terms, chunks=100_000, filtered=True)
-    assert chosen == "'a'|'b'|'c'&('d')"
 
 
 def test_measure_support_when_unrelated(

@@ -33,7 +33,8 @@ from shared.embedding import Embedder
 from shared.models import Filter
 from shared.settings import DatabaseSettings
 from shared.store import Connection, Pool, open_pool, reading
-from shared.store.search import expand, search
+from shared.store.search import search
+from shared.store.surroundings import expand
 from tests.asking import index_document
 from tests.conftest import MODEL_DIR, prepare_database
 

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from shared.evaluate import Span, choose_floors, measure_documents, measure_spans, read_set
-from shared.store.search import Support
+from shared.store.terms import Support
 
 
 def test_measure_documents_when_graded() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from functions.query.gate import BEFORE_EXTRACT, BEFORE_MODEL, Floors, choose_floors, should_refuse
-from shared.store.search import Support
+from shared.store.terms import Support
 
 
 @pytest.mark.parametrize(
