@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from tests.faults.proxies import Forward, Reply, Request
 from tests.faults.registry import fault
 from tests.faults.rig import WORKERS, Impossible, Rig
-from tests.system import ROOT
+from tests.system import ROOT, wait_until
 
 _GROUP = "Deployment and operation"
 _FAKE_TIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+# From 3.11 on Python sleeps by clock_nanosleep(TIMER_ABSTIME), and libfaketime 0.9.10 makes that
+# fail where durations stay real: https://github.com/wolfcw/libfaketime/issues/426
+_SLEEP = """
+import select, time
+time.sleep = lambda seconds: (select.select([], [], [], seconds), None)[1]
+"""
+_LOGGED = re.compile(r"time=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")
 
 
-def _replace(rig: Rig, *names: str, variables: Mapping[str, str]) -> None:
-    """Run parts with *variables* for a while, then as they were."""
-    for name in names:
-        rig.kill(name)
+@contextmanager
+def _replaced(rig: Rig, *names: str, variables: Mapping[str, str]) -> Iterator[None]:
+    """Run parts with *variables* meanwhile, then as they were."""
+    rig.kill(*names)
     rig.start(*names, variables=variables)
-    rig.go_on(5)
-    for name in names:
-        rig.kill(name)
+    yield
+    assert not (ended := rig.ended()), ended
+    rig.kill(*names)
     rig.start(*names)
 
 
@@ -38,7 +49,8 @@ def _replace_with_another_model(rig: Rig, name: str) -> None:
         description = json.loads((other / "model.json").read_text())
         description["digest"] = "0" * 64
         (other / "model.json").write_text(json.dumps(description))
-        _replace(rig, name, variables={"MODEL_DIR": str(other)})
+        with _replaced(rig, name, variables={"MODEL_DIR": str(other)}):
+            rig.go_on(5)
 
 
 @fault(_GROUP)
@@ -56,24 +68,44 @@ def ingest_with_another_model(rig: Rig) -> None:
 @fault(_GROUP)
 def clock_ahead(rig: Rig) -> None:
     """The clocks of ingest and of both workers are an hour ahead."""
-    _replace(rig, "ingest", *WORKERS, variables=_clock("+3600"))
+    _shift_clocks(rig, "ingest", *WORKERS, hours=1)
 
 
 @fault(_GROUP)
 def clock_behind(rig: Rig) -> None:
     """The clocks of ingest and of one worker are an hour behind."""
-    _replace(rig, "ingest", "embed_worker", variables=_clock("-3600"))
+    _shift_clocks(rig, "ingest", "embed_worker", hours=-1)
 
 
-def _clock(shift: str) -> dict[str, str]:
+def _shift_clocks(rig: Rig, *names: str, hours: int) -> None:
     if not _FAKE_TIME.exists():
         raise Impossible("libfaketime is missing: apt-get install libfaketime")
-    return {
-        "LD_PRELOAD": str(_FAKE_TIME),
-        "FAKETIME": shift,
-        # Durations stay what they are: it is the hour that is wrong.
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "sitecustomize.py").write_text(_SLEEP)
+        variables = {
+            "PYTHONPATH": f"{folder}:{ROOT}",
+            "LD_PRELOAD": str(_FAKE_TIME),
+            "FAKETIME": f"{hours * 3600:+}",
+            # Durations stay what they are: it is the hour that is wrong.
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        with _replaced(rig, *names, variables=variables):
+            rig.go_on(5)
+            for name in names:
+                wait_until(
+                    partial(_works_by_its_clock, rig, name, hours=hours),
+                    what=f"{name} works by its clock",
+                    timeout_seconds=20,
+                )
+
+
+def _works_by_its_clock(rig: Rig, name: str, *, hours: int) -> bool:
+    """Return whether what a part has said last of its work is dated so many hours ahead."""
+    dates = _LOGGED.findall(rig.system.log(name))
+    if not dates:
+        return False
+    last = datetime.fromisoformat(f"{dates[-1]}+00:00")
+    return abs(last - datetime.now(UTC) - timedelta(hours=hours)) < timedelta(minutes=5)
 
 
 @fault(_GROUP)
@@ -88,14 +120,11 @@ def older_release(rig: Rig) -> None:
             check=True,
         )
         subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-        system = rig.system
-        rig.kill("embed_worker", "ingest")
-        system.folders["embed_worker"] = system.folders["ingest"] = Path(folder)
-        rig.start("embed_worker", "ingest", variables={"PYTHONPATH": folder})
-        rig.go_on(5)
-        rig.kill("embed_worker", "ingest")
-        system.folders.clear()
-    rig.start("embed_worker", "ingest")
+        names = ("embed_worker", "ingest")
+        rig.system.folders.update(dict.fromkeys(names, Path(folder)))
+        with _replaced(rig, *names, variables={"PYTHONPATH": folder}):
+            rig.go_on(5)
+            rig.system.folders.clear()
 
 
 def _older_release() -> str:

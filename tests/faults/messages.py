@@ -23,11 +23,13 @@ _ACKNOWLEDGED = Reply(status=204)
 
 def _follow(rig: Rig, rule: Rule, *, seconds: float, only: str = "") -> None:
     """Let the pushes to every function, or to one, follow *rule* for so long."""
+    proxies = [proxy for name, proxy in rig.pushes.items() if only in ("", name)]
+    before = sum(proxy.requests for proxy in proxies)
     with ExitStack() as stack:
-        for name, proxy in rig.pushes.items():
-            if only in ("", name):
-                stack.enter_context(proxy.ruled(rule))
+        for proxy in proxies:
+            stack.enter_context(proxy.ruled(rule))
         rig.go_on(seconds)
+    assert sum(proxy.requests for proxy in proxies) > before, "no message came meanwhile"
 
 
 def _attributes(request: Request) -> dict[str, str]:

@@ -20,8 +20,10 @@ def _is_download(request: Request) -> bool:
 
 
 def _follow(rig: Rig, rule: Rule, *, seconds: float = 4) -> None:
+    before = rig.bucket.requests
     with rig.bucket.ruled(rule):
         rig.go_on(seconds)
+    assert rig.bucket.requests > before, "nothing was asked of Storage meanwhile"
 
 
 @fault(_GROUP)

@@ -136,6 +136,10 @@ class Rig:
         process.send_signal(signal.SIGTERM)
         process.wait(40)
 
+    def ended(self) -> list[str]:
+        """Return the parts that nobody has killed, and that run no longer."""
+        return [name for name, process in self.system.running.items() if process.poll() is not None]
+
     def mend(self) -> None:
         """Take every fault away that a function left behind, and start what does not run."""
         for proxy in (self.database, self.broker):

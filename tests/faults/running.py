@@ -82,6 +82,7 @@ def inject(
         except Exception as error:
             # Whatever it is: the row says it, and the other faults are still injected.
             broken.append(f"the fault could not be injected to its end: {error!r}")
+        broken += [f"{name} ended by itself" for name in rig.ended()]
         rig.mend()
         rig.writer.stop()
         over = time.monotonic()
