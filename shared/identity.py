@@ -45,11 +45,16 @@ class SigningKeys:
     Args:
         pause_seconds: How long after a fetch a token with an unknown key causes no other one, so
             that nobody makes us ask the issuer with every request.
+        fresh_seconds: From this age on keys are fetched again, by one thread: the others believe
+            what they have, for a day.
     """
 
-    def __init__(self, url: str, *, pause_seconds: float = 30.0) -> None:
+    def __init__(
+        self, url: str, *, pause_seconds: float = 30.0, fresh_seconds: float = _FRESH_SECONDS
+    ) -> None:
         self._url = url
         self._pause_seconds = pause_seconds
+        self._fresh_seconds = fresh_seconds
         self._fetching = threading.Lock()
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched = self._tried = float("-inf")
@@ -61,12 +66,25 @@ class SigningKeys:
         Raises:
             KeysUnavailable: The issuer does not say.
         """
-        with self._fetching:
-            age = time.monotonic() - self._fetched
-            unknown = key_id not in self._keys
-            if age > _FRESH_SECONDS or unknown:
-                self._renew(needed=unknown or age > _USABLE_SECONDS)
+        if self._is_usable(key_id):
+            stale = self._age() > self._fresh_seconds
+            if stale and self._fetching.acquire(blocking=False):
+                try:
+                    self._renew(needed=False)
+                finally:
+                    self._fetching.release()
             return self._keys.get(key_id)
+        with self._fetching:
+            # Another thread may have fetched it while this one waited.
+            if not self._is_usable(key_id):
+                self._renew(needed=True)
+            return self._keys.get(key_id)
+
+    def _is_usable(self, key_id: str) -> bool:
+        return key_id in self._keys and self._age() <= _USABLE_SECONDS
+
+    def _age(self) -> float:
+        return time.monotonic() - self._fetched
 
     def _renew(self, *, needed: bool) -> None:
         if time.monotonic() - self._tried < self._pause_seconds:

@@ -142,14 +142,16 @@ def fill_model(job: FillJob, resources: Resources) -> None:
     Raises:
         Transient: Another try may help.
     """
-    with resources.holding, store.connect(resources.pool) as connection:
-        model = store.find_model(connection, job.model_id)
-        unfilled = store.read_unfilled(connection, job) if model is not None else []
+    with resources.holding:
+        with store.connect(resources.pool) as connection:
+            model = store.find_model(connection, job.model_id)
+            unfilled = store.read_unfilled(connection, job) if model is not None else []
         if model is None or not unfilled:
             return
         embedder = resources.find_embedder(model.digest)
         embeddings = embedder.embed_documents([text for _, text in unfilled])
-        store.fill(connection, job, [ordinal for ordinal, _ in unfilled], embeddings)
+        with store.connect(resources.pool) as connection:
+            store.fill(connection, job, [ordinal for ordinal, _ in unfilled], embeddings)
     _log.info("model filled", model=job.model_id, build=job.build_id, chunks=len(unfilled))
 
 

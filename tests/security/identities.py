@@ -30,6 +30,7 @@ class Issuer:
     Attributes:
         status: What it answers instead of the keys, where it is not 200.
         fetches: How often it was asked.
+        answering: While it is not set, the server says nothing.
     """
 
     url: str = ""
@@ -37,6 +38,7 @@ class Issuer:
     body: bytes | None = None
     fetches: int = 0
     keys: dict[str, rsa.RSAPrivateKey] = field(default_factory=dict)
+    answering: threading.Event = field(default_factory=threading.Event)
 
     def add_key(self, key_id: str) -> None:
         """Announce another key."""
@@ -89,10 +91,12 @@ def local_issuer() -> Iterator[Issuer]:
     """Serve the keys of an issuer that has one."""
     issuer = Issuer()
     issuer.add_key("first")
+    issuer.answering.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.fetches += 1
+            issuer.answering.wait(60)
             body = issuer.jwks() if issuer.body is None else issuer.body
             self.send_response(issuer.status)
             self.send_header("Content-Length", str(len(body)))
@@ -109,4 +113,5 @@ def local_issuer() -> Iterator[Issuer]:
         try:
             yield issuer
         finally:
+            issuer.answering.set()
             server.shutdown()

@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from flask.testing import FlaskClient
 from shared.errors import KeysUnavailable, TokenRefused
 from shared.identity import SIGNATURE_REMOVED, SigningKeys, TokenVerifier
 from shared.settings import GOOGLE_ISSUERS, PushSettings, load
+from tests.emulators import wait_until
 from tests.security.identities import ACCOUNT, AUDIENCE, Issuer, local_issuer
 
 _FUNCTION = """
@@ -47,7 +49,11 @@ def issuer() -> Iterator[Issuer]:
 
 def make_verifier(issuer: Issuer, **options: Any) -> TokenVerifier:
     return TokenVerifier(
-        SigningKeys(issuer.url, pause_seconds=options.pop("pause_seconds", 0.0)),
+        SigningKeys(
+            issuer.url,
+            pause_seconds=options.pop("pause_seconds", 0.0),
+            fresh_seconds=options.pop("fresh_seconds", 3600.0),
+        ),
         **{"audiences": [AUDIENCE], "issuers": GOOGLE_ISSUERS} | options,
     )
 
@@ -189,6 +195,20 @@ def test_keys_when_the_issuer_is_away(issuer: Issuer) -> None:
     verifier.verify(issuer.sign())
     issuer.status = 503
     verifier.verify(issuer.sign())
+
+
+def test_keys_when_the_issuer_hangs(issuer: Issuer) -> None:
+    """One caller waits for fresh keys; the others are believed by those that are known."""
+    verifier = make_verifier(issuer, fresh_seconds=0.0)
+    verifier.verify(issuer.sign())
+    issuer.answering.clear()
+    with ThreadPoolExecutor(1) as callers:
+        first = callers.submit(verifier.verify, issuer.sign())
+        wait_until(lambda: issuer.fetches == 2)
+        assert verifier.verify(issuer.sign())["email"] == ACCOUNT
+        assert not first.done()
+        issuer.answering.set()
+        assert first.result()["email"] == ACCOUNT
 
 
 def test_signature_when_cloud_run_removed_it(issuer: Issuer) -> None:
