@@ -31,6 +31,10 @@ _PROVING = 2
 _QUOTE_EDGE = "\"' \t\r\n"
 _CLAIM_EDGE = " \t.,;:!?。！？、，"
 
+# What stands inside a number, a time or a version: "1,000", "10:30", "3.11", "1'000".
+_DIGIT_JOINERS = ".,:'"
+_SIGNS = "+-"
+
 # Scripts written without spaces between words: a quote may begin and end anywhere in them.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff\uf900-\ufaff]")
 
@@ -108,7 +112,8 @@ def locate(quote: str, text: str) -> tuple[int, int] | None:
     """
     Return where *quote* stands in *text*, as offsets of *text*, or None.
 
-    It must hold two letters or digits, and begin and end at the edge of a word.
+    It must hold two letters or digits, and begin and end at the edge of a word or number: "costs 1"
+    is not a quote of "costs 1,000".
     """
     needle = _fold(quote).text.strip(_QUOTE_EDGE).removeprefix("...").removesuffix("...")
     needle = needle.strip(_QUOTE_EDGE)
@@ -118,7 +123,7 @@ def locate(quote: str, text: str) -> tuple[int, int] | None:
     position = folded.text.find(needle)
     while position >= 0:
         end = position + len(needle)
-        if _at_word_edges(folded.text, position, end):
+        if _at_edges(folded.text, position, end):
             return folded.starts[position], folded.ends[end - 1]
         position = folded.text.find(needle, position + 1)
     return None
@@ -180,8 +185,6 @@ def _fold(text: str) -> _Folded:
         cluster = text[start:position]
         if cluster.isspace():
             folded = "" if characters and characters[-1] == " " else " "
-            if not folded:
-                ends[-1] = position
         elif unicodedata.category(cluster[0]) in ("Cf", "Cc"):
             folded = ""
         else:
@@ -196,9 +199,11 @@ def _fold(text: str) -> _Folded:
     return _Folded("".join(characters), starts, ends)
 
 
-def _at_word_edges(text: str, start: int, end: int) -> bool:
+def _at_edges(text: str, start: int, end: int) -> bool:
     return not any(
-        _splits_word(text, position) for position in (start, end) if 0 < position < len(text)
+        _splits_word(text, position) or _splits_number(text, position)
+        for position in (start, end)
+        if 0 < position < len(text)
     )
 
 
@@ -209,3 +214,13 @@ def _splits_word(text: str, position: int) -> bool:
     if _UNSPACED.match(before) or _UNSPACED.match(after):
         return False
     return before.isalnum() and after.isalnum()
+
+
+def _splits_number(text: str, position: int) -> bool:
+    before, after = text[position - 1], text[position]
+    if after in _DIGIT_JOINERS:
+        return before.isdigit() and text[position + 1 : position + 2].isdigit()
+    further = text[max(position - 2, 0) : position - 1]
+    if before in _DIGIT_JOINERS:
+        return further.isdigit() and after.isdigit()
+    return before in _SIGNS and after.isdigit() and not further.isalnum()

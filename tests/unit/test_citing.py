@@ -64,6 +64,45 @@ def test_locate_when_typography_differs(quote: str, found: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "quote", "stands"),
+    [
+        ("It costs 1,000 euros.", "It costs 1", False),
+        ("It costs 1,000 euros.", "000 euros", False),
+        ("It costs 1,000 euros.", "costs 1,000", True),
+        ("It costs 1’000 francs.", "It costs 1", False),
+        ("Pi is 3.14159.", "Pi is 3", False),
+        ("Pi is 3.14159.", "Pi is 3.14159.", True),
+        ("It opens at 10:30.", "It opens at 10", False),
+        ("It was built in 1889. 7 years later", "in 1889", True),
+        ("Parts 1, 2 and 3.", "Parts 1", True),
+        ("Keep it at −20 degrees.", "20 degrees", False),
+        ("Keep it at −20 degrees.", "-20 degrees", True),
+        ("+49 is Germany.", "49 is Germany", False),
+        ("From 1914-1918 it was shut.", "1918 it was shut", True),
+        ("Covid-19 came.", "19 came", True),
+    ],
+)
+def test_locate_when_numbers_are_cut(text: str, quote: str, stands: bool) -> None:
+    """A part of a number is another number: it proves nothing."""
+    assert (locate(quote, text) is not None) == stands
+
+
+@pytest.mark.parametrize(
+    ("text", "quote", "stands"),
+    [
+        ("xab", "ab", False),
+        ("abx", "ab", False),
+        ("so ab it", "ab", True),
+        ("the cafe\u0301 is open", "the cafe", False),
+        ("東京abcです", "abc", True),
+    ],
+)
+def test_locate_when_words_are_cut(text: str, quote: str, stands: bool) -> None:
+    """A part of a word is another word, or none, where words are written apart."""
+    assert (locate(quote, text) is not None) == stands
+
+
+@pytest.mark.parametrize(
     ("text", "quote"),
     [
         ("東京は日本の首都です。", "日本の首都"),
@@ -119,6 +158,22 @@ def test_cite_when_no_quotes_are_given() -> None:
     (unknown,) = cite("Alpha was last [1].", [], passages)
     assert not unknown.verified
     assert unknown.quote == ""
+
+
+def test_cite_when_the_sentence_is_marked_otherwise() -> None:
+    """What stands before the mark of one passage is no claim about another."""
+    passages = [hit("Gamma is third."), hit("Alpha is first.")]
+    _, second = cite("Alpha is first [1]. Beta is second [2].", [], passages)
+    assert (second.number, second.verified) == (2, False)
+
+
+def test_cite_when_marks_are_many() -> None:
+    """A mark is looked up so often and no more: an answer may be thousands of them."""
+    passages = [hit("Alpha is first.")]
+    (late,) = cite("It is not so [1]. " * 49 + "Alpha is first [1].", [], passages)
+    assert late.verified
+    (too_late,) = cite("It is not so [1]. " * 50 + "Alpha is first [1].", [], passages)
+    assert not too_late.verified
 
 
 def test_cite_when_a_quote_holds_markup() -> None:
