@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -37,6 +38,24 @@ def test_prompt_when_passages_are_numbered() -> None:
     assert text.index("BEGIN PASSAGE 1") < text.index("first") < text.index("BEGIN PASSAGE 2")
     assert text.endswith("Question: Why? Why?")
     assert "Document: a.txt" in text
+
+
+def test_prompt_when_passages_say_where_they_stand() -> None:
+    """Page and section stand above a passage that has them, and above no other."""
+    placed = replace(hit("first"), page=7, heading="Leave > Sick leave")
+    text = make_prompt("Why?", [placed, hit("second")], boundary="BB", max_characters=1000).text
+    first, second = text.split("BB BEGIN PASSAGE 2")
+    assert "Document: a.txt, page 7\nSection: Leave > Sick leave\n" in first
+    assert "page" not in second
+    assert "Section" not in second
+
+
+def test_prompt_when_passages_are_long() -> None:
+    """They end where the budget does; the first is cut, the others are whole or not there."""
+    long = make_prompt("Why?", [hit("z" * 500), hit("z")], boundary="BB", max_characters=100)
+    assert (long.passages, long.text.count("z")) == (1, 100)
+    many = make_prompt("Why?", [hit("z" * 60)] * 3, boundary="BB", max_characters=150)
+    assert (many.passages, many.text.count("z")) == (2, 120)
 
 
 @pytest.mark.parametrize("size", [1, 3, 10_000])
