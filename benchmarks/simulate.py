@@ -60,10 +60,10 @@ from benchmarks.simulation import (
 )
 from functions.ingest.sandbox import ParseLimits, parse_document
 from shared import store
-from shared.embedding import Embedder, available_cores
+from shared.embedding.embedder import Embedder, available_cores
+from shared.embedding.tokenizer import TOKENIZER_FILE
 from shared.language import detect_language, search_config, searchable_text
-from shared.models import ObjectVersion
-from shared.tokens import TOKENIZER_FILE
+from shared.values import ObjectVersion
 from tests.system import System, wait_until
 
 DOCUMENT = ROOT / "docs" / "scaling.md"

@@ -10,22 +10,22 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-from functions.query.api import create_app
-from functions.query.asking import Search
-from functions.query.gate import choose_floors, refuse
-from functions.query.generation import CircuitBreaker, Gemini
-from functions.query.limiting import AnswerCache, RateLimiter, TokenBudget
+from functions.query.answering.answerability import choose_floors, refuse
+from functions.query.answering.generation import CircuitBreaker, Gemini
+from functions.query.answering.pipeline import Search
+from functions.query.dependencies import Services
+from functions.query.http.routes import create_app
 from functions.query.metrics import Metrics
-from functions.query.services import Services
+from functions.query.quotas.limits import AnswerCache, RateLimiter, TokenBudget
 from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
 from shared import store
-from shared.embedding import Embedder
-from shared.identity import TokenVerifier
+from shared.embedding.embedder import Embedder
 from shared.language import searchable_text
-from shared.models import Chunk, ObjectVersion
+from shared.runtime.identity import TokenVerifier
+from shared.search.statement import search
 from shared.store import Connection, Pool
-from shared.store.search import search
+from shared.values import Chunk, ObjectVersion
 
 BUCKET = "documents"
 

@@ -74,7 +74,7 @@ class System:
     The running system.
 
     Attributes:
-        environment: What a client, `python -m shared.admin` or a function needs to join in.
+        environment: What a client, `python -m admin` or a function needs to join in.
         ports: By name: ingest, embed_worker, dead_letters, query, storage, pubsub.
         variables: What one part's environment has beside or instead, by the part's name.
         folders: Where a part runs that is not of this checkout, by the part's name.
@@ -138,13 +138,13 @@ class System:
         part = name.rstrip("0123456789")
         if part == "sweeper":
             unleased = str(self.sweep_unleased_seconds)
-            return [*module, "shared.admin", "sweep", "--every", "2", "--unleased", unleased]
+            return [*module, "admin", "sweep", "--every", "2", "--unleased", unleased]
         if part == "reconciler":
-            return [*module, "shared.admin", "reconcile", "--every", "5"]
+            return [*module, "admin", "reconcile", "--every", "5"]
         return function_command(part, port=self.ports[name])
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a module of ours to its end, such as ("shared.admin", "status")."""
+        """Run a module of ours to its end, such as ("admin", "status")."""
         return subprocess.run(
             [sys.executable, "-m", *arguments],
             env=self.environment,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from shared.events import MESSAGE_PUBLISHED, read_object_event
+from shared.messaging.events import MESSAGE_PUBLISHED, read_object_event
 from tests.system import BUCKET, System
 
 _EVENT = Path(__file__).resolve().parents[1] / "events/fake_gcs_finalize.json"

@@ -33,7 +33,7 @@ def test_whole_path_on_googles_emulator(start_system: Callable[..., System]) -> 
 
     wait_until(all_ready, what="all are ready", timeout_seconds=120, pause=0.5)
     wait_until(
-        lambda: system.run("shared.admin", "reconcile", "--check").returncode == 0,
+        lambda: system.run("admin", "reconcile", "--check").returncode == 0,
         what="index equals bucket",
     )
     (first, *_rest) = sorted(names)

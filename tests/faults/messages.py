@@ -10,8 +10,8 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 
-from shared.events import write_notification
-from shared.models import ObjectEvent, ObjectVersion
+from shared.messaging.events import write_notification
+from shared.values import ObjectEvent, ObjectVersion
 from tests.faults.proxies import Forward, Reply, Request, Rule
 from tests.faults.registry import fault
 from tests.faults.rig import Rig

@@ -31,8 +31,8 @@ from google.pubsub_v1.types import PubsubMessage, RetryPolicy, Subscription
 
 from functions.ingest.sandbox import ParseLimits
 from local.postgres import PostgresServer, remove, start_postgres
-from shared.events import write_notification
-from shared.models import ObjectEvent
+from shared.messaging.events import write_notification
+from shared.values import ObjectEvent
 from tests.conftest import prepare_database
 from tests.emulators import free_port
 from tests.faults.expecting import Oracle

@@ -17,7 +17,7 @@ import requests
 from pgvector.psycopg import register_vector
 
 from local import processes
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
 from shared.settings import DatabaseSettings
 from shared.store.connection import connection_arguments
 from tests.asking import index_document

@@ -21,19 +21,19 @@ import pytest
 from flask.testing import FlaskClient
 from pgvector.psycopg import register_vector
 
-from functions.query.asking import Answered, Found, answer
-from functions.query.cleaning import AnswerCleaner
-from functions.query.generation import Gemini
-from functions.query.replies import make_response, stream_answer
+from functions.query.answering.generation import Gemini
+from functions.query.answering.pipeline import Answered, Found, answer
+from functions.query.answering.sanitizer import AnswerCleaner
+from functions.query.http.replies import make_response, stream_answer
 from functions.query.settings import QuerySettings
 from shared import store
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
+from shared.gemini.requests import Usage
 from shared.language import searchable_text
-from shared.models import Chunk, Hit, ObjectVersion
 from shared.settings import DatabaseSettings
 from shared.store import Connection, open_pool
 from shared.store.connection import connection_arguments
-from shared.tasks import Usage
+from shared.values import Chunk, Hit, ObjectVersion
 from tests.asking import BUCKET, make_client, open_gemini
 from tests.gemini_stand_in import (
     GeminiStandIn,

@@ -18,10 +18,10 @@ from pydantic import SecretStr
 
 from functions.query.settings import QuerySettings
 from shared import store
-from shared.embedding import Embedder
-from shared.models import Hit
+from shared.embedding.embedder import Embedder
+from shared.search.statement import search
 from shared.store import Connection, Pool
-from shared.store.search import search
+from shared.values import Hit
 from tests.asking import index_document, make_client
 from tests.system import wait_until
 

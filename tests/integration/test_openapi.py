@@ -18,7 +18,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.core.result import Ok
 
 from functions.query.settings import QuerySettings
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
 from shared.store import Connection, Pool
 from tests.asking import index_document, make_client
 

@@ -14,12 +14,12 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from functions.query.generation import Gemini
+from functions.query.answering.generation import Gemini
 from functions.query.settings import QuerySettings
 from shared import store
-from shared.embedding import Embedder
-from shared.models import ObjectVersion
+from shared.embedding.embedder import Embedder
 from shared.store import Connection, Pool, open_pool
+from shared.values import ObjectVersion
 from tests import gemini_stand_in as stand_ins
 from tests.asking import index_document, make_client, open_gemini
 from tests.gemini_stand_in import GeminiStandIn, answering, gemini_stand_in

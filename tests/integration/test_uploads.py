@@ -14,9 +14,9 @@ from google.cloud import storage
 from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
 from shared import store
-from shared.embedding import Embedder
-from shared.models import ObjectVersion
+from shared.embedding.embedder import Embedder
 from shared.store import Connection, Pool
+from shared.values import ObjectVersion
 from tests.asking import BUCKET, make_client
 
 

@@ -25,11 +25,11 @@ from pgvector import HalfVector
 from rich.console import Console
 from rich.table import Table
 
+from admin.reconciliation import compare
 from local.postgres import remove, start_postgres
 from shared import store
-from shared.models import EmbedJob, ObjectEvent, ObjectVersion
-from shared.reconciling import compare
 from shared.store import protocol
+from shared.values import EmbedJob, ObjectEvent, ObjectVersion
 from tests.protocol.harness import (
     BUCKET,
     Design,

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from functions.query.settings import QuerySettings
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
 from shared.store import Connection, Pool
 from tests.asking import index_document, make_client
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from functions.query import main
 from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
 from shared.errors import Misconfigured, RejectedByDatabase
 from shared.settings import DatabaseSettings
 from shared.store import Connection, Pool, open_pool

@@ -268,5 +268,8 @@ def test_expression_when_its_text_grows(expression: Expression) -> None:
 def test_expressions_when_counted() -> None:
     """The source is read: the expressions are those that it is known to have, and more."""
     places = {expression.place.split("[")[0] for expression in EXPRESSIONS}
-    assert {"functions.query.cleaning._ADDRESS", "functions.ingest.parsing.rtf._TITLE"} <= places
+    assert {
+        "functions.query.answering.sanitizer._ADDRESS",
+        "functions.ingest.parsing.rtf._TITLE",
+    } <= places
     assert len(EXPRESSIONS) > 80

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from shared.admin import main
-from shared.embedding import Embedder
+from admin.cli import main
+from shared.embedding.embedder import Embedder
 from shared.store import Connection
 from tests.asking import index_document
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from functions.ingest.chunking import Budget, chunk_blocks
 from functions.ingest.parsing.blocks import Block, heading, paragraph
-from shared.models import Chunk
+from shared.values import Chunk
 from tests.documents import small_tokenizer
 
 TOKENIZER = small_tokenizer()
