@@ -26,9 +26,7 @@ def test_each_function_has_a_stage_with_its_target(function: str) -> None:
     stage = re.search(
         rf"^FROM runtime AS {function}\n(?:(?:#|COPY).*\n)*ENV FUNCTION_TARGET=(\w+)",
         _DOCKERFILE,
-        re.M,
-        _DOCKERFILE,
-        re.M,
+        re.MULTILINE,
     )
     assert stage
     source = (ROOT / f"functions/{function}/main.py").read_text()
