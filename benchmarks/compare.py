@@ -39,7 +39,7 @@ from admin import migrate
 from admin.vector_index import HNSW_EF_CONSTRUCTION
 from local.postgres import start_postgres
 from local.roles import ensure_login
-from tests.system import run_system
+from local.system import run_system
 
 from .corpus import (
     LargeCorpus,

@@ -22,9 +22,9 @@ import psycopg
 from admin.folder_sync import upload_folder
 from admin.lexeme_statistics import refresh_statistics
 from local import processes
+from local.processes import free_port
+from local.system import BUCKET, ROOT, System, function_command, wait_until
 from shared.values import join_embedded_text
-from tests.emulators import free_port
-from tests.system import BUCKET, ROOT, System, function_command, wait_until
 
 from .corpus import LargeCorpus, list_files
 from .environments import BenchmarkFailed

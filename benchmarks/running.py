@@ -22,9 +22,9 @@ from pydantic import SecretStr
 from admin import migrate
 from local import processes
 from local.postgres import PostgresServer, remove, start_postgres
+from local.system import ROOT, System, run_system
 from shared import store
 from shared.store import Connection
-from tests.system import ROOT, System, run_system
 
 POOL_SIZE = 4
 model_dir_option = click.option(

@@ -20,13 +20,13 @@ from pydantic import SecretStr
 
 from admin import migrate
 from local.postgres import remove, start_postgres
+from local.system import System, run_system
 from shared.embedding.embedder import read_model_info
 from shared.settings import DatabaseSettings
 from shared.store import Connection, Pool, open_pool
 from shared.store.connection import connection_arguments
-from tests.asking import BUCKET
-from tests.emulators import running_storage
-from tests.system import System, run_system
+from tests.support.asking import BUCKET
+from tests.support.emulators import running_storage
 
 MODEL_DIR = Path(
     os.environ.get("MODEL_DIR")

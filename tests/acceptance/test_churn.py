@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import System, wait_until
+from local.system import System, wait_until
 
 FILES = 200
 _KINDS = {".txt", ".md", ".rst", ".html", ".csv", ".json"}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.system import System, wait_until
+from local.system import System, wait_until
 
 
 def texts(system: System, question: str, prefix: str) -> list[str]:

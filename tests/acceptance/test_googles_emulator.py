@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.emulators import google_emulator_command, google_emulator_is_required
-from tests.system import System, wait_until
+from local.system import System, wait_until
+from tests.support.emulators import google_emulator_command, google_emulator_is_required
 
 DOCUMENTS = 6
 

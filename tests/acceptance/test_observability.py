@@ -23,14 +23,14 @@ from pydantic import SecretStr
 
 from admin import doctor
 from admin.migrate import read_migrations
+from local.processes import free_port
 from local.setup import Settings as SetupSettings
 from local.setup import set_up
+from local.system import PROJECT, System, run_system, wait_until
 from shared.settings import load
-from tests.collector import Collector, Received, collect_traces
 from tests.conftest import create_database, drop_database
-from tests.emulators import free_port
-from tests.gemini_stand_in import ANSWERS, GeminiStandIn, answering, gemini_stand_in
-from tests.system import PROJECT, System, run_system, wait_until
+from tests.support.collector import Collector, Received, collect_traces
+from tests.support.gemini_stand_in import ANSWERS, GeminiStandIn, answering, gemini_stand_in
 
 SECRET = "The spare valve is numbered V-7731."
 QUESTION = "Which number has the spare valve?"

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from local.system import ROOT, wait_until
 from tests.faults.proxies import Forward, Reply, Request
 from tests.faults.registry import fault
 from tests.faults.rig import WORKERS, Impossible, Rig
-from tests.system import ROOT, wait_until
 
 _GROUP = "Deployment and operation"
 _FAKE_TIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")

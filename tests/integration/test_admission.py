@@ -17,11 +17,11 @@ from werkzeug.test import TestResponse
 
 from functions.query.http.concurrency import SPARE_THREADS
 from functions.query.settings import QuerySettings
+from local.system import ROOT
 from shared.embedding.embedder import Embedder
 from shared.store import Pool
 from shared.values import Hit
-from tests.asking import make_client
-from tests.system import ROOT
+from tests.support.asking import make_client
 
 QUESTION = {"question": "What is the gate code?"}
 

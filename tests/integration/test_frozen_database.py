@@ -14,9 +14,9 @@ from shared.embedding.embedder import Embedder
 from shared.search.statement import search
 from shared.store import Connection, Pool, open_pool
 from shared.values import Hit
-from tests.asking import index_document, make_client
-from tests.emulators import wait_until
-from tests.freezing import frozen
+from tests.support.asking import index_document, make_client
+from tests.support.emulators import wait_until
+from tests.support.freezing import frozen
 
 QUESTION = {"question": "When was the bridge over the river opened?"}
 

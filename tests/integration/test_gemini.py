@@ -18,9 +18,15 @@ from functions.query.answering.prompt import make_prompt
 from shared.errors import GenerationUnavailable
 from shared.gemini.requests import Usage
 from shared.values import Hit
-from tests import gemini_stand_in as stand_ins
-from tests.asking import open_gemini
-from tests.gemini_stand_in import GeminiStandIn, Scenario, answering, gemini_stand_in, prompt_of
+from tests.support import gemini_stand_in as stand_ins
+from tests.support.asking import open_gemini
+from tests.support.gemini_stand_in import (
+    GeminiStandIn,
+    Scenario,
+    answering,
+    gemini_stand_in,
+    prompt_of,
+)
 
 TEXT = "The tower was finished in 1889. It stands in Paris, on the left bank of the Seine."
 

@@ -34,8 +34,9 @@ from shared.settings import DatabaseSettings
 from shared.store import Connection, open_pool
 from shared.store.connection import connection_arguments
 from shared.values import Chunk, Hit, ObjectVersion
-from tests.asking import BUCKET, make_client, open_gemini
-from tests.gemini_stand_in import (
+from tests.security.attacks import DOCUMENTS, HOST, REPEATS, TEXTS, Hostile
+from tests.support.asking import BUCKET, make_client, open_gemini
+from tests.support.gemini_stand_in import (
     GeminiStandIn,
     Scenario,
     answering,
@@ -43,7 +44,6 @@ from tests.gemini_stand_in import (
     prompt_of,
     split_evenly,
 )
-from tests.security.attacks import DOCUMENTS, HOST, REPEATS, TEXTS, Hostile
 
 FACT = "The bridge over the river Kwai was opened in 1943."
 QUESTION = "When was the bridge over the river Kwai opened?"

@@ -18,7 +18,7 @@ from shared.embedding.embedder import Embedder
 from shared.errors import DatabaseUnavailable
 from shared.store import Backlog, Connection, Pool, read_backlog
 from shared.values import ObjectVersion
-from tests.asking import index_document, make_client
+from tests.support.asking import index_document, make_client
 
 MakeClient = Callable[..., FlaskClient]
 

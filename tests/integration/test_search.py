@@ -25,7 +25,7 @@ from shared.search.query_terms import Question, measure_support
 from shared.search.statement import search
 from shared.store import Connection
 from shared.values import Filter, Hit
-from tests.asking import index_document
+from tests.support.asking import index_document
 
 Find = Callable[..., list[Hit]]
 

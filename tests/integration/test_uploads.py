@@ -17,7 +17,7 @@ from shared import store
 from shared.embedding.embedder import Embedder
 from shared.store import Connection, Pool
 from shared.values import ObjectVersion
-from tests.asking import BUCKET, make_client
+from tests.support.asking import BUCKET, make_client
 
 
 @pytest.fixture

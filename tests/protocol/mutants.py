@@ -47,7 +47,7 @@ from tests.protocol.schedules import (
     run_at_random,
     run_exhaustively,
 )
-from tests.reliability import REPORT, describe, write_part
+from tests.support.reliability import REPORT, describe, write_part
 
 
 @dataclass(frozen=True, slots=True)

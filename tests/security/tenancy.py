@@ -35,8 +35,8 @@ from shared.search.statement import search
 from shared.settings import DatabaseSettings
 from shared.store import Connection, Pool, open_pool, reading
 from shared.values import Filter
-from tests.asking import index_document
 from tests.conftest import MODEL_DIR, prepare_database
+from tests.support.asking import index_document
 
 _POOL_SIZE = 4
 _THREADS = 8

@@ -20,8 +20,8 @@ from flask.testing import FlaskClient
 from shared.errors import KeysUnavailable, TokenRefused
 from shared.runtime.identity import SIGNATURE_REMOVED, SigningKeys, TokenVerifier
 from shared.settings import GOOGLE_ISSUERS, PushSettings, load
-from tests.emulators import wait_until
 from tests.security.identities import ACCOUNT, AUDIENCE, Issuer, local_issuer
+from tests.support.emulators import wait_until
 
 _FUNCTION = """
 import functions_framework

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from tests.system import ROOT
+from local.system import ROOT
 
 # The parser of CPython's own re module, which has no public name.
 codes: Any = import_module("re._constants")

@@ -28,10 +28,10 @@ from shared.runtime.identity import SigningKeys, TokenVerifier
 from shared.settings import GOOGLE_ISSUERS, DatabaseSettings, load
 from shared.store import Connection, Pool, open_pool, reading
 from shared.values import ObjectVersion
-from tests.asking import BUCKET, index_document, make_client, open_gemini
-from tests.gemini_stand_in import gemini_stand_in
 from tests.security.identities import AUDIENCE, Issuer, local_issuer
 from tests.security.tenancy import interleave, make_tenants, query_login
+from tests.support.asking import BUCKET, index_document, make_client, open_gemini
+from tests.support.gemini_stand_in import gemini_stand_in
 
 # The full run: python -m tests.security.tenancy
 _QUERIES = int(os.environ.get("TENANCY_QUERIES", "2000"))

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from admin.cli import main
 from shared.embedding.embedder import Embedder
 from shared.store import Connection
-from tests.asking import index_document
+from tests.support.asking import index_document
 
 
 def test_status_when_a_name_is_hostile(

@@ -28,8 +28,8 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from google.pubsub_v1.types import PushConfig
 
 from local import processes
+from local.processes import free_port
 from shared.bucket import DocumentBucket
-from tests.emulators import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "test-project"

@@ -3,7 +3,7 @@ A local server that speaks Gemini's REST interface and fails in every way that G
 
 POST /v1/models/M:generateContent and :streamGenerateContent?alt=sse, v1beta as well, and Vertex
 AI's paths (https://ai.google.dev/api/generate-content). By hand:
-python -m tests.gemini_stand_in --port 9000, with GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:9000.
+python -m tests.support.gemini_stand_in --port 9000, with GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:9000.
 """
 
 from __future__ import annotations

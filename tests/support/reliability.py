@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from tests.emulators import ROOT
+from tests.support.emulators import ROOT
 
 REPORT = ROOT / "docs" / "reliability.md"
 Part = Literal["faults", "mutants"]
