@@ -1,14 +1,20 @@
-"""The state folder of this checkout, and the lock that its running stack holds."""
+"""
+The state folder of a checkout: the lock of its running stack, and how its database is removed.
+
+The standard library alone: `make clean` works without the virtual environment.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 STATE = Path(__file__).resolve().parent.parent / ".local"
+PASSWORD_FILE = "postgres.password"  # noqa: S105 -- a file's name
 
 
 class AlreadyRunning(Exception):
@@ -37,3 +43,13 @@ def alone(state: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def remove(data_dir: Path) -> None:
+    """Delete the database's folder *data_dir* and what the server put elsewhere for it."""
+    if data_dir.is_symlink():
+        shutil.rmtree(data_dir.resolve().parent, ignore_errors=True)
+        data_dir.unlink()
+    else:
+        shutil.rmtree(data_dir, ignore_errors=True)
+    data_dir.with_name(PASSWORD_FILE).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 
-from local.checkout import STATE, AlreadyRunning, alone
+from local.checkout import STATE, AlreadyRunning, alone, remove
 
 
 def main() -> None:
@@ -18,9 +18,7 @@ def main() -> None:
         return
     try:
         with alone(STATE):
-            database = STATE / "postgres"
-            if database.is_symlink():  # the server's own user could not reach a folder in here
-                shutil.rmtree(database.resolve().parent, ignore_errors=True)
+            remove(STATE / "postgres")
             shutil.rmtree(STATE)
     except AlreadyRunning as error:
         sys.exit(str(error))

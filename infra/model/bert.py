@@ -26,7 +26,18 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 OPSET = 17
 MICROSOFT = "com.microsoft"
 _MODULES = ("Transformer", "Pooling", "Normalize")
-_POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+# How older releases of sentence-transformers wrote the pooling: one flag a mode.
+_FLAGS = {
+    f"pooling_mode_{name}": mode
+    for name, mode in {
+        "mean_tokens": "mean",
+        "cls_token": "cls",
+        "max_tokens": "max",
+        "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+        "weightedmean_tokens": "weightedmean",
+        "lasttoken": "lasttoken",
+    }.items()
+}
 _PREFIXES = ("", "bert.")
 
 
@@ -61,12 +72,11 @@ def read_bert(folder: Path) -> BertEmbedder | None:
     configuration = _read_json(folder / "config.json")
     modules = [each["type"].rpartition(".")[2] for each in _read_json(folder / "modules.json", [])]
     pooling = _read_json(folder / "1_Pooling" / "config.json")
-    switched_on = [
-        name for name, value in pooling.items() if name.startswith("pooling_mode_") and value
-    ]
-    if isinstance(mode := pooling.get("pooling_mode"), str):
-        switched_on = [f"pooling_mode_{mode}_token{'s' if mode == 'mean' else ''}"]
+    modes = [name for name, value in pooling.items() if name in _FLAGS and value is True]
+    modes = [_FLAGS[name] for name in modes] or [str(pooling.get("pooling_mode"))]
     sequence = _read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+    if sequence is None:
+        sequence = _read_json(folder / "tokenizer_config.json").get("model_max_length")
     if (
         configuration.get("model_type") != "bert"
         or configuration.get("hidden_act") != "gelu"
@@ -74,12 +84,12 @@ def read_bert(folder: Path) -> BertEmbedder | None:
         or configuration.get("is_decoder")
         or configuration.get("add_cross_attention")
         or tuple(modules) not in (_MODULES, _MODULES[:2])
-        or len(switched_on) != 1
-        or switched_on[0] not in _POOLINGS
+        or modes not in (["mean"], ["cls"])
+        or not pooling.get("include_prompt", True)
         or not sequence
     ):
         return None
-    mode = _POOLINGS[switched_on[0]]
+    (mode,) = modes
     return BertEmbedder(
         folder=folder,
         configuration=configuration,
