@@ -89,6 +89,29 @@ class Archive:
         """Return the whole content of the part *name*."""
         return b"".join(self.pieces(name))
 
+    def tail(self, name: str, mark: bytes, limit: int) -> bytes:
+        """
+        Return what stands behind the last *mark* in the part *name*, b"" where that is missing.
+
+        It does not count against the limit, since the part is read once more for its content.
+
+        Args:
+            limit: How many bytes are looked at behind the mark.
+        """
+        left = self.left
+        found: bytearray | None = None
+        rest = b""
+        for piece in self.pieces(name):
+            data = rest + piece
+            at = data.rfind(mark)
+            if at >= 0:
+                found = bytearray(data[at + len(mark) :])
+            elif found is not None and len(found) < limit:
+                found += piece
+            rest = data[1 - len(mark) :]
+        self.left = left
+        return bytes(found or b"")
+
     def xml(self, name: str) -> Iterator[XmlEvent]:
         """Yield what the XML part *name* consists of."""
         return xml_events(self.pieces(name), what=f"{self.what} file's part {name!r}")
