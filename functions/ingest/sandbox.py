@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import IO, Any, Self, cast
 
 from shared.errors import ParserDied, Unreadable
-from shared.models import Chunk, TextSource
+from shared.values import Chunk, TextSource
 
 from .parsing.blocks import ParseLimits
 

@@ -25,7 +25,7 @@ from functions.ingest import sandbox
 from functions.ingest.parser_process import confine
 from functions.ingest.sandbox import ParsedDocument, ParseLimits, parse_document
 from shared.errors import ParserDied, Unreadable
-from tests.documents import (
+from tests.support.documents import (
     LIMITS,
     assemble_pdf,
     make_docx,
@@ -212,7 +212,7 @@ def test_server_when_parent_is_killed(tmp_path: Path, tokenizer: Path) -> None:
         import threading, time
         from pathlib import Path
         from functions.ingest import sandbox
-        from tests.documents import LIMITS
+        from tests.support.documents import LIMITS
         threading.Thread(target=sandbox.parse_document, args=(Path({str(tmp_path / "a.txt")!r}),),
             kwargs=dict(name="a.txt", content_type=None, limits=LIMITS, max_tokens=256,
             tokenizer=Path({str(tokenizer)!r})), daemon=True).start()
