@@ -6,6 +6,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from shared.errors import Unreadable
 
@@ -108,10 +109,7 @@ def _is_torn(row: list[str], delimiter: str) -> bool:
     if delimiter != "," or not any(mark in text for mark in other):
         return False
     # 3,50 between other delimiters: digits on both sides of the comma, which names never have.
-    return any(
-        before[-1:].isdigit() and after[:1].isdigit()
-        for before, after in zip(row, row[1:], strict=False)
-    )
+    return any(before[-1:].isdigit() and after[:1].isdigit() for before, after in pairwise(row))
 
 
 def _sample_rows(sample: str, delimiter: str) -> list[list[str]]:

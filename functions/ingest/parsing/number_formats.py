@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from fractions import Fraction
 from functools import lru_cache
@@ -34,17 +34,19 @@ BUILT_IN = {
 
 _MAX_CODE_CHARS = 500
 _MAX_DECIMALS = 30
-_MONTHS = ("January", "February", "March", "April", "May", "June", "July") + (
-    "August", "September", "October", "November", "December",
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_EPOCH_1900 = datetime(1899, 12, 30)
-_EPOCH_1904 = datetime(1904, 1, 1)
+# A sheet's moments have no time zone; one is named here, since naive moments are easily mixed up.
+_EPOCH_1900 = datetime(1899, 12, 30, tzinfo=UTC)
+_EPOCH_1904 = datetime(1904, 1, 1, tzinfo=UTC)
 # 9999-12-31.
 _LAST_DAY = 2_958_466
 
 _TOKEN = re.compile(
-    r'''"(?P<quoted>[^"]*)"?
+    r""""(?P<quoted>[^"]*)"?
       | \\(?P<escaped>.)
       | _(?P<space>.)
       | \*(?P<fill>.)
@@ -56,7 +58,7 @@ _TOKEN = re.compile(
       | (?P<part>\.0{1,9}(?=$|[^0#?]))
       | (?P<date>[yY]+|[mM]+|[dD]+|[hH]+|[sS]+|[eE]+|[gG]+|[bB]{1,4}|a{3,4})
       | (?P<digit>[0#?])
-      | (?P<other>.)''',
+      | (?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
 _CONDITION = re.compile(r"(<=|>=|<>|<|>|=)\s*(-?[\d.]+)$")
@@ -66,9 +68,10 @@ _FOREIGN_DATE = re.compile(
     re.IGNORECASE,
 )
 
-_Kind = Literal["literal", "digit", "point", "comma", "percent", "exponent", "slash"] | Literal[
-    "date", "elapsed", "half", "part", "general", "text"
-]
+_Kind = (
+    Literal["literal", "digit", "point", "comma", "percent", "exponent", "slash"]
+    | Literal["date", "elapsed", "half", "part", "general", "text"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +238,8 @@ def _holds(condition: tuple[str, float], value: float) -> bool:
 def _show_amount(tokens: tuple[_Token, ...], value: float) -> str:
     kinds = [token.kind for token in tokens]
     if "general" in kinds:
-        shown = show_general(value)
-        return "".join(shown if token.kind == "general" else token.text for token in tokens)
+        general = show_general(value)
+        return "".join(general if token.kind == "general" else token.text for token in tokens)
     if "digit" not in kinds:
         sign = "-" if value < 0 else ""
         return sign + "".join(token.text for token in tokens)
@@ -244,66 +247,55 @@ def _show_amount(tokens: tuple[_Token, ...], value: float) -> str:
         return _show_exponent(tokens, value)
     if "slash" in kinds and kinds.index("slash") > kinds.index("digit"):
         return _show_fraction(tokens, value)
-    value *= 100.0 ** kinds.count("percent")
-    last_digit = len(kinds) - 1 - kinds[::-1].index("digit")
     point = kinds.index("point") if "point" in kinds else len(kinds)
-    # Commas behind the last digit divide by a thousand each; one between digits groups them.
-    last_whole = max((i for i in range(min(point, len(kinds))) if kinds[i] == "digit"), default=0)
-    scale = 0
-    for after in (last_digit, last_whole):
-        at = after + 1
-        while at < len(kinds) and kinds[at] == "comma":
-            scale += 1
-            at += 1
-        if last_digit == last_whole:
-            break
-    grouped = any(
-        kind == "comma" and "digit" in kinds[:i] and i < last_whole for i, kind in enumerate(kinds)
+    whole_places = [i for i in range(point) if kinds[i] == "digit"]
+    part_places = [i for i in range(point, len(kinds)) if kinds[i] == "digit"][:_MAX_DECIMALS]
+    value *= 100.0 ** kinds.count("percent")
+    value /= 1000.0 ** sum(_commas_behind(kinds, places) for places in (whole_places, part_places))
+    whole, part, negative = _rounded(value, len(part_places))
+    while part and part.endswith("0") and tokens[part_places[len(part) - 1]].text != "0":
+        part = part[:-1]
+    needed = next(
+        (len(whole_places) - n for n, i in enumerate(whole_places) if tokens[i].text == "0"), 0
     )
-    value /= 1000.0**scale
-    decimals = [token.text for token in tokens[point:] if token.kind == "digit"][:_MAX_DECIMALS]
-    whole, fraction, negative = _rounded(value, len(decimals))
-    places = [i for i, kind in enumerate(kinds[:point]) if kind == "digit"]
-    kept = fraction
-    while kept and decimals[len(kept) - 1] != "0" and kept.endswith("0"):
-        kept = kept[:-1]
-    if whole == "0" and not any(tokens[i].text == "0" for i in places):
-        whole = ""
-    least = sum(1 for i in places if tokens[i].text == "0")
-    if places:
-        least = len(places) - next(
-            (n for n, i in enumerate(places) if tokens[i].text == "0"), len(places)
-        )
-    whole = whole.rjust(least, "0")
-    if grouped and len(whole) > 3:
-        whole = f"{int(whole):,}".rjust(least, "0")
-        digits = [whole]
-        spread = False
+    whole = "" if whole == "0" and not needed else whole.rjust(needed, "0")
+    if whole_places and "comma" in kinds[whole_places[0] : whole_places[-1]]:
+        # All digits in one place, since the commas between them are written here.
+        digits = {whole_places[-1]: f"{int(whole):,}" if whole.isdecimal() else whole}
+        if whole.startswith("0"):
+            digits[whole_places[-1]] = whole
     else:
-        spread = True
-        digits = [whole[: len(whole) - len(places) + 1]] if len(whole) >= len(places) else [""] * (
-            len(places) - len(whole)
-        )
-        digits += list(whole[len(whole) - len(places) + 1 :] if len(whole) >= len(places) else whole)
-    shown: list[str] = ["-"] if negative and (whole.strip("0,") or kept.strip("0")) else []
-    seen = taken = 0
+        digits = _spread(whole, whole_places)
+    digits.update(zip(part_places, part, strict=False))
+    if not whole_places and whole.strip("0"):
+        digits[-1] = whole
+    shown = ["-"] if negative and (whole + part).strip("0") else []
+    shown.append(digits.get(-1, ""))
     for i, token in enumerate(tokens):
         if token.kind == "digit":
-            if i < point:
-                if spread:
-                    shown.append(digits[seen] if seen < len(digits) else "")
-                elif seen == len(places) - 1:
-                    shown.append(digits[0])
-                seen += 1
-            else:
-                shown.append(kept[taken] if taken < len(kept) else "")
-                taken += 1
+            shown.append(digits.get(i, ""))
         elif token.kind == "point":
-            if kept or "digit" not in kinds[point:]:
-                shown.append("." if kept else "")
+            shown.append("." if part else "")
         elif token.kind != "comma":
             shown.append(token.text)
     return "".join(shown)
+
+
+def _commas_behind(kinds: list[_Kind], places: list[int]) -> int:
+    """Return how many commas follow the last of *places*: each divides by a thousand."""
+    count = 0
+    if places:
+        while places[-1] + 1 + count < len(kinds) and kinds[places[-1] + 1 + count] == "comma":
+            count += 1
+    return count
+
+
+def _spread(whole: str, places: list[int]) -> dict[int, str]:
+    """Return a digit for each place from the right; the first takes what is left over."""
+    digits = dict(zip(reversed(places), reversed(whole), strict=False))
+    if places and len(whole) > len(places):
+        digits[places[0]] = whole[: len(whole) - len(places) + 1]
+    return digits
 
 
 def _rounded(value: float, places: int) -> tuple[str, str, bool]:
@@ -362,7 +354,9 @@ def _show_moment(tokens: tuple[_Token, ...], value: float, *, is_1904: bool) -> 
     seconds_shown = any(token.kind == "date" and token.text[0] == "s" for token in tokens) or any(
         text[0] == "s" for text in elapsed
     )
-    ticks = round(abs(value) * 86_400 * unit) if seconds_shown else round(abs(value) * 86_400) * unit
+    ticks = (
+        round(abs(value) * 86_400 * unit) if seconds_shown else round(abs(value) * 86_400) * unit
+    )
     total, rest = divmod(ticks, unit)
     epoch = _EPOCH_1904 if is_1904 else _EPOCH_1900
     if not is_1904 and value < 60:
@@ -371,7 +365,7 @@ def _show_moment(tokens: tuple[_Token, ...], value: float, *, is_1904: bool) -> 
     moment = epoch + timedelta(seconds=total) if not elapsed else epoch
     letters = {token.text[0] for token in tokens if token.kind == "date"}
     units = _with_minutes(tokens)
-    if {"y", "d"} <= letters and "month" in units or {"e", "d"} <= letters:
+    if "d" in letters and ("e" in letters or ("y" in letters and "month" in units)):
         date = moment.date().isoformat() if value >= 1 or is_1904 else ""
         if "h" not in letters:
             return date or moment.date().isoformat()
@@ -409,9 +403,7 @@ def _with_minutes(tokens: tuple[_Token, ...]) -> list[str]:
     return units
 
 
-def _unit(
-    text: str, name: str, moment: datetime, total: int, *, half: bool, elapsed: bool
-) -> str:
+def _unit(text: str, name: str, moment: datetime, total: int, *, half: bool, elapsed: bool) -> str:
     letter, width = text[0], min(len(text), 4)
     if letter in "ye":
         return f"{moment.year % 100:02d}" if width < 3 and letter == "y" else str(moment.year)

@@ -12,9 +12,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
-from shared.models import TextSource
+from shared.values import TextSource
 
 from .blocks import Block, paragraph
 
@@ -30,7 +31,7 @@ _WINDOW_ROWS = 60
 _PARTED_ROWS = 2_000
 _MAX_HEADER_ROWS = 5
 _MAX_NAME_CHARS = 100
-_MAX_TITLE_CHARS = 100
+MAX_TITLE_CHARS = 100
 # What a merged cell repeats at most, in each direction and in length.
 _MAX_COVERED_COLUMNS = 256
 _MAX_COVERED_CHARS = 200
@@ -129,12 +130,12 @@ class Row:
     A row of a grid.
 
     Attributes:
-        is_header: The format itself says that it names columns.
+        is_header: Whether it names columns by the format itself, None where that says nothing.
         is_strong: All of it is bold, or set apart in another way.
     """
 
     cells: list[str]
-    is_header: bool = False
+    is_header: bool | None = None
     is_strong: bool = False
 
 
@@ -198,7 +199,7 @@ def count_header_rows(rows: Sequence[Row]) -> int:
 
 def _names_columns(rows: Sequence[Row], kinds: list[list[_CellKind]], at: int) -> bool:
     row, own = rows[at], kinds[at]
-    if _own_cells(row.cells) < 2:
+    if row.is_header is False or _own_cells(row.cells) < 2:
         return False
     differs, same = _difference(own, kinds[at + 1 :])
     strong_below = sum(1 for other in rows[at + 1 :] if other.is_strong)
@@ -256,7 +257,7 @@ def _is_series(cells: Sequence[str]) -> bool:
     numbers = [int(cell) for cell in cells]
     step = numbers[1] - numbers[0]
     return abs(step) in (1, 5, 10) and all(
-        after - before == step for before, after in zip(numbers, numbers[1:], strict=False)
+        after - before == step for before, after in pairwise(numbers)
     )
 
 
@@ -296,6 +297,8 @@ class TableWriter:
     """
     Writes the rows of one table, or of one sheet with any number of them.
 
+    *title* may be set before the first row, to what names the table in front of it.
+
     Args:
         is_sheet: Rows come from a sheet or file, where blank rows part tables and lines of text
             stand above them; else all rows belong to one table.
@@ -328,7 +331,7 @@ class TableWriter:
         self.kinds: list[_CellKind] = []
 
     def row(
-        self, cells: list[str], *, is_header: bool = False, is_strong: bool = False
+        self, cells: list[str], *, is_header: bool | None = None, is_strong: bool = False
     ) -> Iterator[Block]:
         """Take the next row, and yield what is decided by now."""
         while cells and not cells[-1]:
@@ -486,7 +489,7 @@ class TableWriter:
     def _line(self, cells: list[str]) -> Iterator[Block]:
         own = [cell for cell in cells if cell and not isinstance(cell, Beside | Below)]
         text = " | ".join(own) if len(own) > 1 else "".join(own) or next(filter(None, cells), "")
-        if len(own) <= 1 and len(text) <= _MAX_TITLE_CHARS and text[-1:] not in ".!?":
+        if len(own) <= 1 and len(text) <= MAX_TITLE_CHARS and text[-1:] not in ".!?":
             self.title = text
         yield from paragraph(text, page=self.page, source=self.source)
 
@@ -521,7 +524,7 @@ class TableWriter:
         if cells in self.header_rows:
             # Printed again on every page.
             return
-        if filled == 1 or _own_cells(cells) == 1 and isinstance(cells[-1], Beside):
+        if filled == 1 or (isinstance(cells[-1], Beside) and _own_cells(cells) == 1):
             yield from self._single(cells)
             return
         if self.fills_down:
@@ -556,14 +559,14 @@ class TableWriter:
         if place and self.names:
             yield from self._row_block(" | ".join(cells), gap=self.gap, header=self.header)
             return
-        is_name = self.width > 2 and len(text) <= _MAX_TITLE_CHARS and text[-1:] not in ".!?"
+        is_name = self.width > 2 and len(text) <= MAX_TITLE_CHARS and text[-1:] not in ".!?"
         self.group = text if is_name else ""
         yield from self._row_block(text, gap=self.gap, header=self.header)
 
     def _record(self, cells: list[str]) -> Iterator[Block]:
         """Yield a line a column; the parts of a long record go with its first line."""
         lines = self._named(cells)
-        key = lines[0] if len(lines[0]) <= _MAX_TITLE_CHARS else ""
+        key = lines[0] if len(lines[0]) <= MAX_TITLE_CHARS else ""
         yield from paragraph(
             "\n".join(lines), kind="row", page=self.page, header=key, source=self.source
         )
@@ -610,6 +613,7 @@ def _lines_above(rows: list[Row]) -> int:
     counts = [sum(1 for cell in row.cells if cell) for row in rows]
     usual = Counter(counts[-40:]).most_common(1)[0][0]
     usual = max(usual, 2)
+    left = _extent_of(rows)[0]
     above = 0
     while above < len(rows):
         cells = rows[above].cells
@@ -619,6 +623,7 @@ def _lines_above(rows: list[Row]) -> int:
         is_title = own <= 1
         is_pair = (
             1 < own <= max(2, usual // 2) < usual
+            and first == left
             and bool(cells[first : first + 2][-1])
             and counts[above] == own
             and last - first < usual

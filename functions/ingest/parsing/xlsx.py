@@ -265,7 +265,9 @@ class _Sheet:
         yield from self.lines
 
     def _read_tail(self) -> None:
-        for found in _TAIL_TAG.finditer(self.archive.tail(self.part, b"sheetData>", _MAX_TAIL_BYTES)):
+        for found in _TAIL_TAG.finditer(
+            self.archive.tail(self.part, b"sheetData>", _MAX_TAIL_BYTES)
+        ):
             kind = found[1]
             if kind.endswith((b"Header", b"Footer")):
                 text = found[3].decode("utf-8", "replace").replace("&amp;", "&")
@@ -326,12 +328,8 @@ class _Sheet:
                     skipped = self._is_hidden_row(event.attributes, number)
                 elif name == "rPh":
                     taking = False
-                elif name == "col" and event.attributes.get("hidden", "0") in ("1", "true"):
-                    if event.attributes.get("outlineLevel", "0") == "0":
-                        first = _integer(event.attributes.get("min", ""))
-                        self.hidden_columns.append(
-                            (first, _integer(event.attributes.get("max", "")))
-                        )
+                elif name == "col":
+                    self._column_read(event.attributes)
             elif name in ("v", "t"):
                 taking = False
             elif name == "f":
@@ -340,7 +338,7 @@ class _Sheet:
                 value = []
             elif name == "c" and (value or formula) and not skipped:
                 raw = "".join(value)
-                if formula and (not raw.strip() or self.recalculates and raw == "0"):
+                if formula and (not raw.strip() or (self.recalculates and raw == "0")):
                     text = clean_line(formula[:_MAX_CELL_CHARS])
                 else:
                     text = self._show(raw, kind, style)
@@ -360,7 +358,13 @@ class _Sheet:
                 if number > last + 1 and last:
                     yield Row([])
                 last = number
-                yield Row(cells, self._is_header(number, cells), strong)
+                yield Row(cells, self._is_header(number, cells) or None, strong)
+
+    def _column_read(self, attributes: dict[str, str]) -> None:
+        is_hidden = attributes.get("hidden", "0") in ("1", "true")
+        if is_hidden and attributes.get("outlineLevel", "0") == "0":
+            first = _integer(attributes.get("min", ""))
+            self.hidden_columns.append((first, _integer(attributes.get("max", ""))))
 
     def _is_hidden_row(self, attributes: dict[str, str], number: int) -> bool:
         if attributes.get("hidden", "0") not in ("1", "true"):
@@ -471,7 +475,8 @@ def _notes(archive: Archive, part: str) -> Iterator[str]:
     threads = archive.related(part, "threadedComment")
     # Beside threads Excel keeps their text once more, for programs that do not know threads.
     for related in threads or archive.related(part, "comments"):
-        place, text = "", []
+        place = ""
+        text: list[str] = []
         inside = False
         for event in archive.xml(related):
             if event.name in ("comment", "threadedComment"):
