@@ -289,8 +289,9 @@ class _Walker:
         self.inline = []
         table.cells = f"{table.cells}{tag[1]}"
         table.in_cell = True
-        table.columns = _span(node.attributes.get("colspan"))
-        rows = node.attributes.get("rowspan")
+        attributes = node.attributes
+        table.columns = _span(attributes.get("colspan"))
+        rows = attributes.get("rowspan")
         # To the end of the group of rows.
         table.rows = 65_534 if rows == "0" else _span(rows)
 

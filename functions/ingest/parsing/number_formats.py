@@ -62,6 +62,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _CONDITION = re.compile(r"(<=|>=|<>|<|>|=)\s*(-?[\d.]+)$")
+# Every digit behind the point is shown, and one before it.
+_PLAIN = re.compile(r"(?:0|#,##0|#0)(?:\.0{1,15})?")
 # How programs in other languages name day, month and year: TT.MM.JJJJ, jj/mm/aaaa, gg/mm/aaaa.
 _FOREIGN_DATE = re.compile(
     r"([tdjg])\1{0,3}[\s./-]+m{1,5}[\s./-]+([ja])\2{1,3}$|([ja])\3{3}[./-]m{1,2}[./-]([tdjg])\4?$",
@@ -120,9 +122,12 @@ def show_text(text: str, code: str) -> str:
     )
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _compiled(code: str) -> Callable[[float, bool], str]:
     sections = _sections(code)
+    plain = _plain(sections[0].tokens) if len(sections) == 1 else None
+    if plain is not None:
+        return plain
 
     def show(value: float, is_1904: bool) -> str:
         section, signed = _choose(sections, value)
@@ -133,6 +138,34 @@ def _compiled(code: str) -> Callable[[float, bool], str]:
             return show_general(value) if shown is None else shown
         amount = value if signed else abs(value)
         return _show_amount(section.tokens, amount).strip()
+
+    # Days come again and again in a sheet, amounts do not.
+    return lru_cache(maxsize=256)(show) if sections[0].is_date else show
+
+
+def _plain(tokens: tuple[_Token, ...]) -> Callable[[float, bool], str] | None:
+    """Return how to show a number of fixed decimals, such as #,##0.00 kg; None for any other."""
+    digits = [i for i, token in enumerate(tokens) if token.kind in ("digit", "comma", "point")]
+    others = {token.kind for i, token in enumerate(tokens) if i not in digits}
+    if not digits or not others <= {"literal", "percent"}:
+        return None
+    text = "".join(token.text for token in tokens[digits[0] : digits[-1] + 1])
+    if len(text) != len(digits) or not _PLAIN.fullmatch(text):
+        return None
+    before = "".join(token.text for token in tokens[: digits[0]]).lstrip()
+    behind = "".join(token.text for token in tokens[digits[-1] + 1 :]).rstrip()
+    scale = 100.0 ** sum(token.kind == "percent" for token in tokens)
+    places = len(text.partition(".")[2])
+    form = ",f" if "," in text else "f"
+    unit = Decimal(1).scaleb(-places)
+
+    def show(value: float, _: bool) -> str:
+        try:
+            shown = Decimal(f"{value * scale:.15g}").quantize(unit, rounding=ROUND_HALF_UP)
+        except InvalidOperation:
+            return show_general(value)
+        sign = "-" if shown < 0 else ""
+        return f"{sign}{before}{abs(shown):{form}}{behind}"
 
     return show
 

@@ -29,6 +29,8 @@ _MAX_HEADER_TOKENS = 90
 _WINDOW_ROWS = 60
 # The same where an empty column may part two tables that stand beside each other.
 _PARTED_ROWS = 2_000
+# Rows that tell what a column holds.
+_SAMPLE_ROWS = 20
 _MAX_HEADER_ROWS = 5
 _MAX_NAME_CHARS = 100
 MAX_TITLE_CHARS = 100
@@ -52,6 +54,7 @@ _DATE = re.compile(
       | -?\d{1,6}:\d\d(?::\d\d(?:[.,]\d+)?)?(?:\s?[aApP][mM])?$""",
     re.VERBOSE,
 )
+_DIGIT = re.compile(r"\d")
 _WORDS = re.compile(r"[^\W\d_]+|\d+|[^\w\s]")
 _NOTHING = frozenset(["-", "–", "—", ".", "..", "...", "…", "/", "?", "n/a", "N/A", "n.a.", "NA"])
 
@@ -91,6 +94,9 @@ class Spans:
 
     def add(self, text: str, *, columns: int = 1, rows: int = 1) -> None:
         """Add the next cell, which covers so many columns and rows."""
+        if columns == rows == 1 and not self.reaching:
+            self.cells.append(text)
+            return
         self._fill()
         columns = max(1, min(columns, _MAX_COVERED_COLUMNS, _MAX_COLUMNS - len(self.cells)))
         first = len(self.cells)
@@ -105,12 +111,13 @@ class Spans:
 
     def row(self) -> list[str]:
         """Return the whole row and begin the next one."""
-        self._fill()
-        # Cells that reach down right of the last one.
-        for column in sorted(self.reaching):
-            if column >= len(self.cells):
-                self.cells.extend([""] * (column - len(self.cells)))
-                self._fill()
+        if self.reaching:
+            self._fill()
+            # Cells that reach down right of the last one.
+            for column in sorted(self.reaching):
+                if column >= len(self.cells):
+                    self.cells.extend([""] * (column - len(self.cells)))
+                    self._fill()
         cells, self.cells = self.cells, []
         return cells
 
@@ -160,7 +167,7 @@ def kind_of(text: str) -> _CellKind:
     """Return what a cell holds."""
     if not text or text in _NOTHING:
         return "empty"
-    if not any(map(str.isdigit, text)):
+    if not _DIGIT.search(text):
         return "text"
     if _YEAR.match(text):
         return "year"
@@ -184,7 +191,7 @@ def count_header_rows(rows: Sequence[Row]) -> int:
         marked += 1
     if marked:
         return marked
-    rows = rows[:_WINDOW_ROWS]
+    rows = rows[:_SAMPLE_ROWS]
     kinds = [[kind_of(cell) for cell in row.cells] for row in rows]
     count = 0
     while count < min(_MAX_HEADER_ROWS, len(rows) - 1) and _names_columns(rows, kinds, count):
@@ -328,7 +335,7 @@ class TableWriter:
         self.dropped: frozenset[int] = frozenset()
         self.fills_down = False
         self.above = ""
-        self.kinds: list[_CellKind] = []
+        self.sample: list[list[str]] = []
 
     def row(
         self, cells: list[str], *, is_header: bool | None = None, is_strong: bool = False
@@ -383,12 +390,19 @@ class TableWriter:
         """Tell whether a row amid the others heads a new part: bold totals do not."""
         if _own_cells(row.cells) < 2:
             return False
-        kinds = [kind_of(cell) for cell in self._columns(row.cells)]
         if row.is_header:
             return True
-        return "number" not in kinds and any(
-            kind == "text" and usual in ("number", "date", "year")
-            for kind, usual in zip(kinds, self.kinds, strict=False)
+        return self._names_other_kinds(row.cells)
+
+    def _names_other_kinds(self, cells: list[str]) -> bool:
+        """Tell whether a row has words, and no number, where the table has numbers or dates."""
+        kinds = [kind_of(cell) for cell in self._columns(cells)]
+        if "number" in kinds:
+            return False
+        sample = [[kind_of(cell) for cell in row] for row in self.sample]
+        return any(
+            kind == "text" and _usual_kind(sample, column) in ("number", "date", "year")
+            for column, kind in enumerate(kinds)
         )
 
     def _settle(self, *, at_end: bool = False) -> Iterator[Block]:
@@ -452,11 +466,7 @@ class TableWriter:
             return False
         if not count:
             return last - first > 1
-        kinds = [kind_of(cell) for cell in self._columns(table[0].cells)]
-        if any(
-            kind == "text" and usual in ("number", "date", "year")
-            for kind, usual in zip(kinds, self.kinds, strict=False)
-        ):
+        if self._names_other_kinds(table[0].cells):
             return False
         return first == self.left and last == self.left + self.width and _is_all_text(table)
 
@@ -466,8 +476,7 @@ class TableWriter:
         self.width = last - self.left
         self.dropped = _repeating_columns(table) if self.width > 1 else frozenset()
         body = [self._columns(row.cells) for row in table[count:]]
-        kinds = [[kind_of(cell) for cell in cells] for cells in body[:_WINDOW_ROWS]]
-        self.kinds = [_usual_kind(kinds, i) for i in range(max(map(len, body), default=0))]
+        self.sample = body[:_SAMPLE_ROWS]
         self.fills_down = bool(count) and _is_grouped(body)
         heads = [self._columns(row.cells) for row in table[:count]]
         self.header_rows = heads

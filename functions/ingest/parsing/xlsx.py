@@ -162,9 +162,10 @@ class _Formats:
                     identifier = _integer(event.attributes.get("numFmtId", ""))
                     self.codes.append(codes.get(identifier, GENERAL))
 
-    def code(self, style: str) -> str:
-        index = int(style) if style.isdecimal() and len(style) < 9 else 0
-        return self.codes[index] if index < len(self.codes) else GENERAL
+        # Those that add something to a text.
+        self.text_codes = {
+            str(i): code for i, code in enumerate(self.codes) if "@" in code and code != "@"
+        }
 
     def is_bold(self, style: str) -> bool:
         index = int(style) if style.isdecimal() and len(style) < 9 else 0
@@ -176,7 +177,9 @@ class _Formats:
             number = float(value)
         except ValueError:
             return value
-        return show_number(number, self.code(style), is_1904=self.is_1904)
+        index = int(style) if style.isdecimal() and len(style) < 9 else 0
+        code = self.codes[index] if index < len(self.codes) else GENERAL
+        return show_number(number, code, is_1904=self.is_1904)
 
 
 def _integer(text: str) -> int:
@@ -342,7 +345,7 @@ class _Sheet:
                     text = clean_line(formula[:_MAX_CELL_CHARS])
                 else:
                     text = self._show(raw, kind, style)
-                if text and not self._is_hidden_column(column):
+                if text and not (self.hidden_columns and self._is_hidden_column(column)):
                     self.counter.add()
                     place = min(column, _MAX_COLUMNS)
                     if place > len(cells):
@@ -374,9 +377,7 @@ class _Sheet:
         return not any(top <= number <= bottom for top, bottom in self.filtered[:100])
 
     def _is_hidden_column(self, column: int) -> bool:
-        return bool(self.hidden_columns) and any(
-            first <= column <= last for first, last in self.hidden_columns[:1000]
-        )
+        return any(first <= column <= last for first, last in self.hidden_columns[:1000])
 
     def _is_header(self, number: int, cells: list[str]) -> bool:
         span = self.headers.get(number)
@@ -426,9 +427,8 @@ class _Sheet:
     def _show(self, value: str, kind: str, style: str) -> str:
         if kind == "s":
             text = self.strings.get(int(value)) if value.strip().isdecimal() else ""
-            code = self.formats.code(style)
-            if code not in (GENERAL, "@"):
-                text = show_text(text, code)
+            if style in self.formats.text_codes:
+                text = show_text(text, self.formats.text_codes[style])
         elif kind == "b":
             text = "TRUE" if value.strip() == "1" else "FALSE"
         elif kind == "n":
