@@ -23,9 +23,9 @@ import numpy as np
 from functions.ingest.chunking import Budget, chunk_blocks
 from functions.ingest.parsing.blocks import Block, ParseLimits, Request
 from functions.ingest.parsing.dispatching import parse
-from shared.embedding import Embedder
-from shared.models import Chunk
-from shared.tokens import TokenCounter
+from shared.embedding.embedder import Embedder
+from shared.embedding.tokenizer import TokenCounter
+from shared.values import Chunk
 
 # (start, end, embedded text) of each chunk.
 Spans = list[tuple[int, int, str]]

@@ -24,8 +24,8 @@ import click
 from functions.ingest.chunking import Budget, chunk_blocks
 from functions.ingest.parsing.blocks import Block, Request, Title
 from functions.ingest.parsing.dispatching import parse
-from shared.models import Chunk
-from shared.tokens import TokenCounter
+from shared.embedding.tokenizer import TokenCounter
+from shared.values import Chunk
 
 from .chunking import LIMITS
 from .corpus import EDIT_KINDS, EditKind, corpus_folders, edit, list_files

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import sql
 
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
 from shared.store import Connection
 
 from . import recording

@@ -19,10 +19,10 @@ from typing import Any
 import click
 from psycopg import sql
 
-from shared import store
-from shared.embedding import Embedder
-from shared.models import ObjectVersion
+from admin.lexeme_statistics import refresh_statistics
+from shared.embedding.embedder import Embedder
 from shared.store import Connection
+from shared.values import ObjectVersion
 
 from . import recording
 from .running import model_dir_option, open_database
@@ -119,7 +119,7 @@ def main(documents: int, count: int, rounds: int, model_dir: Path) -> None:
     corpus = make_corpus(embedder, passages=_PASSAGES)
     with open_database({"shared_buffers": "512MB"}, dimension=embedder.info.dimension) as database:
         load_all(database, corpus, first=0, last=_LOADED_CHUNKS, noise=NOISE)
-        store.refresh_statistics(database.connection)
+        refresh_statistics(database.connection)
         rows = list(
             measure(
                 database.connection,

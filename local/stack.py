@@ -58,7 +58,7 @@ _LOGINS = {
     "embed_worker": ("kaydang_worker_login", "kaydang_worker"),
     "query": ("kaydang_query_login", "kaydang_query"),
 }
-# Commands of shared.admin -> seconds between two runs.
+# Commands of admin -> seconds between two runs.
 _SCHEDULE = {"sweep": 20, "reconcile": 300}
 _TROUBLE = re.compile(
     r"\[(?:warning|error|critical)\s*\]|\b(?:WARNING|ERROR|CRITICAL|FATAL|PANIC)\b|^\w*(?:Error|Exception)\b"
@@ -111,12 +111,12 @@ class _Stack:
         _check_ports(self.configuration)
         self._keep_last_logs()
         with _step("model"):
-            self._run("shared.export_model", "--output", self.configuration.model_dir)
+            self._run("infra.model.export", "--output", self.configuration.model_dir)
         with _step("database"):
             self._start_emulators()  # meanwhile
             owner_url = settings.get("DATABASE_URL") or self._start_postgres()
         with _step("migrations"):
-            self._run("shared.migrate", DATABASE_URL=owner_url)
+            self._run("admin.migrate", DATABASE_URL=owner_url)
         with _step("topics, subscriptions, bucket, functions"):
             logins = self._logins(owner_url)
             self._start_functions(logins)
@@ -137,7 +137,7 @@ class _Stack:
         # Cloud Scheduler's part: what lost messages and dead processes left behind.
         admin = self._environment(DATABASE_URL=logins["ingest"])
         for name, seconds in _SCHEDULE.items():
-            command = [*self._module("shared.admin"), name, "--every", str(seconds)]
+            command = [*self._module("admin"), name, "--every", str(seconds)]
             self._start_service(name, command, admin)
 
     def _start_postgres(self) -> str:
@@ -199,7 +199,7 @@ class _Stack:
             self._start_service(name, command, environment)
 
     def _write_env(self, owner_url: str) -> None:
-        """Write what a client, a test or python -m shared.admin needs to join in."""
+        """Write what a client, a test or python -m admin needs to join in."""
         ours = self.configuration
         names = ("GOOGLE_CLOUD_PROJECT", "DOCUMENTS_BUCKET", "MODEL_DIR", "EMBEDDING_MODEL_NAME")
         topics = ("OBJECT_EVENTS_TOPIC", "CHUNK_JOBS_TOPIC", "DEAD_LETTERS_TOPIC")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from shared.models import Chunk, TextSource, join_embedded_text, path_above
+from shared.values import Chunk, TextSource, join_embedded_text, path_above
 
 from .parsing.blocks import Block, BlockKind
 

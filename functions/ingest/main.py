@@ -18,6 +18,7 @@ from pydantic import Field
 
 from shared import store
 from shared.bucket import DocumentBucket, describe_too_large
+from shared.embedding.tokenizer import TOKENIZER_FILE, ModelInfo, read_model_info
 from shared.errors import (
     KaydangError,
     Malformed,
@@ -26,13 +27,13 @@ from shared.errors import (
     Transient,
     Unreadable,
 )
-from shared.events import read_object_event
 from shared.language import detect_language, search_config, searchable_text
-from shared.lazy import once, warm_after_fork
-from shared.logs import get_logger, set_up_logs
-from shared.models import EmbedJob, ObjectEvent, ObjectVersion
-from shared.publishing import Publisher
-from shared.pushing import accept_pushes_without_data, admit_pushes
+from shared.messaging.events import read_object_event
+from shared.messaging.publisher import Publisher
+from shared.runtime.logs import get_logger, set_up_logs
+from shared.runtime.push_authentication import accept_pushes_without_data, admit_pushes
+from shared.runtime.startup import once, warm_after_fork
+from shared.runtime.tracing import set_up_tracing, span, traced
 from shared.settings import (
     DatabaseSettings,
     EventSettings,
@@ -43,11 +44,10 @@ from shared.settings import (
     RetrySettings,
     load,
 )
-from shared.tokens import TOKENIZER_FILE, ModelInfo, read_model_info
-from shared.tracing import set_up_tracing, span, traced
+from shared.values import EmbedJob, ObjectEvent, ObjectVersion
 
-from .ocr import PageReader
 from .confinement import hide_memory
+from .ocr import PageReader
 from .sandbox import ParsedDocument, ParseLimits, check_confinement, parse_document, start_parser
 
 # Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the

@@ -30,7 +30,7 @@ from typing import Any, Literal
 from tokenizers import Tokenizer
 
 from shared.errors import Unreadable
-from shared.models import Chunk
+from shared.values import Chunk
 
 from .chunking import Budget, chunk_blocks
 from .confinement import UNCONFINED_STATUS, Unconfined, confine, hide_memory

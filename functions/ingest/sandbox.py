@@ -26,8 +26,8 @@ from types import TracebackType
 from typing import IO, Any, Self, cast
 
 from shared.errors import Misconfigured, ParserDied, Unreadable
-from shared.logs import get_logger
-from shared.models import Chunk, TextSource
+from shared.runtime.logs import get_logger
+from shared.values import Chunk, TextSource
 
 from .confinement import UNCONFINED_STATUS, find_gap, landlock_version
 from .parsing.blocks import ParseLimits

@@ -63,7 +63,7 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     # Of all passages of an answer together, with what stands around them under the same heading.
     context_characters: int = Field(default=12_000, ge=0, le=1_000_000)
     prompt_max_characters: int = Field(default=48_000, ge=1_000, le=2_000_000)
-    # What passages have to reach, in one or the other (python -m shared.evaluate SET --calibrate).
+    # What passages have to reach, in one or the other (python -m admin.evaluation SET --calibrate).
     refusal_coverage: float | None = Field(default=None, ge=0, le=1)
     refusal_similarity: float | None = Field(default=None, ge=-1, le=1)
     daily_token_budget: int = Field(default=0, ge=0)

@@ -18,10 +18,10 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from shared import export_model
-from shared.embedding import Embedder
-from shared.export_model import ExportError
-from shared.tokens import DESCRIPTION_FILE, GRAPH_FILE, read_model_info
+from infra.model import export as export_model
+from infra.model.export import ExportError
+from shared.embedding.embedder import Embedder
+from shared.embedding.tokenizer import DESCRIPTION_FILE, GRAPH_FILE, read_model_info
 
 DEADLINE_SECONDS = 300
 
@@ -144,7 +144,7 @@ def test_graph_of_one_text_gives_the_vectors_of_batches(
         raise NotImplementedError
 
     batches = tmp_path / "batches"
-    monkeypatch.setattr("shared.graph_tracing.trace_one_text", fail)
+    monkeypatch.setattr("infra.model.graph_tracing.trace_one_text", fail)
     export_model.export_model(export_model.DEFAULT_MODEL, batches)
     assert _inputs(batches) == {"input_ids", "attention_mask"}
     assert _inputs(model_dir) == {"input_ids"}
@@ -204,7 +204,7 @@ def test_bad_quantisation_is_refused(
     small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model that does not bear eight bits is not written, and the message gives the way out."""
-    monkeypatch.setattr("shared.quantisation.WEIGHT_LEVELS", 2)
+    monkeypatch.setattr("infra.model.quantisation.WEIGHT_LEVELS", 2)
     with pytest.raises(ExportError, match="--precision float32"):
         export_model.export_model(str(small_model), tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == [".model.lock"]
@@ -228,7 +228,7 @@ def test_complete_folder_is_kept_without_torch(model_dir: Path, tmp_path: Path) 
     """Finding that nothing is to be done imports nothing slow."""
     output = Path(shutil.copytree(model_dir, tmp_path / "model"))
     code = (
-        "import sys; from shared.export_model import *;"
+        "import sys; from infra.model.export import *;"
         f"kept = not export_model(DEFAULT_MODEL, Path({str(output)!r}));"
         "sys.exit(0 if kept and not {'torch', 'onnxruntime', 'numpy'} & set(sys.modules) else 1)"
     )
@@ -255,7 +255,7 @@ def test_weights_other_than_the_known_are_refused(
 def test_unknown_model_is_a_clear_error(model: str, message: str, tmp_path: Path) -> None:
     """The command ends with one line that names the variable, without a traceback."""
     done = subprocess.run(
-        [sys.executable, "-m", "shared.export_model", "--model", model],
+        [sys.executable, "-m", "infra.model.export", "--model", model],
         env=os.environ | {"HF_HUB_OFFLINE": "1", "MODEL_DIR": str(tmp_path / "model")},
         capture_output=True,
         text=True,
@@ -280,7 +280,7 @@ def test_killed_export_leaves_the_old_folder(small_model: Path, tmp_path: Path) 
     output = tmp_path / "model"
     export_model.export_model(str(small_model), output, precision="float32")
     before = (output / GRAPH_FILE).read_bytes()
-    command = [sys.executable, "-m", "shared.export_model", "--model", str(small_model)]
+    command = [sys.executable, "-m", "infra.model.export", "--model", str(small_model)]
     options = ["--precision", "float32", "--force", "--output", str(output)]
     process = subprocess.Popen([*command, *options])
     deadline = time.monotonic() + DEADLINE_SECONDS

@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from admin.migrate import Migration, apply_migrations, read_migrations
 from shared.errors import Misconfigured
-from shared.migrate import Migration, apply_migrations, read_migrations
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from functions_framework import create_app
 SOURCE = """
 import functions_framework
 
-from shared.pushing import accept_pushes_without_data
+from shared.runtime.push_authentication import accept_pushes_without_data
 
 accept_pushes_without_data()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from shared.errors import Unreadable
-from shared.models import TextSource
+from shared.values import TextSource
 
 BlockKind = Literal["heading", "paragraph", "item", "row", "code"]
 
