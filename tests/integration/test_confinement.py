@@ -121,7 +121,7 @@ ATTEMPTS: dict[str, Callable[[Path, int], object]] = {
     "inotify": lambda _f, _p: call(294, 26, 0),
     "fanotify": lambda _f, _p: call(300, 262, 0, 0),
     "statfs": lambda file, _: os.statvfs(file),
-    "sync": lambda _f, _p: os.sync() or call(306, 267, 0),
+    "sync": lambda _f, _p: call(306, 267, 0),
     # descriptors
     "dup": lambda _f, _p: os.dup(0),
     "pipe": lambda _f, _p: os.pipe(),
