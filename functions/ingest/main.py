@@ -46,8 +46,9 @@ from shared.settings import (
 )
 from shared.values import EmbedJob, ObjectEvent, ObjectVersion
 
+from .confinement import hide_memory
 from .ocr import PageReader
-from .sandbox import ParsedDocument, ParseLimits, parse_document, start_parser
+from .sandbox import ParsedDocument, ParseLimits, check_confinement, parse_document, start_parser
 
 # Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
 # hash that every build carries.
@@ -70,6 +71,9 @@ class Settings(
     parse_concurrency: int = Field(default=0, ge=0, le=64, description="0: one a core")
     chunks_per_job: int = Field(default=64, ge=1, le=1000)
     ocr_page_budget: int = Field(default=0, ge=0, le=1000, description="0: no OCR")
+    allow_unconfined_parser: bool = Field(
+        default=False, description="parse where the system cannot contain it, as macOS cannot"
+    )
 
     @property
     def reads_pictures(self) -> bool:
@@ -96,6 +100,8 @@ class Resources:
         return hashlib.sha256(f"{_PIPELINE_VERSION} {self.model.digest}".encode()).hexdigest()[:16]
 
 
+# Before the framework forks: its worker, which reads documents, inherits it.
+hide_memory()
 set_up_logs(load(Settings))
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
@@ -237,6 +243,7 @@ def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDo
         max_tokens=resources.model.max_tokens,
         ocr=resources.pages.read_page if resources.pages is not None else None,
         ocr_page_budget=settings.ocr_page_budget,
+        allow_unconfined=settings.allow_unconfined_parser,
     )
 
 
@@ -339,6 +346,7 @@ def _open_pool() -> store.Pool:
 @once
 def _open_resources() -> Resources:
     settings = load(Settings)
+    check_confinement(allow_unconfined=settings.allow_unconfined_parser)
     pool = _open_pool()
     folders = {
         read_model_info(folder).digest: folder
