@@ -174,6 +174,7 @@ def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDo
         max_tokens=resources.model.max_tokens,
         ocr=resources.pages.read_page if resources.pages is not None else None,
         ocr_page_budget=settings.ocr_page_budget,
+        allow_unconfined=settings.allow_unconfined_parser,
     )
 
 

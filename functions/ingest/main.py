@@ -21,11 +21,14 @@ from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, traced
 from shared.settings import PushSettings, load
 
+from .confinement import hide_memory
 from .indexing import Resources, handle
 from .ocr import PageReader
-from .sandbox import start_parser
+from .sandbox import check_confinement, start_parser
 from .settings import Settings
 
+# Before the framework forks: its worker, which reads documents, inherits it.
+hide_memory()
 set_up_logs(load(Settings))
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
@@ -60,6 +63,7 @@ def _open_pool() -> store.Pool:
 @once
 def _open_resources() -> Resources:
     settings = load(Settings)
+    check_confinement(allow_unconfined=settings.allow_unconfined_parser)
     pool = _open_pool()
     folders = {
         read_model_info(folder).digest: folder

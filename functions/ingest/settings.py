@@ -32,6 +32,9 @@ class Settings(
     parse_concurrency: int = Field(default=0, ge=0, le=64, description="0: one a core")
     chunks_per_job: int = Field(default=64, ge=1, le=1000)
     ocr_page_budget: int = Field(default=0, ge=0, le=1000, description="0: no OCR")
+    allow_unconfined_parser: bool = Field(
+        default=False, description="parse where the system cannot contain it, as macOS cannot"
+    )
 
     @property
     def reads_pictures(self) -> bool:

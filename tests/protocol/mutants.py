@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from admin.reconciliation import compare
-from local.postgres import remove, start_postgres
+from local.checkout import remove
+from local.postgres import start_postgres
 from shared import store
 from shared.store import documents
 from shared.store.document_lock import lock_build
