@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 
 import functions_framework
 from cloudevents.http import CloudEvent
@@ -17,6 +16,7 @@ from shared.messaging.events import read_object_event
 from shared.messaging.publisher import Publisher
 from shared.runtime.logs import get_logger, set_up_logs
 from shared.runtime.push_authentication import accept_pushes_without_data, admit_pushes
+from shared.runtime.slots import WorkSlots
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, traced
 from shared.settings import PushSettings, load
@@ -57,7 +57,10 @@ def ingest(event: CloudEvent) -> None:
 
 @once
 def _open_pool() -> store.Pool:
-    return store.open_pool(load(Settings))
+    settings = load(Settings)
+    return store.open_pool(
+        settings, statement_seconds=settings.database_statement_timeout_seconds
+    )
 
 
 @once
@@ -81,9 +84,7 @@ def _open_resources() -> Resources:
         model=model,
         tokenizer=folder / TOKENIZER_FILE,
         pages=PageReader(settings) if settings.reads_pictures else None,
-        parse_slots=threading.BoundedSemaphore(
-            settings.parse_concurrency or len(os.sched_getaffinity(0))
-        ),
+        parse_slots=WorkSlots(settings.parse_concurrency or len(os.sched_getaffinity(0))),
     )
 
 
