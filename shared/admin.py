@@ -297,7 +297,12 @@ def index() -> None:
 
 
 @main.command()
-@click.option("--gemini", is_flag=True, help="Ask Gemini for one token too.")
+@click.option(
+    "--gemini/--no-gemini",
+    default=True,
+    show_default=True,
+    help="Ask Gemini for one token: a retired model or a missing right shows.",
+)
 @click.option("--probe", is_flag=True, help="Upload a document, ask about it, delete it.")
 @click.option(
     "--timeout",

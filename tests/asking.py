@@ -94,12 +94,13 @@ def open_gemini(url: str, **options: Any) -> Iterator[Gemini]:
         "api_key": "test-key",
         "project": "",
         "location": "",
-        "model": "gemini-2.5-flash",
+        "model": "gemini-3.5-flash-lite",
         "timeout_seconds": 10.0,
         "read_timeout_seconds": 5.0,
         "attempts": 1,
         "max_output_tokens": 1000,
         "thinking_budget": None,
+        "thinking_level": None,
         "breaker": CircuitBreaker(failures=1000, pause_seconds=1),
     }
     gemini = Gemini(base_url=url, **defaults | options)

@@ -18,7 +18,7 @@ from shared.events import Message, read_job, read_message, read_notification
 from shared.lazy import once, warm_after_fork
 from shared.logs import get_logger, set_up_logs
 from shared.models import EmbedJob, FillJob
-from shared.pushing import accept_pushes_without_data, admit_pushes
+from shared.pushing import accept_pushes_without_data, admit_pushes, answer_probes
 from shared.settings import (
     DatabaseSettings,
     LogSettings,
@@ -56,6 +56,7 @@ class Resources:
 
 
 set_up_logs(load(Settings))
+answer_probes(lambda: _check_database())
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
 set_up_tracing("embed-worker")
@@ -228,6 +229,11 @@ def _mark_failed(connection: store.Connection, message: Message) -> None:
 @once
 def _open_pool() -> store.Pool:
     return store.open_pool(load(Settings))
+
+
+def _check_database() -> None:
+    with store.connect(_open_pool()) as connection:
+        connection.execute("SELECT 1")
 
 
 @once

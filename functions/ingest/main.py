@@ -32,7 +32,7 @@ from shared.lazy import once, warm_after_fork
 from shared.logs import get_logger, set_up_logs
 from shared.models import EmbedJob, ObjectEvent, ObjectVersion
 from shared.publishing import Publisher
-from shared.pushing import accept_pushes_without_data, admit_pushes
+from shared.pushing import accept_pushes_without_data, admit_pushes, answer_probes
 from shared.settings import (
     DatabaseSettings,
     EventSettings,
@@ -97,6 +97,7 @@ class Resources:
 
 
 set_up_logs(load(Settings))
+answer_probes(lambda: _check_database())
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
 set_up_tracing("ingest")
@@ -334,6 +335,11 @@ def _make_page_reader(settings: Settings) -> PageReader:
 @once
 def _open_pool() -> store.Pool:
     return store.open_pool(load(Settings))
+
+
+def _check_database() -> None:
+    with store.connect(_open_pool()) as connection:
+        connection.execute("SELECT 1")
 
 
 @once

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import GenerationUnavailable
 from shared.lazy import once
-from shared.tasks import Task, TriesExhausted, Usage
+from shared.tasks import Task, ThinkingLevel, TriesExhausted, Usage
 
 from .prompting import ANSWER_SCHEMA, REWRITING_RULES, REWRITING_SCHEMA, Prompt
 
@@ -72,7 +72,8 @@ class Gemini:
         base_url: Another place that speaks the same interface; empty takes Google's.
         timeout_seconds: For one question, with all its tries and waits.
         read_timeout_seconds: For each wait for the next bytes.
-        thinking_budget: Tokens that the model may think; None leaves it to the model.
+        thinking_budget: Tokens that a model before Gemini 3 may think; None leaves it to the model.
+        thinking_level: How much Gemini 3 and later think; None leaves it to the model.
     """
 
     def __init__(
@@ -88,12 +89,14 @@ class Gemini:
         attempts: int,
         max_output_tokens: int,
         thinking_budget: int | None,
+        thinking_level: ThinkingLevel | None,
         breaker: CircuitBreaker,
     ) -> None:
         self.model = model
         self._timeout_seconds = timeout_seconds
         self._max_output_tokens = max_output_tokens
         self._thinking_budget = thinking_budget
+        self._thinking_level = thinking_level
         self._breaker = breaker
 
         def open_client() -> GeminiClient:
@@ -137,6 +140,7 @@ class Gemini:
             schema=ANSWER_SCHEMA,
             max_output_tokens=self._max_output_tokens,
             thinking_budget=self._thinking_budget,
+            thinking_level=self._thinking_level,
         )
         yield from self._ask(task, timeout_seconds=self._timeout_seconds, whole=whole)
 
@@ -153,6 +157,7 @@ class Gemini:
             schema=REWRITING_SCHEMA,
             max_output_tokens=_REWRITING_MAX_TOKENS,
             thinking_budget=self._thinking_budget,
+            thinking_level=self._thinking_level,
         )
         timeout_seconds = min(_REWRITING_TIMEOUT_SECONDS, self._timeout_seconds)
         parts = list(self._ask(task, timeout_seconds=timeout_seconds, whole=True))

@@ -12,7 +12,7 @@ from flask import Response
 from pydantic import BaseModel
 
 from shared.errors import GenerationUnavailable
-from shared.tasks import Usage
+from shared.tasks import MODEL_MISSING, Usage
 
 from .asking import Answered, Found, Token
 from .problems import Problem, make_problem
@@ -63,8 +63,13 @@ def stream_whole(response: QueryResponse) -> Iterator[str]:
 
 
 def is_failure(failure: GenerationUnavailable | None) -> TypeGuard[GenerationUnavailable]:
-    """Return whether *failure* is one of Gemini's; a budget of our own is none."""
-    return failure is not None and failure.code != "budget"
+    """
+    Return whether *failure* is one that another request may not meet.
+
+    A budget of our own is none, and a retired model fails every question until an operator acts:
+    both are answered with extracts.
+    """
+    return failure is not None and failure.code not in ("budget", MODEL_MISSING)
 
 
 def _without_lists(response: QueryResponse) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from shared.settings import (
     LogSettings,
     ModelSettings,
 )
+from shared.tasks import ThinkingLevel
 
 _KEY = re.compile(r"(?:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62})=)?(?P<digest>[0-9a-fA-F]{64})")
 _OWN_PRINCIPALS = frozenset({"key", "email", "domain", "subject"})
@@ -57,7 +58,8 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     database_answer_timeout_seconds: int = Field(default=15, ge=1, le=3600)
 
     gemini_max_output_tokens: int = Field(default=8192, ge=64, le=65536)
-    # None leaves it to the model; 0 answers sooner where the model can do without (2.5 Flash).
+    # None leaves it to the model. Gemini 3 and later read the level, older models the budget.
+    gemini_thinking_level: ThinkingLevel | None = None
     gemini_thinking_budget: int | None = Field(default=None, ge=-1, le=32768)
     gemini_attempts: int = Field(default=3, ge=1, le=10)
     # Of all passages of an answer together, with what stands around them under the same heading.
