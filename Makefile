@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)
 # Folders with Python of ours; some are made later than others.
-CODE := $(wildcard shared functions local infra tests benchmarks)
+CODE := $(wildcard shared functions admin local infra tests benchmarks)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 MODEL_DIR ?= $(CACHE)/kaydangpt/models/all-MiniLM-L6-v2
 # Two processes of tests, each with a database server and a system of its own; ARGS="-n 0" takes one.
@@ -23,7 +23,7 @@ run: install ## Start everything on this machine; Ctrl-C stops it
 
 admin: install ## Run an operator's command on the running stack: ARGS="status --failed"
 	@test -f .local/env || { echo "Nothing has been started here yet: make run" >&2; exit 1; }
-	@exec $(PY) -m dotenv -f .local/env run -- $(PY) -m shared.admin $(or $(ARGS),--help)
+	@exec $(PY) -m dotenv -f .local/env run -- $(PY) -m admin $(or $(ARGS),--help)
 
 test: model ## Run all tests; ARGS="-k name" chooses
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest $(IN_PARALLEL) $(ARGS)
@@ -59,7 +59,7 @@ lint: install-tests ## Check style, types and layers
 	@$(PY) -m ruff format --check $(CODE)
 	@$(PY) -m mypy $(CODE)
 	@$(VENV)/bin/lint-imports
-	@$(PY) -m bandit --quiet --recursive --configfile pyproject.toml shared functions local
+	@$(PY) -m bandit --quiet --recursive --configfile pyproject.toml shared functions admin local
 
 audit: install-tests ## Look up advisories for what is locked, write each image's bill of materials
 	@$(PY) infra/audit.py
@@ -85,7 +85,7 @@ lock: install-tests ## Pin requirements again; UPGRADE=1 takes the newest versio
 	done
 
 clean: ## Remove the local state: database, bucket, topics, logs (not local/bucket)
-	@if [ -x $(PY) ]; then $(PY) -m local.stack --clean; else rm -rf .local; fi
+	@$(PYTHON) -m local.clean
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build
 	@find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
 
@@ -94,7 +94,7 @@ clean-all: clean ## Remove the virtual environment as well
 
 # The tests embed with the same exported model as `make run`.
 model: install-tests
-	@$(PY) -m shared.export_model --output "$(MODEL_DIR)"
+	@$(PY) -m infra.model.export --output "$(MODEL_DIR)"
 
 install:
 	@$(PYTHON) local/install.py local/requirements.txt

@@ -2,7 +2,7 @@
 What the text leg scores, and what it misses: python -m benchmarks.candidates [SET ...]
 
 The chunks of the peers' larger corpus (made by `make bench ARGS=--prepare`), and among them the
-documents of SET, folders as for shared.evaluate. Some rules choose the chunks to score for the
+documents of SET, folders as for admin.evaluation. Some rules choose the chunks to score for the
 corpus's own questions and for each set's: all that hold a word of the question, the rarest words
 up to a number of chunks, and the shipped one. For each: chunks scored, processor time of the
 server, and how many of the ten and fifty best among all the leg still finds; for a set nDCG@10 of
@@ -22,13 +22,13 @@ from typing import Any
 import click
 import numpy as np
 
-from shared import store
-from shared.evaluate import Question, measure_documents, read_set
+from admin.evaluation import Question, measure_documents, read_set
+from admin.lexeme_statistics import refresh_statistics
+from shared.embedding.tokenizer import TokenCounter
 from shared.language import detect_language, search_config, searchable_text
+from shared.search.query_analysis import analyse
+from shared.search.query_terms import Term, any_of, choose_candidates
 from shared.store import Connection
-from shared.store.analysis import analyse
-from shared.store.terms import Term, any_of, choose_candidates
-from shared.tokens import TokenCounter
 
 from . import recording
 from .corpus import corpus_folders, large_corpus, questions, read_large
@@ -258,7 +258,7 @@ def main(
     memory = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
     with open_database(memory, dimension=vectors.shape[1]) as database:
         load(database.connection, documents())
-        store.refresh_statistics(database.connection)
+        refresh_statistics(database.connection)
         clock = Clock(database.connection, database.server)
         measured = list(measure(database.connection, asked, cpu_seconds=clock.seconds))
         row = database.connection.execute("SELECT count(*) FROM chunks").fetchone()

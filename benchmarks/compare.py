@@ -35,11 +35,11 @@ import numpy as np
 import psycopg
 from pydantic import SecretStr
 
+from admin import migrate
+from admin.vector_index import HNSW_EF_CONSTRUCTION
 from local.postgres import start_postgres
 from local.roles import ensure_login
-from shared import migrate
-from shared.store.vector_index import HNSW_EF_CONSTRUCTION
-from tests.system import run_system
+from local.system import run_system
 
 from .corpus import (
     LargeCorpus,

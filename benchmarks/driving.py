@@ -19,12 +19,12 @@ from typing import Any, Protocol
 import psutil
 import psycopg
 
+from admin.folder_sync import upload_folder
+from admin.lexeme_statistics import refresh_statistics
 from local import processes
-from shared import store
-from shared.models import join_embedded_text
-from shared.uploading import upload_folder
-from tests.emulators import free_port
-from tests.system import BUCKET, ROOT, System, function_command, wait_until
+from local.processes import free_port
+from local.system import BUCKET, ROOT, System, function_command, wait_until
+from shared.values import join_embedded_text
 
 from .corpus import LargeCorpus, list_files
 from .environments import BenchmarkFailed
@@ -207,7 +207,7 @@ class Ours:
 
     def ingest(self, folder: Path, *, renew: bool = False) -> Ingested:
         """
-        Bring a folder in as `python -m shared.admin upload` does.
+        Bring a folder in as `python -m admin upload` does.
 
         Args:
             renew: Upload unchanged files too, as a client does that does not compare.
@@ -241,7 +241,7 @@ class Ours:
     def settle(self) -> None:
         """Count common words, as the sweeper does within a minute."""
         with psycopg.connect(self._owner_url, autocommit=True) as connection:
-            store.refresh_statistics(connection)
+            refresh_statistics(connection)
 
     def embedded_texts(self, folder: Path) -> list[str]:
         """Return what the model is given of the documents of a folder."""

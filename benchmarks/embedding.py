@@ -31,10 +31,10 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from rich.console import Console
 from rich.table import Table
 
-from shared import quantisation
-from shared.embedding import Embedder
-from shared.export_model import DEFAULT_MODEL, export_model, find_source
-from shared.tokens import DESCRIPTION_FILE, GRAPH_FILE, TokenCounter
+from infra.model import quantisation
+from infra.model.export import DEFAULT_MODEL, export_model, find_source
+from shared.embedding.embedder import Embedder
+from shared.embedding.tokenizer import DESCRIPTION_FILE, GRAPH_FILE, TokenCounter
 
 CHUNK_TOKENS = (60, 230)
 QUESTIONS = 40

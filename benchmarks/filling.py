@@ -7,9 +7,10 @@ import hashlib
 import psycopg
 from pgvector.psycopg import register_vector
 
+from admin.lexeme_statistics import refresh_statistics
+from admin.vector_index import create_vector_index
 from shared import store
 from shared.language import searchable_text
-from shared.store.vector_index import create_vector_index
 
 from .corpus import LargeCorpus, read_large
 
@@ -73,5 +74,5 @@ def fill_ours(url: str, large: LargeCorpus) -> None:
                 copy.write_row((model.id, first_build + build, ordinal, numbers))
         connection.execute("RESET session_replication_role")
         connection.execute("VACUUM ANALYZE")
-        store.refresh_statistics(connection)
+        refresh_statistics(connection)
         create_vector_index(connection)

@@ -8,7 +8,7 @@ without the command's name; the page, without that section, is what is to be fou
 are short noun phrases by the page's own author, so they flatter the text leg; what they compare is
 ways to split a text without spaces.
 
-Writes SET for python -m shared.evaluate SET --upload, and prints nDCG@10 of plain BM25 over whole
+Writes SET for python -m admin.evaluation SET --upload, and prints nDCG@10 of plain BM25 over whole
 pages (their first 3,000 characters) for each way to split.
 """
 
@@ -27,7 +27,7 @@ from statistics import fmean
 
 import click
 
-from shared.evaluate import measure_documents
+from admin.evaluation import measure_documents
 from shared.language import searchable_text
 
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]+")
@@ -114,7 +114,7 @@ def read_pages(folder: Path, *, language: str, limit: int) -> list[Page]:
 
 
 def write_set(pages: Sequence[Page], folder: Path) -> None:
-    """Write corpus, questions and judgements as shared.evaluate reads them."""
+    """Write corpus, questions and judgements as admin.evaluation reads them."""
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
     with (
         (folder / "queries.jsonl").open("w", encoding="utf-8") as queries,

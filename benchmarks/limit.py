@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from shared.embedding import Embedder, available_cores
+from shared.embedding.embedder import Embedder, available_cores
 
 
 @click.command(help=__doc__)

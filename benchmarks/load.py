@@ -54,7 +54,7 @@ from benchmarks.running import (
     run_like_product,
     sentences,
 )
-from tests.system import System, wait_until
+from local.system import System, wait_until
 
 DOCUMENT = ROOT / "docs" / "load.md"
 _PATIENCE_SECONDS = 60.0

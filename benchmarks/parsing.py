@@ -35,7 +35,7 @@ from functions.ingest.parser_process import load_tokenizer
 from functions.ingest.parsing.blocks import Block, Request
 from functions.ingest.parsing.dispatching import parse
 from functions.ingest.sandbox import parse_document
-from tests.documents import LIMITS, make_pdf, pdf_lines, small_tokenizer
+from tests.support.documents import LIMITS, make_pdf, pdf_lines, small_tokenizer
 
 _WORDS = "the river and its bridge were built by people of that town over many years".split()  # noqa: SIM905
 

@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from shared import store
+from admin.lexeme_statistics import refresh_statistics
+from admin.vector_index import create_vector_index
 from shared.language import searchable_text
-from shared.models import Filter
+from shared.search.statement import search
 from shared.store import Connection
-from shared.store.search import search
+from shared.values import Filter
 
 from .running import open_database, sentences
 
@@ -54,12 +55,12 @@ def main(chunks: int, questions: int) -> None:
         connection = database.connection
         centres = generator.normal(size=(_CENTRES, _DIMENSION))
         _fill(connection, chunks, known, centres, random_, generator)
-        store.refresh_statistics(connection)
+        refresh_statistics(connection)
         asked = [_question(known, random_) for _ in range(questions + _WARM_UP)]
         vectors = _near(centres, len(asked), generator)
         for index, closed in (("exact", "none"), ("HNSW", "none"), ("HNSW", "half")):
             if index == "HNSW" and closed == "none":
-                click.echo(store.create_vector_index(connection), err=True)
+                click.echo(create_vector_index(connection), err=True)
             if closed == "half":
                 connection.execute(
                     "INSERT INTO collection_access VALUES ('odd', true), ('even', true)"

@@ -1,6 +1,5 @@
 #!/bin/sh
 # Upload sets to the service of a running `make run` and write what docs/retrieval.md says of them by
-# shared.evaluate and benchmarks.extractive:
 #     benchmarks/retrieval_sets.sh RESULTS SET...
 # run in the checkout whose stack it is. Sets whose questions have answers are asked for those too;
 # the first set alone is in the index while that is done.
@@ -18,9 +17,8 @@ export PYTHONPATH=.
 mkdir -p "$results"
 for set in "$@"; do
     name=$(basename "$set")
-    .venv/bin/python -m shared.evaluate "$set" --url "$QUERY_URL" --upload --json > "$results/$name.json"
+    .venv/bin/python -m admin.evaluation "$set" --url "$QUERY_URL" --upload --json > "$results/$name.json"
     if head -n 1 "$set/queries.jsonl" | grep -q '"answer"'; then
-        .venv/bin/python -m shared.evaluate "$set" --calibrate --json > "$results/$name.refusal.json"
-        .venv/bin/python -m benchmarks.extractive "$set" --every 6 --url "$QUERY_URL" > "$results/$name.extractive.txt"
+        .venv/bin/python -m admin.evaluation "$set" --calibrate --json > "$results/$name.refusal.json"
     fi
 done

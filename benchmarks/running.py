@@ -19,11 +19,13 @@ import psycopg
 from pgvector.psycopg import register_vector
 from pydantic import SecretStr
 
+from admin import migrate
 from local import processes
-from local.postgres import PostgresServer, remove, start_postgres
-from shared import migrate, store
+from local.checkout import remove
+from local.postgres import PostgresServer, start_postgres
+from local.system import ROOT, System, run_system
+from shared import store
 from shared.store import Connection
-from tests.system import ROOT, System, run_system
 
 POOL_SIZE = 4
 model_dir_option = click.option(
@@ -115,7 +117,7 @@ def _slow_down_sweeper(system: System) -> None:
     for name, command, seconds in (("sweeper", "sweep", 20), ("reconciler", "reconcile", 300)):
         system.kill(name)
         system.running[name] = processes.start(
-            [sys.executable, "-m", "shared.admin", command, "--every", str(seconds)],
+            [sys.executable, "-m", "admin", command, "--every", str(seconds)],
             environment=system.environment,
             log=system.folder / f"{name}.log",
             folder=ROOT,

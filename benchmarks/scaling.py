@@ -35,6 +35,8 @@ from pgvector import HalfVector
 from pgvector.psycopg import register_vector
 from psycopg import sql
 
+from admin.lexeme_statistics import refresh_statistics
+from admin.vector_index import create_vector_index
 from benchmarks.recording import (
     ROOT,
     describe_machine,
@@ -47,12 +49,11 @@ from benchmarks.recording import (
 from benchmarks.running import Database, model_dir_option, open_database, repeating, sentences
 from local.postgres import PostgresServer
 from shared import store
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
 from shared.language import searchable_text
-from shared.models import Chunk, EmbedJob, ObjectVersion
+from shared.search.statement import search
 from shared.store import Connection
-from shared.store.search import search
-from shared.store.vector_index import create_vector_index
+from shared.values import Chunk, EmbedJob, ObjectVersion
 
 DOCUMENT = ROOT / "docs" / "scaling.md"
 _CHUNKS_A_DOCUMENT = 20
@@ -567,8 +568,8 @@ def _measure_size(
     load_all(database, corpus, first=first, last=size, noise=noise)
     seconds = round(time.perf_counter() - started, 1)
     point: dict[str, Any] = {"chunks": size, "load_seconds": seconds}
-    point["statistics_seconds"] = _timed(partial(store.refresh_statistics, connection))
-    point["statistics_not_due_seconds"] = _timed(partial(store.refresh_statistics, connection))
+    point["statistics_seconds"] = _timed(partial(refresh_statistics, connection))
+    point["statistics_not_due_seconds"] = _timed(partial(refresh_statistics, connection))
     ingest = partial(
         measure_ingest,
         connection,

@@ -59,12 +59,12 @@ from benchmarks.simulation import (
     simulate_questions,
 )
 from functions.ingest.sandbox import ParseLimits, parse_document
+from local.system import System, wait_until
 from shared import store
-from shared.embedding import Embedder, available_cores
+from shared.embedding.embedder import Embedder, available_cores
+from shared.embedding.tokenizer import TOKENIZER_FILE
 from shared.language import detect_language, search_config, searchable_text
-from shared.models import ObjectVersion
-from shared.tokens import TOKENIZER_FILE
-from tests.system import System, wait_until
+from shared.values import ObjectVersion
 
 DOCUMENT = ROOT / "docs" / "scaling.md"
 _LIMITS = ParseLimits(

@@ -504,7 +504,7 @@ def simulate_indexing(
 def _question(times: ServiceTimes) -> list[_Phase]:
     return [
         _Phase(times.message),
-        # A connection is borrowed after this, as functions/query/asking.py does.
+        # A connection is borrowed after this, as functions/query/answering/pipeline.py does.
         _Phase(times.question_embed),
         _Phase(times.question_search, at_database=True, holds="connection"),
         _Phase(times.generate_wait, 0.0),

@@ -404,7 +404,8 @@ def in_image(image: Stage, environment: dict[str, str], command: list[str]) -> l
 def run_system(images: dict[str, Stage]) -> None:
     """Start everything, put a document into the bucket and ask for what only it says."""
     sys.path.insert(0, str(ROOT))
-    from local.postgres import remove, start_postgres
+    from local.checkout import remove
+    from local.postgres import start_postgres
 
     work = Path(tempfile.mkdtemp(prefix="kaydang-image-"))
     ports = {
@@ -500,18 +501,14 @@ def run_system(images: dict[str, Stage]) -> None:
         print(f"answer: {str(answer['answer'])[:100]!r}, model {answer['model']}")
         for command in (["sweep"], ["reconcile"], ["status"]):
             done = subprocess.run(
-                in_image(
-                    images["ingest"], base | owner, ["python", "-m", "shared.admin", *command]
-                ),
+                in_image(images["ingest"], base | owner, ["python", "-m", "admin", *command]),
                 capture_output=True,
                 text=True,
                 check=False,
             )
             if done.returncode:
-                sys.exit(
-                    f"prove_image: shared.admin {command[0]} failed:\n{done.stdout}{done.stderr}"
-                )
-            print(f"shared.admin {command[0]} from ingest's image: ok")
+                sys.exit(f"prove_image: admin {command[0]} failed:\n{done.stdout}{done.stderr}")
+            print(f"admin {command[0]} from ingest's image: ok")
 
 
 def ask_about_a_document(base: dict[str, str], port: int, work: Path) -> dict[str, object]:

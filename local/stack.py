@@ -9,7 +9,6 @@ SIGINT or SIGTERM stops all of it; so does, on Linux, the death of this process 
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import os
 import re
@@ -33,6 +32,7 @@ from dotenv import dotenv_values
 from psycopg import sql
 
 from local import configuration, postgres, processes
+from local.checkout import STATE, AlreadyRunning, alone
 from local.configuration import PORTS, Configuration, WrongSetting
 from local.roles import ensure_login
 
@@ -58,7 +58,7 @@ _LOGINS = {
     "embed_worker": ("kaydang_worker_login", "kaydang_worker"),
     "query": ("kaydang_query_login", "kaydang_query"),
 }
-# Commands of shared.admin -> seconds between two runs.
+# Commands of admin -> seconds between two runs.
 _SCHEDULE = {"sweep": 20, "reconcile": 300}
 _TROUBLE = re.compile(
     r"\[(?:warning|error|critical)\s*\]|\b(?:WARNING|ERROR|CRITICAL|FATAL|PANIC)\b|^\w*(?:Error|Exception)\b"
@@ -111,12 +111,12 @@ class _Stack:
         _check_ports(self.configuration)
         self._keep_last_logs()
         with _step("model"):
-            self._run("shared.export_model", "--output", self.configuration.model_dir)
+            self._run("infra.model.export", "--output", self.configuration.model_dir)
         with _step("database"):
             self._start_emulators()  # meanwhile
             owner_url = settings.get("DATABASE_URL") or self._start_postgres()
         with _step("migrations"):
-            self._run("shared.migrate", DATABASE_URL=owner_url)
+            self._run("admin.migrate", DATABASE_URL=owner_url)
         with _step("topics, subscriptions, bucket, functions"):
             logins = self._logins(owner_url)
             self._start_functions(logins)
@@ -137,7 +137,7 @@ class _Stack:
         # Cloud Scheduler's part: what lost messages and dead processes left behind.
         admin = self._environment(DATABASE_URL=logins["ingest"])
         for name, seconds in _SCHEDULE.items():
-            command = [*self._module("shared.admin"), name, "--every", str(seconds)]
+            command = [*self._module("admin"), name, "--every", str(seconds)]
             self._start_service(name, command, admin)
 
     def _start_postgres(self) -> str:
@@ -199,7 +199,7 @@ class _Stack:
             self._start_service(name, command, environment)
 
     def _write_env(self, owner_url: str) -> None:
-        """Write what a client, a test or python -m shared.admin needs to join in."""
+        """Write what a client, a test or python -m admin needs to join in."""
         ours = self.configuration
         names = ("GOOGLE_CLOUD_PROJECT", "DOCUMENTS_BUCKET", "MODEL_DIR", "EMBEDDING_MODEL_NAME")
         topics = ("OBJECT_EVENTS_TOPIC", "CHUNK_JOBS_TOPIC", "DEAD_LETTERS_TOPIC")
@@ -364,22 +364,23 @@ class _Stack:
 
 
 @click.command()
-@click.option("--clean", is_flag=True, help="Remove the state in .local/ and end.")
 @click.option(
     "--stop-with-parent", is_flag=True, help="Stop when the process that started this one dies."
 )
-def main(*, clean: bool, stop_with_parent: bool) -> None:
+def main(*, stop_with_parent: bool) -> None:
     """Run KaydangPT on this machine, in the foreground, until Ctrl-C."""
     if stop_with_parent:
         processes.end_with_parent(signal.SIGTERM, parent=os.getppid())
     try:
-        with _alone(ROOT / ".local"):
-            if clean:
-                postgres.remove(ROOT / ".local" / "postgres")
-                shutil.rmtree(ROOT / ".local")
-            else:
-                _run_stack()
-    except (StackFailed, WrongSetting, postgres.PostgresFailed, psycopg.Error) as error:
+        with alone(STATE):
+            _run_stack()
+    except (
+        AlreadyRunning,
+        StackFailed,
+        WrongSetting,
+        postgres.PostgresFailed,
+        psycopg.Error,
+    ) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -413,25 +414,6 @@ def _run_until_stopped(stack: _Stack) -> None:
             _say("stopping")
             stack.stop()
             _say("stopped")
-
-
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Hold the lock of this checkout's state."""
-    state.mkdir(mode=0o755, exist_ok=True)
-    with (state / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise StackFailed(
-                f"This checkout's stack is running already (process {lock.read().strip()}). "
-                "Stop it first; a second checkout can run beside it with ports of its own."
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
 
 
 def _check_ports(ours: Configuration) -> None:

@@ -22,11 +22,11 @@ from threading import Event
 import click
 import watchfiles
 
+from admin.folder_sync import Seen, holds, in_parallel, scan, upload_file, why_unusable
 from shared.bucket import DocumentBucket
 from shared.errors import FileChanged, KaydangError, ObjectChanged
-from shared.models import ObjectVersion
-from shared.tracing import set_up_tracing
-from shared.uploading import Seen, holds, in_parallel, scan, upload_file, why_unusable
+from shared.runtime.tracing import set_up_tracing
+from shared.values import ObjectVersion
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTLING_SECONDS = 0.5

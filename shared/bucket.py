@@ -29,8 +29,8 @@ from shared.errors import (
     StorageUnavailable,
     Unreadable,
 )
-from shared.models import ObjectVersion
-from shared.tracing import OBJECT_METADATA, object_metadata, span
+from shared.runtime.tracing import OBJECT_METADATA, object_metadata, span
+from shared.values import ObjectVersion
 
 _TIMEOUT_SECONDS = (5.0, 60.0)  # connect, and between two reads
 _RETRY = DEFAULT_RETRY.with_timeout(30.0)

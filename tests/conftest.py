@@ -18,15 +18,16 @@ from google.cloud import storage
 from pgvector.psycopg import register_vector
 from pydantic import SecretStr
 
-from local.postgres import remove, start_postgres
-from shared import migrate
-from shared.embedding import read_model_info
+from admin import migrate
+from local.checkout import remove
+from local.postgres import start_postgres
+from local.system import System, run_system
+from shared.embedding.embedder import read_model_info
 from shared.settings import DatabaseSettings
 from shared.store import Connection, Pool, open_pool
 from shared.store.connection import connection_arguments
-from tests.asking import BUCKET
-from tests.emulators import running_storage
-from tests.system import System, run_system
+from tests.support.asking import BUCKET
+from tests.support.emulators import running_storage
 
 MODEL_DIR = Path(
     os.environ.get("MODEL_DIR")
@@ -82,7 +83,7 @@ def template_database(postgres_url: str, model_dir: Path) -> str:
 
 
 def prepare_database(url: str, *, model_dir: Path) -> None:
-    """Bring an empty database to this release, as `python -m shared.migrate` does."""
+    """Bring an empty database to this release, as `python -m admin.migrate` does."""
     migrate.migrate(migrate.Settings(database_url=SecretStr(url), model_dir=model_dir))
 
 

@@ -12,13 +12,17 @@ from cloudevents.http import CloudEvent
 from pydantic import Field
 
 from shared import store
-from shared.embedding import Embedder, Embedders, Runtime
+from shared.embedding.embedder import Embedder, Embedders, Runtime
 from shared.errors import KaydangError, Malformed, Misconfigured, RejectedByDatabase
-from shared.events import Message, read_job, read_message, read_notification
-from shared.lazy import once, warm_after_fork
-from shared.logs import get_logger, set_up_logs
-from shared.models import EmbedJob, FillJob
-from shared.pushing import accept_pushes_without_data, admit_pushes, answer_probes
+from shared.messaging.events import Message, read_job, read_message, read_notification
+from shared.runtime.logs import get_logger, set_up_logs
+from shared.runtime.push_authentication import (
+    accept_pushes_without_data,
+    admit_pushes,
+    answer_probes,
+)
+from shared.runtime.startup import once, warm_after_fork
+from shared.runtime.tracing import set_up_tracing, span, traced
 from shared.settings import (
     DatabaseSettings,
     LogSettings,
@@ -27,7 +31,7 @@ from shared.settings import (
     RetrySettings,
     load,
 )
-from shared.tracing import set_up_tracing, span, traced
+from shared.values import EmbedJob, FillJob
 
 
 class Settings(DatabaseSettings, ModelSettings, RetrySettings, LogSettings):

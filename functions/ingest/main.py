@@ -18,6 +18,7 @@ from pydantic import Field
 
 from shared import store
 from shared.bucket import DocumentBucket, describe_too_large
+from shared.embedding.tokenizer import TOKENIZER_FILE, ModelInfo, read_model_info
 from shared.errors import (
     KaydangError,
     Malformed,
@@ -26,13 +27,17 @@ from shared.errors import (
     Transient,
     Unreadable,
 )
-from shared.events import read_object_event
 from shared.language import detect_language, search_config, searchable_text
-from shared.lazy import once, warm_after_fork
-from shared.logs import get_logger, set_up_logs
-from shared.models import EmbedJob, ObjectEvent, ObjectVersion
-from shared.publishing import Publisher
-from shared.pushing import accept_pushes_without_data, admit_pushes, answer_probes
+from shared.messaging.events import read_object_event
+from shared.messaging.publisher import Publisher
+from shared.runtime.logs import get_logger, set_up_logs
+from shared.runtime.push_authentication import (
+    accept_pushes_without_data,
+    admit_pushes,
+    answer_probes,
+)
+from shared.runtime.startup import once, warm_after_fork
+from shared.runtime.tracing import set_up_tracing, span, traced
 from shared.settings import (
     DatabaseSettings,
     EventSettings,
@@ -43,11 +48,11 @@ from shared.settings import (
     RetrySettings,
     load,
 )
-from shared.tokens import TOKENIZER_FILE, ModelInfo, read_model_info
-from shared.tracing import set_up_tracing, span, traced
+from shared.values import EmbedJob, ObjectEvent, ObjectVersion
 
+from .confinement import hide_memory
 from .ocr import PageReader
-from .sandbox import ParsedDocument, ParseLimits, parse_document, start_parser
+from .sandbox import ParsedDocument, ParseLimits, check_confinement, parse_document, start_parser
 
 # Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
 # hash that every build carries.
@@ -70,6 +75,9 @@ class Settings(
     parse_concurrency: int = Field(default=0, ge=0, le=64, description="0: one a core")
     chunks_per_job: int = Field(default=64, ge=1, le=1000)
     ocr_page_budget: int = Field(default=0, ge=0, le=1000, description="0: no OCR")
+    allow_unconfined_parser: bool = Field(
+        default=False, description="parse where the system cannot contain it, as macOS cannot"
+    )
 
     @property
     def reads_pictures(self) -> bool:
@@ -96,6 +104,8 @@ class Resources:
         return hashlib.sha256(f"{_PIPELINE_VERSION} {self.model.digest}".encode()).hexdigest()[:16]
 
 
+# Before the framework forks: its worker, which reads documents, inherits it.
+hide_memory()
 set_up_logs(load(Settings))
 answer_probes(lambda: _check_database())
 admit_pushes(load(PushSettings))
@@ -238,6 +248,7 @@ def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDo
         max_tokens=resources.model.max_tokens,
         ocr=resources.pages.read_page if resources.pages is not None else None,
         ocr_page_budget=settings.ocr_page_budget,
+        allow_unconfined=settings.allow_unconfined_parser,
     )
 
 
@@ -345,6 +356,7 @@ def _check_database() -> None:
 @once
 def _open_resources() -> Resources:
     settings = load(Settings)
+    check_confinement(allow_unconfined=settings.allow_unconfined_parser)
     pool = _open_pool()
     folders = {
         read_model_info(folder).digest: folder

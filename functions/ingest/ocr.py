@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shared.errors import GenerationUnavailable
-from shared.gemini import GeminiClient
-from shared.tasks import Task
+from shared.gemini.client import GeminiClient
+from shared.gemini.requests import Task
 
 _PROMPT = (
     "Write down all text on this picture of a page, exactly as it stands, in reading order. "

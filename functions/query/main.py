@@ -18,26 +18,26 @@ from typing import TYPE_CHECKING
 import functions_framework
 from flask import Flask, Request, Response
 
-from shared.embedding import Embedders, available_cores
+from shared.embedding.embedder import Embedders, available_cores
 from shared.errors import Misconfigured
-from shared.lazy import once, warm_after_fork
-from shared.logs import get_logger, set_up_logs
+from shared.runtime.logs import get_logger, set_up_logs
+from shared.runtime.startup import once, warm_after_fork
+from shared.runtime.tracing import set_up_tracing
+from shared.search.statement import search
 from shared.settings import load
 from shared.store import Backlog, Pool, connect, open_pool, read_backlog
-from shared.store.search import search
-from shared.tracing import set_up_tracing
 
-from .admission import SPARE_THREADS
-from .api import create_app
-from .gate import choose_floors, refuse
-from .generation import CircuitBreaker, Gemini
-from .limiting import AnswerCache, RateLimiter, TokenBudget
-from .problems import MISCONFIGURED, make_problem, render
-from .services import Services
+from .answering.answerability import choose_floors, refuse
+from .answering.generation import CircuitBreaker, Gemini
+from .dependencies import Services
+from .http.concurrency import SPARE_THREADS
+from .http.problems import MISCONFIGURED, make_problem, render
+from .http.routes import create_app
+from .quotas.limits import AnswerCache, RateLimiter, TokenBudget
 from .settings import QuerySettings
 
 if TYPE_CHECKING:
-    from shared.identity import TokenVerifier
+    from shared.runtime.identity import TokenVerifier
 
     from .metrics import Metrics
     from .uploads import Uploads
@@ -150,7 +150,7 @@ def _make_metrics(pool: Pool) -> Metrics:
 
 
 def _make_token_verifier(settings: QuerySettings) -> TokenVerifier:
-    from shared.identity import SigningKeys, TokenVerifier
+    from shared.runtime.identity import SigningKeys, TokenVerifier
 
     return TokenVerifier(
         SigningKeys(settings.query_certs_url),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
+from shared.gemini.requests import ThinkingLevel
 from shared.settings import (
     GOOGLE_CERTS_URL,
     GOOGLE_ISSUERS,
@@ -17,7 +18,6 @@ from shared.settings import (
     LogSettings,
     ModelSettings,
 )
-from shared.tasks import ThinkingLevel
 
 _KEY = re.compile(r"(?:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62})=)?(?P<digest>[0-9a-fA-F]{64})")
 _OWN_PRINCIPALS = frozenset({"key", "email", "domain", "subject"})
@@ -65,7 +65,7 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     # Of all passages of an answer together, with what stands around them under the same heading.
     context_characters: int = Field(default=12_000, ge=0, le=1_000_000)
     prompt_max_characters: int = Field(default=48_000, ge=1_000, le=2_000_000)
-    # What passages have to reach, in one or the other (python -m shared.evaluate SET --calibrate).
+    # What passages have to reach, in one or the other (python -m admin.evaluation SET --calibrate).
     refusal_coverage: float | None = Field(default=None, ge=0, le=1)
     refusal_similarity: float | None = Field(default=None, ge=-1, le=1)
     daily_token_budget: int = Field(default=0, ge=0)

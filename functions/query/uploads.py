@@ -12,7 +12,7 @@ from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from shared.errors import ObjectGone, StorageUnavailable
-from shared.tracing import object_metadata
+from shared.runtime.tracing import object_metadata
 
 _TIMEOUT_SECONDS = (5.0, 20.0)
 _RETRY = DEFAULT_RETRY.with_timeout(15.0)

@@ -2,18 +2,18 @@ locals {
   # Run from ingest's image, which has the clients of Storage, Pub/Sub and the database.
   jobs = {
     migrate = {
-      account = "migrate", command = "shared.admin", args = ["migrate"]
+      account = "migrate", command = "admin", args = ["migrate"]
       # Membership does not pass CREATEROLE on: the migration works as the role that has it.
       environment = { DATABASE_OWNER_ROLE = "cloudsqlsuperuser", DATABASE_ROLE_MEMBERS = local.role_members }
       pool_size   = 1, timeout_seconds = 3600, retries = 0
     }
     sweep = {
-      account     = "maintenance", command = "shared.admin", args = ["sweep"]
+      account     = "maintenance", command = "admin", args = ["sweep"]
       environment = local.topic_environment
       pool_size   = 1, timeout_seconds = 600, retries = 1
     }
     reconcile = {
-      account     = "maintenance", command = "shared.admin", args = ["reconcile"]
+      account     = "maintenance", command = "admin", args = ["reconcile"]
       environment = local.topic_environment
       pool_size   = 1, timeout_seconds = 3600, retries = 1
     }

@@ -27,7 +27,7 @@ from shared.store.documents import (
     read_text,
     record_dead_letter,
 )
-from shared.store.embedding_models import (
+from shared.store.models import (
     NO_MODEL,
     ModelProgress,
     RegisteredModel,
@@ -42,7 +42,6 @@ from shared.store.embedding_models import (
     serving_model,
     switch_model,
 )
-from shared.store.lexeme_statistics import refresh_statistics
 from shared.store.protocol import (
     BatchLease,
     BuildLease,
@@ -65,7 +64,6 @@ from shared.store.protocol import (
     stage_build,
     take_waiting,
 )
-from shared.store.vector_index import create_vector_index
 
 __all__ = [
     "EVERY_COLLECTION",
@@ -85,7 +83,6 @@ __all__ = [
     "check_model",
     "connect",
     "count_documents",
-    "create_vector_index",
     "drop_model",
     "extend_lease",
     "fail_batch",
@@ -117,7 +114,6 @@ __all__ = [
     "record_gone",
     "record_metadata",
     "record_newer",
-    "refresh_statistics",
     "register_model",
     "reindex_document",
     "release_batch",

@@ -9,8 +9,8 @@ from uuid import UUID
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from shared.models import DocumentState, DocumentStatus
 from shared.store.connection import Connection
+from shared.values import DocumentState, DocumentStatus
 
 _STATUS_COLUMNS = """
     id, bucket, name, collection, title, language, generation, answering_generation, state,

@@ -24,9 +24,9 @@ from pgvector import HalfVector
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from shared.models import Chunk, EmbedJob, ObjectVersion, join_embedded_text
 from shared.store.connection import Connection
-from shared.store.embedding_models import lock_serving_model
+from shared.store.models import lock_serving_model
+from shared.values import Chunk, EmbedJob, ObjectVersion, join_embedded_text
 
 # Rows sent to the server at a time while a build is staged: bounds memory on both sides.
 _ROWS_AT_A_TIME = 500
@@ -1176,7 +1176,7 @@ def _exhausted(attempts: int, last_error: str | None) -> tuple[str, str]:
     last = f" The last error was: {last_error}" if last_error else ""
     return "attempts_exhausted", (
         f"Indexing was tried {attempts} times and did not succeed; it is not tried again by"
-        f" itself. Mend the cause, then run: python -m shared.admin retry.{last}"
+        f" itself. Mend the cause, then run: python -m admin retry.{last}"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import System, run_system
+from local.system import System, run_system
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.corpus import EditKind, edit, edited_copy
-from tests.system import ROOT
+from local.system import ROOT
 
 # Starting processes is not compared here: it takes a good half of the small form's time.
 _FIGURES = "ingest,questions,reingest,memory"

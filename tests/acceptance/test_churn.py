@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import System, wait_until
+from local.system import System, wait_until
 
 FILES = 200
 _KINDS = {".txt", ".md", ".rst", ".html", ".csv", ".json"}
@@ -67,7 +67,7 @@ def test_index_equals_bucket_after_overwrites_and_deletes(system: System) -> Non
         }
 
     wait_until(
-        lambda: system.run("shared.admin", "reconcile", "--check").returncode == 0,
+        lambda: system.run("admin", "reconcile", "--check").returncode == 0,
         what="index equals bucket",
         timeout_seconds=300,
         pause=1,

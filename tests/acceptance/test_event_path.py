@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.system import System, wait_until
+from local.system import System, wait_until
 
 
 def texts(system: System, question: str, prefix: str) -> list[str]:
@@ -172,16 +172,14 @@ def test_operator_sees_and_heals(system: System) -> None:
     system.wait_for("operator/empty.txt")
     generation = system.upload("operator/a.txt", "The operator wears a hat.")
     system.wait_for("operator/a.txt", generation=generation)
-    failed = system.run("shared.admin", "status", "--failed", "--json", "operator/")
+    failed = system.run("admin", "status", "--failed", "--json", "operator/")
     assert '"empty"' in failed.stdout
-    assert (
-        '"retried": 1' in system.run("shared.admin", "retry", "operator/empty.txt", "--json").stdout
-    )
+    assert '"retried": 1' in system.run("admin", "retry", "operator/empty.txt", "--json").stdout
     assert system.wait_for("operator/empty.txt")["state"] == "failed"
     assert (
         '"reindexed": 1'
         in system.run(
-            "shared.admin", "reindex", "--collection", "operator", "operator/a.txt", "--json"
+            "admin", "reindex", "--collection", "operator", "operator/a.txt", "--json"
         ).stdout
     )
     wait_until(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from shared.events import MESSAGE_PUBLISHED, read_object_event
-from tests.system import BUCKET, System
+from local.system import BUCKET, System
+from shared.messaging.events import MESSAGE_PUBLISHED, read_object_event
 
 _EVENT = Path(__file__).resolve().parents[1] / "events/fake_gcs_finalize.json"
 

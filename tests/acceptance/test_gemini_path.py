@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.documents import make_pdf, pdf_lines
-from tests.gemini_stand_in import GeminiStandIn, Scenario, answering, gemini_stand_in
-from tests.system import System
+from local.system import System
+from tests.support.documents import make_pdf, pdf_lines
+from tests.support.gemini_stand_in import GeminiStandIn, Scenario, answering, gemini_stand_in
 
 
 @pytest.fixture

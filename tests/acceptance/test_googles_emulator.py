@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.emulators import google_emulator_command, google_emulator_is_required
-from tests.system import System, wait_until
+from local.system import System, wait_until
+from tests.support.emulators import google_emulator_command, google_emulator_is_required
 
 DOCUMENTS = 6
 
@@ -33,7 +33,7 @@ def test_whole_path_on_googles_emulator(start_system: Callable[..., System]) -> 
 
     wait_until(all_ready, what="all are ready", timeout_seconds=120, pause=0.5)
     wait_until(
-        lambda: system.run("shared.admin", "reconcile", "--check").returncode == 0,
+        lambda: system.run("admin", "reconcile", "--check").returncode == 0,
         what="index equals bucket",
     )
     (first, *_rest) = sorted(names)

@@ -7,7 +7,7 @@ import threading
 
 from benchmarks.load import ask_at_once, ask_until, count_connections
 from benchmarks.running import make_text, sentences
-from tests.system import System
+from local.system import System
 
 QUESTIONS = ["What is a loop?", "How is a class made?", "Which exceptions are there?"]
 # Ingest, embed worker, dead letters, query, sweeper, reconciler; each has DATABASE_POOL_SIZE 4.

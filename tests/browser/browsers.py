@@ -13,8 +13,8 @@ import requests
 from playwright.sync_api import Browser, sync_playwright
 
 from local import processes
-from tests.emulators import free_port
-from tests.system import ROOT, System, function_command, wait_until
+from local.processes import free_port
+from local.system import ROOT, System, function_command, wait_until
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 _ARGUMENTS = [

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from local.system import System
 from tests.browser.browsers import open_browser, require_chromium, run_query
-from tests.gemini_stand_in import ANSWERS, GeminiStandIn, gemini_stand_in
-from tests.system import System
+from tests.support.gemini_stand_in import ANSWERS, GeminiStandIn, gemini_stand_in
 
 KEY = "a key for the tests"
 # The machine may be busy; nothing waits this long where all is well.

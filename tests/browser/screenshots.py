@@ -16,12 +16,13 @@ from typing import Any
 import psycopg
 from playwright.sync_api import Browser, Page, expect
 
-from local.postgres import remove, start_postgres
+from local.checkout import remove
+from local.postgres import start_postgres
+from local.system import ROOT, System, run_system
 from tests.browser.browsers import open_browser, run_query
 from tests.conftest import MODEL_DIR, prepare_database, with_database
-from tests.documents import make_pdf, pdf_lines
-from tests.gemini_stand_in import GeminiStandIn, answering, gemini_stand_in
-from tests.system import ROOT, System, run_system
+from tests.support.documents import make_pdf, pdf_lines
+from tests.support.gemini_stand_in import GeminiStandIn, answering, gemini_stand_in
 
 IMAGES = ROOT / "docs" / "images"
 

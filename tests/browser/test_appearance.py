@@ -8,9 +8,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from local.system import System
 from tests.browser.asking import ask
 from tests.browser.conftest import OpenPage
-from tests.system import System
 
 SHELF = "browser-appearance"
 

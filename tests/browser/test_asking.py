@@ -9,10 +9,11 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import expect
 
+from local.system import System, wait_until
 from tests.browser.asking import ask, begin, is_wider_than_the_window
 from tests.browser.conftest import OpenPage
-from tests.documents import make_pdf, pdf_lines
-from tests.gemini_stand_in import (
+from tests.support.documents import make_pdf, pdf_lines
+from tests.support.gemini_stand_in import (
     BLOCKED,
     CUT,
     GeminiStandIn,
@@ -21,7 +22,6 @@ from tests.gemini_stand_in import (
     prompt_of,
     quote_first_passage,
 )
-from tests.system import System, wait_until
 
 SHELF = "browser-shelf"
 QUESTION = "What is the gate code of building seven?"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
+from local.system import System, wait_until
 from tests.browser.asking import ask, document, is_wider_than_the_window
 from tests.browser.conftest import KEY, OpenPage
-from tests.documents import make_pdf, pdf_lines
-from tests.system import System, wait_until
+from tests.support.documents import make_pdf, pdf_lines
 
 SHELF = "browser-documents"
 BROKEN = b"%PDF-1.7\nnothing of a document follows"

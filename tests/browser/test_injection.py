@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from local.system import System
 from tests.browser.asking import ask, document
 from tests.browser.conftest import OpenPage
-from tests.gemini_stand_in import GeminiStandIn, answering
-from tests.system import System
+from tests.support.gemini_stand_in import GeminiStandIn, answering
 
 SHELF = "browser-attack"
 ATTACKS = [

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import click
 
+from local.system import ROOT
 from tests.conftest import MODEL_DIR
-from tests.emulators import google_emulator_command
 from tests.faults.catalogue import FAULTS
 from tests.faults.registry import Fault
 from tests.faults.report import write_report
 from tests.faults.rig import running_rig
 from tests.faults.running import Outcome, inject
-from tests.reliability import REPORT
-from tests.system import ROOT
+from tests.support.emulators import google_emulator_command
+from tests.support.reliability import REPORT
 
 _FLOW_SECONDS = 1.5
 

@@ -16,11 +16,11 @@ import requests
 
 from local import processes
 from local.postgres import NOBODY, PostgresServer
-from tests.emulators import free_port
+from local.processes import free_port
+from local.system import wait_until
 from tests.faults.registry import fault
 from tests.faults.rig import Impossible, Rig, through
-from tests.freezing import frozen
-from tests.system import wait_until
+from tests.support.freezing import frozen
 
 _GROUP = "Postgres"
 

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from local.system import ROOT, wait_until
 from tests.faults.proxies import Forward, Reply, Request
 from tests.faults.registry import fault
 from tests.faults.rig import WORKERS, Impossible, Rig
-from tests.system import ROOT, wait_until
 
 _GROUP = "Deployment and operation"
 _FAKE_TIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
@@ -144,9 +144,9 @@ def _older_release() -> str:
 
 @fault(_GROUP)
 def reindex_during_ingest(rig: Rig) -> None:
-    """`shared.admin reindex` of everything, twice, while objects come and go."""
+    """`admin reindex` of everything, twice, while objects come and go."""
     for _ in range(2):
-        done = rig.system.run("shared.admin", "reindex")
+        done = rig.system.run("admin", "reindex")
         assert done.returncode == 0, done.stderr
 
 
@@ -182,7 +182,7 @@ def migration_again(rig: Rig) -> None:
     """The migration job runs again and again while the functions work."""
     for _ in range(3):
         done = subprocess.run(
-            [sys.executable, "-m", "shared.migrate"],
+            [sys.executable, "-m", "admin.migrate"],
             env=rig.system.environment,
             cwd=ROOT,
             capture_output=True,

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from functions.ingest.sandbox import ParseLimits, parse_document
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
+from shared.embedding.tokenizer import TOKENIZER_FILE, read_model_info
 from shared.errors import Unreadable
-from shared.models import Embedding
-from shared.tokens import TOKENIZER_FILE, read_model_info
+from shared.values import Embedding
 
 
 @dataclass(frozen=True, slots=True)

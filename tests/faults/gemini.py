@@ -6,11 +6,11 @@ from typing import Any
 
 import requests
 
-from tests import gemini_stand_in
+from local.system import wait_until
 from tests.faults.registry import fault
 from tests.faults.rig import Rig
-from tests.gemini_stand_in import Scenario
-from tests.system import wait_until
+from tests.support import gemini_stand_in
+from tests.support.gemini_stand_in import Scenario
 
 _GROUP = "Gemini"
 

@@ -10,12 +10,12 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 
-from shared.events import write_notification
-from shared.models import ObjectEvent, ObjectVersion
+from local.system import BUCKET, wait_until
+from shared.messaging.events import write_notification
+from shared.values import ObjectEvent, ObjectVersion
 from tests.faults.proxies import Forward, Reply, Request, Rule
 from tests.faults.registry import fault
 from tests.faults.rig import Rig
-from tests.system import BUCKET, wait_until
 
 _GROUP = "Messages"
 _ACKNOWLEDGED = Reply(status=204)

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.faults.running import Outcome
-from tests.reliability import describe, write_part
+from tests.support.reliability import describe, write_part
 
 _INTRODUCTION = """\
 ## Faults

@@ -30,19 +30,20 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from google.pubsub_v1.types import PubsubMessage, RetryPolicy, Subscription
 
 from functions.ingest.sandbox import ParseLimits
-from local.postgres import PostgresServer, remove, start_postgres
-from shared.events import write_notification
-from shared.models import ObjectEvent
+from local.checkout import remove
+from local.postgres import PostgresServer, start_postgres
+from local.processes import free_port
+from local.system import BUCKET, PROJECT, ROOT, System, wait_until
+from shared.messaging.events import write_notification
+from shared.values import ObjectEvent
 from tests.conftest import prepare_database
-from tests.emulators import free_port
 from tests.faults.expecting import Oracle
 from tests.faults.invariants import Invariants
 from tests.faults.ledger import Ledger
 from tests.faults.proxies import HttpProxy, TcpProxy, forward_only
 from tests.faults.traffic import Writer
-from tests.freezing import server_processes
-from tests.gemini_stand_in import ANSWERS, GeminiStandIn, gemini_stand_in
-from tests.system import BUCKET, PROJECT, ROOT, System, wait_until
+from tests.support.freezing import server_processes
+from tests.support.gemini_stand_in import ANSWERS, GeminiStandIn, gemini_stand_in
 
 WORKERS = ("embed_worker", "embed_worker2")
 _PARTS = ("ingest", *WORKERS, "dead_letters", "query", "sweeper", "reconciler")

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from psycopg import sql
 
-from shared import migrate
+from admin import migrate
 from shared.errors import Misconfigured
 from shared.settings import load
 

@@ -24,7 +24,9 @@ def test_the_image_runs_as_a_numbered_user() -> None:
 def test_each_function_has_a_stage_with_its_target(function: str) -> None:
     """The image runs alone: functions-framework reads the target from the environment."""
     stage = re.search(
-        rf"^FROM runtime AS {function}\n(?:#.*\n)?ENV FUNCTION_TARGET=(\w+)", _DOCKERFILE, re.M
+        rf"^FROM runtime AS {function}\n(?:(?:#|COPY).*\n)*ENV FUNCTION_TARGET=(\w+)",
+        _DOCKERFILE,
+        re.MULTILINE,
     )
     assert stage
     source = (ROOT / f"functions/{function}/main.py").read_text()
@@ -48,28 +50,42 @@ def test_everything_copied_is_there_and_not_ignored() -> None:
     for line in re.findall(r"^COPY (?!--from)(.+)$", joined, re.MULTILINE):
         for source in line.split()[:-1]:
             path = source.replace("${FUNCTION}", "query").rstrip("/")
-            assert (ROOT / path).exists(), path
+            assert list(ROOT.glob(path)), path
             for ignore in (allowed, uploaded):
                 entries = {entry.strip("!/*") for entry in ignore if entry.startswith("!")}
-                assert path in entries or path.split("/")[0] in entries & {"shared", "functions"}
-
-
-def _imported(module: str) -> set[str]:
-    """Return the modules of shared/ that *module* imports, at its head or later, and theirs."""
-    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
-    found = {module}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("shared."):
-            found |= _imported(node.module)
-    return found
+                assert (
+                    path in entries
+                    or path.split("/")[0] in entries & {"shared", "functions", "admin"}
+                    or path.rpartition("/")[0] in entries
+                )
 
 
 def test_the_export_finds_what_it_imports_in_its_stage() -> None:
     """Only these files are copied there, so that other changes do not export the model again."""
-    joined = re.sub(r"\\\n\s*", "", _DOCKERFILE)
-    (copied,) = re.findall(r"^COPY (shared/__init__\.py .*) shared/$", joined, re.MULTILINE)
-    wanted = {f"{module.replace('.', '/')}.py" for module in _imported("shared.export_model")}
-    assert set(copied.split()) == wanted | {"shared/__init__.py"}
+    (stage,) = re.findall(r"^FROM base AS model\n(.*?)^FROM", _DOCKERFILE, re.M | re.S)
+    copied = {
+        source.rstrip("/")
+        for line in re.findall(r"^COPY (.+)$", stage, re.M)
+        for source in line.split()[:-1]
+    }
+    for module in _imported("infra.model.export"):
+        path = f"{module.replace('.', '/')}.py"
+        folder = path.rpartition("/")[0]
+        assert copied & {path, folder, f"{folder}/*.py"}, path
+
+
+def _imported(module: str) -> set[str]:
+    """Return *module* and the modules of ours that it imports, at its head or later."""
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+    found = {module}
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.split(".")[0] in ("shared", "infra")
+        ):
+            found |= _imported(node.module)
+    return found
 
 
 def test_requirements_are_installed_with_hashes_only() -> None:

@@ -16,7 +16,7 @@ METRICS = (ROOT / "infra" / "terraform" / "metrics.tf").read_text()
 def logged_lines() -> dict[str, set[str]]:
     """Return the fields of each line that a function or the sweep logs."""
     lines: dict[str, set[str]] = {}
-    for top in ("functions", "shared"):
+    for top in ("functions", "shared", "admin"):
         for file in (ROOT / top).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
                 if (

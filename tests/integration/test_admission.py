@@ -15,13 +15,13 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
-from functions.query.admission import SPARE_THREADS
+from functions.query.http.concurrency import SPARE_THREADS
 from functions.query.settings import QuerySettings
-from shared.embedding import Embedder
-from shared.models import Hit
+from local.system import ROOT
+from shared.embedding.embedder import Embedder
 from shared.store import Pool
-from tests.asking import make_client
-from tests.system import ROOT
+from shared.values import Hit
+from tests.support.asking import make_client
 
 QUESTION = {"question": "What is the gate code?"}
 

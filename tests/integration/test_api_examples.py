@@ -17,13 +17,13 @@ import requests
 from pgvector.psycopg import register_vector
 
 from local import processes
-from shared.embedding import Embedder
+from local.processes import free_port
+from local.system import wait_until
+from shared.embedding.embedder import Embedder
 from shared.settings import DatabaseSettings
 from shared.store.connection import connection_arguments
-from tests.asking import index_document
 from tests.conftest import create_database
-from tests.emulators import free_port
-from tests.system import wait_until
+from tests.support.asking import index_document
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from admin.evaluation import Question
 from benchmarks.candidates import RULES, load, measure, write_table
-from shared.evaluate import Question
 from shared.store import Connection
 
 _COMMON = ["lift", "drag", "wing", "flow", "heat", "plate", "shock", "wave", "layer", "speed"]

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from functions.query.settings import QuerySettings
-from shared.embedding import Embedder
-from shared.models import Hit
+from shared.embedding.embedder import Embedder
+from shared.search.statement import search
 from shared.store import Connection, Pool, open_pool
-from shared.store.search import search
-from tests.asking import index_document, make_client
-from tests.emulators import wait_until
-from tests.freezing import frozen
+from shared.values import Hit
+from tests.support.asking import index_document, make_client
+from tests.support.emulators import wait_until
+from tests.support.freezing import frozen
 
 QUESTION = {"question": "When was the bridge over the river opened?"}
 

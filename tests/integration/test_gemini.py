@@ -12,15 +12,21 @@ from uuid import UUID
 import pytest
 from google.oauth2.credentials import Credentials
 
-from functions.query.asking import Answered, Found, Token, answer
-from functions.query.generation import CircuitBreaker, Gemini
-from functions.query.prompting import make_prompt
+from functions.query.answering.generation import CircuitBreaker, Gemini
+from functions.query.answering.pipeline import Answered, Found, Token, answer
+from functions.query.answering.prompt import make_prompt
 from shared.errors import GenerationUnavailable
-from shared.models import Hit
-from shared.tasks import Usage
-from tests import gemini_stand_in as stand_ins
-from tests.asking import open_gemini
-from tests.gemini_stand_in import GeminiStandIn, Scenario, answering, gemini_stand_in, prompt_of
+from shared.gemini.requests import Usage
+from shared.values import Hit
+from tests.support import gemini_stand_in as stand_ins
+from tests.support.asking import open_gemini
+from tests.support.gemini_stand_in import (
+    GeminiStandIn,
+    Scenario,
+    answering,
+    gemini_stand_in,
+    prompt_of,
+)
 
 TEXT = "The tower was finished in 1889. It stands in Paris, on the left bank of the Seine."
 

@@ -21,21 +21,22 @@ import pytest
 from flask.testing import FlaskClient
 from pgvector.psycopg import register_vector
 
-from functions.query.asking import Answered, Found, answer
-from functions.query.cleaning import AnswerCleaner
-from functions.query.generation import Gemini
-from functions.query.replies import make_response, stream_answer
+from functions.query.answering.generation import Gemini
+from functions.query.answering.pipeline import Answered, Found, answer
+from functions.query.answering.sanitizer import AnswerCleaner
+from functions.query.http.replies import make_response, stream_answer
 from functions.query.settings import QuerySettings
 from shared import store
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
+from shared.gemini.requests import Usage
 from shared.language import searchable_text
-from shared.models import Chunk, Hit, ObjectVersion
 from shared.settings import DatabaseSettings
 from shared.store import Connection, open_pool
 from shared.store.connection import connection_arguments
-from shared.tasks import Usage
-from tests.asking import BUCKET, make_client, open_gemini
-from tests.gemini_stand_in import (
+from shared.values import Chunk, Hit, ObjectVersion
+from tests.security.attacks import DOCUMENTS, HOST, REPEATS, TEXTS, Hostile
+from tests.support.asking import BUCKET, make_client, open_gemini
+from tests.support.gemini_stand_in import (
     GeminiStandIn,
     Scenario,
     answering,
@@ -43,7 +44,6 @@ from tests.gemini_stand_in import (
     prompt_of,
     split_evenly,
 )
-from tests.security.attacks import DOCUMENTS, HOST, REPEATS, TEXTS, Hostile
 
 FACT = "The bridge over the river Kwai was opened in 1943."
 QUESTION = "When was the bridge over the river Kwai opened?"

@@ -14,11 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from functions.query.metrics import Metrics
 from functions.query.settings import QuerySettings
 from shared import store
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
 from shared.errors import DatabaseUnavailable
-from shared.models import ObjectVersion
 from shared.store import Backlog, Connection, Pool, read_backlog
-from tests.asking import index_document, make_client
+from shared.values import ObjectVersion
+from tests.support.asking import index_document, make_client
 
 MakeClient = Callable[..., FlaskClient]
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from functions.query.settings import QuerySettings
+from local.system import wait_until
 from shared import store
-from shared.embedding import Embedder
-from shared.models import Hit
+from shared.embedding.embedder import Embedder
+from shared.search.statement import search
 from shared.store import Connection, Pool
-from shared.store.search import search
-from tests.asking import index_document, make_client
-from tests.system import wait_until
+from shared.values import Hit
+from tests.support.asking import index_document, make_client
 
 TOWERS = [
     "The Eiffel Tower stands in Paris and was finished in 1889.",

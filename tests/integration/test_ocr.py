@@ -10,7 +10,7 @@ import pytest
 
 from functions.ingest.ocr import PageReader
 from shared.errors import GenerationUnavailable
-from tests.gemini_stand_in import GeminiStandIn, Scenario, failing, gemini_stand_in
+from tests.support.gemini_stand_in import GeminiStandIn, Scenario, failing, gemini_stand_in
 
 PNG = b"\x89PNG\r\n\x1a\n picture"
 

@@ -18,9 +18,9 @@ from schemathesis import Case, GenerationMode
 from schemathesis.core.result import Ok
 
 from functions.query.settings import QuerySettings
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
 from shared.store import Connection, Pool
-from tests.asking import index_document, make_client
+from tests.support.asking import index_document, make_client
 
 # Cases of each operation; SCHEMATHESIS_EXAMPLES=300 makes more than two thousand of all.
 EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "15"))

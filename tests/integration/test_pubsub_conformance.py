@@ -43,11 +43,11 @@ from google.pubsub_v1.types import (
 from google.pubsub_v1.types import PubsubMessage as GapicMessage
 
 from local.emulators.broker import Broker, PubsubMessage, Subscription, Topic
-from tests.emulators import (
+from local.processes import free_port
+from tests.support.emulators import (
     ROOT,
     Endpoint,
     Request,
-    free_port,
     google_emulator_command,
     google_emulator_is_required,
     running_endpoint,

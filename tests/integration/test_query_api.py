@@ -14,15 +14,15 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from functions.query.generation import Gemini
+from functions.query.answering.generation import Gemini
 from functions.query.settings import QuerySettings
 from shared import store
-from shared.embedding import Embedder
-from shared.models import ObjectVersion
+from shared.embedding.embedder import Embedder
 from shared.store import Connection, Pool, open_pool
-from tests import gemini_stand_in as stand_ins
-from tests.asking import index_document, make_client, open_gemini
-from tests.gemini_stand_in import GeminiStandIn, answering, gemini_stand_in
+from shared.values import ObjectVersion
+from tests.support import gemini_stand_in as stand_ins
+from tests.support.asking import index_document, make_client, open_gemini
+from tests.support.gemini_stand_in import GeminiStandIn, answering, gemini_stand_in
 
 TOWERS = [
     "The Eiffel Tower stands in Paris. It was finished in 1889 by the company of Gustave Eiffel.",

@@ -14,18 +14,18 @@ import psycopg
 import pytest
 from numpy.typing import NDArray
 
+from admin.lexeme_statistics import refresh_statistics
+from admin.vector_index import HNSW_EF_CONSTRUCTION, create_vector_index
 from benchmarks.candidates import load
-from shared import store
-from shared.embedding import Embedder
+from functions.query.answering.context import expand
+from shared.embedding.embedder import Embedder
 from shared.language import detect_language, search_config
-from shared.models import Filter, Hit
+from shared.search.query_analysis import analyse
+from shared.search.query_terms import Question, measure_support
+from shared.search.statement import search
 from shared.store import Connection
-from shared.store.analysis import analyse
-from shared.store.search import search
-from shared.store.surroundings import expand
-from shared.store.terms import Question, measure_support
-from shared.store.vector_index import HNSW_EF_CONSTRUCTION
-from tests.asking import index_document
+from shared.values import Filter, Hit
+from tests.support.asking import index_document
 
 Find = Callable[..., list[Hit]]
 
@@ -138,7 +138,7 @@ FILLER = [
         ("E-1234: the disk is full.", "what does error E1234 mean"),
         ("E1234: the disk is full.", "what does error e-1234 mean"),
         ("Gasket AB-12.77/C for the flange.", "which part is AB-12.77/C"),
-        ("It is read by shared.store.search in turn.", "who uses shared.store.search"),
+        ("It is read by shared.search.statement in turn.", "who uses shared.search.statement"),
         ("Set max_chunk_count to ten.", "what is max_chunk_count"),
         ("Look in conf.d/pump-main.yaml for it.", "where is pump-main.yaml"),
         ("Written in C++ by the vendor.", "is anything written in C++"),
@@ -343,8 +343,8 @@ def test_search_when_filter_is_narrow(find: Find, many: int) -> None:
 def test_search_when_indexed(connection: Connection, find: Find, many: int) -> None:
     """With the HNSW index the nearest chunk is the same, and a narrow filter still fills up."""
     exact = find("How does a wing make lift?", mode="vector")
-    assert "is built" in store.create_vector_index(connection, from_chunks=1000)
-    assert "already" in store.create_vector_index(connection, from_chunks=1000)
+    assert "is built" in create_vector_index(connection, from_chunks=1000)
+    assert "already" in create_vector_index(connection, from_chunks=1000)
     assert names(find("How does a wing make lift?", mode="vector"))[0] == names(exact)[0]
     narrow = Filter(metadata={"marked": "true"})
     assert len(find("wing", limit=12, filter=narrow, mode="vector")) == 12
@@ -364,7 +364,7 @@ def test_create_vector_index_when_an_older_release_built_it(
     )
     connection.execute("CREATE INDEX embeddings_1_hnsw_new ON embeddings_1 (ordinal)")
     connection.execute("CREATE INDEX embeddings_1_hnsw_old ON embeddings_1 (ordinal)")
-    assert "was 64" in store.create_vector_index(connection, from_chunks=1)
+    assert "was 64" in create_vector_index(connection, from_chunks=1)
     indexes = connection.execute(
         """
         SELECT relname, reloptions, indisvalid
@@ -375,7 +375,7 @@ def test_create_vector_index_when_an_older_release_built_it(
     ).fetchall()
     expected = [f"ef_construction={HNSW_EF_CONSTRUCTION}"]
     assert indexes == [("embeddings_1_hnsw", expected, True)]
-    assert "already" in store.create_vector_index(connection, from_chunks=1)
+    assert "already" in create_vector_index(connection, from_chunks=1)
     assert names(find("How does a wing make lift?", mode="vector")) == ["a.txt"]
 
 
@@ -386,19 +386,19 @@ def test_create_vector_index_when_another_builds_it(
     index("a.txt", "The wing makes lift.")
     with psycopg.connect(database_url, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [int.from_bytes(b"vectors")])
-        assert "being built" in store.create_vector_index(connection, from_chunks=1)
-    assert "is built" in store.create_vector_index(connection, from_chunks=1)
+        assert "being built" in create_vector_index(connection, from_chunks=1)
+    assert "is built" in create_vector_index(connection, from_chunks=1)
 
 
 def test_create_vector_index_when_small(connection: Connection) -> None:
     """A small collection is told from which size on an index is useful."""
-    assert "50000" in store.create_vector_index(connection)
+    assert "50000" in create_vector_index(connection)
 
 
 def test_refresh_statistics_when_large(connection: Connection, find: Find, many: int) -> None:
     """Statistics are taken once; common lexemes are in them, and rare ones are still counted."""
-    assert store.refresh_statistics(connection) is True
-    assert store.refresh_statistics(connection) is False
+    assert refresh_statistics(connection) is True
+    assert refresh_statistics(connection) is False
     question = analyse(connection, "wing number7").question
     frequencies = {term.lexeme: term.document_frequency for term in question.terms}
     assert frequencies["number7"] == pytest.approx(8, abs=2)
@@ -409,9 +409,9 @@ def test_refresh_statistics_when_large(connection: Connection, find: Find, many:
 def test_refresh_statistics_when_small(connection: Connection, index: Callable[..., str]) -> None:
     """A small collection needs no statistics; from some hundred documents on it has them."""
     index("a.txt", "The wing makes lift.")
-    assert store.refresh_statistics(connection) is False
+    assert refresh_statistics(connection) is False
     load(connection, [(f"{n}.txt", [f"The flow of item{n}."] * 10) for n in range(100)])
-    assert store.refresh_statistics(connection) is True
+    assert refresh_statistics(connection) is True
     question = analyse(connection, "flow of item7?").question
     frequencies = {term.lexeme: term.document_frequency for term in question.terms}
     assert frequencies == {"flow": 1000, "item7": 10}

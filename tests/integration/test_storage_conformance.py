@@ -37,7 +37,7 @@ from google.cloud import pubsub_v1, storage
 from local.emulators.objects import ObjectStore, Preconditions
 from local.emulators.objects import PreconditionFailed as RefusedPrecondition
 from local.emulators.state import hold_state
-from tests.emulators import (
+from tests.support.emulators import (
     ROOT,
     Emulator,
     running_pubsub,

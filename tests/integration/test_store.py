@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from shared import store
-from shared.models import Chunk, EmbedJob, ObjectVersion
 from shared.store import BuildLease, Connection
 from shared.store.protocol import Waiting
+from shared.values import Chunk, EmbedJob, ObjectVersion
 
 DIMENSION = 384
 

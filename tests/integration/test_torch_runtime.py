@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.embedding import Embedder
+from infra.model.export import DEFAULT_MODEL, export_model
+from shared.embedding.embedder import Embedder
 from shared.errors import Misconfigured
-from shared.export_model import DEFAULT_MODEL, export_model
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from shared import store
-from shared.models import Chunk, EmbedJob, ObjectVersion
 from shared.store import BuildLease, Connection
+from shared.values import Chunk, EmbedJob, ObjectVersion
 
 DIMENSION = 384
 FIRST = ObjectVersion(

@@ -17,11 +17,12 @@ from google.api_core.exceptions import NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from shared import admin, uploading
+from admin import cli as admin
+from admin import folder_sync as uploading
+from admin.folder_sync import Seen, holds, in_parallel, scan, upload_file, upload_folder
 from shared.bucket import DocumentBucket
 from shared.errors import FileChanged, Misconfigured, ObjectChanged
 from shared.settings import load
-from shared.uploading import Seen, holds, in_parallel, scan, upload_file, upload_folder
 
 AWKWARD = ["ñandú 猫.txt", "a b/c+d & e.md", "100%/#1?.txt", "quote'\"\\.txt", "e\u0301.txt"]
 

@@ -14,10 +14,10 @@ from google.cloud import storage
 from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
 from shared import store
-from shared.embedding import Embedder
-from shared.models import ObjectVersion
+from shared.embedding.embedder import Embedder
 from shared.store import Connection, Pool
-from tests.asking import BUCKET, make_client
+from shared.values import ObjectVersion
+from tests.support.asking import BUCKET, make_client
 
 
 @pytest.fixture

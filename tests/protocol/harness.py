@@ -32,18 +32,19 @@ import psycopg
 from numpy.typing import NDArray
 from pgvector.psycopg import register_vector
 
-from shared import migrate, settings, store
+from admin import migrate
+from admin.reconciliation import compare
+from shared import settings, store
+from shared.embedding.tokenizer import ModelInfo
 from shared.errors import KaydangError, ObjectGone, PublishFailed, StorageUnavailable, Unreadable
-from shared.events import (
+from shared.messaging.events import (
     Message,
     read_job,
     read_notification,
     write_job,
     write_notification,
 )
-from shared.models import Chunk, EmbedJob, FillJob, ObjectEvent, ObjectVersion
-from shared.reconciling import compare
-from shared.tokens import ModelInfo
+from shared.values import Chunk, EmbedJob, FillJob, ObjectEvent, ObjectVersion
 
 BUCKET = "docs"
 DIMENSION = 8
@@ -767,7 +768,7 @@ class World:
         return receive
 
     def sweep(self) -> Task:
-        """Start the sweeper, as `python -m shared.admin sweep` does its work."""
+        """Start the sweeper, as `python -m admin sweep` does its work."""
 
         def body(task: Task) -> None:
             with store.connect(cast("store.Pool", task)) as connection:
@@ -781,7 +782,7 @@ class World:
         return self.start("sweep", body)
 
     def reconcile(self) -> Task:
-        """Start the reconciler, as `python -m shared.admin reconcile` does its work."""
+        """Start the reconciler, as `python -m admin reconcile` does its work."""
 
         def body(task: Task) -> None:
             with store.connect(cast("store.Pool", task)) as connection:
@@ -796,15 +797,15 @@ class World:
         return self.start("reconcile", body)
 
     def retry(self, name: str) -> Task:
-        """Start `python -m shared.admin retry NAME`."""
+        """Start `python -m admin retry NAME`."""
         return self.start(f"retry {name}", self._apply(name, "requeue_document", state="failed"))
 
     def reindex(self, name: str) -> Task:
-        """Start `python -m shared.admin reindex NAME`."""
+        """Start `python -m admin reindex NAME`."""
         return self.start(f"reindex {name}", self._apply(name, "reindex_document"))
 
     def fill(self) -> Task:
-        """Start `python -m shared.admin model fill` for the other model."""
+        """Start `python -m admin model fill` for the other model."""
 
         def body(task: Task) -> None:
             with store.connect(cast("store.Pool", task)) as connection:
@@ -815,7 +816,7 @@ class World:
         return self.start("fill", body)
 
     def switch_model(self) -> Task:
-        """Start `python -m shared.admin model switch` to the other model."""
+        """Start `python -m admin model switch` to the other model."""
 
         def body(task: Task) -> None:
             with store.connect(cast("store.Pool", task)) as connection:

@@ -25,11 +25,12 @@ from pgvector import HalfVector
 from rich.console import Console
 from rich.table import Table
 
-from local.postgres import remove, start_postgres
+from admin.reconciliation import compare
+from local.checkout import remove
+from local.postgres import start_postgres
 from shared import store
-from shared.models import EmbedJob, ObjectEvent, ObjectVersion
-from shared.reconciling import compare
 from shared.store import protocol
+from shared.values import EmbedJob, ObjectEvent, ObjectVersion
 from tests.protocol.harness import (
     BUCKET,
     Design,
@@ -47,7 +48,7 @@ from tests.protocol.schedules import (
     run_at_random,
     run_exhaustively,
 )
-from tests.reliability import REPORT, describe, write_part
+from tests.support.reliability import REPORT, describe, write_part
 
 
 @dataclass(frozen=True, slots=True)

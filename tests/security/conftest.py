@@ -8,9 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from functions.query.settings import QuerySettings
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
 from shared.store import Connection, Pool
-from tests.asking import index_document, make_client
+from tests.support.asking import index_document, make_client
 
 OPEN_TEXT = "The bridge over the river was opened in 1943."
 SECRET_TEXT = "The vault's code word is xyzzyplugh."

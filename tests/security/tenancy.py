@@ -26,17 +26,17 @@ import click
 import numpy as np
 from pydantic import SecretStr
 
+from functions.query.answering.context import expand
 from local.postgres import start_postgres
 from local.roles import ensure_login
 from shared import store
-from shared.embedding import Embedder
-from shared.models import Filter
+from shared.embedding.embedder import Embedder
+from shared.search.statement import search
 from shared.settings import DatabaseSettings
 from shared.store import Connection, Pool, open_pool, reading
-from shared.store.search import search
-from shared.store.surroundings import expand
-from tests.asking import index_document
+from shared.values import Filter
 from tests.conftest import MODEL_DIR, prepare_database
+from tests.support.asking import index_document
 
 _POOL_SIZE = 4
 _THREADS = 8

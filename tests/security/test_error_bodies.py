@@ -16,14 +16,14 @@ from pydantic import SecretStr
 from functions.query import main
 from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
-from shared.embedding import Embedder
+from local.system import System
+from shared.embedding.embedder import Embedder
 from shared.errors import Misconfigured, RejectedByDatabase
 from shared.settings import DatabaseSettings
 from shared.store import Connection, Pool, open_pool
-from tests.asking import index_document, make_client, open_gemini
-from tests.gemini_stand_in import BAD_JSON, CUT, Scenario, gemini_stand_in
 from tests.security.conftest import OPEN_TEXT
-from tests.system import System
+from tests.support.asking import index_document, make_client, open_gemini
+from tests.support.gemini_stand_in import BAD_JSON, CUT, Scenario, gemini_stand_in
 
 SECRET = "canary-9c41"
 ASKED = {"question": "When was the bridge over the river opened?"}

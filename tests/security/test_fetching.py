@@ -18,7 +18,7 @@ import pytest
 
 from functions.ingest.sandbox import parse_document
 from shared.errors import Unreadable
-from tests.documents import (
+from tests.support.documents import (
     LIMITS,
     assemble_pdf,
     docx_paragraph,

@@ -18,14 +18,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from flask.testing import FlaskClient
 
 from shared.errors import KeysUnavailable, TokenRefused
-from shared.identity import SIGNATURE_REMOVED, SigningKeys, TokenVerifier
+from shared.runtime.identity import SIGNATURE_REMOVED, SigningKeys, TokenVerifier
 from shared.settings import GOOGLE_ISSUERS, PushSettings, load
-from tests.emulators import wait_until
 from tests.security.identities import ACCOUNT, AUDIENCE, Issuer, local_issuer
+from tests.support.emulators import wait_until
 
 _FUNCTION = """
 import functions_framework
-from shared.pushing import accept_pushes_without_data, admit_pushes
+from shared.runtime.push_authentication import accept_pushes_without_data, admit_pushes
 from shared.settings import PushSettings, load
 
 admit_pushes(load(PushSettings))

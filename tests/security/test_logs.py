@@ -12,10 +12,10 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from shared.logs import begin_trace, get_logger, set_up_logs
+from local.system import System
+from shared.runtime.logs import begin_trace, get_logger, set_up_logs
 from shared.settings import LogSettings
-from tests.documents import make_docx, make_pdf, pdf_lines
-from tests.system import System
+from tests.support.documents import make_docx, make_pdf, pdf_lines
 
 HOSTILE = [
     "a\nb",

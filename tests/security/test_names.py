@@ -16,10 +16,10 @@ from google.cloud import storage
 
 from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
-from shared.embedding import Embedder
+from shared.embedding.embedder import Embedder
 from shared.store import Pool
-from tests.asking import BUCKET, make_client
-from tests.emulators import Emulator, running_storage
+from tests.support.asking import BUCKET, make_client
+from tests.support.emulators import Emulator, running_storage
 
 _REFUSED = [
     "",

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from tests.system import ROOT
+from local.system import ROOT
 
 # The parser of CPython's own re module, which has no public name.
 codes: Any = import_module("re._constants")
@@ -268,5 +268,8 @@ def test_expression_when_its_text_grows(expression: Expression) -> None:
 def test_expressions_when_counted() -> None:
     """The source is read: the expressions are those that it is known to have, and more."""
     places = {expression.place.split("[")[0] for expression in EXPRESSIONS}
-    assert {"functions.query.cleaning._ADDRESS", "functions.ingest.parsing.rtf._TITLE"} <= places
+    assert {
+        "functions.query.answering.sanitizer._ADDRESS",
+        "functions.ingest.parsing.rtf._TITLE",
+    } <= places
     assert len(EXPRESSIONS) > 80

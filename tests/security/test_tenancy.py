@@ -17,20 +17,21 @@ from flask.testing import FlaskClient
 from google.cloud import storage
 from pydantic import SecretStr
 
-from functions.query.generation import Gemini
+from admin import cli as admin
+from functions.query.answering.generation import Gemini
 from functions.query.settings import QuerySettings
 from functions.query.uploads import Uploads
-from shared import admin, store
-from shared.embedding import Embedder
+from shared import store
+from shared.embedding.embedder import Embedder
 from shared.errors import DatabaseUnavailable
-from shared.identity import SigningKeys, TokenVerifier
-from shared.models import ObjectVersion
+from shared.runtime.identity import SigningKeys, TokenVerifier
 from shared.settings import GOOGLE_ISSUERS, DatabaseSettings, load
 from shared.store import Connection, Pool, open_pool, reading
-from tests.asking import BUCKET, index_document, make_client, open_gemini
-from tests.gemini_stand_in import gemini_stand_in
+from shared.values import ObjectVersion
 from tests.security.identities import AUDIENCE, Issuer, local_issuer
 from tests.security.tenancy import interleave, make_tenants, query_login
+from tests.support.asking import BUCKET, index_document, make_client, open_gemini
+from tests.support.gemini_stand_in import gemini_stand_in
 
 # The full run: python -m tests.security.tenancy
 _QUERIES = int(os.environ.get("TENANCY_QUERIES", "2000"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from shared.admin import main
-from shared.embedding import Embedder
+from admin.cli import main
+from shared.embedding.embedder import Embedder
 from shared.store import Connection
-from tests.asking import index_document
+from tests.support.asking import index_document
 
 
 def test_status_when_a_name_is_hostile(

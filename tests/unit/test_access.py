@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from werkzeug.datastructures import Headers
 
-from functions.query.access import (
+from functions.query.http.callers import (
     allowed_origin,
     client_address,
     is_allowed_host,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from functions.ingest.chunking import Budget, chunk_blocks
 from functions.ingest.parsing.blocks import Block, heading, paragraph
-from shared.models import Chunk
-from tests.documents import small_tokenizer
+from shared.values import Chunk
+from tests.support.documents import small_tokenizer
 
 TOKENIZER = small_tokenizer()
 BUDGET = Budget(max_tokens=64, body_tokens=48, body_chars=480, heading_tokens=12, header_tokens=16)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.query.citing import Quote, cite, locate
-from shared.models import Hit
+from functions.query.answering.citations import Quote, cite, locate
+from shared.values import Hit
 
 TEXT = "The “tower” was   finished\nin 1889. It’s in Paris — on the left bank. ÉCOLE Straße."
 

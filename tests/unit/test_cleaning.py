@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.query.cleaning import AnswerCleaner, clean, longest_plain_part
+from functions.query.answering.sanitizer import AnswerCleaner, clean, longest_plain_part
 
 FORBIDDEN = re.compile(r"<[A-Za-z/!?]|\]\(|!\[|://|\bwww\.\w|\b(?:javascript|mailto):\S")
 

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.embedding import Embedder, _batches, available_cores
-from shared.tokens import (
+from shared.embedding.embedder import Embedder, _batches, available_cores
+from shared.embedding.tokenizer import (
     DESCRIPTION_FILE,
     GRAPH_FILE,
     TOKENIZER_FILE,
@@ -143,22 +143,22 @@ def test_damaged_folder_is_one_clear_error(
         (copied_dir / name).write_text("{")
     else:
         damage(copied_dir / name)
-    with pytest.raises(ModelUnavailable, match=r"(?s)model.*python -m shared\.export_model"):
+    with pytest.raises(ModelUnavailable, match=r"(?s)model.*python -m infra\.model\.export"):
         Embedder(copied_dir)
 
 
 def test_missing_folder_names_the_variable(tmp_path: Path) -> None:
     """An unset or wrong MODEL_DIR is told by its name."""
-    with pytest.raises(ModelUnavailable, match=r"MODEL_DIR.*does not exist.*export_model"):
+    with pytest.raises(ModelUnavailable, match=r"MODEL_DIR.*does not exist.*infra.model.export"):
         read_model_info(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("shared.tokens", "onnxruntime numpy torch transformers"),
-        ("shared.embedding", "torch transformers sentence_transformers onnx"),
-        ("shared.export_model", "torch transformers sentence_transformers onnxruntime onnx"),
+        ("shared.embedding.tokenizer", "onnxruntime numpy torch transformers"),
+        ("shared.embedding.embedder", "torch transformers sentence_transformers onnx"),
+        ("infra.model.export", "torch transformers sentence_transformers onnxruntime onnx"),
     ],
 )
 def test_import_stays_small(module: str, unwanted: str) -> None:

@@ -1,4 +1,4 @@
-"""The measures of `python -m shared.evaluate`, and the sets it reads."""
+"""The measures of `python -m admin.evaluation`, and the sets it reads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from shared.evaluate import Span, choose_floors, measure_documents, measure_spans, read_set
-from shared.store.terms import Support
+from admin.evaluation import Span, choose_floors, measure_documents, measure_spans, read_set
+from shared.search.query_terms import Support
 
 
 def test_measure_documents_when_graded() -> None:

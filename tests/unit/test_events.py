@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Malformed
-from shared.events import (
+from shared.messaging.events import (
     MESSAGE_PUBLISHED,
     Message,
     read_job,
@@ -24,7 +24,7 @@ from shared.events import (
     write_job,
     write_notification,
 )
-from shared.models import EmbedJob, FillJob, ObjectEvent, ObjectVersion
+from shared.values import EmbedJob, FillJob, ObjectEvent, ObjectVersion
 
 EVENTS = Path(__file__).parent.parent / "events"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.query.extractive import extract, split_sentences, terms
+from functions.query.answering.extractive import extract, split_sentences, terms
 from tests.unit.test_citing import hit
 
 BRIDGE = (

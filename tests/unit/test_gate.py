@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from functions.query.gate import BEFORE_EXTRACT, BEFORE_MODEL, Floors, choose_floors, should_refuse
-from shared.store.terms import Support
+from functions.query.answering.answerability import (
+    BEFORE_EXTRACT,
+    BEFORE_MODEL,
+    Floors,
+    choose_floors,
+    should_refuse,
+)
+from shared.search.query_terms import Support
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ LOCK_FILES = [
     ROOT / "infra" / "sbom" / "requirements.txt",
     ROOT / "tests" / "requirements.txt",
 ]
-OURS = ("shared", "functions", "local", "tests", "benchmarks")
+OURS = ("shared", "functions", "admin", "infra", "local", "tests", "benchmarks")
 # The operator's commands run in ingest's image (infra/terraform/jobs.tf).
-ALSO_RUNS = {"ingest": ["shared/admin.py"]}
+ALSO_RUNS = {"ingest": ["admin/cli.py"]}
 # What a module imports without its distribution requiring it.
 IMPLIED = {"google.auth.transport.requests": "requests"}
 NOT_IN_FUNCTIONS = {"torch", "sentence-transformers", "transformers", "shared"}
@@ -88,7 +88,9 @@ def test_every_setting_stands_in_env_example() -> None:
     """A variable that nobody is told of cannot be set; `make run` would not hand it on."""
     known = known_names((ROOT / ".env.example").read_text())
     files = [
-        file for top in ("shared", "functions", "local") for file in (ROOT / top).rglob("*.py")
+        file
+        for top in ("shared", "functions", "admin", "local")
+        for file in (ROOT / top).rglob("*.py")
     ]
     settings = {name.upper(): str(file) for file in files for name in settings_of(file)}
     assert {

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shared.lazy import once
+from shared.runtime.startup import once
 
 
 def test_threads_that_ask_at_once_get_one_value() -> None:
@@ -50,8 +50,8 @@ def test_failure_is_tried_again() -> None:
 
 _WORKER = """
 import gc, os, resource
-import functions.query.api
-from shared.lazy import warm_after_fork
+import functions.query.http.routes
+from shared.runtime.startup import warm_after_fork
 
 def copied_megabytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize() / 2**20

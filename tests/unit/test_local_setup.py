@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from local.roles import ensure_login
 from local.setup import Settings, set_up, subscriptions
-from tests.emulators import running_pubsub, running_storage
+from tests.support.emulators import running_pubsub, running_storage
 
 SETTINGS = Settings(
     google_cloud_project="test-project",

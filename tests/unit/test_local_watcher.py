@@ -15,10 +15,10 @@ from google.api_core.exceptions import NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
+from admin.folder_sync import Seen, is_taken, scan
 from local.watcher import SETTLING_SECONDS, Uploaded, Watcher, plan, run
 from shared.bucket import DocumentBucket
-from shared.uploading import Seen, is_taken, scan
-from tests.emulators import wait_until
+from tests.support.emulators import wait_until
 
 OLD, NEW = Seen(1, 1, 1), Seen(2, 2, 1)
 KNOWN = Uploaded(OLD, 7)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.logs import begin_trace, get_logger, set_up_logs
+from shared.runtime.logs import begin_trace, get_logger, set_up_logs
 from shared.settings import LogSettings
 
 

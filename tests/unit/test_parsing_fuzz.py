@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from functions.ingest.parsing.blocks import Block, Request
 from functions.ingest.parsing.dispatching import parse
 from shared.errors import Unreadable
-from tests.documents import (
+from tests.support.documents import (
     LIMITS,
     docx_paragraph,
     make_docx,

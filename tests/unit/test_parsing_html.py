@@ -7,7 +7,7 @@ import pytest
 from functions.ingest.parsing.blocks import Block, Title
 from functions.ingest.parsing.detecting import EML, EPUB, HTML, RTF
 from shared.errors import Unreadable
-from tests.documents import blocks_of, make_epub, make_pdf, parse_bytes, pdf_lines, text_of
+from tests.support.documents import blocks_of, make_epub, make_pdf, parse_bytes, pdf_lines, text_of
 
 PAGE = """<!doctype html><html><head><title> Garden &amp; yard </title>
 <script>var hidden = 1</script></head><body><nav>Home About</nav>

@@ -13,7 +13,7 @@ import xlsxwriter
 from functions.ingest.parsing.blocks import Block, EmptyPage, PageCount, Title
 from functions.ingest.parsing.detecting import CSV, DOCX, JSON, JSON_LINES, PPTX, XLSX
 from shared.errors import Unreadable
-from tests.documents import (
+from tests.support.documents import (
     LIMITS,
     blocks_of,
     docx_paragraph,

@@ -9,7 +9,15 @@ import pytest
 from functions.ingest.parsing.blocks import Block, EmptyPage, PageCount, Title
 from functions.ingest.parsing.detecting import PDF
 from shared.errors import Unreadable
-from tests.documents import LIMITS, blocks_of, make_pdf, parse_bytes, pdf_lines, pdf_text, text_of
+from tests.support.documents import (
+    LIMITS,
+    blocks_of,
+    make_pdf,
+    parse_bytes,
+    pdf_lines,
+    pdf_text,
+    text_of,
+)
 
 BODY = [
     "The committee met in the town hall and spoke about the new bridge over",

@@ -11,7 +11,7 @@ from functions.ingest.parsing.blocks import Block, EmptyPage, Title
 from functions.ingest.parsing.decoding import decode, detect_encoding
 from functions.ingest.parsing.detecting import MARKDOWN, TEXT
 from shared.errors import Unreadable
-from tests.documents import blocks_of, parse_bytes, text_of
+from tests.support.documents import blocks_of, parse_bytes, text_of
 
 GERMAN = "Die Straße war größer als erwartet, später kamen auch für Kinder schöne Äpfel."
 SPANISH = "El niño comió piñas en la montaña y después cantó una canción. ¿Dónde está?"

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from functions.query.citing import Quote
-from functions.query.prompting import (
+from functions.query.answering.citations import Quote
+from functions.query.answering.prompt import (
     AnswerReader,
     make_prompt,
     make_rewriting_prompt,
     read_rewriting,
 )
-from functions.query.refusals import refusal_text
-from functions.query.rewriting import is_sound_rewriting, points_back, stand_alone
+from functions.query.answering.refusal import refusal_text
+from functions.query.answering.rewriting import is_sound_rewriting, points_back, stand_alone
 from tests.unit.test_citing import hit
 
 

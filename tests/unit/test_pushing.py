@@ -11,7 +11,7 @@ from functions_framework import create_app
 SOURCE = """
 import functions_framework
 
-from shared.pushing import accept_pushes_without_data
+from shared.runtime.push_authentication import accept_pushes_without_data
 
 accept_pushes_without_data()
 
@@ -53,7 +53,7 @@ import os
 import functions_framework
 
 from shared.errors import DatabaseUnavailable
-from shared.pushing import admit_pushes, answer_probes
+from shared.runtime.push_authentication import admit_pushes, answer_probes
 from shared.settings import PushSettings
 
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from shared.quantisation import LEAST_TABLE_ROWS, quantise
+from infra.model.quantisation import LEAST_TABLE_ROWS, quantise
 
 WIDTH = 32
 

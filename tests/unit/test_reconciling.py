@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from shared.models import DocumentState, ObjectVersion
-from shared.reconciling import compare
+from admin.reconciliation import compare
 from shared.store import KnownObject
+from shared.values import DocumentState, ObjectVersion
 
 
 def known(name: str, generation: int, state: DocumentState = "ready") -> KnownObject:

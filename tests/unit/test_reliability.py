@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.reliability import describe, write_part
+from tests.support.reliability import describe, write_part
 
 
 def test_part_when_the_other_is_there(tmp_path: Path) -> None:

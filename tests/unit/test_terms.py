@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.store.terms import (
+from shared.search.query_terms import (
     Question,
     Term,
     choose_candidates,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from shared.tracing import current_traceparent, message_attributes, object_metadata, span
-from shared.tracing import read_traceparent as read
+from shared.runtime.tracing import current_traceparent, message_attributes, object_metadata, span
+from shared.runtime.tracing import read_traceparent as read
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OBJECT = {"name": "a.txt", "metadata": {"traceparent": TRACEPARENT}}
@@ -65,7 +65,7 @@ def test_span_when_off() -> None:
 def test_import_when_off() -> None:
     """Nothing of OpenTelemetry is imported by a process that records nothing."""
     code = (
-        "import sys; from shared.tracing import span, message_attributes\n"
+        "import sys; from shared.runtime.tracing import span, message_attributes\n"
         "with span('work'): message_attributes()\n"
         "sys.exit(str([name for name in sys.modules if 'opentelemetry' in name] or ''))"
     )

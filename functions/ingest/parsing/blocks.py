@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from shared.errors import Unreadable
-from shared.models import TextSource
+from shared.values import TextSource
 
 BlockKind = Literal["heading", "paragraph", "item", "row", "code"]
 
@@ -120,6 +120,8 @@ def clean(text: str) -> str:
 
 def clean_line(text: str) -> str:
     """Return *text* cleaned, on one line, without soft hyphens."""
+    if text.isascii() and text.isprintable() and "  " not in text:
+        return text.strip()
     return _WHITE_SPACE.sub(" ", clean(text.replace("\xad", ""))).strip()
 
 

@@ -1,0 +1,6 @@
+"""`python -m admin`: the operator's command."""
+
+from admin.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,495 @@
+"""
+Measure how well the running service finds: python -m admin.evaluation SET
+
+SET is a folder with corpus/, queries.jsonl and qrels.tsv (query-id, corpus-id, score), perhaps
+spans.tsv (query-id, corpus-id, start, end), or a file of JSON lines {"question": "...",
+"expected": "object name" or ["...", ...]} about documents that are in the bucket already.
+
+Each question is asked three times, of the vectors, of the text and of both fused; documents are
+ranked by their best chunk. With --upload the corpus is put into the bucket first, under the name
+of SET as prefix, and waited for.
+
+Reads GOOGLE_CLOUD_PROJECT and DOCUMENTS_BUCKET for --upload, DATABASE_URL and MODEL_DIR for
+--calibrate, and API_KEY where the service asks for one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from statistics import fmean
+from typing import Any
+
+import click
+import numpy as np
+import requests
+from requests.adapters import HTTPAdapter
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from urllib3.util.retry import Retry
+
+from admin.folder_sync import upload_folder
+from shared.bucket import DocumentBucket
+from shared.embedding.embedder import Embedder
+from shared.errors import KaydangError, StorageUnavailable
+from shared.search.query_terms import Support, measure_support
+from shared.search.statement import search
+from shared.settings import BucketSettings, DatabaseSettings, ModelSettings, load
+from shared.store import connect, open_pool
+from shared.values import Filter
+
+MODES = ("vector", "text", "fused")
+CUT = 10
+# Chunks asked for: with one chunk a document first, far more than ten documents.
+_CHUNKS = 50
+_SPAN_CHUNKS = 5
+_WAIT_SECONDS = 1800.0
+# Of a hundred questions that the documents answer, at most so many are refused.
+_MAX_FALSE_REFUSALS = 0.01
+_progress = Console(stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters of a document that answer."""
+
+    document: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """
+    A question and what answers it.
+
+    Attributes:
+        gains: Relevance by document, as the set names documents; higher is better.
+    """
+
+    id: str
+    text: str
+    language: str
+    gains: Mapping[str, float]
+    spans: Sequence[Span] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionSet:
+    """Questions, and how the service's object names become the set's document names."""
+
+    name: str
+    questions: Sequence[Question]
+    corpus: Path | None
+    document_of: Callable[[str], str] = field(default=str)
+
+
+class Settings(BucketSettings):
+    """Where --upload puts the corpus."""
+
+
+class CalibrationSettings(DatabaseSettings, ModelSettings):
+    """What --calibrate searches with."""
+
+
+def read_set(path: Path) -> QuestionSet:
+    """Return the questions of a folder or a file of JSON lines."""
+    if path.is_dir():
+        return _read_folder(path)
+    questions = []
+    for number, line in enumerate(_json_lines(path), 1):
+        expected = line.get("expected")
+        names = [expected] if isinstance(expected, str) else expected
+        if not line.get("question") or not names:
+            raise click.ClickException(
+                f'{path}, line {number}: give {{"question": "...", "expected": "object name"}}.'
+            )
+        questions.append(
+            Question(
+                id=str(number),
+                text=line["question"],
+                language=line.get("lang", ""),
+                gains=dict.fromkeys(names, 1.0),
+            )
+        )
+    return QuestionSet(name=path.stem, questions=questions, corpus=None)
+
+
+def _read_folder(path: Path) -> QuestionSet:
+    gains: dict[str, dict[str, float]] = defaultdict(dict)
+    for query, document, score in _rows(path / "qrels.tsv", columns=3):
+        gains[query][document] = float(score)
+    spans: dict[str, list[Span]] = defaultdict(list)
+    if (path / "spans.tsv").exists():
+        for query, document, start, end in _rows(path / "spans.tsv", columns=4):
+            spans[query].append(Span(document, int(start), int(end)))
+    return QuestionSet(
+        name=path.name,
+        questions=[
+            Question(
+                id=str(line["id"]),
+                text=line["text"],
+                language=line.get("lang", ""),
+                gains=gains.get(str(line["id"]), {}),
+                spans=spans.get(str(line["id"]), ()),
+            )
+            for line in _json_lines(path / "queries.jsonl")
+        ],
+        corpus=path / "corpus",
+        document_of=lambda name: PurePosixPath(name).stem,
+    )
+
+
+def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise click.ClickException(f"{path}, line {number} is no JSON: {error}") from error
+
+
+def _rows(path: Path, *, columns: int) -> Iterable[list[str]]:
+    """Yield the rows below the header line."""
+    for line in path.read_text("utf-8").splitlines()[1:]:
+        if line.strip():
+            yield line.split("\t")[:columns]
+
+
+# --- measures ------------------------------------------------------------------------------------
+
+
+def measure_documents(ranked: Sequence[str], gains: Mapping[str, float]) -> dict[str, float]:
+    """Return nDCG (gain = score, discount log2(rank + 1)), recall and reciprocal rank at ten."""
+    ideal = sum(
+        gain / math.log2(rank + 1)
+        for rank, gain in enumerate(sorted(gains.values(), reverse=True)[:CUT], 1)
+    )
+    found = [(rank, gains.get(document, 0.0)) for rank, document in enumerate(ranked[:CUT], 1)]
+    relevant = [rank for rank, gain in found if gain > 0]
+    count = sum(gain > 0 for gain in gains.values())
+    return {
+        "ndcg": sum(gain / math.log2(rank + 1) for rank, gain in found) / ideal if ideal else 0.0,
+        "recall": len(relevant) / count if count else 0.0,
+        "mrr": 1 / relevant[0] if relevant else 0.0,
+    }
+
+
+def measure_spans(returned: Sequence[Span], gold: Sequence[Span]) -> dict[str, float]:
+    """Return recall, precision and IoU of characters; returned twice counts twice as returned."""
+    wanted = {(span.document, place) for span in gold for place in range(span.start, span.end)}
+    given = [(span.document, place) for span in returned for place in range(span.start, span.end)]
+    hit = len(wanted.intersection(given))
+    return {
+        "span_recall": hit / len(wanted) if wanted else 0.0,
+        "span_precision": hit / len(given) if given else 0.0,
+        "span_iou": hit / (len(wanted) + len(given) - hit) if given or wanted else 0.0,
+    }
+
+
+# --- the running service -------------------------------------------------------------------------
+
+
+class Service:
+    """The query function over HTTP."""
+
+    def __init__(self, url: str, *, key: str | None) -> None:
+        self._url = url.rstrip("/")
+        self._session = requests.Session()
+        # An idle connection may be closed just when the next request is sent on it.
+        again = Retry(total=3, backoff_factor=0.1, allowed_methods=None, raise_on_status=False)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=again))
+        if key:
+            self._session.headers["X-API-Key"] = key
+
+    def retrieve(self, question: str, **options: Any) -> list[dict[str, Any]]:
+        """Return the passages for *question*, best first."""
+        answer = self._call("POST", "/retrieve", json={"question": question} | options)
+        passages: list[dict[str, Any]] = answer["passages"]
+        return passages
+
+    def count_unfinished(self, prefix: str) -> tuple[int, int]:
+        """Return how many documents under *prefix* are known, and how many of them unfinished."""
+        known = unfinished = 0
+        cursor: str | None = None
+        while True:
+            page = self._call(
+                "GET",
+                "/documents",
+                params={"prefix": prefix, "limit": 500} | ({"cursor": cursor} if cursor else {}),
+            )
+            known += len(page["documents"])
+            unfinished += sum(
+                document["state"] in ("queued", "indexing") for document in page["documents"]
+            )
+            cursor = page["next"]
+            if not cursor:
+                return known, unfinished
+
+    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            response = self._session.request(method, self._url + path, timeout=60, **options)
+        except requests.ConnectionError as error:
+            raise click.ClickException(
+                f"Nothing answers at {self._url}. Start the service (make run), or give its --url."
+            ) from error
+        if not response.ok:
+            raise click.ClickException(
+                f"{self._url}{path} answered {response.status_code}: {response.text[:500]}"
+            )
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+def upload(corpus: Path, *, prefix: str, bucket: DocumentBucket) -> int:
+    """
+    Bring the files of *corpus* into the bucket; return how many there are.
+
+    Raises:
+        StorageUnavailable: Some could not be brought in.
+    """
+    brought = upload_folder(corpus, bucket, prefix=prefix)
+    outcomes = list(track(brought, description="uploading", console=_progress))
+    if failed := [outcome for outcome in outcomes if outcome.kind == "failed"]:
+        raise StorageUnavailable(f"{len(failed)} files, first {failed[0].name}: {failed[0].reason}")
+    return len(outcomes)
+
+
+def wait_until_ready(service: Service, *, prefix: str, documents: int) -> None:
+    """Return when all *documents* under *prefix* are ready or failed."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    with _progress.status("waiting for the index"):
+        while time.monotonic() < deadline:
+            known, unfinished = service.count_unfinished(prefix)
+            if known >= documents and not unfinished:
+                return
+            time.sleep(2)
+    raise click.ClickException(
+        f"{unfinished} of {known} documents are unfinished after {_WAIT_SECONDS:.0f} seconds; "
+        "look at: python -m admin status"
+    )
+
+
+def evaluate(
+    questions: QuestionSet, service: Service, *, prefix: str, concurrency: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the mean of each measure by language ("all" for all) and mode."""
+    scope = {"filter": {"prefix": prefix}} if prefix else {}
+
+    def ask(item: tuple[Question, str]) -> dict[str, float]:
+        question, mode = item
+        passages = service.retrieve(
+            question.text, mode=mode, limit=_CHUNKS, per_document=1, **scope
+        )
+        names = [questions.document_of(passage["name"]) for passage in passages]
+        measured = measure_documents(list(dict.fromkeys(names)), question.gains)
+        if question.spans:
+            top = service.retrieve(
+                question.text, mode=mode, limit=_SPAN_CHUNKS, per_document=_SPAN_CHUNKS, **scope
+            )
+            measured |= measure_spans(
+                [
+                    Span(
+                        questions.document_of(passage["name"]),
+                        passage["char_start"],
+                        passage["char_end"],
+                    )
+                    for passage in top
+                ],
+                question.spans,
+            )
+        return measured
+
+    items = [(question, mode) for question in questions.questions for mode in MODES]
+    values: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
+    with ThreadPoolExecutor(concurrency) as threads:
+        answers = track(
+            threads.map(ask, items), total=len(items), description="asking", console=_progress
+        )
+        for (question, mode), measured in zip(items, answers, strict=True):
+            values["all", mode].append(measured)
+            if question.language:
+                values[question.language, mode].append(measured)
+    table: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
+    for (language, mode), rows in values.items():
+        table[language][mode] = {
+            measure: fmean(row[measure] for row in rows) for measure in rows[0]
+        } | {"questions": len(rows)}
+    return dict(table)
+
+
+# --- calibration of the refusal ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Floors for the gate, and what they do to questions with and without their documents."""
+
+    coverage: float
+    similarity: float
+    refused_unanswerable: float
+    refused_answerable: float
+
+
+def calibrate(questions: QuestionSet, *, prefix: str) -> Calibration:
+    """
+    Return the floors that refuse most questions whose documents are left out.
+
+    A document that answers is left out together with its translations, which sets of several
+    languages name alike but for the language.
+    """
+    settings = load(CalibrationSettings)
+    embedder = Embedder(settings.model_dir, threads=settings.embedding_threads)
+    answerable, unanswerable = [], []
+    pool = open_pool(settings)
+    with pool, connect(pool) as connection:
+        for question in track(questions.questions, description="asking", console=_progress):
+            hits = search(
+                connection,
+                question=question.text,
+                embedding=embedder.embed_query(question.text),
+                limit=_CHUNKS,
+                filter=Filter(prefix=prefix or None),
+            )
+            gone = {_untranslated(document) for document in question.gains}
+            left = [
+                hit for hit in hits if _untranslated(questions.document_of(hit.name)) not in gone
+            ]
+            answerable.append(measure_support(hits[:CUT]))
+            unanswerable.append(measure_support(left[:CUT]))
+    return choose_floors(answerable, unanswerable)
+
+
+def choose_floors(answerable: Sequence[Support], unanswerable: Sequence[Support]) -> Calibration:
+    """Return the floors that refuse most of *unanswerable* and hardly any of *answerable*."""
+
+    def refused(supports: Sequence[Support], coverage: float, similarity: float) -> float:
+        return fmean(
+            support.coverage is not None
+            and support.coverage < coverage
+            and support.similarity < similarity
+            for support in supports
+        )
+
+    choices = [
+        Calibration(
+            float(coverage),
+            float(similarity),
+            refused(unanswerable, coverage, similarity),
+            refused(answerable, coverage, similarity),
+        )
+        for coverage in np.arange(0.0, 0.51, 0.05).round(2)
+        for similarity in np.arange(0.0, 0.91, 0.05).round(2)
+    ]
+    return max(
+        (choice for choice in choices if choice.refused_answerable <= _MAX_FALSE_REFUSALS),
+        key=lambda choice: (choice.refused_unanswerable, -choice.coverage, -choice.similarity),
+    )
+
+
+def _untranslated(document: str) -> str:
+    language, dash, rest = document.partition("-")
+    return rest if dash and len(language) == 2 else document
+
+
+# --- command -------------------------------------------------------------------------------------
+
+
+@click.command(help=__doc__)
+@click.argument("set_path", metavar="SET", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--url", envvar="QUERY_URL", default="http://127.0.0.1:8080", show_default=True, help="Service."
+)
+@click.option("--upload", "with_upload", is_flag=True, help="Put the corpus into the bucket first.")
+@click.option("--prefix", help="Ask only objects under this prefix; a folder's is its own name.")
+@click.option("--calibrate", "with_calibration", is_flag=True, help="Choose the refusal's floors.")
+@click.option("--concurrency", type=click.IntRange(1, 16), default=2, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
+def main(
+    set_path: Path,
+    *,
+    url: str,
+    with_upload: bool,
+    prefix: str | None,
+    with_calibration: bool,
+    concurrency: int,
+    as_json: bool,
+) -> None:
+    """Measure one set."""
+    questions = read_set(set_path)
+    if prefix is None:
+        prefix = f"{questions.name}/" if questions.corpus else ""
+    try:
+        if with_upload:
+            _upload(questions, prefix=prefix, url=url)
+        if with_calibration:
+            _report_calibration(calibrate(questions, prefix=prefix), as_json=as_json)
+            return
+        service = Service(url, key=os.environ.get("API_KEY"))
+        table = evaluate(questions, service, prefix=prefix, concurrency=concurrency)
+    except KaydangError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps({"set": questions.name, "results": table}))
+    else:
+        _print_table(questions.name, table)
+
+
+def _upload(questions: QuestionSet, *, prefix: str, url: str) -> None:
+    if questions.corpus is None:
+        raise click.ClickException("A file of questions has no corpus to upload.")
+    settings = load(Settings)
+    bucket = DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project)
+    count = upload(questions.corpus, prefix=prefix, bucket=bucket)
+    service = Service(url, key=os.environ.get("API_KEY"))
+    wait_until_ready(service, prefix=prefix, documents=count)
+
+
+def _print_table(name: str, results: dict[str, dict[str, dict[str, float]]]) -> None:
+    measures = [measure for measure in results["all"]["fused"] if measure != "questions"]
+    labels = {"ndcg": "nDCG@10", "recall": "Recall@10", "mrr": "MRR@10"}
+    table = Table(title=name)
+    for heading in ("language", "leg", "questions", *(labels.get(m, m) for m in measures)):
+        table.add_column(heading, justify="left" if heading in ("language", "leg") else "right")
+    for language, modes in results.items():
+        for mode in MODES:
+            row = modes[mode]
+            table.add_row(
+                language, mode, f"{row['questions']:.0f}", *(f"{row[m]:.4f}" for m in measures)
+            )
+    Console().print(table)
+
+
+def _report_calibration(chosen: Calibration, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "REFUSAL_COVERAGE": chosen.coverage,
+                    "REFUSAL_SIMILARITY": chosen.similarity,
+                    "refused_unanswerable": chosen.refused_unanswerable,
+                    "refused_answerable": chosen.refused_answerable,
+                }
+            )
+        )
+        return
+    click.echo(f"REFUSAL_COVERAGE={chosen.coverage}")
+    click.echo(f"REFUSAL_SIMILARITY={chosen.similarity}")
+    click.echo(
+        f"# refuses {chosen.refused_unanswerable:.1%} of the questions without their documents, "
+        f"{chosen.refused_answerable:.1%} of those with them",
+        err=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""
+Apply the numbered SQL files of shared/migrations, each once, in one transaction each.
+
+Two runs at once wait for each other (advisory lock); a file that was changed after it was applied
+is refused by its checksum. With MODEL_DIR set, that model is registered too, so that the first
+deployment knows whose vectors answer. DATABASE_ROLE_MEMBERS grants the group roles to the logins
+that the deployment made: kaydang_worker=LOGIN,LOGIN;kaydang_query=LOGIN.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import psycopg
+import stamina
+from psycopg import sql
+from pydantic import Field
+
+from shared import store
+from shared.errors import KaydangError, Misconfigured
+from shared.settings import DatabaseSettings, load
+from shared.store.connection import connection_arguments, translated_errors
+
+_MIGRATIONS = Path(__file__).parents[1] / "shared" / "migrations"
+# Any constant does; this one spells "kaydang" in the lock tables of a curious operator.
+_LOCK = int.from_bytes(b"kaydang")
+_WAIT_INITIAL_SECONDS = 0.5
+_WAIT_MAX_SECONDS = 5.0
+
+
+class Settings(DatabaseSettings):
+    """
+    Where the database is; how long one migration may take; which model to register.
+
+    DATABASE_OWNER_ROLE is the role to work as where the login only is a member of it: on Cloud SQL
+    cloudsqlsuperuser may make roles, and membership alone does not pass that on.
+    """
+
+    model_dir: Path | None = None
+    database_owner_role: str = Field(default="", pattern=r"^[a-z_][a-z0-9_]*$|^$")
+    database_role_members: str = ""
+    migration_timeout_seconds: int = Field(default=3600, ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered file."""
+
+    number: int
+    name: str
+    statements: str
+
+    @property
+    def checksum(self) -> str:
+        """Return the SHA-256 of the statements."""
+        return hashlib.sha256(self.statements.encode()).hexdigest()
+
+
+def read_migrations(folder: Path = _MIGRATIONS) -> list[Migration]:
+    """
+    Return the migrations of *folder* in their order.
+
+    Raises:
+        Misconfigured: A number is missing or given twice.
+    """
+    migrations = [
+        Migration(int(path.name[:4]), path.stem, path.read_text("utf-8"))
+        for path in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    ]
+    numbers = [migration.number for migration in migrations]
+    if numbers != list(range(1, len(numbers) + 1)):
+        raise Misconfigured(f"migrations are not numbered 1, 2, 3, ...: {numbers}")
+    return migrations
+
+
+def apply_migrations(connection: store.Connection, migrations: list[Migration]) -> list[Migration]:
+    """
+    Apply what is missing and return it.
+
+    Raises:
+        Misconfigured: An applied migration's file has changed since.
+    """
+    connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+    try:
+        connection.execute(
+            """
+            CREATE TABLE IF NOT EXISTS migrations (
+                number integer PRIMARY KEY,
+                name text NOT NULL,
+                checksum text NOT NULL,
+                applied timestamptz NOT NULL DEFAULT now()
+            )
+            """
+        )
+        known: dict[int, str] = dict(
+            connection.execute("SELECT number, checksum FROM migrations").fetchall()
+        )
+        applied = []
+        for migration in migrations:
+            if migration.number in known:
+                if known[migration.number] != migration.checksum:
+                    raise Misconfigured(
+                        f"migration {migration.name} was changed after it was applied:"
+                        " restore it and write the change as a new migration"
+                    )
+                continue
+            with connection.transaction():
+                connection.execute(migration.statements.encode())
+                connection.execute(
+                    "INSERT INTO migrations (number, name, checksum) VALUES (%s, %s, %s)",
+                    [migration.number, migration.name, migration.checksum],
+                )
+            applied.append(migration)
+        return applied
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+
+
+def read_role_members(text: str) -> dict[str, list[str]]:
+    """
+    Return the logins that each group role shall have, from ROLE=LOGIN,LOGIN;ROLE=LOGIN.
+
+    Raises:
+        Misconfigured: A part has no role or no login.
+    """
+    members: dict[str, list[str]] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        role, _, logins = part.partition("=")
+        members[role] = [login.strip() for login in logins.split(",") if login.strip()]
+        if not role or not members[role]:
+            raise Misconfigured(
+                f"DATABASE_ROLE_MEMBERS is ROLE=LOGIN,LOGIN;ROLE=LOGIN, not {part!r}"
+            )
+    return members
+
+
+def grant_roles(connection: store.Connection, members: dict[str, list[str]]) -> None:
+    """Make each login a member of its role; one that is stays one."""
+    for role, logins in members.items():
+        connection.execute(
+            sql.SQL("GRANT {} TO {}").format(
+                sql.Identifier(role), sql.SQL(", ").join(map(sql.Identifier, logins))
+            )
+        )
+
+
+def migrate(settings: Settings) -> None:
+    """Apply what is missing, grant roles, register the model, and say so on standard output."""
+    members = read_role_members(settings.database_role_members)
+    with translated_errors(), _connect(settings) as connection:
+        for migration in apply_migrations(connection, read_migrations()):
+            click.echo(f"applied {migration.name}")
+        grant_roles(connection, members)
+        for role, logins in members.items():
+            click.echo(f"{role}: {', '.join(logins)}")
+        if settings.model_dir is None:
+            return
+        # Imported here: the image that migrates has no onnxruntime, which the embedder imports.
+        from shared.embedding.tokenizer import read_model_info
+
+        info = read_model_info(settings.model_dir)
+        model = store.register_model(
+            connection, name=info.name, dimension=info.dimension, digest=info.digest
+        )
+        click.echo(f"model {model.id}: {model.name}, dimension {model.dimension}")
+
+
+def _connect(settings: Settings) -> store.Connection:
+    """
+    Connect, and try again for as long as a pool would wait.
+
+    A new job on Cloud Run has no network for up to 80 s, and a new grant to log in takes a minute
+    to be known: DATABASE_CONNECT_TIMEOUT_SECONDS=60 waits for both.
+    """
+    options = f"-c statement_timeout={settings.migration_timeout_seconds}s -c timezone=UTC"
+    if settings.database_owner_role:
+        options += f" -c role={settings.database_owner_role}"
+    for attempt in stamina.retry_context(
+        on=psycopg.OperationalError,
+        attempts=None,
+        timeout=settings.database_connect_timeout_seconds * 2,
+        wait_initial=_WAIT_INITIAL_SECONDS,
+        wait_max=_WAIT_MAX_SECONDS,
+    ):
+        with attempt:
+            # A token as password lives for an hour, so each try fetches its own.
+            arguments = connection_arguments(settings) | {"options": options}
+            return psycopg.connect(settings.database_url.get_secret_value(), **arguments)
+    raise AssertionError  # the last attempt raises
+
+
+@click.command(help=__doc__)
+def main() -> None:
+    """Run the migrations from the command line."""
+    try:
+        migrate(load(Settings))
+    except KaydangError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""
+Compare the bucket with the index, and heal what lost messages left behind.
+
+The database is read first, then the bucket: an object that is uploaded in between is found twice
+(harmless), never taken for one that is gone. Both come in the order of the bytes of their names,
+so that neither has to fit into memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.store import KnownObject
+from shared.values import ObjectEvent, ObjectVersion
+
+Kind = Literal["not_indexed", "not_deleted", "unfinished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """
+    One object about which bucket and index do not agree.
+
+    *event* is what heals it; None for what is only unfinished: the sweeper sees to that.
+    """
+
+    kind: Kind
+    name: str
+    event: ObjectEvent | None
+
+
+def compare(
+    known: Iterable[KnownObject], objects: Iterable[ObjectVersion], *, bucket: str
+) -> Iterator[Difference]:
+    """
+    Yield every difference between index and bucket; both sorted by the bytes of their names.
+
+    A document that has failed with a reason is no difference: that is its final state.
+    """
+    for document, found in _merge(known, objects):
+        if found is None:
+            if document is not None and document.state != "deleted":
+                gone = ObjectVersion(
+                    bucket=bucket, name=document.name, generation=document.generation
+                )
+                event = ObjectEvent(kind="deleted", object=gone)
+                yield Difference("not_deleted", document.name, event)
+        elif document is None or document.generation < found.generation:
+            event = ObjectEvent(kind="finalized", object=found)
+            yield Difference("not_indexed", found.name, event)
+        elif document.generation == found.generation and document.state not in ("ready", "failed"):
+            # A tombstone of a living object comes from a forged or mistaken delete; the object
+            # must be written again, for the protocol never revives a dead generation.
+            yield Difference("unfinished", found.name, None)
+
+
+def _merge(
+    known: Iterable[KnownObject], objects: Iterable[ObjectVersion]
+) -> Iterator[tuple[KnownObject | None, ObjectVersion | None]]:
+    left, right = iter(known), iter(objects)
+    document, found = next(left, None), next(right, None)
+    while document is not None or found is not None:
+        if document is None or (found is not None and _key(found) < _key(document)):
+            yield None, found
+            found = next(right, None)
+        elif found is None or _key(document) < _key(found):
+            yield document, None
+            document = next(left, None)
+        else:
+            yield document, found
+            document, found = next(left, None), next(right, None)
+
+
+def _key(item: KnownObject | ObjectVersion) -> bytes:
+    return item.name.encode()

@@ -1,0 +1,226 @@
+"""
+Citations, checked: where a quote stands in the passage it is said to come from. Pure.
+
+A quote is compared with white space, case, Unicode composition, typographic quotation marks and
+dashes folded, because a model copies words and not their typography. Nothing else is forgiven.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from shared.values import Hit
+
+from .sanitizer import clean, longest_plain_part
+
+# Quotation marks and dashes that models write for one another.
+_EQUIVALENTS = str.maketrans(
+    {
+        **dict.fromkeys("“”„‟«»″〝〞", '"'),
+        **dict.fromkeys("‘’‚‛′‹›`´", "'"),
+        **dict.fromkeys("‐‑‒–—―−", "-"),
+        "…": "...",
+    }
+)
+# Letters or digits that a quote must hold: a scrap proves nothing.
+_PROVING = 2
+_QUOTE_EDGE = "\"' \t\r\n"
+_CLAIM_EDGE = " \t.,;:!?。！？、，"
+
+# What stands inside a number, a time or a version: "1,000", "10:30", "3.11", "1'000".
+_DIGIT_JOINERS = ".,:'"
+_SIGNS = "+-"
+
+# Scripts written without spaces between words: a quote may begin and end anywhere in them.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff\uf900-\ufaff]")
+
+# Cleaning has already written "[1, 3]" and other forms as "[1][3]".
+_MARK = re.compile(r"\[(\d{1,3})\]")
+_NEIGHBOURING_MARKS = re.compile(r"\[\d{1,3}\](?:\s*\[\d{1,3}\])*")
+# A model that repeats itself writes thousands of marks; an honest answer proves itself long before.
+_MAX_CLAIMS = 50
+_MAX_CLAIM = 2_000
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
+_QUOTED_BEFORE_MARK = re.compile(r"[\"“„«]([^\"“”„«»]{3,})[\"”“»][.,;]?\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What the model says it copied from passage *number*."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """
+    A quote and whether it stands in passage *number*.
+
+    Attributes:
+        quote: Verified: characters of the passage, exactly. Else the model's words, cleaned.
+        char_start: Offset in the document's extracted text; None where not verified.
+        char_end: End of it; None where not verified.
+    """
+
+    number: int
+    quote: str
+    verified: bool
+    char_start: int | None
+    char_end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    text: str
+    starts: list[int]
+    ends: list[int]
+
+
+def cite(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -> list[Citation]:
+    """
+    Return a citation for each quote of a passage that *answer* marks, in the order of its marks.
+
+    A mark without a quote is checked by the words before it: quoted words first, then the whole
+    sentence. What cannot be found is returned as not verified, never left out: the mark stands in
+    the answer, and its reader must know.
+    """
+    marks = marked_numbers(answer, passages=len(passages))
+    citations: list[Citation] = []
+    for number in marks:
+        own = [quote.text for quote in quotes if quote.number == number]
+        found = [_check(text, number=number, passages=passages) for text in dict.fromkeys(own)]
+        if not any(citation.verified for citation in found):
+            claim = _check_claim(answer, number=number, passages=passages)
+            if claim is not None:
+                found.insert(0, claim)
+        citations.extend(found or [Citation(number, "", False, None, None)])
+    return citations
+
+
+def marked_numbers(answer: str, *, passages: int) -> list[int]:
+    """Return the passages that *answer* marks, each once, in order of first mark."""
+    numbers = (int(match.group(1)) for match in _MARK.finditer(answer))
+    return [number for number in dict.fromkeys(numbers) if 1 <= number <= passages]
+
+
+def locate(quote: str, text: str) -> tuple[int, int] | None:
+    """
+    Return where *quote* stands in *text*, as offsets of *text*, or None.
+
+    It must hold two letters or digits, and begin and end at the edge of a word or number: "costs 1"
+    is not a quote of "costs 1,000".
+    """
+    needle = _fold(quote).text.strip(_QUOTE_EDGE).removeprefix("...").removesuffix("...")
+    needle = needle.strip(_QUOTE_EDGE)
+    if sum(character.isalnum() for character in needle) < _PROVING:
+        return None
+    folded = _fold(text)
+    position = folded.text.find(needle)
+    while position >= 0:
+        end = position + len(needle)
+        if _at_edges(folded.text, position, end):
+            return folded.starts[position], folded.ends[end - 1]
+        position = folded.text.find(needle, position + 1)
+    return None
+
+
+def _check(text: str, *, number: int, passages: Sequence[Hit]) -> Citation:
+    passage = passages[number - 1]
+    place = locate(text, passage.text)
+    if place is not None:
+        # Markup in a document is data there, but a citation is shown: cut it to its plain part.
+        start, end = longest_plain_part(passage.text, start=place[0], end=place[1])
+        if sum(character.isalnum() for character in passage.text[start:end]) >= _PROVING:
+            return Citation(
+                number=number,
+                quote=passage.text[start:end],
+                verified=True,
+                char_start=passage.char_start + start,
+                char_end=passage.char_start + end,
+            )
+    return Citation(number, clean(text, passages=0).strip(), False, None, None)
+
+
+def _check_claim(answer: str, *, number: int, passages: Sequence[Hit]) -> Citation | None:
+    checked = 0
+    # [1][2]: the sentence stands before the first of neighbouring marks.
+    for marks in _NEIGHBOURING_MARKS.finditer(answer):
+        if f"[{number}]" not in marks.group():
+            continue
+        for claim in _claims(answer[max(0, marks.start() - _MAX_CLAIM) : marks.start()]):
+            citation = _check(claim, number=number, passages=passages)
+            if citation.verified:
+                return citation
+        checked += 1
+        if checked == _MAX_CLAIMS:
+            break
+    return None
+
+
+def _claims(before: str) -> Iterator[str]:
+    """Yield what a mark after *before* may stand for: quoted words, the stretch, its sentence."""
+    if quoted := _QUOTED_BEFORE_MARK.search(before):
+        yield quoted.group(1)
+    stretch = before[max(before.rfind("]"), before.rfind("\n")) + 1 :].strip(_CLAIM_EDGE)
+    yield stretch
+    yield _SENTENCE_END.split(stretch)[-1]
+
+
+@lru_cache(maxsize=16)
+def _fold(text: str) -> _Folded:
+    characters: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    position = 0
+    while position < len(text):
+        start = position
+        position += 1
+        while position < len(text) and unicodedata.combining(text[position]):
+            position += 1
+        cluster = text[start:position]
+        if cluster.isspace():
+            folded = "" if characters and characters[-1] == " " else " "
+        elif unicodedata.category(cluster[0]) in ("Cf", "Cc"):
+            folded = ""
+        else:
+            # Decomposed, because decomposition works a character at a time and composition
+            # does not (Hangul).
+            folded = unicodedata.normalize("NFD", cluster.translate(_EQUIVALENTS)).casefold()
+            folded = unicodedata.normalize("NFD", folded)
+        for character in folded:
+            characters.append(character)
+            starts.append(start)
+            ends.append(position)
+    return _Folded("".join(characters), starts, ends)
+
+
+def _at_edges(text: str, start: int, end: int) -> bool:
+    return not any(
+        _splits_word(text, position) or _splits_number(text, position)
+        for position in (start, end)
+        if 0 < position < len(text)
+    )
+
+
+def _splits_word(text: str, position: int) -> bool:
+    before, after = text[position - 1], text[position]
+    if unicodedata.combining(after):
+        return True
+    if _UNSPACED.match(before) or _UNSPACED.match(after):
+        return False
+    return before.isalnum() and after.isalnum()
+
+
+def _splits_number(text: str, position: int) -> bool:
+    before, after = text[position - 1], text[position]
+    if after in _DIGIT_JOINERS:
+        return before.isdigit() and text[position + 1 : position + 2].isdigit()
+    further = text[max(position - 2, 0) : position - 1]
+    if before in _DIGIT_JOINERS:
+        return further.isdigit() and after.isdigit()
+    return before in _SIGNS and after.isdigit() and not further.isalnum()

@@ -1,0 +1,167 @@
+"""What stands around a hit in its document, for whoever reads it: neighbours and their text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from shared.store.connection import Connection
+from shared.values import Hit
+
+# Chunks looked at on each side of a hit.
+_EXPANSION_CHUNKS = 1
+
+
+def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) -> list[Hit]:
+    """
+    Return *hits* with their surroundings: of the same build, page and heading.
+
+    Hits that touch or overlap then are one, at the place of the better. The text stays exactly the
+    characters [char_start, char_end) of the extracted text.
+
+    Args:
+        max_characters: Of all texts together; the hits themselves are never cut.
+    """
+    rows = connection.execute(
+        """
+        SELECT DISTINCT found.*
+        FROM unnest(%(build_ids)s::bigint[], %(ordinals)s::integer[])
+            AS hits (hit_build_id, hit_ordinal)
+        CROSS JOIN LATERAL (
+            SELECT build_id, ordinal, heading, page, char_start, char_end
+            FROM live_chunks
+            WHERE build_id = hit_build_id
+                AND ordinal BETWEEN hit_ordinal - %(reach)s AND hit_ordinal + %(reach)s
+            OFFSET 0
+        ) AS found
+        """,
+        {
+            "build_ids": [hit.build_id for hit in hits],
+            "ordinals": [hit.ordinal for hit in hits],
+            "reach": _EXPANSION_CHUNKS,
+        },
+    )
+    around = {
+        (build_id, ordinal): _Place(heading, page, start, end)
+        for build_id, ordinal, heading, page, start, end in rows
+    }
+    extents = choose_extents(hits, around, max_characters=max_characters)
+    grown = {
+        number: _grow(
+            hit, around[hit.build_id, extent[0]], around[hit.build_id, extent[-1]], extent
+        )
+        for number, (hit, extent) in enumerate(extents)
+        if len(extent) > 1 and all((hit.build_id, ordinal) in around for ordinal in extent)
+    }
+    texts = _read_texts(connection, grown)
+    # Replaced by a newer generation meanwhile: what was found stands by itself.
+    return [
+        hit if (text := texts.get(number)) is None else replace(grown[number], text=text)
+        for number, (hit, _) in enumerate(extents)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a chunk stands in its document."""
+
+    heading: str
+    page: int | None
+    char_start: int
+    char_end: int
+
+
+def choose_extents(
+    hits: Sequence[Hit],
+    around: Mapping[tuple[int, int], _Place],
+    *,
+    max_characters: int,
+) -> list[tuple[Hit, range]]:
+    """Return each hit that stays with the ordinals that its text shall span, best hit first."""
+    spans: list[tuple[Hit, range]] = []
+    for hit in hits:
+        for place, (better, span) in enumerate(spans):
+            near = span.start - 1 <= hit.ordinal <= span.stop
+            same_place = (better.build_id, better.heading, better.page) == (
+                hit.build_id,
+                hit.heading,
+                hit.page,
+            )
+            if near and same_place:
+                start, stop = min(span.start, hit.ordinal), max(span.stop, hit.ordinal + 1)
+                spans[place] = better, range(start, stop)
+                break
+        else:
+            spans.append((hit, range(hit.ordinal, hit.ordinal + 1)))
+    left = max_characters - sum(
+        around[hit.build_id, ordinal].char_end - around[hit.build_id, ordinal].char_start
+        for hit, span in spans
+        for ordinal in span
+        if (hit.build_id, ordinal) in around
+    )
+    taken = {(hit.build_id, ordinal) for hit, span in spans for ordinal in span}
+    for place, (hit, span) in enumerate(spans):
+        start, stop = span.start, span.stop
+        # What follows explains more often than what went before.
+        for ordinal in (stop, start - 1):
+            neighbour = around.get((hit.build_id, ordinal))
+            if (
+                neighbour is None
+                or (neighbour.heading, neighbour.page) != (hit.heading, hit.page)
+                or (hit.build_id, ordinal) in taken
+                or neighbour.char_end - neighbour.char_start > left
+            ):
+                continue
+            left -= neighbour.char_end - neighbour.char_start
+            taken.add((hit.build_id, ordinal))
+            start, stop = min(start, ordinal), max(stop, ordinal + 1)
+        spans[place] = hit, range(start, stop)
+    return spans
+
+
+def _grow(hit: Hit, first: _Place, last: _Place, extent: range) -> Hit:
+    return replace(
+        hit,
+        ordinal=extent.start,
+        page=first.page,
+        char_start=first.char_start,
+        char_end=last.char_end,
+    )
+
+
+def _read_texts(connection: Connection, hits: Mapping[int, Hit]) -> dict[int, str | None]:
+    """Return the characters of each hit, None where its build answers no longer."""
+    rows = connection.execute(
+        """
+        SELECT number, text
+        FROM unnest(
+            %(numbers)s::integer[], %(build_ids)s::bigint[], %(starts)s::integer[],
+            %(ends)s::integer[]
+        ) AS wanted (number, wanted_build_id, wanted_start, wanted_end)
+        CROSS JOIN LATERAL (
+            SELECT string_agg(
+                substr(
+                    live_texts.text,
+                    greatest(wanted_start - char_start, 0) + 1,
+                    wanted_end - greatest(wanted_start, char_start)
+                ),
+                '' ORDER BY segment
+            ) AS text
+            FROM live_texts
+            WHERE build_id = wanted_build_id
+                AND char_start < wanted_end
+                AND char_start >= (
+                    SELECT max(char_start)
+                    FROM live_texts
+                    WHERE build_id = wanted_build_id AND char_start <= wanted_start
+                )
+        ) AS cut
+        """,
+        {
+            "numbers": list(hits),
+            "build_ids": [hit.build_id for hit in hits.values()],
+            "starts": [hit.char_start for hit in hits.values()],
+            "ends": [hit.char_end for hit in hits.values()],
+        },
+    )
+    return dict(rows.fetchall())

@@ -1,0 +1,176 @@
+"""Answers and rewritten questions by Gemini, left alone for a while after it failed repeatedly."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from shared.errors import GenerationUnavailable
+from shared.gemini.requests import Task, ThinkingLevel, TriesExhausted, Usage
+from shared.runtime.startup import once
+
+from .prompt import ANSWER_SCHEMA, REWRITING_RULES, REWRITING_SCHEMA, Prompt
+
+if TYPE_CHECKING:
+    from shared.gemini.client import GeminiClient
+
+_REWRITING_TIMEOUT_SECONDS = 5.0
+_REWRITING_MAX_TOKENS = 1_024
+
+
+class CircuitBreaker:
+    """
+    Asks nothing of a service that has just failed several times in a row.
+
+    After *failures* failures it is open for *pause_seconds*; then one call tries, and its success
+    closes it. (pybreaker holds one lock around each call, so that calls wait for one another.)
+    """
+
+    def __init__(self, *, failures: int, pause_seconds: float) -> None:
+        self._limit = failures
+        self._pause_seconds = pause_seconds
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._open_until = 0.0
+
+    def check(self) -> None:
+        """
+        Pass, or refuse the call.
+
+        Raises:
+            GenerationUnavailable: The breaker is open.
+        """
+        with self._lock:
+            if self._failures < self._limit:
+                return
+            now = time.monotonic()
+            if now < self._open_until:
+                raise GenerationUnavailable(
+                    "circuit_open",
+                    f"Gemini failed {self._failures} times in a row; it is asked again in"
+                    f" {self._open_until - now:.0f} s",
+                )
+            # This call tries; the others wait for what it finds.
+            self._open_until = now + self._pause_seconds
+
+    def record(self, *, success: bool) -> None:
+        """Note how a call went."""
+        with self._lock:
+            self._failures = 0 if success else self._failures + 1
+            if self._failures >= self._limit:
+                self._open_until = time.monotonic() + self._pause_seconds
+
+
+class Gemini:
+    """
+    One Gemini model, asked under a total deadline.
+
+    Args:
+        api_key: For the Gemini API; without it Vertex AI is asked as *project* in *location*.
+        base_url: Another place that speaks the same interface; empty takes Google's.
+        timeout_seconds: For one question, with all its tries and waits.
+        read_timeout_seconds: For each wait for the next bytes.
+        thinking_budget: Tokens that a model before Gemini 3 may think; None leaves it to the model.
+        thinking_level: How much Gemini 3 and later think; None leaves it to the model.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        project: str,
+        location: str,
+        base_url: str,
+        model: str,
+        timeout_seconds: float,
+        read_timeout_seconds: float,
+        attempts: int,
+        max_output_tokens: int,
+        thinking_budget: int | None,
+        thinking_level: ThinkingLevel | None,
+        breaker: CircuitBreaker,
+    ) -> None:
+        self.model = model
+        self._timeout_seconds = timeout_seconds
+        self._max_output_tokens = max_output_tokens
+        self._thinking_budget = thinking_budget
+        self._thinking_level = thinking_level
+        self._breaker = breaker
+
+        def open_client() -> GeminiClient:
+            # Its import takes longer than all that passages are found with.
+            from shared.gemini.client import GeminiClient
+
+            return GeminiClient(
+                api_key=api_key,
+                project=project,
+                location=location,
+                base_url=base_url,
+                model=model,
+                timeout_seconds=timeout_seconds,
+                read_timeout_seconds=read_timeout_seconds,
+                attempts=attempts,
+            )
+
+        self._client = once(open_client)
+
+    def warm_up(self) -> None:
+        """Make the client, so that the first answer does not wait for it."""
+        self._client()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client().close()
+
+    def stream(self, prompt: Prompt, *, whole: bool = False) -> Iterator[str | Usage]:
+        """
+        Yield the model's text as it arrives, and the usage.
+
+        Args:
+            whole: Yield nothing before the answer is whole, so that any try can be repeated.
+
+        Raises:
+            GenerationUnavailable: No whole answer; the text so far is void.
+        """
+        task = Task(
+            text=prompt.text,
+            rules=prompt.rules,
+            schema=ANSWER_SCHEMA,
+            max_output_tokens=self._max_output_tokens,
+            thinking_budget=self._thinking_budget,
+            thinking_level=self._thinking_level,
+        )
+        yield from self._ask(task, timeout_seconds=self._timeout_seconds, whole=whole)
+
+    def rewrite(self, prompt: str) -> tuple[str, Usage]:
+        """
+        Return the model's JSON for a rewriting prompt, and the usage.
+
+        Raises:
+            GenerationUnavailable: No whole answer within a few seconds.
+        """
+        task = Task(
+            text=prompt,
+            rules=REWRITING_RULES,
+            schema=REWRITING_SCHEMA,
+            max_output_tokens=_REWRITING_MAX_TOKENS,
+            thinking_budget=self._thinking_budget,
+            thinking_level=self._thinking_level,
+        )
+        timeout_seconds = min(_REWRITING_TIMEOUT_SECONDS, self._timeout_seconds)
+        parts = list(self._ask(task, timeout_seconds=timeout_seconds, whole=True))
+        text = "".join(part for part in parts if isinstance(part, str))
+        return text, sum((part for part in parts if isinstance(part, Usage)), Usage())
+
+    def _ask(self, task: Task, *, timeout_seconds: float, whole: bool) -> Iterator[str | Usage]:
+        self._breaker.check()
+        try:
+            yield from self._client().stream(task, timeout_seconds=timeout_seconds, whole=whole)
+        except GenerationUnavailable as error:
+            # What the model itself declined says nothing about the service.
+            failed = isinstance(error, TriesExhausted) or error.code == "quota_exhausted"
+            self._breaker.record(success=not failed)
+            raise
+        self._breaker.record(success=True)

@@ -1,0 +1,318 @@
+"""Around every request: who may ask, what a body must be, headers, and errors as problems."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import ExitStack
+from http import HTTPStatus
+
+from flask import Request, Response, g, request
+from flask_openapi3.openapi import OpenAPI
+from werkzeug.exceptions import HTTPException
+
+from shared.errors import (
+    DatabaseUnavailable,
+    KeysUnavailable,
+    Misconfigured,
+    ModelSwitched,
+    StorageUnavailable,
+    TokenRefused,
+)
+from shared.runtime.logs import begin_trace, get_logger
+from shared.runtime.tracing import span, tracing_on
+
+from ..dependencies import Services
+from ..quotas.limits import RateLimiter
+from ..settings import QuerySettings
+from . import callers
+from .problems import MISCONFIGURED, ProblemRaised, bad_field, make_problem, render
+from .replies import milliseconds_since
+
+_RETRY_SECONDS = 5
+_PUBLIC = frozenset({"healthz", "readyz", "page", "static_file", "openapi_document"})
+_UNTRACED = frozenset({"healthz", "readyz", "page", "static_file", "openapi_document"})
+_WITH_BODY = frozenset({"query", "retrieve", "upload_document"})
+
+logger = get_logger(__name__)
+
+
+def guard(app: OpenAPI, services: Services) -> None:
+    """Check each request before it is answered, and set the headers of each answer."""
+    settings = services.settings
+    policy = _content_security_policy(uploads=services.make_uploads is not None)
+
+    @app.before_request
+    def check() -> Response | None:
+        g.started = time.perf_counter()
+        header = request.headers.get("traceparent", "")
+        begin_trace(header, project=settings.google_cloud_project)
+        if tracing_on() and request.endpoint not in _UNTRACED:
+            g.tracing = ExitStack()
+            g.note = g.tracing.enter_context(
+                span(_describe_route(request), kind="server", parent=header)
+            )
+        if request.endpoint not in ("healthz", "readyz") and not callers.is_allowed_host(
+            request.headers.get("Host"), settings.allowed_hosts
+        ):
+            raise ProblemRaised(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "unknown_host",
+                "This service does not answer for that host; see ALLOWED_HOSTS.",
+            )
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return Response(status=204)
+        g.caller = callers.NOBODY
+        if request.endpoint not in _PUBLIC:
+            g.caller = _identify(services)
+        if services.limiter is not None and request.method in ("POST", "DELETE"):
+            _limit(services.limiter, settings.trusted_proxies)
+        if request.endpoint in _WITH_BODY and request.method == "POST":
+            _check_body(request)
+        return None
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        headers = response.headers
+        headers["Content-Security-Policy"] = policy
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["X-Frame-Options"] = "DENY"
+        headers["Referrer-Policy"] = "no-referrer"
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
+        headers.setdefault("Cache-Control", "no-store")
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = "Bearer"
+        if settings.cors_allowed_origins:
+            headers.add("Vary", "Origin")
+        origin = callers.allowed_origin(
+            request.headers.get("Origin"), settings.cors_allowed_origins
+        )
+        if origin is not None:
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Expose-Headers"] = "Retry-After"
+            if request.method == "OPTIONS":
+                headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
+                headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, X-API-Key"
+                headers["Access-Control-Max-Age"] = "3600"
+        if "tracing" in g:
+            g.note({"http.response.status_code": response.status_code})
+            # A streamed answer is made after this.
+            response.call_on_close(g.tracing.close)
+        method = request.method if request.method in _METHODS else "other"
+        route = request.url_rule.rule if request.url_rule else "none"
+        milliseconds = milliseconds_since(g.started) if "started" in g else None
+        if services.metrics is not None:
+            services.metrics.count_request(
+                method=method,
+                route=route,
+                status=response.status_code,
+                seconds=(milliseconds or 0) / 1000,
+            )
+        logger.info(
+            "request",
+            method=method,
+            route=route,
+            status=response.status_code,
+            milliseconds=milliseconds,
+        )
+        return response
+
+
+def _identify(services: Services) -> callers.Caller:
+    """Return who asks; nobody in particular where neither keys nor tokens are asked for."""
+    settings, headers = services.settings, request.headers
+    if not settings.api_keys and services.tokens is None:
+        return callers.NOBODY
+    names = settings.key_names
+    digest = callers.matching_digest(headers, list(names))
+    if digest is not None:
+        return callers.caller_with_key(digest, name=names[digest])
+    if services.tokens is None:
+        raise ProblemRaised(
+            HTTPStatus.UNAUTHORIZED,
+            "key_missing_or_wrong",
+            "Send a key as Authorization: Bearer KEY, or as X-API-Key: KEY.",
+        )
+    token = callers.bearer_token(headers.get(settings.query_token_header, ""))
+    try:
+        claims = services.tokens.verify(token)
+    except TokenRefused as error:
+        logger.info("token refused", reason=str(error))
+        raise ProblemRaised(
+            HTTPStatus.UNAUTHORIZED, "token_missing_or_wrong", _describe_refusal(token, settings)
+        ) from error
+    caller = callers.caller_with_token(claims, claim_names=settings.query_claims)
+    if settings.query_callers and not set(settings.query_callers) & set(caller.principals):
+        raise ProblemRaised(
+            HTTPStatus.FORBIDDEN,
+            "caller_not_admitted",
+            "The token is good, but QUERY_CALLERS does not name its bearer.",
+        )
+    return caller
+
+
+def _describe_refusal(token: str, settings: QuerySettings) -> str:
+    # Its import is for those who are sent tokens.
+    from shared.runtime.identity import SIGNATURE_REMOVED
+
+    if token.endswith(SIGNATURE_REMOVED):
+        return (
+            "Cloud Run has removed the token's signature. Send the token that Cloud Run asks for"
+            " as X-Serverless-Authorization: Bearer TOKEN, and it once more as Authorization."
+        )
+    keys = ", or one of the keys" if settings.api_keys else ""
+    form = "Bearer TOKEN" if settings.query_token_header.lower() == "authorization" else "TOKEN"
+    return (
+        f"Send an identity token for this service as {settings.query_token_header}: {form}{keys}."
+    )
+
+
+def _limit(limiter: RateLimiter, trusted_proxies: int) -> None:
+    address = callers.client_address(
+        request.remote_addr,
+        request.headers.get("X-Forwarded-For", ""),
+        trusted_proxies=trusted_proxies,
+    )
+    subjects = [g.caller.subject] if g.caller.subject else []
+    wait = limiter.wait_seconds(*subjects, f"address {address}")
+    if wait is not None:
+        raise ProblemRaised(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "rate_limited",
+            f"Too many requests; the next one is taken in {wait} s.",
+            retry_after_seconds=wait,
+        )
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"})
+
+
+def _describe_route(asked: Request) -> str:
+    """Return what names the request without what it asks for: a path may hold an object's id."""
+    method = asked.method if asked.method in _METHODS else "other"
+    return f"{method} {asked.url_rule.rule if asked.url_rule else 'none'}"
+
+
+def _content_security_policy(*, uploads: bool) -> str:
+    connect_to = f"'self' {_storage_origin()}" if uploads else "'self'"
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        f"connect-src {connect_to}; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
+    )
+
+
+def _storage_origin() -> str:
+    """Return the origin that a browser sends uploads to."""
+    # The client's own variable: a session's URL begins with it.
+    return os.environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/") or (
+        "https://storage.googleapis.com"
+    )
+
+
+def _check_body(incoming: Request) -> None:
+    if not incoming.is_json:
+        raise ProblemRaised(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "not_json",
+            "Send the request as JSON, with Content-Type: application/json.",
+        )
+    if incoming.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ProblemRaised(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded", "Send the request uncompressed."
+        )
+    data = incoming.get_data(cache=True)
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise bad_field("body", "is not JSON") from error
+    if not isinstance(value, dict):
+        raise bad_field("body", "must be a JSON object")
+
+
+def handle_errors(app: OpenAPI) -> None:
+    """Answer every error as a problem."""
+
+    @app.errorhandler(ProblemRaised)
+    def problem(error: ProblemRaised) -> Response:
+        return render(error.problem, retry_after_seconds=error.retry_after_seconds)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        status = HTTPStatus(error.code or 500)
+        response = render(
+            make_problem(status, status.name.lower(), error.description or status.description)
+        )
+        for name, value in error.get_headers():
+            if name in ("Allow", "Retry-After"):
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(DatabaseUnavailable)
+    def database_away(error: DatabaseUnavailable) -> Response:
+        logger.warning("database unavailable", error=str(error))
+        return render(
+            make_problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "database_unavailable",
+                "The database does not answer; try again in a few seconds.",
+            ),
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+
+    @app.errorhandler(ModelSwitched)
+    def model_switched(error: ModelSwitched) -> Response:
+        # Once is not noticed: the question was asked of the new model already.
+        logger.warning("model switched again", error=str(error))
+        return render(
+            make_problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "model_switched",
+                "The embedding model is being changed; try again in a few seconds.",
+            ),
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+
+    @app.errorhandler(KeysUnavailable)
+    def keys_away(error: KeysUnavailable) -> Response:
+        logger.warning("signing keys unavailable", error=str(error))
+        return render(
+            make_problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "keys_unavailable",
+                "Identity tokens cannot be checked now; try again in a few seconds.",
+            ),
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+
+    @app.errorhandler(StorageUnavailable)
+    def storage_away(error: StorageUnavailable) -> Response:
+        logger.warning("storage unavailable", error=str(error))
+        return render(
+            make_problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "storage_unavailable",
+                "Cloud Storage does not answer; try again in a few seconds.",
+            ),
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+
+    @app.errorhandler(Misconfigured)
+    def misconfigured(error: Misconfigured) -> Response:
+        logger.error("misconfigured", error=str(error))
+        return render(
+            make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "misconfigured", MISCONFIGURED),
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        logger.error("unexpected error", error=type(error).__name__, exc_info=error)
+        return render(
+            make_problem(
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                "internal",
+                "Something went wrong here; the log of the query function says what.",
+            )
+        )

@@ -1,0 +1,438 @@
+"""The requests and answers of the HTTP interface: what /openapi.json says is made from these."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from shared.values import DocumentStatus, Hit
+
+from ..answering.citations import Citation
+
+MAX_QUESTION_CHARACTERS = 4_000
+MAX_TURNS = 40
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# RFC 3339, section 5.6; pydantic alone would take numbers and dates too.
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _compose(text: str) -> str:
+    """Postgres stores no NUL, and documents were composed (NFC) when they were indexed."""
+    return unicodedata.normalize("NFC", _CONTROLS.sub(" ", text)).strip()
+
+
+def _refuse_text_and_truth(value: object) -> object:
+    if isinstance(value, str | bool):
+        raise ValueError("give a whole number")
+    return value
+
+
+def _only_date_time(value: object) -> object:
+    if not isinstance(value, str) or not _DATE_TIME.fullmatch(value):
+        raise ValueError("give a date and time with its offset, as in 2026-01-31T12:00:00Z")
+    return value
+
+
+# At least one character that is neither white space nor a control.
+_TEXT_PATTERN = r"[^\s\x00-\x1f\x7f-\x9f]"
+
+Text = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_QUESTION_CHARACTERS, pattern=_TEXT_PATTERN),
+    AfterValidator(_compose),
+]
+Name = Annotated[str, StringConstraints(max_length=1_024, pattern=r"^[^\x00]*$")]
+# The bounds stand before the validator: after it they would be missing in the schema.
+UpToHundred = Annotated[int, Field(ge=1, le=100), BeforeValidator(_refuse_text_and_truth)]
+Bytes = Annotated[int, Field(ge=0), BeforeValidator(_refuse_text_and_truth)]
+DateTime = Annotated[
+    AwareDatetime,
+    BeforeValidator(_only_date_time),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+_METADATA_KEY = r"^[A-Za-z0-9_.-]{1,64}$"
+Metadata = Annotated[
+    dict[Annotated[str, StringConstraints(pattern=_METADATA_KEY)], Name],
+    Field(max_length=16),
+    # pydantic's own schema would let every other key pass.
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": 16,
+            "propertyNames": {"pattern": _METADATA_KEY},
+            "additionalProperties": {
+                "type": "string",
+                "maxLength": 1_024,
+                "pattern": r"^[^\x00]*$",
+            },
+        }
+    ),
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class FilterIn(_Request):
+    """Which documents may answer; every condition given must hold."""
+
+    collection: Name | None = Field(
+        default=None, description="The top folder of the object, or what its metadata says."
+    )
+    prefix: Name | None = Field(default=None, description="How the object's name begins.")
+    content_type: Name | None = None
+    metadata: Metadata = Field(
+        default_factory=dict, description="Custom metadata of the object; each must be equal."
+    )
+    updated_from: DateTime | None = Field(default=None, description="Inclusive.")
+    updated_to: DateTime | None = Field(default=None, description="Exclusive.")
+
+
+class Turn(_Request):
+    """One turn of the conversation so far, oldest first."""
+
+    role: Literal["user", "assistant"]
+    content: Annotated[str, StringConstraints(max_length=16_000), AfterValidator(_compose)]
+
+
+class RetrieveRequest(_Request):
+    """A question to find passages for."""
+
+    question: Text
+    limit: UpToHundred = Field(default=8, description="How many passages at most.")
+    filter: FilterIn = Field(default_factory=FilterIn)
+    history: list[Turn] = Field(
+        default_factory=list,
+        max_length=MAX_TURNS,
+        description="Earlier turns; a follow-up question is made to stand alone with them.",
+    )
+    per_document: UpToHundred | None = Field(
+        default=None, description="How many passages of one document at most."
+    )
+    mode: Literal["fused", "vector", "text"] = Field(
+        default="fused", description="Which legs of the search answer; for evaluation."
+    )
+    trace: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="Say what each step did."
+    )
+
+
+class QueryRequest(RetrieveRequest):
+    """A question to answer."""
+
+
+class PassageOut(BaseModel):
+    """
+    A passage that was found.
+
+    text is the characters char_start to char_end of the document's extracted text.
+    """
+
+    number: int
+    document_id: UUID
+    name: str
+    uri: str
+    collection: str
+    generation: int
+    page: int | None
+    heading: str
+    header: str
+    text: str
+    char_start: int
+    char_end: int
+    source: Literal["text", "ocr"]
+    score: float
+    similarity: float
+    vector_rank: int | None
+    text_rank: int | None
+
+    @classmethod
+    def of(cls, hit: Hit, *, number: int) -> PassageOut:
+        """Return *hit* as the passage called *number*."""
+        return cls(
+            number=number,
+            document_id=hit.document_id,
+            name=hit.name,
+            uri=hit.uri,
+            collection=hit.collection,
+            generation=hit.generation,
+            page=hit.page,
+            heading=hit.heading,
+            header=hit.header,
+            text=hit.text,
+            char_start=hit.char_start,
+            char_end=hit.char_end,
+            source=hit.source,
+            score=hit.score,
+            similarity=hit.similarity,
+            vector_rank=hit.vector_rank,
+            text_rank=hit.text_rank,
+        )
+
+
+class CitationOut(BaseModel):
+    """
+    A quote that an answer rests on.
+
+    verified says that the quote stands in the passage, at char_start to char_end of the
+    document's extracted text; both are null where it does not.
+    """
+
+    number: int = Field(description="The passage, as in the answer's mark [number].")
+    quote: str
+    verified: bool
+    document_id: UUID
+    name: str
+    uri: str
+    page: int | None
+    heading: str
+    char_start: int | None
+    char_end: int | None
+
+    @classmethod
+    def of(cls, citation: Citation, *, passage: Hit) -> CitationOut:
+        """Return *citation* of *passage*."""
+        return cls(
+            number=citation.number,
+            quote=citation.quote,
+            verified=citation.verified,
+            document_id=passage.document_id,
+            name=passage.name,
+            uri=passage.uri,
+            page=passage.page,
+            heading=passage.heading,
+            char_start=citation.char_start,
+            char_end=citation.char_end,
+        )
+
+
+class UsageOut(BaseModel):
+    """Tokens that this request used at Gemini."""
+
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    thinking_tokens: int = 0
+    total_tokens: int = 0
+    calls: int = 0
+
+
+class RetrieveTimings(BaseModel):
+    """Milliseconds of each step."""
+
+    embed_ms: float
+    retrieve_ms: float
+    total_ms: float
+
+
+class Timings(RetrieveTimings):
+    """Milliseconds of each step."""
+
+    generate_ms: float
+
+
+class Degraded(BaseModel):
+    """Why the answer is extractive although Gemini is configured."""
+
+    code: str
+    message: str
+
+
+class RetrieveResponse(BaseModel):
+    """The passages found, best first."""
+
+    passages: list[PassageOut]
+    timings: RetrieveTimings
+    trace: dict[str, Any] | None = None
+
+
+class QueryResponse(BaseModel):
+    """An answer and what it rests on."""
+
+    answer: str
+    grounded: bool = Field(description="False: the documents do not answer.")
+    model: str = Field(description="The Gemini model, or extractive.")
+    citations: list[CitationOut]
+    passages: list[PassageOut]
+    usage: UsageOut
+    timings: Timings
+    cached: bool = False
+    degraded: Degraded | None = None
+    trace: dict[str, Any] | None = None
+
+
+class ReasonOut(BaseModel):
+    """Why a document is not indexed."""
+
+    code: str
+    message: str
+
+
+class DocumentOut(BaseModel):
+    """A document and how far its indexing is."""
+
+    id: UUID
+    name: str
+    uri: str
+    collection: str
+    title: str
+    language: str
+    generation: int
+    answering_generation: int | None = Field(
+        description="The generation that answers now; null where none does."
+    )
+    state: Literal["queued", "indexing", "ready", "failed", "deleted"]
+    reason: ReasonOut | None
+    pages: int | None
+    pages_without_text: list[int]
+    chunks: int
+    chunks_embedded: int
+    attempts: int
+    size: int
+    content_type: str
+    metadata: dict[str, Any]
+    updated: datetime
+
+    @classmethod
+    def of(cls, document: DocumentStatus) -> DocumentOut:
+        """Return *document* as its owner sees it."""
+        reason = None
+        if document.reason_code is not None:
+            reason = ReasonOut(code=document.reason_code, message=document.reason or "")
+        return cls(
+            id=document.id,
+            name=document.name,
+            uri=f"gs://{document.bucket}/{document.name}",
+            collection=document.collection,
+            title=document.title,
+            language=document.language,
+            generation=document.generation,
+            answering_generation=document.answering_generation,
+            state=document.state,
+            reason=reason,
+            pages=document.pages,
+            pages_without_text=document.pages_without_text,
+            chunks=document.chunks,
+            chunks_embedded=document.chunks_embedded,
+            attempts=document.attempts,
+            size=document.size,
+            content_type=document.content_type,
+            metadata=document.metadata,
+            updated=document.updated,
+        )
+
+
+class DocumentsQuery(_Request):
+    """Which documents to list."""
+
+    state: Literal["queued", "indexing", "ready", "failed", "deleted"] | None = None
+    prefix: Name | None = None
+    collection: Name | None = None
+    cursor: Annotated[str, StringConstraints(max_length=4_096, pattern=r"^[^\x00]*$")] | None = (
+        Field(default=None, description="The next of the page before; empty for the first page.")
+    )
+    limit: int = Field(default=50, ge=1, le=500)
+
+
+class DocumentsResponse(BaseModel):
+    """A page of documents."""
+
+    documents: list[DocumentOut]
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
+
+
+class DocumentPath(BaseModel):
+    """The document's id."""
+
+    document_id: UUID
+
+
+class TextQuery(_Request):
+    """Which part of the extracted text to return."""
+
+    char_start: int = Field(default=0, ge=0, le=2**31 - 1)
+    char_end: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    context: int = Field(default=0, ge=0, le=20_000, description="Characters around it as well.")
+
+
+class TextResponse(BaseModel):
+    """
+    A part of the extracted text of the generation that answers.
+
+    text is the characters char_start to char_end; the part asked for is highlight_start to
+    highlight_end, in the same count.
+    """
+
+    document_id: UUID
+    name: str
+    generation: int
+    char_start: int
+    char_end: int
+    highlight_start: int
+    highlight_end: int
+    text: str
+
+
+# https://cloud.google.com/storage/docs/objects#naming: no line break, and neither "." nor "..".
+_OBJECT_NAME = r"^[^\x00-\x1f\x7f]*[^.\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+MAX_OBJECT_NAME_BYTES = 1_024
+
+
+class UploadRequest(_Request):
+    """A file to put into the bucket."""
+
+    name: Annotated[str, StringConstraints(max_length=900, pattern=_OBJECT_NAME)] = Field(
+        description="The object's name, at most 1,024 bytes; its folders are the prefix."
+    )
+    content_type: Annotated[
+        str, StringConstraints(max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+(\s*;[^\x00-\x1f]*)?$")
+    ] = "application/octet-stream"
+    size: Bytes = Field(description="Bytes that will be sent.")
+
+
+class UploadResponse(BaseModel):
+    """Where to send the bytes, in one PUT or in the steps of a resumable upload."""
+
+    upload_url: str
+    method: Literal["PUT"]
+    headers: dict[str, str]
+    name: str
+    uri: str
+
+
+class AcceptedResponse(BaseModel):
+    """The request was handed on; the document's state says how it goes."""
+
+    id: UUID
+    state: Literal["accepted"]
+
+
+class HealthResponse(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class ReadyResponse(BaseModel):
+    """Questions can be answered."""
+
+    status: Literal["ready"]
+    embedding_model: str
+    dimension: int
+    model: str
+    uploads: bool

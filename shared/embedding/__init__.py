@@ -1,0 +1,1 @@
+"""The embedding model: its tokenizer and its runtime."""

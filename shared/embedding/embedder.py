@@ -1,0 +1,279 @@
+"""Texts to unit vectors by the exported ONNX graph."""
+
+import importlib
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.embedding.tokenizer import (
+    GRAPH_FILE,
+    ModelInfo,
+    ModelUnavailable,
+    read_description,
+    read_model_info,
+    read_tokenizer,
+)
+from shared.errors import Misconfigured
+
+__all__ = [
+    "Embedder",
+    "Embedders",
+    "ModelInfo",
+    "ModelUnavailable",
+    "available_cores",
+    "read_model_info",
+]
+
+# Tokens of one run by torch, padding included: it is for GPUs, and small runs would leave one idle.
+TORCH_BATCH_TOKENS = 16_384
+
+Runtime = Literal["onnxruntime", "torch"]
+Run = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
+
+
+class Embedder:
+    """
+    A loaded model; threads may share it.
+
+    Args:
+        model_dir: Folder written by infra.model.export.
+        threads: Runs of the graph at once; 0 takes the cores that this process may use.
+        runtime: What runs the graph.
+
+    Raises:
+        ModelUnavailable: The folder is missing, incomplete or damaged.
+        Misconfigured: *runtime* is not installed, or does not run this graph.
+    """
+
+    info: ModelInfo
+
+    def __init__(
+        self,
+        model_dir: Path,
+        *,
+        threads: int = 0,
+        runtime: Runtime = "onnxruntime",
+    ) -> None:
+        self.info = read_model_info(model_dir)
+        description = read_description(model_dir)
+        self._document_prompt: str = description["prompts"]["document"]
+        self._query_prompt: str = description["prompts"]["query"]
+        self._pad_id: int = description["pad_id"]
+        self._tokenizer = read_tokenizer(model_dir)
+        if runtime == "torch":
+            # One run at a time: torch itself uses all of a GPU, or all cores.
+            threads, self._batch_tokens = 1, TORCH_BATCH_TOKENS
+            self._run = _open_torch(model_dir, quantisation=description["quantisation"])
+        else:
+            # A text a run: on a processor, batches save less than an attention mask costs.
+            self._batch_tokens = 0
+            self._run = _open_onnxruntime(model_dir)
+        self._threads = threads or available_cores()
+        # One for all who call: what one leaves idle at the end of its texts, another takes.
+        self._runs = ThreadPoolExecutor(self._threads, thread_name_prefix="embed")
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """
+        Return one vector a text, in the order of *texts*.
+
+        A text longer than the model reads counts by its beginning only.
+
+        Returns:
+            float32, shape (len(texts), dimension), rows of unit length.
+        """
+        return self._embed([self._document_prompt + text for text in texts])
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of a question: float32, shape (dimension,), unit length."""
+        vector: NDArray[np.float32] = self._embed([self._query_prompt + text])[0]
+        return vector
+
+    def warm_up(self) -> None:
+        """
+        Run the graph at its largest, on all threads.
+
+        The first question does not pay for the first run, and memory is what it will be.
+        """
+        self.embed_documents([self.info.max_tokens * "warm up "] * self._threads)
+
+    def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        # One by one: encode_batch starts a thread pool that a later fork() breaks, and
+        # tokenizing is a hundredth of the work.
+        tokens = [self._tokenizer.encode(text).ids for text in texts]
+        vectors = np.empty((len(texts), self.info.dimension), dtype=np.float32)
+
+        def run(batch: list[int]) -> None:
+            width = max(len(tokens[index]) for index in batch)
+            ids = np.full((len(batch), width), self._pad_id, dtype=np.int64)
+            mask = np.zeros((len(batch), width), dtype=np.int64)
+            for row, index in enumerate(batch):
+                ids[row, : len(tokens[index])] = tokens[index]
+                mask[row, : len(tokens[index])] = 1
+            vectors[batch] = self._run(ids, mask)
+
+        lengths = [len(ids) for ids in tokens]
+        batches = list(_batches(lengths, budget=self._batch_tokens))
+        if len(batches) == 1:
+            run(batches[0])
+        else:
+            # The longest first, so that no thread is left with a long one at the end.
+            list(self._runs.map(run, reversed(batches)))
+        return vectors
+
+
+def _open_onnxruntime(model_dir: Path) -> Run:
+    # Not at import: the server forks after it, and a child whose parent has loaded onnxruntime
+    # hangs or aborts when it exits, waiting for threads that it never had.
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # A run is one thread, and texts run side by side: threads that share a run wait for each
+    # other at each of its hundreds of nodes. benchmarks/embedding.py compares the two.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # It keeps a plan of its memory for each shape, and texts have nearly all shapes there are: the
+    # process grew for ten minutes (make load) and was no faster for it.
+    options.enable_mem_pattern = False
+    try:
+        session: Any = onnxruntime.InferenceSession(
+            model_dir / GRAPH_FILE, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's own errors have no public base class
+        message = (
+            f"{model_dir / GRAPH_FILE} cannot be loaded ({error}); write it again by: "
+            f"python -m infra.model.export --force --output {model_dir}"
+        )
+        raise ModelUnavailable(message) from error
+
+    # The graph of one text has none; a model that cannot do without is exported with it.
+    takes_mask = any(each.name == "attention_mask" for each in session.get_inputs())
+
+    def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        inputs = {"input_ids": ids} | ({"attention_mask": mask} if takes_mask else {})
+        vectors: NDArray[np.float32] = session.run(None, inputs)[0]
+        return vectors
+
+    return run
+
+
+def _open_torch(model_dir: Path, *, quantisation: str) -> Run:
+    """
+    Return the graph run by torch.
+
+    Raises:
+        Misconfigured: torch or onnx is not installed, or the graph is quantised.
+    """
+    if quantisation != "none":
+        # Each rounding to eight bits enlarges the last bit in which two runtimes differ.
+        raise Misconfigured(
+            f"EMBEDDING_RUNTIME=torch gives the served vectors of a float32 model only, and"
+            f" {model_dir} has {quantisation}; write another by: python -m infra.model.export"
+            " --precision float32 --output FOLDER"
+        )
+    try:
+        # By its name: nothing that a function installs may need it.
+        module: Any = importlib.import_module("shared.embedding.torch_graph")
+    except ModuleNotFoundError as error:
+        raise Misconfigured(
+            f"EMBEDDING_RUNTIME=torch needs the package {error.name}: install what"
+            " functions/embed_worker/requirements-torch.txt lists"
+        ) from error
+    run: Run = module.TorchGraph(model_dir / GRAPH_FILE).run
+    return run
+
+
+class Embedders:
+    """
+    The models that this process has, each loaded when it is first asked for; threads may share it.
+
+    There are two while one model takes over from another, otherwise one.
+
+    Raises:
+        ModelUnavailable: A folder is missing, incomplete or damaged.
+    """
+
+    def __init__(
+        self,
+        model_dirs: Sequence[Path | None],
+        *,
+        threads: int = 0,
+        runtime: Runtime = "onnxruntime",
+    ) -> None:
+        self._folders = {
+            read_model_info(folder).digest: folder for folder in model_dirs if folder is not None
+        }
+        self._threads = threads
+        self._runtime = runtime
+        self._loaded: dict[str, Embedder] = {}
+        self._loading = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Load the model, where there is one alone: nobody has to say which one answers."""
+        if len(self._folders) == 1:
+            self.find(next(iter(self._folders)))
+
+    def find(self, digest: str) -> Embedder:
+        """
+        Return the model of this digest.
+
+        Raises:
+            Misconfigured: This process has it not.
+        """
+        with self._loading:
+            if digest not in self._loaded:
+                if digest not in self._folders:
+                    known = ", ".join(map(str, self._folders.values()))
+                    raise Misconfigured(
+                        f"the database asks for the embedding model with digest {digest[:12]}, and"
+                        f" {known} hold others: set MODEL_DIR (or OTHER_MODEL_DIR) to its folder,"
+                        " or change the model as docs/operations.md says"
+                    )
+                embedder = Embedder(
+                    self._folders[digest], threads=self._threads, runtime=self._runtime
+                )
+                embedder.warm_up()
+                self._loaded[digest] = embedder
+            return self._loaded[digest]
+
+
+def available_cores() -> int:
+    """Return the cores this process may use: its affinity, bounded by the cgroup's quota."""
+    cores = len(os.sched_getaffinity(0))
+    quota = _cgroup_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def _cgroup_quota() -> float | None:
+    """
+    Return the cores granted by the control group, or None where it sets no limit.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
+    """
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _batches(lengths: Sequence[int], *, budget: int) -> Iterator[list[int]]:
+    """
+    Yield the indices of *lengths*, alike ones together, so that a padded batch keeps the budget.
+
+    An item longer than the budget makes a batch of its own.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and lengths[index] * (len(batch) + 1) > budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

@@ -1,0 +1,1 @@
+"""The only client of Gemini, and what is asked of it."""

@@ -1,0 +1,1 @@
+"""Notifications and jobs: how they are read, written and published."""

@@ -1,0 +1,1 @@
+"""What every process needs at its start: logs, traces, singletons, and who calls it."""

@@ -1,0 +1,586 @@
+"""
+Searching: one statement with a vector leg and a text leg, and their fusion.
+
+The text leg is BM25: each chunk carries its own part of the score as a sparse vector
+(migration 0002), the question brings the rarity of its lexemes, and one inner product joins them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from typing import Any, Literal, LiteralString
+
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+from psycopg.types.json import Jsonb
+
+from shared.errors import ModelSwitched
+from shared.language import find_file_names
+from shared.search.query_analysis import CONFIGS, LANGUAGES, LEG_SIZE, analyse, find_required
+from shared.search.query_terms import (
+    MAX_LOOKED_AT,
+    Question,
+    choose_candidates,
+    measure_coverage,
+    quote_lexeme,
+    weigh_words,
+)
+from shared.store.connection import Connection
+from shared.values import Filter, Hit
+
+Mode = Literal["fused", "vector", "text"]
+
+# Below this many chunks a filter's documents are searched whole, without any index.
+_NARROW_CHUNKS = 5000
+# Shares of the vector leg in the fused score (docs/retrieval.md, "Fusion"): for questions in
+# English, which the models of this size know best, and for all others.
+_VECTOR_WEIGHT = 0.6
+_VECTOR_WEIGHT_OTHER_LANGUAGE = 0.5
+# What two neighbouring words of the question are worth that stand together in a chunk too.
+_PROXIMITY_WEIGHT = 0.6
+# A translation holds the same names and numbers: the document in the question's language is meant.
+_OTHER_LANGUAGE_COST = 0.08
+# Statements kept ready: one for each way to ask, of which a service sees a handful.
+_STATEMENTS_KEPT = 256
+
+
+def search(
+    connection: Connection,
+    *,
+    question: str,
+    embedding: NDArray[np.float32] | Future[NDArray[np.float32]],
+    model_digest: str | None = None,
+    limit: int,
+    filter: Filter = Filter(),  # noqa: B008 -- frozen; "filter" is the word of the API
+    per_document: int = 3,
+    mode: Mode = "fused",
+) -> list[Hit]:
+    """
+    Return the chunks that answer *question* best, best first.
+
+    Args:
+        embedding: float32, shape (dimension of the serving model,), unit length; or where it will
+            be, so that it can be made while the question is analysed.
+        model_digest: The model that made it; None takes it for the one that answers.
+        per_document: Chunks of one document before those of the others; further ones follow only
+            where there is nothing else.
+        mode: "vector" and "text" rank by one leg alone.
+
+    Returns:
+        At most *limit* hits; similarity is given for each.
+
+    Raises:
+        ModelSwitched: Another model answers by now: embed the question with that one.
+    """
+    leg_size = max(LEG_SIZE, limit)
+    with _transaction(connection):
+        analysis = analyse(connection, question, leg_size=leg_size)
+        if analysis.model_id is None or analysis.model_digest is None:
+            return []
+        if model_digest not in (None, analysis.model_digest):
+            raise ModelSwitched(
+                f"model {analysis.model_digest[:12]} answers, not {model_digest[:12]}"
+            )
+        statement, values = _statement(
+            connection,
+            question,
+            analysis.question,
+            embedding=embedding.result() if isinstance(embedding, Future) else embedding,
+            model_id=analysis.model_id,
+            limit=limit,
+            leg_size=leg_size,
+            filter=filter,
+            restricted=analysis.restricted,
+            per_document=per_document,
+            mode=mode,
+        )
+        rows = connection.execute(statement, values, prepare=True).fetchall()
+    # Each statement sees what is committed when it begins: a switch in between hides every vector
+    # of the model that the first one named.
+    if rows[0][0] != analysis.model_id:
+        raise ModelSwitched(f"model {analysis.model_id} answered when the search began")
+    weighed = weigh_words(analysis.question)
+    return [
+        Hit(*(*row[2:], measure_coverage(weighed, held=set(row[1]))))
+        for row in rows
+        if row[1] is not None
+    ]
+
+
+@contextmanager
+def _transaction(connection: Connection) -> Iterator[None]:
+    """Open a transaction where none is open: a savepoint would be two round trips more."""
+    with ExitStack() as stack:
+        if connection.info.transaction_status == TransactionStatus.IDLE:
+            stack.enter_context(connection.transaction())
+        yield
+
+
+_STATEMENT = sql.SQL(
+    """
+    WITH text_query AS MATERIALIZED (
+        SELECT %(candidates)s::tsquery AS candidates,
+               lexeme_query(%(lexemes)s::text[], %(lexeme_weights)s::float8[]) AS weights
+    ),
+    pairs AS MATERIALIZED (
+        SELECT pair, weight
+        FROM unnest(%(pairs)s::tsquery[], %(pair_weights)s::float8[]) AS pairs (pair, weight)
+    ),
+    {legs},
+    keys AS MATERIALIZED (
+        {keys}
+    ),
+    scored AS MATERIALIZED (
+        SELECT document_id, bucket, name, collection, generation, build_id, ordinal,
+               text, heading, header, page, char_start, char_end, source, language, search,
+               1 - {distance} AS similarity,
+               -(weights <#> (SELECT weights FROM text_query))
+                   + {proximity_weight} * coalesce(proximity.sum, 0)
+                   + {exact} * %(bonus)s::float8 AS text_score,
+               {exact} AS exact
+        FROM keys AS keys (key_build_id, key_ordinal)
+        -- Each looked up by itself: the planner knows neither how few there are nor that.
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM live_chunks
+            WHERE build_id = key_build_id
+                AND ordinal = key_ordinal
+                -- The vectors of a model that took over meanwhile may have another dimension.
+                AND (SELECT id FROM serving_model) = {model_id}
+            OFFSET 0
+        ) AS found
+        CROSS JOIN LATERAL (
+            SELECT sum(least(1, ts_rank_cd('{{1,1,1,1}}', search, pair)) * weight)
+            FROM pairs
+            WHERE search @@ pair
+        ) AS proximity
+    ),
+    fused AS MATERIALIZED (
+        SELECT scored.*,
+               {score} AS score
+        FROM scored
+        CROSS JOIN (
+            SELECT greatest(max(similarity), 1e-6) AS similarity,
+                   greatest(max(text_score), 1e-6) AS text_score
+            FROM scored
+        ) AS best
+    ),
+    chosen AS MATERIALIZED (
+        SELECT fused.*,
+               row_number() OVER (
+                   PARTITION BY build_id
+                   ORDER BY score DESC, ordinal
+               ) > {per_document} AS surplus
+        FROM fused
+        ORDER BY surplus, score DESC, build_id, ordinal
+        LIMIT {limit}
+    )
+    SELECT (SELECT id FROM serving_model) AS model_id,
+           CASE WHEN chosen.build_id IS NOT NULL THEN
+               ARRAY(
+                   SELECT lexeme
+                   FROM (
+                       SELECT chosen.search || to_tsvector(
+                           coalesce(
+                               (
+                                   SELECT config
+                                   FROM unnest(%(languages)s::text[], %(configs)s::text[])
+                                       AS known (language, config)
+                                   WHERE known.language = chosen.language
+                               ),
+                               'simple'
+                           )::regconfig,
+                           lower(chosen.heading)
+                       ) AS lexemes
+                       OFFSET 0
+                   ) AS own
+                   JOIN unnest(%(words)s::text[], %(word_queries)s::tsquery[])
+                       AS words (lexeme, query)
+                       ON own.lexemes @@ words.query
+               )
+           END AS held,
+           document_id, bucket, name, collection, generation, build_id, ordinal, text, heading,
+           header, page, char_start, char_end, source, score, similarity,
+           vector_leg.rank::integer AS vector_rank, text_leg.rank::integer AS text_rank
+    FROM (VALUES (true)) AS always (one_row)
+    LEFT JOIN chosen ON true
+    LEFT JOIN vector_leg USING (build_id, ordinal)
+    LEFT JOIN text_leg USING (build_id, ordinal)
+    ORDER BY surplus, score DESC, build_id, ordinal
+    """
+)
+_KEYS: dict[Mode, sql.SQL] = {
+    "vector": sql.SQL("SELECT build_id, ordinal FROM vector_leg"),
+    "text": sql.SQL("SELECT build_id, ordinal FROM text_leg"),
+    "fused": sql.SQL(
+        "SELECT build_id, ordinal FROM vector_leg UNION SELECT build_id, ordinal FROM text_leg"
+    ),
+}
+# Each leg by its best: the cosines of one question lie close together, so that a model which does
+# not know the language hardly moves the order of the texts, and one that does decides among equals.
+_SCORES: dict[Mode, sql.Composable] = {
+    "vector": sql.SQL("scored.similarity"),
+    "text": sql.SQL("scored.text_score"),
+    "fused": sql.SQL(
+        """
+        %(vector_weight)s::float8 * scored.similarity / best.similarity
+        + (1 - %(vector_weight)s::float8) * scored.text_score / best.text_score
+        + scored.exact
+        - CASE
+            WHEN scored.language <> '' AND scored.language <> ALL (%(question_languages)s::text[])
+            THEN {other_language_cost}
+            ELSE 0
+        END
+        """
+    ).format(other_language_cost=sql.Literal(_OTHER_LANGUAGE_COST)),
+}
+
+
+def _statement(
+    connection: Connection,
+    question: str,
+    analysed: Question,
+    *,
+    embedding: NDArray[np.float32],
+    model_id: int,
+    limit: int,
+    leg_size: int,
+    filter: Filter,
+    restricted: bool,
+    per_document: int,
+    mode: Mode,
+) -> tuple[bytes, dict[str, Any]]:
+    required = find_required(connection, question, analysed)
+    file_names = find_file_names(question)
+    conditions, values = _conditions(filter)
+    if not conditions and restricted:
+        # What is closed to the caller is a filter like any other: few documents may pass it.
+        conditions = ("true",)
+    found = [term for term in analysed.terms if term.document_frequency > 0]
+    candidates = choose_candidates(
+        analysed.terms, chunks=analysed.chunks, filtered=bool(conditions)
+    )
+    pairs = [pair for pair in analysed.neighbours if all(t.document_frequency > 0 for t in pair)]
+    values |= {
+        "embedding": HalfVector(embedding),
+        # What is everywhere chooses nothing: it decides among what the rarer words have chosen.
+        "candidates": "|".join(
+            f"({part})"
+            for part in (candidates, required.query if required.chunks <= MAX_LOOKED_AT else "")
+            if part
+        ),
+        "lexemes": [term.lexeme for term in found],
+        "lexeme_weights": [term.rarity * term.frequency for term in found],
+        "question_languages": analysed.languages or None,
+        "pairs": [f"{quote_lexeme(a.lexeme)}&{quote_lexeme(b.lexeme)}" for a, b in pairs],
+        "pair_weights": [min(a.rarity, b.rarity) for a, b in pairs],
+        "words": [term.lexeme for term in analysed.terms],
+        "word_queries": [quote_lexeme(term.lexeme) for term in analysed.terms],
+        "languages": LANGUAGES,
+        "configs": CONFIGS,
+        "vector_weight": _VECTOR_WEIGHT
+        if "en" in analysed.languages
+        else _VECTOR_WEIGHT_OTHER_LANGUAGE,
+    }
+    values["bonus"] = sum(values["lexeme_weights"], 1.0)
+    values["required_share"] = required.share
+    values["required"] = required.query
+    values["file_names"] = file_names
+    statement = _compose(
+        conditions,
+        required=bool(required.query),
+        named=bool(file_names),
+        dimension=len(embedding),
+        model_id=model_id,
+        limit=limit,
+        leg_size=leg_size,
+        per_document=per_document,
+        mode=mode,
+    )
+    return statement, values
+
+
+@lru_cache(maxsize=_STATEMENTS_KEPT)
+def _compose(
+    conditions: tuple[LiteralString, ...],
+    *,
+    required: bool,
+    named: bool,
+    dimension: int,
+    model_id: int,
+    limit: int,
+    leg_size: int,
+    per_document: int,
+    mode: Mode,
+) -> bytes:
+    """Return the statement, which takes longer to compose than all of its values to send."""
+    condition = (
+        sql.SQL(" AND ").join(sql.SQL(condition) for condition in conditions)
+        if conditions
+        else None
+    )
+    distance = sql.SQL("(embedding::halfvec({0}) <=> %(embedding)s::halfvec({0}))").format(
+        sql.Literal(dimension)
+    )
+    exact = _exact(required=required, named=named)
+    statement = _STATEMENT.format(
+        legs=_legs(
+            condition,
+            distance=distance,
+            exact=exact,
+            exact_match=_exact(required=required, named=named, holds=sql.SQL("exact")),
+            named=named,
+            model_id=model_id,
+            leg_size=leg_size,
+        ),
+        keys=_KEYS[mode],
+        model_id=sql.Literal(model_id),
+        distance=distance,
+        proximity_weight=sql.Literal(_PROXIMITY_WEIGHT),
+        exact=exact,
+        score=_SCORES[mode],
+        per_document=sql.Literal(per_document),
+        limit=sql.Literal(limit),
+    )
+    return statement.as_bytes(None)
+
+
+def _exact(
+    *,
+    required: bool,
+    named: bool,
+    holds: sql.Composable = sql.SQL("search @@ (SELECT %(required)s::tsquery)"),  # noqa: B008
+) -> sql.Composable:
+    """
+    Return how exactly a chunk is what the question names, 0 to 1.
+
+    Args:
+        holds: Whether the chunk holds what is required to the letter.
+    """
+    cases: list[sql.Composable] = []
+    if named:
+        cases.append(sql.SQL("WHEN build_id IN (SELECT build_id FROM named) THEN 1"))
+    if required:
+        cases.append(sql.SQL("WHEN {} THEN %(required_share)s::float8").format(holds))
+    return sql.SQL("CASE {} ELSE 0 END").format(sql.SQL(" ").join(cases)) if cases else sql.SQL("0")
+
+
+_NEAREST = sql.SQL(
+    """
+    SELECT build_id, ordinal, {distance} AS distance
+    FROM live_embeddings
+    WHERE model_id = {model_id} AND {condition}
+    ORDER BY {distance}
+    LIMIT {leg_size}
+    """
+)
+# Without a filter: nearly all embeddings answer, so that twice as many as are wanted are ranked
+# first and looked up then; only where too few of those answer is every one looked up.
+_RANKED = sql.SQL(
+    """
+    ranked AS MATERIALIZED (
+        SELECT build_id, ordinal, {distance} AS distance
+        FROM embeddings
+        WHERE model_id = {model_id}
+        ORDER BY {distance}
+        LIMIT 2 * {leg_size}
+    ),
+    answering AS MATERIALIZED (
+        SELECT ranked.*
+        FROM ranked
+        JOIN documents ON documents.active_build = ranked.build_id
+        ORDER BY distance
+        LIMIT {leg_size}
+    ),
+    enough AS MATERIALIZED (
+        SELECT (SELECT count(*) FROM answering) = {leg_size}
+            OR (SELECT count(*) FROM ranked) < 2 * {leg_size} AS enough
+    ),
+    """
+)
+_NEAREST_ANSWERING = sql.SQL(
+    """
+    SELECT build_id, ordinal, distance
+    FROM answering
+    WHERE (SELECT enough FROM enough)
+    """
+)
+# By functions, because the index over the lexemes cannot be used where row-level security holds
+# (migration 0004); what they return is what the caller may read.
+_BEST_TEXTS_OF_ALL = sql.SQL(
+    """
+    SELECT build_id, ordinal, distance
+    FROM best_chunks_matching(
+        (SELECT candidates FROM text_query),
+        (SELECT weights FROM text_query),
+        %(required)s::tsquery,
+        %(bonus)s::float8 * %(required_share)s::float8,
+        {leg_size}
+    )
+    """
+)
+_BEST_TEXTS = sql.SQL(
+    """
+    SELECT build_id, ordinal, distance - {exact_match} * %(bonus)s::float8 AS distance
+    FROM chunks_matching(
+        (SELECT candidates FROM text_query),
+        (SELECT weights FROM text_query),
+        %(required)s::tsquery
+    )
+    JOIN live_documents USING (build_id)
+    WHERE {condition}
+    ORDER BY 3
+    LIMIT {leg_size}
+    """
+)
+_BEST_TEXTS_OF_NAMED = sql.SQL(
+    """
+    SELECT build_id, ordinal, {text_distance} AS distance
+    FROM live_lexemes
+    WHERE build_id IN (SELECT build_id FROM named)
+    ORDER BY distance
+    LIMIT {leg_size}
+    """
+)
+_NAMED = sql.SQL(
+    """
+    named AS MATERIALIZED (
+        SELECT build_id
+        FROM live_documents
+        WHERE (closed_name = ANY (%(file_names)s) OR closed_stem = ANY (%(file_names)s))
+            AND {condition}
+        LIMIT 20
+    ),
+    """
+)
+_LEGS = sql.SQL(
+    """
+    vector_leg AS MATERIALIZED (
+        SELECT build_id, ordinal, row_number() OVER (ORDER BY distance) AS rank
+        FROM ({nearest}) AS nearest
+    ),
+    text_leg AS MATERIALIZED (
+        SELECT build_id, ordinal, row_number() OVER (ORDER BY min(distance)) AS rank
+        FROM ({best_texts}) AS best_texts
+        GROUP BY build_id, ordinal
+        ORDER BY rank
+        LIMIT {leg_size}
+    )
+    """
+)
+# Few documents pass: all their chunks are compared, so that no index has to be lucky.
+_SCOPE = sql.SQL(
+    """
+    scope AS MATERIALIZED (
+        SELECT build_id, chunk_count
+        FROM live_documents
+        WHERE {condition}
+        LIMIT {narrow_chunks} + 1
+    ),
+    narrow AS MATERIALIZED (
+        SELECT coalesce(sum(greatest(chunk_count, 1)), 0) <= {narrow_chunks} AS narrow
+        FROM scope
+    ),
+    """
+)
+_NEAREST_IN_SCOPE = sql.SQL(
+    """
+    SELECT build_id, ordinal, distance
+    FROM scope
+    CROSS JOIN LATERAL (
+        SELECT ordinal, {distance} AS distance
+        FROM live_embeddings
+        WHERE model_id = {model_id} AND live_embeddings.build_id = scope.build_id
+        OFFSET 0
+    ) AS distances
+    WHERE (SELECT narrow FROM narrow)
+    ORDER BY distance
+    LIMIT {leg_size}
+    """
+)
+_BEST_TEXTS_IN_SCOPE = sql.SQL(
+    """
+    SELECT build_id, ordinal, distance
+    FROM scope
+    CROSS JOIN LATERAL (
+        SELECT ordinal, {text_distance} AS distance
+        FROM live_lexemes
+        WHERE live_lexemes.build_id = scope.build_id
+        OFFSET 0
+    ) AS distances
+    WHERE (SELECT narrow FROM narrow) AND distance < 0
+    ORDER BY distance
+    LIMIT {leg_size}
+    """
+)
+
+
+def _legs(
+    condition: sql.Composable | None,
+    *,
+    distance: sql.Composable,
+    exact: sql.Composable,
+    exact_match: sql.Composable,
+    named: bool,
+    model_id: int,
+    leg_size: int,
+) -> sql.Composed:
+    """Return both legs; with a filter each has a second form, for when few documents pass it."""
+    parts = {
+        "distance": distance,
+        "text_distance": sql.SQL(
+            "(weights <#> (SELECT weights FROM text_query)) - {} * %(bonus)s::float8"
+        ).format(exact),
+        "exact_match": exact_match,
+        "model_id": sql.Literal(model_id),
+        "leg_size": sql.Literal(leg_size),
+        "narrow_chunks": sql.Literal(_NARROW_CHUNKS),
+    }
+    passes = condition or sql.SQL("true")
+    if condition is None:
+        before = _RANKED.format(**parts)
+        rest = sql.SQL("NOT (SELECT enough FROM enough)")
+        nearest = [_NEAREST_ANSWERING.format(), _NEAREST.format(**parts, condition=rest)]
+        best_texts = [_BEST_TEXTS_OF_ALL.format(**parts)]
+    else:
+        before = _SCOPE.format(**parts, condition=passes)
+        wide = passes + sql.SQL(" AND NOT (SELECT narrow FROM narrow)")
+        nearest = [_NEAREST.format(**parts, condition=wide), _NEAREST_IN_SCOPE.format(**parts)]
+        best_texts = [
+            _BEST_TEXTS.format(**parts, condition=wide),
+            _BEST_TEXTS_IN_SCOPE.format(**parts),
+        ]
+    if named:
+        before += _NAMED.format(condition=passes)
+        best_texts.append(_BEST_TEXTS_OF_NAMED.format(**parts))
+    return before + _LEGS.format(
+        nearest=_union(nearest), best_texts=_union(best_texts), leg_size=parts["leg_size"]
+    )
+
+
+def _union(selects: list[sql.Composed]) -> sql.Composed:
+    return sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(select) for select in selects)
+
+
+def _conditions(filter: Filter) -> tuple[tuple[LiteralString, ...], dict[str, Any]]:
+    """Return the conditions on a document's columns, none where all pass, and their values."""
+    given: list[tuple[LiteralString, Any]] = [
+        ("collection = %(collection)s", filter.collection),
+        ("starts_with(name, %(prefix)s)", filter.prefix or None),
+        ("content_type = %(content_type)s", filter.content_type),
+        ("metadata @> %(metadata)s", Jsonb(filter.metadata) if filter.metadata else None),
+        ("object_updated >= %(updated_from)s", filter.updated_from),
+        ("object_updated < %(updated_to)s", filter.updated_to),
+    ]
+    conditions = tuple(condition for condition, value in given if value is not None)
+    names = ("collection", "prefix", "content_type", "metadata", "updated_from", "updated_to")
+    values = {
+        name: value for name, (_, value) in zip(names, given, strict=True) if value is not None
+    }
+    return conditions, values

@@ -1,0 +1,155 @@
+"""A query application over documents that a test writes, without the event path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from functions.query.answering.answerability import choose_floors, refuse
+from functions.query.answering.generation import CircuitBreaker, Gemini
+from functions.query.answering.pipeline import Search
+from functions.query.dependencies import Services
+from functions.query.http.routes import create_app
+from functions.query.metrics import Metrics
+from functions.query.quotas.limits import AnswerCache, RateLimiter, TokenBudget
+from functions.query.settings import QuerySettings
+from functions.query.uploads import Uploads
+from shared import store
+from shared.embedding.embedder import Embedder
+from shared.language import searchable_text
+from shared.runtime.identity import TokenVerifier
+from shared.search.statement import search
+from shared.store import Connection, Pool
+from shared.values import Chunk, ObjectVersion
+
+BUCKET = "documents"
+
+
+def index_document(
+    connection: Connection,
+    embedder: Embedder,
+    name: str,
+    paragraphs: Sequence[str],
+    *,
+    generation: int = 1,
+    language: str = "en",
+    search_config: str = "english",
+    paragraphs_a_page: int = 1,
+) -> str:
+    """Make a document of one chunk a paragraph answer, and return its extracted text."""
+    lease = store.begin_build(
+        connection,
+        ObjectVersion(bucket=BUCKET, name=name, generation=generation, size=10),
+        config_hash="test",
+        lease_seconds=60,
+        max_attempts=10,
+    )
+    assert isinstance(lease, store.BuildLease)
+    text, chunks = "", []
+    for ordinal, paragraph in enumerate(paragraphs):
+        chunk = Chunk(
+            ordinal=ordinal,
+            text=paragraph,
+            heading="Title",
+            header="",
+            page=ordinal // paragraphs_a_page + 1,
+            char_start=len(text),
+            char_end=len(text) + len(paragraph),
+            tokens=10,
+        )
+        chunks.append((chunk, searchable_text(paragraph, language=language)))
+        text += paragraph + "\n\n"
+    jobs = store.stage_build(
+        connection,
+        lease,
+        document=store.StagedDocument(
+            title="Title",
+            language=language,
+            content_type="text/plain",
+            pages=len(paragraphs),
+            pages_without_text=[],
+        ),
+        chunks=chunks,
+        # Short ones, so that passages begin and end within them and cross their borders.
+        text_segments=[(start, text[start : start + 40]) for start in range(0, len(text), 40)],
+        search_config=search_config,
+        batch_size=100,
+    )
+    for job in jobs:
+        batch = store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=10)
+        assert batch is not None
+        store.finish_batch(connection, batch, embedder.embed_documents(batch.texts))
+    return text
+
+
+@contextmanager
+def open_gemini(url: str, **options: Any) -> Iterator[Gemini]:
+    """Open a client of a stand-in that tries once; *options* are Gemini's own."""
+    defaults: dict[str, Any] = {
+        "api_key": "test-key",
+        "project": "",
+        "location": "",
+        "model": "gemini-3.5-flash-lite",
+        "timeout_seconds": 10.0,
+        "read_timeout_seconds": 5.0,
+        "attempts": 1,
+        "max_output_tokens": 1000,
+        "thinking_budget": None,
+        "thinking_level": None,
+        "breaker": CircuitBreaker(failures=1000, pause_seconds=1),
+    }
+    gemini = Gemini(base_url=url, **defaults | options)
+    try:
+        yield gemini
+    finally:
+        gemini.close()
+
+
+def make_client(
+    settings: QuerySettings,
+    *,
+    pool: Pool,
+    embedder: Embedder,
+    others: Sequence[Embedder] = (),
+    gemini: Gemini | None = None,
+    make_uploads: Callable[[], Uploads] | None = None,
+    search: Search = search,
+    metrics: Metrics | None = None,
+    tokens: TokenVerifier | None = None,
+) -> FlaskClient:
+    """
+    Return a client of the application.
+
+    Args:
+        others: Models that the application has beside that of *embedder*.
+    """
+    known = {other.info.digest: other for other in others}
+    app = create_app(
+        Services(
+            settings=settings,
+            pool=pool,
+            find_embedder=lambda digest: known.get(digest, embedder),
+            embedding_threads=ThreadPoolExecutor(2),
+            search=search,
+            refuse=partial(refuse, floors=choose_floors(extractive=gemini is None)),
+            gemini=gemini,
+            limiter=RateLimiter(pool, per_minute=settings.rate_limit_per_minute)
+            if settings.rate_limit_per_minute
+            else None,
+            budget=TokenBudget(pool, tokens_per_day=settings.daily_token_budget)
+            if settings.daily_token_budget
+            else None,
+            cache=AnswerCache(pool, max_age_seconds=settings.answer_cache_seconds)
+            if settings.answer_cache_seconds
+            else None,
+            make_uploads=make_uploads,
+            metrics=metrics,
+            tokens=tokens,
+        )
+    )
+    return app.test_client()
