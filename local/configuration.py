@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,7 @@ def configure(
     home: Path,
     dotenv: Mapping[str, str | None],
     example: str,
+    system: str = sys.platform,
 ) -> Configuration:
     """
     Decide where everything goes.
@@ -136,6 +138,7 @@ def configure(
     Args:
         dotenv: Content of .env; a variable of the environment wins over it.
         example: Text of .env.example: the variables it names are handed on, others are not.
+        system: The operating system, as sys.platform names it.
 
     Raises:
         WrongSetting: A port is no port, two are the same, or an address is no address.
@@ -150,6 +153,9 @@ def configure(
         for name, value in given.items()
         if name not in {*_PORT_VARIABLES, "POSTGRES_UID"}
     }
+    if system != "linux":
+        # Nothing there contains a parser, and the documents are the developer's own.
+        settings.setdefault("ALLOW_UNCONFINED_PARSER", "true")
     cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
     model = settings["EMBEDDING_MODEL_NAME"].rstrip("/").rsplit("/", 1)[-1]
     settings.setdefault("MODEL_DIR", str(cache / "kaydangpt" / "models" / model))

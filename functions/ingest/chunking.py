@@ -345,7 +345,9 @@ class _Packer:
         first, last = units[0], units[-1]
         text = first.text + "".join(unit.gap + unit.text for unit in units[1:])
         heading = self._heading(_common_path(units))
-        header = self.shorten(first.header, self.budget.header_tokens) if first.header else ""
+        header = ""
+        if first.header and not text.startswith(first.header):
+            header = self.shorten(first.header, self.budget.header_tokens)
         above = path_above(heading, text=text)
         tokens = self.budget.special_tokens + self.count(above) + self.count(header)
         tokens += sum(unit.tokens for unit in units)
@@ -377,8 +379,14 @@ class _Packer:
 
 
 def _depth(before: _Unit, after: _Unit) -> int:
-    """Return how well a chunk may end between two units: 0 behind a heading, 2 at a paragraph."""
+    """
+    Return how well a chunk may end between two units: 2 at a paragraph, 1 within one.
+
+    It is 0 behind a heading, and between the names of columns and the first row below them.
+    """
     if before.kind == "heading":
+        return 0
+    if before.kind == after.kind == "row" and after.header and not before.header:
         return 0
     return 2 if "\n\n" in after.gap else 1
 

@@ -12,13 +12,11 @@ The only frame the other way is R, the text that was read from a picture.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import json
 import os
 import pkgutil
-import resource
 import selectors
 import signal
 import socket
@@ -35,6 +33,7 @@ from shared.errors import Unreadable
 from shared.values import Chunk
 
 from .chunking import Budget, chunk_blocks
+from .confinement import UNCONFINED_STATUS, Unconfined, confine, hide_memory
 from .parsing.blocks import Block, EmptyPage, Event, PageCount, ParseLimits, Request, Title
 from .parsing.dispatching import parse
 
@@ -42,12 +41,11 @@ FRAME = struct.Struct("!cI")
 _TEXT_FRAME_BYTES = 1 << 16
 _MAX_REQUEST_BYTES = 1 << 16
 _MAX_PAGES_NAMED = 20
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
 
 
 def serve(control: socket.socket) -> None:
     """Fork a child for each request on *control*, until its other end is closed."""
+    hide_memory()
     _import_everything()
     gc.collect()
     gc.freeze()
@@ -161,7 +159,10 @@ def _run_child(request: dict[str, Any], *, source: int, data: int, server: int) 
     limits = ParseLimits(**request["limits"])
     source, data = _keep_only(source, data)
     channel = _Channel(socket.socket(fileno=data))
-    confine(limits)
+    try:
+        confine(limits, filtered=request["filtered"])
+    except Unconfined:
+        os._exit(UNCONFINED_STATUS)
     if os.getppid() != server:
         # It died before the kernel was told to end this process with it.
         os._exit(1)
@@ -207,32 +208,6 @@ def _keep_only(source: int, data: int) -> tuple[int, int]:
     os.dup2(high_data, 4)
     os.closerange(5, 4096)
     return 3, 4
-
-
-def confine(limits: ParseLimits) -> None:
-    """
-    Take from this process what parsing does not need.
-
-    With no descriptor left to give, no file and no socket can be opened: this is what keeps a
-    parser off the network and off the disk on every system, without privileges.
-    """
-    seconds = int(limits.timeout_seconds) + 1
-    for name, value in (
-        ("RLIMIT_AS", limits.memory_bytes),
-        ("RLIMIT_DATA", limits.memory_bytes),
-        ("RLIMIT_CPU", seconds),
-        ("RLIMIT_FSIZE", 0),
-        ("RLIMIT_CORE", 0),
-        ("RLIMIT_NPROC", 0),
-        ("RLIMIT_NOFILE", 0),
-    ):
-        # macOS refuses some of them; the deadline and the group kill hold there too.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            resource.setrlimit(getattr(resource, name), (value, value))
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 class _Channel:

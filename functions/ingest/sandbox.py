@@ -25,12 +25,16 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
-from shared.errors import ParserDied, Unreadable
+from shared.errors import Misconfigured, ParserDied, Unreadable
+from shared.runtime.logs import get_logger
 from shared.values import Chunk, TextSource
 
+from .confinement import UNCONFINED_STATUS, find_gap, landlock_version
 from .parsing.blocks import ParseLimits
 
-__all__ = ["ParseLimits", "ParsedDocument", "parse_document", "start_parser"]
+__all__ = ["ParseLimits", "ParsedDocument", "check_confinement", "parse_document", "start_parser"]
+
+_log = get_logger("ingest")
 
 _FRAME_HEAD_BYTES = 5
 # No frame of an honest child is larger; pictures of pages are the largest.
@@ -175,6 +179,7 @@ def parse_document(
     max_tokens: int,
     ocr: Callable[[bytes], str] | None = None,
     ocr_page_budget: int = 0,
+    allow_unconfined: bool = False,
 ) -> ParsedDocument:
     """
     Parse and chunk the file at *path* in a child process.
@@ -186,10 +191,12 @@ def parse_document(
         max_tokens: What the model reads of a text, special tokens included.
         ocr: Reads the text of a picture of a page (PNG); its time does not count as parsing.
         ocr_page_budget: How many pages *ocr* may be asked to read.
+        allow_unconfined: Whether to parse where Linux refuses the child's seccomp filter.
 
     Raises:
         Unreadable: No try can help; code and message say why.
         ParserDied: The child was killed from outside.
+        Misconfigured: The child cannot be contained.
     """
     if path.stat().st_size == 0:
         raise Unreadable("empty", "The file is empty. Upload it again with its content.")
@@ -200,6 +207,7 @@ def parse_document(
         "tokenizer": str(tokenizer),
         "max_tokens": max_tokens,
         "picture_budget": ocr_page_budget if ocr is not None else 0,
+        "filtered": not allow_unconfined,
     }
     document = ParsedDocument()
     try:
@@ -218,6 +226,25 @@ def start_parser() -> None:
     Call it after the worker's fork: a server started before belongs to the parent.
     """
     _server.start()
+
+
+def check_confinement(*, allow_unconfined: bool) -> None:
+    """
+    Log how far this system can contain a parser.
+
+    Raises:
+        Misconfigured: It has no seccomp, and *allow_unconfined* is not set.
+    """
+    gap = find_gap()
+    if not gap:
+        _log.info("parser contained", landlock_version=landlock_version())
+    elif allow_unconfined:
+        _log.warning("parser not contained: a hostile document may reach files", reason=gap)
+    else:
+        raise Misconfigured(
+            f"the parser cannot be contained here: {gap}. Run ingest where Linux has seccomp, or "
+            "set ALLOW_UNCONFINED_PARSER=true if all documents come from people you trust"
+        )
 
 
 class _Child:
@@ -373,7 +400,7 @@ class _Child:
                 except ProcessLookupError:
                     return
 
-    def _why_it_ended(self) -> Unreadable | ParserDied:
+    def _why_it_ended(self) -> Unreadable | ParserDied | Misconfigured:
         if self.timed_out:
             return self._timeout()
         message = self._read_status("exit", _END_SECONDS)
@@ -382,6 +409,8 @@ class _Child:
         code, peak = message["exit"], message["max_rss_bytes"]
         if code == -signal.SIGXCPU:
             return self._timeout()
+        if code == UNCONFINED_STATUS:
+            return Misconfigured("the kernel refuses to contain the parser; see docs/security.md")
         if code == -signal.SIGKILL:
             return ParserDied("the parser child was killed from outside")
         # Native code ends by these where an allocation fails (PDFium by SIGTRAP or SIGILL).

@@ -14,10 +14,10 @@ from .quotas.rate_limit import RateLimiter
 from .settings import QuerySettings
 
 if TYPE_CHECKING:
+    from shared.bucket import DocumentBucket
     from shared.runtime.identity import TokenVerifier
 
     from .metrics import Metrics
-    from .uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Dependencies:
     answering: AnsweringDependencies
     find_embedder: FindEmbedder
     limiter: RateLimiter | None
-    make_uploads: Callable[[], Uploads] | None
+    make_uploads: Callable[[], DocumentBucket] | None
     metrics: Metrics | None
     tokens: TokenVerifier | None
 
@@ -49,7 +49,7 @@ def make_dependencies(
     pool: Pool,
     answering: AnsweringDependencies,
     find_embedder: FindEmbedder,
-    make_uploads: Callable[[], Uploads] | None = None,
+    make_uploads: Callable[[], DocumentBucket] | None = None,
     metrics: Metrics | None = None,
     tokens: TokenVerifier | None = None,
 ) -> Dependencies:

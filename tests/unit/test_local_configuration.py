@@ -54,6 +54,17 @@ def test_the_environment_wins_over_dotenv() -> None:
     assert (ours.ports["query"], ours.ports["ingest"]) == (9000, 9002)
 
 
+@pytest.mark.parametrize(("system", "allowed"), [("linux", None), ("darwin", "true")])
+def test_a_parser_without_walls_is_allowed_where_there_are_none(
+    system: str, allowed: str | None
+) -> None:
+    """Only Linux has what contains a parser; elsewhere the developer's own documents are read."""
+    ours = configure(
+        {}, root=ROOT, home=Path("/home/ada"), dotenv={}, example=EXAMPLE, system=system
+    )
+    assert ours.environment().get("ALLOW_UNCONFINED_PARSER") == allowed
+
+
 def test_an_empty_variable_counts_as_absent() -> None:
     """A line NAME= of .env sets nothing."""
     ours = configured({"DATABASE_URL": ""}, GEMINI_API_KEY="", LOG_LEVEL=None)

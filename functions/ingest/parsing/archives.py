@@ -30,6 +30,8 @@ _ZIP_ERRORS = (
 )
 _MAX_ENTRIES = 100_000
 _MAX_DEPTH = 2_000
+# Names of elements that are remembered.
+_MAX_NAMES = 1_000
 
 
 class Archive:
@@ -88,6 +90,29 @@ class Archive:
     def read(self, name: str) -> bytes:
         """Return the whole content of the part *name*."""
         return b"".join(self.pieces(name))
+
+    def tail(self, name: str, mark: bytes, limit: int) -> bytes:
+        """
+        Return what stands behind the last *mark* in the part *name*, b"" where that is missing.
+
+        It does not count against the limit, since the part is read once more for its content.
+
+        Args:
+            limit: How many bytes are looked at behind the mark.
+        """
+        left = self.left
+        found: bytearray | None = None
+        rest = b""
+        for piece in self.pieces(name):
+            data = rest + piece
+            at = data.rfind(mark)
+            if at >= 0:
+                found = bytearray(data[at + len(mark) :])
+            elif found is not None and len(found) < limit:
+                found += piece
+            rest = data[1 - len(mark) :]
+        self.left = left
+        return bytes(found or b"")
 
     def xml(self, name: str) -> Iterator[XmlEvent]:
         """Yield what the XML part *name* consists of."""
@@ -149,25 +174,42 @@ def xml_events(pieces: Iterator[bytes], *, what: str) -> Iterator[XmlEvent]:
     events: list[XmlEvent] = []
     depth = 0
 
+    # A part has few names and many elements.
+    local: dict[str, str] = {}
+    ends: dict[str, XmlEvent] = {}
+    new = tuple.__new__
+
     def start(name: str, attributes: dict[str, str]) -> None:
         nonlocal depth
         depth += 1
         if depth > _MAX_DEPTH:
             raise corrupt(f"The {what} is damaged: its elements are nested too deeply.")
-        if attributes:
-            attributes = {
-                key if " " not in key else _attribute(key): value
-                for key, value in attributes.items()
-            }
-        events.append(XmlEvent("start", name.rpartition(" ")[2], attributes, ""))
+        for key in attributes:
+            if " " in key:
+                attributes = {
+                    _attribute(key) if " " in key else key: value
+                    for key, value in attributes.items()
+                }
+                break
+        short = local.get(name)
+        if short is None:
+            short = name.rpartition(" ")[2]
+            if len(local) < _MAX_NAMES:
+                local[name] = short
+        events.append(new(XmlEvent, ("start", short, attributes, "")))
 
     def end(name: str) -> None:
         nonlocal depth
         depth -= 1
-        events.append(XmlEvent("end", name.rpartition(" ")[2], _NO_ATTRIBUTES, ""))
+        event = ends.get(name)
+        if event is None:
+            event = XmlEvent("end", name.rpartition(" ")[2], _NO_ATTRIBUTES, "")
+            if len(ends) < _MAX_NAMES:
+                ends[name] = event
+        events.append(event)
 
     def text(data: str) -> None:
-        events.append(XmlEvent("text", "", _NO_ATTRIBUTES, data))
+        events.append(new(XmlEvent, ("text", "", _NO_ATTRIBUTES, data)))
 
     def entity(*_: object) -> None:
         raise corrupt(

@@ -120,6 +120,8 @@ def clean(text: str) -> str:
 
 def clean_line(text: str) -> str:
     """Return *text* cleaned, on one line, without soft hyphens."""
+    if text.isascii() and text.isprintable() and "  " not in text:
+        return text.strip()
     return _WHITE_SPACE.sub(" ", clean(text.replace("\xad", ""))).strip()
 
 

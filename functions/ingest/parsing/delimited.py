@@ -1,9 +1,12 @@
-"""CSV and TSV: rows with the names of their columns."""
+"""CSV and TSV: the delimiter, and the rows between it."""
 
 from __future__ import annotations
 
 import csv
+import re
+from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from shared.errors import Unreadable
 
@@ -12,6 +15,7 @@ from .decoding import declared_charset, decode_stream
 from .tables import TableWriter
 
 _SAMPLE_CHARS = 1 << 16
+_DECLARED = re.compile(r"\ufeff?sep=([,;|\t])\r?\n", re.IGNORECASE)
 # A quoted field that never ends would hold the file; csv raises at this size.
 csv.field_size_limit(1 << 20)
 
@@ -25,12 +29,15 @@ def parse_delimited(request: Request, *, delimiter: str | None = None) -> Iterat
     """
     pieces = decode_stream(request.source, declared=declared_charset(request.content_type))
     first = next(pieces, "")
+    if found := _DECLARED.match(first):
+        # Excel's own first line.
+        delimiter, first = found[1], first[found.end() :]
     if delimiter is None:
-        delimiter = _find_delimiter(first[:_SAMPLE_CHARS])
-    writer = TableWriter()
+        delimiter = find_delimiter(first[:_SAMPLE_CHARS])
+    writer = TableWriter(is_sheet=True)
     cells = 0
     try:
-        for row in csv.reader(_lines(first, pieces), delimiter=delimiter, strict=False):
+        for row in _squared(csv.reader(_lines(first, pieces), delimiter=delimiter, strict=False)):
             cells += len(row)
             if cells > request.limits.max_cells:
                 raise Unreadable(
@@ -38,7 +45,8 @@ def parse_delimited(request: Request, *, delimiter: str | None = None) -> Iterat
                     f"The file has more than {request.limits.max_cells:,} cells. "
                     "Split it into smaller files.",
                 )
-            yield from writer.row(_trimmed(row))
+            yield from writer.row([clean_line(cell) for cell in row])
+        yield from writer.end()
     except csv.Error as error:
         raise Unreadable(
             "corrupt",
@@ -46,24 +54,76 @@ def parse_delimited(request: Request, *, delimiter: str | None = None) -> Iterat
         ) from error
 
 
-def _trimmed(row: list[str]) -> list[str]:
-    cells = [clean_line(cell) for cell in row]
-    while cells and not cells[-1]:
-        cells.pop()
-    return cells
+def _squared(rows: Iterator[list[str]]) -> Iterator[list[str]]:
+    """
+    Yield *rows*, the first with a blank corner where it has one cell less than those below.
+
+    R's write.table leaves out the name of its index column.
+    """
+    waiting = [row for _, row in zip(range(6), rows, strict=False)]
+    widths = {len(row) for row in waiting[1:]}
+    if len(waiting) > 2 and len(waiting[0]) > 1 and widths == {len(waiting[0]) + 1}:
+        waiting[0].insert(0, "")
+    yield from waiting
+    yield from rows
 
 
-def _find_delimiter(sample: str) -> str:
-    """Return the delimiter that most lines of *sample* have, the same number of times."""
-    lines = [line for line in sample.splitlines()[:200] if line.strip()]
-    best, delimiter = 0, ","
-    for candidate in (",", ";", "\t", "|"):
-        counts = [line.count(candidate) for line in lines]
-        usual = max(set(counts), key=counts.count) if counts else 0
-        score = counts.count(usual) if usual else 0
+def find_delimiter(sample: str) -> str:
+    """
+    Return the delimiter that parts the rows of *sample* most evenly.
+
+    Rows are read with their quotes, so that delimiters and line ends in a field do not count. Of
+    two that part them equally well the one wins that leaves no numbers with half a decimal comma,
+    then the one that stands beside quotes, then the usual order.
+    """
+    best: tuple[float, ...] = (0,)
+    chosen = ","
+    for rank, candidate in enumerate((",", ";", "\t", "|")):
+        if candidate not in sample:
+            continue
+        rows = _sample_rows(sample, candidate)
+        widths = Counter(len(row) for row in rows)
+        width, count = max(
+            ((width, n) for width, n in widths.items() if width > 1),
+            key=lambda item: (item[1], item[0]),
+            default=(1, 0),
+        )
+        if not count:
+            continue
+        even = count / len(rows)
+        kept = [row for row in rows if len(row) == width]
+        # Whole cells: no quote inside of one, no number cut at its decimal comma.
+        whole = sum(1 for row in kept if not _is_torn(row, candidate)) / len(kept)
+        score = (round(even * whole, 2), whole, float(width), -float(rank))
         if score > best:
-            best, delimiter = score, candidate
-    return delimiter
+            best, chosen = score, candidate
+    return chosen
+
+
+def _is_torn(row: list[str], delimiter: str) -> bool:
+    """Tell whether *delimiter* cut through a field of this row."""
+    other = {",": ";\t|", ";": "\t|", "\t": "", "|": "\t"}[delimiter]
+    text = delimiter.join(row)
+    if any(cell.count('"') % 2 for cell in row):
+        return True
+    if delimiter != "," or not any(mark in text for mark in other):
+        return False
+    # 3,50 between other delimiters: digits on both sides of the comma, which names never have.
+    return any(before[-1:].isdigit() and after[:1].isdigit() for before, after in pairwise(row))
+
+
+def _sample_rows(sample: str, delimiter: str) -> list[list[str]]:
+    """Return the rows of *sample* that hold anything, but for one that the sample may cut off."""
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(sample.splitlines(keepends=True)[:2000], delimiter=delimiter):
+            if any(cell.strip() for cell in row):
+                rows.append(row)
+            if len(rows) >= 200:
+                break
+    except csv.Error:
+        return rows or [[sample]]
+    return rows[:-1] if len(rows) > 20 and len(sample) >= _SAMPLE_CHARS else rows or [[sample]]
 
 
 def _lines(first: str, pieces: Iterator[str]) -> Iterator[str]:

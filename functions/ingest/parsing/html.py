@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -19,6 +20,7 @@ from .blocks import (
     read_all,
 )
 from .decoding import declared_charset, decode
+from .tables import MAX_TITLE_CHARS, Row, Spans, TableWriter
 
 _SKIPPED = frozenset(
     ["script", "style", "template", "noscript", "svg", "math", "iframe", "object", "head", "title"]
@@ -71,8 +73,11 @@ _BLOCKS = frozenset(
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _META_CHARSET = re.compile(rb"<meta[^>]{0,300}?charset\s*=\s*[\"']?([\w.:-]{2,40})", re.IGNORECASE)
 _XML_ENCODING = re.compile(rb"^<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})")
-# A table row with a cell longer than this lays out a page; it is no data.
-_MAX_ROW_CHARS = 4000
+# A table within a cell that is no larger is read as the cell's text.
+_MAX_FOLDED_ROWS = 6
+_MAX_FOLDED_CHARS = 400
+# Elements between a cell and a table in it.
+_MAX_CELL_DEPTH = 8
 
 
 def parse_html(request: Request) -> Iterator[Event]:
@@ -103,11 +108,34 @@ def parse_markup(
         yield from _Walker(page=page, skipped=_SKIPPED).walk(root)
 
 
+@dataclass(slots=True)
+class _Table:
+    """
+    An open table.
+
+    Attributes:
+        waiting: Its rows while it may still become the text of the cell that it stands in.
+        cells: "h" or "d" for each cell of the open row, None between rows.
+        outside: The text of that cell so far, of the table around it.
+    """
+
+    writer: TableWriter
+    waiting: list[Row] | None = None
+    outside: list[str] = field(default_factory=list)
+    spans: Spans = field(default_factory=Spans)
+    cells: str | None = None
+    in_cell: bool = False
+    in_head: bool = False
+    columns: int = 1
+    rows: int = 1
+    blank_corner: bool = False
+
+
 class _Walker:
     """
     One walk over a tree, without recursion: pages nest tens of thousands of elements.
 
-    *inline* gathers the text of the open paragraph, *cells* the row of the open table.
+    *inline* gathers the text of the open paragraph or cell.
     """
 
     def __init__(self, *, page: int | None, skipped: frozenset[str]) -> None:
@@ -119,11 +147,7 @@ class _Walker:
         self.preformatted = 0
         self.marker = ""
         self.lists: list[int | None] = []
-        self.cells: list[str] | None = None
-        self.head_row = False
-        self.header = ""
-        self.header_open = False
-        self.tables: list[tuple[list[str] | None, bool, str, bool]] = []
+        self.tables: list[_Table] = []
         self.gap = "\n\n"
 
     def walk(self, root: LexborNode) -> Iterator[Event]:
@@ -159,8 +183,8 @@ class _Walker:
         elif tag == "img":
             if alternative := (node.attributes.get("alt") or "").strip():
                 self.inline.append(f" {alternative} ")
-        elif tag in _HEADINGS:
-            yield from self._leave_row()
+        elif tag in _HEADINGS and not self._in_header_cell():
+            yield from self._spill()
             yield from self._flush()
             self.kind, self.level = "heading", _HEADINGS[tag]
         elif tag == "pre":
@@ -168,25 +192,30 @@ class _Walker:
             self.preformatted += 1
             self.kind = "code"
         elif tag == "table":
-            yield from self._leave_row()
             yield from self._flush()
-            self.tables.append((self.cells, self.head_row, self.header, self.header_open))
-            self.cells, self.head_row, self.header, self.header_open = None, False, "", True
-            self.gap = "\n\n"
+            folds = self._in_cell() and _has_neighbours(node)
+            if not folds:
+                yield from self._spill()
+            table = _Table(TableWriter(page=self.page), [] if folds else None)
+            if folds:
+                table.outside, self.inline = self.inline, []
+            self.tables.append(table)
+        elif tag in ("thead", "tbody", "tfoot") and self.tables:
+            self.tables[-1].in_head = tag == "thead"
+            self.tables[-1].spans.reaching.clear()
         elif tag == "tr" and self.tables:
-            yield from self._flush()
-            self.cells, self.head_row = [], True
-        elif tag in ("td", "th") and self.cells is not None:
-            self._finish_cell()
+            yield from self._row()
             self.inline = []
-            if tag == "td":
-                self.head_row = False
+            self.tables[-1].cells = ""
+        elif tag in ("td", "th") and self.tables and self.tables[-1].cells is not None:
+            self._begin_cell(tag, node)
         elif tag in ("ul", "ol"):
             yield from self._flush()
             self.lists.append(1 if tag == "ol" else None)
         elif tag == "li":
             yield from self._flush()
-            self.kind = "item"
+            if not self._in_cell():
+                self.kind = "item"
             self.marker = self._next_marker()
         elif tag in _BLOCKS:
             yield from self._flush()
@@ -197,16 +226,14 @@ class _Walker:
         elif tag == "pre":
             yield from self._flush()
             self.preformatted = max(0, self.preformatted - 1)
-        elif tag in ("td", "th") and self.cells is not None:
-            self._finish_cell()
-        elif tag == "tr" and self.cells is not None:
+        elif tag in ("td", "th") and self._in_cell():
+            self._end_cell()
+        elif tag == "tr" and self.tables:
             yield from self._row()
-            self.cells = None
+        elif tag == "caption" and self.tables:
+            yield from self._caption()
         elif tag == "table" and self.tables:
-            yield from self._leave_row()
-            yield from self._flush()
-            self.cells, self.head_row, self.header, self.header_open = self.tables.pop()
-            self.gap = "\n\n"
+            yield from self._end_table()
         elif tag in ("ul", "ol"):
             yield from self._flush()
             if self.lists:
@@ -217,7 +244,7 @@ class _Walker:
             yield from self._flush()
 
     def _flush(self) -> Iterator[Event]:
-        if self.cells is not None:
+        if self._in_cell():
             # Inside a cell a paragraph is only a break.
             if self.inline and self.inline[-1] != " ":
                 self.inline.append(" ")
@@ -249,34 +276,125 @@ class _Walker:
         self.lists[-1] = number + 1
         return f"{number}."
 
-    def _finish_cell(self) -> None:
-        if self.cells is not None and self.inline:
-            text = clean_line("".join(self.inline))
-            self.inline = []
-            self.cells.append(text)
+    def _in_cell(self) -> bool:
+        return bool(self.tables) and self.tables[-1].in_cell
+
+    def _in_header_cell(self) -> bool:
+        return self._in_cell() and (self.tables[-1].cells or "").endswith("h")
+
+    def _begin_cell(self, tag: str, node: LexborNode) -> None:
+        table = self.tables[-1]
+        if table.in_cell:
+            self._end_cell()
+        self.inline = []
+        table.cells = f"{table.cells}{tag[1]}"
+        table.in_cell = True
+        attributes = node.attributes
+        table.columns = _span(attributes.get("colspan"))
+        rows = attributes.get("rowspan")
+        # To the end of the group of rows.
+        table.rows = 65_534 if rows == "0" else _span(rows)
+
+    def _end_cell(self) -> None:
+        table = self.tables[-1]
+        text = clean_line("".join(self.inline))
+        self.inline = []
+        if table.cells and len(table.cells) == 1:
+            table.blank_corner = not text
+        table.spans.add(text, columns=table.columns, rows=table.rows)
+        table.in_cell = False
 
     def _row(self) -> Iterator[Event]:
-        self._finish_cell()
-        cells, self.cells = self.cells or [], []
-        while cells and not cells[-1]:
-            cells.pop()
-        if not any(cells):
+        """Give out the open row of the innermost table."""
+        table = self.tables[-1]
+        if table.in_cell:
+            self._end_cell()
+        marks, table.cells = table.cells, None
+        if not marks:
             return
-        text = " | ".join(cells) if len(cells) > 1 else cells[0]
-        if len(cells) == 1 or len(text) > _MAX_ROW_CHARS:
-            yield from paragraph(text, page=self.page)
-            self.gap = "\n\n"
-            return
-        is_header = self.head_row and self.header_open
-        self.header_open = is_header
-        header = "" if is_header else self.header
-        yield from paragraph(text, kind="row", page=self.page, gap=self.gap, header=header)
-        if is_header:
-            self.header = f"{self.header}\n{text}" if self.header else text
-        self.gap = "\n"
+        is_header = table.in_head or "d" not in marks
+        if not is_header and len(marks) > 1 and table.blank_corner:
+            is_header = "d" not in marks[1:]
+        told: bool | None = is_header or None
+        if not is_header and marks[0] == "h" and "h" not in marks[1:]:
+            # The first cell names the row: a row that names columns has no such cell.
+            told = False
+        yield from self._add_row(Row(table.spans.row(), told))
 
-    def _leave_row(self) -> Iterator[Event]:
-        """Give out the open row before something that does not fit into a cell."""
-        if self.cells is not None:
-            yield from self._row()
-            self.cells = None
+    def _add_row(self, row: Row) -> Iterator[Event]:
+        table = self.tables[-1]
+        if table.waiting is None:
+            yield from table.writer.row(row.cells, is_header=row.is_header)
+            return
+        table.waiting.append(row)
+        chars = sum(len(cell) for one in table.waiting for cell in one.cells)
+        if len(table.waiting) > _MAX_FOLDED_ROWS or chars > _MAX_FOLDED_CHARS:
+            yield from self._spill()
+
+    def _spill(self) -> Iterator[Event]:
+        """Give out all rows, open ones too, before something that does not fit into a cell."""
+        for depth, table in enumerate(self.tables):
+            is_last = depth == len(self.tables) - 1
+            if table.waiting is not None:
+                waiting, table.waiting = table.waiting, None
+                for row in waiting:
+                    yield from table.writer.row(row.cells, is_header=row.is_header)
+            if table.cells is None or (is_last and not table.in_cell):
+                continue
+            if table.in_cell:
+                inline = self.inline if is_last else self.tables[depth + 1].outside
+                text = clean_line("".join(inline))
+                inline.clear()
+                table.spans.add(text)
+                table.in_cell = not is_last
+            cells = table.spans.row()
+            if any(cells):
+                yield from table.writer.row(cells)
+            yield from table.writer.end()
+            if is_last:
+                table.cells = None
+        self.gap = "\n\n"
+
+    def _caption(self) -> Iterator[Event]:
+        text = clean_line("".join(self.inline))
+        self.inline = []
+        if text and not self._in_cell():
+            yield from paragraph(text, page=self.page)
+            if len(text) <= MAX_TITLE_CHARS:
+                self.tables[-1].writer.title = text
+
+    def _end_table(self) -> Iterator[Event]:
+        yield from self._row()
+        table = self.tables.pop()
+        if table.waiting is None:
+            yield from table.writer.end()
+            self.gap = "\n\n"
+            self.inline = []
+        else:
+            lines = []
+            for row in table.waiting:
+                filled = [cell for cell in row.cells if cell]
+                lines.append((": " if len(filled) == 2 else ", ").join(filled))
+            self.inline = [*table.outside, " ", "; ".join(filter(None, lines)), " "]
+
+
+def _has_neighbours(table: LexborNode) -> bool:
+    """Tell whether the cell that *table* stands in is one of several in its row."""
+    above = table.parent
+    for _ in range(_MAX_CELL_DEPTH):
+        if above is None or above.tag in ("td", "th"):
+            break
+        above = above.parent
+    if above is None:
+        return False
+    for start, step in ((above.prev, "prev"), (above.next, "next")):
+        beside = start
+        while beside is not None:
+            if beside.tag in ("td", "th"):
+                return True
+            beside = getattr(beside, step)
+    return False
+
+
+def _span(value: str | None) -> int:
+    return int(value) if value and value.isdecimal() and len(value) < 6 else 1

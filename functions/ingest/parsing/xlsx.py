@@ -1,25 +1,27 @@
 """
-Excel workbooks (xlsx), cell by cell: a sheet is a page, its header row is repeated.
+Excel workbooks (xlsx), cell by cell: a sheet is a page.
 
 Read from the XML directly: openpyxl finds nothing in a strict Office Open XML workbook, and builds
-four GiB of empty cells between two far corners. Its knowledge of number formats is used.
+four GiB of empty cells between two far corners.
+
+Left out is what its author hid: sheets, columns and rows. Rows that a filter or a closed outline
+hides are read, since a reader opens them with a click.
 """
 
 from __future__ import annotations
 
 import array
+import re
 from collections.abc import Iterator
-from datetime import datetime, time, timedelta
-
-from openpyxl.styles.numbers import BUILTIN_FORMATS, is_date_format, is_timedelta_format
-from openpyxl.utils.datetime import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900, from_excel
+from dataclasses import dataclass, field
 
 from shared.errors import Unreadable
 
 from .archives import Archive
 from .blocks import EmptyPage, Event, PageCount, ParseLimits, Request, Title, clean_line, heading
 from .docx import core_title
-from .tables import TableWriter
+from .number_formats import BUILT_IN, GENERAL, show_number, show_text
+from .tables import Row, TableWriter, cover
 
 _MAX_CELL_CHARS = 32_767
 # Cells beyond this column of a row are joined to it: no one reads a row of 16,384.
@@ -30,52 +32,79 @@ def parse_xlsx(request: Request) -> Iterator[Event]:
     """Yield the blocks of a workbook, sheet by sheet."""
     archive = Archive(request.source, limits=request.limits, what="Excel")
     main = next(iter(archive.related("", "officeDocument")), "xl/workbook.xml")
-    sheets, is_1904 = _sheets(archive, main)
-    if len(sheets) > request.limits.max_pages:
-        raise Unreadable(
-            "too_many_pages",
-            f"The workbook has {len(sheets)} sheets; at most {request.limits.max_pages} are read. "
-            "Split it into smaller files.",
-        )
-    yield PageCount(len(sheets))
+    book = _read_workbook(archive, main)
+    if len(book.sheets) > request.limits.max_pages:
+        raise too_many_sheets(len(book.sheets), request.limits)
+    yield PageCount(len(book.sheets))
     for core in archive.related("", "core-properties"):
         if title := core_title(archive, core):
             yield Title(title)
     strings = _Strings(archive, main)
-    formats = _Formats(archive, main, is_1904=is_1904)
-    counter = _CellCounter(request.limits)
-    for number, (name, part) in enumerate(sheets, start=1):
-        writer = TableWriter(page=number)
+    formats = _Formats(archive, main, is_1904=book.is_1904)
+    counter = CellCounter(request.limits)
+    for number, (name, part) in enumerate(book.sheets, start=1):
+        writer = TableWriter(page=number, is_sheet=True)
+        sheet = _Sheet(archive, part, strings, formats, counter, recalculates=book.recalculates)
         some = False
-        for row in _rows(archive, part, strings, formats, counter):
+        for row in sheet.rows():
             if not some:
                 yield from heading(clean_line(name), level=1, page=number)
                 some = True
-            yield from writer.row(row)
-        for extra in ("comments", "threadedComment", "drawing"):
-            for related in archive.related(part, extra):
-                text = clean_line(" ".join(_texts(archive, related)))
-                if text:
-                    some = True
-                    yield from writer.note(text)
+            yield from writer.row(row.cells, is_header=row.is_header, is_strong=row.is_strong)
+        yield from writer.end()
+        for text in (*sheet.running_lines(), *_notes(archive, part)):
+            some = True
+            yield from writer.note(text)
         if not some:
             yield EmptyPage(number)
 
 
-def _sheets(archive: Archive, main: str) -> tuple[list[tuple[str, str]], bool]:
+def too_many_sheets(count: int, limits: ParseLimits) -> Unreadable:
+    """Return the refusal of a workbook with more sheets than pages are allowed."""
+    return Unreadable(
+        "too_many_pages",
+        f"The workbook has {count} sheets; at most {limits.max_pages} are read. "
+        "Split it into smaller files.",
+    )
+
+
+@dataclass(slots=True)
+class _Workbook:
+    """
+    What stands in the workbook's main part.
+
+    Attributes:
+        sheets: (name, part) of those that a reader sees.
+        recalculates: Values are computed when it is opened: a program without a calculator of its
+            own wrote it, and a formula's 0 says nothing.
+    """
+
+    sheets: list[tuple[str, str]] = field(default_factory=list)
+    is_1904: bool = False
+    recalculates: bool = False
+
+
+def _read_workbook(archive: Archive, main: str) -> _Workbook:
     relations = archive.relations(main)
-    sheets: list[tuple[str, str]] = []
-    is_1904 = False
+    book = _Workbook()
+    hidden: list[tuple[str, str]] = []
     for event in archive.xml(main):
         if event.kind != "start":
             continue
+        attributes = event.attributes
         if event.name == "workbookPr":
-            is_1904 = event.attributes.get("date1904", "0") in ("1", "true")
+            book.is_1904 = attributes.get("date1904", "0") in ("1", "true")
+        elif event.name == "calcPr":
+            book.recalculates = attributes.get("fullCalcOnLoad", "0") in ("1", "true")
         elif event.name == "sheet":
-            _, target = relations.get(event.attributes.get("r:id", ""), ("", ""))
+            _, target = relations.get(attributes.get("r:id", ""), ("", ""))
             if archive.has(target):
-                sheets.append((event.attributes.get("name", ""), target))
-    return sheets, is_1904
+                is_hidden = attributes.get("state", "visible") != "visible"
+                found = hidden if is_hidden else book.sheets
+                found.append((attributes.get("name", ""), target))
+    # A workbook with hidden sheets alone was not written by Excel: they are its content.
+    book.sheets = book.sheets or hidden
+    return book
 
 
 class _Strings:
@@ -105,67 +134,72 @@ class _Strings:
 
 
 class _Formats:
-    """Which cell styles show a date or a percentage."""
+    """The format code of each cell style, and whether it is bold."""
 
     def __init__(self, archive: Archive, main: str, *, is_1904: bool) -> None:
-        self.epoch = CALENDAR_MAC_1904 if is_1904 else CALENDAR_WINDOWS_1900
-        self.styles: list[str] = []
-        codes = dict(BUILTIN_FORMATS)
+        self.is_1904 = is_1904
+        self.codes: list[str] = []
+        self.bold: list[bool] = []
+        codes = dict(BUILT_IN)
+        bold_fonts: list[bool] = []
         for part in archive.related(main, "styles"):
-            in_cells = False
+            inside = ""
             for event in archive.xml(part):
-                if event.name == "cellXfs":
-                    in_cells = event.kind == "start"
+                if event.name in ("cellXfs", "fonts", "numFmts"):
+                    inside = event.name if event.kind == "start" else ""
                 elif event.kind != "start":
                     continue
-                elif event.name == "numFmt":
-                    identifier = event.attributes.get("numFmtId", "")
-                    if identifier.isdigit():
-                        codes[int(identifier)] = event.attributes.get("formatCode", "")
-                elif event.name == "xf" and in_cells:
-                    identifier = event.attributes.get("numFmtId", "0")
-                    self.styles.append(
-                        codes.get(int(identifier) if identifier.isdigit() else 0, "General")
-                    )
-        self.is_date = [is_date_format(code) for code in self.styles]
+                elif event.name == "numFmt" and inside == "numFmts":
+                    identifier = _integer(event.attributes.get("numFmtId", ""))
+                    codes[identifier] = event.attributes.get("formatCode", GENERAL)
+                elif event.name == "font" and inside == "fonts":
+                    bold_fonts.append(False)
+                elif event.name == "b" and inside == "fonts" and bold_fonts:
+                    bold_fonts[-1] = event.attributes.get("val", "1") not in ("0", "false")
+                elif event.name == "xf" and inside == "cellXfs":
+                    font = _integer(event.attributes.get("fontId", ""))
+                    self.bold.append(font < len(bold_fonts) and bold_fonts[font])
+                    identifier = _integer(event.attributes.get("numFmtId", ""))
+                    self.codes.append(codes.get(identifier, GENERAL))
+
+        # Those that add something to a text.
+        self.text_codes = {
+            str(i): code for i, code in enumerate(self.codes) if "@" in code and code != "@"
+        }
+
+    def is_bold(self, style: str) -> bool:
+        index = int(style) if style.isdecimal() and len(style) < 9 else 0
+        return index < len(self.bold) and self.bold[index]
 
     def show(self, value: str, style: str) -> str:
-        """Return a number as the sheet shows it, as far as that changes its meaning."""
-        index = int(style) if style.isdigit() else -1
+        """Return a number as the sheet shows it."""
         try:
             number = float(value)
         except ValueError:
             return value
-        if 0 <= index < len(self.styles):
-            code = self.styles[index]
-            if self.is_date[index]:
-                return self._date(number, is_duration=is_timedelta_format(code)) or value
-            if code.endswith("%"):
-                return f"{number * 100:.10g}%"
-        if number.is_integer() and abs(number) < 1e15:
-            return str(int(number))
-        # Binary noise of 15 digits and more is not what the sheet says.
-        return f"{number:.15g}"
-
-    def _date(self, number: float, *, is_duration: bool) -> str:
-        try:
-            moment = from_excel(number, self.epoch, timedelta=is_duration)
-        except (ValueError, OverflowError):
-            return ""
-        if isinstance(moment, datetime):
-            has_time = moment.time() != time(0)
-            return moment.isoformat(" ", "seconds") if has_time else moment.date().isoformat()
-        if isinstance(moment, timedelta):
-            return str(moment)
-        return moment.isoformat() if moment is not None else ""
+        index = int(style) if style.isdecimal() and len(style) < 9 else 0
+        code = self.codes[index] if index < len(self.codes) else GENERAL
+        return show_number(number, code, is_1904=self.is_1904)
 
 
-class _CellCounter:
+def _integer(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 9 else 0
+
+
+class CellCounter:
+    """Counts the filled cells of a workbook up to the limit."""
+
     def __init__(self, limits: ParseLimits) -> None:
         self.limit = limits.max_cells
         self.count = 0
 
     def add(self) -> None:
+        """
+        Count one cell.
+
+        Raises:
+            Unreadable: It is one too many.
+        """
         self.count += 1
         if self.count > self.limit:
             raise Unreadable(
@@ -175,51 +209,255 @@ class _CellCounter:
             )
 
 
-def _rows(
-    archive: Archive, part: str, strings: _Strings, formats: _Formats, counter: _CellCounter
-) -> Iterator[list[str]]:
-    """Yield the rows that hold anything; empty cells before the last filled one are ""."""
-    cells: list[str] = []
-    column = 0
-    kind = style = ""
-    value: list[str] = []
-    taking = False
-    for event in archive.xml(part):
-        if event.kind == "text":
-            if taking:
-                value.append(event.text)
-        elif event.kind == "start":
-            if event.name == "c":
-                column = _column(event.attributes.get("r", "")) or column + 1
-                kind, style = event.attributes.get("t", "n"), event.attributes.get("s", "")
+@dataclass(slots=True)
+class _Merge:
+    """A merged range; *text* is known once its first row was read."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    text: str = ""
+
+
+_REFERENCE = r"\$?([A-Z]{1,3})\$?(\d{1,7})"
+_RANGE = re.compile(rf"{_REFERENCE}(?::{_REFERENCE})?$")
+_TAIL_TAG = re.compile(
+    rb"<(?:\w+:)?(mergeCell|autoFilter|(?:odd|even|first)(?:Header|Footer))\b([^>]*)>([^<]*)"
+)
+_TAIL_RANGE = re.compile(rb"\bref\s*=\s*[\"']([A-Z0-9:$]+)[\"']")
+_RELATIVE = re.compile(r"(?<![\w$!.])(\$?)([A-Z]{1,3})(\$?)(\d{1,7})(?![\w(])")
+# Codes of page headers: &L, &C, &R, &"Arial,Bold", &12, &P, &N, &D, &K01+000 and the like.
+_HEADER_CODE = re.compile(r"&(?:\"[^\"]*\"|K[0-9A-F]{2}[+-]?\d{3}|K[0-9A-F]{6}|\d+|.)", re.DOTALL)
+_MAX_TAIL_BYTES = 16 << 20
+# Merged ranges that are open at once; a sheet that overlaps more of them is no table.
+_MAX_OPEN_MERGES = 1_000
+
+
+class _Sheet:
+    """One worksheet, read once for what stands behind its cells and once for the cells."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        part: str,
+        strings: _Strings,
+        formats: _Formats,
+        counter: CellCounter,
+        *,
+        recalculates: bool,
+    ) -> None:
+        self.archive = archive
+        self.part = part
+        self.strings = strings
+        self.formats = formats
+        self.counter = counter
+        self.recalculates = recalculates
+        self.hidden_columns: list[tuple[int, int]] = []
+        self.filtered: list[tuple[int, int]] = []
+        self.headers: dict[int, tuple[int, int]] = {}
+        self.merges: list[_Merge] = []
+        self.open_merges: list[_Merge] = []
+        self.lines: dict[str, None] = {}
+        self.shared: dict[str, tuple[str, int, int]] = {}
+        self._read_tail()
+        self._read_tables()
+
+    def running_lines(self) -> Iterator[str]:
+        """Yield the page headers and footers, each once."""
+        yield from self.lines
+
+    def _read_tail(self) -> None:
+        for found in _TAIL_TAG.finditer(
+            self.archive.tail(self.part, b"sheetData>", _MAX_TAIL_BYTES)
+        ):
+            kind = found[1]
+            if kind.endswith((b"Header", b"Footer")):
+                text = found[3].decode("utf-8", "replace").replace("&amp;", "&")
+                line = clean_line(_HEADER_CODE.sub(" ", text))
+                if any(map(str.isalpha, line)):
+                    self.lines[line] = None
+                continue
+            reference = _TAIL_RANGE.search(found[2])
+            place = _range(reference[1].decode("ascii")) if reference else None
+            if place is None:
+                continue
+            top, left, bottom, right = place
+            if kind == b"autoFilter":
+                self.filtered.append((top, bottom))
+            elif (top, left) != (bottom, right):
+                self.merges.append(_Merge(top, bottom, left, right))
+        self.merges.sort(key=lambda merge: -merge.top)
+
+    def _read_tables(self) -> None:
+        for part in self.archive.related(self.part, "table"):
+            for event in self.archive.xml(part):
+                if event.kind == "start" and event.name == "table":
+                    place = _range(event.attributes.get("ref", ""))
+                    if place is not None:
+                        self.filtered.append((place[0], place[2]))
+                        if event.attributes.get("headerRowCount", "1") != "0":
+                            self.headers[place[0]] = (place[1], place[3])
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows, [] cells for those that stand empty between them."""
+        formats = self.formats
+        cells: list[str] = []
+        column = number = last = 0
+        kind = style = formula = shared = ""
+        value: list[str] = []
+        taking = skipped = strong = False
+        for event in self.archive.xml(self.part):
+            name = event.name
+            if event.kind == "text":
+                if taking:
+                    value.append(event.text)
+            elif event.kind == "start":
+                if name == "c":
+                    attributes = event.attributes
+                    column = _column(attributes.get("r", "")) or column + 1
+                    kind, style = attributes.get("t", "n"), attributes.get("s", "")
+                    value, formula = [], ""
+                elif name in ("v", "t"):
+                    taking = True
+                    value = value if name == "t" else []
+                elif name == "f":
+                    taking = True
+                    value = []
+                    shared = event.attributes.get("si", "")
+                elif name == "row":
+                    cells, column, strong = [], 0, True
+                    number = _integer(event.attributes.get("r", "")) or number + 1
+                    skipped = self._is_hidden_row(event.attributes, number)
+                elif name == "rPh":
+                    taking = False
+                elif name == "col":
+                    self._column_read(event.attributes)
+            elif name in ("v", "t"):
+                taking = False
+            elif name == "f":
+                taking = False
+                formula = self._formula("".join(value), shared, number, column)
                 value = []
-            elif event.name in ("v", "t"):
-                taking = True
-            elif event.name == "row":
-                cells, column = [], 0
-        elif event.name in ("v", "t"):
-            taking = False
-        elif event.name == "c" and value:
-            counter.add()
-            if text := _show("".join(value), kind, style, strings, formats):
-                place = min(column, _MAX_COLUMNS)
-                if place > len(cells):
-                    cells.extend([""] * (place - len(cells)))
-                cells[place - 1] = text
-        elif event.name == "row" and cells:
-            yield cells
+            elif name == "c" and (value or formula) and not skipped:
+                raw = "".join(value)
+                if formula and (not raw.strip() or (self.recalculates and raw == "0")):
+                    text = clean_line(formula[:_MAX_CELL_CHARS])
+                else:
+                    text = self._show(raw, kind, style)
+                if text and not (self.hidden_columns and self._is_hidden_column(column)):
+                    self.counter.add()
+                    place = min(column, _MAX_COLUMNS)
+                    if place > len(cells):
+                        cells.extend([""] * (place - len(cells)))
+                    cells[place - 1] = text
+                    strong = strong and formats.is_bold(style)
+            elif name == "row" and skipped:
+                # What is hidden leaves no gap between the rows around it.
+                last = number if last else 0
+            elif name == "row" and cells:
+                if self.merges or self.open_merges:
+                    self._cover(cells, number)
+                if number > last + 1 and last:
+                    yield Row([])
+                last = number
+                yield Row(cells, self._is_header(number, cells) or None, strong)
+
+    def _column_read(self, attributes: dict[str, str]) -> None:
+        is_hidden = attributes.get("hidden", "0") in ("1", "true")
+        if is_hidden and attributes.get("outlineLevel", "0") == "0":
+            first = _integer(attributes.get("min", ""))
+            self.hidden_columns.append((first, _integer(attributes.get("max", ""))))
+
+    def _is_hidden_row(self, attributes: dict[str, str], number: int) -> bool:
+        if attributes.get("hidden", "0") not in ("1", "true"):
+            return False
+        if attributes.get("outlineLevel", "0") != "0":
+            return False
+        return not any(top <= number <= bottom for top, bottom in self.filtered[:100])
+
+    def _is_hidden_column(self, column: int) -> bool:
+        return any(first <= column <= last for first, last in self.hidden_columns[:1000])
+
+    def _is_header(self, number: int, cells: list[str]) -> bool:
+        span = self.headers.get(number)
+        return span is not None and not any(cells[: span[0] - 1]) and len(cells) <= span[1]
+
+    def _formula(self, text: str, shared: str, row: int, column: int) -> str:
+        """Return a formula as it stands in its cell; a shared one is written down once."""
+        if text:
+            if shared and len(self.shared) < 10_000:
+                self.shared[shared] = (text, row, column)
+            return f"={text}"
+        if shared not in self.shared:
+            return ""
+        text, first_row, first_column = self.shared[shared]
+
+        def moved(found: re.Match[str]) -> str:
+            letters, digits = found[2], found[4]
+            if not found[1]:
+                letters = _letters(max(1, _column(letters) + column - first_column))
+            if not found[3]:
+                digits = str(max(1, int(digits) + row - first_row))
+            return f"{found[1]}{letters}{found[3]}{digits}"
+
+        return "=" + _RELATIVE.sub(moved, text[:_MAX_CELL_CHARS])
+
+    def _cover(self, cells: list[str], number: int) -> None:
+        """Fill the places of a row that merged cells cover."""
+        while self.merges and self.merges[-1].top <= number:
+            merge = self.merges.pop()
+            if merge.top == number and merge.left <= len(cells):
+                merge.text = cells[merge.left - 1]
+                if merge.text and len(self.open_merges) < _MAX_OPEN_MERGES:
+                    self.open_merges.append(merge)
+        if not self.open_merges:
+            return
+        self.open_merges = [merge for merge in self.open_merges if merge.bottom >= number]
+        for merge in self.open_merges:
+            right = min(merge.right, merge.left + 255, _MAX_COLUMNS)
+            if right > len(cells):
+                cells.extend([""] * (right - len(cells)))
+            for column in range(merge.left, right + 1):
+                if cells[column - 1] or self._is_hidden_column(column):
+                    continue
+                below = column == merge.left
+                cells[column - 1] = cover(merge.text, below=below)
+
+    def _show(self, value: str, kind: str, style: str) -> str:
+        if kind == "s":
+            text = self.strings.get(int(value)) if value.strip().isdecimal() else ""
+            if style in self.formats.text_codes:
+                text = show_text(text, self.formats.text_codes[style])
+        elif kind == "b":
+            text = "TRUE" if value.strip() == "1" else "FALSE"
+        elif kind == "n":
+            text = self.formats.show(value, style)
+        elif kind == "d":
+            text = value.removesuffix("T00:00:00").replace("T", " ")
+        else:
+            text = value
+        return clean_line(text[:_MAX_CELL_CHARS])
 
 
-def _show(value: str, kind: str, style: str, strings: _Strings, formats: _Formats) -> str:
-    if kind == "s":
-        text = strings.get(int(value)) if value.strip().isdigit() else ""
-    elif kind == "b":
-        text = "TRUE" if value.strip() == "1" else "FALSE"
-    elif kind in ("n", "d") and kind != "d":
-        text = formats.show(value, style)
-    else:
-        text = value
-    return clean_line(text[:_MAX_CELL_CHARS])
+def _range(reference: str) -> tuple[int, int, int, int] | None:
+    """Return (top, left, bottom, right) of a reference such as B2:D9, from 1."""
+    found = _RANGE.match(reference)
+    if found is None:
+        return None
+    top, left = int(found[2]), _column(found[1])
+    if found[3] is None:
+        return top, left, top, left
+    return top, left, int(found[4]), _column(found[3])
+
+
+def _letters(column: int) -> str:
+    """Return the letters of a column, from 1."""
+    letters = ""
+    while column:
+        column, rest = divmod(column - 1, 26)
+        letters = chr(65 + rest) + letters
+    return letters
 
 
 def _column(reference: str) -> int:
@@ -232,11 +470,42 @@ def _column(reference: str) -> int:
     return number
 
 
-def _texts(archive: Archive, part: str) -> Iterator[str]:
-    """Yield the text of a comment or drawing."""
+def _notes(archive: Archive, part: str) -> Iterator[str]:
+    """Yield the comments of a sheet with their cells, and the texts of its drawings."""
+    threads = archive.related(part, "threadedComment")
+    # Beside threads Excel keeps their text once more, for programs that do not know threads.
+    for related in threads or archive.related(part, "comments"):
+        place = ""
+        text: list[str] = []
+        inside = False
+        for event in archive.xml(related):
+            if event.name in ("comment", "threadedComment"):
+                if event.kind == "start":
+                    place, text = event.attributes.get("ref", ""), []
+                elif line := clean_line("".join(text)):
+                    yield f"Comment on {place}: {line}" if place else f"Comment: {line}"
+            elif event.name in ("t", "text"):
+                inside = event.kind == "start"
+            elif inside and event.kind == "text":
+                text.append(event.text)
+    for related in archive.related(part, "drawing"):
+        yield from _drawing(archive, related)
+
+
+def _drawing(archive: Archive, part: str) -> Iterator[str]:
+    """Yield the paragraphs of text boxes, and what describes pictures."""
+    text: list[str] = []
     inside = False
     for event in archive.xml(part):
-        if event.name in ("t", "text"):
+        if event.kind == "text":
+            if inside:
+                text.append(event.text)
+        elif event.name == "t":
             inside = event.kind == "start"
-        elif inside and event.kind == "text":
-            yield event.text
+        elif event.kind == "start" and event.name == "cNvPr":
+            if line := clean_line(event.attributes.get("descr", "")):
+                yield line[:4000]
+        elif event.kind == "end" and event.name == "p":
+            if line := clean_line("".join(text)):
+                yield line
+            text = []

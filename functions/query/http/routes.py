@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from shared.errors import (
     Misconfigured,
+    ObjectChanged,
     ObjectGone,
 )
 from shared.runtime.logs import get_logger
@@ -79,7 +80,7 @@ from .schemas import (
 )
 
 if TYPE_CHECKING:
-    from ..uploads import Uploads
+    from shared.bucket import DocumentBucket
 
 _WEB = Path(__file__).parents[1] / "web"
 _MAX_TEXT_CHARACTERS = 100_000
@@ -283,7 +284,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
 
 
 def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
-    def uploads() -> Uploads:
+    def uploads() -> DocumentBucket:
         if dependencies.make_uploads is None:
             raise ProblemRaised(
                 HTTPStatus.FORBIDDEN,
@@ -307,8 +308,8 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
             raise bad_field("name", f"at most {MAX_OBJECT_NAME_BYTES} bytes in UTF-8")
         if body.size > dependencies.settings.max_file_bytes:
             raise bad_field("size", f"at most {dependencies.settings.max_file_bytes} bytes")
-        _check_may_write(dependencies, bucket=target.bucket, name=body.name)
-        url = target.begin(
+        _check_may_write(dependencies, bucket=target.name, name=body.name)
+        url = target.begin_upload(
             body.name,
             content_type=body.content_type,
             size=body.size,
@@ -321,7 +322,7 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
                 method="PUT",
                 headers={"Content-Type": body.content_type},
                 name=body.name,
-                uri=f"gs://{target.bucket}/{body.name}",
+                uri=f"gs://{target.name}/{body.name}",
             ),
             status=201,
         )
@@ -336,7 +337,11 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
     def delete_document(path: DocumentPath) -> Response:
         target = uploads()
         document = _known_document(dependencies, path.document_id)
-        _change(lambda: target.delete(document.name, generation=document.generation))
+        _change(
+            lambda: target.delete(
+                document.name, if_generation=document.generation, missing_ok=False
+            )
+        )
         logger.info("document deleted", document_id=str(document.id))
         return reply(AcceptedResponse(id=document.id, state="accepted"), status=202)
 
@@ -350,7 +355,8 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
     def retry_document(path: DocumentPath) -> Response:
         target = uploads()
         document = _known_document(dependencies, path.document_id)
-        _change(lambda: target.renew(document.name, generation=document.generation))
+        version = ObjectVersion(document.bucket, document.name, document.generation)
+        _change(lambda: target.rewrite(version))
         logger.info("document renewed", document_id=str(document.id))
         return reply(AcceptedResponse(id=document.id, state="accepted"), status=202)
 
@@ -453,7 +459,7 @@ def _known_document(dependencies: Dependencies, document_id: UUID) -> DocumentSt
 def _change(apply: Callable[[], None]) -> None:
     try:
         apply()
-    except ObjectGone as error:
+    except (ObjectChanged, ObjectGone) as error:
         raise ProblemRaised(
             HTTPStatus.CONFLICT,
             "object_changed",
