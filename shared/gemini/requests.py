@@ -1,11 +1,9 @@
-"""What a generative model is given, what that costs, and how it fails; nothing of its client."""
+"""What a generative model is given, and what that costs; nothing of its client."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
-
-from shared.errors import GenerationUnavailable
 
 ThinkingLevel = Literal["minimal", "low", "medium", "high"]
 
@@ -37,9 +35,9 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class GenerationRequest:
     """
-    What one model call is given.
+    What one call of a generative model is given.
 
     Attributes:
         rules: The system instruction.
@@ -56,7 +54,3 @@ class Task:
     schema: dict[str, Any] | None = None
     thinking_budget: int | None = None
     thinking_level: ThinkingLevel | None = None
-
-
-class TriesExhausted(GenerationUnavailable):
-    """The service failed each time that it was asked, until tries or time were used up."""
