@@ -15,10 +15,10 @@ from .quotas.limits import AnswerCache, RateLimiter, TokenBudget
 from .settings import QuerySettings
 
 if TYPE_CHECKING:
+    from shared.bucket import DocumentBucket
     from shared.runtime.identity import TokenVerifier
 
     from .metrics import Metrics
-    from .uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Services:
     limiter: RateLimiter | None
     budget: TokenBudget | None
     cache: AnswerCache | None
-    make_uploads: Callable[[], Uploads] | None
+    make_uploads: Callable[[], DocumentBucket] | None
     metrics: Metrics | None = None
     tokens: TokenVerifier | None = None
     serving: Serving = field(default_factory=Serving)

@@ -37,11 +37,14 @@ from .quotas.limits import AnswerCache, RateLimiter, TokenBudget
 from .settings import QuerySettings
 
 if TYPE_CHECKING:
+    from shared.bucket import DocumentBucket
     from shared.runtime.identity import TokenVerifier
 
     from .metrics import Metrics
-    from .uploads import Uploads
 
+# Somebody waits for the page's changes of the bucket.
+_STORAGE_READ_SECONDS = 20.0
+_STORAGE_RETRY_SECONDS = 15.0
 _BREAKER_FAILURES = 5
 _BREAKER_PAUSE_SECONDS = 30.0
 
@@ -124,13 +127,7 @@ def _start() -> Flask:
 def _make_gemini() -> Gemini:
     settings = _read_settings()
     return Gemini(
-        api_key=settings.gemini_api_key.get_secret_value(),
-        project=settings.google_cloud_project,
-        location=settings.google_cloud_location,
-        base_url=settings.google_gemini_base_url,
-        model=settings.gemini_model,
-        timeout_seconds=settings.gemini_timeout_seconds,
-        read_timeout_seconds=settings.gemini_read_timeout_seconds,
+        settings,
         attempts=settings.gemini_attempts,
         max_output_tokens=settings.gemini_max_output_tokens,
         thinking_budget=settings.gemini_thinking_budget,
@@ -158,10 +155,16 @@ def _make_token_verifier(settings: QuerySettings) -> TokenVerifier:
     )
 
 
-def _make_uploads_maker(settings: QuerySettings) -> partial[Uploads]:
-    from .uploads import Uploads
+def _make_uploads_maker(settings: QuerySettings) -> partial[DocumentBucket]:
+    from shared.bucket import DocumentBucket
 
-    return partial(cache(Uploads), settings.documents_bucket, project=settings.google_cloud_project)
+    return partial(
+        cache(DocumentBucket),
+        settings.documents_bucket,
+        project=settings.google_cloud_project,
+        read_seconds=_STORAGE_READ_SECONDS,
+        retry_seconds=_STORAGE_RETRY_SECONDS,
+    )
 
 
 def _make_room_for_refusals() -> None:

@@ -46,8 +46,8 @@ def make_gemini(stand_in: GeminiStandIn) -> Iterator[MakeGemini]:
 
         def make(**options: Any) -> Gemini:
             usual = {
-                "timeout_seconds": 5.0,
-                "read_timeout_seconds": 2.0,
+                "gemini_timeout_seconds": 5.0,
+                "gemini_read_timeout_seconds": 2.0,
                 "attempts": 3,
                 "breaker": CircuitBreaker(failures=100, pause_seconds=60),
             }
@@ -225,7 +225,7 @@ def test_failure_when_gemini_hangs(stand_in: GeminiStandIn, make_gemini: MakeGem
     """A silent Gemini costs the total deadline at most."""
     stand_in.plan(stand_ins.HANG)
     started = time.monotonic()
-    gemini = make_gemini(timeout_seconds=1.5, read_timeout_seconds=0.5)
+    gemini = make_gemini(gemini_timeout_seconds=1.5, gemini_read_timeout_seconds=0.5)
     assert fail(gemini).code == "timeout"
     assert time.monotonic() - started < 30  # of the minute that it would hang
 
@@ -234,7 +234,7 @@ def test_failure_when_gemini_drips(stand_in: GeminiStandIn, make_gemini: MakeGem
     """A Gemini that sends byte by byte never meets a read timeout, but the deadline ends it."""
     stand_in.plan(stand_ins.DRIP)
     started = time.monotonic()
-    gemini = make_gemini(timeout_seconds=1.0, read_timeout_seconds=0.5)
+    gemini = make_gemini(gemini_timeout_seconds=1.0, gemini_read_timeout_seconds=0.5)
     assert fail(gemini).code == "timeout"
     assert time.monotonic() - started < 10  # of the half minute that it would drip
 
@@ -314,9 +314,10 @@ def test_request_when_vertex_is_asked(
     monkeypatch.setattr("google.auth.default", lambda **_options: (credentials, "project"))
     with open_gemini(
         stand_in.url,
-        api_key="",
-        project="project",
-        location="europe-west1",
+        gemini_api_key="",
+        google_genai_use_vertexai=True,
+        google_cloud_project="project",
+        google_cloud_location="europe-west1",
         thinking_budget=0,
     ) as gemini:
         _tokens, whole = ask(gemini)

@@ -93,8 +93,8 @@ def index_hostile(connection: Connection, index: int, document: Hostile, vector:
         config_hash="test",
         lease_seconds=60,
         max_attempts=10,
-    )
-    assert isinstance(lease, store.BuildLease)
+    ).lease
+    assert lease is not None
     extracted, chunks = "", []
     for ordinal, text in enumerate(texts_of(document)):
         chunk = Chunk(

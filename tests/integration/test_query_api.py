@@ -70,7 +70,9 @@ def stand_in() -> Iterator[GeminiStandIn]:
 
 @pytest.fixture
 def gemini(stand_in: GeminiStandIn) -> Iterator[Gemini]:
-    with open_gemini(stand_in.url, timeout_seconds=2.0, read_timeout_seconds=1.0) as opened:
+    with open_gemini(
+        stand_in.url, gemini_timeout_seconds=2.0, gemini_read_timeout_seconds=1.0
+    ) as opened:
         yield opened
 
 
@@ -389,8 +391,8 @@ def test_document_when_it_failed(client: FlaskClient, connection: Connection) ->
         config_hash="test",
         lease_seconds=60,
         max_attempts=10,
-    )
-    assert isinstance(lease, store.BuildLease)
+    ).lease
+    assert lease is not None
     store.fail_build(connection, lease, code="encrypted", reason="It needs a password.")
     (document,) = body_of(client.get("/documents?state=failed"))["documents"]
     assert document["reason"] == {"code": "encrypted", "message": "It needs a password."}

@@ -18,12 +18,13 @@ from functions.query.http.routes import create_app
 from functions.query.metrics import Metrics
 from functions.query.quotas.limits import AnswerCache, RateLimiter, TokenBudget
 from functions.query.settings import QuerySettings
-from functions.query.uploads import Uploads
 from shared import store
+from shared.bucket import DocumentBucket
 from shared.embedding.embedder import Embedder
 from shared.language import searchable_text
 from shared.runtime.identity import TokenVerifier
 from shared.search.statement import search
+from shared.settings import GeminiSettings
 from shared.store import Connection, Pool
 from shared.values import Chunk, ObjectVersion
 
@@ -48,8 +49,8 @@ def index_document(
         config_hash="test",
         lease_seconds=60,
         max_attempts=10,
-    )
-    assert isinstance(lease, store.BuildLease)
+    ).lease
+    assert lease is not None
     text, chunks = "", []
     for ordinal, paragraph in enumerate(paragraphs):
         chunk = Chunk(
@@ -89,20 +90,30 @@ def index_document(
 
 @contextmanager
 def open_gemini(url: str, **options: Any) -> Iterator[Gemini]:
-    """Open a client of a stand-in that tries once; *options* are Gemini's own."""
+    """
+    Open a client of a stand-in that tries once.
+
+    Args:
+        options: Gemini's own, and the fields of GeminiSettings.
+    """
+    settings = GeminiSettings.model_validate(
+        {
+            "gemini_api_key": "test-key",
+            "google_cloud_project": "test",
+            "gemini_model": "gemini-2.5-flash",
+            "gemini_timeout_seconds": 10.0,
+            "gemini_read_timeout_seconds": 5.0,
+            "google_gemini_base_url": url,
+        }
+        | {name: options.pop(name) for name in GeminiSettings.model_fields if name in options}
+    )
     defaults: dict[str, Any] = {
-        "api_key": "test-key",
-        "project": "",
-        "location": "",
-        "model": "gemini-2.5-flash",
-        "timeout_seconds": 10.0,
-        "read_timeout_seconds": 5.0,
         "attempts": 1,
         "max_output_tokens": 1000,
         "thinking_budget": None,
         "breaker": CircuitBreaker(failures=1000, pause_seconds=1),
     }
-    gemini = Gemini(base_url=url, **defaults | options)
+    gemini = Gemini(settings, **defaults | options)
     try:
         yield gemini
     finally:
@@ -116,7 +127,7 @@ def make_client(
     embedder: Embedder,
     others: Sequence[Embedder] = (),
     gemini: Gemini | None = None,
-    make_uploads: Callable[[], Uploads] | None = None,
+    make_uploads: Callable[[], DocumentBucket] | None = None,
     search: Search = search,
     metrics: Metrics | None = None,
     tokens: TokenVerifier | None = None,

@@ -23,6 +23,7 @@ from shared.errors import (
     GenerationUnavailable,
     Misconfigured,
     ModelSwitched,
+    ObjectChanged,
     ObjectGone,
 )
 from shared.gemini.requests import Usage
@@ -102,7 +103,7 @@ from .schemas import (
 )
 
 if TYPE_CHECKING:
-    from ..uploads import Uploads
+    from shared.bucket import DocumentBucket
 
 _WEB = Path(__file__).with_name("web")
 _MAX_TEXT_CHARACTERS = 100_000
@@ -450,7 +451,7 @@ def _add_documents(app: OpenAPI, services: Services) -> None:
 
 
 def _add_changes(app: OpenAPI, services: Services) -> None:
-    def uploads() -> Uploads:
+    def uploads() -> DocumentBucket:
         if services.make_uploads is None:
             raise ProblemRaised(
                 HTTPStatus.FORBIDDEN,
@@ -474,8 +475,8 @@ def _add_changes(app: OpenAPI, services: Services) -> None:
             raise bad_field("name", f"at most {MAX_OBJECT_NAME_BYTES} bytes in UTF-8")
         if body.size > services.settings.max_file_bytes:
             raise bad_field("size", f"at most {services.settings.max_file_bytes} bytes")
-        _check_may_write(services, bucket=target.bucket, name=body.name)
-        url = target.begin(
+        _check_may_write(services, bucket=target.name, name=body.name)
+        url = target.begin_upload(
             body.name,
             content_type=body.content_type,
             size=body.size,
@@ -488,7 +489,7 @@ def _add_changes(app: OpenAPI, services: Services) -> None:
                 method="PUT",
                 headers={"Content-Type": body.content_type},
                 name=body.name,
-                uri=f"gs://{target.bucket}/{body.name}",
+                uri=f"gs://{target.name}/{body.name}",
             ),
             status=201,
         )
@@ -503,7 +504,11 @@ def _add_changes(app: OpenAPI, services: Services) -> None:
     def delete_document(path: DocumentPath) -> Response:
         target = uploads()
         document = _known_document(services, path.document_id)
-        _change(lambda: target.delete(document.name, generation=document.generation))
+        _change(
+            lambda: target.delete(
+                document.name, if_generation=document.generation, missing_ok=False
+            )
+        )
         logger.info("document deleted", document_id=str(document.id))
         return reply(AcceptedResponse(id=document.id, state="accepted"), status=202)
 
@@ -517,7 +522,8 @@ def _add_changes(app: OpenAPI, services: Services) -> None:
     def retry_document(path: DocumentPath) -> Response:
         target = uploads()
         document = _known_document(services, path.document_id)
-        _change(lambda: target.renew(document.name, generation=document.generation))
+        version = ObjectVersion(document.bucket, document.name, document.generation)
+        _change(lambda: target.rewrite(version))
         logger.info("document renewed", document_id=str(document.id))
         return reply(AcceptedResponse(id=document.id, state="accepted"), status=202)
 
@@ -617,7 +623,7 @@ def _known_document(services: Services, document_id: UUID) -> DocumentStatus:
 def _change(apply: Callable[[], None]) -> None:
     try:
         apply()
-    except ObjectGone as error:
+    except (ObjectChanged, ObjectGone) as error:
         raise ProblemRaised(
             HTTPStatus.CONFLICT,
             "object_changed",
