@@ -85,7 +85,7 @@ lock: install-tests ## Pin requirements again; UPGRADE=1 takes the newest versio
 	done
 
 clean: ## Remove the local state: database, bucket, topics, logs (not local/bucket)
-	@if [ -x $(PY) ]; then $(PY) -m local.stack --clean; else rm -rf .local; fi
+	@$(PYTHON) -m local.clean
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build
 	@find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
 

@@ -160,14 +160,14 @@ def sweep(*, every_seconds: float | None, unleased_seconds: int, limit: int, as_
 
         def once() -> None:
             with store.connect(pool) as connection:
-                waiting = store.take_waiting(
+                stalled = store.claim_stalled(
                     connection, unleased_seconds=unleased_seconds, pause_seconds=10, limit=limit
                 )
                 refresh_statistics(connection)
                 backlog = store.read_backlog(connection)
-            publisher.publish_finalized(waiting.objects)
-            publisher.publish_jobs(waiting.jobs)
-            counts = {"documents": len(waiting.objects), "batches": len(waiting.jobs)}
+            publisher.publish_finalized(stalled.objects)
+            publisher.publish_jobs(stalled.jobs)
+            counts = {"documents": len(stalled.objects), "batches": len(stalled.jobs)}
             if every_seconds is None:
                 # Log-based metrics are made of it: infra/terraform/metrics.tf.
                 set_up_logs(settings)

@@ -502,21 +502,12 @@ def _check_gemini(settings: Settings) -> Iterator[Finding]:
         return
     # Its import takes longer than all other checks together.
     from shared.gemini.client import GeminiClient
-    from shared.gemini.requests import Task
+    from shared.gemini.requests import GenerationRequest
 
-    client = GeminiClient(
-        api_key=settings.gemini_api_key.get_secret_value(),
-        project=settings.google_cloud_project,
-        location=settings.google_cloud_location,
-        base_url=settings.google_gemini_base_url,
-        model=settings.gemini_model,
-        timeout_seconds=settings.gemini_timeout_seconds,
-        read_timeout_seconds=settings.gemini_read_timeout_seconds,
-        attempts=1,
-    )
-    task = Task(text="Say yes.", max_output_tokens=1)
+    client = GeminiClient(settings, attempts=1)
+    request = GenerationRequest(text="Say yes.", max_output_tokens=1)
     try:
-        list(client.stream(task, timeout_seconds=settings.gemini_timeout_seconds, whole=True))
+        list(client.stream(request, timeout_seconds=settings.gemini_timeout_seconds, whole=True))
     except GenerationUnavailable as error:
         # Cut off after its one token, it has answered.
         if error.code not in ("cut_off", "empty"):

@@ -22,18 +22,27 @@ from typing import Any
 import click
 
 from functions.ingest.chunking import Budget, chunk_blocks
-from functions.ingest.parsing.blocks import Block, Request, Title
+from functions.ingest.parsing.blocks import Block, ParseLimits, Request, Title
 from functions.ingest.parsing.dispatching import parse
 from shared.embedding.tokenizer import TokenCounter
 from shared.values import Chunk
 
-from .chunking import LIMITS
 from .corpus import EDIT_KINDS, EditKind, corpus_folders, edit, list_files
 from .recording import ROOT, describe_machine, make_table, replace_block, write_result
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 CHUNK_CHARACTERS = 800
 SEPARATORS = ("\n\n", "\n", " ", "")
+
+LIMITS = ParseLimits(
+    max_pages=10_000,
+    max_decompressed_bytes=1 << 28,
+    max_cells=1 << 21,
+    max_chunks=1 << 20,
+    max_text_chars=1 << 27,
+    timeout_seconds=300,
+    memory_bytes=1 << 31,
+)
 
 
 @dataclass(frozen=True, slots=True)

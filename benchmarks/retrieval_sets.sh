@@ -1,6 +1,5 @@
 #!/bin/sh
 # Upload sets to the service of a running `make run` and write what docs/retrieval.md says of them by
-# admin.evaluation and benchmarks.extractive:
 #     benchmarks/retrieval_sets.sh RESULTS SET...
 # run in the checkout whose stack it is. Sets whose questions have answers are asked for those too;
 # the first set alone is in the index while that is done.
@@ -21,6 +20,5 @@ for set in "$@"; do
     .venv/bin/python -m admin.evaluation "$set" --url "$QUERY_URL" --upload --json > "$results/$name.json"
     if head -n 1 "$set/queries.jsonl" | grep -q '"answer"'; then
         .venv/bin/python -m admin.evaluation "$set" --calibrate --json > "$results/$name.refusal.json"
-        .venv/bin/python -m benchmarks.extractive "$set" --every 6 --url "$QUERY_URL" > "$results/$name.extractive.txt"
     fi
 done

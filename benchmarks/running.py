@@ -21,7 +21,8 @@ from pydantic import SecretStr
 
 from admin import migrate
 from local import processes
-from local.postgres import PostgresServer, remove, start_postgres
+from local.checkout import remove
+from local.postgres import PostgresServer, start_postgres
 from local.system import ROOT, System, run_system
 from shared import store
 from shared.store import Connection

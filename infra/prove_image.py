@@ -404,7 +404,8 @@ def in_image(image: Stage, environment: dict[str, str], command: list[str]) -> l
 def run_system(images: dict[str, Stage]) -> None:
     """Start everything, put a document into the bucket and ask for what only it says."""
     sys.path.insert(0, str(ROOT))
-    from local.postgres import remove, start_postgres
+    from local.checkout import remove
+    from local.postgres import start_postgres
 
     work = Path(tempfile.mkdtemp(prefix="kaydang-image-"))
     ports = {

@@ -3,8 +3,8 @@ Make the virtual environment .venv from lock files; used by the Makefile before 
 
     python3 local/install.py local/requirements.txt tests/requirements.txt
 
-Runs with the system's Python and the standard library alone. What is there and unchanged is kept:
-the environment remembers the hash of each lock file that was installed into it.
+Runs with the system's Python and the standard library alone. Installed and unchanged locks are
+kept: the environment remembers their hashes. Interrupted at any step, the next run repairs it.
 """
 
 from __future__ import annotations
@@ -25,55 +25,87 @@ PYTHON = ENVIRONMENT / "bin" / "python"
 STAMP = ENVIRONMENT / "installed.json"
 
 OLDEST_PYTHON = (3, 11)
-TORCH = "torch==2.13.0"
 UV = "uv==0.13.9"
+TORCH = "torch==2.13.0"
+# Locks whose packages need torch, which no lock holds: `make run` exports the default model
+# without it.
+NEEDS_TORCH = ("tests/requirements.txt", "infra/model/requirements.txt")
 # PyTorch's own index has the build for processors; the package index's build for Linux brings
 # gigabytes of CUDA along. Where the first cannot be reached the second works as well.
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 def main(lock_files: list[str]) -> None:
-    """Bring the environment to what *lock_files* say; tell each step and its seconds."""
+    """Bring the environment to what *lock_files* say; print each step and its seconds."""
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(
             f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}. "
             "Name another one: make PYTHON=python3.12 ..."
         )
     wanted = {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in lock_files}
-    wanted["torch"] = TORCH
-    installed = json.loads(STAMP.read_text()) if STAMP.exists() else {}
+    if any(name in NEEDS_TORCH for name in lock_files):
+        wanted = {"torch": TORCH} | wanted
+    installed = read_stamp()
     if all(installed.get(name) == value for name, value in wanted.items()):
         return
-    if not PYTHON.exists():
+    if installed.get("uv") != UV or not PYTHON.exists():
+        # Not there, or cut off while it was made: nothing in it is worth a repair.
         step("virtual environment", create_environment)
-    if installed.get("torch") != TORCH:
-        step(f"{TORCH} (the build for processors)", install_torch)
         step("uv", partial(run, PYTHON, "-m", "pip", "install", "--quiet", UV))
-    for name in lock_files:
-        if installed.get(name) != wanted[name]:
-            step(name, partial(install_lock, name))
-    STAMP.write_text(json.dumps(installed | wanted, indent=1))
+        installed = remember({"uv": UV})
+    for name, value in wanted.items():
+        if installed.get(name) == value:
+            continue
+        # Forgotten before it begins: an interrupted install is done again, from scratch.
+        again = installed.get(name) == "unfinished"
+        installed = remember(installed | {name: "unfinished"})
+        if name == "torch":
+            step(f"{TORCH} (the build for processors)", partial(install_torch, again=again))
+        else:
+            step(name, partial(install_lock, name, again=again))
+        installed = remember(installed | {name: value})
+
+
+def read_stamp() -> dict[str, str]:
+    """Return what is installed; nothing where that is unknown."""
+    try:
+        installed: dict[str, str] = json.loads(STAMP.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return installed
+
+
+def remember(installed: dict[str, str]) -> dict[str, str]:
+    """Write down what is installed, whole or not at all, and return it."""
+    new = STAMP.with_suffix(".new")
+    new.write_text(json.dumps(installed, indent=1), encoding="utf-8")
+    new.replace(STAMP)
+    return installed
 
 
 def create_environment() -> None:
     """Make an empty environment with pip."""
     try:
-        venv.create(ENVIRONMENT, with_pip=True)
+        venv.create(ENVIRONMENT, with_pip=True, clear=True)
     except subprocess.CalledProcessError:
         sys.exit("Python's venv module lacks pip. On Debian: apt-get install python3-venv")
 
 
-def install_torch() -> None:
+def install_torch(*, again: bool) -> None:
     """Install torch from its own index, or else from the usual one."""
     pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "--quiet", TORCH]
+    if again:
+        pip.append("--ignore-installed")
     from_own_index = [*pip, "--index-url", TORCH_INDEX, "--retries", "0", "--timeout", "10"]
     if subprocess.run(from_own_index, check=False, capture_output=True).returncode != 0:
         run(*pip)
 
 
-def install_lock(name: str) -> None:
+def install_lock(name: str, *, again: bool) -> None:
     """Install exactly what a lock file names, checked against its hashes."""
     uv: list[str | Path] = [PYTHON, "-m", "uv", "pip", "install", "--quiet", "--python", PYTHON]
+    if again:
+        uv.append("--reinstall")
     run(*uv, "--no-deps", "--require-hashes", "-r", ROOT / name)
 
 
@@ -93,4 +125,7 @@ def step(name: str, action: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted; the next run goes on from here.")

@@ -25,10 +25,10 @@ from urllib.parse import quote
 import psycopg
 
 from local import processes
+from local.checkout import PASSWORD_FILE
 
 SUPERUSER = "postgres"
 NOBODY = 65534
-_PASSWORD_FILE = "postgres.password"  # noqa: S105 -- a file's name
 _ORIGIN_FILE = "origin"
 _REACHABLE_FOLDER = Path("/var/lib")
 
@@ -86,7 +86,7 @@ def start_postgres(
     install = _install_folder()
     if uid is not None:
         install = _make_reachable(data_dir, install, uid)
-    password = _password(data_dir.with_name(_PASSWORD_FILE))
+    password = _password(data_dir.with_name(PASSWORD_FILE))
     if not (data_dir / "PG_VERSION").exists():
         _initialise(data_dir, install, password, uid=uid, log=log)
     port = port or _free_port()
@@ -116,16 +116,6 @@ def start_postgres(
         server.stop()
         raise
     return server
-
-
-def remove(data_dir: Path) -> None:
-    """Delete *data_dir* and what start_postgres put elsewhere for it."""
-    if data_dir.is_symlink():
-        shutil.rmtree(data_dir.resolve().parent, ignore_errors=True)
-        data_dir.unlink()
-    else:
-        shutil.rmtree(data_dir, ignore_errors=True)
-    data_dir.with_name(_PASSWORD_FILE).unlink(missing_ok=True)
 
 
 def _install_folder() -> Path:
@@ -269,7 +259,7 @@ def _wait_until_it_answers(server: PostgresServer, log: Path, timeout_seconds: f
         psycopg.connect(server.url, connect_timeout=10).close()
     except psycopg.OperationalError as error:
         raise PostgresFailed(
-            f"PostgreSQL does not let us in with {server.data_dir.with_name(_PASSWORD_FILE)}. "
+            f"PostgreSQL does not let us in with {server.data_dir.with_name(PASSWORD_FILE)}. "
             f"Remove {server.data_dir} (make clean) to begin anew. {error}"
         ) from error
 

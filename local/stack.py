@@ -9,7 +9,6 @@ SIGINT or SIGTERM stops all of it; so does, on Linux, the death of this process 
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import os
 import re
@@ -33,6 +32,7 @@ from dotenv import dotenv_values
 from psycopg import sql
 
 from local import configuration, postgres, processes
+from local.checkout import STATE, AlreadyRunning, alone
 from local.configuration import PORTS, Configuration, WrongSetting
 from local.roles import ensure_login
 
@@ -364,22 +364,23 @@ class _Stack:
 
 
 @click.command()
-@click.option("--clean", is_flag=True, help="Remove the state in .local/ and end.")
 @click.option(
     "--stop-with-parent", is_flag=True, help="Stop when the process that started this one dies."
 )
-def main(*, clean: bool, stop_with_parent: bool) -> None:
+def main(*, stop_with_parent: bool) -> None:
     """Run KaydangPT on this machine, in the foreground, until Ctrl-C."""
     if stop_with_parent:
         processes.end_with_parent(signal.SIGTERM, parent=os.getppid())
     try:
-        with _alone(ROOT / ".local"):
-            if clean:
-                postgres.remove(ROOT / ".local" / "postgres")
-                shutil.rmtree(ROOT / ".local")
-            else:
-                _run_stack()
-    except (StackFailed, WrongSetting, postgres.PostgresFailed, psycopg.Error) as error:
+        with alone(STATE):
+            _run_stack()
+    except (
+        AlreadyRunning,
+        StackFailed,
+        WrongSetting,
+        postgres.PostgresFailed,
+        psycopg.Error,
+    ) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -413,25 +414,6 @@ def _run_until_stopped(stack: _Stack) -> None:
             _say("stopping")
             stack.stop()
             _say("stopped")
-
-
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Hold the lock of this checkout's state."""
-    state.mkdir(mode=0o755, exist_ok=True)
-    with (state / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise StackFailed(
-                f"This checkout's stack is running already (process {lock.read().strip()}). "
-                "Stop it first; a second checkout can run beside it with ports of its own."
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
 
 
 def _check_ports(ours: Configuration) -> None:

@@ -19,7 +19,8 @@ from pgvector.psycopg import register_vector
 from pydantic import SecretStr
 
 from admin import migrate
-from local.postgres import remove, start_postgres
+from local.checkout import remove
+from local.postgres import start_postgres
 from local.system import System, run_system
 from shared.embedding.embedder import read_model_info
 from shared.settings import DatabaseSettings

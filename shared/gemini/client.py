@@ -22,10 +22,11 @@ from google.auth import exceptions as google_auth_errors
 from google.genai import errors, types
 from pydantic import ValidationError
 
-from shared.errors import GenerationUnavailable
-from shared.gemini.requests import Task, TriesExhausted, Usage
+from shared.errors import GenerationUnavailable, TriesExhausted
+from shared.gemini.requests import GenerationRequest, Usage
 from shared.runtime.logs import get_logger
 from shared.runtime.tracing import span
+from shared.settings import GeminiSettings
 
 _log = get_logger("gemini")
 
@@ -44,40 +45,29 @@ class GeminiClient:
     """
     One Gemini model; the threads of a process may share it.
 
-    Args:
-        api_key: For the Gemini API; without it Vertex AI is asked as *project* in *location*.
-        base_url: Another place that speaks the same interface; empty takes Google's.
-        timeout_seconds: The longest that any task may take, with all its tries and waits.
-        read_timeout_seconds: For each wait for the next bytes.
+    With a key it asks the Gemini API, without one Vertex AI.
     """
 
-    def __init__(
-        self,
-        *,
-        api_key: str,
-        project: str,
-        location: str,
-        base_url: str,
-        model: str,
-        timeout_seconds: float,
-        read_timeout_seconds: float,
-        attempts: int,
-    ) -> None:
-        self.model = model
+    def __init__(self, settings: GeminiSettings, *, attempts: int) -> None:
+        api_key = settings.gemini_api_key.get_secret_value()
+        self.model = settings.gemini_model
         self._attempts = attempts
         self._http = httpx2.Client(transport=_DeadlineTransport(), follow_redirects=False)
         options = types.HttpOptions(
-            base_url=base_url or None,
-            timeout=int(read_timeout_seconds * 1000),
+            base_url=settings.google_gemini_base_url or None,
+            timeout=int(settings.gemini_read_timeout_seconds * 1000),
             # The client would send the timeout of one read as the server's for everything.
-            headers={"X-Server-Timeout": str(max(1, round(timeout_seconds)))},
+            headers={"X-Server-Timeout": str(max(1, round(settings.gemini_timeout_seconds)))},
             httpx_client=self._http,
         )
         self._client = (
             genai.Client(api_key=api_key, vertexai=False, http_options=options)
             if api_key
             else genai.Client(
-                vertexai=True, project=project, location=location, http_options=options
+                vertexai=True,
+                project=settings.google_cloud_project,
+                location=settings.google_cloud_location,
+                http_options=options,
             )
         )
 
@@ -85,7 +75,9 @@ class GeminiClient:
         """Close the connections."""
         self._http.close()
 
-    def stream(self, task: Task, *, timeout_seconds: float, whole: bool) -> Iterator[str | Usage]:
+    def stream(
+        self, request: GenerationRequest, *, timeout_seconds: float, whole: bool
+    ) -> Iterator[str | Usage]:
         """
         Yield the model's text as it arrives, and the usage.
 
@@ -94,17 +86,17 @@ class GeminiClient:
         whole, and any try can be repeated.
 
         Args:
-            timeout_seconds: For the task, with all its tries and waits.
+            timeout_seconds: For the request, with all its tries and waits.
 
         Raises:
-            TriesExhausted: The service failed, and not for the task's sake.
+            TriesExhausted: The service failed, and not for the request's sake.
             GenerationUnavailable: No whole answer; the text so far is void.
         """
         # https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
         about = {"gen_ai.operation.name": "generate_content", "gen_ai.request.model": self.model}
         with span("gemini", about, kind="client", current=False) as note:
             try:
-                for part in self._ask(task, timeout_seconds=timeout_seconds, whole=whole):
+                for part in self._ask(request, timeout_seconds=timeout_seconds, whole=whole):
                     if isinstance(part, Usage):
                         note(
                             {
@@ -117,7 +109,9 @@ class GeminiClient:
                 note({"failure": error.code})
                 raise
 
-    def _ask(self, task: Task, *, timeout_seconds: float, whole: bool) -> Iterator[str | Usage]:
+    def _ask(
+        self, request: GenerationRequest, *, timeout_seconds: float, whole: bool
+    ) -> Iterator[str | Usage]:
         deadline = time.monotonic() + timeout_seconds
         try:
             for attempt in stamina.retry_context(
@@ -129,21 +123,21 @@ class GeminiClient:
                 wait_jitter=_WAIT_JITTER_SECONDS,
             ):
                 with attempt:
-                    parts = self._try(task, deadline=deadline)
+                    parts = self._try(request, deadline=deadline)
                     begin = list(parts) if whole else [next(parts)]
             yield from begin
             yield from parts
         except _Retryable as error:
             raise TriesExhausted(error.failure.code, str(error.failure)) from error
 
-    def _try(self, task: Task, *, deadline: float) -> Iterator[str | Usage]:
+    def _try(self, request: GenerationRequest, *, deadline: float) -> Iterator[str | Usage]:
         usage: types.GenerateContentResponseUsageMetadata | None = None
         finish_reason = ""
         some_text = False
         with _within(deadline), _translated_errors():
             chunks = iter(
                 self._client.models.generate_content_stream(
-                    model=self.model, contents=_contents(task), config=_config(task)
+                    model=self.model, contents=_contents(request), config=_config(request)
                 )
             )
             chunk = next(chunks, None)
@@ -166,23 +160,23 @@ class GeminiClient:
         _refuse_unfinished(finish_reason, some_text=some_text)
 
 
-def _contents(task: Task) -> types.Content:
-    parts = [types.Part.from_text(text=task.text)]
-    if task.picture is not None:
-        parts.insert(0, types.Part.from_bytes(data=task.picture, mime_type="image/png"))
+def _contents(request: GenerationRequest) -> types.Content:
+    parts = [types.Part.from_text(text=request.text)]
+    if request.picture is not None:
+        parts.insert(0, types.Part.from_bytes(data=request.picture, mime_type="image/png"))
     return types.Content(role="user", parts=parts)
 
 
-def _config(task: Task) -> types.GenerateContentConfig:
+def _config(request: GenerationRequest) -> types.GenerateContentConfig:
     return types.GenerateContentConfig(
-        system_instruction=task.rules or None,
+        system_instruction=request.rules or None,
         temperature=0.0,
         candidate_count=1,
-        max_output_tokens=task.max_output_tokens,
-        response_mime_type="application/json" if task.schema is not None else None,
-        response_schema=task.schema,
-        thinking_config=types.ThinkingConfig(thinking_budget=task.thinking_budget)
-        if task.thinking_budget is not None
+        max_output_tokens=request.max_output_tokens,
+        response_mime_type="application/json" if request.schema is not None else None,
+        response_schema=request.schema,
+        thinking_config=types.ThinkingConfig(thinking_budget=request.thinking_budget)
+        if request.thinking_budget is not None
         else None,
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
     )

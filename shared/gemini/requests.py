@@ -1,11 +1,9 @@
-"""What a generative model is given, what that costs, and how it fails; nothing of its client."""
+"""What a generative model is given, and what that costs; nothing of its client."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-
-from shared.errors import GenerationUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +30,9 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class GenerationRequest:
     """
-    What one model call is given.
+    What one call of a generative model is given.
 
     Attributes:
         rules: The system instruction.
@@ -49,7 +47,3 @@ class Task:
     picture: bytes | None = None
     schema: dict[str, Any] | None = None
     thinking_budget: int | None = None
-
-
-class TriesExhausted(GenerationUnavailable):
-    """The service failed each time that it was asked, until tries or time were used up."""

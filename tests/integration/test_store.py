@@ -7,8 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared import store
-from shared.store import BuildLease, Connection
-from shared.store.protocol import Waiting
+from shared.store import BuildLease, BuildStart, Connection, StalledWork
 from shared.values import Chunk, EmbedJob, ObjectVersion
 
 DIMENSION = 384
@@ -20,7 +19,7 @@ def version(generation: int, *, name: str = "report.txt") -> ObjectVersion:
 
 def begin(
     connection: Connection, generation: int, *, name: str = "report.txt", max_attempts: int = 10
-) -> BuildLease | list[EmbedJob]:
+) -> BuildStart:
     return store.begin_build(
         connection,
         version(generation, name=name),
@@ -31,8 +30,8 @@ def begin(
 
 
 def must_begin(connection: Connection, generation: int, *, name: str = "report.txt") -> BuildLease:
-    lease = begin(connection, generation, name=name)
-    assert isinstance(lease, BuildLease)
+    lease = begin(connection, generation, name=name).lease
+    assert lease is not None
     return lease
 
 
@@ -135,18 +134,18 @@ def test_old_generation_answers_until_the_new_one_is_complete(connection: Connec
 def test_duplicate_events_do_nothing(connection: Connection) -> None:
     """A finalize, and a job, that come again find their work done."""
     lease = must_begin(connection, 1)
-    assert begin(connection, 1) == []
+    assert begin(connection, 1) == BuildStart()
     jobs = stage(connection, lease, "one")
-    assert begin(connection, 1) == jobs
+    assert begin(connection, 1).jobs == jobs
     assert embed(connection, jobs[0]) is True
     assert embed(connection, jobs[0]) is None
-    assert begin(connection, 1) == []
+    assert begin(connection, 1) == BuildStart()
 
 
 def test_older_generation_never_comes_after_a_newer(connection: Connection) -> None:
     """A finalize that is late is acknowledged and forgotten."""
     index(connection, 2, "new")
-    assert begin(connection, 1) == []
+    assert begin(connection, 1) == BuildStart()
     assert answers(connection) == ({2}, ["new"])
 
 
@@ -170,14 +169,14 @@ def test_overtaken_build_is_dropped_at_every_step(connection: Connection) -> Non
 def test_deleted_object_never_comes_back(connection: Connection) -> None:
     """A delete before, during and after the work ends it."""
     store.record_gone(connection, version(1))
-    assert begin(connection, 1) == []
+    assert begin(connection, 1) == BuildStart()
     lease = must_begin(connection, 2)
     store.record_gone(connection, version(2))
     assert stage(connection, lease, "gone") == []
     index(connection, 3, "here")
     store.record_gone(connection, version(3))
     assert answers(connection) == (set(), [])
-    assert begin(connection, 3) == []
+    assert begin(connection, 3) == BuildStart()
     index(connection, 4, "again")
     assert answers(connection) == ({4}, ["again"])
 
@@ -199,7 +198,7 @@ def test_failure_retracts_the_older_generation(connection: Connection) -> None:
     (document,), _ = store.list_documents(connection)
     assert (document.state, document.reason_code) == ("failed", "encrypted")
     assert document.reason == "needs a password"
-    assert begin(connection, 2) == []
+    assert begin(connection, 2) == BuildStart()
 
 
 def test_failure_of_a_taken_over_lease_is_not_recorded(connection: Connection) -> None:
@@ -214,10 +213,10 @@ def test_failure_of_a_taken_over_lease_is_not_recorded(connection: Connection) -
 def test_attempts_are_bounded(connection: Connection) -> None:
     """A document that kills its parser every time ends as failed, with the last error."""
     for _ in range(3):
-        lease = begin(connection, 1, max_attempts=3)
-        assert isinstance(lease, BuildLease)
+        lease = begin(connection, 1, max_attempts=3).lease
+        assert lease is not None
         store.release_build(connection, lease, error="the parser died")
-    assert begin(connection, 1, max_attempts=3) == []
+    assert begin(connection, 1, max_attempts=3) == BuildStart()
     (document,), _ = store.list_documents(connection)
     assert (document.state, document.reason_code) == ("failed", "attempts_exhausted")
     assert "the parser died" in (document.reason or "")
@@ -348,8 +347,8 @@ def test_sweeper_finds_lost_work_once(connection: Connection) -> None:
     (job,) = stage(connection, must_begin(connection, 1, name="embedding.txt"), "one")
     store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=9)
 
-    def waiting() -> Waiting:
-        return store.take_waiting(connection, unleased_seconds=60, pause_seconds=30, limit=100)
+    def waiting() -> StalledWork:
+        return store.claim_stalled(connection, unleased_seconds=60, pause_seconds=30, limit=100)
 
     nothing = waiting()
     assert (nothing.objects, nothing.jobs) == ([], [])
@@ -375,7 +374,9 @@ def test_sweeper_leaves_a_moving_queue_alone(connection: Connection) -> None:
             "UPDATE batches SET published = now() - make_interval(mins => %(minutes)s)",
             {"minutes": minutes},
         )
-        return store.take_waiting(connection, unleased_seconds=60, pause_seconds=30, limit=100).jobs
+        return store.claim_stalled(
+            connection, unleased_seconds=60, pause_seconds=30, limit=100
+        ).jobs
 
     assert waiting(2) == []
     assert sorted(waiting(61), key=lambda job: job.batch_number) == jobs[1:]

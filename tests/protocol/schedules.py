@@ -131,9 +131,6 @@ def run_schedule(
     return reached
 
 
-# --- scenarios ------------------------------------------------------------------------------------
-
-
 def _nothing(world: World) -> None:
     pass
 
@@ -458,8 +455,6 @@ SCENARIOS: tuple[Scenario, ...] = (
 # Two interruptions: a second delivery stops, or dies, at each of its own steps.
 TWICE = ("two batches at once", "delete and finalize of an overwrite", "a late verdict")
 
-
-# --- random ---------------------------------------------------------------------------------------
 
 _NAMES = ("a", "b/c")
 _MOST_TASKS = 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import distributions
@@ -206,3 +207,23 @@ def distribution_of(module: str) -> str | None:
     if any(known.startswith(module + ".") for known in installed_files()):
         return None  # a namespace such as google.cloud: its parts tell
     return canonicalize_name(parts[0])
+
+
+# Packages of one flat folder whose modules a contract orders; a folder inside is one module there.
+LAYERED = ("shared", "shared.store", *(f"functions.{function}" for function in FUNCTIONS))
+
+
+@pytest.mark.parametrize("package", LAYERED)
+def test_every_module_stands_in_a_contract(package: str) -> None:
+    """import-linter asks nothing of a module that no layer names."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = (item for item in contracts["contracts"] if package in item.get("containers", ()))
+    assert contract["exhaustive"]
+    named = set(re.split(r"\s*[:|]\s*|,", ":".join(contract["layers"])))
+    folder = ROOT.joinpath(*package.split("."))
+    modules = {
+        path.stem
+        for path in folder.iterdir()
+        if path.suffix == ".py" or (path.is_dir() and any(path.rglob("*.py")))
+    }
+    assert modules - {"__init__", *contract.get("exhaustive_ignores", ())} == named

@@ -11,7 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from local.postgres import PostgresFailed, remove, start_postgres
+from local.checkout import remove
+from local.postgres import PostgresFailed, start_postgres
 
 
 def test_data_outlives_a_restart_and_remove_takes_it_away(tmp_path: Path) -> None:

@@ -1,0 +1,260 @@
+"""
+Write a BERT sentence embedder as an ONNX graph straight from its weights: no torch is needed.
+
+Most small embedding models are BERT with mean or first-token pooling (all-MiniLM, bge, gte, e5).
+Their graph is written here operator by operator, in the form of one text: no mask, and attention
+reads each head where the projection wrote it. Every other architecture is traced by torch
+(infra.model.graph_tracing).
+
+Devlin et al., https://arxiv.org/abs/1810.04805; names of the weights as in
+https://github.com/huggingface/transformers/blob/main/src/transformers/models/bert/modeling_bert.py
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+OPSET = 17
+MICROSOFT = "com.microsoft"
+_MODULES = ("Transformer", "Pooling", "Normalize")
+# How older releases of sentence-transformers wrote the pooling: one flag a mode.
+_FLAGS = {
+    f"pooling_mode_{name}": mode
+    for name, mode in {
+        "mean_tokens": "mean",
+        "cls_token": "cls",
+        "max_tokens": "max",
+        "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+        "weightedmean_tokens": "weightedmean",
+        "lasttoken": "lasttoken",
+    }.items()
+}
+_PREFIXES = ("", "bert.")
+
+
+@dataclass(frozen=True, slots=True)
+class BertEmbedder:
+    """
+    A sentence-transformers model that consists of BERT, a pooling and perhaps a normalisation.
+
+    Attributes:
+        pooling: "mean" over the tokens, or "cls", the first one.
+        sequence: Tokens that it reads, special ones included.
+        modules: The names of its modules and of the pooling, as in the model's digest.
+    """
+
+    folder: Path
+    configuration: dict[str, Any]
+    pooling: str
+    sequence: int
+    modules: list[list[str]]
+    prompts: dict[str, str]
+
+    @property
+    def dimension(self) -> int:
+        """Return the length of a vector."""
+        return int(self.configuration["hidden_size"])
+
+
+def read_bert(folder: Path) -> BertEmbedder | None:
+    """Return the model in *folder*, or None where it is anything but plain BERT in safetensors."""
+    if not (folder / "model.safetensors").is_file() or not (folder / "tokenizer.json").is_file():
+        return None
+    configuration = _read_json(folder / "config.json")
+    modules = [each["type"].rpartition(".")[2] for each in _read_json(folder / "modules.json", [])]
+    pooling = _read_json(folder / "1_Pooling" / "config.json")
+    modes = [name for name, value in pooling.items() if name in _FLAGS and value is True]
+    modes = [_FLAGS[name] for name in modes] or [str(pooling.get("pooling_mode"))]
+    sequence = _read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+    if sequence is None:
+        sequence = _read_json(folder / "tokenizer_config.json").get("model_max_length")
+    if (
+        configuration.get("model_type") != "bert"
+        or configuration.get("hidden_act") != "gelu"
+        or configuration.get("position_embedding_type", "absolute") != "absolute"
+        or configuration.get("is_decoder")
+        or configuration.get("add_cross_attention")
+        or tuple(modules) not in (_MODULES, _MODULES[:2])
+        or modes not in (["mean"], ["cls"])
+        or not pooling.get("include_prompt", True)
+        or not sequence
+    ):
+        return None
+    (mode,) = modes
+    return BertEmbedder(
+        folder=folder,
+        configuration=configuration,
+        pooling=mode,
+        sequence=min(int(sequence), int(configuration["max_position_embeddings"])),
+        modules=[[name, mode if name == "Pooling" else ""] for name in modules],
+        prompts=_read_json(folder / "config_sentence_transformers.json").get("prompts") or {},
+    )
+
+
+def write_graph(model: BertEmbedder, target: Path) -> None:
+    """
+    Write *model* with the input input_ids, (1, tokens), and the output sentence_embedding.
+
+    Raises:
+        KeyError: A weight is missing.
+    """
+    from safetensors.numpy import load_file
+
+    graph = _Graph(load_file(model.folder / "model.safetensors"), model.configuration)
+    hidden = graph.embed_tokens()
+    for layer in range(model.configuration["num_hidden_layers"]):
+        hidden = graph.add_layer(hidden, f"encoder.layer.{layer}.")
+    graph.pool(hidden, model.pooling)
+    onnx.save(graph.finish(), target)
+
+
+class _Graph:
+    """The nodes and weights written so far; each method adds some and names its result."""
+
+    def __init__(
+        self, weights: dict[str, NDArray[np.generic]], configuration: dict[str, Any]
+    ) -> None:
+        self._weights = weights
+        self._prefix = next(
+            prefix
+            for prefix in _PREFIXES
+            if f"{prefix}embeddings.word_embeddings.weight" in weights
+        )
+        self._heads = int(configuration["num_attention_heads"])
+        self._size = int(configuration["hidden_size"])
+        self._epsilon = float(configuration["layer_norm_eps"])
+        self._nodes: list[NodeProto] = []
+        self._tensors: dict[str, TensorProto] = {}
+
+    def embed_tokens(self) -> str:
+        """Sum the embeddings of words, positions and the type of a single text."""
+        words = self._add("Gather", self._weight("embeddings.word_embeddings.weight"), "input_ids")
+        tokens = self._add(
+            "Slice",
+            self._add("Shape", "input_ids"),
+            self._integers("one", [1]),
+            self._integers("two", [2]),
+        )
+        positions = self._add(
+            "Slice",
+            self._weight("embeddings.position_embeddings.weight"),
+            self._integers("zero", [0]),
+            tokens,
+        )
+        kind = self._read("embeddings.token_type_embeddings.weight")[0]
+        summed = self._add("Add", self._add("Add", words, positions), self._tensor("kind", kind))
+        return self._normalise(summed, "embeddings.LayerNorm.")
+
+    def add_layer(self, hidden: str, layer: str) -> str:
+        """Attend, then project through the wider layer; each result is added to its input."""
+        own = f"{layer}attention."
+        heads = self._integers("heads", [-1, self._heads, self._size // self._heads])
+        queries, keys, values = (
+            self._add("Reshape", self._project(hidden, f"{own}self.{name}."), heads)
+            for name in ("query", "key", "value")
+        )
+        # (tokens, heads, width) by the same: each head is read in place.
+        # https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#commicrosoftfusedmatmul
+        scores = self._add(
+            "FusedMatMul",
+            queries,
+            keys,
+            domain=MICROSOFT,
+            alpha=(self._size // self._heads) ** -0.5,
+            transBatchA=1,
+            transBatchB=1,
+            transB=1,
+        )
+        weights = self._add("Softmax", scores, axis=-1)
+        mixed = self._add("FusedMatMul", weights, values, domain=MICROSOFT, transBatchB=1)
+        flat = self._add(
+            "Reshape",
+            self._add("Transpose", mixed, perm=[1, 0, 2]),
+            self._integers("flat", [1, -1, self._size]),
+        )
+        attended = self._normalise(
+            self._add("Add", self._project(flat, f"{own}output.dense."), hidden),
+            f"{own}output.LayerNorm.",
+        )
+        wide = self._gelu(self._project(attended, f"{layer}intermediate.dense."))
+        return self._normalise(
+            self._add("Add", self._project(wide, f"{layer}output.dense."), attended),
+            f"{layer}output.LayerNorm.",
+        )
+
+    def pool(self, hidden: str, pooling: str) -> None:
+        """Reduce the tokens to one vector of unit length, sentence_embedding."""
+        if pooling == "mean":
+            pooled = self._add("ReduceMean", hidden, axes=[1], keepdims=0)
+        else:
+            pooled = self._add("Gather", hidden, self._tensor("first", np.int64(0)), axis=1)
+        length = self._add("ReduceL2", pooled, axes=[-1], keepdims=1)
+        # As torch.nn.functional.normalize.
+        length = self._add("Max", length, self._tensor("least", np.float32(1e-12)))
+        self._nodes.append(helper.make_node("Div", [pooled, length], ["sentence_embedding"]))
+
+    def finish(self) -> onnx.ModelProto:
+        """Return the model."""
+        ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "tokens"])
+        vector = helper.make_tensor_value_info(
+            "sentence_embedding", TensorProto.FLOAT, [1, self._size]
+        )
+        graph = helper.make_graph(
+            self._nodes, "bert", [ids], [vector], initializer=list(self._tensors.values())
+        )
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+    def _project(self, hidden: str, name: str) -> str:
+        kernel = self._tensor(f"{name}kernel", self._read(f"{name}weight").T)
+        product = self._add("MatMul", hidden, kernel)
+        return self._add("Add", product, self._weight(f"{name}bias"))
+
+    def _normalise(self, hidden: str, name: str) -> str:
+        scale, bias = (self._weight(f"{name}{part}") for part in ("weight", "bias"))
+        return self._add("LayerNormalization", hidden, scale, bias, axis=-1, epsilon=self._epsilon)
+
+    def _gelu(self, hidden: str) -> str:
+        """x / 2 * (1 + erf(x / sqrt 2)), in the operators that onnxruntime fuses."""
+        root = self._tensor("root", np.float32(math.sqrt(2)))
+        error = self._add("Erf", self._add("Div", hidden, root))
+        scaled = self._add(
+            "Mul", hidden, self._add("Add", error, self._tensor("unit", np.float32(1)))
+        )
+        return self._add("Mul", scaled, self._tensor("half", np.float32(0.5)))
+
+    def _add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        name = f"{operator}_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, inputs, [name], domain=domain, **attributes))
+        return name
+
+    def _read(self, name: str) -> NDArray[np.float32]:
+        return self._weights[self._prefix + name].astype(np.float32)
+
+    def _weight(self, name: str) -> str:
+        return self._tensor(name, self._read(name))
+
+    def _integers(self, name: str, values: list[int]) -> str:
+        return self._tensor(name, np.array(values, dtype=np.int64))
+
+    def _tensor(self, name: str, value: Any) -> str:
+        if name not in self._tensors:
+            array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
+            self._tensors[name] = numpy_helper.from_array(array, name)
+        return name
+
+
+def _read_json(path: Path, default: Any = None) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {} if default is None else default
