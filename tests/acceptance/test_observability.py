@@ -132,7 +132,7 @@ def test_question_is_one_trace(observed: Observed) -> None:
     assert asked.parent == "b7ad6b7169203331"
     assert asked.attributes["http.response.status_code"] == 200
     assert {name: span.parent for name, span in by_name.items()} == dict.fromkeys(
-        ["embed", "search", "prompt", "gemini"], asked.id
+        ["embed", "search", "expand", "prompt", "gemini"], asked.id
     )
     assert by_name["gemini"].attributes["gen_ai.usage.input_tokens"] > 0
 

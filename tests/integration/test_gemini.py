@@ -13,8 +13,10 @@ import pytest
 from google.oauth2.credentials import Credentials
 
 from functions.query.answering.generation import CircuitBreaker, Gemini
-from functions.query.answering.pipeline import Answered, Found, Token, answer
+from functions.query.answering.journal import Journal
 from functions.query.answering.prompt import make_prompt
+from functions.query.answering.query import Answer, Retrieval, Token
+from functions.query.answering.writing import write_answer
 from shared.errors import GenerationUnavailable
 from shared.gemini.requests import Usage
 from shared.values import Hit
@@ -79,22 +81,23 @@ def make_hit(text: str = TEXT, *, char_start: int = 100) -> Hit:
     )
 
 
-def found(*texts: str) -> Found:
-    return Found(
-        question="When was the tower finished?",
-        passages=[make_hit(text) for text in texts or (TEXT,)],
-        refusal=None,
-        usage=Usage(),
-        embed_ms=0.0,
-        retrieve_ms=0.0,
-        trace={},
-    )
+def found(*texts: str) -> Retrieval:
+    return Retrieval("When was the tower finished?", [make_hit(text) for text in texts or (TEXT,)])
 
 
-def ask(gemini: Gemini, *texts: str, whole: bool = False) -> tuple[str, Answered]:
+def ask(gemini: Gemini, *texts: str, whole: bool = False) -> tuple[str, Answer]:
     """Return the tokens joined, and the whole answer."""
-    steps = list(answer(found(*texts), gemini=gemini, whole=whole, prompt_max_characters=10_000))
-    assert isinstance(steps[-1], Answered)
+    steps = list(
+        write_answer(
+            found(*texts),
+            gemini=gemini,
+            unavailable=None,
+            whole=whole,
+            prompt_max_characters=10_000,
+            journal=Journal(),
+        )
+    )
+    assert isinstance(steps[-1], Answer)
     return "".join(step.text for step in steps if isinstance(step, Token)), steps[-1]
 
 
@@ -103,7 +106,7 @@ def fail(gemini: Gemini) -> GenerationUnavailable:
     _tokens, whole = ask(gemini)
     assert whole.failure is not None
     assert whole.model == "extractive"
-    assert "1889" in whole.answer
+    assert "1889" in whole.text
     assert all(citation.verified for citation in whole.citations)
     return whole.failure
 
@@ -112,7 +115,7 @@ def test_answer_when_quotes_are_true(stand_in: GeminiStandIn, make_gemini: MakeG
     """A quote is found in spite of case and white space, and told by its place in the document."""
     stand_in.plan(answering("It was 1889 [1].", [(1, "the TOWER was\nfinished in 1889")]))
     tokens, whole = ask(make_gemini())
-    assert tokens == whole.answer == "It was 1889 [1]."
+    assert tokens == whole.text == "It was 1889 [1]."
     assert whole.grounded
     assert whole.model == "gemini-2.5-flash"
     (citation,) = whole.citations
@@ -138,7 +141,7 @@ def test_answer_when_a_mark_points_nowhere(
     """A mark of a passage that does not exist is removed, and so is its quote."""
     stand_in.plan(answering("It was 1889 [1][7].", [(1, "1889"), (7, "elsewhere")]))
     _tokens, whole = ask(make_gemini())
-    assert whole.answer == "It was 1889 [1]."
+    assert whole.text == "It was 1889 [1]."
     assert [citation.number for citation in whole.citations] == [1]
 
 
@@ -167,7 +170,7 @@ def test_answer_when_markup_arrives_in_pieces(
     stand_in.plan(answering(text, [(1, "1889")], pieces=40))
     tokens, whole = ask(make_gemini())
     assert "evil" not in tokens
-    assert tokens == whole.answer == "Done  and  1889 [1]."
+    assert tokens == whole.text == "Done  and  1889 [1]."
 
 
 @pytest.mark.parametrize(

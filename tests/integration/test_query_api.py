@@ -12,9 +12,11 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
+from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
 from functions.query.answering.generation import Gemini
+from functions.query.answering.reranking import Reranker
 from functions.query.settings import QuerySettings
 from shared import store
 from shared.embedding.embedder import Embedder
@@ -121,7 +123,8 @@ def test_query_when_documents_answer(client: FlaskClient, towers: str) -> None:
         assert citation["verified"] is True
         assert towers[citation["char_start"] : citation["char_end"]] == citation["quote"]
         assert f"[{citation['number']}]" in body["answer"]
-    assert set(body["timings"]) == {"embed_ms", "retrieve_ms", "generate_ms", "total_ms"}
+    stages = ("embed", "retrieve", "expand", "generate", "total")
+    assert set(body["timings"]) == {f"{stage}_ms" for stage in stages}
 
 
 def test_query_when_there_are_no_documents(client: FlaskClient) -> None:
@@ -617,3 +620,43 @@ def test_answer_when_gemini_makes_up_a_quote(
     (citation,) = body_of(client_with(gemini=gemini).post("/query", json=QUESTION))["citations"]
     assert citation["verified"] is False
     assert citation["char_start"] is None
+
+
+@pytest.mark.usefixtures("towers")
+@pytest.mark.parametrize(
+    ("question", "begin"),
+    [
+        ("Wer malte denn die xyzzy?", "Die Dokumente"),
+        ("O que é o xyzzy e quem decide?", "Os documentos"),
+        ("Qual è il xyzzy per la consegna e dove?", "I documenti"),
+        ("Quel est le xyzzy de la livraison ?", "Les documents"),
+        ("¿Cuál es el xyzzy de los pedidos?", "Los documentos"),
+        ("Xyzzy nghĩa là gì vậy?", "Các tài liệu"),
+        ("Who painted the xyzzy?", "The documents"),
+    ],
+)
+def test_query_when_it_is_refused(client: FlaskClient, question: str, begin: str) -> None:
+    """The refusal is in the language of the question, though no document is in it."""
+    body = body_of(client.post("/query", json={"question": question}))
+    assert body["grounded"] is False
+    assert body["answer"].startswith(begin)
+
+
+@pytest.mark.usefixtures("towers")
+def test_query_when_passages_are_reranked(
+    database_url: str, model_dir: Path, pool: Pool, embedder: Embedder
+) -> None:
+    """A reranker chooses among more passages than were asked for; its time and scores are told."""
+    client = make_client(
+        QuerySettings(database_url=SecretStr(database_url), model_dir=model_dir),
+        pool=pool,
+        embedder=embedder,
+        reranker=Reranker(
+            candidates=20,
+            score=lambda _question, texts: [float("Berlin" in text) for text in texts],
+        ),
+    )
+    body = body_of(client.post("/query", json=QUESTION | {"limit": 1, "trace": True}))
+    assert ["Berlin" in passage["text"] for passage in body["passages"]] == [True]
+    assert body["timings"]["rerank_ms"] >= 0
+    assert body["trace"]["rerank"][0]["score"] == 1
