@@ -84,7 +84,7 @@ def test_query_role_reads_alone(database_url: str) -> None:
 def test_migration_waits_for_a_network_that_comes_late(database_url: str) -> None:
     """A job on Cloud Run starts before its connections arrive anywhere."""
     where = conninfo_to_dict(database_url)
-    proxy = TcpProxy(int(where["port"]))
+    proxy = TcpProxy(int(where["port"] or 5432))
     proxy.refuse()
     url = make_conninfo(database_url, port=proxy.port)
     with ThreadPoolExecutor(1) as threads:
