@@ -17,6 +17,7 @@ from shared.errors import KaydangError, Malformed, Misconfigured, RejectedByData
 from shared.messaging.events import Message, read_job, read_message, read_notification
 from shared.runtime.logs import get_logger, set_up_logs
 from shared.runtime.push_authentication import accept_pushes_without_data, admit_pushes
+from shared.runtime.server import serve_whole_requests
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, span, traced
 from shared.settings import (
@@ -58,6 +59,7 @@ class Resources:
 set_up_logs(load(Settings))
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
+serve_whole_requests()
 set_up_tracing("embed-worker")
 _log = get_logger("embed_worker")
 

@@ -32,6 +32,7 @@ from shared.messaging.events import read_object_event
 from shared.messaging.publisher import Publisher
 from shared.runtime.logs import get_logger, set_up_logs
 from shared.runtime.push_authentication import accept_pushes_without_data, admit_pushes
+from shared.runtime.server import serve_whole_requests
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, span, traced
 from shared.settings import (
@@ -105,6 +106,7 @@ hide_memory()
 set_up_logs(load(Settings))
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
+serve_whole_requests()
 set_up_tracing("ingest")
 _log = get_logger("ingest")
 

@@ -9,6 +9,7 @@ deployments need (Gemini, uploads, identity tokens, metrics) is imported where i
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
@@ -16,11 +17,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import functions_framework
-from flask import Flask, Request, Response
+from flask import Flask, Request, current_app, has_app_context
+from werkzeug import Response as AnyResponse
 
 from shared.embedding.embedder import Embedders, available_cores
 from shared.errors import Misconfigured
 from shared.runtime.logs import get_logger, set_up_logs
+from shared.runtime.server import serve_whole_requests
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing
 from shared.search.statement import search
@@ -37,6 +40,8 @@ from .quotas.limits import AnswerCache, RateLimiter, TokenBudget
 from .settings import QuerySettings
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
     from shared.runtime.identity import TokenVerifier
 
     from .metrics import Metrics
@@ -49,15 +54,29 @@ logger = get_logger(__name__)
 
 
 @functions_framework.http
-def query(request: Request) -> Response:
+def query(request: Request) -> AnyResponse:
     """Answer one HTTP request."""
+    return AnyResponse.from_app(_answer, request.environ)
+
+
+def _answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     try:
-        app = _start()
+        app: WSGIApplication = _start()
     except Misconfigured as error:
         logger.error("cannot start", error=str(error))
-        return render(make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "misconfigured", MISCONFIGURED))
-    with app.request_context(request.environ):
-        return app.full_dispatch_request()
+        app = render(make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "misconfigured", MISCONFIGURED))
+    return app(environ, start_response)
+
+
+def _answer_in_place_of_the_framework() -> None:
+    """
+    Take each request before functions-framework does.
+
+    It reads every body to its end before it lets a response go, one of 401 too, and answers some
+    paths (/favicon.ico) itself.
+    """
+    if has_app_context():
+        current_app.wsgi_app = _answer  # type: ignore[method-assign]  # Flask's way to wrap it
 
 
 @once
@@ -164,6 +183,12 @@ def _make_uploads_maker(settings: QuerySettings) -> partial[Uploads]:
     return partial(cache(Uploads), settings.documents_bucket, project=settings.google_cloud_project)
 
 
+def _serve_whole_requests() -> None:
+    # A faulty setting is told by the first request.
+    with suppress(Misconfigured):
+        serve_whole_requests(max_body_bytes=load(QuerySettings).max_request_bytes)
+
+
 def _make_room_for_refusals() -> None:
     """Let the server have a thread for each place and some more: it reads THREADS after this."""
     # A faulty setting is told by the first request.
@@ -187,6 +212,8 @@ def _warm_connection() -> None:
         pass
 
 
+_answer_in_place_of_the_framework()
+_serve_whole_requests()
 _make_room_for_refusals()
 # Side by side: the model's file is read, and the database answers, while modules are still made.
 for _warm in (_warm_model, _warm_connection, _warm_up):
