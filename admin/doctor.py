@@ -121,7 +121,7 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
     try:
         if not has_tables(settings):
             yield Finding(
-                "migrations", "fault", "There are no tables yet: run python -m admin.migrate."
+                "migrations", "fault", "There are no tables yet: run python -m admin migrate."
             )
             return
         with store.open_pool(settings) as pool, store.connect(pool) as connection:
@@ -151,7 +151,7 @@ def _compare_migrations(applied: dict[int, str] | None) -> Finding:
         return Finding(
             "migrations",
             "not permitted",
-            "This login may not read the table migrations: python -m admin.migrate tells, as the"
+            "This login may not read the table migrations: python -m admin migrate tells, as the"
             " tables' owner, whether any is missing.",
         )
     ours = {migration.number: migration for migration in read_migrations()}
@@ -165,7 +165,7 @@ def _compare_migrations(applied: dict[int, str] | None) -> Finding:
             "migrations",
             "fault",
             f"The tables are of an older release; not applied: {', '.join(missing)}. Run"
-            " python -m admin.migrate.",
+            " python -m admin migrate.",
         )
     if changed:
         return Finding(
@@ -193,7 +193,7 @@ def _check_rights_and_room(connection: store.Connection, settings: Settings) -> 
             "rights",
             "fault",
             f"{found.login} is no member of kaydang_worker: grant it with DATABASE_ROLE_MEMBERS"
-            " and python -m admin.migrate.",
+            " and python -m admin migrate.",
         )
     needed = len(_FUNCTIONS) * settings.database_pool_size
     use = f"{found.connections} of {found.max_connections} connections are in use"
@@ -502,21 +502,12 @@ def _check_gemini(settings: Settings) -> Iterator[Finding]:
         return
     # Its import takes longer than all other checks together.
     from shared.gemini.client import GeminiClient
-    from shared.gemini.requests import Task
+    from shared.gemini.requests import GenerationRequest
 
-    client = GeminiClient(
-        api_key=settings.gemini_api_key.get_secret_value(),
-        project=settings.google_cloud_project,
-        location=settings.google_cloud_location,
-        base_url=settings.google_gemini_base_url,
-        model=settings.gemini_model,
-        timeout_seconds=settings.gemini_timeout_seconds,
-        read_timeout_seconds=settings.gemini_read_timeout_seconds,
-        attempts=1,
-    )
-    task = Task(text="Say yes.", max_output_tokens=1)
+    client = GeminiClient(settings, attempts=1)
+    request = GenerationRequest(text="Say yes.", max_output_tokens=1)
     try:
-        list(client.stream(task, timeout_seconds=settings.gemini_timeout_seconds, whole=True))
+        list(client.stream(request, timeout_seconds=settings.gemini_timeout_seconds, whole=True))
     except GenerationUnavailable as error:
         # Cut off after its one token, it has answered.
         if error.code not in ("cut_off", "empty"):

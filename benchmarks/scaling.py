@@ -294,8 +294,8 @@ def stage(connection: Connection, version: ObjectVersion, texts: list[str]) -> l
     """Stage a document of these chunks as ingest does; return its jobs."""
     lease = store.begin_build(
         connection, version, config_hash="scaling", lease_seconds=600, max_attempts=10
-    )
-    assert isinstance(lease, store.BuildLease)
+    ).lease
+    assert lease is not None
     starts = [0]
     for text in texts:
         starts.append(starts[-1] + len(text) + 2)
@@ -352,7 +352,7 @@ def find_nearest(
                 limit=10,
                 per_document=_CHUNKS_A_DOCUMENT,
                 mode="vector",
-            )
+            ).hits
         }
         for question in questions
     ]

@@ -125,8 +125,8 @@ def calibrate(
                     config_hash="calibration",
                     lease_seconds=600,
                     max_attempts=10,
-                )
-                assert isinstance(lease, store.BuildLease)
+                ).lease
+                assert lease is not None
                 jobs = store.stage_build(
                     connection,
                     lease,

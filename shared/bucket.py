@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 import requests
 from google.api_core.exceptions import (
@@ -32,8 +32,9 @@ from shared.errors import (
 from shared.runtime.tracing import OBJECT_METADATA, object_metadata, span
 from shared.values import ObjectVersion
 
-_TIMEOUT_SECONDS = (5.0, 60.0)  # connect, and between two reads
-_RETRY = DEFAULT_RETRY.with_timeout(30.0)
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 60.0  # between two reads
+_RETRY_SECONDS = 30.0
 # What is read of an object in a listing: a third of all there is to say of one.
 _LISTED_FIELDS = (
     "nextPageToken,items(name,generation,metageneration,size,contentType,metadata,updated,md5Hash,"
@@ -45,12 +46,27 @@ class DocumentBucket:
     """
     A client for one bucket; threads may share it. It is made lazily, after the fork.
 
+    Args:
+        read_seconds: The longest wait between two reads of an answer.
+        retry_seconds: How long a request that failed is tried again.
+
     Raises:
         Misconfigured: There are no credentials.
     """
 
-    def __init__(self, name: str, *, project: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        project: str,
+        read_seconds: float = _READ_SECONDS,
+        retry_seconds: float = _RETRY_SECONDS,
+    ) -> None:
         self.name = name
+        self._patience: dict[str, Any] = {
+            "timeout": (_CONNECT_SECONDS, read_seconds),
+            "retry": DEFAULT_RETRY.with_timeout(retry_seconds),
+        }
         try:
             self._bucket = storage.Client(project=project).bucket(name)
         except DefaultCredentialsError as error:
@@ -64,7 +80,7 @@ class DocumentBucket:
             StorageUnavailable: Storage did not answer.
         """
         with _translated_errors():
-            blob = self._bucket.get_blob(name, timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+            blob = self._bucket.get_blob(name, **self._patience)
         return None if blob is None else _read_blob(blob)
 
     def download(self, version: ObjectVersion, file: IO[bytes], *, max_bytes: int) -> None:
@@ -77,16 +93,10 @@ class DocumentBucket:
             StorageUnavailable: Storage did not answer, or the bytes did not arrive whole.
         """
         blob = self._bucket.blob(version.name, generation=version.generation)
-        with _translated_errors():
-            try:
-                blob.download_to_file(
-                    _Bounded(file, max_bytes=max_bytes),
-                    checksum="crc32c",
-                    timeout=_TIMEOUT_SECONDS,
-                    retry=_RETRY,
-                )
-            except NotFound as error:
-                raise ObjectGone(f"generation {version.generation} is gone") from error
+        with _translated_errors(), _translated_preconditions():
+            blob.download_to_file(
+                _Bounded(file, max_bytes=max_bytes), checksum="crc32c", **self._patience
+            )
 
     def upload(self, name: str, data: bytes, *, content_type: str) -> None:
         """
@@ -98,9 +108,7 @@ class DocumentBucket:
         with span("upload", {"bytes": len(data)}), _translated_errors():
             blob = self._bucket.blob(name)
             blob.metadata = object_metadata() or None
-            blob.upload_from_string(
-                data, content_type=content_type, timeout=_TIMEOUT_SECONDS, retry=_RETRY
-            )
+            blob.upload_from_string(data, content_type=content_type, **self._patience)
 
     def upload_file(
         self,
@@ -126,7 +134,11 @@ class DocumentBucket:
         """
         blob = self._bucket.blob(name)
         blob.metadata = {**(metadata or {}), **object_metadata()} or None
-        with _translated_errors(), _translated_denial("storage.objects.create"):
+        with (
+            _translated_errors(),
+            _translated_denial("storage.objects.create"),
+            _translated_preconditions(),
+        ):
             try:
                 blob.upload_from_file(
                     file,
@@ -134,39 +146,85 @@ class DocumentBucket:
                     content_type=content_type,
                     checksum="md5",
                     if_generation_match=if_generation,
-                    timeout=_TIMEOUT_SECONDS,
-                    retry=_RETRY,
+                    **self._patience,
                 )
-            except PreconditionFailed as error:
-                raise ObjectChanged("somebody else wrote this object meanwhile") from error
             except requests.RequestException:  # some are ValueErrors too
                 raise
             except ValueError as error:  # the client's word for a file that became shorter
                 raise FileChanged("the file became shorter while it was uploaded") from error
         return _read_blob(blob)
 
-    def delete(self, name: str, *, if_generation: int | None = None) -> None:
+    def begin_upload(self, name: str, *, content_type: str, size: int, origin: str | None) -> str:
         """
-        Delete an object; one that is gone is no error.
+        Return the URL of a resumable upload session; who has it may send these *size* bytes.
+
+        https://cloud.google.com/storage/docs/resumable-uploads#session-uris
+
+        Args:
+            origin: The web page that will send them, for the session's CORS headers.
+
+        Raises:
+            NotPermitted: This account may not write objects.
+            StorageUnavailable: Storage did not answer.
+        """
+        blob = self._bucket.blob(name)
+        blob.metadata = object_metadata() or None
+        with _translated_errors(), _translated_denial("storage.objects.create"):
+            url: str = blob.create_resumable_upload_session(
+                content_type=content_type, size=size, origin=origin, **self._patience
+            )
+        return url
+
+    def rewrite(self, version: ObjectVersion) -> None:
+        """
+        Copy an object onto itself: the new generation is indexed as any upload is.
+
+        Raises:
+            ObjectChanged: Another generation than *version* is live.
+            ObjectGone: The generation is no longer in the bucket.
+            NotPermitted: This account may not write objects.
+            StorageUnavailable: Storage did not answer.
+        """
+        source = self._bucket.blob(version.name, generation=version.generation)
+        token: str | None = None
+        with (
+            _translated_errors(),
+            _translated_denial("storage.objects.create"),
+            _translated_preconditions(),
+        ):
+            while True:
+                token, _done, _total = self._bucket.blob(version.name).rewrite(
+                    source,
+                    token=token,
+                    if_generation_match=version.generation,
+                    **self._patience,
+                )
+                if token is None:
+                    return
+
+    def delete(
+        self, name: str, *, if_generation: int | None = None, missing_ok: bool = True
+    ) -> None:
+        """
+        Delete an object.
 
         Args:
             if_generation: Only where this is the live generation.
+            missing_ok: An object that is gone already is no error.
 
         Raises:
+            ObjectGone: It is gone already, and *missing_ok* is not set.
             ObjectChanged: The live generation is another one.
             NotPermitted: This account may not delete objects.
             StorageUnavailable: Storage did not answer.
         """
-        with _translated_errors(), _translated_denial("storage.objects.delete"), suppress(NotFound):
-            try:
-                self._bucket.delete_blob(
-                    name,
-                    if_generation_match=if_generation,
-                    timeout=_TIMEOUT_SECONDS,
-                    retry=_RETRY,
-                )
-            except PreconditionFailed as error:
-                raise ObjectChanged("somebody else wrote this object meanwhile") from error
+        with (
+            suppress(*[ObjectGone] if missing_ok else []),
+            _translated_errors(),
+            _translated_denial("storage.objects.delete"),
+            _translated_preconditions(),
+        ):
+            self._bucket.delete_blob(name, if_generation_match=if_generation, **self._patience)
 
     def list(self, *, prefix: str = "") -> Iterator[ObjectVersion]:
         """
@@ -180,10 +238,7 @@ class DocumentBucket:
         with _translated_errors(), _translated_denial("storage.objects.list"):
             try:
                 for blob in self._bucket.list_blobs(
-                    prefix=prefix or None,
-                    fields=_LISTED_FIELDS,
-                    timeout=_TIMEOUT_SECONDS,
-                    retry=_RETRY,
+                    prefix=prefix or None, fields=_LISTED_FIELDS, **self._patience
                 ):
                     version = _read_blob(blob)
                     if not version.is_placeholder:
@@ -201,13 +256,11 @@ class Notification:
         topic: PROJECT/TOPIC.
         events: Of which kinds; empty for all.
         prefix: Only objects whose names begin so.
-        payload: JSON_API_V1 or NONE.
     """
 
     topic: str
     events: list[str]
     prefix: str
-    payload: str
 
 
 class BucketReader:
@@ -215,6 +268,10 @@ class BucketReader:
 
     def __init__(self, name: str, *, project: str) -> None:
         self._bucket = storage.Client(project=project).bucket(name)
+        self._patience: dict[str, Any] = {
+            "timeout": (_CONNECT_SECONDS, _READ_SECONDS),
+            "retry": DEFAULT_RETRY.with_timeout(_RETRY_SECONDS),
+        }
 
     def is_versioned(self) -> bool | None:
         """
@@ -226,7 +283,7 @@ class BucketReader:
         """
         with _translated_errors(), _translated_denial("storage.buckets.get"):
             try:
-                self._bucket.reload(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+                self._bucket.reload(**self._patience)
             except NotFound:
                 return None
         return bool(self._bucket.versioning_enabled)
@@ -245,9 +302,8 @@ class BucketReader:
                     topic=f"{found.topic_project}/{found.topic_name}",
                     events=list(found.event_types or []),
                     prefix=found.blob_name_prefix or "",
-                    payload=found.payload_format or "",
                 )
-                for found in self._bucket.list_notifications(timeout=_TIMEOUT_SECONDS, retry=_RETRY)
+                for found in self._bucket.list_notifications(**self._patience)
             ]
 
 
@@ -309,6 +365,17 @@ def _translated_denial(permission: str) -> Iterator[None]:
         yield
     except Forbidden as error:
         raise NotPermitted(permission) from error
+
+
+@contextmanager
+def _translated_preconditions() -> Iterator[None]:
+    """Tell an object that is gone from one that has another generation than was seen."""
+    try:
+        yield
+    except NotFound as error:
+        raise ObjectGone("the generation is no longer in the bucket") from error
+    except PreconditionFailed as error:
+        raise ObjectChanged("the object has been overwritten meanwhile") from error
 
 
 @contextmanager

@@ -10,11 +10,14 @@ The tree of errors, and with it the one decision of the event path: again or nev
     │   ├── KeysUnavailable        the issuer of identity tokens does not give its keys
     │   ├── ParserDied             the parser child was killed, and not by its own limits
     │   └── GenerationUnavailable  Gemini did not answer in time, or not with a whole answer
+    │       └── TriesExhausted     it failed each time that it was asked
     ├── Permanent                  no try will ever help: record the reason, acknowledge
     │   ├── Malformed              a message that is no event of ours
     │   ├── Unreadable             a document that cannot be indexed; the reason is for its owner
     │   └── RejectedByDatabase     the data does not fit its column (dimension, NUL byte, ...)
     ├── Misconfigured              settings, model and database do not fit together: for an operator
+    │   └── ModelUnavailable       MODEL_DIR holds no complete exported model
+    ├── ExportError                the model cannot be exported, or the result is not good enough
     ├── TokenRefused               an identity token proves nothing here
     ├── NotPermitted               an account may not do something to the bucket: for an operator
     ├── FileChanged                a file is written to while it is uploaded
@@ -71,6 +74,10 @@ class GenerationUnavailable(Transient):
         self.code = code
 
 
+class TriesExhausted(GenerationUnavailable):
+    """The service failed each time that it was asked, until tries or time were used up."""
+
+
 class Permanent(KaydangError):
     """
     No further try can help.
@@ -108,12 +115,20 @@ class Misconfigured(KaydangError):
     """Settings, model and database do not fit together."""
 
 
+class ModelUnavailable(Misconfigured):
+    """MODEL_DIR holds no complete exported model: a fault of this instance, not of a document."""
+
+
+class ExportError(KaydangError):
+    """A model cannot be exported, or the result is not good enough."""
+
+
 class TokenRefused(KaydangError):
     """
-    An identity token is none, or does not give its bearer what he asks for.
+    An identity token is invalid, or its bearer lacks the required access.
 
     Attributes:
-        forbidden: Whether it is a good token of somebody who may not.
+        forbidden: Whether the token is valid and its bearer lacks access.
     """
 
     def __init__(self, message: str, *, forbidden: bool = False) -> None:
@@ -135,3 +150,9 @@ class ObjectChanged(KaydangError):
 
 class ObjectGone(KaydangError):
     """The generation asked for is no longer in the bucket."""
+
+
+def describe(error: Exception) -> str:
+    """Return what a log and a document's status may say of *error*: never text of a document."""
+    known = isinstance(error, KaydangError)
+    return f"{type(error).__name__}: {error}" if known else type(error).__name__

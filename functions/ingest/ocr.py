@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from shared.errors import GenerationUnavailable
 from shared.gemini.client import GeminiClient
-from shared.gemini.requests import Task
+from shared.gemini.requests import GenerationRequest
+from shared.settings import GeminiSettings
 
 _PROMPT = (
     "Write down all text on this picture of a page, exactly as it stands, in reading order. "
@@ -20,35 +21,12 @@ class PageReader:
     """
     Reads pictures of pages; the threads of a process may share it.
 
-    Args:
-        api_key: For the Gemini API; without it Vertex AI is asked as *project* in *location*.
-        base_url: Another place that speaks the same interface; empty takes Google's.
-        page_timeout_seconds: For one page, with all its tries.
-        read_timeout_seconds: For each wait for the next bytes.
+    GEMINI_TIMEOUT_SECONDS bounds one page, with all its tries.
     """
 
-    def __init__(
-        self,
-        *,
-        api_key: str,
-        project: str,
-        location: str,
-        base_url: str,
-        model: str,
-        page_timeout_seconds: float,
-        read_timeout_seconds: float,
-    ) -> None:
-        self._timeout_seconds = page_timeout_seconds
-        self._client = GeminiClient(
-            api_key=api_key,
-            project=project,
-            location=location,
-            base_url=base_url,
-            model=model,
-            timeout_seconds=page_timeout_seconds,
-            read_timeout_seconds=read_timeout_seconds,
-            attempts=_ATTEMPTS,
-        )
+    def __init__(self, settings: GeminiSettings) -> None:
+        self._timeout_seconds = settings.gemini_timeout_seconds
+        self._client = GeminiClient(settings, attempts=_ATTEMPTS)
 
     def close(self) -> None:
         """Close the connections."""
@@ -62,10 +40,10 @@ class PageReader:
             GenerationUnavailable: Gemini is away, overloaded, or refuses the key or the model,
                 which the document waits for.
         """
-        task = Task(text=_PROMPT, picture=png, max_output_tokens=_MAX_OUTPUT_TOKENS)
+        request = GenerationRequest(text=_PROMPT, picture=png, max_output_tokens=_MAX_OUTPUT_TOKENS)
         try:
             parts = list(
-                self._client.stream(task, timeout_seconds=self._timeout_seconds, whole=True)
+                self._client.stream(request, timeout_seconds=self._timeout_seconds, whole=True)
             )
         except GenerationUnavailable as error:
             if error.code in ("blocked", "cut_off", "empty"):

@@ -26,27 +26,28 @@ from shared.runtime.logs import get_logger, set_up_logs
 from shared.runtime.server import serve_whole_requests
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing
-from shared.search.statement import search
 from shared.settings import load
 from shared.store import Backlog, Pool, connect, open_pool, read_backlog
 
-from .answering.answerability import choose_floors, refuse
+from .answering.dependencies import make_answering_dependencies
 from .answering.generation import CircuitBreaker, Gemini
-from .dependencies import Services
+from .dependencies import make_dependencies
 from .http.concurrency import SPARE_THREADS
 from .http.problems import MISCONFIGURED, make_problem, render
 from .http.routes import create_app
-from .quotas.limits import AnswerCache, RateLimiter, TokenBudget
 from .settings import QuerySettings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from shared.bucket import DocumentBucket
     from shared.runtime.identity import TokenVerifier
 
     from .metrics import Metrics
-    from .uploads import Uploads
 
+# Somebody waits for the page's changes of the bucket.
+_STORAGE_READ_SECONDS = 20.0
+_STORAGE_RETRY_SECONDS = 15.0
 _BREAKER_FAILURES = 5
 _BREAKER_PAUSE_SECONDS = 30.0
 
@@ -105,35 +106,25 @@ def _open_pool() -> Pool:
 def _start() -> Flask:
     settings = _read_settings()
     pool = _open_pool()
+    find_embedder = _find_models().find
+    metrics = _make_metrics(pool) if settings.metrics_enabled else None
     return create_app(
-        Services(
-            settings=settings,
+        make_dependencies(
+            settings,
             pool=pool,
-            find_embedder=_find_models().find,
-            embedding_threads=ThreadPoolExecutor(
-                settings.embedding_threads or available_cores(), thread_name_prefix="question"
-            ),
-            search=search,
-            refuse=partial(
-                refuse,
-                floors=choose_floors(
-                    extractive=not settings.gemini_configured,
-                    coverage=settings.refusal_coverage,
-                    similarity=settings.refusal_similarity,
+            answering=make_answering_dependencies(
+                settings,
+                pool=pool,
+                find_embedder=find_embedder,
+                embedding_threads=ThreadPoolExecutor(
+                    settings.embedding_threads or available_cores(), thread_name_prefix="question"
                 ),
+                gemini=_make_gemini() if settings.gemini_configured else None,
+                metrics=metrics,
             ),
-            gemini=_make_gemini() if settings.gemini_configured else None,
-            limiter=RateLimiter(pool, per_minute=settings.rate_limit_per_minute)
-            if settings.rate_limit_per_minute
-            else None,
-            budget=TokenBudget(pool, tokens_per_day=settings.daily_token_budget)
-            if settings.daily_token_budget
-            else None,
-            cache=AnswerCache(pool, max_age_seconds=settings.answer_cache_seconds)
-            if settings.answer_cache_seconds
-            else None,
+            find_embedder=find_embedder,
             make_uploads=_make_uploads_maker(settings) if settings.uploads_enabled else None,
-            metrics=_make_metrics(pool) if settings.metrics_enabled else None,
+            metrics=metrics,
             tokens=_make_token_verifier(settings) if settings.query_audience else None,
         )
     )
@@ -143,16 +134,11 @@ def _start() -> Flask:
 def _make_gemini() -> Gemini:
     settings = _read_settings()
     return Gemini(
-        api_key=settings.gemini_api_key.get_secret_value(),
-        project=settings.google_cloud_project,
-        location=settings.google_cloud_location,
-        base_url=settings.google_gemini_base_url,
-        model=settings.gemini_model,
-        timeout_seconds=settings.gemini_timeout_seconds,
-        read_timeout_seconds=settings.gemini_read_timeout_seconds,
+        settings,
         attempts=settings.gemini_attempts,
         max_output_tokens=settings.gemini_max_output_tokens,
         thinking_budget=settings.gemini_thinking_budget,
+        thinking_level=settings.gemini_thinking_level,
         breaker=CircuitBreaker(failures=_BREAKER_FAILURES, pause_seconds=_BREAKER_PAUSE_SECONDS),
     )
 
@@ -177,10 +163,16 @@ def _make_token_verifier(settings: QuerySettings) -> TokenVerifier:
     )
 
 
-def _make_uploads_maker(settings: QuerySettings) -> partial[Uploads]:
-    from .uploads import Uploads
+def _make_uploads_maker(settings: QuerySettings) -> partial[DocumentBucket]:
+    from shared.bucket import DocumentBucket
 
-    return partial(cache(Uploads), settings.documents_bucket, project=settings.google_cloud_project)
+    return partial(
+        cache(DocumentBucket),
+        settings.documents_bucket,
+        project=settings.google_cloud_project,
+        read_seconds=_STORAGE_READ_SECONDS,
+        retry_seconds=_STORAGE_RETRY_SECONDS,
+    )
 
 
 def _serve_whole_requests() -> None:

@@ -28,10 +28,9 @@ from shared.embedding.tokenizer import (
     FORMAT,
     GRAPH_FILE,
     TOKENIZER_FILE,
-    ModelUnavailable,
     read_description,
 )
-from shared.errors import KaydangError
+from shared.errors import ExportError, KaydangError, ModelUnavailable
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -119,10 +118,6 @@ CHECKED_PAIRS = (
         ),
     ),
 )
-
-
-class ExportError(KaydangError):
-    """A model could not be exported; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

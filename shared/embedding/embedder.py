@@ -15,18 +15,16 @@ from numpy.typing import NDArray
 from shared.embedding.tokenizer import (
     GRAPH_FILE,
     ModelInfo,
-    ModelUnavailable,
     read_description,
     read_model_info,
     read_tokenizer,
 )
-from shared.errors import Misconfigured
+from shared.errors import Misconfigured, ModelUnavailable
 
 __all__ = [
     "Embedder",
     "Embedders",
     "ModelInfo",
-    "ModelUnavailable",
     "available_cores",
     "read_model_info",
 ]

@@ -7,16 +7,12 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from shared.errors import Misconfigured
+from shared.errors import ModelUnavailable
 
 DESCRIPTION_FILE = "model.json"
 TOKENIZER_FILE = "tokenizer.json"
 GRAPH_FILE = "model.onnx"
 FORMAT = 1
-
-
-class ModelUnavailable(Misconfigured):
-    """MODEL_DIR holds no complete exported model: a fault of this instance, not of a document."""
 
 
 @dataclass(frozen=True, slots=True)

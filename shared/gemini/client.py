@@ -22,10 +22,11 @@ from google.auth import exceptions as google_auth_errors
 from google.genai import errors, types
 from pydantic import ValidationError
 
-from shared.errors import GenerationUnavailable
-from shared.gemini.requests import Task, TriesExhausted, Usage
+from shared.errors import GenerationUnavailable, TriesExhausted
+from shared.gemini.requests import MODEL_MISSING, GenerationRequest, Usage
 from shared.runtime.logs import get_logger
 from shared.runtime.tracing import span
+from shared.settings import GeminiSettings
 
 _log = get_logger("gemini")
 
@@ -34,6 +35,10 @@ _RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _WAIT_INITIAL_SECONDS = 0.5
 _WAIT_MAX_SECONDS = 8.0
 _WAIT_JITTER_SECONDS = 0.5
+
+# https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/gemini/3-5-flash-lite
+DEFAULT_MODEL = "gemini-3.5-flash-lite"
+MODELS_PAGE = "https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/model-versions"
 
 _BLOCKED = frozenset(
     {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE"}
@@ -44,40 +49,29 @@ class GeminiClient:
     """
     One Gemini model; the threads of a process may share it.
 
-    Args:
-        api_key: For the Gemini API; without it Vertex AI is asked as *project* in *location*.
-        base_url: Another place that speaks the same interface; empty takes Google's.
-        timeout_seconds: The longest that any task may take, with all its tries and waits.
-        read_timeout_seconds: For each wait for the next bytes.
+    With a key it asks the Gemini API, without one Vertex AI.
     """
 
-    def __init__(
-        self,
-        *,
-        api_key: str,
-        project: str,
-        location: str,
-        base_url: str,
-        model: str,
-        timeout_seconds: float,
-        read_timeout_seconds: float,
-        attempts: int,
-    ) -> None:
-        self.model = model
+    def __init__(self, settings: GeminiSettings, *, attempts: int) -> None:
+        api_key = settings.gemini_api_key.get_secret_value()
+        self.model = settings.gemini_model
         self._attempts = attempts
         self._http = httpx2.Client(transport=_DeadlineTransport(), follow_redirects=False)
         options = types.HttpOptions(
-            base_url=base_url or None,
-            timeout=int(read_timeout_seconds * 1000),
+            base_url=settings.google_gemini_base_url or None,
+            timeout=int(settings.gemini_read_timeout_seconds * 1000),
             # The client would send the timeout of one read as the server's for everything.
-            headers={"X-Server-Timeout": str(max(1, round(timeout_seconds)))},
+            headers={"X-Server-Timeout": str(max(1, round(settings.gemini_timeout_seconds)))},
             httpx_client=self._http,
         )
         self._client = (
             genai.Client(api_key=api_key, vertexai=False, http_options=options)
             if api_key
             else genai.Client(
-                vertexai=True, project=project, location=location, http_options=options
+                vertexai=True,
+                project=settings.google_cloud_project,
+                location=settings.google_cloud_location,
+                http_options=options,
             )
         )
 
@@ -85,7 +79,9 @@ class GeminiClient:
         """Close the connections."""
         self._http.close()
 
-    def stream(self, task: Task, *, timeout_seconds: float, whole: bool) -> Iterator[str | Usage]:
+    def stream(
+        self, request: GenerationRequest, *, timeout_seconds: float, whole: bool
+    ) -> Iterator[str | Usage]:
         """
         Yield the model's text as it arrives, and the usage.
 
@@ -94,17 +90,17 @@ class GeminiClient:
         whole, and any try can be repeated.
 
         Args:
-            timeout_seconds: For the task, with all its tries and waits.
+            timeout_seconds: For the request, with all its tries and waits.
 
         Raises:
-            TriesExhausted: The service failed, and not for the task's sake.
+            TriesExhausted: The service failed, and not for the request's sake.
             GenerationUnavailable: No whole answer; the text so far is void.
         """
         # https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
         about = {"gen_ai.operation.name": "generate_content", "gen_ai.request.model": self.model}
         with span("gemini", about, kind="client", current=False) as note:
             try:
-                for part in self._ask(task, timeout_seconds=timeout_seconds, whole=whole):
+                for part in self._ask(request, timeout_seconds=timeout_seconds, whole=whole):
                     if isinstance(part, Usage):
                         note(
                             {
@@ -117,7 +113,9 @@ class GeminiClient:
                 note({"failure": error.code})
                 raise
 
-    def _ask(self, task: Task, *, timeout_seconds: float, whole: bool) -> Iterator[str | Usage]:
+    def _ask(
+        self, request: GenerationRequest, *, timeout_seconds: float, whole: bool
+    ) -> Iterator[str | Usage]:
         deadline = time.monotonic() + timeout_seconds
         try:
             for attempt in stamina.retry_context(
@@ -129,21 +127,23 @@ class GeminiClient:
                 wait_jitter=_WAIT_JITTER_SECONDS,
             ):
                 with attempt:
-                    parts = self._try(task, deadline=deadline)
+                    parts = self._try(request, deadline=deadline)
                     begin = list(parts) if whole else [next(parts)]
             yield from begin
             yield from parts
         except _Retryable as error:
             raise TriesExhausted(error.failure.code, str(error.failure)) from error
 
-    def _try(self, task: Task, *, deadline: float) -> Iterator[str | Usage]:
+    def _try(self, request: GenerationRequest, *, deadline: float) -> Iterator[str | Usage]:
         usage: types.GenerateContentResponseUsageMetadata | None = None
         finish_reason = ""
         some_text = False
-        with _within(deadline), _translated_errors():
+        with _within(deadline), _translated_errors(self.model):
             chunks = iter(
                 self._client.models.generate_content_stream(
-                    model=self.model, contents=_contents(task), config=_config(task)
+                    model=self.model,
+                    contents=_contents(request),
+                    config=_config(request, model=self.model),
                 )
             )
             chunk = next(chunks, None)
@@ -159,33 +159,52 @@ class GeminiClient:
                     if part.text and not part.thought:
                         some_text = True
                         yield part.text
-            with _within(deadline), _translated_errors():
+            with _within(deadline), _translated_errors(self.model):
                 chunk = next(chunks, None)
         # An answer that is no use is paid for all the same.
         yield _usage(usage)
         _refuse_unfinished(finish_reason, some_text=some_text)
 
 
-def _contents(task: Task) -> types.Content:
-    parts = [types.Part.from_text(text=task.text)]
-    if task.picture is not None:
-        parts.insert(0, types.Part.from_bytes(data=task.picture, mime_type="image/png"))
+def _contents(request: GenerationRequest) -> types.Content:
+    parts = [types.Part.from_text(text=request.text)]
+    if request.picture is not None:
+        parts.insert(0, types.Part.from_bytes(data=request.picture, mime_type="image/png"))
     return types.Content(role="user", parts=parts)
 
 
-def _config(task: Task) -> types.GenerateContentConfig:
+def _config(request: GenerationRequest, *, model: str) -> types.GenerateContentConfig:
+    before_gemini_3 = _is_before_gemini_3(model)
     return types.GenerateContentConfig(
-        system_instruction=task.rules or None,
-        temperature=0.0,
+        system_instruction=request.rules or None,
+        # Gemini 3 ignores it or, below its default of 1, repeats itself:
+        # https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/start/gemini-3-prompting-guide
+        temperature=0.0 if before_gemini_3 else None,
         candidate_count=1,
-        max_output_tokens=task.max_output_tokens,
-        response_mime_type="application/json" if task.schema is not None else None,
-        response_schema=task.schema,
-        thinking_config=types.ThinkingConfig(thinking_budget=task.thinking_budget)
-        if task.thinking_budget is not None
-        else None,
+        max_output_tokens=request.max_output_tokens,
+        response_mime_type="application/json" if request.schema is not None else None,
+        response_schema=request.schema,
+        thinking_config=_thinking(request, before_gemini_3=before_gemini_3),
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
     )
+
+
+def _is_before_gemini_3(model: str) -> bool:
+    """Return whether *model* is of an older family; an alias such as gemini-flash-latest is not."""
+    version = re.search(r"gemini-(\d+)", model)
+    return version is not None and int(version[1]) < 3
+
+
+def _thinking(request: GenerationRequest, *, before_gemini_3: bool) -> types.ThinkingConfig | None:
+    """A family knows one of the two: https://ai.google.dev/gemini-api/docs/thinking."""
+    if before_gemini_3:
+        if request.thinking_budget is not None:
+            return types.ThinkingConfig(thinking_budget=request.thinking_budget)
+    elif request.thinking_level is not None:
+        return types.ThinkingConfig(
+            thinking_level=types.ThinkingLevel(request.thinking_level.upper())
+        )
+    return None
 
 
 def _backoff(error: Exception, *, deadline: float) -> bool | float:
@@ -208,11 +227,11 @@ def _within(deadline: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _translated_errors() -> Iterator[None]:
+def _translated_errors(model: str) -> Iterator[None]:
     try:
         yield
     except errors.APIError as error:
-        raise _translate(error) from error
+        raise _translate(error, model=model) from error
     except httpx2.TimeoutException as error:
         failure = GenerationUnavailable("timeout", "Gemini did not answer in time")
         raise _Retryable(failure, None) from error
@@ -227,8 +246,12 @@ def _translated_errors() -> Iterator[None]:
         raise _Retryable(failure, None) from error
 
 
-def _translate(error: errors.APIError) -> Exception:
+def _translate(error: errors.APIError, *, model: str) -> Exception:
     status = error.code or 0
+    if status == 404:
+        message = describe_missing_model(model)
+        _log.error("Gemini has no such model", model=model, reason=message)
+        return GenerationUnavailable(MODEL_MISSING, message)
     if status == 429:
         if _names_daily_quota(error.details):
             return GenerationUnavailable(
@@ -244,6 +267,15 @@ def _translate(error: errors.APIError) -> Exception:
     _log.error("Gemini refused the request", status=status, reason=reason)
     return GenerationUnavailable(
         "rejected", f"Gemini refused the request ({status}); the service's log says why"
+    )
+
+
+def describe_missing_model(model: str) -> str:
+    """Return what an operator does about a model that Google has retired or never had."""
+    advice = f"set GEMINI_MODEL={DEFAULT_MODEL}; " if model != DEFAULT_MODEL else ""
+    return (
+        f"Google no longer offers the model {model} to this project and location:"
+        f" {advice}{MODELS_PAGE} lists the models and their last days"
     )
 
 

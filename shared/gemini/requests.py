@@ -1,11 +1,14 @@
-"""What a generative model is given, what that costs, and how it fails; nothing of its client."""
+"""What a generative model is given, and what that costs; nothing of its client."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from shared.errors import GenerationUnavailable
+ThinkingLevel = Literal["minimal", "low", "medium", "high"]
+
+# The code of a failure that lasts until an operator names another model.
+MODEL_MISSING = "model_missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +35,16 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class GenerationRequest:
     """
-    What one model call is given.
+    What one call of a generative model is given.
 
     Attributes:
         rules: The system instruction.
         picture: A PNG that stands before the text.
         schema: The JSON that the answer has to be; without it the answer is plain text.
-        thinking_budget: Tokens that the model may think; None leaves it to the model.
+        thinking_budget: Tokens that a model before Gemini 3 may think; None leaves it to the model.
+        thinking_level: How much Gemini 3 and later think; None leaves it to the model.
     """
 
     text: str
@@ -49,7 +53,4 @@ class Task:
     picture: bytes | None = None
     schema: dict[str, Any] | None = None
     thinking_budget: int | None = None
-
-
-class TriesExhausted(GenerationUnavailable):
-    """The service failed each time that it was asked, until tries or time were used up."""
+    thinking_level: ThinkingLevel | None = None

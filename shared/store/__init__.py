@@ -1,4 +1,4 @@
-"""Everything that is said to Postgres. No SQL stands anywhere else but in the migrations."""
+"""The database: all SQL lives here, in shared/search and in the migrations."""
 
 from shared.store.access import (
     EVERY_COLLECTION,
@@ -14,19 +14,43 @@ from shared.store.access import (
     set_default,
 )
 from shared.store.backlog import Backlog, read_backlog
-from shared.store.connection import Connection, Pool, connect, open_pool
-from shared.store.documents import (
-    KnownObject,
-    count_documents,
-    find_documents,
-    get_document,
-    iterate_known_objects,
-    list_dead_letters,
-    list_documents,
-    mark_replayed,
-    read_text,
-    record_dead_letter,
+from shared.store.batches import (
+    BatchLease,
+    fail_batch,
+    finish_batch,
+    is_suspect_batch,
+    lease_batch,
+    note_published,
+    release_batch,
 )
+from shared.store.builds import (
+    BuildLease,
+    BuildStart,
+    StagedDocument,
+    begin_build,
+    extend_lease,
+    fail_build,
+    is_suspect_build,
+    release_build,
+    stage_build,
+)
+from shared.store.connection import Connection, Pool, connect, open_pool
+from shared.store.dead_letters import (
+    list_dead_letters,
+    mark_replayed,
+    record_dead_job,
+    record_dead_letter,
+    record_dead_object,
+)
+from shared.store.document_lock import KnownGenerations, read_generations
+from shared.store.documents import (
+    record_gone,
+    record_live,
+    record_metadata,
+    record_newer,
+    record_refused,
+)
+from shared.store.leases import give_back
 from shared.store.models import (
     NO_MODEL,
     ModelProgress,
@@ -42,27 +66,20 @@ from shared.store.models import (
     serving_model,
     switch_model,
 )
-from shared.store.protocol import (
-    BatchLease,
-    BuildLease,
-    StagedDocument,
-    begin_build,
-    extend_lease,
-    fail_batch,
-    fail_build,
-    finish_batch,
-    lease_batch,
-    record_dead_job,
-    record_dead_object,
-    record_gone,
-    record_metadata,
-    record_newer,
+from shared.store.recovery import (
+    StalledWork,
+    claim_stalled,
     reindex_document,
-    release_batch,
-    release_build,
     requeue_document,
-    stage_build,
-    take_waiting,
+)
+from shared.store.status import (
+    KnownObject,
+    count_documents,
+    find_documents,
+    get_document,
+    iterate_known_objects,
+    list_documents,
+    read_text,
 )
 
 __all__ = [
@@ -71,16 +88,20 @@ __all__ = [
     "Backlog",
     "BatchLease",
     "BuildLease",
+    "BuildStart",
     "CollectionAccess",
     "Connection",
+    "KnownGenerations",
     "KnownObject",
     "ModelProgress",
     "Pool",
     "RegisteredModel",
     "StagedDocument",
+    "StalledWork",
     "begin_build",
     "caller_rights",
     "check_model",
+    "claim_stalled",
     "connect",
     "count_documents",
     "drop_model",
@@ -92,8 +113,11 @@ __all__ = [
     "find_model",
     "finish_batch",
     "get_document",
+    "give_back",
     "grant_collection",
     "is_closed_by_default",
+    "is_suspect_batch",
+    "is_suspect_build",
     "iterate_known_objects",
     "lease_batch",
     "list_access",
@@ -102,9 +126,11 @@ __all__ = [
     "list_models",
     "mark_replayed",
     "may_write",
+    "note_published",
     "open_pool",
     "plan_filling",
     "read_backlog",
+    "read_generations",
     "read_text",
     "read_unfilled",
     "reading",
@@ -112,8 +138,10 @@ __all__ = [
     "record_dead_letter",
     "record_dead_object",
     "record_gone",
+    "record_live",
     "record_metadata",
     "record_newer",
+    "record_refused",
     "register_model",
     "reindex_document",
     "release_batch",
@@ -125,5 +153,4 @@ __all__ = [
     "set_default",
     "stage_build",
     "switch_model",
-    "take_waiting",
 ]

@@ -1,244 +1,304 @@
-"""What readers and operators see of the documents: states, reasons, text, counts."""
+"""
+Documents and their generations: seen, gone, answering, failed.
+
+Rule 5 (a delete looks at the object first), rule 6 (a failure is recorded under the document's lock
+and retracts an older generation), and the flip of rule 4 are kept here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from uuid import UUID
-
-from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
-
 from shared.store.connection import Connection
-from shared.values import DocumentState, DocumentStatus
-
-_STATUS_COLUMNS = """
-    id, bucket, name, collection, title, language, generation, answering_generation, state,
-    reason_code, reason, pages, pages_without_text, chunks, chunks_embedded, attempts, size,
-    content_type, metadata, updated
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class KnownObject:
-    """What the database believes about one object of the bucket."""
-
-    name: str
-    generation: int
-    state: DocumentState
+from shared.store.document_lock import (
+    Build,
+    Document,
+    KnownGenerations,
+    is_obsolete,
+    lock_document,
+    lock_or_insert_document,
+    read_build,
+    touch,
+    version_columns,
+)
+from shared.values import ObjectVersion
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message that Pub/Sub gave up on."""
-
-    id: int
-    message_id: str
-    data: bytes
-    attributes: dict[str, str]
-
-
-def list_documents(
-    connection: Connection,
-    *,
-    state: DocumentState | None = None,
-    prefix: str = "",
-    collection: str | None = None,
-    cursor: str | None = None,
-    limit: int = 100,
-) -> tuple[list[DocumentStatus], str | None]:
+def record_newer(connection: Connection, version: ObjectVersion) -> bool:
     """
-    Return a page of documents in the order of their names, and where the next page begins.
-
-    Args:
-        state: Only these; without it all but the deleted ones.
-        cursor: The second value of the page before; None for the first page.
-    """
-    with connection.cursor(row_factory=class_row(DocumentStatus)) as rows:
-        page = rows.execute(
-            f"""
-            SELECT {_STATUS_COLUMNS}
-            FROM document_status
-            WHERE (%(state)s::text IS NULL AND state <> 'deleted' OR state = %(state)s)
-                AND (%(collection)s::text IS NULL OR collection = %(collection)s)
-                AND starts_with(name, %(prefix)s)
-                AND (%(cursor)s::text IS NULL OR name COLLATE "C" > %(cursor)s)
-            ORDER BY name COLLATE "C"
-            LIMIT %(limit)s + 1
-            """,  # noqa: S608 - constant columns
-            {
-                "state": state,
-                "collection": collection,
-                "prefix": prefix,
-                "cursor": cursor,
-                "limit": limit,
-            },
-        ).fetchall()
-    return page[:limit], page[limit - 1].name if len(page) > limit else None
-
-
-def get_document(connection: Connection, document_id: UUID) -> DocumentStatus | None:
-    """Return one document, None where there never was one with this id."""
-    with connection.cursor(row_factory=class_row(DocumentStatus)) as rows:
-        return rows.execute(
-            f"SELECT {_STATUS_COLUMNS} FROM document_status WHERE id = %(id)s",  # noqa: S608
-            {"id": document_id},
-        ).fetchone()
-
-
-def read_text(
-    connection: Connection,
-    *,
-    document_id: UUID,
-    generation: int | None = None,
-    char_start: int,
-    char_end: int,
-) -> str | None:
-    """
-    Return the characters [char_start:char_end) of the text that answers.
-
-    Args:
-        generation: The generation the offsets speak of; None for the one that answers now.
+    Record that *version* exists, with a queued build, in one transaction.
 
     Returns:
-        None where the document does not answer, or not from this generation any more. Shorter
-        than asked for where the text ends.
+        Whether there is something to publish: an event of *version* has yet to be worked on.
     """
-    rows = connection.execute(
-        """
-        SELECT char_start, text
-        FROM live_texts
-        WHERE document_id = %(document_id)s
-            AND (%(generation)s::bigint IS NULL OR generation = %(generation)s)
-            AND (
-                segment = 0
-                OR char_start < %(char_end)s
-                AND char_start >= (
-                    SELECT max(char_start)
-                    FROM live_texts
-                    WHERE document_id = %(document_id)s AND char_start <= %(char_start)s
-                )
-            )
-        ORDER BY segment
-        """,
-        {
-            "document_id": document_id,
-            "generation": generation,
-            "char_start": char_start,
-            "char_end": char_end,
-        },
-    ).fetchall()
-    if not rows:
-        return None
-    return "".join(
-        text[max(0, char_start - start) : max(0, char_end - start)] for start, text in rows
-    )
+    with connection.transaction():
+        document = lock_or_insert_document(connection, version)
+        if is_obsolete(document, version.generation):
+            return False
+        build = record_seen(connection, document, version, config_hash="")
+        return build.state == "queued"
 
 
-def count_documents(connection: Connection) -> dict[DocumentState, int]:
-    """Return how many documents are in each state; a state without any is left out."""
-    rows = connection.execute("SELECT state, count(*) FROM document_status GROUP BY state")
-    return dict(rows.fetchall())
-
-
-def iterate_known_objects(connection: Connection, *, bucket: str) -> Iterator[KnownObject]:
+def record_live(connection: Connection, version: ObjectVersion, *, known: KnownGenerations) -> bool:
     """
-    Yield what is known of a bucket's objects, by the bytes of their names, as Storage lists them.
+    Record that *version* is live although higher generations were seen, or it was thought gone.
 
-    The rows are those of the moment of the first one: changes while it runs are not seen.
-    """
-    with (
-        connection.transaction(),
-        connection.cursor(name="known_objects", row_factory=class_row(KnownObject)) as cursor,
-    ):
-        cursor.itersize = 1000
-        cursor.execute(
-            """
-            SELECT name, generation, state
-            FROM document_status
-            WHERE bucket = %(bucket)s
-            ORDER BY name COLLATE "C"
-            """,
-            {"bucket": bucket},
-        )
-        yield from cursor
-
-
-def find_documents(
-    connection: Connection,
-    *,
-    name: str | None = None,
-    collection: str | None = None,
-    state: DocumentState | None = None,
-    reason: str | None = None,
-) -> list[UUID]:
-    """
-    Return the ids of the documents that fit everything that is given, deleted ones never.
+    An event may have been forged or mistaken, and a folder of a bucket with a hierarchical
+    namespace that is renamed and renamed back keeps its generations: the bucket is right.
 
     Args:
-        reason: A reason code.
+        known: What was recorded before the bucket was looked at. Where it has changed since,
+            another event knows more, and nothing is done.
+
+    Returns:
+        Whether there is something to publish: an event of *version* has yet to be worked on.
     """
-    rows = connection.execute(
-        """
-        SELECT status.id
-        FROM document_status AS status
-        WHERE status.state <> 'deleted'
-            AND (%(name)s::text IS NULL OR status.name = %(name)s)
-            AND (%(collection)s::text IS NULL OR status.collection = %(collection)s)
-            AND (%(state)s::text IS NULL OR status.state = %(state)s)
-            AND (%(reason)s::text IS NULL OR status.reason_code = %(reason)s)
-        ORDER BY status.name
-        """,
-        {
-            "name": name,
-            "collection": collection,
-            "state": state,
-            "reason": reason,
-        },
-    )
-    return [row[0] for row in rows.fetchall()]
+    with connection.transaction():
+        document = lock_document(connection, bucket=version.bucket, name=version.name)
+        if document is None:
+            return False
+        if (document.seen_generation, document.dead_generation) != (known.seen, known.dead):
+            return False
+        connection.execute(
+            """
+            UPDATE documents
+            SET seen_generation = %(generation)s,
+                dead_generation = least(dead_generation, %(generation)s - 1),
+                active_build = CASE WHEN active_generation <= %(generation)s THEN active_build END,
+                active_generation =
+                    CASE WHEN active_generation <= %(generation)s THEN active_generation END,
+                updated = clock_timestamp()
+            WHERE id = %(id)s
+            """,
+            {"id": document.id, "generation": version.generation},
+        )
+        connection.execute(
+            "DELETE FROM builds WHERE document_id = %(id)s AND generation > %(generation)s",
+            {"id": document.id, "generation": version.generation},
+        )
+        document = lock_document(connection, id=document.id)
+        assert document is not None, "rows of documents are never deleted"  # noqa: S101
+        build = record_seen(connection, document, version, config_hash="")
+        return build.state == "queued"
 
 
-def record_dead_letter(
-    connection: Connection,
-    *,
-    message_id: str,
-    subscription: str,
-    data: bytes,
-    attributes: dict[str, str],
+def record_refused(
+    connection: Connection, version: ObjectVersion, *, code: str, reason: str
 ) -> None:
-    """Keep a message that Pub/Sub gave up on, once."""
+    """Record a generation of which the database takes no more than its name, as failed."""
+    bare = ObjectVersion(version.bucket, version.name, version.generation)
+    with connection.transaction():
+        document = lock_or_insert_document(connection, bare)
+        if is_obsolete(document, bare.generation):
+            return
+        build = record_seen(connection, document, bare, config_hash="")
+        if build.state in ("queued", "parsing") and not build.leased:
+            record_failure(connection, document, build, code=code, reason=reason)
+
+
+def record_gone(connection: Connection, version: ObjectVersion) -> None:
+    """
+    Record that *version* and all before it are gone: they answer no more and never come back.
+
+    The caller has looked: no object of this name is in the bucket.
+    """
+    with connection.transaction():
+        document = lock_or_insert_document(connection, version)
+        connection.execute(
+            """
+            UPDATE documents
+            SET dead_generation = greatest(dead_generation, %(generation)s),
+                active_build = CASE WHEN active_generation > %(generation)s THEN active_build END,
+                active_generation =
+                    CASE WHEN active_generation > %(generation)s THEN active_generation END,
+                updated = clock_timestamp()
+            WHERE id = %(id)s
+            """,
+            {"id": document.id, "generation": version.generation},
+        )
+        connection.execute(
+            "DELETE FROM builds WHERE document_id = %(id)s AND generation <= %(generation)s",
+            {"id": document.id, "generation": version.generation},
+        )
+
+
+def record_metadata(connection: Connection, version: ObjectVersion) -> None:
+    """Record newer metadata of a generation that is already known; its text stays as it is."""
+    with connection.transaction():
+        document = lock_document(connection, bucket=version.bucket, name=version.name)
+        if document is None:
+            return
+        changed = connection.execute(
+            """
+            UPDATE builds
+            SET metageneration = %(metageneration)s,
+                collection = %(collection)s,
+                content_type = coalesce(nullif(builds.content_type, ''), %(content_type)s),
+                metadata = %(metadata)s,
+                object_updated = %(object_updated)s
+            WHERE document_id = %(document_id)s
+                AND generation = %(generation)s
+                AND metageneration < %(metageneration)s
+            RETURNING id
+            """,
+            {"document_id": document.id, **version_columns(version)},
+        ).fetchall()
+        if document.active_build is not None and (document.active_build,) in changed:
+            describe_document(connection, document.active_build)
+
+
+def record_seen(
+    connection: Connection, document: Document, version: ObjectVersion, *, config_hash: str
+) -> Build:
+    """Raise the highest generation seen to *version*'s, and return its build, queued if new."""
     connection.execute(
         """
-        INSERT INTO dead_letters (message_id, subscription, data, attributes)
-        VALUES (%(message_id)s, %(subscription)s, %(data)s, %(attributes)s)
-        ON CONFLICT (message_id) DO NOTHING
+        UPDATE documents
+        SET seen_generation = %(generation)s, updated = clock_timestamp()
+        WHERE id = %(id)s AND seen_generation < %(generation)s
+        """,
+        {"id": document.id, "generation": version.generation},
+    )
+    connection.execute(
+        """
+        INSERT INTO builds (document_id, generation, epoch, config_hash, metageneration,
+                            collection, content_type, size, metadata, object_updated,
+                            fingerprint)
+        VALUES (%(document_id)s, %(generation)s, %(epoch)s, %(config_hash)s, %(metageneration)s,
+                %(collection)s, %(content_type)s, %(size)s, %(metadata)s, %(object_updated)s,
+                %(fingerprint)s)
+        ON CONFLICT (document_id, generation, epoch) DO NOTHING
         """,
         {
-            "message_id": message_id,
-            "subscription": subscription,
-            "data": data,
-            "attributes": Jsonb(attributes),
+            "document_id": document.id,
+            "epoch": document.epoch,
+            "config_hash": config_hash,
+            **version_columns(version),
+        },
+    )
+    delete_older_builds(connection, document, version.generation, document.epoch)
+    build = read_build(connection, document.id, generation=version.generation, epoch=document.epoch)
+    assert build is not None, "inserted above, under the document's lock"  # noqa: S101
+    return build
+
+
+def delete_older_builds(
+    connection: Connection, document: Document, generation: int, epoch: int
+) -> None:
+    """Delete the builds before (generation, epoch), all but the one that answers."""
+    connection.execute(
+        """
+        DELETE FROM builds
+        WHERE document_id = %(document_id)s
+            AND (generation, epoch) < (%(generation)s, %(epoch)s)
+            AND id IS DISTINCT FROM %(active_build)s
+        """,
+        {
+            "document_id": document.id,
+            "generation": generation,
+            "epoch": epoch,
+            "active_build": document.active_build,
         },
     )
 
 
-def list_dead_letters(connection: Connection) -> list[DeadLetter]:
-    """Return the dead letters that nobody has replayed, oldest first."""
-    with connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
-        return cursor.execute(
-            """
-            SELECT id, message_id, data, attributes
-            FROM dead_letters
-            WHERE replayed IS NULL
-            ORDER BY id
-            """
-        ).fetchall()
-
-
-def mark_replayed(connection: Connection, dead_letter_id: int) -> None:
-    """Note that a dead letter has been published again."""
-    connection.execute(
-        "UPDATE dead_letters SET replayed = clock_timestamp() WHERE id = %(id)s",
-        {"id": dead_letter_id},
+def drop_if_overtaken(connection: Connection, document: Document, build: Build) -> bool:
+    """Delete *build* where a newer generation, a re-index or a delete has come first."""
+    overtaken = build.generation <= document.dead_generation or (
+        (build.generation, build.epoch) < (document.seen_generation, document.epoch)
     )
+    if overtaken and build.id != document.active_build:
+        connection.execute("DELETE FROM builds WHERE id = %(id)s", {"id": build.id})
+    return overtaken
+
+
+def flip(connection: Connection, document: Document, build: Build) -> None:
+    """Make *build* the one that answers, and delete the others before it."""
+    connection.execute(
+        """
+        UPDATE builds
+        SET state = 'ready', finished = clock_timestamp(), lease_until = NULL, last_error = NULL
+        WHERE id = %(id)s
+        """,
+        {"id": build.id},
+    )
+    describe_document(connection, build.id)
+    connection.execute(
+        """
+        DELETE FROM builds
+        WHERE document_id = %(document_id)s
+            AND (generation, epoch) < (%(generation)s, %(epoch)s)
+        """,
+        {"document_id": document.id, "generation": build.generation, "epoch": build.epoch},
+    )
+
+
+def describe_document(connection: Connection, build_id: int) -> None:
+    """Point the document at *build_id* and copy what filters and citations say of it."""
+    connection.execute(
+        """
+        UPDATE documents
+        SET active_build = builds.id,
+            active_generation = builds.generation,
+            collection = builds.collection,
+            content_type = builds.content_type,
+            size = builds.size,
+            metadata = builds.metadata,
+            object_updated = builds.object_updated,
+            title = builds.title,
+            language = builds.language,
+            updated = clock_timestamp()
+        FROM builds
+        WHERE builds.id = %(id)s AND documents.id = builds.document_id
+        """,
+        {"id": build_id},
+    )
+
+
+def record_failure(
+    connection: Connection, document: Document, build: Build, *, code: str, reason: str
+) -> None:
+    """Record the failure of the current generation and retract an older generation's build."""
+    connection.execute(
+        """
+        UPDATE builds
+        SET state = 'failed', reason_code = %(code)s, reason = %(reason)s, lease_until = NULL,
+            chunk_count = NULL, finished = clock_timestamp()
+        WHERE id = %(id)s
+        """,
+        {"id": build.id, "code": code, "reason": reason},
+    )
+    for table in ("chunks", "embeddings", "batches", "texts"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE build_id = %(id)s",  # noqa: S608 - constants above
+            {"id": build.id},
+        )
+    if document.active_generation is not None and document.active_generation < build.generation:
+        connection.execute(
+            """
+            UPDATE documents
+            SET active_build = NULL, active_generation = NULL
+            WHERE id = %(id)s
+            """,
+            {"id": document.id},
+        )
+        connection.execute("DELETE FROM builds WHERE id = %(id)s", {"id": document.active_build})
+    touch(connection, document.id)
+
+
+def record_exhaustion(
+    connection: Connection,
+    document: Document,
+    build: Build,
+    attempts: int,
+    last_error: str | None,
+) -> None:
+    """Record that the current generation was tried often enough; see record_failure."""
+    last = (
+        f" The last error was: {last_error}"
+        if last_error
+        else " The worker died with it each time: is its memory enough?"
+    )
+    reason = (
+        f"Indexing was tried {attempts} times and did not succeed; it is not tried again by"
+        f" itself. Mend the cause, then run: python -m admin retry.{last}"
+    )
+    record_failure(connection, document, build, code="attempts_exhausted", reason=reason)

@@ -21,9 +21,9 @@ from tokenizers import Tokenizer
 
 from infra.model import export as export_model
 from infra.model.bert import read_bert, write_graph
-from infra.model.export import ExportError
 from shared.embedding.embedder import Embedder
 from shared.embedding.tokenizer import DESCRIPTION_FILE, GRAPH_FILE, read_model_info
+from shared.errors import ExportError
 
 DEADLINE_SECONDS = 300
 

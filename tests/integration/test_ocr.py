@@ -10,6 +10,7 @@ import pytest
 
 from functions.ingest.ocr import PageReader
 from shared.errors import GenerationUnavailable
+from shared.settings import GeminiSettings
 from tests.support.gemini_stand_in import GeminiStandIn, Scenario, failing, gemini_stand_in
 
 PNG = b"\x89PNG\r\n\x1a\n picture"
@@ -24,13 +25,14 @@ def gemini() -> Iterator[GeminiStandIn]:
 @pytest.fixture
 def reader(gemini: GeminiStandIn) -> Iterator[PageReader]:
     reader = PageReader(
-        api_key="key",
-        project="",
-        location="",
-        base_url=gemini.url,
-        model="gemini-test",
-        page_timeout_seconds=2.0,
-        read_timeout_seconds=1.0,
+        GeminiSettings.model_validate(
+            {
+                "gemini_api_key": "key",
+                "google_gemini_base_url": gemini.url,
+                "gemini_timeout_seconds": 2.0,
+                "gemini_read_timeout_seconds": 1.0,
+            }
+        )
     )
     yield reader
     reader.close()

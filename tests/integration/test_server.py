@@ -49,7 +49,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     source.write_text(_FUNCTION)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         number = int(listener.getsockname()[1])
-    command = [sys.executable, "-m", "functions_framework", "--source", source]
+    command = [sys.executable, "-m", "functions_framework", "--source", str(source)]
     command += ["--target", "function", "--host", "127.0.0.1", "--port", str(number)]
     environment = {**os.environ, "PYTHONPATH": str(_ROOT), "THREADS": "2"}
     with subprocess.Popen(command, env=environment, start_new_session=True) as process:

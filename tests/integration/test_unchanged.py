@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from shared import store
-from shared.store import BuildLease, Connection
-from shared.values import Chunk, EmbedJob, ObjectVersion
+from shared.store import BuildStart, Connection
+from shared.values import Chunk, ObjectVersion
 
 DIMENSION = 384
 FIRST = ObjectVersion(
@@ -20,7 +20,7 @@ TEXT = "It is written here."
 
 def begin(
     connection: Connection, version: ObjectVersion, *, config_hash: str = "test"
-) -> BuildLease | list[EmbedJob]:
+) -> BuildStart:
     return store.begin_build(
         connection, version, config_hash=config_hash, lease_seconds=60, max_attempts=10
     )
@@ -29,8 +29,8 @@ def begin(
 @pytest.fixture
 def ready(connection: Connection) -> Connection:
     """Let the first generation answer."""
-    lease = begin(connection, FIRST)
-    assert isinstance(lease, BuildLease)
+    lease = begin(connection, FIRST).lease
+    assert lease is not None
     chunk = Chunk(
         ordinal=0, text=TEXT, heading="", header="", page=1, char_start=0, char_end=19, tokens=5
     )
@@ -59,7 +59,7 @@ def answering(connection: Connection) -> list[tuple[object, ...]]:
 def test_unchanged_bytes_answer_at_once(ready: Connection) -> None:
     """The build that answers takes the new generation's place; nothing is left to do."""
     newer = replace(FIRST, generation=2, metageneration=1, metadata={"collection": "legal"})
-    assert begin(ready, newer) == []
+    assert begin(ready, newer) == BuildStart()
     assert answering(ready) == [(2, TEXT)]
     assert ready.execute("SELECT generation, collection FROM builds").fetchall() == [(2, "legal")]
     assert ready.execute("SELECT collection, content_type FROM documents").fetchall() == [
@@ -70,7 +70,7 @@ def test_unchanged_bytes_answer_at_once(ready: Connection) -> None:
 def test_late_events_of_the_first_generation_change_nothing(ready: Connection) -> None:
     """Its finalize is obsolete, and its delete takes nothing of the generation that answers."""
     begin(ready, replace(FIRST, generation=2))
-    assert begin(ready, FIRST) == []
+    assert begin(ready, FIRST) == BuildStart(obsolete=True)
     store.record_gone(ready, FIRST)
     assert answering(ready) == [(2, TEXT)]
     store.record_gone(ready, replace(FIRST, generation=2))
@@ -90,7 +90,7 @@ def test_anything_else_is_parsed(
     ready: Connection, changed: ObjectVersion, config_hash: str
 ) -> None:
     """Other bytes, an unknown checksum, another type or another parser: the old text answers on."""
-    assert isinstance(begin(ready, changed, config_hash=config_hash), BuildLease)
+    assert begin(ready, changed, config_hash=config_hash).lease is not None
     assert answering(ready) == [(1, TEXT)]
 
 
@@ -101,4 +101,4 @@ def test_reindex_parses_unchanged_bytes(ready: Connection) -> None:
     queued = store.reindex_document(ready, row[0])
     assert queued is not None
     assert queued.md5 == FIRST.md5
-    assert isinstance(begin(ready, queued), BuildLease)
+    assert begin(ready, queued).lease is not None

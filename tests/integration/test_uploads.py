@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from google.cloud import storage
 
 from functions.query.settings import QuerySettings
-from functions.query.uploads import Uploads
 from shared import store
+from shared.bucket import DocumentBucket
 from shared.embedding.embedder import Embedder
 from shared.store import Connection, Pool
 from shared.values import ObjectVersion
@@ -32,7 +32,7 @@ def client(bucket: storage.Bucket, database_url: str, model_dir: Path, pool: Poo
             "max_file_bytes": 1000,
         }
     )
-    uploads = Uploads(bucket.name, project="test")
+    uploads = DocumentBucket(bucket.name, project="test")
     return make_client(
         settings,
         pool=pool,
@@ -134,13 +134,12 @@ def test_changes_when_storage_is_away(
 ) -> None:
     """Without its bucket the service says when to try again."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
-    monkeypatch.setattr("functions.query.uploads._RETRY", None)
     settings = QuerySettings.model_validate({"database_url": database_url, "model_dir": model_dir})
     client = make_client(
         settings,
         pool=pool,
         embedder=Embedder(model_dir, threads=1),
-        make_uploads=lambda: Uploads(BUCKET, project="test"),
+        make_uploads=lambda: DocumentBucket(BUCKET, project="test", retry_seconds=0.1),
     )
     response = client.post("/documents", json={"name": "a.txt", "size": 1})
     assert response.status_code == 503

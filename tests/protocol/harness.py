@@ -1,11 +1,11 @@
 """
 The event path on a real Postgres, one statement at a time.
 
-What runs is the real code: `functions.ingest.main.handle`, `functions.embed_worker.main`, the store
-and the reconciler. Stand-ins exist only for what is remote or slow: the bucket, the topics, the
-parser child and the model. Each delivery of a message is a task: a thread with a connection of its
-own that stops before each SQL statement, each COMMIT, each look, download and publish, and before
-its acknowledgement. Whoever holds the World decides which task goes on, and which one dies there.
+What runs is the real code: `functions.ingest.indexing`, `functions.embed_worker.embedding_jobs`,
+the store and the reconciler. Stand-ins exist only for what is remote or slow: the bucket, the
+topics, the parser child and the model. Each delivery of a message is a task: a thread with a
+connection of its own that stops before each SQL statement, each COMMIT, each look, download and
+publish, and before its acknowledgement. The test decides which task goes on, and which one dies.
 After every step that readers could see, the World checks what the protocol promises.
 """
 
@@ -15,7 +15,6 @@ import hashlib
 import importlib
 import json
 import logging
-import os
 import re
 import sys
 import threading
@@ -25,16 +24,19 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, BinaryIO, Self, cast
-from unittest import mock
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from pgvector.psycopg import register_vector
+from pydantic import SecretStr
 
 from admin import migrate
 from admin.reconciliation import compare
-from shared import settings, store
+from functions.embed_worker import dead_letters, embedding_jobs
+from functions.ingest import indexing
+from functions.ingest import settings as ingest_settings
+from shared import store
 from shared.embedding.tokenizer import ModelInfo
 from shared.errors import KaydangError, ObjectGone, PublishFailed, StorageUnavailable, Unreadable
 from shared.messaging.events import (
@@ -44,6 +46,8 @@ from shared.messaging.events import (
     write_job,
     write_notification,
 )
+from shared.runtime.slots import WorkSlots
+from shared.settings import RetrySettings
 from shared.values import Chunk, EmbedJob, FillJob, ObjectEvent, ObjectVersion
 
 BUCKET = "docs"
@@ -57,6 +61,7 @@ UNREADABLE = "unreadable"  # never parsed: fails for good
 DEADLY = "deadly"  # kills the process that parses it, every time
 SLOW = "slow"  # the first try times out, the next ones do not
 
+_FUTURE = 2**61
 _LEASE_SECONDS = 3600  # longer than any run: leases end only by World.expire_leases
 _LOOKS_BETWEEN_SECONDS = 0.002
 
@@ -67,9 +72,6 @@ class Violation(AssertionError):
 
 class Crash(BaseException):
     """The process of this task is gone, as after kill -9: nothing is released or said."""
-
-
-# --- texts ----------------------------------------------------------------------------------------
 
 
 def split_text(text: str) -> list[str]:
@@ -137,9 +139,6 @@ class _ParsedText:
         yield 0, self._text
 
 
-# --- connections that stop before each statement --------------------------------------------------
-
-
 class _Cursor(psycopg.Cursor[Any]):
     def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
         return super().execute(_stop(self.connection, query), params, **options)
@@ -188,9 +187,6 @@ def _stop(connection: psycopg.Connection[Any], query: Any) -> Any:
         visible=connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE,
     )
     return query
-
-
-# --- tasks ----------------------------------------------------------------------------------------
 
 
 class Task(threading.Thread):
@@ -343,9 +339,6 @@ class TaskPublisher:
         self._task.world.post(topic, data, attributes)
 
 
-# --- bucket and topics ----------------------------------------------------------------------------
-
-
 class Bucket:
     """
     Objects with generations. *versioned* buckets still give a generation that is not live, and say
@@ -433,9 +426,6 @@ class Letter:
         return f"{'dead letter: ' if self.topic == 'dead' else ''}{said}"
 
 
-# --- the world ------------------------------------------------------------------------------------
-
-
 @dataclass
 class Design:
     """
@@ -512,6 +502,7 @@ class World:
         self.tasks: list[Task] = []
         self.log: list[str] = []
         self.dead_names: set[str] = set()  # a dead letter named them: they may be failed
+        self.forged: set[str] = set()  # a message named a generation that never was
         self.lossless = True
         self.dropped = False  # a message of Storage was lost: only the reconciler can know
         self._last_letter = 0
@@ -523,10 +514,7 @@ class World:
         self._dying: set[int] = set()
         self._known_names: set[str] = set()
 
-    # --- set up and down
-
     def __enter__(self) -> Self:
-        self._ingest, self._embed_worker = import_functions(self._url)
         self._monitor = cast(
             "store.Connection", psycopg.connect(self._url, autocommit=True, prepare_threshold=1)
         )
@@ -540,10 +528,17 @@ class World:
             *classes, attribute = name.split(".")
             for part in classes:
                 owner = getattr(owner, part)
-            self._patch(owner, attribute, change(getattr(owner, attribute)))
-        self._patch(self._ingest, "parse_document", self._parse)
+            original = getattr(owner, attribute)
+            changed = change(original)
+            self._patch(owner, attribute, changed)
+            for other in _modules_of_the_protocol() if not classes else ():
+                # Modules that have imported it by its name have it too.
+                if getattr(other, attribute, None) is original:
+                    self._patch(other, attribute, changed)
+        self._patch(indexing, "parse_document", self._parse)
         self._patch(store, "begin_build", self._note_lease(store.begin_build))
         self._patch(store, "record_gone", self._note_gone(store.record_gone))
+        self._patch(store, "record_live", self._note_live(store.record_live))
         for name in ("ingest", "embed_worker", "psycopg"):
             logger = logging.getLogger(name)
             self._undo.append(lambda logger=logger, level=logger.level: logger.setLevel(level))  # type: ignore[misc]
@@ -617,8 +612,6 @@ class World:
             self.rewritten += count
         return query
 
-    # --- stand-ins and notes
-
     def _parse(self, path: Path, **_options: object) -> _ParsedText:
         found = json.loads(path.read_bytes())
         version, text = (found["name"], found["generation"]), found["text"]
@@ -640,11 +633,11 @@ class World:
 
     def _note_lease(self, begin_build: Callable[..., Any]) -> Callable[..., Any]:
         def begin_and_note(*args: Any, **options: Any) -> Any:
-            begun = begin_build(*args, **options)
+            start = begin_build(*args, **options)
             task = threading.current_thread()
-            if isinstance(task, Task) and isinstance(begun, store.BuildLease):
-                task.lease = begun
-            return begun
+            if isinstance(task, Task) and start.lease is not None:
+                task.lease = start.lease
+            return start
 
         return begin_and_note
 
@@ -655,7 +648,16 @@ class World:
 
         return record_and_note
 
-    # --- what happens outside: users, Storage, Pub/Sub, time
+    def _note_live(self, record_live: Callable[..., bool]) -> Callable[..., bool]:
+        def record_and_note(
+            connection: store.Connection, version: ObjectVersion, **options: Any
+        ) -> bool:
+            waiting = record_live(connection, version, **options)
+            gone = self._gone.get(version.name, 0)
+            self._gone[version.name] = min(gone, version.generation - 1)
+            return waiting
+
+        return record_and_note
 
     def post(self, topic: str, data: bytes, attributes: dict[str, str]) -> Letter:
         """Take a message in, to be delivered at least once."""
@@ -692,6 +694,15 @@ class World:
         self._say(f"forge a delete of {name}")
         return self._notify([ObjectEvent(kind="deleted", object=self.bucket.live[name])])
 
+    def forge_finalize(self, name: str) -> list[Letter]:
+        """Send a finalize event of a generation that the bucket will never hold."""
+        self._say(f"forge a finalize of {name}")
+        self.forged.add(name)
+        self._known_names.add(name)
+        return self._notify(
+            [ObjectEvent(kind="finalized", object=ObjectVersion(BUCKET, name, _FUTURE))]
+        )
+
     def duplicate(self, letter: Letter) -> Letter:
         """Let Pub/Sub deliver a message once more than it has to."""
         self._say(f"duplicate {letter.describe()}")
@@ -709,9 +720,11 @@ class World:
         self._say(f"give up {letter.describe()}")
         letter.topic = "dead"
         self.lossless = False
-        if letter.attributes.get("eventType") == "OBJECT_DELETE":
+        if "eventType" in letter.attributes:
             self.dropped = True
-        elif "eventType" in letter.attributes:
+        if letter.attributes.get("eventType") == "OBJECT_DELETE":
+            return
+        if "eventType" in letter.attributes:
             self.dead_names.add(letter.attributes["objectId"])
         elif isinstance(job := read_job(letter.message), EmbedJob):
             self.dead_names.update(self._names_of_build(job.build_id))
@@ -737,8 +750,6 @@ class World:
                 """
             )
 
-    # --- tasks
-
     def deliver(self, letter: Letter) -> Task:
         """Push a message; it stays undelivered until the task acknowledges it."""
         task = self.start(f"#{letter.id} {letter.describe()}", self._receive(letter), letter)
@@ -755,15 +766,16 @@ class World:
             if letter.topic == "object":
                 event = read_notification(letter.message)
                 assert event is not None
-                self._ingest.handle(event, self._ingest_resources(task))
+                indexing.handle(event, self._ingest_resources(task))
             elif letter.topic == "job":
                 job = read_job(letter.message)
-                work = self._embed_worker
-                (work.fill_model if isinstance(job, FillJob) else work.embed_batch)(
-                    job, self._embed_resources(task)
-                )
+                resources = self._embed_resources(task)
+                if isinstance(job, FillJob):
+                    embedding_jobs.fill_model(job, resources)
+                else:
+                    embedding_jobs.embed_batch(job, resources)
             else:
-                self._embed_worker.keep_dead_letter(letter.message, cast("store.Pool", task))
+                dead_letters.keep_dead_letter(letter.message, cast("store.Pool", task))
 
         return receive
 
@@ -772,12 +784,12 @@ class World:
 
         def body(task: Task) -> None:
             with store.connect(cast("store.Pool", task)) as connection:
-                waiting = store.take_waiting(
+                stalled = store.claim_stalled(
                     connection, unleased_seconds=60, pause_seconds=10, limit=1000
                 )
             publisher = TaskPublisher(task)
-            publisher.publish_finalized(waiting.objects)
-            publisher.publish_jobs(waiting.jobs)
+            publisher.publish_finalized(stalled.objects)
+            publisher.publish_jobs(stalled.jobs)
 
         return self.start("sweep", body)
 
@@ -842,9 +854,9 @@ class World:
         self._settle()
         return task
 
-    def _ingest_resources(self, task: Task) -> Any:
-        options = self._ingest.Settings(
-            database_url=self._url,
+    def _ingest_resources(self, task: Task) -> indexing.Resources:
+        options = ingest_settings.Settings(
+            database_url=SecretStr(self._url),
             documents_bucket=BUCKET,
             google_cloud_project="protocol",
             model_dir=Path("none"),
@@ -852,33 +864,25 @@ class World:
             max_attempts=self.max_attempts,
             chunks_per_job=CHUNKS_PER_JOB,
         )
-        resources = {
+        resources: dict[str, Any] = {
             "settings": options,
             "pool": task,
             "bucket": TaskBucket(task),
             "publisher": TaskPublisher(task),
             "model": MODEL,
-            "parsing": threading.BoundedSemaphore(1),
+            "parse_slots": WorkSlots(1),
         }
         # What only the real parser needs is not there.
-        absent = {item.name: None for item in fields(self._ingest.Resources)}
-        return self._ingest.Resources(**absent | resources)
+        absent = {item.name: None for item in fields(indexing.Resources)}
+        return indexing.Resources(**absent | resources)
 
-    def _embed_resources(self, task: Task) -> Any:
-        options = self._embed_worker.Settings(
-            database_url=self._url,
-            model_dir=Path("none"),
-            lease_seconds=_LEASE_SECONDS,
-            max_attempts=self.max_attempts,
+    def _embed_resources(self, task: Task) -> embedding_jobs.Resources:
+        return embedding_jobs.Resources(
+            settings=RetrySettings(lease_seconds=_LEASE_SECONDS, max_attempts=self.max_attempts),
+            pool=cast("store.Pool", task),
+            find_embedder=cast("Any", _HashEmbedder),
+            batch_slots=WorkSlots(1),
         )
-        return self._embed_worker.Resources(
-            settings=options,
-            pool=task,
-            find_embedder=_HashEmbedder,
-            holding=threading.BoundedSemaphore(1),
-        )
-
-    # --- the scheduler
 
     @property
     def ready_tasks(self) -> list[Task]:
@@ -990,8 +994,6 @@ class World:
             if isinstance(task.error, Exception) and not isinstance(task.error, KaydangError):
                 self._violated(f"{task.title} failed unforeseen: {task.error!r}", task.error)
 
-    # --- what is promised
-
     def check(self) -> None:
         """Check that readers see what they may see now."""
         rows: dict[str, list[tuple[Any, ...]]] = {}
@@ -1015,7 +1017,9 @@ class World:
                 self._answers[status.name] = answer
         for name, generation in self._gone.items():
             live = self.bucket.live.get(name)
-            if live is not None and generation >= live.generation:
+            if live is None or name in self.forged:
+                continue
+            if generation >= live.generation:
                 self._violated(f"{name} {live.generation} is recorded as gone, and is there")
 
     def _read_statuses(self) -> dict[str, _Status]:
@@ -1200,27 +1204,9 @@ class World:
         raise Violation(message + "\n  " + "\n  ".join(self.log)) from cause
 
 
-# --- set-up ---------------------------------------------------------------------------------------
-
-
-def import_functions(database_url: str) -> tuple[ModuleType, ModuleType]:
-    """Import ingest and the embed worker, which read their settings and set up logs at import."""
-    names = ("functions.ingest.main", "functions.embed_worker.main")
-    if not all(name in sys.modules for name in names):
-        environment = {
-            "DATABASE_URL": database_url,
-            "GOOGLE_CLOUD_PROJECT": "protocol",
-            "DOCUMENTS_BUCKET": BUCKET,
-            "MODEL_DIR": "none",
-        }
-        root = logging.getLogger()
-        handlers, level = root.handlers[:], root.level
-        with mock.patch.dict(os.environ, environment):
-            for name in names:
-                importlib.import_module(name)
-        settings.load.cache_clear()
-        root.handlers[:], root.level = handlers, level
-    return sys.modules[names[0]], sys.modules[names[1]]
+def _modules_of_the_protocol() -> list[ModuleType]:
+    prefixes = ("shared.store", "functions.ingest.", "functions.embed_worker.")
+    return [module for name, module in list(sys.modules.items()) if name.startswith(prefixes)]
 
 
 @contextmanager

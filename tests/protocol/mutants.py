@@ -29,8 +29,9 @@ from admin.reconciliation import compare
 from local.checkout import remove
 from local.postgres import start_postgres
 from shared import store
-from shared.store import protocol
-from shared.values import EmbedJob, ObjectEvent, ObjectVersion
+from shared.store import documents
+from shared.store.document_lock import lock_build
+from shared.values import ObjectEvent, ObjectVersion
 from tests.protocol.harness import (
     BUCKET,
     Design,
@@ -69,11 +70,11 @@ class Mutant:
     quick: bool = False
 
 
-# --- broken designs ------------------------------------------------------------------------------
-
 _STORE = "shared.store"
-_PROTOCOL = "shared.store.protocol"
-_INGEST = "functions.ingest.main"
+_BATCHES = "shared.store.batches"
+_DOCUMENTS = "shared.store.documents"
+_INGEST = "functions.ingest.indexing"
+_LOCK = "shared.store.document_lock"
 _HARNESS = "tests.protocol.harness"
 
 
@@ -101,10 +102,10 @@ def _count_completions(_original: Any) -> Any:
         connection: store.Connection, lease: store.BatchLease, embeddings: NDArray[np.float32]
     ) -> bool:
         with connection.transaction():
-            owner, build = protocol._lock_build(connection, lease.job.build_id)
+            owner, build = lock_build(connection, lease.job.build_id)
             if owner is None or build is None or build.state != "embedding":
                 return False
-            if protocol._drop_if_overtaken(connection, owner, build):
+            if documents.drop_if_overtaken(connection, owner, build):
                 return False
             for ordinal, embedding in zip(lease.ordinals, embeddings, strict=True):
                 connection.execute(
@@ -123,7 +124,7 @@ def _count_completions(_original: Any) -> Any:
             ).fetchone()
             if counted != (True,):
                 return False
-            protocol._flip(connection, owner, build)
+            documents.flip(connection, owner, build)
             return True
 
     return finish_batch
@@ -164,14 +165,8 @@ def _flip_afterwards(original: Any) -> Any:
     return flipped_after
 
 
-def _no_jobs_again(original: Any) -> Any:
-    def unfinished_jobs(
-        connection: store.Connection, build_id: int, *, limit: int | None = None
-    ) -> list[EmbedJob]:
-        found: list[EmbedJob] = original(connection, build_id, limit=limit)
-        return found if limit is not None else []
-
-    return unfinished_jobs
+def _no_jobs_again(_original: Any) -> Any:
+    return lambda _connection, _build_id: []
 
 
 def _only_dead_is_obsolete(_original: Any) -> Any:
@@ -189,10 +184,10 @@ def _only_dead_is_overtaken(_original: Any) -> Any:
 
 
 def _without_retraction(original: Any) -> Any:
-    def fail(connection: Any, document: Any, build: Any, code: str, reason: str) -> None:
-        original(connection, replace(document, active_generation=None), build, code, reason)
+    def record_failure(connection: Any, document: Any, build: Any, **verdict: str) -> None:
+        original(connection, replace(document, active_generation=None), build, **verdict)
 
-    return fail
+    return record_failure
 
 
 def _with_present_token(original: Any) -> Any:
@@ -230,7 +225,7 @@ def _answer_when_staged(original: Any) -> Any:
         with connection.transaction():
             jobs = original(connection, lease, **options)
             if jobs:
-                protocol._describe_document(connection, lease.build_id)
+                documents.describe_document(connection, lease.build_id)
         return jobs
 
     return stage_build
@@ -358,7 +353,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "flip in a transaction after the last batch's",
         Design(
             attributes=[
-                (_PROTOCOL, "_flip", _postpone_flip),
+                (_DOCUMENTS, "flip", _postpone_flip),
                 (_STORE, "finish_batch", _flip_afterwards),
                 (_STORE, "stage_build", _flip_afterwards),
             ]
@@ -378,8 +373,8 @@ MUTANTS: tuple[Mutant, ...] = (
                 )
             ],
             attributes=[
-                (_PROTOCOL, "_drop_if_overtaken", _never),
-                (_PROTOCOL, "_delete_older_builds", _nothing),
+                (_DOCUMENTS, "drop_if_overtaken", _never),
+                (_DOCUMENTS, "delete_older_builds", _nothing),
             ],
         ),
         ("overwritten while embedding",),
@@ -389,8 +384,8 @@ MUTANTS: tuple[Mutant, ...] = (
         Design(
             rewrites=[(r" AND seen_generation < %\(generation\)s", "")],
             attributes=[
-                (_PROTOCOL, "_is_obsolete", _only_dead_is_obsolete),
-                (_PROTOCOL, "_drop_if_overtaken", _only_dead_is_overtaken),
+                (_LOCK, "is_obsolete", _only_dead_is_obsolete),
+                (_DOCUMENTS, "drop_if_overtaken", _only_dead_is_overtaken),
             ],
         ),
         ("an old finalize after the new one",),
@@ -402,12 +397,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a failure leaves the older generation answering",
-        Design(attributes=[(_PROTOCOL, "_fail", _without_retraction)]),
+        Design(attributes=[(_DOCUMENTS, "record_failure", _without_retraction)]),
         ("overwritten by an unreadable text",),
     ),
     Mutant(
         "unfinished batches are not published again",
-        Design(attributes=[(_PROTOCOL, "_unfinished_jobs", _no_jobs_again)]),
+        Design(attributes=[(_BATCHES, "unpublished_jobs", _no_jobs_again)]),
         ("fault: first finalize",),
     ),
     Mutant(
@@ -470,18 +465,18 @@ MUTANTS: tuple[Mutant, ...] = (
         "a retried document keeps its build's id, and the flip trusts the batches",
         Design(
             rewrites=[(r"SET id = DEFAULT, state = 'queued'", "SET state = 'queued'")],
-            attributes=[(_PROTOCOL, "_queue_missing", _never)],
+            attributes=[(_BATCHES, "queue_missing", _never)],
         ),
         ("retried while an old worker embeds",),
     ),
     Mutant(
         "the model switched without a look at what is under way",
-        Design(attributes=[(_PROTOCOL, "_queue_missing", _never)]),
+        Design(attributes=[(_BATCHES, "queue_missing", _never)]),
         ("the model switched while embedding",),
     ),
     Mutant(
         "the model switched without a lock",
-        Design(attributes=[(_PROTOCOL, "lock_serving_model", _nothing)]),
+        Design(attributes=[("shared.store.models", "lock_serving_model", _nothing)]),
         ("a document is ready while the model is switched",),
     ),
     Mutant(
@@ -499,8 +494,6 @@ MUTANTS: tuple[Mutant, ...] = (
 
 _progress = Console(stderr=True)
 _TWICE = ", two interruptions"
-
-# --- running them --------------------------------------------------------------------------------
 
 
 def run_all(

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 
 from functions.query import main
 from functions.query.settings import QuerySettings
-from functions.query.uploads import Uploads
 from local.system import System
+from shared.bucket import DocumentBucket
 from shared.embedding.embedder import Embedder
 from shared.errors import Misconfigured, RejectedByDatabase
 from shared.settings import DatabaseSettings
@@ -109,8 +109,9 @@ def test_body_when_storage_is_away(
 ) -> None:
     """Its address and the name of the bucket's error are not told."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
-    monkeypatch.setattr("functions.query.uploads._RETRY", None)
-    client = client_with(make_uploads=lambda: Uploads(SECRET, project=SECRET))
+    client = client_with(
+        make_uploads=lambda: DocumentBucket(SECRET, project=SECRET, retry_seconds=0.1)
+    )
     check(client.post("/documents", json={"name": "a.txt", "size": 1}), 503)
 
 
@@ -130,7 +131,9 @@ def test_body_when_the_model_is_away(client_with: MakeClient, scenario: Scenario
     """What Gemini said of the key, the project and itself stays in the log."""
     with (
         gemini_stand_in() as stand_in,
-        open_gemini(stand_in.url, api_key=f"AIza{SECRET}", project=SECRET) as gemini,
+        open_gemini(
+            stand_in.url, gemini_api_key=f"AIza{SECRET}", google_cloud_project=SECRET
+        ) as gemini,
     ):
         stand_in.plan(scenario)
         client = client_with(gemini=gemini)

@@ -15,7 +15,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from functions.query.settings import QuerySettings
-from functions.query.uploads import Uploads
+from shared.bucket import DocumentBucket
 from shared.embedding.embedder import Embedder
 from shared.store import Pool
 from tests.support.asking import BUCKET, make_client
@@ -99,7 +99,7 @@ def client(bucket: storage.Bucket, database_url: str, model_dir: Path, pool: Poo
             "google_cloud_project": "test",
         }
     )
-    uploads = Uploads(bucket.name, project="test")
+    uploads = DocumentBucket(bucket.name, project="test")
     return make_client(
         settings,
         pool=pool,

@@ -20,8 +20,8 @@ from pydantic import SecretStr
 from admin import cli as admin
 from functions.query.answering.generation import Gemini
 from functions.query.settings import QuerySettings
-from functions.query.uploads import Uploads
 from shared import store
+from shared.bucket import DocumentBucket
 from shared.embedding.embedder import Embedder
 from shared.errors import DatabaseUnavailable
 from shared.runtime.identity import SigningKeys, TokenVerifier
@@ -87,7 +87,7 @@ def client_with(
         *,
         gemini: Gemini | None = None,
         tokens: TokenVerifier | None = None,
-        make_uploads: Callable[[], Uploads] | None = None,
+        make_uploads: Callable[[], DocumentBucket] | None = None,
         **settings: Any,
     ) -> FlaskClient:
         fields: dict[str, Any] = {"database_url": database_url, "model_dir": model_dir}
@@ -280,7 +280,7 @@ def test_uploads_when_collections_are_closed(
     bucket: storage.Bucket,
 ) -> None:
     """Nobody writes where he cannot read, or deletes or renews what he does not see."""
-    uploads = Uploads(bucket.name, project="test")
+    uploads = DocumentBucket(bucket.name, project="test")
     client = client_with(
         api_keys=[f"finance={digest('finance')}"],
         make_uploads=lambda: uploads,

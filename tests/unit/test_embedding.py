@@ -21,10 +21,10 @@ from shared.embedding.tokenizer import (
     DESCRIPTION_FILE,
     GRAPH_FILE,
     TOKENIZER_FILE,
-    ModelUnavailable,
     TokenCounter,
     read_model_info,
 )
+from shared.errors import ModelUnavailable
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import distributions
@@ -27,8 +28,15 @@ LOCK_FILES = [
     ROOT / "tests" / "requirements.txt",
 ]
 OURS = ("shared", "functions", "admin", "infra", "local", "tests", "benchmarks")
-# The operator's commands run in ingest's image (infra/terraform/jobs.tf).
-ALSO_RUNS = {"ingest": ["admin/cli.py"]}
+# The operator's commands run in ingest's image (infra/terraform/jobs.tf); evaluate, which needs
+# the model itself, runs in a checkout.
+ALSO_RUNS = {
+    "ingest": [
+        path.relative_to(ROOT)
+        for path in sorted((ROOT / "admin").glob("*.py"))
+        if path.name != "evaluation.py"
+    ]
+}
 # What a module imports without its distribution requiring it.
 IMPLIED = {"google.auth.transport.requests": "requests"}
 NOT_IN_FUNCTIONS = {"torch", "sentence-transformers", "transformers", "shared"}
@@ -206,3 +214,23 @@ def distribution_of(module: str) -> str | None:
     if any(known.startswith(module + ".") for known in installed_files()):
         return None  # a namespace such as google.cloud: its parts tell
     return canonicalize_name(parts[0])
+
+
+# Packages of one flat folder whose modules a contract orders; a folder inside is one module there.
+LAYERED = ("shared", "shared.store", *(f"functions.{function}" for function in FUNCTIONS))
+
+
+@pytest.mark.parametrize("package", LAYERED)
+def test_every_module_stands_in_a_contract(package: str) -> None:
+    """import-linter asks nothing of a module that no layer names."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = (item for item in contracts["contracts"] if package in item.get("containers", ()))
+    assert contract["exhaustive"]
+    named = set(re.split(r"\s*[:|]\s*|,", ":".join(contract["layers"])))
+    folder = ROOT.joinpath(*package.split("."))
+    modules = {
+        path.stem
+        for path in folder.iterdir()
+        if path.suffix == ".py" or (path.is_dir() and any(path.rglob("*.py")))
+    }
+    assert modules - {"__init__", *contract.get("exhaustive_ignores", ())} == named

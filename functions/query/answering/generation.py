@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from shared.errors import GenerationUnavailable
-from shared.gemini.requests import Task, TriesExhausted, Usage
+from shared.errors import GenerationUnavailable, TriesExhausted
+from shared.gemini.requests import GenerationRequest, ThinkingLevel, Usage
 from shared.runtime.startup import once
+from shared.settings import GeminiSettings
 
 from .prompt import ANSWER_SCHEMA, REWRITING_RULES, REWRITING_SCHEMA, Prompt
 
@@ -68,48 +69,32 @@ class Gemini:
     One Gemini model, asked under a total deadline.
 
     Args:
-        api_key: For the Gemini API; without it Vertex AI is asked as *project* in *location*.
-        base_url: Another place that speaks the same interface; empty takes Google's.
-        timeout_seconds: For one question, with all its tries and waits.
-        read_timeout_seconds: For each wait for the next bytes.
-        thinking_budget: Tokens that the model may think; None leaves it to the model.
+        thinking_budget: Tokens that a model before Gemini 3 may think; None leaves it to the model.
+        thinking_level: How much Gemini 3 and later think; None leaves it to the model.
     """
 
     def __init__(
         self,
+        settings: GeminiSettings,
         *,
-        api_key: str,
-        project: str,
-        location: str,
-        base_url: str,
-        model: str,
-        timeout_seconds: float,
-        read_timeout_seconds: float,
         attempts: int,
         max_output_tokens: int,
         thinking_budget: int | None,
+        thinking_level: ThinkingLevel | None,
         breaker: CircuitBreaker,
     ) -> None:
-        self.model = model
-        self._timeout_seconds = timeout_seconds
+        self.model = settings.gemini_model
+        self._timeout_seconds = settings.gemini_timeout_seconds
         self._max_output_tokens = max_output_tokens
         self._thinking_budget = thinking_budget
+        self._thinking_level = thinking_level
         self._breaker = breaker
 
         def open_client() -> GeminiClient:
             # Its import takes longer than all that passages are found with.
             from shared.gemini.client import GeminiClient
 
-            return GeminiClient(
-                api_key=api_key,
-                project=project,
-                location=location,
-                base_url=base_url,
-                model=model,
-                timeout_seconds=timeout_seconds,
-                read_timeout_seconds=read_timeout_seconds,
-                attempts=attempts,
-            )
+            return GeminiClient(settings, attempts=attempts)
 
         self._client = once(open_client)
 
@@ -131,14 +116,15 @@ class Gemini:
         Raises:
             GenerationUnavailable: No whole answer; the text so far is void.
         """
-        task = Task(
+        request = GenerationRequest(
             text=prompt.text,
             rules=prompt.rules,
             schema=ANSWER_SCHEMA,
             max_output_tokens=self._max_output_tokens,
             thinking_budget=self._thinking_budget,
+            thinking_level=self._thinking_level,
         )
-        yield from self._ask(task, timeout_seconds=self._timeout_seconds, whole=whole)
+        yield from self._ask(request, timeout_seconds=self._timeout_seconds, whole=whole)
 
     def rewrite(self, prompt: str) -> tuple[str, Usage]:
         """
@@ -147,22 +133,25 @@ class Gemini:
         Raises:
             GenerationUnavailable: No whole answer within a few seconds.
         """
-        task = Task(
+        request = GenerationRequest(
             text=prompt,
             rules=REWRITING_RULES,
             schema=REWRITING_SCHEMA,
             max_output_tokens=_REWRITING_MAX_TOKENS,
             thinking_budget=self._thinking_budget,
+            thinking_level=self._thinking_level,
         )
         timeout_seconds = min(_REWRITING_TIMEOUT_SECONDS, self._timeout_seconds)
-        parts = list(self._ask(task, timeout_seconds=timeout_seconds, whole=True))
+        parts = list(self._ask(request, timeout_seconds=timeout_seconds, whole=True))
         text = "".join(part for part in parts if isinstance(part, str))
         return text, sum((part for part in parts if isinstance(part, Usage)), Usage())
 
-    def _ask(self, task: Task, *, timeout_seconds: float, whole: bool) -> Iterator[str | Usage]:
+    def _ask(
+        self, request: GenerationRequest, *, timeout_seconds: float, whole: bool
+    ) -> Iterator[str | Usage]:
         self._breaker.check()
         try:
-            yield from self._client().stream(task, timeout_seconds=timeout_seconds, whole=whole)
+            yield from self._client().stream(request, timeout_seconds=timeout_seconds, whole=whole)
         except GenerationUnavailable as error:
             # What the model itself declined says nothing about the service.
             failed = isinstance(error, TriesExhausted) or error.code == "quota_exhausted"

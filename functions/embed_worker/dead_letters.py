@@ -1,0 +1,50 @@
+"""The end of dead letters: kept for the operator, and their documents marked failed."""
+
+from __future__ import annotations
+
+from shared import store
+from shared.errors import Malformed
+from shared.messaging.events import Message, read_job, read_notification
+from shared.runtime.logs import get_logger
+from shared.values import EmbedJob
+
+_log = get_logger("embed_worker")
+
+
+def keep_dead_letter(message: Message, pool: store.Pool) -> None:
+    """
+    Keep a dead letter for the operator, and mark its document failed.
+
+    Raises:
+        Transient: Another try may help.
+    """
+    with store.connect(pool) as connection:
+        store.record_dead_letter(
+            connection,
+            message_id=message.message_id,
+            subscription=message.attributes.get(
+                # https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts
+                "CloudPubSubDeadLetterSourceSubscription",
+                message.subscription,
+            ),
+            data=message.data,
+            attributes=message.attributes,
+        )
+        _log.error("dead letter", message_id=message.message_id)
+        _mark_failed(connection, message)
+
+
+def _mark_failed(connection: store.Connection, message: Message) -> None:
+    try:
+        if "eventType" in message.attributes:
+            event = read_notification(message)
+            # A delete that was lost is no failure of a document: the reconciler sees to it.
+            if event is not None and event.kind != "deleted":
+                store.record_dead_object(connection, event.object)
+        else:
+            job = read_job(message)
+            # A fill that was lost is no failure of a document: `model fill` finds it again.
+            if isinstance(job, EmbedJob):
+                store.record_dead_job(connection, job)
+    except Malformed as error:
+        _log.error("dead letter names no document", reason=error.message)

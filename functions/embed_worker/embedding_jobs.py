@@ -1,0 +1,112 @@
+"""
+Chunk jobs: embed one batch of a build, or texts for a model that does not answer yet.
+
+Rule 4 of the protocol, outside the database.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared import store
+from shared.embedding.embedder import Embedder
+from shared.errors import Misconfigured, RejectedByDatabase
+from shared.runtime.logs import get_logger
+from shared.runtime.slots import WorkSlots
+from shared.runtime.tracing import span
+from shared.settings import RetrySettings
+from shared.values import EmbedJob, FillJob
+
+_log = get_logger("embed_worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """
+    What embedding needs; it lives as long as the process.
+
+    Attributes:
+        find_embedder: Returns the model of a digest, or raises Misconfigured.
+        batch_slots: As many as may be held at once.
+    """
+
+    settings: RetrySettings
+    pool: store.Pool
+    find_embedder: Callable[[str], Embedder]
+    batch_slots: WorkSlots
+
+
+def embed_batch(job: EmbedJob, resources: Resources) -> None:
+    """
+    Embed one batch and store it; the last one of a document lets it answer.
+
+    Raises:
+        Transient: Another try may help.
+    """
+    settings = resources.settings
+    with store.connect(resources.pool) as connection:
+        suspect = store.is_suspect_batch(connection, job)
+    # A slot is acquired before the lease, so that no lease is held while waiting.
+    with resources.batch_slots.hold(alone=suspect):
+        with span("lease"), store.connect(resources.pool) as connection:
+            model = store.serving_model(connection)
+            if model is None:
+                raise Misconfigured(store.NO_MODEL)
+            # Before the lease: a worker without this model must not use up the batch's attempts.
+            embedder = resources.find_embedder(model.digest)
+            lease = store.lease_batch(
+                connection,
+                job,
+                model_id=model.id,
+                lease_seconds=settings.lease_seconds,
+                max_attempts=settings.max_attempts,
+            )
+        if lease is None:
+            return
+        try:
+            with span("embed", {"chunks": len(lease.texts)}):
+                started = time.perf_counter()
+                embeddings = embedder.embed_documents(lease.texts)
+                seconds = time.perf_counter() - started
+            with span("finish"), store.connect(resources.pool) as connection:
+                ready = store.finish_batch(connection, lease, embeddings)
+        except RejectedByDatabase as error:
+            _log.error("batch refused by the database", build=job.build_id, reason=error.message)
+            with store.connect(resources.pool) as connection:
+                store.fail_batch(connection, lease, code="embedding_failed", reason=error.message)
+            return
+        except Exception as error:
+            store.give_back(resources.pool, store.release_batch, lease, error=error)
+            raise
+    _log.info(
+        "batch embedded",
+        build=job.build_id,
+        chunks=len(lease.texts),
+        ready=ready,
+        seconds=round(seconds, 3),
+    )
+
+
+def fill_model(job: FillJob, resources: Resources) -> None:
+    """
+    Embed stored texts for a model that does not answer yet.
+
+    Without a lease: doing it twice wastes work and changes nothing, and what is lost the operator's
+    next `model fill` finds.
+
+    Raises:
+        Transient: Another try may help.
+    """
+    with resources.batch_slots.hold(alone=False):
+        with store.connect(resources.pool) as connection:
+            model = store.find_model(connection, job.model_id)
+            unfilled = store.read_unfilled(connection, job) if model is not None else []
+        if model is None or not unfilled:
+            return
+        embedder = resources.find_embedder(model.digest)
+        embeddings = embedder.embed_documents([text for _, text in unfilled])
+        with store.connect(resources.pool) as connection:
+            store.fill(connection, job, [ordinal for ordinal, _ in unfilled], embeddings)
+    _log.info("model filled", model=job.model_id, build=job.build_id, chunks=len(unfilled))

@@ -1,0 +1,258 @@
+"""
+Indexing: bring the index to where a storage event says that the bucket is.
+
+Rules 1, 2 and 5 of the protocol, as far as they concern the bucket; those that concern the
+database are kept in shared/store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared import store
+from shared.bucket import DocumentBucket, describe_too_large
+from shared.embedding.tokenizer import ModelInfo
+from shared.errors import ObjectGone, RejectedByDatabase, Transient, Unreadable
+from shared.language import detect_language, search_config, searchable_text
+from shared.messaging.publisher import Publisher
+from shared.runtime.logs import get_logger
+from shared.runtime.slots import WorkSlots
+from shared.runtime.tracing import span
+from shared.values import EmbedJob, ObjectEvent, ObjectVersion
+
+from .lease import lease_kept_alive
+from .ocr import PageReader
+from .sandbox import ParsedDocument, parse_document
+from .settings import Settings
+
+# Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
+# hash that every build carries.
+_PIPELINE_VERSION = 2
+
+_REFUSED = (
+    "The database cannot hold what the object says of itself (name, content type, metadata): {}."
+    " Upload it with shorter ones."
+)
+
+_log = get_logger("ingest")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """
+    What indexing needs; it lives as long as the process.
+
+    Attributes:
+        pages: Reads pages without text; None where they stay without.
+        parse_slots: As many as may be parsed at once.
+    """
+
+    settings: Settings
+    pool: store.Pool
+    bucket: DocumentBucket
+    publisher: Publisher
+    model: ModelInfo
+    tokenizer: Path
+    pages: PageReader | None
+    parse_slots: WorkSlots
+
+    @property
+    def config_hash(self) -> str:
+        """Return what identifies the way in which a document becomes chunks."""
+        return hashlib.sha256(f"{_PIPELINE_VERSION} {self.model.digest}".encode()).hexdigest()[:16]
+
+
+def handle(event: ObjectEvent, resources: Resources) -> None:
+    """
+    Bring the index to where *event* says the bucket is.
+
+    Raises:
+        Transient: Another try may help.
+    """
+    version = event.object
+    if version.bucket != resources.settings.documents_bucket:
+        _log.error("event of another bucket ignored", bucket=version.bucket)
+    elif version.is_placeholder:
+        _log.debug("folder placeholder ignored")
+    elif event.kind == "deleted":
+        if (event.overwritten_by or 0) > version.generation:
+            # Nothing is gone, and the newer generation has an event of its own.
+            _log.debug("delete of an overwrite passed over", generation=version.generation)
+        else:
+            _delete(version, resources)
+    else:
+        _index(version, resources)
+        if event.kind == "metadata_updated":
+            # Only now there surely is a build to record it on: an older event may have made it.
+            with store.connect(resources.pool) as connection:
+                store.record_metadata(connection, version)
+
+
+def _index(version: ObjectVersion, resources: Resources) -> None:
+    settings = resources.settings
+    with store.connect(resources.pool) as connection:
+        suspect = store.is_suspect_build(connection, version)
+    # A slot is acquired before the lease, so that no lease is held while waiting.
+    with resources.parse_slots.hold(alone=suspect):
+        try:
+            with store.connect(resources.pool) as connection:
+                start = store.begin_build(
+                    connection,
+                    version,
+                    config_hash=resources.config_hash,
+                    lease_seconds=settings.lease_seconds,
+                    max_attempts=settings.max_attempts,
+                )
+        except RejectedByDatabase as error:
+            _log.error("object refused by the database", code=error.code, reason=error.message)
+            with store.connect(resources.pool) as connection:
+                store.record_refused(
+                    connection, version, code=error.code, reason=_REFUSED.format(error.message)
+                )
+            return
+        lease = start.lease
+        if start.obsolete:
+            _follow_bucket(version, resources)
+        if lease is None:
+            _publish(start.jobs, resources)
+            return
+        try:
+            with lease_kept_alive(lease, resources.pool, lease_seconds=settings.lease_seconds):
+                jobs = _stage(lease, version, resources)
+        except ObjectGone:
+            _log.info("generation gone while parsing", build=lease.build_id)
+            store.give_back(
+                resources.pool,
+                store.release_build,
+                lease,
+                error="the generation was no longer in the bucket",
+            )
+            _follow_bucket(version, resources, not_found=True)
+            return
+        except (Unreadable, RejectedByDatabase) as error:
+            _log.warning("document failed", build=lease.build_id, code=error.code)
+            with store.connect(resources.pool) as connection:
+                store.fail_build(connection, lease, code=error.code, reason=error.message)
+            return
+        except Exception as error:
+            store.give_back(resources.pool, store.release_build, lease, error=error)
+            raise
+    _publish(jobs, resources)
+    _log.info("document staged", build=lease.build_id, jobs=len(jobs))
+
+
+def _publish(jobs: list[EmbedJob], resources: Resources) -> None:
+    """Publish *jobs*, and only then note that they were: what is not noted is published again."""
+    if jobs:
+        resources.publisher.publish_jobs(jobs)
+        with store.connect(resources.pool) as connection:
+            store.note_published(connection, jobs)
+
+
+def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources) -> list[EmbedJob]:
+    settings = resources.settings
+    if version.size > settings.max_file_bytes:
+        raise Unreadable("too_large", describe_too_large(settings.max_file_bytes))
+    with tempfile.NamedTemporaryFile(prefix="document-") as file:
+        with span("download", {"bytes": version.size}):
+            resources.bucket.download(version, file.file, max_bytes=settings.max_file_bytes)
+            file.flush()
+        with ExitStack() as open_until_staged:
+            with span("parse"):
+                parsed = open_until_staged.enter_context(
+                    _parse(Path(file.name), version, resources)
+                )
+                language = detect_language(parsed.sample)
+            with span("stage"), store.connect(resources.pool) as connection:
+                return store.stage_build(
+                    connection,
+                    lease,
+                    document=store.StagedDocument(
+                        title=parsed.title,
+                        language=language,
+                        content_type=parsed.content_type,
+                        pages=parsed.pages,
+                        pages_without_text=parsed.pages_without_text,
+                    ),
+                    chunks=(
+                        (chunk, searchable_text(chunk.text, language=language))
+                        for chunk in parsed.chunks()
+                    ),
+                    text_segments=parsed.text_segments(),
+                    search_config=search_config(language),
+                    batch_size=settings.chunks_per_job,
+                )
+
+
+def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDocument:
+    settings = resources.settings
+    return parse_document(
+        path,
+        name=version.name,
+        content_type=version.content_type or None,
+        limits=settings.parse_limits,
+        tokenizer=resources.tokenizer,
+        max_tokens=resources.model.max_tokens,
+        ocr=resources.pages.read_page if resources.pages is not None else None,
+        ocr_page_budget=settings.ocr_page_budget,
+        allow_unconfined=settings.allow_unconfined_parser,
+    )
+
+
+def _delete(version: ObjectVersion, resources: Resources) -> None:
+    """Handle a delete that may be an overwrite's: only a look tells the two apart."""
+    current = resources.bucket.look(version.name)
+    if current is None:
+        with store.connect(resources.pool) as connection:
+            store.record_gone(connection, version)
+        _log.info("document deleted", generation=version.generation)
+    elif current.generation > version.generation:
+        _record_newer(current, resources)
+
+
+def _follow_bucket(
+    version: ObjectVersion, resources: Resources, *, not_found: bool = False
+) -> None:
+    """
+    Go where the bucket is: *version* is behind what is recorded, or was not found there.
+
+    Args:
+        not_found: The bucket did not give *version*.
+
+    Raises:
+        Transient: The bucket shows the generation that it did not give.
+    """
+    with store.connect(resources.pool) as connection:
+        # Before the look: what is recorded meanwhile is newer than what the look finds.
+        known = store.read_generations(connection, version)
+    current = resources.bucket.look(version.name)
+    if current is None:
+        if not_found:
+            with store.connect(resources.pool) as connection:
+                store.record_gone(connection, version)
+    elif not_found and current.generation == version.generation:
+        raise Transient("Cloud Storage lists this generation but returns 404 for it")
+    elif current.generation > max(known.seen, known.dead):
+        _record_newer(current, resources)
+    elif current.generation < known.seen or current.generation <= known.dead:
+        _log.warning(
+            "the bucket holds an older generation than was recorded",
+            generation=current.generation,
+            recorded=max(known.seen, known.dead),
+        )
+        with store.connect(resources.pool) as connection:
+            waiting = store.record_live(connection, current, known=known)
+        if waiting:
+            resources.publisher.publish_finalized([current])
+
+
+def _record_newer(current: ObjectVersion, resources: Resources) -> None:
+    """Queue a generation whose own event may have been lost; the old one answers meanwhile."""
+    with store.connect(resources.pool) as connection:
+        waiting = store.record_newer(connection, current)
+    if waiting:
+        resources.publisher.publish_finalized([current])

@@ -1,0 +1,172 @@
+"""
+Work given another start: by the operator (retry, re-index) or by the sweeper.
+
+Rule 7 (re-index raises the epoch; the old build answers until the flip) and rule 8 (work without a
+live lease is published again) are kept here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from shared.store.connection import Connection
+from shared.store.document_lock import lock_document, read_build, read_version, touch
+from shared.store.documents import delete_older_builds
+from shared.values import EmbedJob, ObjectVersion
+
+# A message that waits in a moving queue for longer is published again nevertheless.
+_QUEUED_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class StalledWork:
+    """Work that nobody holds: to be published again."""
+
+    objects: list[ObjectVersion]
+    jobs: list[EmbedJob]
+
+
+def requeue_document(connection: Connection, document_id: UUID) -> ObjectVersion | None:
+    """
+    Give a failed document a fresh start.
+
+    Returns:
+        The generation to publish, None where the document has not failed.
+    """
+    with connection.transaction():
+        owner = lock_document(connection, id=document_id)
+        if owner is None:
+            return None
+        build = read_build(
+            connection, owner.id, generation=owner.seen_generation, epoch=owner.epoch
+        )
+        if build is None or build.state != "failed":
+            return None
+        # Under a new id: what an old worker still holds of the failed build fits nothing any more.
+        queued = connection.execute(
+            """
+            UPDATE builds
+            SET id = DEFAULT, state = 'queued', attempts = 0, lease_until = NULL,
+                last_error = NULL, reason_code = NULL, reason = NULL, finished = NULL,
+                published = clock_timestamp()
+            WHERE id = %(id)s
+            RETURNING id
+            """,
+            {"id": build.id},
+        ).fetchone()
+        assert queued is not None, "UPDATE ... RETURNING of an existing row"  # noqa: S101
+        touch(connection, owner.id)
+        return read_version(connection, queued[0])
+
+
+def reindex_document(connection: Connection, document_id: UUID) -> ObjectVersion | None:
+    """
+    Queue a new build of a document's present generation; the old one answers until it is ready.
+
+    Returns:
+        The generation to publish, None where the document is deleted.
+    """
+    with connection.transaction():
+        owner = lock_document(connection, id=document_id)
+        if owner is None or owner.seen_generation <= owner.dead_generation:
+            return None
+        build = read_build(
+            connection, owner.id, generation=owner.seen_generation, epoch=owner.epoch
+        )
+        if build is None:
+            return None
+        connection.execute(
+            """
+            UPDATE documents
+            SET epoch = epoch + 1, updated = clock_timestamp()
+            WHERE id = %(id)s
+            """,
+            {"id": owner.id},
+        )
+        queued = connection.execute(
+            """
+            INSERT INTO builds (document_id, generation, epoch, metageneration, collection,
+                                content_type, size, metadata, object_updated, fingerprint)
+            SELECT document_id, generation, epoch + 1, metageneration, collection,
+                   content_type, size, metadata, object_updated, fingerprint
+            FROM builds
+            WHERE id = %(id)s
+            RETURNING id
+            """,
+            {"id": build.id},
+        ).fetchone()
+        assert queued is not None, "INSERT ... RETURNING of an existing row"  # noqa: S101
+        delete_older_builds(connection, owner, build.generation, owner.epoch + 1)
+        return read_version(connection, queued[0])
+
+
+def claim_stalled(
+    connection: Connection, *, unleased_seconds: int, pause_seconds: int, limit: int
+) -> StalledWork:
+    """
+    Return the work that nobody holds, oldest first, and note that it is published now.
+
+    Args:
+        unleased_seconds: How long a message that nobody has taken up may be under way, while no
+            other of its kind is being worked on.
+        pause_seconds: The least time between two messages for one piece of work.
+    """
+    # While others of its kind are held, what nobody has taken up is in a long queue rather than
+    # lost; to publish it again and again would make the queue longer still.
+    waiting = """
+        lease_until < clock_timestamp()
+            AND published < clock_timestamp() - make_interval(secs => %(pause_seconds)s)
+        OR lease_until IS NULL
+            AND published < clock_timestamp() - make_interval(secs => %(unleased_seconds)s)
+            AND (
+                published < clock_timestamp() - make_interval(secs => %(queued_seconds)s)
+                OR NOT EXISTS (
+                    SELECT FROM {table} AS held
+                    WHERE {unfinished} AND held.lease_until > clock_timestamp()
+                )
+            )
+    """
+    waiting_builds = waiting.format(table="builds", unfinished="state IN ('queued', 'parsing')")
+    waiting_batches = waiting.format(table="batches", unfinished="NOT done")
+    parameters = {
+        "unleased_seconds": unleased_seconds,
+        "queued_seconds": max(unleased_seconds, _QUEUED_SECONDS),
+        "pause_seconds": pause_seconds,
+        "limit": limit,
+    }
+    with connection.transaction():
+        builds = connection.execute(
+            f"""
+            UPDATE builds
+            SET published = clock_timestamp()
+            WHERE id IN (
+                SELECT id FROM builds
+                WHERE state IN ('queued', 'parsing') AND ({waiting_builds})
+                ORDER BY published
+                LIMIT %(limit)s
+                FOR UPDATE SKIP LOCKED
+            )
+            RETURNING id
+            """,  # noqa: S608 - the constant above
+            parameters,
+        ).fetchall()
+        batches = connection.execute(
+            f"""
+            UPDATE batches
+            SET published = clock_timestamp()
+            WHERE (build_id, number) IN (
+                SELECT build_id, number FROM batches
+                WHERE NOT done AND ({waiting_batches})
+                ORDER BY published
+                LIMIT %(limit)s
+                FOR UPDATE SKIP LOCKED
+            )
+            RETURNING build_id, number
+            """,  # noqa: S608 - the constant above
+            parameters,
+        ).fetchall()
+        return StalledWork(
+            objects=[read_version(connection, row[0]) for row in builds],
+            jobs=[EmbedJob(*row) for row in batches],
+        )

@@ -1,0 +1,188 @@
+"""What readers and operators see of the documents: states, reasons, text, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from shared.store.connection import Connection
+from shared.values import DocumentState, DocumentStatus
+
+_STATUS_COLUMNS = """
+    id, bucket, name, collection, title, language, generation, answering_generation, state,
+    reason_code, reason, pages, pages_without_text, chunks, chunks_embedded, attempts, size,
+    content_type, metadata, updated
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownObject:
+    """What the database believes about one object of the bucket."""
+
+    name: str
+    generation: int
+    state: DocumentState
+
+
+def list_documents(
+    connection: Connection,
+    *,
+    state: DocumentState | None = None,
+    prefix: str = "",
+    collection: str | None = None,
+    cursor: str | None = None,
+    limit: int = 100,
+) -> tuple[list[DocumentStatus], str | None]:
+    """
+    Return a page of documents in the order of their names, and where the next page begins.
+
+    Args:
+        state: Only these; without it all but the deleted ones.
+        cursor: The second value of the page before; None for the first page.
+    """
+    with connection.cursor(row_factory=class_row(DocumentStatus)) as rows:
+        page = rows.execute(
+            f"""
+            SELECT {_STATUS_COLUMNS}
+            FROM document_status
+            WHERE (%(state)s::text IS NULL AND state <> 'deleted' OR state = %(state)s)
+                AND (%(collection)s::text IS NULL OR collection = %(collection)s)
+                AND starts_with(name, %(prefix)s)
+                AND (%(cursor)s::text IS NULL OR name COLLATE "C" > %(cursor)s)
+            ORDER BY name COLLATE "C"
+            LIMIT %(limit)s + 1
+            """,  # noqa: S608 - constant columns
+            {
+                "state": state,
+                "collection": collection,
+                "prefix": prefix,
+                "cursor": cursor,
+                "limit": limit,
+            },
+        ).fetchall()
+    return page[:limit], page[limit - 1].name if len(page) > limit else None
+
+
+def get_document(connection: Connection, document_id: UUID) -> DocumentStatus | None:
+    """Return one document, None where there never was one with this id."""
+    with connection.cursor(row_factory=class_row(DocumentStatus)) as rows:
+        return rows.execute(
+            f"SELECT {_STATUS_COLUMNS} FROM document_status WHERE id = %(id)s",  # noqa: S608
+            {"id": document_id},
+        ).fetchone()
+
+
+def read_text(
+    connection: Connection,
+    *,
+    document_id: UUID,
+    generation: int | None = None,
+    char_start: int,
+    char_end: int,
+) -> str | None:
+    """
+    Return the characters [char_start:char_end) of the text that answers.
+
+    Args:
+        generation: The generation the offsets speak of; None for the one that answers now.
+
+    Returns:
+        None where the document does not answer, or not from this generation any more. Shorter
+        than asked for where the text ends.
+    """
+    rows = connection.execute(
+        """
+        SELECT char_start, text
+        FROM live_texts
+        WHERE document_id = %(document_id)s
+            AND (%(generation)s::bigint IS NULL OR generation = %(generation)s)
+            AND (
+                segment = 0
+                OR char_start < %(char_end)s
+                AND char_start >= (
+                    SELECT max(char_start)
+                    FROM live_texts
+                    WHERE document_id = %(document_id)s AND char_start <= %(char_start)s
+                )
+            )
+        ORDER BY segment
+        """,
+        {
+            "document_id": document_id,
+            "generation": generation,
+            "char_start": char_start,
+            "char_end": char_end,
+        },
+    ).fetchall()
+    if not rows:
+        return None
+    return "".join(
+        text[max(0, char_start - start) : max(0, char_end - start)] for start, text in rows
+    )
+
+
+def count_documents(connection: Connection) -> dict[DocumentState, int]:
+    """Return how many documents are in each state; a state without any is left out."""
+    rows = connection.execute("SELECT state, count(*) FROM document_status GROUP BY state")
+    return dict(rows.fetchall())
+
+
+def iterate_known_objects(connection: Connection, *, bucket: str) -> Iterator[KnownObject]:
+    """
+    Yield what is known of a bucket's objects, by the bytes of their names, as Storage lists them.
+
+    The rows are those of the moment of the first one: changes while it runs are not seen.
+    """
+    with (
+        connection.transaction(),
+        connection.cursor(name="known_objects", row_factory=class_row(KnownObject)) as cursor,
+    ):
+        cursor.itersize = 1000
+        cursor.execute(
+            """
+            SELECT name, generation, state
+            FROM document_status
+            WHERE bucket = %(bucket)s
+            ORDER BY name COLLATE "C"
+            """,
+            {"bucket": bucket},
+        )
+        yield from cursor
+
+
+def find_documents(
+    connection: Connection,
+    *,
+    name: str | None = None,
+    collection: str | None = None,
+    state: DocumentState | None = None,
+    reason: str | None = None,
+) -> list[UUID]:
+    """
+    Return the ids of the documents that fit everything that is given, deleted ones never.
+
+    Args:
+        reason: A reason code.
+    """
+    rows = connection.execute(
+        """
+        SELECT status.id
+        FROM document_status AS status
+        WHERE status.state <> 'deleted'
+            AND (%(name)s::text IS NULL OR status.name = %(name)s)
+            AND (%(collection)s::text IS NULL OR status.collection = %(collection)s)
+            AND (%(state)s::text IS NULL OR status.state = %(state)s)
+            AND (%(reason)s::text IS NULL OR status.reason_code = %(reason)s)
+        ORDER BY status.name
+        """,
+        {
+            "name": name,
+            "collection": collection,
+            "state": state,
+            "reason": reason,
+        },
+    )
+    return [row[0] for row in rows.fetchall()]
