@@ -14,11 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import functions_framework
-from flask import Flask, Request, current_app, has_app_context
-from werkzeug import Response as AnyResponse
+from flask import Flask, Request, Response, current_app, has_app_context
 
 from shared.embedding.embedder import Embedders, available_cores
 from shared.errors import Misconfigured
@@ -55,9 +54,9 @@ logger = get_logger(__name__)
 
 
 @functions_framework.http
-def query(request: Request) -> AnyResponse:
+def query(request: Request) -> Response:
     """Answer one HTTP request."""
-    return AnyResponse.from_app(_answer, request.environ)
+    return cast(Response, Response.from_app(_answer, request.environ))
 
 
 def _answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
