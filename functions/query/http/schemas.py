@@ -200,7 +200,9 @@ class CitationOut(BaseModel):
     document_id: UUID
     name: str
     uri: str
-    page: int | None
+    page: int | None = Field(
+        description="The page where the quote begins; the passage's where it is not verified."
+    )
     heading: str
     char_start: int | None
     char_end: int | None
@@ -215,7 +217,9 @@ class CitationOut(BaseModel):
             document_id=passage.document_id,
             name=passage.name,
             uri=passage.uri,
-            page=passage.page,
+            page=passage.page
+            if citation.char_start is None
+            else passage.page_at(citation.char_start),
             heading=passage.heading,
             char_start=citation.char_start,
             char_end=citation.char_end,
