@@ -13,7 +13,11 @@ from shared.embedding.embedder import Embedders, Runtime
 from shared.errors import Malformed
 from shared.messaging.events import read_job, read_message
 from shared.runtime.logs import get_logger, set_up_logs
-from shared.runtime.push_authentication import accept_pushes_without_data, admit_pushes
+from shared.runtime.push_authentication import (
+    accept_pushes_without_data,
+    admit_pushes,
+    answer_probes,
+)
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, traced
 from shared.settings import (
@@ -42,6 +46,7 @@ class Settings(DatabaseSettings, ModelSettings, RetrySettings, LogSettings):
 
 
 set_up_logs(load(Settings))
+answer_probes(lambda: _check_database())
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
 set_up_tracing("embed-worker")
@@ -89,6 +94,11 @@ def record_dead_letter(event: CloudEvent) -> None:
 @once
 def _open_pool() -> store.Pool:
     return store.open_pool(load(Settings))
+
+
+def _check_database() -> None:
+    with store.connect(_open_pool()) as connection:
+        connection.execute("SELECT 1")
 
 
 @once

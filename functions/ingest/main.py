@@ -16,7 +16,11 @@ from shared.language import detect_language
 from shared.messaging.events import read_object_event
 from shared.messaging.publisher import Publisher
 from shared.runtime.logs import get_logger, set_up_logs
-from shared.runtime.push_authentication import accept_pushes_without_data, admit_pushes
+from shared.runtime.push_authentication import (
+    accept_pushes_without_data,
+    admit_pushes,
+    answer_probes,
+)
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, traced
 from shared.settings import PushSettings, load
@@ -30,6 +34,7 @@ from .settings import Settings
 # Before the framework forks: its worker, which reads documents, inherits it.
 hide_memory()
 set_up_logs(load(Settings))
+answer_probes(lambda: _check_database())
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
 set_up_tracing("ingest")
@@ -58,6 +63,11 @@ def ingest(event: CloudEvent) -> None:
 @once
 def _open_pool() -> store.Pool:
     return store.open_pool(load(Settings))
+
+
+def _check_database() -> None:
+    with store.connect(_open_pool()) as connection:
+        connection.execute("SELECT 1")
 
 
 @once
