@@ -359,7 +359,7 @@ def calibrate(questions: QuestionSet, *, prefix: str) -> Calibration:
                 embedding=embedder.embed_query(question.text),
                 limit=_CHUNKS,
                 filter=Filter(prefix=prefix or None),
-            )
+            ).hits
             gone = {_untranslated(document) for document in question.gains}
             left = [
                 hit for hit in hits if _untranslated(questions.document_of(hit.name)) not in gone

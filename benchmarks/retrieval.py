@@ -167,7 +167,9 @@ def _time(
     for number, (question, vector) in enumerate(zip(questions, vectors, strict=True)):
         before = used()
         started = time.perf_counter()
-        found = search(connection, question=question, embedding=vector, limit=10, filter=filter_)
+        found = search(
+            connection, question=question, embedding=vector, limit=10, filter=filter_
+        ).hits
         if number >= _WARM_UP:
             times.append(1000 * (time.perf_counter() - started))
             processor.append(used() - before)

@@ -352,7 +352,7 @@ def find_nearest(
                 limit=10,
                 per_document=_CHUNKS_A_DOCUMENT,
                 mode="vector",
-            )
+            ).hits
         }
         for question in questions
     ]

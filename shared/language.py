@@ -57,9 +57,8 @@ SEARCH_CONFIGS = {
 }
 
 # Scripts written without spaces between words (and Hangul, whose words carry their particles):
-# Thai, Lao, Tibetan, Myanmar, Khmer, Kana, Bopomofo, Han, Hangul.
-_UNSPACED = re.compile(
-    "["
+# Thai, Lao, Tibetan, Myanmar, Khmer, Kana, Bopomofo, Han, Hangul. For a character class.
+UNSPACED_SCRIPTS = (
     "\u0e00-\u0eff"
     "\u0f00-\u0fff"
     "\u1000-\u109f"
@@ -69,8 +68,17 @@ _UNSPACED = re.compile(
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\uac00-\ud7af"
     "\U00020000-\U0003134f"
-    "]+"
 )
+UNSPACED = re.compile(f"[{UNSPACED_SCRIPTS}]+")
+
+# Letters that one language alone writes.
+_OWN_LETTERS = {
+    "vi": re.compile("[\u01a0\u01a1\u01af\u01b0\u1ea0-\u1ef9]"),
+    "ja": re.compile("[\u3040-\u30ff]"),
+    "ko": re.compile("[\uac00-\ud7af]"),
+    "th": re.compile("[\u0e01-\u0e7f]"),
+    "el": re.compile("[\u0370-\u03ff]{2}"),
+}
 
 # Letters and digits joined by punctuation: error codes, part numbers, versions, file names,
 # dotted and underscored names; or ending in the signs of C++ and C#.
@@ -92,12 +100,18 @@ _ASCII_PUNCTUATION = re.compile(r"[!-\-/:-@\[-`{-~]|\.(?!\d)|(?<!\d)\.")
 def detect_language(sample: str) -> str:
     """Return the ISO 639-1 code of the language of *sample*, empty where that cannot be told."""
     sample = sample[:_SAMPLE_CHARS]
-    unspaced = sum(len(run) for run in _UNSPACED.findall(sample))
+    unspaced = sum(len(run) for run in UNSPACED.findall(sample))
     letters = sum(map(str.isalpha, sample))
     if letters < _MIN_LETTERS and unspaced < 4:
         return ""
     language, probability = _identifier().classify(sample)
     return str(language) if probability >= _MIN_PROBABILITY and len(language) == 2 else ""
+
+
+def language_by_letters(text: str) -> str | None:
+    """Return the ISO 639-1 code of the language that alone writes letters of *text*, else None."""
+    composed = unicodedata.normalize("NFC", text)
+    return next((code for code, letters in _OWN_LETTERS.items() if letters.search(composed)), None)
 
 
 def search_config(language: str) -> str:
@@ -115,7 +129,7 @@ def searchable_text(text: str, *, language: str) -> str:  # noqa: ARG001 -- by s
     """
     folded = _fold(text)
     closed = " ".join(_closed_forms(folded))
-    words = _ASCII_PUNCTUATION.sub(" ", _UNSPACED.sub(_pairs, folded))
+    words = _ASCII_PUNCTUATION.sub(" ", UNSPACED.sub(_pairs, folded))
     return f"{words} {closed}" if closed else words
 
 
@@ -127,7 +141,7 @@ def find_identifiers(question: str) -> list[str]:
     capitals (two-dimensional is none); what begins with a letter and holds digits; a long number.
     """
     folded = _fold(question)
-    words = _ASCII_PUNCTUATION.sub(" ", _UNSPACED.sub(" ", folded)).split()
+    words = _ASCII_PUNCTUATION.sub(" ", UNSPACED.sub(" ", folded)).split()
     codes = [
         _close(match.group())
         for match in _COMPOUND.finditer(unicodedata.normalize("NFKC", question))

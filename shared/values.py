@@ -38,6 +38,10 @@ class ObjectVersion:
     md5: str = ""
     crc32c: str = ""
 
+    def __post_init__(self) -> None:
+        # An index holds it, whose entries are bounded; RFC 6838 allows 255 characters.
+        object.__setattr__(self, "content_type", self.content_type[:255])
+
     @property
     def collection(self) -> str:
         """Return the metadata's "collection", else the first folder of the name, else "default"."""

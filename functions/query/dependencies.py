@@ -1,17 +1,16 @@
-"""What the interface needs; made once a process."""
+"""What the interface needs, made from the settings once a process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.store import Pool
 
-from .answering.generation import Gemini
-from .answering.pipeline import FindEmbedder, Refuse, Search, Serving
-from .quotas.limits import AnswerCache, RateLimiter, TokenBudget
+from .answering.dependencies import AnsweringDependencies
+from .answering.retrieving import FindEmbedder
+from .quotas.rate_limit import RateLimiter
 from .settings import QuerySettings
 
 if TYPE_CHECKING:
@@ -22,34 +21,48 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class Dependencies:
     """
     What the interface needs.
 
     Attributes:
-        find_embedder: The model of a digest; raises Misconfigured where this process has it not.
-        embedding_threads: As many as may run the model at once.
-        gemini: None where answers are extractive.
+        find_embedder: The model of a digest; raises Misconfigured where it is not loaded here.
         limiter: None where requests are not limited.
-        budget: None where tokens are not limited.
-        cache: None where answers are not kept.
         make_uploads: None where the service may not write to the bucket.
         metrics: None where nothing is measured.
         tokens: None where callers send no identity tokens.
-        serving: The model that answers, as last seen.
     """
 
     settings: QuerySettings
     pool: Pool
+    answering: AnsweringDependencies
     find_embedder: FindEmbedder
-    embedding_threads: Executor
-    search: Search
-    refuse: Refuse
-    gemini: Gemini | None
     limiter: RateLimiter | None
-    budget: TokenBudget | None
-    cache: AnswerCache | None
     make_uploads: Callable[[], DocumentBucket] | None
-    metrics: Metrics | None = None
-    tokens: TokenVerifier | None = None
-    serving: Serving = field(default_factory=Serving)
+    metrics: Metrics | None
+    tokens: TokenVerifier | None
+
+
+def make_dependencies(
+    settings: QuerySettings,
+    *,
+    pool: Pool,
+    answering: AnsweringDependencies,
+    find_embedder: FindEmbedder,
+    make_uploads: Callable[[], DocumentBucket] | None = None,
+    metrics: Metrics | None = None,
+    tokens: TokenVerifier | None = None,
+) -> Dependencies:
+    """Return what the interface needs under *settings*."""
+    return Dependencies(
+        settings=settings,
+        pool=pool,
+        answering=answering,
+        find_embedder=find_embedder,
+        limiter=RateLimiter(pool, per_minute=settings.rate_limit_per_minute)
+        if settings.rate_limit_per_minute
+        else None,
+        make_uploads=make_uploads,
+        metrics=metrics,
+        tokens=tokens,
+    )

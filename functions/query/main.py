@@ -23,17 +23,15 @@ from shared.errors import Misconfigured
 from shared.runtime.logs import get_logger, set_up_logs
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing
-from shared.search.statement import search
 from shared.settings import load
 from shared.store import Backlog, Pool, connect, open_pool, read_backlog
 
-from .answering.answerability import choose_floors, refuse
+from .answering.dependencies import make_answering_dependencies
 from .answering.generation import CircuitBreaker, Gemini
-from .dependencies import Services
+from .dependencies import make_dependencies
 from .http.concurrency import SPARE_THREADS
 from .http.problems import MISCONFIGURED, make_problem, render
 from .http.routes import create_app
-from .quotas.limits import AnswerCache, RateLimiter, TokenBudget
 from .settings import QuerySettings
 
 if TYPE_CHECKING:
@@ -89,35 +87,25 @@ def _open_pool() -> Pool:
 def _start() -> Flask:
     settings = _read_settings()
     pool = _open_pool()
+    find_embedder = _find_models().find
+    metrics = _make_metrics(pool) if settings.metrics_enabled else None
     return create_app(
-        Services(
-            settings=settings,
+        make_dependencies(
+            settings,
             pool=pool,
-            find_embedder=_find_models().find,
-            embedding_threads=ThreadPoolExecutor(
-                settings.embedding_threads or available_cores(), thread_name_prefix="question"
-            ),
-            search=search,
-            refuse=partial(
-                refuse,
-                floors=choose_floors(
-                    extractive=not settings.gemini_configured,
-                    coverage=settings.refusal_coverage,
-                    similarity=settings.refusal_similarity,
+            answering=make_answering_dependencies(
+                settings,
+                pool=pool,
+                find_embedder=find_embedder,
+                embedding_threads=ThreadPoolExecutor(
+                    settings.embedding_threads or available_cores(), thread_name_prefix="question"
                 ),
+                gemini=_make_gemini() if settings.gemini_configured else None,
+                metrics=metrics,
             ),
-            gemini=_make_gemini() if settings.gemini_configured else None,
-            limiter=RateLimiter(pool, per_minute=settings.rate_limit_per_minute)
-            if settings.rate_limit_per_minute
-            else None,
-            budget=TokenBudget(pool, tokens_per_day=settings.daily_token_budget)
-            if settings.daily_token_budget
-            else None,
-            cache=AnswerCache(pool, max_age_seconds=settings.answer_cache_seconds)
-            if settings.answer_cache_seconds
-            else None,
+            find_embedder=find_embedder,
             make_uploads=_make_uploads_maker(settings) if settings.uploads_enabled else None,
-            metrics=_make_metrics(pool) if settings.metrics_enabled else None,
+            metrics=metrics,
             tokens=_make_token_verifier(settings) if settings.query_audience else None,
         )
     )
@@ -131,6 +119,7 @@ def _make_gemini() -> Gemini:
         attempts=settings.gemini_attempts,
         max_output_tokens=settings.gemini_max_output_tokens,
         thinking_budget=settings.gemini_thinking_budget,
+        thinking_level=settings.gemini_thinking_level,
         breaker=CircuitBreaker(failures=_BREAKER_FAILURES, pause_seconds=_BREAKER_PAUSE_SECONDS),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -43,14 +43,10 @@ class Metrics:
         self._request_seconds = self._histogram(
             "kaydang_request_seconds", "Until the headers of an answer.", ["route"]
         )
-        self._embed_seconds = self._histogram(
-            "kaydang_question_embed_seconds", "Embedding of a question."
-        )
-        self._retrieve_seconds = self._histogram(
-            "kaydang_retrieve_seconds", "Search for the passages of a question."
-        )
-        self._generate_seconds = self._histogram(
-            "kaydang_generate_seconds", "Writing of an answer.", ["writer"]
+        self._stage_seconds = self._histogram(
+            "kaydang_stage_seconds",
+            "Stages of a question: rewrite, embed, retrieve, expand, generate.",
+            ["stage"],
         )
         self._answers = Counter(
             "kaydang_answers",
@@ -78,19 +74,14 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
 
-    def count_retrieval(self, *, embed_ms: float, retrieve_ms: float) -> None:
-        """Count a search."""
-        self._embed_seconds.observe(embed_ms / 1000)
-        self._retrieve_seconds.observe(retrieve_ms / 1000)
+    def count_stages(self, timings: Mapping[str, float]) -> None:
+        """Count the stages of a question; *timings* are milliseconds by stage."""
+        for stage, milliseconds in timings.items():
+            self._stage_seconds.labels(stage).observe(milliseconds / 1000)
 
-    def count_answer(
-        self, *, grounded: bool, extractive: bool, generate_ms: float, failure: str | None
-    ) -> None:
-        """Count a whole answer."""
+    def count_answer(self, *, grounded: bool, failure: str | None) -> None:
+        """Count a whole answer; *failure* is the code of Gemini's, if it failed."""
         self._answers.labels("grounded" if grounded else "refused").inc()
-        self._generate_seconds.labels("extractive" if extractive else "gemini").observe(
-            generate_ms / 1000
-        )
         if failure is not None:
             self._failures.labels(failure).inc()
 

@@ -15,6 +15,7 @@ from shared.language import (
     SEARCH_CONFIGS,
     find_identifiers,
     find_phrases,
+    language_by_letters,
     searchable_text,
 )
 from shared.search.query_terms import Question, Term, quote_lexeme, weigh_rarity
@@ -66,7 +67,9 @@ class Analysis:
 
 # The question is analysed as the documents were: once for each configuration that is in use. The
 # configuration that finds most stop words in it is its language, if they are a fifth of the words;
-# its stop words are dropped for all. English is asked in any case, and "simple" shows all words.
+# its stop words are dropped for all. _TOLD_APART are asked in any case, and "simple" shows all
+# words.
+_TOLD_APART = ("english", "french", "german", "italian", "portuguese", "spanish")
 _ANALYSIS = sql.SQL(
     """
     WITH configurations AS MATERIALIZED (
@@ -77,7 +80,7 @@ _ANALYSIS = sql.SQL(
             LEFT JOIN unnest(%(languages)s::text[], %(configs)s::text[]) AS known (language, config)
                 ON known.language = live_languages.language
             UNION ALL
-            VALUES ('english', false), ('simple', false)
+            VALUES ('simple', false), {told_apart}
         ) AS configs
         GROUP BY config
     ),
@@ -170,6 +173,9 @@ _ANALYSIS = sql.SQL(
     max_ef_search=sql.Literal(_MAX_EF_SEARCH),
     steady_chunks=sql.Literal(_STEADY_CHUNKS),
     ef_search_growth=sql.Literal(_EF_SEARCH_GROWTH),
+    told_apart=sql.SQL(", ").join(
+        sql.SQL("({}, false)").format(sql.Literal(config)) for config in _TOLD_APART
+    ),
 )
 
 
@@ -251,11 +257,14 @@ def analyse(connection: Connection, question: str, *, leg_size: int = LEG_SIZE) 
             "ef_search": _EF_SEARCH_A_CANDIDATE * leg_size,
         },
     )
-    return Analysis(_read_analysis(connection, *analysis), model_id, model_digest, restricted)
+    return Analysis(
+        _read_analysis(connection, question, *analysis), model_id, model_digest, restricted
+    )
 
 
 def _read_analysis(
     connection: Connection,
+    question: str,
     language: str | None,
     chunks: float,
     configs: list[str],
@@ -271,7 +280,9 @@ def _read_analysis(
         holders[lexeme] = holding
         words.setdefault(config, []).extend((position, lexeme) for position in positions)
     languages = [code for code, config in SEARCH_CONFIGS.items() if config == language]
-    if language is None and "simple" in configs:
+    if by_letters := language_by_letters(question):
+        languages = [by_letters]
+    elif language is None and "simple" in configs:
         familiar = _find_familiar_language(
             connection, [(config, lexeme) for config, lexeme, _, _ in lexemes]
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, LiteralString
 
@@ -50,6 +51,20 @@ _OTHER_LANGUAGE_COST = 0.08
 _STATEMENTS_KEPT = 256
 
 
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """
+    What a search found.
+
+    Attributes:
+        hits: Best first.
+        question: What the index made of the question; None where no model answers yet.
+    """
+
+    hits: list[Hit]
+    question: Question | None
+
+
 def search(
     connection: Connection,
     *,
@@ -60,9 +75,9 @@ def search(
     filter: Filter = Filter(),  # noqa: B008 -- frozen; "filter" is the word of the API
     per_document: int = 3,
     mode: Mode = "fused",
-) -> list[Hit]:
+) -> SearchResult:
     """
-    Return the chunks that answer *question* best, best first.
+    Return the chunks that answer *question* best, and what the index made of it.
 
     Args:
         embedding: float32, shape (dimension of the serving model,), unit length; or where it will
@@ -82,7 +97,7 @@ def search(
     with _transaction(connection):
         analysis = analyse(connection, question, leg_size=leg_size)
         if analysis.model_id is None or analysis.model_digest is None:
-            return []
+            return SearchResult([], None)
         if model_digest not in (None, analysis.model_digest):
             raise ModelSwitched(
                 f"model {analysis.model_digest[:12]} answers, not {model_digest[:12]}"
@@ -106,7 +121,7 @@ def search(
     if rows[0][0] != analysis.model_id:
         raise ModelSwitched(f"model {analysis.model_id} answered when the search began")
     weighed = weigh_words(analysis.question)
-    return [
+    hits = [
         Hit(
             *(
                 *row[2:-1],
@@ -117,6 +132,7 @@ def search(
         for row in rows
         if row[1] is not None
     ]
+    return SearchResult(hits, analysis.question)
 
 
 @contextmanager

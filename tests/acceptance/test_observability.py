@@ -132,7 +132,7 @@ def test_question_is_one_trace(observed: Observed) -> None:
     assert asked.parent == "b7ad6b7169203331"
     assert asked.attributes["http.response.status_code"] == 200
     assert {name: span.parent for name, span in by_name.items()} == dict.fromkeys(
-        ["embed", "search", "prompt", "gemini"], asked.id
+        ["embed", "search", "expand", "prompt", "gemini"], asked.id
     )
     assert by_name["gemini"].attributes["gen_ai.usage.input_tokens"] > 0
 
@@ -186,7 +186,7 @@ def set_up_again() -> None:
 def test_doctor_when_all_is_well(observed: Observed) -> None:
     """Nothing is wrong, and a document goes all the way, up to its end."""
     observed.gemini.plan(ANSWERS)
-    done = observed.system.run("admin", "doctor", "--gemini", "--probe", "--json")
+    done = observed.system.run("admin", "doctor", "--probe", "--json")
     report = json.loads(done.stdout)
     seen = {finding["check"]: finding["state"] for finding in report["findings"]}
     assert (done.returncode, report["faults"]) == (0, 0), report

@@ -19,8 +19,8 @@ from functions.query.http.concurrency import SPARE_THREADS
 from functions.query.settings import QuerySettings
 from local.system import ROOT
 from shared.embedding.embedder import Embedder
+from shared.search.statement import SearchResult
 from shared.store import Pool
-from shared.values import Hit
 from tests.support.asking import make_client
 
 QUESTION = {"question": "What is the gate code?"}
@@ -33,10 +33,10 @@ class Gate:
         self.begun = threading.Semaphore(0)
         self.open = threading.Event()
 
-    def search(self, *_arguments: Any, **_options: Any) -> list[Hit]:
+    def search(self, *_arguments: Any, **_options: Any) -> SearchResult:
         self.begun.release()
         assert self.open.wait(60)
-        return []
+        return SearchResult([], None)
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ import pytest
 
 from functions.query.settings import QuerySettings
 from shared.embedding.embedder import Embedder
-from shared.search.statement import search
+from shared.search.statement import SearchResult, search
 from shared.store import Connection, Pool, open_pool
-from shared.values import Hit
 from tests.support.asking import index_document, make_client
 from tests.support.emulators import wait_until
 from tests.support.freezing import frozen
@@ -67,7 +66,7 @@ def test_question_when_the_database_is_frozen(
 
         prepare: list[Callable[[], None]] = []
 
-        def search_after_all(borrowed: Connection, **asked: Any) -> list[Hit]:
+        def search_after_all(borrowed: Connection, **asked: Any) -> SearchResult:
             for once in prepare:
                 once()
             prepare.clear()

@@ -13,8 +13,10 @@ import pytest
 from google.oauth2.credentials import Credentials
 
 from functions.query.answering.generation import CircuitBreaker, Gemini
-from functions.query.answering.pipeline import Answered, Found, Token, answer
+from functions.query.answering.journal import Journal
 from functions.query.answering.prompt import make_prompt
+from functions.query.answering.query import Answer, Retrieval, Token
+from functions.query.answering.writing import write_answer
 from shared.errors import GenerationUnavailable
 from shared.gemini.requests import Usage
 from shared.values import Hit
@@ -79,22 +81,23 @@ def make_hit(text: str = TEXT, *, char_start: int = 100) -> Hit:
     )
 
 
-def found(*texts: str) -> Found:
-    return Found(
-        question="When was the tower finished?",
-        passages=[make_hit(text) for text in texts or (TEXT,)],
-        refusal=None,
-        usage=Usage(),
-        embed_ms=0.0,
-        retrieve_ms=0.0,
-        trace={},
-    )
+def found(*texts: str) -> Retrieval:
+    return Retrieval("When was the tower finished?", [make_hit(text) for text in texts or (TEXT,)])
 
 
-def ask(gemini: Gemini, *texts: str, whole: bool = False) -> tuple[str, Answered]:
+def ask(gemini: Gemini, *texts: str, whole: bool = False) -> tuple[str, Answer]:
     """Return the tokens joined, and the whole answer."""
-    steps = list(answer(found(*texts), gemini=gemini, whole=whole, prompt_max_characters=10_000))
-    assert isinstance(steps[-1], Answered)
+    steps = list(
+        write_answer(
+            found(*texts),
+            gemini=gemini,
+            unavailable=None,
+            whole=whole,
+            prompt_max_characters=10_000,
+            journal=Journal(),
+        )
+    )
+    assert isinstance(steps[-1], Answer)
     return "".join(step.text for step in steps if isinstance(step, Token)), steps[-1]
 
 
@@ -103,7 +106,7 @@ def fail(gemini: Gemini) -> GenerationUnavailable:
     _tokens, whole = ask(gemini)
     assert whole.failure is not None
     assert whole.model == "extractive"
-    assert "1889" in whole.answer
+    assert "1889" in whole.text
     assert all(citation.verified for citation in whole.citations)
     return whole.failure
 
@@ -112,9 +115,9 @@ def test_answer_when_quotes_are_true(stand_in: GeminiStandIn, make_gemini: MakeG
     """A quote is found in spite of case and white space, and told by its place in the document."""
     stand_in.plan(answering("It was 1889 [1].", [(1, "the TOWER was\nfinished in 1889")]))
     tokens, whole = ask(make_gemini())
-    assert tokens == whole.answer == "It was 1889 [1]."
+    assert tokens == whole.text == "It was 1889 [1]."
     assert whole.grounded
-    assert whole.model == "gemini-2.5-flash"
+    assert whole.model == "gemini-3.5-flash-lite"
     (citation,) = whole.citations
     assert citation.verified
     assert citation.quote == "The tower was finished in 1889"
@@ -138,7 +141,7 @@ def test_answer_when_a_mark_points_nowhere(
     """A mark of a passage that does not exist is removed, and so is its quote."""
     stand_in.plan(answering("It was 1889 [1][7].", [(1, "1889"), (7, "elsewhere")]))
     _tokens, whole = ask(make_gemini())
-    assert whole.answer == "It was 1889 [1]."
+    assert whole.text == "It was 1889 [1]."
     assert [citation.number for citation in whole.citations] == [1]
 
 
@@ -167,7 +170,7 @@ def test_answer_when_markup_arrives_in_pieces(
     stand_in.plan(answering(text, [(1, "1889")], pieces=40))
     tokens, whole = ask(make_gemini())
     assert "evil" not in tokens
-    assert tokens == whole.answer == "Done  and  1889 [1]."
+    assert tokens == whole.text == "Done  and  1889 [1]."
 
 
 @pytest.mark.parametrize(
@@ -179,6 +182,7 @@ def test_answer_when_markup_arrives_in_pieces(
         (stand_ins.INTERNAL, "unavailable", 3),
         (stand_ins.UNAVAILABLE, "unavailable", 3),
         (stand_ins.FORBIDDEN, "rejected", 1),
+        (stand_ins.RETIRED, "model_missing", 1),
         (stand_ins.BLOCKED, "blocked", 1),
         (stand_ins.PROMPT_BLOCKED, "blocked", 1),
         (stand_ins.EMPTY, "empty", 1),
@@ -318,6 +322,7 @@ def test_request_when_vertex_is_asked(
         google_genai_use_vertexai=True,
         google_cloud_project="project",
         google_cloud_location="europe-west1",
+        gemini_model="gemini-2.5-pro",
         thinking_budget=0,
     ) as gemini:
         _tokens, whole = ask(gemini)
@@ -325,3 +330,36 @@ def test_request_when_vertex_is_asked(
     assert stand_in.headers[0]["Authorization"] == "Bearer fake-token"
     thinking = stand_in.requests[0]["generationConfig"]["thinkingConfig"]
     assert list(thinking.values()) == [0]
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking", "temperature"),
+    [
+        ("gemini-3.5-flash-lite", "minimal", None),
+        ("gemini-flash-latest", "minimal", None),
+        ("gemini-2.5-pro", 128, 0.0),
+    ],
+)
+def test_request_when_families_differ(
+    stand_in: GeminiStandIn, model: str, thinking: str | int, temperature: float | None
+) -> None:
+    """Gemini 3 gets a level and its own temperature, older models a budget and none."""
+    with open_gemini(
+        stand_in.url, gemini_model=model, thinking_level="minimal", thinking_budget=128
+    ) as gemini:
+        ask(gemini)
+    config = stand_in.requests[0]["generationConfig"]
+    (value,) = config["thinkingConfig"].values()
+    assert thinking == (value.lower() if isinstance(value, str) else value)
+    assert temperature == config.get("temperature")
+
+
+def test_failure_when_the_model_is_retired(
+    stand_in: GeminiStandIn, make_gemini: MakeGemini
+) -> None:
+    """The message names the model that is gone and one that is not."""
+    stand_in.plan(stand_ins.RETIRED)
+    gemini = make_gemini(gemini_model="gemini-2.5-flash")
+    message = str(fail(gemini))
+    assert "gemini-2.5-flash" in message
+    assert "GEMINI_MODEL=gemini-3.5-flash-lite" in message

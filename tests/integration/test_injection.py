@@ -22,13 +22,14 @@ from flask.testing import FlaskClient
 from pgvector.psycopg import register_vector
 
 from functions.query.answering.generation import Gemini
-from functions.query.answering.pipeline import Answered, Found, answer
+from functions.query.answering.journal import Journal
+from functions.query.answering.query import Answer, Retrieval
 from functions.query.answering.sanitizer import AnswerCleaner
+from functions.query.answering.writing import write_answer
 from functions.query.http.replies import make_response, stream_answer
 from functions.query.settings import QuerySettings
 from shared import store
 from shared.embedding.embedder import Embedder
-from shared.gemini.requests import Usage
 from shared.language import searchable_text
 from shared.settings import DatabaseSettings
 from shared.store import Connection, open_pool
@@ -271,30 +272,29 @@ def test_extract_when_a_document_attacks(
 def test_extract_when_every_document_attacks() -> None:
     """The same for all of them, from what the search finds to what is sent, in both forms."""
     for index, document in enumerate(DOCUMENTS):
-        found = Found(
-            question=QUESTION,
-            passages=[
-                make_hit(document, text, ordinal) for ordinal, text in enumerate(texts_of(document))
-            ],
-            refusal=None,
-            usage=Usage(),
-            embed_ms=0.0,
-            retrieve_ms=0.0,
-            trace={},
+        retrieval = Retrieval(
+            QUESTION,
+            [make_hit(document, text, ordinal) for ordinal, text in enumerate(texts_of(document))],
         )
-        steps = list(answer(found, gemini=None, whole=True, prompt_max_characters=10_000))
+        journal = Journal()
+        steps = list(
+            write_answer(
+                retrieval,
+                gemini=None,
+                unavailable=None,
+                whole=True,
+                prompt_max_characters=10_000,
+                journal=journal,
+            )
+        )
         whole = steps[-1]
-        assert isinstance(whole, Answered)
-        response = make_response(found, whole, started=0.0, trace=False)
+        assert isinstance(whole, Answer)
+        response = make_response(retrieval, whole, journal=journal, trace=False)
         check_answer(json.loads(response.model_dump_json()))
-        events = stream_answer(found, iter(steps), started=0.0, trace=False, finish=ignore)
+        events = stream_answer(retrieval, iter(steps), journal=journal, trace=False)
         body = read_events("".join(events))
         check_answer(body)
         assert "Kwai" in body["answer"], index
-
-
-def ignore(*_: object) -> None:
-    """Write no log line."""
 
 
 def make_hit(document: Hostile, text: str, ordinal: int) -> Hit:

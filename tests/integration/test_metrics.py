@@ -66,8 +66,8 @@ def test_metrics_when_questions_were_asked(make: MakeClient) -> None:
     assert seen["kaydang_answers_total grounded"] == 1
     assert seen["kaydang_answers_total refused"] == 1
     assert seen["kaydang_requests_total POST /query 200"] == 2
-    assert seen["kaydang_retrieve_seconds_count"] == 3
-    assert seen["kaydang_generate_seconds_count extractive"] == 2
+    assert seen["kaydang_stage_seconds_count retrieve"] == 3
+    assert seen["kaydang_stage_seconds_count generate"] == 2
     assert "acme" not in client.get("/metrics").get_data(as_text=True)
 
 

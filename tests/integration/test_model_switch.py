@@ -20,9 +20,8 @@ from functions.query.settings import QuerySettings
 from local.system import wait_until
 from shared import store
 from shared.embedding.embedder import Embedder
-from shared.search.statement import search
+from shared.search.statement import SearchResult, search
 from shared.store import Connection, Pool
-from shared.values import Hit
 from tests.support.asking import index_document, make_client
 
 TOWERS = [
@@ -152,7 +151,7 @@ def test_question_when_model_is_switched_there_and_back_while_it_is_searched(
     """It is refused for a moment, with a code of its own, and answered when it is asked again."""
     to_come = [other_model, 1]
 
-    def search_after_switch(borrowed: Connection, **asked: Any) -> list[Hit]:
+    def search_after_switch(borrowed: Connection, **asked: Any) -> SearchResult:
         if to_come:
             assert store.switch_model(connection, to_come.pop(0)) == 0
         return search(borrowed, **asked)

@@ -12,9 +12,11 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
+from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
 from functions.query.answering.generation import Gemini
+from functions.query.answering.reranking import Reranker
 from functions.query.settings import QuerySettings
 from shared import store
 from shared.embedding.embedder import Embedder
@@ -121,7 +123,8 @@ def test_query_when_documents_answer(client: FlaskClient, towers: str) -> None:
         assert citation["verified"] is True
         assert towers[citation["char_start"] : citation["char_end"]] == citation["quote"]
         assert f"[{citation['number']}]" in body["answer"]
-    assert set(body["timings"]) == {"embed_ms", "retrieve_ms", "generate_ms", "total_ms"}
+    stages = ("embed", "retrieve", "expand", "generate", "total")
+    assert set(body["timings"]) == {f"{stage}_ms" for stage in stages}
 
 
 def test_query_when_there_are_no_documents(client: FlaskClient) -> None:
@@ -151,7 +154,7 @@ def test_query_when_question_is_vietnamese(client: FlaskClient) -> None:
 def test_query_when_gemini_answers(client_with: MakeClient, gemini: Gemini) -> None:
     """Gemini's answer carries its model's name and its tokens."""
     body = body_of(client_with(gemini=gemini).post("/query", json=QUESTION))
-    assert body["model"] == "gemini-2.5-flash"
+    assert body["model"] == "gemini-3.5-flash-lite"
     assert body["usage"]["total_tokens"] == 120
     assert [citation["verified"] for citation in body["citations"]] == [True]
 
@@ -300,7 +303,7 @@ def test_cache_when_gemini_fails(
     client = client_with(gemini=gemini, answer_cache_seconds=600)
     stand_in.plan(stand_ins.UNAVAILABLE, stand_ins.ANSWERS)
     problem_of(client.post("/query", json=QUESTION), 502)
-    assert body_of(client.post("/query", json=QUESTION))["model"] == "gemini-2.5-flash"
+    assert body_of(client.post("/query", json=QUESTION))["model"] == "gemini-3.5-flash-lite"
 
 
 @pytest.mark.usefixtures("towers")
@@ -315,6 +318,19 @@ def test_budget_when_used_up(
     assert third["degraded"]["code"] == "budget"
     assert third["model"] == "extractive"
     assert len(stand_in.requests) == 2
+
+
+@pytest.mark.usefixtures("towers")
+def test_answer_when_the_model_is_retired(
+    client_with: MakeClient, gemini: Gemini, stand_in: GeminiStandIn
+) -> None:
+    """Questions are answered with extracts, and each answer says which model to set."""
+    stand_in.plan(stand_ins.RETIRED)
+    body = body_of(client_with(gemini=gemini).post("/query", json=QUESTION))
+    assert body["degraded"]["code"] == "model_missing"
+    assert gemini.model in body["degraded"]["message"]
+    assert body["model"] == "extractive"
+    assert body["citations"][0]["verified"]
 
 
 def test_rate_limit_when_passed(client_with: MakeClient) -> None:
@@ -617,3 +633,43 @@ def test_answer_when_gemini_makes_up_a_quote(
     (citation,) = body_of(client_with(gemini=gemini).post("/query", json=QUESTION))["citations"]
     assert citation["verified"] is False
     assert citation["char_start"] is None
+
+
+@pytest.mark.usefixtures("towers")
+@pytest.mark.parametrize(
+    ("question", "begin"),
+    [
+        ("Wer malte denn die xyzzy?", "Die Dokumente"),
+        ("O que é o xyzzy e quem decide?", "Os documentos"),
+        ("Qual è il xyzzy per la consegna e dove?", "I documenti"),
+        ("Quel est le xyzzy de la livraison ?", "Les documents"),
+        ("¿Cuál es el xyzzy de los pedidos?", "Los documentos"),
+        ("Xyzzy nghĩa là gì vậy?", "Các tài liệu"),
+        ("Who painted the xyzzy?", "The documents"),
+    ],
+)
+def test_query_when_it_is_refused(client: FlaskClient, question: str, begin: str) -> None:
+    """The refusal is in the language of the question, though no document is in it."""
+    body = body_of(client.post("/query", json={"question": question}))
+    assert body["grounded"] is False
+    assert body["answer"].startswith(begin)
+
+
+@pytest.mark.usefixtures("towers")
+def test_query_when_passages_are_reranked(
+    database_url: str, model_dir: Path, pool: Pool, embedder: Embedder
+) -> None:
+    """A reranker chooses among more passages than were asked for; its time and scores are told."""
+    client = make_client(
+        QuerySettings(database_url=SecretStr(database_url), model_dir=model_dir),
+        pool=pool,
+        embedder=embedder,
+        reranker=Reranker(
+            candidates=20,
+            score=lambda _question, texts: [float("Berlin" in text) for text in texts],
+        ),
+    )
+    body = body_of(client.post("/query", json=QUESTION | {"limit": 1, "trace": True}))
+    assert ["Berlin" in passage["text"] for passage in body["passages"]] == [True]
+    assert body["timings"]["rerank_ms"] >= 0
+    assert body["trace"]["rerank"][0]["score"] == 1

@@ -65,7 +65,7 @@ def find(connection: Connection, embedder: Embedder) -> Find:
                 embedding=embedder.embed_query(question),
                 limit=limit,
                 **options,
-            )
+            ).hits
         finally:
             connection.execute("RESET ROLE")
 
@@ -97,7 +97,7 @@ def test_search_when_embedding_comes_later(
     later: Future[NDArray[np.float32]] = Future()
     timer = threading.Timer(0.1, lambda: later.set_result(embedder.embed_query(question)))
     timer.start()
-    hits = search(connection, question=question, embedding=later, limit=5)
+    hits = search(connection, question=question, embedding=later, limit=5).hits
     timer.join()
     assert hits == find(question)
     failed: Future[NDArray[np.float32]] = Future()

@@ -187,7 +187,7 @@ def _search(connection: Connection, turn: _Turn) -> _Seen:
         limit=100,
         per_document=10,
         mode=turn.chance.choice(("fused", "vector", "text")),
-    )
+    ).hits
     grown = expand(connection, hits, max_characters=2000)
     texts = [name for hit in grown for name in turn.tenants.documents if f" {name} " in hit.text]
     return [*(hit.collection for hit in hits), *texts], {
@@ -199,7 +199,9 @@ def _search_in(connection: Connection, turn: _Turn) -> _Seen:
     wanted = turn.chance.choice(list(turn.tenants.documents))
     question = turn.chance.choice((*_QUESTIONS, f"What does {wanted}/gate1.txt say?"))
     filter_ = turn.chance.choice((Filter(collection=wanted), Filter(prefix=f"{wanted}/")))
-    hits = search(connection, question=question, embedding=turn.vector, limit=20, filter=filter_)
+    hits = search(
+        connection, question=question, embedding=turn.vector, limit=20, filter=filter_
+    ).hits
     return [hit.collection for hit in hits], bool(hits) == (wanted in turn.caller.collections)
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from flask.testing import FlaskClient
 
-from functions.query.answering.answerability import choose_floors, refuse
+from functions.query.answering.dependencies import make_answering_dependencies
 from functions.query.answering.generation import CircuitBreaker, Gemini
-from functions.query.answering.pipeline import Search
-from functions.query.dependencies import Services
+from functions.query.answering.reranking import Reranker
+from functions.query.answering.retrieving import Search
+from functions.query.dependencies import make_dependencies
 from functions.query.http.routes import create_app
 from functions.query.metrics import Metrics
-from functions.query.quotas.limits import AnswerCache, RateLimiter, TokenBudget
 from functions.query.settings import QuerySettings
 from shared import store
 from shared.bucket import DocumentBucket
@@ -100,7 +99,7 @@ def open_gemini(url: str, **options: Any) -> Iterator[Gemini]:
         {
             "gemini_api_key": "test-key",
             "google_cloud_project": "test",
-            "gemini_model": "gemini-2.5-flash",
+            "gemini_model": "gemini-3.5-flash-lite",
             "gemini_timeout_seconds": 10.0,
             "gemini_read_timeout_seconds": 5.0,
             "google_gemini_base_url": url,
@@ -111,6 +110,7 @@ def open_gemini(url: str, **options: Any) -> Iterator[Gemini]:
         "attempts": 1,
         "max_output_tokens": 1000,
         "thinking_budget": None,
+        "thinking_level": None,
         "breaker": CircuitBreaker(failures=1000, pause_seconds=1),
     }
     gemini = Gemini(settings, **defaults | options)
@@ -129,6 +129,7 @@ def make_client(
     gemini: Gemini | None = None,
     make_uploads: Callable[[], DocumentBucket] | None = None,
     search: Search = search,
+    reranker: Reranker | None = None,
     metrics: Metrics | None = None,
     tokens: TokenVerifier | None = None,
 ) -> FlaskClient:
@@ -139,24 +140,25 @@ def make_client(
         others: Models that the application has beside that of *embedder*.
     """
     known = {other.info.digest: other for other in others}
+
+    def find_embedder(digest: str) -> Embedder:
+        return known.get(digest, embedder)
+
     app = create_app(
-        Services(
-            settings=settings,
+        make_dependencies(
+            settings,
             pool=pool,
-            find_embedder=lambda digest: known.get(digest, embedder),
-            embedding_threads=ThreadPoolExecutor(2),
-            search=search,
-            refuse=partial(refuse, floors=choose_floors(extractive=gemini is None)),
-            gemini=gemini,
-            limiter=RateLimiter(pool, per_minute=settings.rate_limit_per_minute)
-            if settings.rate_limit_per_minute
-            else None,
-            budget=TokenBudget(pool, tokens_per_day=settings.daily_token_budget)
-            if settings.daily_token_budget
-            else None,
-            cache=AnswerCache(pool, max_age_seconds=settings.answer_cache_seconds)
-            if settings.answer_cache_seconds
-            else None,
+            answering=make_answering_dependencies(
+                settings,
+                pool=pool,
+                find_embedder=find_embedder,
+                embedding_threads=ThreadPoolExecutor(2),
+                gemini=gemini,
+                metrics=metrics,
+                search=search,
+                reranker=reranker,
+            ),
+            find_embedder=find_embedder,
             make_uploads=make_uploads,
             metrics=metrics,
             tokens=tokens,

@@ -95,6 +95,7 @@ def test_locate_when_numbers_are_cut(text: str, quote: str, stands: bool) -> Non
         ("so ab it", "ab", True),
         ("the cafe\u0301 is open", "the cafe", False),
         ("東京abcです", "abc", True),
+        ("각도를 잰다", "가", False),
     ],
 )
 def test_locate_when_words_are_cut(text: str, quote: str, stands: bool) -> None:
@@ -110,6 +111,8 @@ def test_locate_when_words_are_cut(text: str, quote: str, stands: bool) -> None:
         ("Thủ đô là Hà Nội.", unicodedata.normalize("NFD", "Hà Nội")),
         ("서울은 수도이다", unicodedata.normalize("NFD", "서울은")),
         ("soft\u00adhyphen and zero\u200bwidth", "softhyphen and zerowidth"),
+        ("서울에서 만나요.", "서울"),
+        ("བོད་ཡིག་གི་ཡི་གེ", "ཡིག"),
     ],
 )
 def test_locate_when_scripts_differ(text: str, quote: str) -> None:

@@ -182,15 +182,20 @@ def test_question_when_made_to_stand_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "begin"),
+    ("languages", "begin"),
     [
-        ("What is the answer?", "The documents"),
-        ("Was ist die Antwort?", "Die Dokumente"),
-        ("¿Cuál es la respuesta?", "Los documentos"),
-        ("Câu trả lời là gì?", "Các tài liệu"),
-        ("答えは何ですか", "The documents"),
+        (["en"], "The documents"),
+        (["de"], "Die Dokumente"),
+        (["vi"], "Các tài liệu"),
+        (["es"], "Los documentos"),
+        (["fr"], "Les documents"),
+        (["pt"], "Os documentos"),
+        (["it"], "I documenti"),
+        (["sw", "it"], "I documenti"),
+        (["sw"], "The documents"),
+        ([], "The documents"),
     ],
 )
-def test_refusal_when_languages_differ(question: str, begin: str) -> None:
-    """The refusal is in the question's language where it is one of the page's."""
-    assert refusal_text(question).startswith(begin)
+def test_refusal_when_languages_differ(languages: list[str], begin: str) -> None:
+    """The refusal is in the question's language where there is a sentence in it."""
+    assert refusal_text(languages).startswith(begin)

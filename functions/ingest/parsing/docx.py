@@ -1,4 +1,9 @@
-"""Word documents (docx), by streaming word/document.xml."""
+"""
+Word documents (docx), by streaming word/document.xml.
+
+A footnote stands behind the sentence that names it, a comment at the end, a page header or footer
+once at the beginning. Hidden, struck and deleted text is not read.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ from dataclasses import dataclass, field
 from .archives import Archive, XmlEvent
 from .blocks import (
     MAX_BLOCK_CHARS,
+    Block,
     BlockKind,
     Event,
     Request,
@@ -18,19 +24,78 @@ from .blocks import (
     heading,
     paragraph,
 )
-from .tables import looks_like_header
+from .charts import chart_blocks
+from .equations import EquationReader
+from .numbering import Numberings
+from .tables import Row, TableWriter, cover
+
+TICKED = "[x]"
+UNTICKED = "[ ]"
 
 _HEADING_STYLE = re.compile(r"heading\s*([1-9])", re.IGNORECASE)
-_ROMAN = ((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
 _SPACES = re.compile(r"[^\S\n]+")
+_SENTENCE_END = re.compile(r"[.!?…]['\")\]’”]*(?=\s|$)|[。！？]|$")
+# What Word writes behind descriptions that it made itself.
+_AUTOMATIC = re.compile(r"\s*(?:Description|Beschreibung) automa\w+ \w+\s*$", re.IGNORECASE)
+_PAGE_FIELD = re.compile(r"\s*(?:PAGE|NUMPAGES|SECTIONPAGES)\b", re.IGNORECASE)
+# Old properties of what was changed, and what repeats or stands for other text.
+_SKIPPED = frozenset(
+    [
+        "Fallback",
+        "del",
+        "moveFrom",
+        "delText",
+        "delInstrText",
+        "rPrChange",
+        "pPrChange",
+        "tblPrChange",
+        "tcPrChange",
+        "trPrChange",
+        "sectPrChange",
+        "tblGridChange",
+        "rt",
+    ]
+)
+# Characters of fonts that hold pictures: ticked and empty boxes, arrows, bullets.
+_SYMBOLS = {
+    "wingdings": {
+        0xFE: TICKED, 0xFD: TICKED, 0xFC: "✓", 0xFB: "✗", 0xA8: UNTICKED, 0x6F: UNTICKED,
+        0x71: UNTICKED, 0x72: UNTICKED, 0x78: TICKED, 0xE0: "→", 0xDF: "←", 0xE8: "→", 0xF0: "⇨",
+        0x4A: ":-)", 0x4C: ":-(", 0xA7: "▪", 0x6C: "●", 0x6E: "■", 0xD8: "➢",
+    },
+    "wingdings 2": {
+        0x52: TICKED, 0x53: TICKED, 0x54: TICKED, 0x51: TICKED, 0xA3: UNTICKED, 0x30: UNTICKED,
+        0x50: "✓", 0x4F: "✗", 0x2A: UNTICKED,
+    },
+    "webdings": {0x61: "✓", 0x72: "✗", 0x63: UNTICKED},
+    # Adobe's Symbol: Greek letters stand at the places of Latin ones.
+    "symbol": dict(zip(
+        map(ord, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+        "αβχδεφγηιϕκλμνοπθρστυϖωξψζΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ", strict=True,
+    )) | {
+        0xA3: "≤", 0xB3: "≥", 0xB1: "±", 0xB4: "×", 0xB8: "÷", 0xB9: "≠", 0xBB: "≈", 0xB0: "°",
+        0xB7: "•", 0xAE: "→", 0xAC: "←", 0xA5: "∞", 0xD6: "√", 0xE5: "∑", 0xF2: "∫", 0xB6: "∂",
+        0xCE: "∈", 0xC7: "∩", 0xC8: "∪", 0xDB: "⇔", 0xDE: "⇒", 0xD7: "⋅", 0x22: "∀", 0x24: "∃",
+    },
+}  # fmt: skip
+# A table within a cell that is no larger is read as the cell's text.
+_MAX_FOLDED_ROWS = 6
+_MAX_FOLDED_CHARS = 400
+_MAX_ANCHOR_CHARS = 80
+_MAX_DESCRIPTION_CHARS = 4_000
+# Page headers and footers that are read: a document has a few, a damaged one may have thousands.
+_MAX_RUNNING_PARTS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    name: str
-    parent: str
-    outline: int | None
-    numbering: str | None
+    name: str = ""
+    parent: str = ""
+    outline: int | None = None
+    numbering: str | None = None
+    level: int | None = None
+    is_hidden: bool | None = None
+    is_bold: bool | None = None
 
 
 @dataclass(slots=True)
@@ -42,37 +107,94 @@ class _Paragraph:
     style: str = ""
     outline: int | None = None
     numbering: str | None = None
-    level: int = 0
+    level: int | None = None
     started: bool = False
+    in_properties: bool = False
+    # Footnotes by the place in the text that names them.
+    notes: list[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Run:
+    """What holds for the run being read; None where the styles decide."""
+
+    is_hidden: bool | None = None
+    is_struck: bool = False
+    is_bold: bool | None = None
+    style: str = ""
+
+
+@dataclass(slots=True)
+class _Control:
+    """A content control."""
+
+    is_checkbox: bool = False
+    is_checked: bool = False
+    is_placeholder: bool = False
+    is_shown: bool = False
+
+
+@dataclass(slots=True)
+class _Field:
+    """A field: its code, and what an old form says in it."""
+
+    code: str = ""
+    in_result: bool = False
+    kind: str = ""
+    is_checked: bool = False
+    chosen: int = 0
+    choices: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Table:
-    """The table being read: *header* is known once its first row is out."""
+    """
+    The table being read.
 
-    header: str = ""
-    rows: int = 0
+    Attributes:
+        waiting: Its rows while it may still become the text of the cell that it stands in.
+        above: What a cell that is merged downwards holds, by its first column.
+    """
+
+    writer: TableWriter = field(default_factory=TableWriter)
+    waiting: list[Row] | None = None
+    columns: int = 0
+    above: dict[int, str] = field(default_factory=dict)
     cells: list[str] | None = None
     in_cell: bool = False
-    marked_header: bool = False
+    text: str = ""
+    span: int = 1
+    merge: str = ""
+    is_beside: bool = False
+    is_header: bool = False
+    is_strong: bool = True
+    is_hidden: bool = False
 
 
 def parse_docx(request: Request) -> Iterator[Event]:
-    """Yield the blocks of a Word document: body, then footnotes and endnotes."""
+    """Yield the blocks of a Word document."""
     archive = Archive(request.source, limits=request.limits, what="Word")
     main = next(iter(archive.related("", "officeDocument")), "word/document.xml")
     for core in archive.related("", "core-properties"):
         if title := core_title(archive, core):
             yield Title(title)
     styles = _read_styles(archive, main)
-    numberings = _read_numberings(archive, main)
-    yield from _Reader(styles, numberings).read(archive.xml(main))
-    for kind in ("footnotes", "endnotes", "comments"):
-        for part in archive.related(main, kind):
-            yield from _Reader(styles, numberings).read(archive.xml(part))
+    yield from _running_blocks(archive, main, styles)
+    notes = {
+        f"{kind} {identifier}": text
+        for kind in ("footnote", "endnote")
+        for part in archive.related(main, f"{kind}s")
+        for identifier, _, text in _read_notes(archive, part, kind)
+    }
+    reader = _Reader(archive, main, styles, notes)
+    yield from reader.read()
+    for text in reader.notes.values():
+        yield from paragraph(text)
+    yield from _comment_blocks(archive, main, reader.anchors)
 
 
 def core_title(archive: Archive, part: str) -> str:
+    """Return the title that an Office file's properties name, "" where they name none."""
     inside = False
     text: list[str] = []
     for event in archive.xml(part):
@@ -86,65 +208,99 @@ def core_title(archive: Archive, part: str) -> str:
 def _read_styles(archive: Archive, main: str) -> dict[str, _Style]:
     styles: dict[str, _Style] = {}
     for part in archive.related(main, "styles"):
-        identifier, name, parent, outline, numbering = "", "", "", None, None
+        found: dict[str, object] = {}
+        identifier = ""
         for event in archive.xml(part):
             value = event.attributes.get("val", "")
             if event.kind == "start":
                 if event.name == "style":
                     identifier = event.attributes.get("styleId", "")
-                    name, parent, outline, numbering = "", "", None, None
+                    found = {}
                 elif event.name == "name":
-                    name = value
+                    found["name"] = value
                 elif event.name == "basedOn":
-                    parent = value
-                elif event.name == "outlineLvl" and value.isdigit():
-                    outline = int(value)
+                    found["parent"] = value
+                elif event.name == "outlineLvl" and value.isdecimal():
+                    found["outline"] = _integer(value)
                 elif event.name == "numId":
-                    numbering = value
+                    found["numbering"] = value
+                elif event.name == "ilvl":
+                    found["level"] = _integer(value)
+                elif event.name in ("vanish", "strike", "dstrike"):
+                    found["is_hidden"] = bool(found.get("is_hidden")) or _is_on(value)
+                elif event.name == "b":
+                    found["is_bold"] = _is_on(value)
             elif event.kind == "end" and event.name == "style":
-                styles[identifier] = _Style(name, parent, outline, numbering)
+                styles[identifier] = _Style(**found)  # type: ignore[arg-type]
     return styles
 
 
-@dataclass(frozen=True, slots=True)
-class _Level:
-    format: str
-    text: str
-    start: int
+def _running_blocks(archive: Archive, main: str, styles: dict[str, _Style]) -> Iterator[Block]:
+    """Yield what page headers and footers say, each text once, without page numbers."""
+    seen: set[str] = set()
+    parts = [*archive.related(main, "header"), *archive.related(main, "footer")]
+    for part in parts[:_MAX_RUNNING_PARTS]:
+        for block in _Reader(archive, part, styles, {}).read():
+            if block.text in seen or not _says_more(block.text):
+                continue
+            seen.add(block.text)
+            # A heading of every page is none of the text.
+            kind: BlockKind = "paragraph" if block.kind == "heading" else block.kind
+            yield Block(kind, block.text, gap=block.gap, header=block.header)
 
 
-def _read_numberings(archive: Archive, main: str) -> dict[str, dict[int, _Level]]:
-    """Return {numId: {level: how it is numbered}}."""
-    abstract: dict[str, dict[int, _Level]] = {}
-    used: dict[str, str] = {}
-    for part in archive.related(main, "numbering"):
-        current, number, level = "", "", 0
-        form, text, start = "decimal", "", 1
-        for event in archive.xml(part):
-            value = event.attributes.get("val", "")
-            if event.kind == "start":
-                if event.name == "abstractNum":
-                    current = event.attributes.get("abstractNumId", "")
-                    abstract[current] = {}
-                elif event.name == "lvl":
-                    level = _integer(event.attributes.get("ilvl", "0"))
-                    form, text, start = "decimal", "", 1
-                elif event.name == "numFmt":
-                    form = value or event.attributes.get("format", "") or form
-                elif event.name == "lvlText":
-                    text = value
-                elif event.name == "start":
-                    start = _integer(value)
-                elif event.name == "num":
-                    number = event.attributes.get("numId", "")
-                elif event.name == "abstractNumId" and number:
-                    used[number] = value
-            elif event.kind == "end":
-                if event.name == "lvl" and not number:
-                    abstract[current][level] = _Level(form, text, start)
-                elif event.name == "num":
-                    number = ""
-    return {number: abstract.get(target, {}) for number, target in used.items()}
+def _says_more(text: str) -> bool:
+    """Tell whether a line of a page header is more than what is left of "Page 3 of 9"."""
+    words = [word for word in text.split() if any(map(str.isalpha, word))]
+    return len(words) > 2 or len(text) > 20 or (bool(words) and any(map(str.isdigit, text)))
+
+
+def _read_notes(archive: Archive, part: str, kind: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (id, author, text) of each footnote, endnote or comment."""
+    identifier = author = ""
+    text: list[str] = []
+    inside = is_note = False
+    skipping = 0
+    for event in archive.xml(part):
+        name = event.name
+        if skipping:
+            skipping += {"start": 1, "end": -1, "text": 0}[event.kind]
+        elif event.kind == "text":
+            if inside:
+                text.append(event.text)
+        elif event.kind == "start":
+            if name in _SKIPPED:
+                skipping = 1
+            elif name == kind:
+                identifier = event.attributes.get("id", "")
+                author = event.attributes.get("author", "")
+                # Others are the lines between text and notes.
+                is_note = event.attributes.get("type", "normal") == "normal"
+                text = []
+            elif name == "t":
+                inside = True
+            elif name in ("tab", "br", "cr"):
+                text.append(" ")
+        elif name == "t":
+            inside = False
+        elif name == "p":
+            text.append(" ")
+        elif name == kind and is_note and (line := clean_line("".join(text))):
+            yield identifier, clean_line(author), line
+
+
+def _comment_blocks(archive: Archive, main: str, anchors: dict[str, str]) -> Iterator[Block]:
+    """Yield the comments under a heading of their own, each with the words that it is about."""
+    gap = "\n\n"
+    for part in archive.related(main, "comments"):
+        for identifier, author, text in _read_notes(archive, part, "comment"):
+            if gap == "\n\n":
+                yield from heading("Comments", level=1)
+            who = f" by {author}" if author else ""
+            words = clean_line(anchors.get(identifier, ""))
+            about = f" on “{words}”" if words else ""
+            yield from paragraph(f"Comment{who}{about}: {text}", kind="item", gap=gap)
+            gap = "\n"
 
 
 class _Reader:
@@ -154,85 +310,292 @@ class _Reader:
     mc:Fallback repeats what mc:Choice says, deleted text and field codes are not the document's.
     """
 
-    def __init__(self, styles: dict[str, _Style], numberings: dict[str, dict[int, _Level]]) -> None:
+    def __init__(
+        self, archive: Archive, part: str, styles: dict[str, _Style], notes: dict[str, str]
+    ) -> None:
+        self.archive = archive
+        self.part = part
         self.styles = styles
-        self.numberings = numberings
-        self.counters: dict[str, dict[int, int]] = {}
+        self.numberings = Numberings.read(archive, part)
+        self.notes = notes
+        self.note_count = {"footnote": 0, "endnote": 0}
+        self.relations = archive.relations(part)
         self.paragraphs: list[_Paragraph] = []
+        self.runs: list[_Run] = []
         self.tables: list[_Table] = []
+        self.controls: list[_Control] = []
+        self.fields: list[_Field] = []
+        self.equation: EquationReader | None = None
+        self.equation_depth = 0
+        self.anchors: dict[str, str] = {}
+        self.open_anchors: set[str] = set()
+        self.described: list[str] = []
+        # Parts of charts and the like, behind the paragraph that holds them.
+        self.waiting: list[tuple[str, str]] = []
         self.skipping = 0
-        self.in_text = False
+        self.in_text = self.in_code = False
         self.gap = "\n\n"
+        self.style_cache: dict[tuple[str, str], bool] = {}
 
-    def read(self, events: Iterator[XmlEvent]) -> Iterator[Event]:
-        for event in events:
+    def read(self) -> Iterator[Block]:
+        for event in self.archive.xml(self.part):
+            kind = event[0]
             if self.skipping:
-                self.skipping += {"start": 1, "end": -1, "text": 0}[event.kind]
-            elif event.kind == "start":
+                if kind != "text":
+                    self.skipping += 1 if kind == "start" else -1
+            elif self.equation is not None:
+                yield from self._equation_event(self.equation, event)
+            elif kind == "start":
                 yield from self._start(event.name, event.attributes)
-            elif event.kind == "end":
+            elif kind == "end":
                 yield from self._end(event.name)
-            elif self.in_text and self.paragraphs:
-                yield from self._append(event.text)
+            elif self.in_text:
+                if self.paragraphs:
+                    yield from self._text(event.text)
+            elif self.in_code and self.fields and len(self.fields[-1].code) < 200:
+                self.fields[-1].code += event.text
 
-    def _start(self, name: str, attributes: dict[str, str]) -> Iterator[Event]:
-        if name in ("Fallback", "del", "moveFrom", "instrText", "delText"):
-            self.skipping = 1
+    def _start(self, name: str, attributes: dict[str, str]) -> Iterator[Block]:
+        if name == "t":
+            self.in_text = True
+        elif name == "r":
+            self.runs.append(_Run())
         elif name == "p":
             if self.paragraphs:
                 # A text box stands inside a paragraph; what came before it goes out first.
                 yield from self._paragraph_out(self.paragraphs[-1])
             self.paragraphs.append(_Paragraph())
-        elif name == "t":
-            self.in_text = True
-        elif name == "tab":
-            yield from self._append("\t")
-        elif name in ("br", "cr"):
-            yield from self._append("\n")
-        elif name == "noBreakHyphen":
-            yield from self._append("-")
-        elif name == "tbl":
-            yield from self._row_out()
-            self.tables.append(_Table())
-            self.gap = "\n\n"
-        elif name == "tr" and self.tables:
-            self.tables[-1].cells = []
-            self.tables[-1].marked_header = False
-        elif name == "tc" and self.tables and self.tables[-1].cells is not None:
-            self.tables[-1].cells.append("")
-            self.tables[-1].in_cell = True
-        elif name == "tblHeader" and self.tables:
-            self.tables[-1].marked_header = True
-        elif self.paragraphs:
-            self._property(self.paragraphs[-1], name, attributes)
+        elif name in _SKIPPED:
+            self.skipping = 1
+        elif name in _TABLE_NAMES:
+            yield from self._table_start(name, attributes)
+        elif name == "oMath":
+            self.equation, self.equation_depth = EquationReader(), 0
+        elif name in _MARKS:
+            yield from self._append(_MARKS[name])
+        elif name == "pPr" and self.paragraphs:
+            self.paragraphs[-1].in_properties = True
+        elif self.paragraphs and self.paragraphs[-1].in_properties:
+            self._paragraph_property(self.paragraphs[-1], name, attributes)
+        elif name in _RUN_NAMES:
+            if self.runs:
+                self._run_property(self.runs[-1], name, attributes)
+        elif name in _CONTROL_NAMES:
+            self._control(name, attributes)
+        elif name in _FIELD_NAMES:
+            yield from self._field(name, attributes)
+        elif name == "sym":
+            font = attributes.get("font", "").lower()
+            yield from self._text(_symbol(font, attributes.get("char", "")))
+        elif name in ("footnoteReference", "endnoteReference"):
+            self._note(name.removesuffix("Reference"), attributes.get("id", ""))
+        elif name == "commentRangeStart":
+            if len(self.anchors) < 10_000:
+                self.anchors[attributes.get("id", "")] = ""
+                self.open_anchors.add(attributes.get("id", ""))
+        elif name == "commentRangeEnd":
+            self.open_anchors.discard(attributes.get("id", ""))
+        elif name in ("docPr", "cNvPr"):
+            yield from self._description(attributes.get("descr") or "")
+        elif name in ("chart", "relIds"):
+            identifier = attributes.get("r:id") or attributes.get("r:dm") or ""
+            _, target = self.relations.get(identifier, ("", ""))
+            if target and self.archive.has(target):
+                self.waiting.append((name, target))
+        elif "alt" in attributes:
+            # Pictures and shapes of VML.
+            yield from self._description(attributes["alt"])
 
-    def _property(self, open_: _Paragraph, name: str, attributes: dict[str, str]) -> None:
+    def _end(self, name: str) -> Iterator[Block]:
+        if name == "t":
+            self.in_text = False
+        elif name == "r":
+            if self.runs:
+                self.runs.pop()
+        elif name == "p":
+            if self.paragraphs:
+                yield from self._paragraph_out(self.paragraphs.pop(), whole=True)
+            self.described.clear()
+            if not self.paragraphs and not self.tables:
+                yield from self._waiting_parts()
+        elif name == "pPr":
+            if self.paragraphs:
+                self.paragraphs[-1].in_properties = False
+        elif name == "tc":
+            if self.tables:
+                self._cell_end(self.tables[-1])
+        elif name == "tr":
+            if self.tables:
+                yield from self._row_end(self.tables[-1])
+        elif name == "tbl":
+            if self.tables:
+                yield from self._table_end()
+        elif name == "sdt":
+            if self.controls:
+                self.controls.pop()
+        elif name == "instrText":
+            self.in_code = False
+
+    # Runs, fields and controls
+
+    def _paragraph_property(self, open_: _Paragraph, name: str, attributes: dict[str, str]) -> None:
         value = attributes.get("val", "")
         if name == "pStyle":
             open_.style = value
-        elif name == "outlineLvl" and value.isdigit():
-            open_.outline = int(value)
+        elif name == "outlineLvl" and value.isdecimal():
+            open_.outline = _integer(value)
         elif name == "numId":
             open_.numbering = value
         elif name == "ilvl":
             open_.level = _integer(value)
 
-    def _end(self, name: str) -> Iterator[Event]:
-        if name == "t":
-            self.in_text = False
-        elif name == "p" and self.paragraphs:
-            yield from self._paragraph_out(self.paragraphs.pop(), whole=True)
-        elif name == "tc" and self.tables:
-            self.tables[-1].in_cell = False
-        elif name == "tr" and self.tables:
-            yield from self._row_out()
-            self.tables[-1].cells = None
-        elif name == "tbl" and self.tables:
-            self.tables.pop()
-            self.gap = "\n\n"
+    def _run_property(self, run: _Run, name: str, attributes: dict[str, str]) -> None:
+        value = attributes.get("val", "")
+        if name == "vanish":
+            run.is_hidden = _is_on(value)
+        elif name in ("strike", "dstrike"):
+            run.is_struck = run.is_struck or _is_on(value)
+        elif name == "b":
+            run.is_bold = _is_on(value)
+        else:
+            run.style = value
 
-    def _append(self, text: str) -> Iterator[Event]:
-        if not self.paragraphs:
+    def _control(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "sdt":
+            self.controls.append(_Control())
+        elif self.controls:
+            control = self.controls[-1]
+            if name == "checkbox":
+                control.is_checkbox = True
+            elif name == "showingPlcHdr":
+                control.is_placeholder = _is_on(attributes.get("val", ""))
+
+    def _field(self, name: str, attributes: dict[str, str]) -> Iterator[Block]:
+        if name == "fldSimple":
+            if _PAGE_FIELD.match(attributes.get("instr", "")):
+                self.skipping = 1
+        elif name == "instrText":
+            self.in_code = True
+        elif name == "fldChar":
+            kind = attributes.get("fldCharType", "")
+            if kind == "begin":
+                self.fields.append(_Field())
+            elif kind == "separate" and self.fields:
+                self.fields[-1].in_result = True
+            elif kind == "end" and self.fields:
+                yield from self._field_end(self.fields.pop())
+        elif name == "checked" and self.controls and self.controls[-1].is_checkbox:
+            self.controls[-1].is_checked = _is_on(attributes.get("val", ""))
+        elif self.fields:
+            self._form_field(self.fields[-1], name, attributes.get("val", ""))
+
+    def _form_field(self, field_: _Field, name: str, value: str) -> None:
+        if name in ("checkBox", "ddList"):
+            field_.kind = name
+        elif name == "listEntry":
+            if len(field_.choices) < 1000:
+                field_.choices.append(value)
+        elif name in ("default", "checked") and field_.kind == "checkBox":
+            field_.is_checked = _is_on(value)
+        elif name in ("result", "default") and field_.kind == "ddList":
+            field_.chosen = _integer(value)
+
+    def _field_end(self, field_: _Field) -> Iterator[Block]:
+        if field_.kind == "checkBox":
+            yield from self._append(TICKED if field_.is_checked else UNTICKED)
+        elif field_.kind == "ddList" and field_.chosen < len(field_.choices):
+            yield from self._append(field_.choices[field_.chosen])
+
+    def _note(self, kind: str, identifier: str) -> None:
+        text = self.notes.pop(f"{kind} {identifier}", "")
+        self.note_count[kind] += 1
+        if text and self.paragraphs:
+            open_ = self.paragraphs[-1]
+            name = "Note" if kind == "footnote" else "Endnote"
+            open_.notes.append((open_.chars, f"[{name} {self.note_count[kind]}: {text}]"))
+
+    def _description(self, text: str) -> Iterator[Block]:
+        line = clean_line(_AUTOMATIC.sub("", text))[:_MAX_DESCRIPTION_CHARS]
+        # Pictures name it twice, in the drawing and in the picture.
+        if line and line not in self.described and self.paragraphs:
+            self.described.append(line)
+            yield from self._append(f" {line} ")
+
+    def _equation_event(self, equation: EquationReader, event: XmlEvent) -> Iterator[Block]:
+        if event.kind == "start":
+            self.equation_depth += 1
+            equation.start(event.name, event.attributes)
+        elif event.kind == "text":
+            equation.text(event.text)
+        elif self.equation_depth:
+            self.equation_depth -= 1
+            equation.end()
+        else:
+            self.equation = None
+            yield from self._append(f" {equation.line()} ")
+
+    def _text(self, text: str) -> Iterator[Block]:
+        if not text or not self.paragraphs or self._is_unseen():
+            return
+        if self.controls:
+            control = self.controls[-1]
+            if control.is_placeholder and not control.is_checkbox:
+                return
+            if control.is_checkbox:
+                if control.is_shown:
+                    return
+                control.is_shown = True
+                text = TICKED if control.is_checked else UNTICKED
+        if self.fields and self.fields[-1].in_result and _PAGE_FIELD.match(self.fields[-1].code):
+            return
+        for anchor in self.open_anchors:
+            if len(self.anchors[anchor]) < _MAX_ANCHOR_CHARS:
+                self.anchors[anchor] += text[:_MAX_ANCHOR_CHARS]
+        if self.tables and self.tables[-1].is_strong and text.strip() and not self._is_bold():
+            self.tables[-1].is_strong = False
+        yield from self._append(text)
+
+    def _is_unseen(self) -> bool:
+        run = self.runs[-1] if self.runs else None
+        if run is not None:
+            if run.is_struck:
+                return True
+            if run.is_hidden is not None:
+                return run.is_hidden
+            if run.style and self._by_style(run.style, "is_hidden"):
+                return True
+        style = self.paragraphs[-1].style
+        return bool(style) and self._by_style(style, "is_hidden")
+
+    def _is_bold(self) -> bool:
+        run = self.runs[-1] if self.runs else None
+        if run is not None and run.is_bold is not None:
+            return run.is_bold
+        if run is not None and run.style and self._by_style(run.style, "is_bold"):
+            return True
+        style = self.paragraphs[-1].style
+        return bool(style) and self._by_style(style, "is_bold")
+
+    def _by_style(self, name: str, what: str) -> bool:
+        """Return what a style or the nearest of those that it is based on says."""
+        known = self.style_cache.get((name, what))
+        if known is None:
+            said = (getattr(style, what) for style in self._styles(name))
+            known = next((value for value in said if value is not None), False)
+            self.style_cache[name, what] = known
+        return known
+
+    def _styles(self, name: str) -> Iterator[_Style]:
+        seen: set[str] = set()
+        while name in self.styles and name not in seen:
+            seen.add(name)
+            yield self.styles[name]
+            name = self.styles[name].parent
+
+    # Paragraphs
+
+    def _append(self, text: str) -> Iterator[Block]:
+        if not self.paragraphs or not text:
             return
         open_ = self.paragraphs[-1]
         open_.text.append(text)
@@ -240,25 +603,30 @@ class _Reader:
         if open_.chars > 4 * MAX_BLOCK_CHARS:
             yield from self._paragraph_out(open_)
 
-    def _paragraph_out(self, open_: _Paragraph, *, whole: bool = False) -> Iterator[Event]:
-        raw = clean("".join(open_.text).replace("\xad", ""))
-        text = _SPACES.sub(" ", raw).strip()
+    def _paragraph_out(self, open_: _Paragraph, *, whole: bool = False) -> Iterator[Block]:
+        raw = "".join(open_.text)
+        notes, open_.notes = open_.notes, []
+        level = 0
+        if whole and not open_.started and not (self.tables and self.tables[-1].in_cell):
+            level = self._heading_level(open_)
+        if notes and not level:
+            raw = _with_notes(raw, notes)
+        text = _SPACES.sub(" ", clean(raw.replace("\xad", ""))).strip()
         open_.text, open_.chars = [], 0
         if not text:
             return
         started, open_.started = open_.started, True
-        table = self.tables[-1] if self.tables else None
-        if table is not None and table.cells and table.in_cell:
-            cell = table.cells[-1]
-            marker = "" if started else self._marker(open_)
-            table.cells[-1] = f"{cell} {marker}{text}".strip() if cell else marker + text
-            if sum(map(len, table.cells)) > 4 * MAX_BLOCK_CHARS:
-                yield from self._row_out()
-            return
-        level = self._heading_level(open_)
         marker = "" if started else self._marker(open_)
-        if level and whole and not started:
+        table = self.tables[-1] if self.tables else None
+        if table is not None and table.in_cell:
+            table.text = f"{table.text} {marker}{text}".lstrip()
+            if len(table.text) > 4 * MAX_BLOCK_CHARS:
+                yield from self._spill()
+            return
+        if level:
             yield from heading(marker + text.replace("\n", " "), level=level)
+            for _, note in notes:
+                yield from paragraph(note)
             self.gap = "\n\n"
             return
         kind: BlockKind = "item" if marker else "paragraph"
@@ -266,43 +634,21 @@ class _Reader:
         yield from paragraph(marker + text, kind=kind, gap=gap)
         self.gap = "\n" if kind == "item" else "\n\n"
 
-    def _row_out(self) -> Iterator[Event]:
-        table = self.tables[-1] if self.tables else None
-        if table is None or not table.cells:
-            return
-        cells = [cell.replace("\n", " ") for cell in table.cells]
-        table.cells = [""]
-        while cells and not cells[-1]:
-            cells.pop()
-        if not any(cells):
-            return
-        text = " | ".join(cells)
-        first = table.rows == 0
-        table.rows += 1
-        if len(cells) == 1 or len(text) > 4000:
-            yield from paragraph(text)
+    def _waiting_parts(self) -> Iterator[Block]:
+        while self.waiting:
+            kind, part = self.waiting.pop(0)
+            if kind == "chart":
+                yield from chart_blocks(self.archive, part)
+            else:
+                for line in drawing_lines(self.archive, part):
+                    yield from paragraph(line)
             self.gap = "\n\n"
-            return
-        if table.marked_header or (first and looks_like_header(cells)):
-            yield from paragraph(text, kind="row", gap=self.gap)
-            table.header = f"{table.header}\n{text}" if table.header else text
-        else:
-            yield from paragraph(text, kind="row", gap=self.gap, header=table.header)
-        self.gap = "\n"
-
-    def _style_chain(self, open_: _Paragraph) -> Iterator[_Style]:
-        seen: set[str] = set()
-        current = open_.style
-        while current in self.styles and current not in seen:
-            seen.add(current)
-            yield self.styles[current]
-            current = self.styles[current].parent
 
     def _heading_level(self, open_: _Paragraph) -> int:
         """Return the level of a heading, 1 for the document's title, 0 for body text."""
         if open_.outline is not None:
             return open_.outline + 2 if open_.outline < 9 else 0
-        for style in self._style_chain(open_):
+        for style in self._styles(open_.style):
             if style.outline is not None:
                 return style.outline + 2 if style.outline < 9 else 0
             if found := _HEADING_STYLE.match(style.name):
@@ -314,43 +660,216 @@ class _Reader:
         return 0
 
     def _marker(self, open_: _Paragraph) -> str:
-        """Return the number or bullet of a list paragraph, as Word shows it, with a space."""
-        numbering = open_.numbering
-        if numbering is None:
-            numbering = next((s.numbering for s in self._style_chain(open_) if s.numbering), None)
-        if numbering is None or numbering == "0":
+        """Return the number or bullet of a paragraph, as Word shows it, with a space."""
+        number, level = open_.numbering, open_.level
+        if number is None:
+            name = open_.style
+            for style in self._styles(open_.style):
+                if style.numbering is not None:
+                    number = style.numbering
+                    if level is None:
+                        level = self.numberings.level_of_style(number, name)
+                    if level is None:
+                        level = style.level
+                    break
+                name = style.parent
+            if number is None:
+                return ""
+        if number == "0":
             return ""
-        levels = self.numberings.get(numbering, {})
-        level = levels.get(open_.level, _Level("bullet", "", 1))
-        counters = self.counters.setdefault(numbering, {})
-        counters[open_.level] = counters.get(open_.level, level.start - 1) + 1
-        for deeper in [other for other in counters if other > open_.level]:
-            del counters[deeper]
-        if level.format in ("bullet", "none"):
-            return "- " if level.format == "bullet" else ""
+        return self.numberings.marker(number, level or 0)
 
-        def number(found: re.Match[str]) -> str:
-            index = int(found.group(1)) - 1
-            its = levels.get(index, level)
-            return _number(counters.get(index, its.start), its.format)
+    # Tables
 
-        text = re.sub(r"%([1-9])", number, level.text)
-        return f"{clean_line(text)} " if text.strip() else ""
+    def _table_start(self, name: str, attributes: dict[str, str]) -> Iterator[Block]:
+        if name == "tbl":
+            around = self.tables[-1] if self.tables else None
+            folds = around is not None and around.in_cell and around.columns > 1
+            if not folds:
+                yield from self._spill()
+            self.tables.append(_Table(waiting=[] if folds else None))
+            return
+        if not self.tables:
+            return
+        table = self.tables[-1]
+        value = attributes.get("val", "")
+        if name == "gridCol":
+            table.columns += 1
+        elif name == "tr":
+            table.cells, table.in_cell = [], False
+            table.is_header, table.is_strong, table.is_hidden = False, True, False
+        elif table.cells is None:
+            return
+        elif name == "tc":
+            table.in_cell, table.text = True, ""
+            table.span, table.merge, table.is_beside = 1, "", False
+        elif name == "tblHeader":
+            table.is_header = _is_on(value)
+        elif name == "gridBefore":
+            table.cells.extend([""] * min(_integer(value), 60))
+        elif name == "gridSpan":
+            table.span = max(1, min(_integer(value), 60))
+        elif name == "vMerge":
+            table.merge = value or "continue"
+        elif name == "hMerge":
+            table.is_beside = value != "restart"
+        elif name == "hidden":
+            table.is_hidden = _is_on(value)
+
+    def _cell_end(self, table: _Table) -> None:
+        if table.cells is None or not table.in_cell:
+            return
+        text = table.text.replace("\n", " ")
+        table.in_cell, table.text = False, ""
+        column = len(table.cells)
+        beside = ""
+        if table.merge == "continue" and not text:
+            text = table.above.get(column, "")
+            beside = cover(text, below=False)
+            text = cover(text, below=True)
+        elif table.is_beside and not text and table.cells:
+            text = cover(table.cells[-1], below=False)
+        else:
+            beside = cover(text, below=False)
+            if table.merge:
+                table.above[column] = text
+            else:
+                table.above.pop(column, None)
+        table.cells.append(text)
+        table.cells.extend([beside] * (table.span - 1))
+
+    def _row_end(self, table: _Table) -> Iterator[Block]:
+        self._cell_end(table)
+        cells, table.cells = table.cells, None
+        if not cells or table.is_hidden:
+            return
+        row = Row(cells, table.is_header or None, table.is_strong)
+        if table.waiting is None:
+            yield from self._write(table, row)
+            return
+        table.waiting.append(row)
+        chars = sum(len(cell) for one in table.waiting for cell in one.cells)
+        if len(table.waiting) > _MAX_FOLDED_ROWS or chars > _MAX_FOLDED_CHARS:
+            yield from self._spill()
+
+    def _write(self, table: _Table, row: Row) -> Iterator[Block]:
+        yield from table.writer.row(row.cells, is_header=row.is_header, is_strong=row.is_strong)
+
+    def _spill(self) -> Iterator[Block]:
+        """Give out all rows, open ones too, before something that does not fit into a cell."""
+        for table in self.tables:
+            if table.waiting is not None:
+                waiting, table.waiting = table.waiting, None
+                for row in waiting:
+                    yield from self._write(table, row)
+            if table.cells is None:
+                continue
+            cells = [*table.cells, table.text.replace("\n", " ")]
+            table.cells, table.text = [""] * len(table.cells), ""
+            if any(cells):
+                yield from self._write(table, Row(cells))
+            yield from table.writer.end()
+        self.gap = "\n\n"
+
+    def _table_end(self) -> Iterator[Block]:
+        table = self.tables.pop()
+        if table.waiting is not None:
+            around = self.tables[-1]
+            lines = []
+            for row in table.waiting:
+                filled = [cell for cell in row.cells if cell]
+                lines.append((": " if len(filled) == 2 else ", ").join(filled))
+            around.text = f"{around.text} {'; '.join(filter(None, lines))}".strip()
+            return
+        yield from table.writer.end()
+        self.gap = "\n\n"
+        if not self.tables:
+            yield from self._waiting_parts()
 
 
-def _number(value: int, form: str) -> str:
-    if form in ("lowerLetter", "upperLetter") and value > 0:
-        letter = chr(ord("a") + (value - 1) % 26) * ((value - 1) // 26 + 1)
-        return letter.upper() if form == "upperLetter" else letter
-    if form in ("lowerRoman", "upperRoman") and 0 < value < 50:
-        text = "xl" * (value >= 40)
-        rest = value - 40 if value >= 40 else value
-        for amount, letters in _ROMAN:
-            count, rest = divmod(rest, amount)
-            text += letters * count
-        return text.upper() if form == "upperRoman" else text
-    return str(value)
+_TABLE_NAMES = frozenset(
+    [
+        "tbl",
+        "gridCol",
+        "tr",
+        "tc",
+        "tblHeader",
+        "gridBefore",
+        "gridSpan",
+        "vMerge",
+        "hMerge",
+        "hidden",
+    ]
+)
+_RUN_NAMES = frozenset(["vanish", "strike", "dstrike", "b", "rStyle"])
+_CONTROL_NAMES = frozenset(["sdt", "checkbox", "showingPlcHdr"])
+_FIELD_NAMES = frozenset(
+    [
+        "fldSimple",
+        "instrText",
+        "fldChar",
+        "checkBox",
+        "ddList",
+        "listEntry",
+        "default",
+        "checked",
+        "result",
+    ]
+)
+_MARKS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+
+
+def drawing_lines(archive: Archive, part: str) -> Iterator[str]:
+    """Yield the paragraphs of a part with drawn text: SmartArt, text boxes."""
+    text: list[str] = []
+    inside = False
+    for event in archive.xml(part):
+        if event.kind == "text":
+            if inside:
+                text.append(event.text)
+        elif event.name == "t":
+            inside = event.kind == "start"
+        elif event.kind == "end" and event.name == "p":
+            if line := clean_line("".join(text)):
+                yield line
+            text = []
+
+
+def _with_notes(text: str, notes: list[tuple[int, str]]) -> str:
+    """Return *text* with each note behind the sentence that names it."""
+    parts: list[str] = []
+    done = 0
+    for place, note in notes:
+        # The number of a note stands before or behind the full stop.
+        found = _SENTENCE_END.search(text, max(done, place - 2))
+        end = max(done, found.end() if found else len(text))
+        parts += [text[done:end], f" {note}"]
+        done = end
+    return "".join(parts) + text[done:]
+
+
+def _symbol(font: str, code: str) -> str:
+    """Return the character that a symbol font shows at a place."""
+    try:
+        place = int(code, 16)
+    except ValueError:
+        return ""
+    if place > 0x10FFFF:
+        return ""
+    known = _SYMBOLS.get(font)
+    if known is None:
+        # Fonts of letters are written by their own code, or in the private use area.
+        return chr(place) if not 0xE000 <= place <= 0xF8FF else ""
+    place = place & 0xFF if 0xF000 <= place <= 0xF0FF else place
+    if place in known:
+        return known[place]
+    return chr(place) if font == "symbol" and 0x20 <= place < 0x7F else ""
+
+
+def _is_on(value: str) -> bool:
+    """Return what a toggle property says; it is on where it has no value."""
+    return value not in ("0", "false", "off", "none")
 
 
 def _integer(text: str) -> int:
-    return int(text) if text.isdigit() and len(text) < 9 else 0
+    return int(text) if text.isdecimal() and len(text) < 9 else 0

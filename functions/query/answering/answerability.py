@@ -1,12 +1,13 @@
-"""Whether passages can answer a question at all: decided before a model is asked."""
+"""The stage that decides whether passages can answer a question, before a model is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.search.query_terms import Support, measure_support
-from shared.values import Hit
+
+from .journal import Journal
+from .query import Retrieval
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ BEFORE_EXTRACT = Floors(coverage=0.2, similarity=0.6)
 def choose_floors(
     *, extractive: bool, coverage: float | None = None, similarity: float | None = None
 ) -> Floors:
-    """Return the measured floors, or those that an operator calibrated for his own documents."""
+    """Return the measured floors, or those that an operator calibrated for their documents."""
     default = BEFORE_EXTRACT if extractive else BEFORE_MODEL
     return Floors(
         coverage=default.coverage if coverage is None else coverage,
@@ -53,6 +54,11 @@ def should_refuse(support: Support, floors: Floors) -> str | None:
     )
 
 
-def refuse(passages: Sequence[Hit], *, floors: Floors) -> str | None:
-    """Return why *passages* cannot answer their question, None where they may."""
-    return should_refuse(measure_support(passages), floors)
+def decide(retrieval: Retrieval, *, floors: Floors, journal: Journal) -> Retrieval:
+    """Return *retrieval* with the reason why its passages cannot answer, if they cannot."""
+    if retrieval.passages:
+        refusal = should_refuse(measure_support(retrieval.passages), floors)
+    else:
+        refusal = "nothing was found"
+    journal.explain(gate={"refused": refusal is not None, "reason": refusal})
+    return replace(retrieval, refusal=refusal)

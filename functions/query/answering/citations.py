@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from shared.language import UNSPACED
 from shared.values import Hit
 
 from .sanitizer import clean, longest_plain_part
@@ -35,8 +36,9 @@ _CLAIM_EDGE = " \t.,;:!?。！？、，"
 _DIGIT_JOINERS = ".,:'"
 _SIGNS = "+-"
 
-# Scripts written without spaces between words: a quote may begin and end anywhere in them.
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff\uf900-\ufaff]")
+# What folding makes of Hangul: its letters, of which the first of a syllable begins it.
+_LETTERS_OF_HANGUL = re.compile("[\u1100-\u11ff]")
+_WITHIN_SYLLABLE = re.compile("[\u1160-\u11ff]")
 
 # Cleaning has already written "[1, 3]" and other forms as "[1][3]".
 _MARK = re.compile(r"\[(\d{1,3})\]")
@@ -209,9 +211,9 @@ def _at_edges(text: str, start: int, end: int) -> bool:
 
 def _splits_word(text: str, position: int) -> bool:
     before, after = text[position - 1], text[position]
-    if unicodedata.combining(after):
+    if unicodedata.combining(after) or _WITHIN_SYLLABLE.match(after):
         return True
-    if _UNSPACED.match(before) or _UNSPACED.match(after):
+    if any(UNSPACED.match(sign) or _LETTERS_OF_HANGUL.match(sign) for sign in (before, after)):
         return False
     return before.isalnum() and after.isalnum()
 

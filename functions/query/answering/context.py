@@ -1,15 +1,37 @@
-"""What stands around a hit in its document, for whoever reads it: neighbours and their text."""
+"""The stage that gives passages their surroundings in the document: neighbours and their text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from shared.store.connection import Connection
+from shared.store import Connection, Pool, reading
 from shared.values import Hit, PageStart, pair_page_starts
+
+from .journal import Journal
+from .query import Query, Retrieval
 
 # Chunks looked at on each side of a hit.
 _EXPANSION_CHUNKS = 1
+
+
+def expand_context(
+    retrieval: Retrieval, *, query: Query, pool: Pool, max_characters: int, journal: Journal
+) -> Retrieval:
+    """
+    Return *retrieval* with passages grown by what stands around them.
+
+    Args:
+        max_characters: Of all passages together; 0 leaves them as they were found.
+
+    Raises:
+        DatabaseUnavailable: The database is away.
+    """
+    if not max_characters or not retrieval.passages:
+        return retrieval
+    with journal.stage("expand"), reading(pool, query.principals) as connection:
+        passages = expand(connection, retrieval.passages, max_characters=max_characters)
+    return replace(retrieval, passages=passages)
 
 
 def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) -> list[Hit]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from sentencex import get_sentence_boundaries  # type: ignore[import-untyped] # ships none
 
+from shared.language import UNSPACED
 from shared.values import Hit
 
 from .sanitizer import longest_plain_part
@@ -32,7 +33,6 @@ _RANK_SHARE = 0.5
 _WORTH = 0.4
 
 _WORD = re.compile(r"\w+")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff\uf900-\ufaff]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def terms(text: str) -> list[str]:
     found: list[str] = []
     for word in _WORD.findall(folded):
         position = 0
-        for run in _UNSPACED.finditer(word):
+        for run in UNSPACED.finditer(word):
             if word[position : run.start()]:
                 found.append(_stem(word[position : run.start()]))
             pairs = run.group()

@@ -1,9 +1,19 @@
-"""A follow-up question is made to stand alone, without a model. Pure."""
+"""The stage that makes a follow-up question stand alone: by Gemini, else by rule."""
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Sequence
+
+from shared.errors import GenerationUnavailable
+from shared.gemini.requests import Usage
+from shared.language import UNSPACED
+
+from .generation import Gemini
+from .journal import Journal
+from .prompt import make_rewriting_prompt, read_rewriting
+from .query import Query, RewrittenQuery
 
 # Words that point back: a question that holds one early means what was said before. Languages of
 # the page and their neighbours; any other language is served by the rule of length.
@@ -24,13 +34,36 @@ _SHORT_WORDS = 4
 _MAX_TURNS_BACK = 3
 _MAX_CHARACTERS = 1_000
 _WORD = re.compile(r"\w+")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u9fff]")
+
+
+def rewrite(query: Query, *, gemini: Gemini | None, journal: Journal) -> RewrittenQuery:
+    """Return the question of *query*, with what it means of the conversation before it."""
+    if not query.turns:
+        return RewrittenQuery(query.question)
+    with journal.stage("rewrite"):
+        usage = Usage()
+        if gemini is not None:
+            boundary = secrets.token_hex(8)
+            prompt = make_rewriting_prompt(query.question, query.turns, boundary=boundary)
+            try:
+                text, usage = gemini.rewrite(prompt)
+            except GenerationUnavailable:
+                text = ""  # the rule below serves, and the answer itself will name the failure
+            rewritten = read_rewriting(text)
+            earlier = [content for _role, content in query.turns]
+            if rewritten is not None and is_sound_rewriting(
+                rewritten, question=query.question, earlier=earlier
+            ):
+                return RewrittenQuery(rewritten, "gemini", usage)
+        earlier_questions = [content for role, content in query.turns if role == "user" and content]
+        question = stand_alone(query.question, earlier_questions)
+        return RewrittenQuery(question, "none" if question == query.question else "rule", usage)
 
 
 def points_back(question: str) -> bool:
     """Return whether *question* seems to need what was said before."""
     words = [word.casefold() for word in _WORD.findall(question)]
-    if _UNSPACED.search(question):
+    if UNSPACED.search(question):
         return len(question.strip()) <= 3 * _SHORT_WORDS
     return len(words) <= _SHORT_WORDS or any(word in _POINTING for word in words)
 
@@ -61,4 +94,4 @@ def is_sound_rewriting(rewritten: str, *, question: str, earlier: Sequence[str])
         return False
     said = " ".join([question, *earlier]).casefold()
     words = {word.casefold() for word in _WORD.findall(rewritten) if len(word) > 2}
-    return bool(_UNSPACED.search(rewritten)) or any(word in said for word in words)
+    return bool(UNSPACED.search(rewritten)) or any(word in said for word in words)

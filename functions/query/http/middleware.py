@@ -23,8 +23,8 @@ from shared.errors import (
 from shared.runtime.logs import begin_trace, get_logger
 from shared.runtime.tracing import span, tracing_on
 
-from ..dependencies import Services
-from ..quotas.limits import RateLimiter
+from ..dependencies import Dependencies
+from ..quotas.rate_limit import RateLimiter
 from ..settings import QuerySettings
 from . import callers
 from .problems import MISCONFIGURED, ProblemRaised, bad_field, make_problem, render
@@ -38,10 +38,10 @@ _WITH_BODY = frozenset({"query", "retrieve", "upload_document"})
 logger = get_logger(__name__)
 
 
-def guard(app: OpenAPI, services: Services) -> None:
+def guard(app: OpenAPI, dependencies: Dependencies) -> None:
     """Check each request before it is answered, and set the headers of each answer."""
-    settings = services.settings
-    policy = _content_security_policy(uploads=services.make_uploads is not None)
+    settings = dependencies.settings
+    policy = _content_security_policy(uploads=dependencies.make_uploads is not None)
 
     @app.before_request
     def check() -> Response | None:
@@ -65,9 +65,9 @@ def guard(app: OpenAPI, services: Services) -> None:
             return Response(status=204)
         g.caller = callers.NOBODY
         if request.endpoint not in _PUBLIC:
-            g.caller = _identify(services)
-        if services.limiter is not None and request.method in ("POST", "DELETE"):
-            _limit(services.limiter, settings.trusted_proxies)
+            g.caller = _identify(dependencies)
+        if dependencies.limiter is not None and request.method in ("POST", "DELETE"):
+            _limit(dependencies.limiter, settings.trusted_proxies)
         if request.endpoint in _WITH_BODY and request.method == "POST":
             _check_body(request)
         return None
@@ -103,8 +103,8 @@ def guard(app: OpenAPI, services: Services) -> None:
         method = request.method if request.method in _METHODS else "other"
         route = request.url_rule.rule if request.url_rule else "none"
         milliseconds = milliseconds_since(g.started) if "started" in g else None
-        if services.metrics is not None:
-            services.metrics.count_request(
+        if dependencies.metrics is not None:
+            dependencies.metrics.count_request(
                 method=method,
                 route=route,
                 status=response.status_code,
@@ -120,16 +120,16 @@ def guard(app: OpenAPI, services: Services) -> None:
         return response
 
 
-def _identify(services: Services) -> callers.Caller:
+def _identify(dependencies: Dependencies) -> callers.Caller:
     """Return who asks; nobody in particular where neither keys nor tokens are asked for."""
-    settings, headers = services.settings, request.headers
-    if not settings.api_keys and services.tokens is None:
+    settings, headers = dependencies.settings, request.headers
+    if not settings.api_keys and dependencies.tokens is None:
         return callers.NOBODY
     names = settings.key_names
     digest = callers.matching_digest(headers, list(names))
     if digest is not None:
         return callers.caller_with_key(digest, name=names[digest])
-    if services.tokens is None:
+    if dependencies.tokens is None:
         raise ProblemRaised(
             HTTPStatus.UNAUTHORIZED,
             "key_missing_or_wrong",
@@ -137,7 +137,7 @@ def _identify(services: Services) -> callers.Caller:
         )
     token = callers.bearer_token(headers.get(settings.query_token_header, ""))
     try:
-        claims = services.tokens.verify(token)
+        claims = dependencies.tokens.verify(token)
     except TokenRefused as error:
         logger.info("token refused", reason=str(error))
         raise ProblemRaised(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, TypeGuard
 
@@ -12,9 +12,10 @@ from flask import Response
 from pydantic import BaseModel
 
 from shared.errors import GenerationUnavailable
-from shared.gemini.requests import Usage
+from shared.gemini.requests import MODEL_MISSING
 
-from ..answering.pipeline import Answered, Found, Token
+from ..answering.journal import Journal
+from ..answering.query import Answer, Retrieval, Token
 from .problems import Problem, make_problem
 from .schemas import CitationOut, Degraded, PassageOut, QueryResponse, Timings, UsageOut
 
@@ -22,49 +23,35 @@ EVENT_STREAM = "text/event-stream"
 ANSWER_TYPES = ["application/json", EVENT_STREAM]
 
 
-Finish = Callable[[Found, QueryResponse, GenerationUnavailable | None], None]
-
-
 def stream_answer(
-    found: Found,
-    steps: Iterator[Token | Answered],
+    retrieval: Retrieval,
+    steps: Iterator[Retrieval | Token | Answer],
     *,
-    started: float,
+    journal: Journal,
     trace: bool,
-    finish: Finish,
 ) -> Iterator[str]:
-    """
-    Yield the events of an answer as it comes.
-
-    Args:
-        started: time.perf_counter() when the request came.
-        finish: Called with the whole answer before its last event.
-    """
-    yield _event("passages", {"passages": _dump(make_passages(found))})
+    """Yield the events of an answer as it comes, after the passages of *retrieval*."""
+    yield _event("passages", {"passages": _dump(make_passages(retrieval))})
     for step in steps:
         if isinstance(step, Token):
             yield _event("token", {"text": step.text})
-            continue
-        response = make_response(found, step, started=started, trace=trace)
-        finish(found, response, step.failure)
-        yield _event("citations", {"citations": _dump(response.citations)})
-        if is_failure(step.failure):
-            yield _event("error", failure_problem(response, step.failure).as_json())
-        else:
-            yield _event("done", _without_lists(response))
-
-
-def stream_whole(response: QueryResponse) -> Iterator[str]:
-    """Yield the events of an answer that is there already."""
-    yield _event("passages", {"passages": _dump(response.passages)})
-    yield _event("token", {"text": response.answer})
-    yield _event("citations", {"citations": _dump(response.citations)})
-    yield _event("done", _without_lists(response))
+        elif isinstance(step, Answer):
+            response = make_response(retrieval, step, journal=journal, trace=trace)
+            yield _event("citations", {"citations": _dump(response.citations)})
+            if is_failure(step.failure):
+                yield _event("error", failure_problem(response, step.failure).as_json())
+            else:
+                yield _event("done", _without_lists(response))
 
 
 def is_failure(failure: GenerationUnavailable | None) -> TypeGuard[GenerationUnavailable]:
-    """Return whether *failure* is one of Gemini's; a budget of our own is none."""
-    return failure is not None and failure.code != "budget"
+    """
+    Return whether *failure* is one that another request may not meet.
+
+    A budget of our own is none, and a retired model fails every question until an operator acts:
+    both are answered with extracts.
+    """
+    return failure is not None and failure.code not in ("budget", MODEL_MISSING)
 
 
 def _without_lists(response: QueryResponse) -> dict[str, Any]:
@@ -76,62 +63,33 @@ def _event(name: str, data: dict[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
-def make_response(found: Found, whole: Answered, *, started: float, trace: bool) -> QueryResponse:
-    """Return *whole* as the interface gives it."""
+def make_response(
+    retrieval: Retrieval, answer: Answer, *, journal: Journal, trace: bool
+) -> QueryResponse:
+    """Return *answer* as the interface gives it."""
     degraded = None
-    if whole.failure is not None:
-        degraded = Degraded(code=whole.failure.code, message=str(whole.failure))
+    if answer.failure is not None:
+        degraded = Degraded(code=answer.failure.code, message=str(answer.failure))
     return QueryResponse(
-        answer=whole.answer,
-        grounded=whole.grounded,
-        model=whole.model,
+        answer=answer.text,
+        grounded=answer.grounded,
+        model=answer.model,
         citations=[
-            CitationOut.of(citation, passage=found.passages[citation.number - 1])
-            for citation in whole.citations
+            CitationOut.of(citation, passage=retrieval.passages[citation.number - 1])
+            for citation in answer.citations
         ],
-        passages=make_passages(found),
-        usage=make_usage(whole.usage),
-        timings=Timings(
-            embed_ms=found.embed_ms,
-            retrieve_ms=found.retrieve_ms,
-            generate_ms=whole.generate_ms,
-            total_ms=milliseconds_since(started),
-        ),
+        passages=make_passages(retrieval),
+        usage=UsageOut.model_validate(answer.usage),
+        timings=Timings.of(journal),
+        cached=answer.cached,
         degraded=degraded,
-        trace=make_trace(found) | whole.trace if trace else None,
+        trace=journal.explanation if trace and not answer.cached else None,
     )
 
 
-def make_usage(usage: Usage) -> UsageOut:
-    """Return *usage* as the interface gives it."""
-    return UsageOut(
-        prompt_tokens=usage.prompt_tokens,
-        answer_tokens=usage.answer_tokens,
-        thinking_tokens=usage.thinking_tokens,
-        total_tokens=usage.total_tokens,
-        calls=usage.calls,
-    )
-
-
-def make_passages(found: Found) -> list[PassageOut]:
+def make_passages(retrieval: Retrieval) -> list[PassageOut]:
     """Return the passages, numbered from 1."""
-    return [PassageOut.of(hit, number=number) for number, hit in enumerate(found.passages, 1)]
-
-
-def make_trace(found: Found) -> dict[str, Any]:
-    """Return what the search did."""
-    return found.trace | {
-        "ranks": [
-            {
-                "number": number,
-                "score": hit.score,
-                "similarity": hit.similarity,
-                "vector_rank": hit.vector_rank,
-                "text_rank": hit.text_rank,
-            }
-            for number, hit in enumerate(found.passages, 1)
-        ]
-    }
+    return [PassageOut.of(hit, number=number) for number, hit in enumerate(retrieval.passages, 1)]
 
 
 def reply(model: BaseModel, *, status: int = 200) -> Response:

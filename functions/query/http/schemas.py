@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import (
@@ -22,6 +23,7 @@ from pydantic import (
 from shared.values import DocumentStatus, Hit
 
 from ..answering.citations import Citation
+from ..answering.journal import Journal
 
 MAX_QUESTION_CHARACTERS = 4_000
 MAX_TURNS = 40
@@ -165,25 +167,7 @@ class PassageOut(BaseModel):
     @classmethod
     def of(cls, hit: Hit, *, number: int) -> PassageOut:
         """Return *hit* as the passage called *number*."""
-        return cls(
-            number=number,
-            document_id=hit.document_id,
-            name=hit.name,
-            uri=hit.uri,
-            collection=hit.collection,
-            generation=hit.generation,
-            page=hit.page,
-            heading=hit.heading,
-            header=hit.header,
-            text=hit.text,
-            char_start=hit.char_start,
-            char_end=hit.char_end,
-            source=hit.source,
-            score=hit.score,
-            similarity=hit.similarity,
-            vector_rank=hit.vector_rank,
-            text_rank=hit.text_rank,
-        )
+        return cls.model_validate(asdict(hit) | {"number": number, "uri": hit.uri})
 
 
 class CitationOut(BaseModel):
@@ -210,24 +194,18 @@ class CitationOut(BaseModel):
     @classmethod
     def of(cls, citation: Citation, *, passage: Hit) -> CitationOut:
         """Return *citation* of *passage*."""
-        return cls(
-            number=citation.number,
-            quote=citation.quote,
-            verified=citation.verified,
-            document_id=passage.document_id,
-            name=passage.name,
-            uri=passage.uri,
-            page=passage.page
-            if citation.char_start is None
-            else passage.page_at(citation.char_start),
-            heading=passage.heading,
-            char_start=citation.char_start,
-            char_end=citation.char_end,
+        page = passage.page
+        if citation.char_start is not None:
+            page = passage.page_at(citation.char_start)
+        return cls.model_validate(
+            asdict(passage) | asdict(citation) | {"uri": passage.uri, "page": page}
         )
 
 
 class UsageOut(BaseModel):
     """Tokens that this request used at Gemini."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     prompt_tokens: int = 0
     answer_tokens: int = 0
@@ -237,17 +215,26 @@ class UsageOut(BaseModel):
 
 
 class RetrieveTimings(BaseModel):
-    """Milliseconds of each step."""
+    """Milliseconds of each stage; a stage that did not run is left out, or 0."""
 
-    embed_ms: float
-    retrieve_ms: float
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float]
+
+    embed_ms: float = 0
+    retrieve_ms: float = 0
     total_ms: float
+
+    @classmethod
+    def of(cls, journal: Journal) -> Self:
+        """Return what *journal* says."""
+        stages = {f"{stage}_ms": time for stage, time in journal.timings.items()}
+        return cls.model_validate(stages | {"total_ms": journal.total_ms})
 
 
 class Timings(RetrieveTimings):
-    """Milliseconds of each step."""
+    """Milliseconds of each stage; a stage that did not run is left out, or 0."""
 
-    generate_ms: float
+    generate_ms: float = 0
 
 
 class Degraded(BaseModel):
@@ -318,26 +305,8 @@ class DocumentOut(BaseModel):
         reason = None
         if document.reason_code is not None:
             reason = ReasonOut(code=document.reason_code, message=document.reason or "")
-        return cls(
-            id=document.id,
-            name=document.name,
-            uri=f"gs://{document.bucket}/{document.name}",
-            collection=document.collection,
-            title=document.title,
-            language=document.language,
-            generation=document.generation,
-            answering_generation=document.answering_generation,
-            state=document.state,
-            reason=reason,
-            pages=document.pages,
-            pages_without_text=document.pages_without_text,
-            chunks=document.chunks,
-            chunks_embedded=document.chunks_embedded,
-            attempts=document.attempts,
-            size=document.size,
-            content_type=document.content_type,
-            metadata=document.metadata,
-            updated=document.updated,
+        return cls.model_validate(
+            asdict(document) | {"uri": f"gs://{document.bucket}/{document.name}", "reason": reason}
         )
 
 

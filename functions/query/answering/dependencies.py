@@ -1,0 +1,88 @@
+"""What answering a question needs, made from the settings once a process."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shared.search.statement import search
+from shared.store import Pool
+
+from ..quotas.answer_cache import AnswerCache
+from ..quotas.token_budget import TokenBudget
+from ..settings import QuerySettings
+from .answerability import Floors, choose_floors
+from .generation import Gemini
+from .reranking import Reranker
+from .retrieving import FindEmbedder, Retriever, Search, ServingModelCache
+
+if TYPE_CHECKING:
+    from ..metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweringDependencies:
+    """
+    What the stages of an answer need.
+
+    Attributes:
+        reranker: None where the order of the search stands.
+        gemini: None where answers are extractive.
+        budget: None where tokens are not limited.
+        cache: None where answers are not kept.
+        metrics: None where nothing is measured.
+        context_characters: Passages grow by what stands around them, up to so many characters.
+        prompt_max_characters: Of all passages in the prompt together.
+    """
+
+    pool: Pool
+    retriever: Retriever
+    reranker: Reranker | None
+    floors: Floors
+    gemini: Gemini | None
+    budget: TokenBudget | None
+    cache: AnswerCache | None
+    metrics: Metrics | None
+    context_characters: int
+    prompt_max_characters: int
+
+
+def make_answering_dependencies(
+    settings: QuerySettings,
+    *,
+    pool: Pool,
+    find_embedder: FindEmbedder,
+    embedding_threads: Executor,
+    gemini: Gemini | None,
+    metrics: Metrics | None,
+    search: Search = search,
+    reranker: Reranker | None = None,
+) -> AnsweringDependencies:
+    """Return what the stages of an answer need under *settings*."""
+    return AnsweringDependencies(
+        pool=pool,
+        retriever=Retriever(
+            pool=pool,
+            search=search,
+            find_embedder=find_embedder,
+            embedding_threads=embedding_threads,
+            serving=ServingModelCache(),
+        ),
+        reranker=reranker,
+        floors=choose_floors(
+            extractive=gemini is None,
+            coverage=settings.refusal_coverage,
+            similarity=settings.refusal_similarity,
+        ),
+        gemini=gemini,
+        budget=TokenBudget(pool, tokens_per_day=settings.daily_token_budget)
+        if settings.daily_token_budget
+        else None,
+        cache=AnswerCache(pool, max_age_seconds=settings.answer_cache_seconds)
+        if settings.answer_cache_seconds
+        else None,
+        metrics=metrics,
+        context_characters=settings.context_characters,
+        prompt_max_characters=settings.prompt_max_characters,
+    )

@@ -1,0 +1,92 @@
+"""What is known of a question, from how it was asked to its answer; each stage adds to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from shared.errors import GenerationUnavailable
+from shared.gemini.requests import Usage
+from shared.search.query_terms import Question
+from shared.values import Filter, Hit
+
+from .citations import Citation
+
+EXTRACTIVE = "extractive"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """
+    A question as it was asked.
+
+    Attributes:
+        turns: (role, content) of the conversation before it, oldest first.
+        per_document: How many passages of one document at most; None takes the search's own rule.
+        principals: Who asks; only what one of them may read can answer.
+    """
+
+    question: str
+    limit: int
+    filter: Filter = field(default_factory=Filter)
+    turns: tuple[tuple[str, str], ...] = ()
+    per_document: int | None = None
+    mode: Literal["fused", "vector", "text"] = "fused"
+    principals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RewrittenQuery:
+    """A question that can be understood without its conversation, and the tokens that took."""
+
+    question: str
+    rewritten_by: Literal["none", "rule", "gemini"] = "none"
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """
+    The passages for a question, best first; number n is passages[n - 1].
+
+    Attributes:
+        question: The question as it was searched for.
+        analysis: What the search made of its words; None where there was nothing to search.
+        refusal: Why the passages cannot answer it; None where they may.
+    """
+
+    question: str
+    passages: list[Hit]
+    analysis: Question | None = None
+    refusal: str | None = None
+
+    @property
+    def languages(self) -> list[str]:
+        """Return the languages that the question may be in, by ISO 639-1; empty if unknown."""
+        return [] if self.analysis is None else self.analysis.languages
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of the answer that can be shown."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    A whole answer.
+
+    Attributes:
+        failure: Why it is extractive although Gemini is configured.
+        cached: It was given before, to a caller who may read the same.
+    """
+
+    text: str
+    grounded: bool
+    model: str
+    citations: list[Citation]
+    usage: Usage
+    failure: GenerationUnavailable | None = None
+    cached: bool = False

@@ -1,0 +1,143 @@
+"""The stage that finds passages: the question is embedded while the database looks at its words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextvars import copy_context
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.embedding.embedder import Embedder
+from shared.errors import Misconfigured, ModelSwitched
+from shared.runtime.tracing import span
+from shared.search.statement import SearchResult
+from shared.store import NO_MODEL, Pool, RegisteredModel, reading, serving_model
+
+from .journal import Journal
+from .query import Query, Retrieval, RewrittenQuery
+
+# shared.search.statement.search
+Search = Callable[..., SearchResult]
+# The model of a digest; raises Misconfigured where it is not loaded in this process.
+FindEmbedder = Callable[[str], Embedder]
+
+
+@dataclass(slots=True)
+class ServingModelCache:
+    """
+    The model whose vectors answer, as it was last seen; a search says when it is another by now.
+
+    Attributes:
+        model: None where it has to be looked up.
+    """
+
+    model: RegisteredModel | None = None
+
+    def find(self, pool: Pool) -> RegisteredModel:
+        """
+        Return the model.
+
+        Raises:
+            DatabaseUnavailable: The database is away.
+            Misconfigured: There is no model yet.
+        """
+        model = self.model
+        if model is None:
+            with reading(pool, ()) as connection:
+                model = serving_model(connection)
+            if model is None:
+                raise Misconfigured(NO_MODEL)
+            self.model = model
+        return model
+
+
+@dataclass(frozen=True, slots=True)
+class Retriever:
+    """
+    What finding passages needs.
+
+    Attributes:
+        embedding_threads: As many as may run the model at once.
+    """
+
+    pool: Pool
+    search: Search
+    find_embedder: FindEmbedder
+    embedding_threads: Executor
+    serving: ServingModelCache
+
+
+def find(
+    query: Query,
+    rewritten: RewrittenQuery,
+    *,
+    retriever: Retriever,
+    candidates: int,
+    journal: Journal,
+) -> Retrieval:
+    """
+    Return the passages for *query*, best first.
+
+    Args:
+        candidates: How many passages at most.
+
+    Raises:
+        DatabaseUnavailable: The database is away.
+        Misconfigured: The model that answers is not loaded in this process.
+        ModelSwitched: The model that answers was switched twice meanwhile.
+    """
+    try:
+        result = _search(query, rewritten.question, retriever, candidates, journal)
+    except ModelSwitched:
+        retriever.serving.model = None
+        result = _search(query, rewritten.question, retriever, candidates, journal)
+    journal.explain(
+        question=rewritten.question,
+        rewritten_by=rewritten.rewritten_by,
+        mode=query.mode,
+        hits=len(result.hits),
+        vector_leg=sum(hit.vector_rank is not None for hit in result.hits),
+        text_leg=sum(hit.text_rank is not None for hit in result.hits),
+    )
+    return Retrieval(rewritten.question, result.hits, analysis=result.question)
+
+
+def _search(
+    query: Query, question: str, retriever: Retriever, candidates: int, journal: Journal
+) -> SearchResult:
+    options = {} if query.per_document is None else {"per_document": query.per_document}
+    model = retriever.serving.find(retriever.pool)
+    embedder = retriever.find_embedder(model.digest)
+    started = embedded = time.perf_counter()
+
+    def embed() -> NDArray[np.float32]:
+        nonlocal embedded
+        with span("embed"):
+            embedding = embedder.embed_query(question)
+        journal.record("embed", since=started)
+        embedded = time.perf_counter()
+        return embedding
+
+    embedding = retriever.embedding_threads.submit(copy_context().run, embed)
+    with (
+        reading(retriever.pool, query.principals) as connection,
+        span("search", {"limit": query.limit, "mode": query.mode}) as note,
+    ):
+        result = retriever.search(
+            connection,
+            question=question,
+            embedding=embedding,
+            model_digest=model.digest,
+            limit=candidates,
+            filter=query.filter,
+            mode=query.mode,
+            **options,
+        )
+        note({"hits": len(result.hits)})
+    # Until then the question was being embedded, and the two overlap.
+    journal.record("retrieve", since=embedded)
+    return result
