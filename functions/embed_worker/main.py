@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import functions_framework
 from cloudevents.http import CloudEvent
 from pydantic import Field
@@ -18,6 +16,7 @@ from shared.runtime.push_authentication import (
     admit_pushes,
     answer_probes,
 )
+from shared.runtime.slots import WorkSlots
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, traced
 from shared.settings import (
@@ -93,7 +92,8 @@ def record_dead_letter(event: CloudEvent) -> None:
 
 @once
 def _open_pool() -> store.Pool:
-    return store.open_pool(load(Settings))
+    settings = load(Settings)
+    return store.open_pool(settings, statement_seconds=settings.database_statement_timeout_seconds)
 
 
 def _check_database() -> None:
@@ -113,7 +113,7 @@ def _open_resources() -> Resources:
         settings=settings,
         pool=_open_pool(),
         find_embedder=embedders.find,
-        batch_slots=threading.BoundedSemaphore(settings.batches_at_once),
+        batch_slots=WorkSlots(settings.batches_at_once),
     )
 
 

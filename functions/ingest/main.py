@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 
 import functions_framework
 from cloudevents.http import CloudEvent
@@ -21,6 +20,7 @@ from shared.runtime.push_authentication import (
     admit_pushes,
     answer_probes,
 )
+from shared.runtime.slots import WorkSlots
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, traced
 from shared.settings import PushSettings, load
@@ -62,7 +62,8 @@ def ingest(event: CloudEvent) -> None:
 
 @once
 def _open_pool() -> store.Pool:
-    return store.open_pool(load(Settings))
+    settings = load(Settings)
+    return store.open_pool(settings, statement_seconds=settings.database_statement_timeout_seconds)
 
 
 def _check_database() -> None:
@@ -91,9 +92,7 @@ def _open_resources() -> Resources:
         model=model,
         tokenizer=folder / TOKENIZER_FILE,
         pages=PageReader(settings) if settings.reads_pictures else None,
-        parse_slots=threading.BoundedSemaphore(
-            settings.parse_concurrency or len(os.sched_getaffinity(0))
-        ),
+        parse_slots=WorkSlots(settings.parse_concurrency or len(os.sched_getaffinity(0))),
     )
 
 
