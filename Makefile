@@ -21,9 +21,8 @@ help: ## List the targets
 run: install ## Start everything on this machine; Ctrl-C stops it
 	@exec $(PY) -m local.stack --stop-with-parent
 
-admin: install ## Run an operator's command on the running stack: ARGS="status --failed"
-	@test -f .local/env || { echo "Nothing has been started here yet: make run" >&2; exit 1; }
-	@exec $(PY) -m dotenv -f .local/env run -- $(PY) -m admin $(or $(ARGS),--help)
+admin: install ## The old name of ./kaydangpt, for one release: ARGS="status --failed"
+	@exec ./kaydangpt $(or $(ARGS),--help)
 
 test: model ## Run all tests; ARGS="-k name" chooses
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest $(IN_PARALLEL) $(ARGS)

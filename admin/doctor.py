@@ -121,7 +121,7 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
     try:
         if not has_tables(settings):
             yield Finding(
-                "migrations", "fault", "There are no tables yet: run python -m admin.migrate."
+                "migrations", "fault", "There are no tables yet: run python -m admin migrate."
             )
             return
         with store.open_pool(settings) as pool, store.connect(pool) as connection:
@@ -151,7 +151,7 @@ def _compare_migrations(applied: dict[int, str] | None) -> Finding:
         return Finding(
             "migrations",
             "not permitted",
-            "This login may not read the table migrations: python -m admin.migrate tells, as the"
+            "This login may not read the table migrations: python -m admin migrate tells, as the"
             " tables' owner, whether any is missing.",
         )
     ours = {migration.number: migration for migration in read_migrations()}
@@ -165,7 +165,7 @@ def _compare_migrations(applied: dict[int, str] | None) -> Finding:
             "migrations",
             "fault",
             f"The tables are of an older release; not applied: {', '.join(missing)}. Run"
-            " python -m admin.migrate.",
+            " python -m admin migrate.",
         )
     if changed:
         return Finding(
@@ -193,7 +193,7 @@ def _check_rights_and_room(connection: store.Connection, settings: Settings) -> 
             "rights",
             "fault",
             f"{found.login} is no member of kaydang_worker: grant it with DATABASE_ROLE_MEMBERS"
-            " and python -m admin.migrate.",
+            " and python -m admin migrate.",
         )
     needed = len(_FUNCTIONS) * settings.database_pool_size
     use = f"{found.connections} of {found.max_connections} connections are in use"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 import psycopg
+import stamina
 from psycopg import sql
 from pydantic import Field
 
@@ -26,6 +27,8 @@ from shared.store.connection import connection_arguments, translated_errors
 _MIGRATIONS = Path(__file__).parents[1] / "shared" / "migrations"
 # Any constant does; this one spells "kaydang" in the lock tables of a curious operator.
 _LOCK = int.from_bytes(b"kaydang")
+_WAIT_INITIAL_SECONDS = 0.5
+_WAIT_MAX_SECONDS = 5.0
 
 
 class Settings(DatabaseSettings):
@@ -147,14 +150,7 @@ def grant_roles(connection: store.Connection, members: dict[str, list[str]]) -> 
 def migrate(settings: Settings) -> None:
     """Apply what is missing, grant roles, register the model, and say so on standard output."""
     members = read_role_members(settings.database_role_members)
-    options = f"-c statement_timeout={settings.migration_timeout_seconds}s -c timezone=UTC"
-    if settings.database_owner_role:
-        options += f" -c role={settings.database_owner_role}"
-    arguments = connection_arguments(settings) | {"options": options}
-    with (
-        translated_errors(),
-        psycopg.connect(settings.database_url.get_secret_value(), **arguments) as connection,
-    ):
+    with translated_errors(), _connect(settings) as connection:
         for migration in apply_migrations(connection, read_migrations()):
             click.echo(f"applied {migration.name}")
         grant_roles(connection, members)
@@ -170,6 +166,30 @@ def migrate(settings: Settings) -> None:
             connection, name=info.name, dimension=info.dimension, digest=info.digest
         )
         click.echo(f"model {model.id}: {model.name}, dimension {model.dimension}")
+
+
+def _connect(settings: Settings) -> store.Connection:
+    """
+    Connect, and try again for as long as a pool would wait.
+
+    A new job on Cloud Run has no network for up to 80 s, and a new grant to log in takes a minute
+    to be known: DATABASE_CONNECT_TIMEOUT_SECONDS=60 waits for both.
+    """
+    options = f"-c statement_timeout={settings.migration_timeout_seconds}s -c timezone=UTC"
+    if settings.database_owner_role:
+        options += f" -c role={settings.database_owner_role}"
+    for attempt in stamina.retry_context(
+        on=psycopg.OperationalError,
+        attempts=None,
+        timeout=settings.database_connect_timeout_seconds * 2,
+        wait_initial=_WAIT_INITIAL_SECONDS,
+        wait_max=_WAIT_MAX_SECONDS,
+    ):
+        with attempt:
+            # A token as password lives for an hour, so each try fetches its own.
+            arguments = connection_arguments(settings) | {"options": options}
+            return psycopg.connect(settings.database_url.get_secret_value(), **arguments)
+    raise AssertionError  # the last attempt raises
 
 
 @click.command(help=__doc__)

@@ -47,12 +47,16 @@ def compare(
                 )
                 event = ObjectEvent(kind="deleted", object=gone)
                 yield Difference("not_deleted", document.name, event)
-        elif document is None or document.generation < found.generation:
+        elif (
+            document is None
+            or document.generation != found.generation
+            or document.state == "deleted"
+        ):
+            # Also where a higher generation was recorded, or the object as gone: ingest looks at
+            # the bucket, and the bucket is right.
             event = ObjectEvent(kind="finalized", object=found)
             yield Difference("not_indexed", found.name, event)
-        elif document.generation == found.generation and document.state not in ("ready", "failed"):
-            # A tombstone of a living object comes from a forged or mistaken delete; the object
-            # must be written again, for the protocol never revives a dead generation.
+        elif document.state not in ("ready", "failed"):
             yield Difference("unfinished", found.name, None)
 
 

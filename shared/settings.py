@@ -145,7 +145,8 @@ class GeminiSettings(_Group):
     gemini_api_key: SecretStr = SecretStr("")
     google_genai_use_vertexai: bool = False
     google_cloud_location: str = "global"
-    gemini_model: str = "gemini-2.5-flash"
+    # A model retires within about a year; doctor and deploy.sh ask whether it still answers.
+    gemini_model: str = "gemini-3.5-flash-lite"
     google_gemini_base_url: str = ""
     gemini_timeout_seconds: float = Field(default=30, gt=0, le=600)
     gemini_read_timeout_seconds: float = Field(default=10, gt=0, le=600)

@@ -83,7 +83,7 @@ def template_database(postgres_url: str, model_dir: Path) -> str:
 
 
 def prepare_database(url: str, *, model_dir: Path) -> None:
-    """Bring an empty database to this release, as `python -m admin.migrate` does."""
+    """Bring an empty database to this release, as `python -m admin migrate` does."""
     migrate.migrate(migrate.Settings(database_url=SecretStr(url), model_dir=model_dir))
 
 

@@ -6,7 +6,6 @@ Rule 4 of the protocol, outside the database.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from shared import store
 from shared.embedding.embedder import Embedder
 from shared.errors import Misconfigured, RejectedByDatabase
 from shared.runtime.logs import get_logger
+from shared.runtime.slots import WorkSlots
 from shared.runtime.tracing import span
 from shared.settings import RetrySettings
 from shared.values import EmbedJob, FillJob
@@ -35,7 +35,7 @@ class Resources:
     settings: RetrySettings
     pool: store.Pool
     find_embedder: Callable[[str], Embedder]
-    batch_slots: threading.BoundedSemaphore
+    batch_slots: WorkSlots
 
 
 def embed_batch(job: EmbedJob, resources: Resources) -> None:
@@ -46,8 +46,10 @@ def embed_batch(job: EmbedJob, resources: Resources) -> None:
         Transient: Another try may help.
     """
     settings = resources.settings
+    with store.connect(resources.pool) as connection:
+        suspect = store.is_suspect_batch(connection, job)
     # A slot is acquired before the lease, so that no lease is held while waiting.
-    with resources.batch_slots:
+    with resources.batch_slots.hold(alone=suspect):
         with span("lease"), store.connect(resources.pool) as connection:
             model = store.serving_model(connection)
             if model is None:
@@ -97,7 +99,7 @@ def fill_model(job: FillJob, resources: Resources) -> None:
     Raises:
         Transient: Another try may help.
     """
-    with resources.batch_slots:
+    with resources.batch_slots.hold(alone=False):
         with store.connect(resources.pool) as connection:
             model = store.find_model(connection, job.model_id)
             unfilled = store.read_unfilled(connection, job) if model is not None else []

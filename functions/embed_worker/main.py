@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import functions_framework
 from cloudevents.http import CloudEvent
 from pydantic import Field
@@ -13,7 +11,12 @@ from shared.embedding.embedder import Embedders, Runtime
 from shared.errors import Malformed
 from shared.messaging.events import read_job, read_message
 from shared.runtime.logs import get_logger, set_up_logs
-from shared.runtime.push_authentication import accept_pushes_without_data, admit_pushes
+from shared.runtime.push_authentication import (
+    accept_pushes_without_data,
+    admit_pushes,
+    answer_probes,
+)
+from shared.runtime.slots import WorkSlots
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, traced
 from shared.settings import (
@@ -42,6 +45,7 @@ class Settings(DatabaseSettings, ModelSettings, RetrySettings, LogSettings):
 
 
 set_up_logs(load(Settings))
+answer_probes(lambda: _check_database())
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
 set_up_tracing("embed-worker")
@@ -88,7 +92,13 @@ def record_dead_letter(event: CloudEvent) -> None:
 
 @once
 def _open_pool() -> store.Pool:
-    return store.open_pool(load(Settings))
+    settings = load(Settings)
+    return store.open_pool(settings, statement_seconds=settings.database_statement_timeout_seconds)
+
+
+def _check_database() -> None:
+    with store.connect(_open_pool()) as connection:
+        connection.execute("SELECT 1")
 
 
 @once
@@ -103,7 +113,7 @@ def _open_resources() -> Resources:
         settings=settings,
         pool=_open_pool(),
         find_embedder=embedders.find,
-        batch_slots=threading.BoundedSemaphore(settings.batches_at_once),
+        batch_slots=WorkSlots(settings.batches_at_once),
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from shared.errors import ObjectGone, RejectedByDatabase, Transient, Unreadable
 from shared.language import detect_language, search_config, searchable_text
 from shared.messaging.publisher import Publisher
 from shared.runtime.logs import get_logger
+from shared.runtime.slots import WorkSlots
 from shared.runtime.tracing import span
 from shared.values import EmbedJob, ObjectEvent, ObjectVersion
 
@@ -31,7 +31,12 @@ from .settings import Settings
 
 # Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
 # hash that every build carries.
-_PIPELINE_VERSION = 2
+_PIPELINE_VERSION = 3
+
+_REFUSED = (
+    "The database cannot hold what the object says of itself (name, content type, metadata): {}."
+    " Upload it with shorter ones."
+)
 
 _log = get_logger("ingest")
 
@@ -53,7 +58,7 @@ class Resources:
     model: ModelInfo
     tokenizer: Path
     pages: PageReader | None
-    parse_slots: threading.BoundedSemaphore
+    parse_slots: WorkSlots
 
     @property
     def config_hash(self) -> str:
@@ -89,19 +94,31 @@ def handle(event: ObjectEvent, resources: Resources) -> None:
 
 def _index(version: ObjectVersion, resources: Resources) -> None:
     settings = resources.settings
+    with store.connect(resources.pool) as connection:
+        suspect = store.is_suspect_build(connection, version)
     # A slot is acquired before the lease, so that no lease is held while waiting.
-    with resources.parse_slots:
-        with store.connect(resources.pool) as connection:
-            start = store.begin_build(
-                connection,
-                version,
-                config_hash=resources.config_hash,
-                lease_seconds=settings.lease_seconds,
-                max_attempts=settings.max_attempts,
-            )
+    with resources.parse_slots.hold(alone=suspect):
+        try:
+            with store.connect(resources.pool) as connection:
+                start = store.begin_build(
+                    connection,
+                    version,
+                    config_hash=resources.config_hash,
+                    lease_seconds=settings.lease_seconds,
+                    max_attempts=settings.max_attempts,
+                )
+        except RejectedByDatabase as error:
+            _log.error("object refused by the database", code=error.code, reason=error.message)
+            with store.connect(resources.pool) as connection:
+                store.record_refused(
+                    connection, version, code=error.code, reason=_REFUSED.format(error.message)
+                )
+            return
         lease = start.lease
+        if start.obsolete:
+            _follow_bucket(version, resources)
         if lease is None:
-            resources.publisher.publish_jobs(start.jobs)
+            _publish(start.jobs, resources)
             return
         try:
             with lease_kept_alive(lease, resources.pool, lease_seconds=settings.lease_seconds):
@@ -114,7 +131,7 @@ def _index(version: ObjectVersion, resources: Resources) -> None:
                 lease,
                 error="the generation was no longer in the bucket",
             )
-            _follow_bucket(version, resources)
+            _follow_bucket(version, resources, not_found=True)
             return
         except (Unreadable, RejectedByDatabase) as error:
             _log.warning("document failed", build=lease.build_id, code=error.code)
@@ -124,8 +141,16 @@ def _index(version: ObjectVersion, resources: Resources) -> None:
         except Exception as error:
             store.give_back(resources.pool, store.release_build, lease, error=error)
             raise
-    resources.publisher.publish_jobs(jobs)
+    _publish(jobs, resources)
     _log.info("document staged", build=lease.build_id, jobs=len(jobs))
+
+
+def _publish(jobs: list[EmbedJob], resources: Resources) -> None:
+    """Publish *jobs*, and only then note that they were: what is not noted is published again."""
+    if jobs:
+        resources.publisher.publish_jobs(jobs)
+        with store.connect(resources.pool) as connection:
+            store.note_published(connection, jobs)
 
 
 def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources) -> list[EmbedJob]:
@@ -189,21 +214,40 @@ def _delete(version: ObjectVersion, resources: Resources) -> None:
         _record_newer(current, resources)
 
 
-def _follow_bucket(version: ObjectVersion, resources: Resources) -> None:
+def _follow_bucket(
+    version: ObjectVersion, resources: Resources, *, not_found: bool = False
+) -> None:
     """
-    Go where the bucket went while *version* was being read.
+    Go where the bucket is: *version* is behind what is recorded, or was not found there.
+
+    Args:
+        not_found: The bucket did not give *version*.
 
     Raises:
         Transient: The bucket shows the generation that it did not give.
     """
+    with store.connect(resources.pool) as connection:
+        # Before the look: what is recorded meanwhile is newer than what the look finds.
+        known = store.read_generations(connection, version)
     current = resources.bucket.look(version.name)
     if current is None:
-        with store.connect(resources.pool) as connection:
-            store.record_gone(connection, version)
-    elif current.generation > version.generation:
+        if not_found:
+            with store.connect(resources.pool) as connection:
+                store.record_gone(connection, version)
+    elif not_found and current.generation == version.generation:
+        raise Transient("Cloud Storage lists this generation but returns 404 for it")
+    elif current.generation > max(known.seen, known.dead):
         _record_newer(current, resources)
-    else:
-        raise Transient("the bucket lists a generation that it does not give")
+    elif current.generation < known.seen or current.generation <= known.dead:
+        _log.warning(
+            "the bucket holds an older generation than was recorded",
+            generation=current.generation,
+            recorded=max(known.seen, known.dead),
+        )
+        with store.connect(resources.pool) as connection:
+            waiting = store.record_live(connection, current, known=known)
+        if waiting:
+            resources.publisher.publish_finalized([current])
 
 
 def _record_newer(current: ObjectVersion, resources: Resources) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 
 import functions_framework
 from cloudevents.http import CloudEvent
@@ -16,7 +15,12 @@ from shared.language import detect_language
 from shared.messaging.events import read_object_event
 from shared.messaging.publisher import Publisher
 from shared.runtime.logs import get_logger, set_up_logs
-from shared.runtime.push_authentication import accept_pushes_without_data, admit_pushes
+from shared.runtime.push_authentication import (
+    accept_pushes_without_data,
+    admit_pushes,
+    answer_probes,
+)
+from shared.runtime.slots import WorkSlots
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, traced
 from shared.settings import PushSettings, load
@@ -30,6 +34,7 @@ from .settings import Settings
 # Before the framework forks: its worker, which reads documents, inherits it.
 hide_memory()
 set_up_logs(load(Settings))
+answer_probes(lambda: _check_database())
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
 set_up_tracing("ingest")
@@ -57,7 +62,13 @@ def ingest(event: CloudEvent) -> None:
 
 @once
 def _open_pool() -> store.Pool:
-    return store.open_pool(load(Settings))
+    settings = load(Settings)
+    return store.open_pool(settings, statement_seconds=settings.database_statement_timeout_seconds)
+
+
+def _check_database() -> None:
+    with store.connect(_open_pool()) as connection:
+        connection.execute("SELECT 1")
 
 
 @once
@@ -81,9 +92,7 @@ def _open_resources() -> Resources:
         model=model,
         tokenizer=folder / TOKENIZER_FILE,
         pages=PageReader(settings) if settings.reads_pictures else None,
-        parse_slots=threading.BoundedSemaphore(
-            settings.parse_concurrency or len(os.sched_getaffinity(0))
-        ),
+        parse_slots=WorkSlots(settings.parse_concurrency or len(os.sched_getaffinity(0))),
     )
 
 

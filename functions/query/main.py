@@ -119,6 +119,7 @@ def _make_gemini() -> Gemini:
         attempts=settings.gemini_attempts,
         max_output_tokens=settings.gemini_max_output_tokens,
         thinking_budget=settings.gemini_thinking_budget,
+        thinking_level=settings.gemini_thinking_level,
         breaker=CircuitBreaker(failures=_BREAKER_FAILURES, pause_seconds=_BREAKER_PAUSE_SECONDS),
     )
 

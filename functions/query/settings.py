@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
+from shared.gemini.requests import ThinkingLevel
 from shared.settings import (
     GOOGLE_CERTS_URL,
     GOOGLE_ISSUERS,
@@ -57,7 +58,8 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     database_answer_timeout_seconds: int = Field(default=15, ge=1, le=3600)
 
     gemini_max_output_tokens: int = Field(default=8192, ge=64, le=65536)
-    # None leaves it to the model; 0 answers sooner where the model can do without (2.5 Flash).
+    # None leaves it to the model. Gemini 3 and later read the level, older models the budget.
+    gemini_thinking_level: ThinkingLevel | None = None
     gemini_thinking_budget: int | None = Field(default=None, ge=-1, le=32768)
     gemini_attempts: int = Field(default=3, ge=1, le=10)
     # Of all passages of an answer together, with what stands around them under the same heading.

@@ -23,7 +23,7 @@ from google.genai import errors, types
 from pydantic import ValidationError
 
 from shared.errors import GenerationUnavailable, TriesExhausted
-from shared.gemini.requests import GenerationRequest, Usage
+from shared.gemini.requests import MODEL_MISSING, GenerationRequest, Usage
 from shared.runtime.logs import get_logger
 from shared.runtime.tracing import span
 from shared.settings import GeminiSettings
@@ -35,6 +35,10 @@ _RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _WAIT_INITIAL_SECONDS = 0.5
 _WAIT_MAX_SECONDS = 8.0
 _WAIT_JITTER_SECONDS = 0.5
+
+# https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/gemini/3-5-flash-lite
+DEFAULT_MODEL = "gemini-3.5-flash-lite"
+MODELS_PAGE = "https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/model-versions"
 
 _BLOCKED = frozenset(
     {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE"}
@@ -134,10 +138,12 @@ class GeminiClient:
         usage: types.GenerateContentResponseUsageMetadata | None = None
         finish_reason = ""
         some_text = False
-        with _within(deadline), _translated_errors():
+        with _within(deadline), _translated_errors(self.model):
             chunks = iter(
                 self._client.models.generate_content_stream(
-                    model=self.model, contents=_contents(request), config=_config(request)
+                    model=self.model,
+                    contents=_contents(request),
+                    config=_config(request, model=self.model),
                 )
             )
             chunk = next(chunks, None)
@@ -153,7 +159,7 @@ class GeminiClient:
                     if part.text and not part.thought:
                         some_text = True
                         yield part.text
-            with _within(deadline), _translated_errors():
+            with _within(deadline), _translated_errors(self.model):
                 chunk = next(chunks, None)
         # An answer that is no use is paid for all the same.
         yield _usage(usage)
@@ -167,19 +173,38 @@ def _contents(request: GenerationRequest) -> types.Content:
     return types.Content(role="user", parts=parts)
 
 
-def _config(request: GenerationRequest) -> types.GenerateContentConfig:
+def _config(request: GenerationRequest, *, model: str) -> types.GenerateContentConfig:
+    before_gemini_3 = _is_before_gemini_3(model)
     return types.GenerateContentConfig(
         system_instruction=request.rules or None,
-        temperature=0.0,
+        # Gemini 3 ignores it or, below its default of 1, repeats itself:
+        # https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/start/gemini-3-prompting-guide
+        temperature=0.0 if before_gemini_3 else None,
         candidate_count=1,
         max_output_tokens=request.max_output_tokens,
         response_mime_type="application/json" if request.schema is not None else None,
         response_schema=request.schema,
-        thinking_config=types.ThinkingConfig(thinking_budget=request.thinking_budget)
-        if request.thinking_budget is not None
-        else None,
+        thinking_config=_thinking(request, before_gemini_3=before_gemini_3),
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
     )
+
+
+def _is_before_gemini_3(model: str) -> bool:
+    """Return whether *model* is of an older family; an alias such as gemini-flash-latest is not."""
+    version = re.search(r"gemini-(\d+)", model)
+    return version is not None and int(version[1]) < 3
+
+
+def _thinking(request: GenerationRequest, *, before_gemini_3: bool) -> types.ThinkingConfig | None:
+    """A family knows one of the two: https://ai.google.dev/gemini-api/docs/thinking."""
+    if before_gemini_3:
+        if request.thinking_budget is not None:
+            return types.ThinkingConfig(thinking_budget=request.thinking_budget)
+    elif request.thinking_level is not None:
+        return types.ThinkingConfig(
+            thinking_level=types.ThinkingLevel(request.thinking_level.upper())
+        )
+    return None
 
 
 def _backoff(error: Exception, *, deadline: float) -> bool | float:
@@ -202,11 +227,11 @@ def _within(deadline: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _translated_errors() -> Iterator[None]:
+def _translated_errors(model: str) -> Iterator[None]:
     try:
         yield
     except errors.APIError as error:
-        raise _translate(error) from error
+        raise _translate(error, model=model) from error
     except httpx2.TimeoutException as error:
         failure = GenerationUnavailable("timeout", "Gemini did not answer in time")
         raise _Retryable(failure, None) from error
@@ -221,8 +246,12 @@ def _translated_errors() -> Iterator[None]:
         raise _Retryable(failure, None) from error
 
 
-def _translate(error: errors.APIError) -> Exception:
+def _translate(error: errors.APIError, *, model: str) -> Exception:
     status = error.code or 0
+    if status == 404:
+        message = describe_missing_model(model)
+        _log.error("Gemini has no such model", model=model, reason=message)
+        return GenerationUnavailable(MODEL_MISSING, message)
     if status == 429:
         if _names_daily_quota(error.details):
             return GenerationUnavailable(
@@ -238,6 +267,15 @@ def _translate(error: errors.APIError) -> Exception:
     _log.error("Gemini refused the request", status=status, reason=reason)
     return GenerationUnavailable(
         "rejected", f"Gemini refused the request ({status}); the service's log says why"
+    )
+
+
+def describe_missing_model(model: str) -> str:
+    """Return what an operator does about a model that Google has retired or never had."""
+    advice = f"set GEMINI_MODEL={DEFAULT_MODEL}; " if model != DEFAULT_MODEL else ""
+    return (
+        f"Google no longer offers the model {model} to this project and location:"
+        f" {advice}{MODELS_PAGE} lists the models and their last days"
     )
 
 

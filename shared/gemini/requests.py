@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+ThinkingLevel = Literal["minimal", "low", "medium", "high"]
+
+# The code of a failure that lasts until an operator names another model.
+MODEL_MISSING = "model_missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,8 @@ class GenerationRequest:
         rules: The system instruction.
         picture: A PNG that stands before the text.
         schema: The JSON that the answer has to be; without it the answer is plain text.
-        thinking_budget: Tokens that the model may think; None leaves it to the model.
+        thinking_budget: Tokens that a model before Gemini 3 may think; None leaves it to the model.
+        thinking_level: How much Gemini 3 and later think; None leaves it to the model.
     """
 
     text: str
@@ -47,3 +53,4 @@ class GenerationRequest:
     picture: bytes | None = None
     schema: dict[str, Any] | None = None
     thinking_budget: int | None = None
+    thinking_level: ThinkingLevel | None = None

@@ -1,14 +1,17 @@
-"""What functions-framework leaves out where Pub/Sub pushes to a CloudEvent function."""
+"""What functions-framework leaves out of a CloudEvent function: pushes as they come, and probes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 
 import flask
 
-from shared.errors import KeysUnavailable, TokenRefused
+from shared.errors import KaydangError, KeysUnavailable, TokenRefused
 from shared.runtime.logs import get_logger
 from shared.settings import GOOGLE_ISSUERS, PushSettings
+
+PROBE_PATH = "/readyz"
 
 _log = get_logger(__name__)
 
@@ -56,6 +59,30 @@ def _answer(status: HTTPStatus, text: str) -> flask.Response:
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = "10"
     return response
+
+
+def answer_probes(check: Callable[[], None]) -> None:
+    """
+    Answer GET /readyz of the function that is being loaded: 200 where *check* passes, else 503.
+
+    functions-framework answers every GET of a CloudEvent function with 405. Cloud Run gives a new
+    instance no network for up to 80 s; a startup probe that needs the database keeps messages away
+    until it has one (https://docs.cloud.google.com/run/docs/configuring/vpc-direct-vpc). Call it
+    before admit_pushes, as a probe carries no token; outside an application it does nothing.
+    """
+    if not flask.has_app_context():
+        return
+
+    @flask.current_app.before_request
+    def answer() -> flask.Response | None:
+        if (flask.request.method, flask.request.path) != ("GET", PROBE_PATH):
+            return None
+        try:
+            check()
+        except KaydangError as error:
+            _log.warning("not ready", error=f"{type(error).__name__}: {error}")
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "Not ready; the log says why.")
+        return _answer(HTTPStatus.OK, "ready")
 
 
 def accept_pushes_without_data() -> None:

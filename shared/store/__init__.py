@@ -18,7 +18,9 @@ from shared.store.batches import (
     BatchLease,
     fail_batch,
     finish_batch,
+    is_suspect_batch,
     lease_batch,
+    note_published,
     release_batch,
 )
 from shared.store.builds import (
@@ -28,6 +30,7 @@ from shared.store.builds import (
     begin_build,
     extend_lease,
     fail_build,
+    is_suspect_build,
     release_build,
     stage_build,
 )
@@ -39,7 +42,14 @@ from shared.store.dead_letters import (
     record_dead_letter,
     record_dead_object,
 )
-from shared.store.documents import record_gone, record_metadata, record_newer
+from shared.store.document_lock import KnownGenerations, read_generations
+from shared.store.documents import (
+    record_gone,
+    record_live,
+    record_metadata,
+    record_newer,
+    record_refused,
+)
 from shared.store.leases import give_back
 from shared.store.models import (
     NO_MODEL,
@@ -81,6 +91,7 @@ __all__ = [
     "BuildStart",
     "CollectionAccess",
     "Connection",
+    "KnownGenerations",
     "KnownObject",
     "ModelProgress",
     "Pool",
@@ -105,6 +116,8 @@ __all__ = [
     "give_back",
     "grant_collection",
     "is_closed_by_default",
+    "is_suspect_batch",
+    "is_suspect_build",
     "iterate_known_objects",
     "lease_batch",
     "list_access",
@@ -113,9 +126,11 @@ __all__ = [
     "list_models",
     "mark_replayed",
     "may_write",
+    "note_published",
     "open_pool",
     "plan_filling",
     "read_backlog",
+    "read_generations",
     "read_text",
     "read_unfilled",
     "reading",
@@ -123,8 +138,10 @@ __all__ = [
     "record_dead_letter",
     "record_dead_object",
     "record_gone",
+    "record_live",
     "record_metadata",
     "record_newer",
+    "record_refused",
     "register_model",
     "reindex_document",
     "release_batch",

@@ -7,6 +7,7 @@ and the flip are one transaction.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -22,6 +23,8 @@ from shared.values import EmbedJob, join_embedded_text
 
 # Of batches that are made again after a switch of models, where there were none before.
 _BATCH_SIZE = 64
+# A job that was published this long ago, and that no worker holds, may be published again.
+_PUBLISHED_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,22 @@ class BatchLease:
     attempts: int
     ordinals: list[int]
     texts: list[str]
+
+
+def is_suspect_batch(connection: Connection, job: EmbedJob) -> bool:
+    """Return whether the last worker of a batch died with it: it may have been the cause."""
+    return (
+        connection.execute(
+            """
+        SELECT 1 FROM batches
+        WHERE build_id = %(build_id)s AND number = %(number)s
+            AND NOT done AND attempts > 0 AND last_error IS NULL
+            AND lease_until <= clock_timestamp()
+        """,
+            {"build_id": job.build_id, "number": job.batch_number},
+        ).fetchone()
+        is not None
+    )
 
 
 def lease_batch(
@@ -81,6 +100,7 @@ def lease_batch(
             """
             UPDATE batches
             SET attempts = attempts + 1,
+                last_error = NULL,
                 lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
             WHERE build_id = %(build_id)s AND number = %(number)s
             """,
@@ -178,7 +198,7 @@ def finish_batch(
                 for ordinal, embedding in zip(lease.ordinals, embeddings, strict=True)
             ],
         )
-        if unfinished_jobs(connection, build.id, limit=1) or queue_missing(connection, build.id):
+        if not _is_finished(connection, build.id) or queue_missing(connection, build.id):
             return False
         flip(connection, owner, build)
         return True
@@ -208,19 +228,51 @@ def fail_batch(connection: Connection, lease: BatchLease, *, code: str, reason: 
             record_failure(connection, owner, build, code=code, reason=reason)
 
 
-def unfinished_jobs(
-    connection: Connection, build_id: int, *, limit: int | None = None
-) -> list[EmbedJob]:
+def unpublished_jobs(connection: Connection, build_id: int) -> list[EmbedJob]:
+    """
+    Return the jobs of a build that were not published, as far as is known, or long ago.
+
+    Not those in a worker's hands, nor those published lately: each duplicate of a document's event
+    would publish all of its batches again.
+    """
     rows = connection.execute(
         """
         SELECT build_id, number FROM batches
-        WHERE build_id = %(build_id)s AND NOT done
+        WHERE build_id = %(build_id)s
+            AND NOT done
+            AND (lease_until IS NULL OR lease_until <= clock_timestamp())
+            AND published < clock_timestamp() - make_interval(secs => %(seconds)s)
         ORDER BY number
-        LIMIT %(limit)s
         """,
-        {"build_id": build_id, "limit": limit},
+        {"build_id": build_id, "seconds": _PUBLISHED_SECONDS},
     ).fetchall()
     return [EmbedJob(*row) for row in rows]
+
+
+def note_published(connection: Connection, jobs: Collection[EmbedJob]) -> None:
+    """Record that *jobs*, of one build, were published just now."""
+    if jobs:
+        connection.execute(
+            """
+            UPDATE batches
+            SET published = clock_timestamp()
+            WHERE build_id = ANY (%(build_ids)s) AND number = ANY (%(numbers)s) AND NOT done
+            """,
+            {
+                "build_ids": list({job.build_id for job in jobs}),
+                "numbers": [job.batch_number for job in jobs],
+            },
+        )
+
+
+def _is_finished(connection: Connection, build_id: int) -> bool:
+    return (
+        connection.execute(
+            "SELECT 1 FROM batches WHERE build_id = %(build_id)s AND NOT done LIMIT 1",
+            {"build_id": build_id},
+        ).fetchone()
+        is None
+    )
 
 
 def queue_missing(connection: Connection, build_id: int) -> bool:

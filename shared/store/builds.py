@@ -13,7 +13,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from shared.store.batches import queue_missing, unfinished_jobs
+from shared.store.batches import queue_missing, unpublished_jobs
 from shared.store.chunks import insert_chunks, insert_text
 from shared.store.connection import Connection
 from shared.store.document_lock import (
@@ -47,15 +47,18 @@ class BuildLease:
 @dataclass(frozen=True, slots=True)
 class BuildStart:
     """
-    What a finalize event leaves to do; with neither a lease nor jobs, nothing.
+    What a finalize event leaves to do; with none of these, nothing.
 
     Attributes:
         lease: The generation is to be parsed, by the holder of this lease.
         jobs: Its chunks are staged but not all embedded: publish these jobs again, which heals a
             crash between commit and publish.
+        obsolete: A higher generation was seen, or the generation is known to be gone. Only the
+            bucket can tell whether that is true.
     """
 
     lease: BuildLease | None = None
+    obsolete: bool = False
     jobs: list[EmbedJob] = field(default_factory=list)
 
 
@@ -70,6 +73,28 @@ class StagedDocument:
     pages_without_text: list[int]
 
 
+def is_suspect_build(connection: Connection, version: ObjectVersion) -> bool:
+    """Return whether the last worker of a generation died with it: it may have been the cause."""
+    return (
+        connection.execute(
+            """
+            SELECT 1
+            FROM documents
+            JOIN builds ON builds.document_id = documents.id
+                AND builds.epoch = documents.epoch
+            WHERE documents.bucket = %(bucket)s
+                AND documents.name = %(name)s
+                AND builds.generation = %(generation)s
+                AND builds.state = 'parsing'
+                AND builds.last_error IS NULL
+                AND builds.lease_until <= clock_timestamp()
+            """,
+            {"bucket": version.bucket, "name": version.name, "generation": version.generation},
+        ).fetchone()
+        is not None
+    )
+
+
 def begin_build(
     connection: Connection,
     version: ObjectVersion,
@@ -81,15 +106,15 @@ def begin_build(
     """
     Record that *version* was finalized, and take the lease of its build if there is work.
 
-    Nothing is left to do where the generation is obsolete, done, failed, or leased by another.
+    Nothing is left to do where the generation is done, failed, or leased by another.
     """
     with connection.transaction():
         document = lock_or_insert_document(connection, version)
         if is_obsolete(document, version.generation):
-            return BuildStart()
+            return BuildStart(obsolete=True)
         build = record_seen(connection, document, version, config_hash=config_hash)
         if build.state == "embedding":
-            return BuildStart(jobs=unfinished_jobs(connection, build.id))
+            return BuildStart(jobs=unpublished_jobs(connection, build.id))
         if build.state == "queued" and _reuse_unchanged_build(
             connection, document, build, config_hash
         ):
@@ -104,6 +129,7 @@ def begin_build(
             UPDATE builds
             SET state = 'parsing',
                 attempts = attempts + 1,
+                last_error = NULL,
                 config_hash = %(config_hash)s,
                 lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
             WHERE id = %(id)s
@@ -167,12 +193,13 @@ def stage_build(
     with connection.transaction():
         owner, build = lock_build(connection, lease.build_id)
         if owner is None or build is None or build.state != "parsing":
-            return unfinished_jobs(connection, lease.build_id)
+            return unpublished_jobs(connection, lease.build_id)
         if drop_if_overtaken(connection, owner, build):
             return []
         chunk_count, batch_sizes = insert_chunks(
             connection,
             build.id,
+            collection=build.collection,
             chunks=chunks,
             search_config=search_config,
             batch_size=batch_size,
@@ -181,7 +208,10 @@ def stage_build(
             raise ValueError("a document without chunks cannot be staged")
         insert_text(connection, build.id, text_segments)
         connection.cursor().executemany(
-            "INSERT INTO batches (build_id, number, size) VALUES (%s, %s, %s)",
+            """
+            INSERT INTO batches (build_id, number, size, published)
+            VALUES (%s, %s, %s, '-infinity')
+            """,
             [(build.id, number, size) for number, size in enumerate(batch_sizes)],
         )
         connection.execute(

@@ -11,6 +11,8 @@ from shared.values import Chunk
 
 # Rows sent to the server at a time while a build is staged: bounds memory on both sides.
 _ROWS_AT_A_TIME = 500
+# Chunks of equal text of which one may lend its embedding.
+_HOLDERS = 20
 
 T = TypeVar("T")
 
@@ -19,6 +21,7 @@ def insert_chunks(
     connection: Connection,
     build_id: int,
     *,
+    collection: str,
     chunks: Iterable[tuple[Chunk, str]],
     search_config: str,
     batch_size: int,
@@ -29,7 +32,7 @@ def insert_chunks(
     for page in _pages(chunks):
         ordinals = [chunk.ordinal for chunk, _ in page]
         hashes = [chunk.content_hash for chunk, _ in page]
-        copied = _copy_embeddings(connection, build_id, ordinals, hashes)
+        copied = _copy_embeddings(connection, build_id, collection, ordinals, hashes)
         batch_numbers: list[int | None] = []
         for ordinal in ordinals:
             batch_numbers.append(None if ordinal in copied else to_embed // batch_size)
@@ -37,17 +40,21 @@ def insert_chunks(
         connection.execute(
             """
             INSERT INTO chunks (build_id, ordinal, batch_number, text, heading, header, page,
-                                char_start, char_end, source, content_hash, search)
+                                char_start, char_end, source, content_hash, page_starts,
+                                boxes, search)
             SELECT %(build_id)s, ordinal, batch_number, text, heading, header, page,
                    char_start, char_end, source, content_hash,
+                   string_to_array(nullif(page_starts, ''), ' ')::integer[], boxes,
                    to_tsvector(%(search_config)s::regconfig, searchable)
             FROM unnest(
                 %(ordinals)s::integer[], %(batch_numbers)s::integer[], %(texts)s::text[],
                 %(headings)s::text[], %(headers)s::text[], %(pages)s::integer[],
                 %(starts)s::integer[], %(ends)s::integer[], %(sources)s::text[],
-                %(hashes)s::bytea[], %(searchable)s::text[]
+                %(hashes)s::bytea[], %(page_starts)s::text[], %(boxes)s::bytea[],
+                %(searchable)s::text[]
             ) AS page_of_chunks (ordinal, batch_number, text, heading, header, page,
-                                 char_start, char_end, source, content_hash, searchable)
+                                 char_start, char_end, source, content_hash, page_starts,
+                                 boxes, searchable)
             """,
             {
                 "build_id": build_id,
@@ -62,6 +69,12 @@ def insert_chunks(
                 "ends": [chunk.char_end for chunk, _ in page],
                 "sources": [chunk.source for chunk, _ in page],
                 "hashes": hashes,
+                # Arrays of arrays of different lengths are nothing that Postgres knows.
+                "page_starts": [
+                    " ".join(f"{start.position} {start.page}" for start in chunk.page_starts)
+                    for chunk, _ in page
+                ],
+                "boxes": [chunk.boxes or None for chunk, _ in page],
                 "searchable": [searchable for _, searchable in page],
             },
         )
@@ -71,9 +84,19 @@ def insert_chunks(
 
 
 def _copy_embeddings(
-    connection: Connection, build_id: int, ordinals: Sequence[int], hashes: Sequence[bytes]
+    connection: Connection,
+    build_id: int,
+    collection: str,
+    ordinals: Sequence[int],
+    hashes: Sequence[bytes],
 ) -> set[int]:
-    """Copy the embeddings that equal texts have already; return the ordinals so served."""
+    """
+    Copy the embeddings that equal texts have already; return the ordinals so served.
+
+    Only from documents that all who may read *collection* may read: from others, the time until a
+    document is ready would tell whoever adds a guessed text that a closed collection holds it. For
+    the same reason no more than a few holders of a text are looked at.
+    """
     # Planned for the tables of this moment: a plan that was kept from when they filled a page or
     # two reads all embeddings for every chunk, until the next automatic ANALYZE.
     rows = connection.execute(
@@ -83,16 +106,42 @@ def _copy_embeddings(
         FROM unnest(%(ordinals)s::integer[], %(hashes)s::bytea[]) AS wanted (ordinal, content_hash)
         CROSS JOIN LATERAL (
             SELECT embeddings.model_id, embeddings.embedding
-            FROM chunks
-            JOIN embeddings ON embeddings.build_id = chunks.build_id
-                AND embeddings.ordinal = chunks.ordinal
+            FROM (
+                SELECT chunks.build_id, chunks.ordinal
+                FROM chunks
+                WHERE chunks.content_hash = wanted.content_hash
+                LIMIT %(holders)s
+            ) AS holders
+            JOIN builds ON builds.id = holders.build_id
+            JOIN documents ON documents.id = builds.document_id
+            JOIN embeddings ON embeddings.build_id = holders.build_id
+                AND embeddings.ordinal = holders.ordinal
                 AND embeddings.model_id = (SELECT model_id FROM active_model)
-            WHERE chunks.content_hash = wanted.content_hash
+            WHERE NOT EXISTS (
+                SELECT
+                FROM unnest(
+                    ARRAY[builds.collection, documents.collection, documents.latest_collection]
+                ) AS holding (collection)
+                WHERE holding.collection <> %(collection)s
+                    AND coalesce(
+                        (
+                            SELECT closed FROM collection_access
+                            WHERE collection_access.collection = holding.collection
+                        ),
+                        (SELECT closed FROM collection_default)
+                    )
+            )
             LIMIT 1
         ) AS known
         RETURNING ordinal
         """,
-        {"build_id": build_id, "ordinals": list(ordinals), "hashes": list(hashes)},
+        {
+            "build_id": build_id,
+            "collection": collection,
+            "ordinals": list(ordinals),
+            "hashes": list(hashes),
+            "holders": _HOLDERS,
+        },
         prepare=False,
     ).fetchall()
     return {row[0] for row in rows}

@@ -41,14 +41,18 @@ class _LentConnection(Connection):
     nothing: neither its own timeouts nor TCP's end that.
 
     Attributes:
-        patience: Seconds that are left.
+        remaining_seconds: Of all waits together.
+        statement_seconds: The longest single wait.
     """
 
-    patience = math.inf
+    remaining_seconds = math.inf
+    statement_seconds = math.inf
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Wait as psycopg does; close the connection when the patience is over."""
-        seconds = self.patience if timeout is None else min(self.patience, timeout)
+        """Wait as psycopg does; close the connection when the time is over."""
+        seconds = min(self.remaining_seconds, self.statement_seconds)
+        if timeout is not None:
+            seconds = min(seconds, timeout)
         begun = time.monotonic()
         try:
             return super().wait(gen, interval, max(0.0, seconds))
@@ -56,11 +60,11 @@ class _LentConnection(Connection):
             busy = self.pgconn.transaction_status == TransactionStatus.ACTIVE
             if not busy or time.monotonic() - begun < seconds:
                 raise
-            # Nobody will read what the server says at last.
+            # No one reads what the server says at last.
             self.close()
             raise _NoAnswer from error
         finally:
-            self.patience -= time.monotonic() - begun
+            self.remaining_seconds -= time.monotonic() - begun
 
 
 Pool = ConnectionPool[_LentConnection]
@@ -109,7 +113,12 @@ def _fetch_token() -> str:
     return str(credentials.token)
 
 
-def open_pool(settings: DatabaseSettings, *, answer_seconds: float = math.inf) -> Pool:
+def open_pool(
+    settings: DatabaseSettings,
+    *,
+    answer_seconds: float = math.inf,
+    statement_seconds: float = math.inf,
+) -> Pool:
     """
     Return a pool that connects when it is first used.
 
@@ -117,19 +126,21 @@ def open_pool(settings: DatabaseSettings, *, answer_seconds: float = math.inf) -
     for the whole pool timeout; with none it recovers at once (docs/decisions.md).
 
     Args:
-        answer_seconds: How long whoever borrows a connection waits for the server, in all.
+        answer_seconds: How long a borrower of a connection waits for the server, in all.
+        statement_seconds: How long a borrower waits for one statement.
     """
     connect_seconds = settings.database_connect_timeout_seconds
 
     def set_up(connection: _LentConnection) -> None:
-        connection.patience = connect_seconds
+        connection.remaining_seconds = connect_seconds
         register_vector(connection)
 
     def lend(connection: _LentConnection) -> None:
-        connection.patience = connect_seconds
+        connection.remaining_seconds = connect_seconds
         if _has_news(connection):
             ConnectionPool.check_connection(connection)
-        connection.patience = answer_seconds + _GRACE_SECONDS
+        connection.remaining_seconds = answer_seconds + _GRACE_SECONDS
+        connection.statement_seconds = statement_seconds + _GRACE_SECONDS
 
     return ConnectionPool(
         settings.database_url.get_secret_value(),
@@ -190,7 +201,7 @@ def translated_errors() -> Iterator[None]:
     """Raise our own errors for psycopg's; never with values of the row in the message."""
     try:
         yield
-    except psycopg.DataError as error:
+    except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
         raise RejectedByDatabase(_describe(error)) from error
     except psycopg.Error as error:
         raise DatabaseUnavailable(_describe(error)) from error

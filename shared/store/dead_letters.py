@@ -73,10 +73,17 @@ def mark_replayed(connection: Connection, dead_letter_id: int) -> None:
 
 
 def record_dead_object(connection: Connection, version: ObjectVersion) -> None:
-    """Mark a generation failed whose event Pub/Sub gave up on, unless it is done or in work."""
+    """
+    Mark a generation failed whose event Pub/Sub gave up on, unless it is done or in work.
+
+    A document that is there keeps answering where the generation is new to it: only the bucket can
+    tell whether it exists, and the reconciler looks there.
+    """
     with connection.transaction():
         document = lock_or_insert_document(connection, version)
         if is_obsolete(document, version.generation):
+            return
+        if document.dead_generation < document.seen_generation < version.generation:
             return
         build = record_seen(connection, document, version, config_hash="")
         if build.state in ("queued", "parsing") and not build.leased:

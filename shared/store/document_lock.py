@@ -38,6 +38,7 @@ class Build:
     attempts: int
     leased: bool
     last_error: str | None
+    collection: str
 
 
 def lock_or_insert_document(connection: Connection, version: ObjectVersion) -> Document:
@@ -54,6 +55,28 @@ def lock_or_insert_document(connection: Connection, version: ObjectVersion) -> D
     document = lock_document(connection, bucket=version.bucket, name=version.name)
     assert document is not None, "rows of documents are never deleted"  # noqa: S101
     return document
+
+
+@dataclass(frozen=True, slots=True)
+class KnownGenerations:
+    """The highest generations of a document that are recorded as seen and as gone."""
+
+    seen: int
+    dead: int
+
+
+def read_generations(connection: Connection, version: ObjectVersion) -> KnownGenerations:
+    """Return what is recorded about the generations of an object, without a lock."""
+    with connection.cursor(row_factory=class_row(KnownGenerations)) as cursor:
+        known = cursor.execute(
+            """
+            SELECT seen_generation AS seen, dead_generation AS dead
+            FROM documents
+            WHERE bucket = %(bucket)s AND name = %(name)s
+            """,
+            {"bucket": version.bucket, "name": version.name},
+        ).fetchone()
+    return known or KnownGenerations(seen=0, dead=0)
 
 
 def lock_document(
@@ -102,7 +125,7 @@ def lock_build(connection: Connection, build_id: int) -> tuple[Document | None, 
 
 
 _BUILD_COLUMNS = """
-    id, document_id, generation, epoch, state, attempts, last_error,
+    id, document_id, generation, epoch, state, attempts, last_error, collection,
     coalesce(lease_until > clock_timestamp(), false) AS leased
 """
 

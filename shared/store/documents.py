@@ -11,6 +11,7 @@ from shared.store.connection import Connection
 from shared.store.document_lock import (
     Build,
     Document,
+    KnownGenerations,
     is_obsolete,
     lock_document,
     lock_or_insert_document,
@@ -34,6 +35,63 @@ def record_newer(connection: Connection, version: ObjectVersion) -> bool:
             return False
         build = record_seen(connection, document, version, config_hash="")
         return build.state == "queued"
+
+
+def record_live(connection: Connection, version: ObjectVersion, *, known: KnownGenerations) -> bool:
+    """
+    Record that *version* is live although higher generations were seen, or it was thought gone.
+
+    An event may have been forged or mistaken, and a folder of a bucket with a hierarchical
+    namespace that is renamed and renamed back keeps its generations: the bucket is right.
+
+    Args:
+        known: What was recorded before the bucket was looked at. Where it has changed since,
+            another event knows more, and nothing is done.
+
+    Returns:
+        Whether there is something to publish: an event of *version* has yet to be worked on.
+    """
+    with connection.transaction():
+        document = lock_document(connection, bucket=version.bucket, name=version.name)
+        if document is None:
+            return False
+        if (document.seen_generation, document.dead_generation) != (known.seen, known.dead):
+            return False
+        connection.execute(
+            """
+            UPDATE documents
+            SET seen_generation = %(generation)s,
+                dead_generation = least(dead_generation, %(generation)s - 1),
+                active_build = CASE WHEN active_generation <= %(generation)s THEN active_build END,
+                active_generation =
+                    CASE WHEN active_generation <= %(generation)s THEN active_generation END,
+                updated = clock_timestamp()
+            WHERE id = %(id)s
+            """,
+            {"id": document.id, "generation": version.generation},
+        )
+        connection.execute(
+            "DELETE FROM builds WHERE document_id = %(id)s AND generation > %(generation)s",
+            {"id": document.id, "generation": version.generation},
+        )
+        document = lock_document(connection, id=document.id)
+        assert document is not None, "rows of documents are never deleted"  # noqa: S101
+        build = record_seen(connection, document, version, config_hash="")
+        return build.state == "queued"
+
+
+def record_refused(
+    connection: Connection, version: ObjectVersion, *, code: str, reason: str
+) -> None:
+    """Record a generation of which the database takes no more than its name, as failed."""
+    bare = ObjectVersion(version.bucket, version.name, version.generation)
+    with connection.transaction():
+        document = lock_or_insert_document(connection, bare)
+        if is_obsolete(document, bare.generation):
+            return
+        build = record_seen(connection, document, bare, config_hash="")
+        if build.state in ("queued", "parsing") and not build.leased:
+            record_failure(connection, document, build, code=code, reason=reason)
 
 
 def record_gone(connection: Connection, version: ObjectVersion) -> None:
@@ -234,7 +292,11 @@ def record_exhaustion(
     last_error: str | None,
 ) -> None:
     """Record that the current generation was tried often enough; see record_failure."""
-    last = f" The last error was: {last_error}" if last_error else ""
+    last = (
+        f" The last error was: {last_error}"
+        if last_error
+        else " The worker died with it each time: is its memory enough?"
+    )
     reason = (
         f"Indexing was tried {attempts} times and did not succeed; it is not tried again by"
         f" itself. Mend the cause, then run: python -m admin retry.{last}"

@@ -186,7 +186,7 @@ def set_up_again() -> None:
 def test_doctor_when_all_is_well(observed: Observed) -> None:
     """Nothing is wrong, and a document goes all the way, up to its end."""
     observed.gemini.plan(ANSWERS)
-    done = observed.system.run("admin", "doctor", "--gemini", "--probe", "--json")
+    done = observed.system.run("admin", "doctor", "--probe", "--json")
     report = json.loads(done.stdout)
     seen = {finding["check"]: finding["state"] for finding in report["findings"]}
     assert (done.returncode, report["faults"]) == (0, 0), report

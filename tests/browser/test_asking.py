@@ -151,7 +151,7 @@ def test_answer_is_shown_while_it_comes(
         }"""
     )
     sheet = ask(page, QUESTION, collection=SHELF)
-    expect(sheet.locator(".facts")).to_have_text("Answered by gemini-2.5-flash.")
+    expect(sheet.locator(".facts")).to_have_text("Answered by gemini-3.5-flash-lite.")
     seen = list(dict.fromkeys(page.evaluate("window.seen")))
     assert seen[0] == "Searching …"
     tokens = seen[1:-1]

@@ -24,7 +24,7 @@ def test_the_image_runs_as_a_numbered_user() -> None:
 def test_each_function_has_a_stage_with_its_target(function: str) -> None:
     """The image runs alone: functions-framework reads the target from the environment."""
     stage = re.search(
-        rf"^FROM runtime AS {function}\n(?:(?:#|COPY).*\n)*ENV FUNCTION_TARGET=(\w+)",
+        rf"^FROM runtime AS {function}\n(?:(?:#|COPY|ENV PATH).*\n)*ENV FUNCTION_TARGET=(\w+)",
         _DOCKERFILE,
         re.MULTILINE,
     )

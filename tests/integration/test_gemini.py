@@ -117,7 +117,7 @@ def test_answer_when_quotes_are_true(stand_in: GeminiStandIn, make_gemini: MakeG
     tokens, whole = ask(make_gemini())
     assert tokens == whole.text == "It was 1889 [1]."
     assert whole.grounded
-    assert whole.model == "gemini-2.5-flash"
+    assert whole.model == "gemini-3.5-flash-lite"
     (citation,) = whole.citations
     assert citation.verified
     assert citation.quote == "The tower was finished in 1889"
@@ -182,6 +182,7 @@ def test_answer_when_markup_arrives_in_pieces(
         (stand_ins.INTERNAL, "unavailable", 3),
         (stand_ins.UNAVAILABLE, "unavailable", 3),
         (stand_ins.FORBIDDEN, "rejected", 1),
+        (stand_ins.RETIRED, "model_missing", 1),
         (stand_ins.BLOCKED, "blocked", 1),
         (stand_ins.PROMPT_BLOCKED, "blocked", 1),
         (stand_ins.EMPTY, "empty", 1),
@@ -321,6 +322,7 @@ def test_request_when_vertex_is_asked(
         google_genai_use_vertexai=True,
         google_cloud_project="project",
         google_cloud_location="europe-west1",
+        gemini_model="gemini-2.5-pro",
         thinking_budget=0,
     ) as gemini:
         _tokens, whole = ask(gemini)
@@ -328,3 +330,36 @@ def test_request_when_vertex_is_asked(
     assert stand_in.headers[0]["Authorization"] == "Bearer fake-token"
     thinking = stand_in.requests[0]["generationConfig"]["thinkingConfig"]
     assert list(thinking.values()) == [0]
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking", "temperature"),
+    [
+        ("gemini-3.5-flash-lite", "minimal", None),
+        ("gemini-flash-latest", "minimal", None),
+        ("gemini-2.5-pro", 128, 0.0),
+    ],
+)
+def test_request_when_families_differ(
+    stand_in: GeminiStandIn, model: str, thinking: str | int, temperature: float | None
+) -> None:
+    """Gemini 3 gets a level and its own temperature, older models a budget and none."""
+    with open_gemini(
+        stand_in.url, gemini_model=model, thinking_level="minimal", thinking_budget=128
+    ) as gemini:
+        ask(gemini)
+    config = stand_in.requests[0]["generationConfig"]
+    (value,) = config["thinkingConfig"].values()
+    assert thinking == (value.lower() if isinstance(value, str) else value)
+    assert temperature == config.get("temperature")
+
+
+def test_failure_when_the_model_is_retired(
+    stand_in: GeminiStandIn, make_gemini: MakeGemini
+) -> None:
+    """The message names the model that is gone and one that is not."""
+    stand_in.plan(stand_ins.RETIRED)
+    gemini = make_gemini(gemini_model="gemini-2.5-flash")
+    message = str(fail(gemini))
+    assert "gemini-2.5-flash" in message
+    assert "GEMINI_MODEL=gemini-3.5-flash-lite" in message

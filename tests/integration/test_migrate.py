@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import SecretStr
 
-from admin.migrate import Migration, apply_migrations, read_migrations
+from admin.migrate import Migration, Settings, apply_migrations, migrate, read_migrations
 from shared.errors import Misconfigured
+from tests.faults.proxies import TcpProxy
 
 
 @pytest.fixture
@@ -76,3 +79,19 @@ def test_query_role_reads_alone(database_url: str) -> None:
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
+
+
+def test_migration_waits_for_a_network_that_comes_late(database_url: str) -> None:
+    """A job on Cloud Run starts before its connections arrive anywhere."""
+    where = conninfo_to_dict(database_url)
+    proxy = TcpProxy(int(where["port"] or 5432))
+    proxy.refuse()
+    url = make_conninfo(database_url, port=proxy.port)
+    with ThreadPoolExecutor(1) as threads:
+        job = threads.submit(
+            migrate, Settings(database_url=SecretStr(url), database_connect_timeout_seconds=30)
+        )
+        assert not wait([job], timeout=1).done
+        proxy.carry()
+        job.result(timeout=30)
+    proxy.stop()

@@ -154,7 +154,7 @@ def test_query_when_question_is_vietnamese(client: FlaskClient) -> None:
 def test_query_when_gemini_answers(client_with: MakeClient, gemini: Gemini) -> None:
     """Gemini's answer carries its model's name and its tokens."""
     body = body_of(client_with(gemini=gemini).post("/query", json=QUESTION))
-    assert body["model"] == "gemini-2.5-flash"
+    assert body["model"] == "gemini-3.5-flash-lite"
     assert body["usage"]["total_tokens"] == 120
     assert [citation["verified"] for citation in body["citations"]] == [True]
 
@@ -303,7 +303,7 @@ def test_cache_when_gemini_fails(
     client = client_with(gemini=gemini, answer_cache_seconds=600)
     stand_in.plan(stand_ins.UNAVAILABLE, stand_ins.ANSWERS)
     problem_of(client.post("/query", json=QUESTION), 502)
-    assert body_of(client.post("/query", json=QUESTION))["model"] == "gemini-2.5-flash"
+    assert body_of(client.post("/query", json=QUESTION))["model"] == "gemini-3.5-flash-lite"
 
 
 @pytest.mark.usefixtures("towers")
@@ -318,6 +318,19 @@ def test_budget_when_used_up(
     assert third["degraded"]["code"] == "budget"
     assert third["model"] == "extractive"
     assert len(stand_in.requests) == 2
+
+
+@pytest.mark.usefixtures("towers")
+def test_answer_when_the_model_is_retired(
+    client_with: MakeClient, gemini: Gemini, stand_in: GeminiStandIn
+) -> None:
+    """Questions are answered with extracts, and each answer says which model to set."""
+    stand_in.plan(stand_ins.RETIRED)
+    body = body_of(client_with(gemini=gemini).post("/query", json=QUESTION))
+    assert body["degraded"]["code"] == "model_missing"
+    assert gemini.model in body["degraded"]["message"]
+    assert body["model"] == "extractive"
+    assert body["citations"][0]["verified"]
 
 
 def test_rate_limit_when_passed(client_with: MakeClient) -> None:

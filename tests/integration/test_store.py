@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -143,9 +145,9 @@ def test_duplicate_events_do_nothing(connection: Connection) -> None:
 
 
 def test_older_generation_never_comes_after_a_newer(connection: Connection) -> None:
-    """A finalize that is late is acknowledged and forgotten."""
+    """A finalize that is late is left to a look at the bucket."""
     index(connection, 2, "new")
-    assert begin(connection, 1) == BuildStart()
+    assert begin(connection, 1) == BuildStart(obsolete=True)
     assert answers(connection) == ({2}, ["new"])
 
 
@@ -169,14 +171,14 @@ def test_overtaken_build_is_dropped_at_every_step(connection: Connection) -> Non
 def test_deleted_object_never_comes_back(connection: Connection) -> None:
     """A delete before, during and after the work ends it."""
     store.record_gone(connection, version(1))
-    assert begin(connection, 1) == BuildStart()
+    assert begin(connection, 1) == BuildStart(obsolete=True)
     lease = must_begin(connection, 2)
     store.record_gone(connection, version(2))
     assert stage(connection, lease, "gone") == []
     index(connection, 3, "here")
     store.record_gone(connection, version(3))
     assert answers(connection) == (set(), [])
-    assert begin(connection, 3) == BuildStart()
+    assert begin(connection, 3) == BuildStart(obsolete=True)
     index(connection, 4, "again")
     assert answers(connection) == ({4}, ["again"])
 
@@ -257,6 +259,123 @@ def test_equal_text_is_embedded_once(connection: Connection) -> None:
     copy = must_begin(connection, 1, name="copy.txt")
     assert stage(connection, copy, "alpha ", "delta ", "gamma") == []
     assert answers(connection, "copy.txt") == ({1}, ["alpha ", "delta ", "gamma"])
+
+
+@pytest.mark.parametrize(
+    ("holder", "closed", "new", "computed"),
+    [
+        ("legal/a.txt", "legal", "open/b.txt", 1),
+        ("legal/a.txt", "legal", "legal/b.txt", 0),
+        ("open/a.txt", "legal", "legal/b.txt", 0),
+        ("open/a.txt", "legal", "other/b.txt", 0),
+        ("legal/a.txt", "*", "open/b.txt", 1),
+        ("legal/a.txt", "*", "legal/b.txt", 0),
+    ],
+)
+def test_equal_text_of_a_closed_collection(
+    connection: Connection, holder: str, closed: str, new: str, computed: int
+) -> None:
+    """Whoever guesses a closed collection's text waits for its embedding as for any other."""
+    if closed == "*":
+        store.set_default(connection, closed=True)
+    else:
+        store.set_collection(connection, closed, closed=True)
+    index(connection, 1, "salary 91,700", name=holder)
+    jobs = stage(connection, must_begin(connection, 1, name=new), "salary 91,700")
+    assert len(jobs) == computed
+
+
+def test_equal_text_of_a_document_that_moves_into_a_closed_collection(
+    connection: Connection,
+) -> None:
+    """Its old text may be read by those alone who may read the new one."""
+    store.set_collection(connection, "legal", closed=True)
+    index(connection, 1, "salary 91,700", name="open/a.txt")
+    moved = replace(version(2, name="open/a.txt"), metadata={"collection": "legal"})
+    store.begin_build(connection, moved, config_hash="", lease_seconds=60, max_attempts=9)
+    jobs = stage(connection, must_begin(connection, 1, name="open/b.txt"), "salary 91,700")
+    assert len(jobs) == 1
+
+
+def test_jobs_are_published_again_once(connection: Connection) -> None:
+    """Duplicates of an event publish only what was not published, or long ago and is not held."""
+    jobs = stage(connection, must_begin(connection, 1), *map(str, range(6)))
+    assert begin(connection, 1).jobs == jobs
+    store.note_published(connection, jobs[1:])
+    assert begin(connection, 1).jobs == jobs[:1]
+    store.note_published(connection, jobs)
+    assert begin(connection, 1).jobs == []
+    connection.execute("UPDATE batches SET published = published - interval '2 minutes'")
+    store.lease_batch(connection, jobs[2], model_id=1, lease_seconds=60, max_attempts=9)
+    assert begin(connection, 1).jobs == jobs[:2]
+
+
+def test_batch_is_suspect_when_its_worker_died(connection: Connection) -> None:
+    """A worker that reported its failure is not meant, nor one that is at work."""
+    (job,) = stage(connection, must_begin(connection, 1), "one")
+    assert not store.is_suspect_batch(connection, job)
+    lease = store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=9)
+    assert lease is not None
+    assert not store.is_suspect_batch(connection, job)
+    store.release_batch(connection, lease, error="the database restarted")
+    assert not store.is_suspect_batch(connection, job)
+    store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=9)
+    expire_leases(connection)
+    assert store.is_suspect_batch(connection, job)
+
+
+def test_build_is_suspect_when_its_worker_died(connection: Connection) -> None:
+    """As a batch is."""
+    lease = must_begin(connection, 1)
+    assert not store.is_suspect_build(connection, version(1))
+    store.release_build(connection, lease, error="the database restarted")
+    assert not store.is_suspect_build(connection, version(1))
+    must_begin(connection, 1)
+    expire_leases(connection)
+    assert store.is_suspect_build(connection, version(1))
+
+
+def test_live_object_is_believed(connection: Connection) -> None:
+    """A forged generation and a mistaken tombstone yield to what the bucket holds."""
+    index(connection, 5, "here")
+    must_begin(connection, 2**61)
+    known = store.read_generations(connection, version(5))
+    assert store.record_live(connection, version(5), known=known) is False
+    assert answers(connection) == ({5}, ["here"])
+    store.record_gone(connection, version(2**61))
+    known = store.read_generations(connection, version(6))
+    assert store.record_live(connection, version(6), known=known) is True
+    for job in stage(connection, must_begin(connection, 6), "back"):
+        embed(connection, job)
+    assert answers(connection) == ({6}, ["back"])
+
+
+def test_live_object_when_a_newer_one_came_meanwhile(connection: Connection) -> None:
+    """A look at the bucket that is older than the last event changes nothing."""
+    index(connection, 5, "here")
+    known = store.read_generations(connection, version(5))
+    index(connection, 7, "newer")
+    assert store.record_live(connection, version(4), known=known) is False
+    assert answers(connection) == ({7}, ["newer"])
+
+
+def test_dead_letter_of_an_unknown_generation(connection: Connection) -> None:
+    """The document goes on answering: the bucket may never have held that generation."""
+    index(connection, 5, "here")
+    store.record_dead_object(connection, version(2**61))
+    assert answers(connection) == ({5}, ["here"])
+    (document,), _ = store.list_documents(connection)
+    assert (document.state, document.generation) == ("ready", 5)
+
+
+def test_object_whose_content_type_is_long(connection: Connection) -> None:
+    """What comes from outside fits the columns and their indexes."""
+    long = replace(version(1), content_type="text/plain; x=" + "".join(map(str, range(2000))))
+    start = store.begin_build(connection, long, config_hash="", lease_seconds=60, max_attempts=9)
+    assert start.lease is not None
+    for job in stage(connection, start.lease, "one"):
+        embed(connection, job)
+    assert answers(connection) == ({1}, ["one"])
 
 
 def test_equal_text_is_found_by_index_when_tables_have_grown(connection: Connection) -> None:

@@ -70,7 +70,7 @@ def test_unchanged_bytes_answer_at_once(ready: Connection) -> None:
 def test_late_events_of_the_first_generation_change_nothing(ready: Connection) -> None:
     """Its finalize is obsolete, and its delete takes nothing of the generation that answers."""
     begin(ready, replace(FIRST, generation=2))
-    assert begin(ready, FIRST) == BuildStart()
+    assert begin(ready, FIRST) == BuildStart(obsolete=True)
     store.record_gone(ready, FIRST)
     assert answering(ready) == [(2, TEXT)]
     store.record_gone(ready, replace(FIRST, generation=2))

@@ -46,6 +46,7 @@ from shared.messaging.events import (
     write_job,
     write_notification,
 )
+from shared.runtime.slots import WorkSlots
 from shared.settings import RetrySettings
 from shared.values import Chunk, EmbedJob, FillJob, ObjectEvent, ObjectVersion
 
@@ -60,6 +61,7 @@ UNREADABLE = "unreadable"  # never parsed: fails for good
 DEADLY = "deadly"  # kills the process that parses it, every time
 SLOW = "slow"  # the first try times out, the next ones do not
 
+_FUTURE = 2**61
 _LEASE_SECONDS = 3600  # longer than any run: leases end only by World.expire_leases
 _LOOKS_BETWEEN_SECONDS = 0.002
 
@@ -500,6 +502,7 @@ class World:
         self.tasks: list[Task] = []
         self.log: list[str] = []
         self.dead_names: set[str] = set()  # a dead letter named them: they may be failed
+        self.forged: set[str] = set()  # a message named a generation that never was
         self.lossless = True
         self.dropped = False  # a message of Storage was lost: only the reconciler can know
         self._last_letter = 0
@@ -535,6 +538,7 @@ class World:
         self._patch(indexing, "parse_document", self._parse)
         self._patch(store, "begin_build", self._note_lease(store.begin_build))
         self._patch(store, "record_gone", self._note_gone(store.record_gone))
+        self._patch(store, "record_live", self._note_live(store.record_live))
         for name in ("ingest", "embed_worker", "psycopg"):
             logger = logging.getLogger(name)
             self._undo.append(lambda logger=logger, level=logger.level: logger.setLevel(level))  # type: ignore[misc]
@@ -644,6 +648,17 @@ class World:
 
         return record_and_note
 
+    def _note_live(self, record_live: Callable[..., bool]) -> Callable[..., bool]:
+        def record_and_note(
+            connection: store.Connection, version: ObjectVersion, **options: Any
+        ) -> bool:
+            waiting = record_live(connection, version, **options)
+            gone = self._gone.get(version.name, 0)
+            self._gone[version.name] = min(gone, version.generation - 1)
+            return waiting
+
+        return record_and_note
+
     def post(self, topic: str, data: bytes, attributes: dict[str, str]) -> Letter:
         """Take a message in, to be delivered at least once."""
         self._last_letter += 1
@@ -679,6 +694,15 @@ class World:
         self._say(f"forge a delete of {name}")
         return self._notify([ObjectEvent(kind="deleted", object=self.bucket.live[name])])
 
+    def forge_finalize(self, name: str) -> list[Letter]:
+        """Send a finalize event of a generation that the bucket will never hold."""
+        self._say(f"forge a finalize of {name}")
+        self.forged.add(name)
+        self._known_names.add(name)
+        return self._notify(
+            [ObjectEvent(kind="finalized", object=ObjectVersion(BUCKET, name, _FUTURE))]
+        )
+
     def duplicate(self, letter: Letter) -> Letter:
         """Let Pub/Sub deliver a message once more than it has to."""
         self._say(f"duplicate {letter.describe()}")
@@ -696,9 +720,11 @@ class World:
         self._say(f"give up {letter.describe()}")
         letter.topic = "dead"
         self.lossless = False
-        if letter.attributes.get("eventType") == "OBJECT_DELETE":
+        if "eventType" in letter.attributes:
             self.dropped = True
-        elif "eventType" in letter.attributes:
+        if letter.attributes.get("eventType") == "OBJECT_DELETE":
+            return
+        if "eventType" in letter.attributes:
             self.dead_names.add(letter.attributes["objectId"])
         elif isinstance(job := read_job(letter.message), EmbedJob):
             self.dead_names.update(self._names_of_build(job.build_id))
@@ -844,7 +870,7 @@ class World:
             "bucket": TaskBucket(task),
             "publisher": TaskPublisher(task),
             "model": MODEL,
-            "parse_slots": threading.BoundedSemaphore(1),
+            "parse_slots": WorkSlots(1),
         }
         # What only the real parser needs is not there.
         absent = {item.name: None for item in fields(indexing.Resources)}
@@ -855,7 +881,7 @@ class World:
             settings=RetrySettings(lease_seconds=_LEASE_SECONDS, max_attempts=self.max_attempts),
             pool=cast("store.Pool", task),
             find_embedder=cast("Any", _HashEmbedder),
-            batch_slots=threading.BoundedSemaphore(1),
+            batch_slots=WorkSlots(1),
         )
 
     @property
@@ -991,7 +1017,9 @@ class World:
                 self._answers[status.name] = answer
         for name, generation in self._gone.items():
             live = self.bucket.live.get(name)
-            if live is not None and generation >= live.generation:
+            if live is None or name in self.forged:
+                continue
+            if generation >= live.generation:
                 self._violated(f"{name} {live.generation} is recorded as gone, and is there")
 
     def _read_statuses(self) -> dict[str, _Status]:

@@ -348,6 +348,18 @@ SCENARIOS: tuple[Scenario, ...] = (
         (_upload("a", NEW), _deliver_rest),
     ),
     Scenario(
+        "forged finalize",
+        _then(_indexed(("a", OLD)), lambda world: world.forge_finalize("a")),
+        _deliver("finalize"),
+        (_upload("a", NEW), _deliver_rest),
+    ),
+    Scenario(
+        "forged finalize of what is not there",
+        lambda world: world.forge_finalize("a"),
+        _deliver("finalize"),
+        (_upload("a", NEW), _deliver_rest),
+    ),
+    Scenario(
         "overwritten by an unreadable text",
         _then(_indexed(("a", OLD)), _upload("a", UNREADABLE)),
         _deliver("finalize"),
@@ -484,6 +496,7 @@ def _possible_actions(
     if name in world.bucket.live:
         yield 5, lambda: world.delete(name)
         yield 1, lambda: world.forge_delete(name)
+        yield 1, lambda: world.forge_finalize(name)
         yield 2, lambda: world.touch(name)
     if world.letters:
         letter = rng.choice(world.letters)

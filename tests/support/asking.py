@@ -99,7 +99,7 @@ def open_gemini(url: str, **options: Any) -> Iterator[Gemini]:
         {
             "gemini_api_key": "test-key",
             "google_cloud_project": "test",
-            "gemini_model": "gemini-2.5-flash",
+            "gemini_model": "gemini-3.5-flash-lite",
             "gemini_timeout_seconds": 10.0,
             "gemini_read_timeout_seconds": 5.0,
             "google_gemini_base_url": url,
@@ -110,6 +110,7 @@ def open_gemini(url: str, **options: Any) -> Iterator[Gemini]:
         "attempts": 1,
         "max_output_tokens": 1000,
         "thinking_budget": None,
+        "thinking_level": None,
         "breaker": CircuitBreaker(failures=1000, pause_seconds=1),
     }
     gemini = Gemini(settings, **defaults | options)

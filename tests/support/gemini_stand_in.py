@@ -134,6 +134,7 @@ QUOTA_EXHAUSTED = failing(
 INTERNAL = failing(500)
 UNAVAILABLE = failing(503)
 FORBIDDEN = failing(403)
+RETIRED = failing(404)
 HANG = Scenario(hang=True)
 DRIP = Scenario(pieces=quote_first_passage, drip_seconds=0.05)
 CUT = Scenario(pieces=quote_first_passage, cut_after=3)

@@ -28,8 +28,15 @@ LOCK_FILES = [
     ROOT / "tests" / "requirements.txt",
 ]
 OURS = ("shared", "functions", "admin", "infra", "local", "tests", "benchmarks")
-# The operator's commands run in ingest's image (infra/terraform/jobs.tf).
-ALSO_RUNS = {"ingest": ["admin/cli.py"]}
+# The operator's commands run in ingest's image (infra/terraform/jobs.tf); evaluate, which needs
+# the model itself, runs in a checkout.
+ALSO_RUNS = {
+    "ingest": [
+        path.relative_to(ROOT)
+        for path in sorted((ROOT / "admin").glob("*.py"))
+        if path.name != "evaluation.py"
+    ]
+}
 # What a module imports without its distribution requiring it.
 IMPLIED = {"google.auth.transport.requests": "requests"}
 NOT_IN_FUNCTIONS = {"torch", "sentence-transformers", "transformers", "shared"}

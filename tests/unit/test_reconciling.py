@@ -33,12 +33,16 @@ def test_equal_sides_have_no_difference() -> None:
 def test_lost_events_are_found() -> None:
     """A new object, a newer generation, a removed object and one uploaded again."""
     left = [known("b", 1), known("c", 1), known("d", 1, "deleted")]
-    right = [found("a", 5), found("b", 2), found("d", 2)]
+    # A generation above the bucket's, and a tombstone of a live object.
+    left += [known("e", 2**61, "failed"), known("f", 1, "deleted")]
+    right = [found("a", 5), found("b", 2), found("d", 2), found("e", 3), found("f", 1)]
     assert differences(left, right) == [
         ("not_indexed", "a", "finalized"),
         ("not_indexed", "b", "finalized"),
         ("not_deleted", "c", "deleted"),
         ("not_indexed", "d", "finalized"),
+        ("not_indexed", "e", "finalized"),
+        ("not_indexed", "f", "finalized"),
     ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from shared.errors import GenerationUnavailable, TriesExhausted
-from shared.gemini.requests import GenerationRequest, Usage
+from shared.gemini.requests import GenerationRequest, ThinkingLevel, Usage
 from shared.runtime.startup import once
 from shared.settings import GeminiSettings
 
@@ -69,7 +69,8 @@ class Gemini:
     One Gemini model, asked under a total deadline.
 
     Args:
-        thinking_budget: Tokens that the model may think; None leaves it to the model.
+        thinking_budget: Tokens that a model before Gemini 3 may think; None leaves it to the model.
+        thinking_level: How much Gemini 3 and later think; None leaves it to the model.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class Gemini:
         attempts: int,
         max_output_tokens: int,
         thinking_budget: int | None,
+        thinking_level: ThinkingLevel | None,
         breaker: CircuitBreaker,
     ) -> None:
         self.model = settings.gemini_model
         self._timeout_seconds = settings.gemini_timeout_seconds
         self._max_output_tokens = max_output_tokens
         self._thinking_budget = thinking_budget
+        self._thinking_level = thinking_level
         self._breaker = breaker
 
         def open_client() -> GeminiClient:
@@ -119,6 +122,7 @@ class Gemini:
             schema=ANSWER_SCHEMA,
             max_output_tokens=self._max_output_tokens,
             thinking_budget=self._thinking_budget,
+            thinking_level=self._thinking_level,
         )
         yield from self._ask(request, timeout_seconds=self._timeout_seconds, whole=whole)
 
@@ -135,6 +139,7 @@ class Gemini:
             schema=REWRITING_SCHEMA,
             max_output_tokens=_REWRITING_MAX_TOKENS,
             thinking_budget=self._thinking_budget,
+            thinking_level=self._thinking_level,
         )
         timeout_seconds = min(_REWRITING_TIMEOUT_SECONDS, self._timeout_seconds)
         parts = list(self._ask(request, timeout_seconds=timeout_seconds, whole=True))

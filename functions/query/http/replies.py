@@ -12,6 +12,7 @@ from flask import Response
 from pydantic import BaseModel
 
 from shared.errors import GenerationUnavailable
+from shared.gemini.requests import MODEL_MISSING
 
 from ..answering.journal import Journal
 from ..answering.query import Answer, Retrieval, Token
@@ -44,8 +45,13 @@ def stream_answer(
 
 
 def is_failure(failure: GenerationUnavailable | None) -> TypeGuard[GenerationUnavailable]:
-    """Return whether *failure* is one of Gemini's; a budget of our own is none."""
-    return failure is not None and failure.code != "budget"
+    """
+    Return whether *failure* is one that another request may not meet.
+
+    A budget of our own is none, and a retired model fails every question until an operator acts:
+    both are answered with extracts.
+    """
+    return failure is not None and failure.code not in ("budget", MODEL_MISSING)
 
 
 def _without_lists(response: QueryResponse) -> dict[str, Any]:

@@ -1,0 +1,161 @@
+"""Commands that close collections and grant them to callers: close, open, grant, revoke, list."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import click
+
+from admin.terminal import dry_run_option, json_option, one_sentence, print_json, print_table
+from shared import store
+from shared.settings import DatabaseSettings, load
+
+_OWN_PRINCIPALS = ("email", "domain")
+
+
+@click.group()
+def access() -> None:
+    """
+    Close collections, and grant them to callers: close, open, grant, revoke, list.
+
+    A collection is open to every caller until it is closed. A principal is key:NAME or key:SHA256
+    (API_KEYS), email:ADDRESS, domain:DOMAIN, subject:ID or CLAIM:VALUE (docs/operations.md).
+    """
+
+
+def _read_principal(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    kind, _, name = value.partition(":")
+    if not kind or not name:
+        raise click.BadParameter("write it as key:NAME, email:ADDRESS, domain:DOMAIN, CLAIM:VALUE")
+    return value.lower() if kind in _OWN_PRINCIPALS else value
+
+
+_principal = click.argument("principal", callback=_read_principal)
+_default = click.option(
+    "--default", "default", is_flag=True, help="Every collection that is not named."
+)
+_new = click.option(
+    "--new", is_flag=True, help="The collection is new, although a known one is spelt alike."
+)
+
+
+@access.command("close")
+@click.argument("collection", required=False)
+@_default
+@_new
+@dry_run_option
+def close_collection(collection: str | None, *, default: bool, new: bool, dry_run: bool) -> None:
+    """Close COLLECTION to everyone but those it is granted to."""
+    _set_collection(collection, default=default, closed=True, new=new, dry_run=dry_run)
+
+
+@access.command("open")
+@click.argument("collection", required=False)
+@_default
+@_new
+@dry_run_option
+def open_collection(collection: str | None, *, default: bool, new: bool, dry_run: bool) -> None:
+    """Open COLLECTION to every caller."""
+    _set_collection(collection, default=default, closed=False, new=new, dry_run=dry_run)
+
+
+@access.command("grant")
+@_principal
+@click.argument("collection", required=False)
+@click.option("--all", "every", is_flag=True, help="Every collection, also those to come.")
+@_new
+def grant_access(principal: str, collection: str | None, *, every: bool, new: bool) -> None:
+    """Allow PRINCIPAL to read COLLECTION while it is closed."""
+    if (collection is None) is not every:
+        raise click.UsageError("name one collection, or say --all")
+    with _connected() as connection:
+        if collection is not None and not new:
+            _check_spelling(connection, collection)
+        store.grant_collection(
+            connection, principal=principal, collection=collection or store.EVERY_COLLECTION
+        )
+
+
+@access.command("revoke")
+@_principal
+@click.argument("collection", required=False)
+def revoke_access(principal: str, collection: str | None) -> None:
+    """Revoke what was granted to PRINCIPAL: COLLECTION (* for --all), or everything."""
+    with _connected() as connection:
+        if not store.revoke_collection(connection, principal=principal, collection=collection):
+            raise click.ClickException(f"{principal} has no such grant. See: kaydangpt access list")
+
+
+@access.command("list")
+@json_option
+def list_access(*, as_json: bool) -> None:
+    """Show the collections, which are closed, and to whom they are granted."""
+    with _connected() as connection:
+        by_default = store.is_closed_by_default(connection)
+        collections = store.list_access(connection)
+    if as_json:
+        rows = [asdict(one) for one in collections]
+        print_json({"closed_by_default": by_default, "collections": rows})
+        return
+    click.echo(f"Collections are {'closed' if by_default else 'open'} unless named below.")
+    print_table(
+        ("collection", "access", "documents", "granted to"),
+        [
+            (
+                one.collection,
+                "closed" if one.closed else "open",
+                str(one.documents),
+                ", ".join(one.principals),
+            )
+            for one in collections
+        ],
+    )
+
+
+@contextmanager
+def _connected() -> Iterator[store.Connection]:
+    with (
+        one_sentence(),
+        store.open_pool(load(DatabaseSettings)) as pool,
+        store.connect(pool) as connection,
+    ):
+        yield connection
+
+
+def _set_collection(
+    collection: str | None, *, default: bool, closed: bool, new: bool, dry_run: bool
+) -> None:
+    if (collection is None) is not default:
+        raise click.UsageError("name one collection, or say --default for all that are not named")
+    with _connected() as connection:
+        if collection is not None and not new:
+            _check_spelling(connection, collection)
+        if dry_run:
+            what = "every collection that is not named" if collection is None else collection
+            click.echo(f"would be {'closed' if closed else 'opened'}: {what}")
+        elif collection is None:
+            store.set_default(connection, closed=closed)
+        else:
+            store.set_collection(connection, collection, closed=closed)
+
+
+def _check_spelling(connection: store.Connection, collection: str) -> None:
+    """
+    Accept a known collection, and a new one: it may be closed before its first document.
+
+    Raises:
+        ClickException: It is unknown and spelt like a known one.
+    """
+    known = {one.collection for one in store.list_access(connection)}
+    if collection in known:
+        return
+    folded = {name.casefold(): name for name in known}
+    if near := difflib.get_close_matches(collection.casefold(), folded, n=1, cutoff=0.8):
+        raise click.ClickException(
+            f"There is no collection {collection!r}; did you mean {folded[near[0]]!r}? Say --new if"
+            " it is another one whose first document is still to come."
+        )
+    click.echo(f"There is no document in the collection {collection!r} yet.", err=True)

@@ -1,0 +1,224 @@
+"""Commands that keep a deployment well: sweep, reconcile, dead-letters, index, doctor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+from rich.progress import track
+
+from admin.documents import apply
+from admin.lexeme_statistics import refresh_statistics
+from admin.reconciliation import compare
+from admin.terminal import (
+    Settings,
+    dry_run_option,
+    every_option,
+    json_option,
+    one_sentence,
+    pages,
+    print_counts,
+    print_json,
+    print_table,
+    progress,
+    repeat,
+    shown,
+)
+from admin.vector_index import create_vector_index
+from shared import store
+from shared.bucket import DocumentBucket
+from shared.messaging.publisher import Publisher
+from shared.runtime.logs import get_logger, set_up_logs
+from shared.settings import load
+
+_log = get_logger("admin")
+
+
+@click.command()
+@every_option
+@click.option(
+    "--unleased",
+    "unleased_seconds",
+    type=click.IntRange(min=1),
+    default=60,
+    show_default=True,
+    help="Seconds that an unclaimed message may be under way.",
+)
+@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True)
+@json_option
+def sweep(*, every_seconds: float | None, unleased_seconds: int, limit: int, as_json: bool) -> None:
+    """Publish stalled work again: what a crash or a lost message left behind."""
+    with one_sentence():
+        settings = load(Settings)
+        publisher = Publisher(settings)
+        pool = store.open_pool(settings)
+    with pool:
+
+        def once() -> None:
+            with store.connect(pool) as connection:
+                stalled = store.claim_stalled(
+                    connection, unleased_seconds=unleased_seconds, pause_seconds=10, limit=limit
+                )
+                refresh_statistics(connection)
+                backlog = store.read_backlog(connection)
+            publisher.publish_finalized(stalled.objects)
+            publisher.publish_jobs(stalled.jobs)
+            counts = {"documents": len(stalled.objects), "batches": len(stalled.jobs)}
+            if every_seconds is None:
+                # Log-based metrics are made of it: infra/terraform/metrics.tf.
+                set_up_logs(settings)
+                _log.info("backlog", **asdict(backlog))
+                print_counts(counts, as_json=as_json)
+            elif any(counts.values()):
+                _log.info("swept", **counts)
+
+        repeat(once, every_seconds=every_seconds)
+
+
+@click.command()
+@click.option(
+    "--check", "--dry-run", is_flag=True, help="Only compare; exit 1 where index and bucket differ."
+)
+@every_option
+@json_option
+def reconcile(*, check: bool, every_seconds: float | None, as_json: bool) -> None:
+    """Compare the index with the bucket and publish what is missing on either side."""
+    with one_sentence():
+        settings = load(Settings)
+        bucket = DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project)
+        publisher = Publisher(settings)
+        pool = store.open_pool(settings)
+    with pool:
+
+        def once() -> None:
+            counts = {"not_indexed": 0, "not_deleted": 0, "unfinished": 0}
+            with store.connect(pool) as connection:
+                differences = compare(
+                    store.iterate_known_objects(connection, bucket=bucket.name),
+                    bucket.list(),
+                    bucket=bucket.name,
+                )
+                for page in pages(differences):
+                    for difference in page:
+                        counts[difference.kind] += 1
+                        if check and not as_json:
+                            click.echo(f"{difference.kind}: {shown(difference.name).plain}")
+                    if not check:
+                        publisher.publish_events(item.event for item in page if item.event)
+            if every_seconds is None:
+                print_counts(counts, as_json=as_json)
+            elif any(counts.values()):
+                _log.info("reconciled", **counts)
+            if check and any(counts.values()):
+                raise SystemExit(1)
+
+        repeat(once, every_seconds=every_seconds)
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """List or replay the messages that Pub/Sub gave up on."""
+
+
+@dead_letters.command("list")
+@json_option
+def list_dead_letters(*, as_json: bool) -> None:
+    """List the dead letters that are not replayed yet, oldest first."""
+    with one_sentence(), store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
+        letters = store.list_dead_letters(connection)
+    if as_json:
+        print_json(
+            [
+                {"id": each.id, "message_id": each.message_id, "attributes": each.attributes}
+                for each in letters
+            ]
+        )
+        return
+    rows = [
+        (
+            str(each.id),
+            each.message_id,
+            ", ".join(f"{name}={value}" for name, value in sorted(each.attributes.items())),
+        )
+        for each in letters
+    ]
+    print_table(("id", "message", "attributes"), rows)
+
+
+@dead_letters.command("replay")
+@dry_run_option
+@json_option
+def replay(*, dry_run: bool, as_json: bool) -> None:
+    """Publish every dead letter again, and give the documents they failed a fresh start."""
+    with one_sentence():
+        settings = load(Settings)
+        publisher = Publisher(settings)
+        with store.open_pool(settings) as pool, store.connect(pool) as connection:
+            letters = store.list_dead_letters(connection)
+            ids = store.find_documents(connection, state="failed", reason="attempts_exhausted")
+            if dry_run:
+                counts = {"would be replayed": len(letters), "would be retried": len(ids)}
+                print_counts(counts, as_json=as_json)
+                return
+            versions = apply(connection, ids, store.requeue_document)
+            publisher.publish_finalized(versions)
+            for letter in track(letters, "replaying", console=progress, transient=True):
+                publisher.republish(letter.data, letter.attributes)
+                store.mark_replayed(connection, letter.id)
+    print_counts({"replayed": len(letters), "retried": len(versions)}, as_json=as_json)
+
+
+@click.command()
+def index() -> None:
+    """Build the index over the vectors where it is useful; say so where it is not."""
+    with one_sentence(), store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
+        click.echo(create_vector_index(connection))
+
+
+@click.command()
+@click.option(
+    "--gemini/--no-gemini",
+    default=True,
+    show_default=True,
+    help="Ask Gemini for one token: a retired model or a missing right shows.",
+)
+@click.option("--probe", is_flag=True, help="Upload a document, ask about it, delete it.")
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(min=1),
+    default=120,
+    show_default=True,
+    help="Seconds that the probe may take.",
+)
+@json_option
+def doctor(*, gemini: bool, probe: bool, timeout_seconds: float, as_json: bool) -> None:
+    """Look at the whole deployment and say what is wrong; exit 1 where anything is."""
+    # Only this command needs it.
+    from admin.doctor import Settings as DoctorSettings
+    from admin.doctor import examine
+
+    findings = []
+
+    with one_sentence():
+        settings = load(DoctorSettings)
+        # What the clients log, the findings say.
+        set_up_logs(settings.model_copy(update={"log_level": "ERROR"}))
+        for finding in examine(
+            settings, gemini=gemini, probe_seconds=timeout_seconds if probe else None
+        ):
+            findings.append(finding)
+            if not as_json:
+                _print_finding(finding.check, finding.state, finding.message)
+    faults = sum(finding.state == "fault" for finding in findings)
+    if as_json:
+        print_json({"faults": faults, "findings": [asdict(finding) for finding in findings]})
+    else:
+        click.echo(f"{faults} faults" if faults else "no fault")
+    if faults:
+        raise SystemExit(1)
+
+
+def _print_finding(check: str, state: str, message: str) -> None:
+    colours = {"ok": "green", "fault": "red"}
+    click.echo(f"{click.style(f'{state:14}', fg=colours.get(state, 'yellow'))}{check}: {message}")

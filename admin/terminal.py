@@ -1,0 +1,113 @@
+"""What the commands share: options, tables, counts, and errors as one sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from shared.errors import KaydangError
+from shared.runtime.logs import get_logger, set_up_logs
+from shared.settings import DatabaseSettings, EventSettings, LogSettings, load
+
+T = TypeVar("T")
+
+
+class Settings(DatabaseSettings, EventSettings, LogSettings):
+    """Where everything is."""
+
+
+progress = Console(stderr=True)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON for a script to read."
+)
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Only say what would be done, and change nothing."
+)
+every_option = click.option(
+    "--every",
+    "every_seconds",
+    type=click.FloatRange(min=1),
+    help="Do it again and again, this many seconds apart, until stopped.",
+)
+
+_log = get_logger("admin")
+# No table of ours is wider; what reads a pipe wraps for itself.
+_WIDTH_WITHOUT_TERMINAL = 10_000
+_PAGE = 500
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn our errors into click's: one sentence on standard error, and exit status 1."""
+    try:
+        yield
+    except KaydangError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; a name is folded on a terminal and never cut elsewhere."""
+    table = Table(*(click.unstyle(column) for column in columns))
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
+        table.add_row(*map(shown, row))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
+    Console(width=width).print(table)
+
+
+def print_counts(counts: Mapping[str, int], *, as_json: bool) -> None:
+    """Print what was counted on one line."""
+    if as_json:
+        print_json(counts)
+    else:
+        pairs = (f"{name.replace('_', ' ')}: {count}" for name, count in counts.items())
+        click.echo(", ".join(pairs))
+
+
+def print_json(value: object) -> None:
+    """Print *value* on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def shown(name: str) -> Text:
+    """Return *name* with control characters replaced: no object name steers the terminal."""
+    return Text("".join(sign if sign.isprintable() else "\ufffd" for sign in name))
+
+
+def pages(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield *items* in lists of a few hundred."""
+    iterator = iter(items)
+    while page := list(islice(iterator, _PAGE)):
+        yield page
+
+
+def repeat(action: Callable[[], Any], *, every_seconds: float | None) -> None:
+    """Run *action* once, or until a signal; then a failure is logged and tried again in time."""
+    if every_seconds is None:
+        with one_sentence():
+            action()
+        return
+    with one_sentence():
+        set_up_logs(load(Settings))
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    while not over.is_set():
+        try:
+            action()
+        except KaydangError as error:
+            _log.warning("will be tried again", error=f"{type(error).__name__}: {error}")
+        over.wait(every_seconds)

@@ -1,0 +1,37 @@
+"""How much work one process holds at once, and work that it holds alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class WorkSlots:
+    """
+    Slots for work; work that may kill the process takes all of them.
+
+    What dies with a process has lost an attempt, whichever piece of work was at fault. The second
+    attempt is therefore made alone: only the guilty one dies again.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._slots = threading.Semaphore(number)
+        # Two that each wait for the slots of the other would wait for ever.
+        self._taking_all = threading.Lock()
+
+    @contextmanager
+    def hold(self, *, alone: bool) -> Iterator[None]:
+        """Wait for a slot, or with *alone* until nothing else is being worked on."""
+        if not alone:
+            with self._slots:
+                yield
+            return
+        with self._taking_all:
+            for _ in range(self._number):
+                self._slots.acquire()
+            try:
+                yield
+            finally:
+                self._slots.release(self._number)

@@ -1,0 +1,121 @@
+"""The operator's command: its lists, its errors in one sentence, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from admin.cli import main
+from shared.embedding.embedder import Embedder
+from shared.settings import load
+from shared.store import Connection
+from tests.support.asking import index_document
+
+LONG_NAME = "handbook/" + "a-rather-long-folder-name/" * 8 + "leave.pdf"
+
+
+@pytest.fixture(scope="module")
+def embedder(model_dir: Path) -> Embedder:
+    """Load the model once."""
+    return Embedder(model_dir)
+
+
+@pytest.fixture
+def documents(
+    database_url: str,
+    connection: Connection,
+    embedder: Embedder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Index two documents, and point the command at them."""
+    for name in (LONG_NAME, "finance/budget.xlsx"):
+        index_document(connection, embedder, name, ["Text."])
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
+    monkeypatch.setenv("DOCUMENTS_BUCKET", "documents")
+    load.cache_clear()
+
+
+def run(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, arguments, prog_name="kaydangpt")
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.mark.usefixtures("documents")
+def test_list_when_the_output_is_no_terminal() -> None:
+    """A name is never cut where a program reads it, in the table and in JSON."""
+    assert LONG_NAME in run("list").stdout
+    listed = json.loads(run("list", "--json", "--state", "ready", "finance/").stdout)
+    assert [each["name"] for each in listed] == ["finance/budget.xlsx"]
+
+
+@pytest.mark.usefixtures("documents")
+@pytest.mark.parametrize("command", ["get", "delete", "retry", "reindex"])
+def test_name_that_does_not_exist(command: str) -> None:
+    """It is one sentence on standard error, and status 1."""
+    result = run(command, "finance/budgets.xlsx", code=1)
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: There is no document finance/budgets.xlsx.")
+    assert "finance/budget.xlsx" in result.stderr
+
+
+@pytest.mark.usefixtures("documents")
+def test_get_when_the_document_is_there() -> None:
+    """All that is known of it, in both forms."""
+    assert json.loads(run("get", "finance/budget.xlsx", "--json").stdout)["state"] == "ready"
+    assert "budget.xlsx" in run("get", "finance/budget.xlsx").stdout
+
+
+@pytest.mark.usefixtures("documents")
+def test_access_when_a_collection_is_misspelt() -> None:
+    """A misspelt collection is not closed; a new one may be, before its first document."""
+    assert "did you mean 'finance'" in run("access", "close", "finnance", code=1).stderr
+    assert "did you mean 'finance'" in run("access", "grant", "key:ann", "Finance", code=1).stderr
+    run("access", "close", "finnance", "--new")
+    run("access", "close", "legal")
+    listed = json.loads(run("access", "list", "--json").stdout)["collections"]
+    assert {each["collection"] for each in listed if each["closed"]} == {"finnance", "legal"}
+
+
+@pytest.mark.usefixtures("documents")
+def test_dry_run_changes_nothing() -> None:
+    """What would be done is said, and not done."""
+    assert "would be reindexed: 2" in run("reindex", "--dry-run").stdout
+    assert "would be closed: finance" in run("access", "close", "finance", "--dry-run").stdout
+    assert json.loads(run("access", "list", "--json").stdout)["collections"][0]["closed"] is False
+
+
+def test_wrong_usage_is_status_2() -> None:
+    """The usage has the command's own name."""
+    assert "Usage: kaydangpt retry" in run("retry", code=2).stderr
+    assert "No such command 'lst'" in run("lst", code=2).stderr
+
+
+def test_ask_when_the_service_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address and the variable are named."""
+    monkeypatch.setenv("QUERY_URL", "http://127.0.0.1:9")
+    load.cache_clear()
+    assert "http://127.0.0.1:9 (QUERY_URL)" in run("ask", "What", "is", "it?", code=1).stderr
+
+
+def test_help_imports_no_client() -> None:
+    """The list of commands, and the version, are there at once."""
+    code = (
+        "import sys; from admin.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(bool({'psycopg', 'google.cloud.storage', 'numpy', 'rich'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_for_a_shell(shell: str) -> None:
+    """Each script completes the command by its own name."""
+    assert "_KAYDANGPT_COMPLETE" in run("completion", shell).stdout
