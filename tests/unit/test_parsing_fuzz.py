@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.ingest.parsing.blocks import Block, Request
-from functions.ingest.parsing.dispatching import parse
+from functions.ingest.parsing.registry import parse
 from shared.errors import Unreadable
 from tests.support.documents import (
     LIMITS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from functions.ingest.parsing.blocks import Block, Title
-from functions.ingest.parsing.detecting import EML, EPUB, HTML, RTF
+from functions.ingest.parsing.registry import EML, EPUB, HTML, RTF
 from shared.errors import Unreadable
 from tests.support.documents import blocks_of, make_epub, make_pdf, parse_bytes, pdf_lines, text_of
 

@@ -11,7 +11,7 @@ import pytest
 import xlsxwriter
 
 from functions.ingest.parsing.blocks import Block, EmptyPage, PageCount, Title
-from functions.ingest.parsing.detecting import CSV, DOCX, JSON, JSON_LINES, PPTX, XLSX
+from functions.ingest.parsing.registry import CSV, DOCX, JSON, JSON_LINES, PPTX, XLSX
 from shared.errors import Unreadable
 from tests.support.documents import (
     LIMITS,

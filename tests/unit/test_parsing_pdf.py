@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from functions.ingest.parsing.blocks import Block, EmptyPage, PageCount, Title
-from functions.ingest.parsing.detecting import PDF
+from functions.ingest.parsing.registry import PDF
 from shared.errors import Unreadable
 from tests.support.documents import (
     LIMITS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import email.errors
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from email.message import EmailMessage, Message, MIMEPart
 from email.parser import BytesParser
@@ -25,6 +25,7 @@ from .blocks import (
 )
 from .decoding import decode
 from .html import parse_markup
+from .registry import parse
 from .text import verbatim_paragraphs
 
 # A message in a message in a message: deeper ones are named, not read.
@@ -32,16 +33,9 @@ MAX_DEPTH = 5
 _MAX_PARTS = 1000
 _FIELDS = ("Subject", "From", "To", "Cc", "Date")
 
-Parse = Callable[[Request], tuple[str, Iterator[Event]]]
 
-
-def parse_mail(request: Request, *, parse: Parse) -> Iterator[Event]:
-    """
-    Yield the blocks of a message.
-
-    Args:
-        parse: The dispatcher, for attachments.
-    """
+def parse_mail(request: Request) -> Iterator[Event]:
+    """Yield the blocks of a message."""
     message = BytesParser(EmailMessage, policy=default_policy).parsebytes(read_all(request))
     subject = clean_line(_field(message, "Subject"))
     if subject:
@@ -58,7 +52,7 @@ def parse_mail(request: Request, *, parse: Parse) -> Iterator[Event]:
                 "too_much_text", f"The message has more than {_MAX_PARTS} parts. Split it."
             )
         if part is not body and _is_attachment(part, body):
-            yield from _read_attachment(part, request, parse)
+            yield from _read_attachment(part, request)
 
 
 def _field(message: EmailMessage, name: str) -> str:
@@ -100,7 +94,7 @@ def _is_attachment(part: MIMEPart, body: MIMEPart | None) -> bool:
     return body is None and part.get_content_maintype() == "text"
 
 
-def _read_attachment(part: MIMEPart, request: Request, parse: Parse) -> Iterator[Event]:
+def _read_attachment(part: MIMEPart, request: Request) -> Iterator[Event]:
     """Yield an attachment under its name; one that cannot be read is told in the text."""
     name = clean_line(part.get_filename() or "")
     if part.get_content_type() == "message/rfc822":
