@@ -109,6 +109,12 @@ class Spans:
             for column in range(first + 1, first + columns):
                 self.reaching[column] = (rows, beside)
 
+    def skip(self, columns: int) -> None:
+        """Leave so many places empty, not counting those that are covered from above."""
+        for _ in range(min(columns, _MAX_COLUMNS - len(self.cells))):
+            self._fill()
+            self.cells.append("")
+
     def skip_to(self, column: int) -> None:
         """Leave places empty up to a column, from 0."""
         self._fill()
@@ -624,7 +630,7 @@ def _is_all_text(rows: Sequence[Row]) -> bool:
 
 def _lines_above(rows: list[Row]) -> int:
     """Return how many first rows are titles, or keys with their values, not the table's."""
-    if rows[0].is_header and _own_cells(rows[0].cells) > 1:
+    if rows[0].is_header and (_own_cells(rows[0].cells) > 1 or not rows[0].cells[0]):
         return 0
     counts = [sum(1 for cell in row.cells if cell) for row in rows]
     usual = Counter(counts[-40:]).most_common(1)[0][0]
