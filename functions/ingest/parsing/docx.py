@@ -36,7 +36,7 @@ UNTICKED = "[ ]"
 _HEADING_STYLE = re.compile(r"heading\s*([1-9])", re.IGNORECASE)
 _SPACES = re.compile(r"[^\S\n]+")
 # What Word writes behind descriptions that it made itself.
-_AUTOMATIC = re.compile(r"\s*(?:Description|Beschreibung) automa\w+ \w+\s*$", re.IGNORECASE)
+_AUTOMATIC = re.compile(r"(?:Description|Beschreibung) automa\w+ \w+$", re.IGNORECASE)
 _PAGE_FIELD = re.compile(r"\s*(?:PAGE|NUMPAGES|SECTIONPAGES)\b", re.IGNORECASE)
 # Old properties of what was changed, and what repeats or stands for other text.
 _SKIPPED = frozenset(
@@ -515,7 +515,7 @@ class _Reader:
             open_.notes.append((open_.chars, f"{name} {self.note_count[kind]}: {text}"))
 
     def _description(self, text: str) -> Iterator[Block]:
-        line = clean_line(_AUTOMATIC.sub("", text))[:_MAX_DESCRIPTION_CHARS]
+        line = clean_line(_AUTOMATIC.sub("", text.rstrip()))[:_MAX_DESCRIPTION_CHARS]
         # Pictures name it twice, in the drawing and in the picture.
         if line and line not in self.described and self.paragraphs:
             self.described.append(line)
