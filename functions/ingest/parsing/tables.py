@@ -228,7 +228,8 @@ def _names_columns(rows: Sequence[Row], kinds: list[list[_CellKind]], at: int) -
     if at == 0:
         if differs > same:
             return not row.cells[0].endswith(":")
-        if _is_series(row.cells[1:]) and not _is_series(rows[1].cells[1:]):
+        step = _series_step(row.cells[1:])
+        if step and step != _series_step(rows[1].cells[1:]):
             return True
         return differs == same == 0 and looks_like_header(row.cells)
     above = rows[at - 1].cells
@@ -270,15 +271,14 @@ def _usual_kind(rows: list[list[_CellKind]], column: int) -> _CellKind:
     return counted.most_common(1)[0][0] if counted else "empty"
 
 
-def _is_series(cells: Sequence[str]) -> bool:
-    """Tell whether *cells* are three or more numbers at the same distance: 1, 2, 3 or years."""
+def _series_step(cells: Sequence[str]) -> int:
+    """Return the distance of three or more numbers such as 1, 2, 3 or years; 0 where it varies."""
     if len(cells) < 3 or not all(cell.isdecimal() and len(cell) < 9 for cell in cells):
-        return False
+        return 0
     numbers = [int(cell) for cell in cells]
-    step = numbers[1] - numbers[0]
-    return abs(step) in (1, 5, 10) and all(
-        after - before == step for before, after in pairwise(numbers)
-    )
+    steps = {after - before for before, after in pairwise(numbers)}
+    step = steps.pop()
+    return step if not steps and abs(step) in (1, 5, 10) else 0
 
 
 def _own_cells(cells: Sequence[str]) -> int:
