@@ -272,8 +272,14 @@ def _usual_kind(rows: list[list[_CellKind]], column: int) -> _CellKind:
 
 
 def _series_step(cells: Sequence[str]) -> int:
-    """Return the distance of three or more numbers such as 1, 2, 3 or years; 0 where it varies."""
-    if len(cells) < 3 or not all(cell.isdecimal() and len(cell) < 9 for cell in cells):
+    """
+    Return the distance of numbers in a row such as 1, 2, 3 or years; 0 where it varies.
+
+    Two numbers make no row unless they are 1 and 2.
+    """
+    if len(cells) < 2 or not all(cell.isdecimal() and len(cell) < 9 for cell in cells):
+        return 0
+    if len(cells) == 2 and list(cells) != ["1", "2"]:
         return 0
     numbers = [int(cell) for cell in cells]
     steps = {after - before for before, after in pairwise(numbers)}
