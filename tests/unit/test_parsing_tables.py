@@ -141,6 +141,17 @@ def test_spans_when_they_claim_everything() -> None:
     assert sum(map(len, spans.row())) == 0
 
 
+def test_spans_when_they_never_end() -> None:
+    """Cells that claim to reach down for ever stop doing so after a bounded number of places."""
+    spans = Spans()
+    for _ in range(256):
+        spans.add("x", rows=65_534)
+    spans.row()
+    widths = [len(spans.row()) for _ in range(2_000)]
+    assert widths[0] == 256
+    assert widths[-1] == 0
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

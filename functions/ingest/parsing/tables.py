@@ -37,6 +37,8 @@ MAX_TITLE_CHARS = 100
 # What a merged cell repeats at most, in each direction and in length.
 _MAX_COVERED_COLUMNS = 256
 _MAX_COVERED_CHARS = 200
+# No table that a person made has more places that only repeat a merged cell.
+_MAX_COVERED_CELLS = 200_000
 # WHATWG HTML, "attributes common to td and th elements": the greatest rowspan.
 _MAX_COVERED_ROWS = 65_534
 _MAX_COLUMNS = 16_384
@@ -91,6 +93,7 @@ class Spans:
         self.cells: list[str] = []
         # Column: (rows left, what stands there).
         self.reaching: dict[int, tuple[int, str]] = {}
+        self.covered = 0
 
     def add(self, text: str, *, columns: int = 1, rows: int = 1) -> None:
         """Add the next cell, which covers so many columns and rows."""
@@ -142,6 +145,9 @@ class Spans:
             else:
                 self.reaching[len(self.cells)] = (left - 1, text)
             self.cells.append(text)
+            self.covered += 1
+            if self.covered > _MAX_COVERED_CELLS:
+                self.reaching.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -725,10 +731,11 @@ def _side_by_side(rows: list[Row]) -> list[list[Row]]:
 def _stripes(rows: list[Row]) -> list[tuple[int, int]]:
     """Return the (first column, column behind the last) between empty columns, if all are wide."""
     width = max(len(row.cells) for row in rows)
+    filled = {column for row in rows for column, cell in enumerate(row.cells) if cell}
     stripes: list[tuple[int, int]] = []
     start = None
     for column in range(width + 1):
-        if any(column < len(row.cells) and row.cells[column] for row in rows):
+        if column in filled:
             start = column if start is None else start
         elif start is not None:
             stripes.append((start, column))
