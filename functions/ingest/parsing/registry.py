@@ -20,6 +20,9 @@ XLSX = f"{_OPEN_XML}.spreadsheetml.sheet"
 EPUB = "application/epub+zip"
 RTF = "application/rtf"
 EML = "message/rfc822"
+MBOX = "application/mbox"
+CALENDAR = "text/calendar"
+WEB_ARCHIVE = "multipart/related"
 HTML = "text/html"
 MARKDOWN = "text/markdown"
 TEXT = "text/plain"
@@ -80,6 +83,27 @@ FORMATS = (
         extensions=("md", "markdown", "mdown"),
         declared=("text/x-markdown",),
         named=True,
+    ),
+    Format(
+        content_type=WEB_ARCHIVE,
+        label="a web archive",
+        parser="mail.parse_web_archive",
+        extensions=("mht", "mhtml"),
+        looks_like=detection.is_web_archive,
+    ),
+    Format(
+        content_type=MBOX,
+        label="a mailbox",
+        parser="mail.parse_mailbox",
+        extensions=("mbox", "mbx"),
+        looks_like=detection.is_mailbox,
+    ),
+    Format(
+        content_type=CALENDAR,
+        label="a calendar",
+        parser="calendars.parse_calendar",
+        extensions=("ics",),
+        looks_like=detection.is_calendar,
     ),
     Format(
         content_type=HTML,
