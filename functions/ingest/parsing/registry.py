@@ -17,6 +17,13 @@ _OPEN_XML = "application/vnd.openxmlformats-officedocument"
 DOCX = f"{_OPEN_XML}.wordprocessingml.document"
 PPTX = f"{_OPEN_XML}.presentationml.presentation"
 XLSX = f"{_OPEN_XML}.spreadsheetml.sheet"
+XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
+XLS = "application/vnd.ms-excel"
+SPREADSHEET_XML = "application/vnd.ms-excel+xml"
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
+ODT = f"{_OPEN_DOCUMENT}.text"
+ODS = f"{_OPEN_DOCUMENT}.spreadsheet"
+ODP = f"{_OPEN_DOCUMENT}.presentation"
 EPUB = "application/epub+zip"
 RTF = "application/rtf"
 EML = "message/rfc822"
@@ -55,11 +62,25 @@ FORMATS = (
         part="ppt/",
     ),
     Format(
+        content_type=XLSB,
+        label="a binary Excel workbook",
+        parser="xlsb.parse_xlsb",
+        extensions=("xlsb",),
+        part="xl/workbook.bin",
+    ),
+    Format(
         content_type=XLSX,
         label="an Excel workbook",
         parser="xlsx.parse_xlsx",
         extensions=("xlsx", "xlsm", "xltx"),
         part="xl/",
+    ),
+    Format(
+        content_type=XLS,
+        label="an old Excel workbook",
+        parser="xls.parse_xls",
+        extensions=("xls", "xlt"),
+        stream="Workbook",
     ),
     Format(
         content_type=EPUB,
@@ -83,6 +104,13 @@ FORMATS = (
         extensions=("md", "markdown", "mdown"),
         declared=("text/x-markdown",),
         named=True,
+    ),
+    # Web applications and reports write the next three under the name of xls.
+    Format(
+        content_type=SPREADSHEET_XML,
+        label="an Excel workbook in XML",
+        parser="spreadsheet_xml.parse_spreadsheet_xml",
+        looks_like=detection.is_spreadsheet_xml,
     ),
     Format(
         content_type=WEB_ARCHIVE,
@@ -118,6 +146,7 @@ FORMATS = (
         label="a CSV table",
         parser="delimited.parse_delimited",
         extensions=("csv",),
+        disguises=("xls",),
     ),
     Format(
         content_type=TSV,

@@ -109,6 +109,13 @@ class Spans:
             for column in range(first + 1, first + columns):
                 self.reaching[column] = (rows, beside)
 
+    def skip_to(self, column: int) -> None:
+        """Leave places empty up to a column, from 0."""
+        self._fill()
+        while len(self.cells) < min(column, _MAX_COLUMNS):
+            self.cells.append("")
+            self._fill()
+
     def row(self) -> list[str]:
         """Return the whole row and begin the next one."""
         if self.reaching:

@@ -184,7 +184,9 @@ class CitationOut(BaseModel):
     document_id: UUID
     name: str
     uri: str
-    page: int | None
+    page: int | None = Field(
+        description="The page where the quote begins; the passage's where it is not verified."
+    )
     heading: str
     char_start: int | None
     char_end: int | None
@@ -192,7 +194,12 @@ class CitationOut(BaseModel):
     @classmethod
     def of(cls, citation: Citation, *, passage: Hit) -> CitationOut:
         """Return *citation* of *passage*."""
-        return cls.model_validate(asdict(passage) | asdict(citation) | {"uri": passage.uri})
+        page = passage.page
+        if citation.char_start is not None:
+            page = passage.page_at(citation.char_start)
+        return cls.model_validate(
+            asdict(passage) | asdict(citation) | {"uri": passage.uri, "page": page}
+        )
 
 
 class UsageOut(BaseModel):
