@@ -300,7 +300,7 @@ def _detect_zip(source: BinaryIO, limits: ParseLimits, formats: Sequence[Format]
         if kind.startswith("application/vnd.oasis.opendocument"):
             raise Unreadable(
                 "unsupported_type",
-                "OpenDocument files are not read. Save it as docx, xlsx, pptx or PDF.",
+                "OpenDocument drawings, charts and formulas are not read. Save it as PDF.",
             )
     main = next((part for part in archive.related("", "officeDocument")), "")
     for known in formats:

@@ -51,7 +51,7 @@ _TOKEN = re.compile(
       | _(?P<space>.)
       | \*(?P<fill>.)
       | \[(?P<elapsed>[hH]+|[mM]+|[sS]+)\]
-      | \[(?P<bracket>[^\]]*)\]
+      | \[(?P<bracket>[^\]]{0,80})\]
       | (?P<general>[Gg][Ee][Nn][Ee][Rr][Aa][Ll])
       | (?P<half>[aA][mM]/[pP][mM]|[aA]/[pP]|上午/下午)
       | (?P<exponent>[eE][+-])

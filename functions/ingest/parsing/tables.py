@@ -109,6 +109,12 @@ class Spans:
             for column in range(first + 1, first + columns):
                 self.reaching[column] = (rows, beside)
 
+    def skip(self, columns: int) -> None:
+        """Leave so many places empty, not counting those that are covered from above."""
+        for _ in range(min(columns, _MAX_COLUMNS - len(self.cells))):
+            self._fill()
+            self.cells.append("")
+
     def skip_to(self, column: int) -> None:
         """Leave places empty up to a column, from 0."""
         self._fill()
@@ -222,7 +228,8 @@ def _names_columns(rows: Sequence[Row], kinds: list[list[_CellKind]], at: int) -
     if at == 0:
         if differs > same:
             return not row.cells[0].endswith(":")
-        if _is_series(row.cells[1:]) and not _is_series(rows[1].cells[1:]):
+        step = _series_step(row.cells[1:])
+        if step and step != _series_step(rows[1].cells[1:]):
             return True
         return differs == same == 0 and looks_like_header(row.cells)
     above = rows[at - 1].cells
@@ -264,15 +271,14 @@ def _usual_kind(rows: list[list[_CellKind]], column: int) -> _CellKind:
     return counted.most_common(1)[0][0] if counted else "empty"
 
 
-def _is_series(cells: Sequence[str]) -> bool:
-    """Tell whether *cells* are three or more numbers at the same distance: 1, 2, 3 or years."""
+def _series_step(cells: Sequence[str]) -> int:
+    """Return the distance of three or more numbers such as 1, 2, 3 or years; 0 where it varies."""
     if len(cells) < 3 or not all(cell.isdecimal() and len(cell) < 9 for cell in cells):
-        return False
+        return 0
     numbers = [int(cell) for cell in cells]
-    step = numbers[1] - numbers[0]
-    return abs(step) in (1, 5, 10) and all(
-        after - before == step for before, after in pairwise(numbers)
-    )
+    steps = {after - before for before, after in pairwise(numbers)}
+    step = steps.pop()
+    return step if not steps and abs(step) in (1, 5, 10) else 0
 
 
 def _own_cells(cells: Sequence[str]) -> int:
@@ -624,7 +630,7 @@ def _is_all_text(rows: Sequence[Row]) -> bool:
 
 def _lines_above(rows: list[Row]) -> int:
     """Return how many first rows are titles, or keys with their values, not the table's."""
-    if rows[0].is_header and _own_cells(rows[0].cells) > 1:
+    if rows[0].is_header and (_own_cells(rows[0].cells) > 1 or not rows[0].cells[0]):
         return 0
     counts = [sum(1 for cell in row.cells if cell) for row in rows]
     usual = Counter(counts[-40:]).most_common(1)[0][0]
