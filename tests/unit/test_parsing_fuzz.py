@@ -87,6 +87,13 @@ SAMPLES: dict[str, bytes] = {
     "a.rtf": rb"{\rtf1\ansi\ansicpg1252{\fonttbl\f0 Arial;}\f0 Gr\'fc\'dfe \u8364?\par x}",
     "a.eml": b"From: a@b.c\nTo: d@e.f\nSubject: =?utf-8?q?x?=\nMIME-Version: 1.0\n"
     b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\ntext\n--b--\n",
+    "a.mbox": b"From a@b.c Mon Feb  2 10:01:00 2026\nFrom: a@b.c\nSubject: x\n\none\n\n"
+    b"From a@b.c Mon Feb  2 10:02:00 2026\nFrom: a@b.c\nSubject: y\n\ntwo\n",
+    "a.mht": b"Subject: s\nMIME-Version: 1.0\nContent-Type: multipart/related; boundary=b\n\n"
+    b"--b\nContent-Type: text/html\n\n<h1>Page</h1><p>text\n--b--\n",
+    "a.ics": b"BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Drill\nDTSTART;TZID=Europe/Berlin:"
+    b"20260503T090000\nLOCATION:Gate\\, four\nATTENDEE;CN=Ann:mailto:a@b.c\nEND:VEVENT\n"
+    b"END:VCALENDAR\n",
 }
 
 

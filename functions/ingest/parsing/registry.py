@@ -27,6 +27,9 @@ ODP = f"{_OPEN_DOCUMENT}.presentation"
 EPUB = "application/epub+zip"
 RTF = "application/rtf"
 EML = "message/rfc822"
+MBOX = "application/mbox"
+CALENDAR = "text/calendar"
+WEB_ARCHIVE = "multipart/related"
 HTML = "text/html"
 MARKDOWN = "text/markdown"
 TEXT = "text/plain"
@@ -132,6 +135,27 @@ FORMATS = (
         label="an Excel workbook in XML",
         parser="spreadsheet_xml.parse_spreadsheet_xml",
         looks_like=detection.is_spreadsheet_xml,
+    ),
+    Format(
+        content_type=WEB_ARCHIVE,
+        label="a web archive",
+        parser="mail.parse_web_archive",
+        extensions=("mht", "mhtml"),
+        looks_like=detection.is_web_archive,
+    ),
+    Format(
+        content_type=MBOX,
+        label="a mailbox",
+        parser="mail.parse_mailbox",
+        extensions=("mbox", "mbx"),
+        looks_like=detection.is_mailbox,
+    ),
+    Format(
+        content_type=CALENDAR,
+        label="a calendar",
+        parser="calendars.parse_calendar",
+        extensions=("ics",),
+        looks_like=detection.is_calendar,
     ),
     Format(
         content_type=HTML,
