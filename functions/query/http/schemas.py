@@ -364,6 +364,8 @@ class TextResponse(BaseModel):
 # https://cloud.google.com/storage/docs/objects#naming: no line break, and neither "." nor "..".
 _OBJECT_NAME = r"^[^\x00-\x1f\x7f]*[^.\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 MAX_OBJECT_NAME_BYTES = 1_024
+# It travels in a header, whose text is ASCII (RFC 9110, section 5.5).
+_CONTENT_TYPE = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *;[\x20-\x7e]*)?$"
 
 
 class UploadRequest(_Request):
@@ -372,9 +374,9 @@ class UploadRequest(_Request):
     name: Annotated[str, StringConstraints(max_length=900, pattern=_OBJECT_NAME)] = Field(
         description="The object's name, at most 1,024 bytes; its folders are the prefix."
     )
-    content_type: Annotated[
-        str, StringConstraints(max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+(\s*;[^\x00-\x1f]*)?$")
-    ] = "application/octet-stream"
+    content_type: Annotated[str, StringConstraints(max_length=255, pattern=_CONTENT_TYPE)] = (
+        "application/octet-stream"
+    )
     size: Bytes = Field(description="Bytes that will be sent.")
 
 
