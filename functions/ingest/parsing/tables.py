@@ -33,6 +33,8 @@ _PARTED_ROWS = 2_000
 _SAMPLE_ROWS = 20
 _MAX_HEADER_ROWS = 5
 _MAX_NAME_CHARS = 100
+# A longer text with a full stop is a sentence.
+_MAX_ABBREVIATION_CHARS = 20
 MAX_TITLE_CHARS = 100
 # What a merged cell repeats at most, in each direction and in length.
 _MAX_COVERED_COLUMNS = 256
@@ -174,7 +176,8 @@ def looks_like_header(cells: Sequence[str]) -> bool:
         and all(
             len(name) <= _MAX_NAME_CHARS
             and kind_of(name) == "text"
-            and not name.endswith((":", "."))
+            and not name.endswith(":")
+            and not (name.endswith(".") and len(name) > _MAX_ABBREVIATION_CHARS)
             and not name.startswith(("-", "+"))
             for name in names
         )
@@ -440,6 +443,9 @@ class TableWriter:
                 self._forget()
                 self.gap = "\n\n"
             yield from self._block(part)
+            while at_end and self.waiting:
+                rest, self.waiting = self.waiting, []
+                yield from self._block(rest)
         if len(parts) > 1:
             self._forget()
 
@@ -479,7 +485,12 @@ class TableWriter:
         if not goes_on:
             yield from self._head(table, count)
         self.is_open = True
-        for row in table[count:]:
+        for i, row in enumerate(table[count:], start=count):
+            if i > count and (row.is_header or row.is_strong) and self._opens_table(row):
+                # Decided anew, with the rows below it.
+                self.is_open = False
+                self.waiting = table[i:]
+                return
             yield from self._body(row.cells)
 
     def _goes_on(self, table: list[Row], count: int) -> bool:
