@@ -33,6 +33,7 @@ from .settings import Settings
 # hash that every build carries.
 _PIPELINE_VERSION = 3
 
+_LOOKS = 3
 _REFUSED = (
     "The database cannot hold what the object says of itself (name, content type, metadata): {}."
     " Upload it with shorter ones."
@@ -253,10 +254,15 @@ def _follow_bucket(
 def _record_gone(
     version: ObjectVersion, known: store.KnownGenerations, resources: Resources
 ) -> None:
-    with store.connect(resources.pool) as connection:
-        recorded = store.record_gone(connection, version, known=known)
-    if not recorded:
-        raise Transient("another event of this object came while the bucket was looked at")
+    for _ in range(_LOOKS):
+        with store.connect(resources.pool) as connection:
+            if store.record_gone(connection, version, known=known):
+                return
+            # Another event of this object came since the look: look again.
+            known = store.read_generations(connection, version)
+        if resources.bucket.look(version.name) is not None:
+            return  # the event of what is there has come, or will come
+    raise Transient("other events of this object keep coming while the bucket is looked at")
 
 
 def _record_newer(current: ObjectVersion, resources: Resources) -> None:
