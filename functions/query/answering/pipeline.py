@@ -81,7 +81,9 @@ def answer_question(
         max_characters=dependencies.context_characters,
         journal=journal,
     )
-    retrieval = decide(retrieval, floors=dependencies.floors, journal=journal)
+    retrieval = decide(
+        retrieval, floors=dependencies.floors, extractive=gemini is None, journal=journal
+    )
     _explain_ranks(retrieval, journal)
     yield retrieval
     for step in write_answer(
@@ -90,6 +92,7 @@ def answer_question(
         unavailable=unavailable,
         whole=whole,
         prompt_max_characters=dependencies.prompt_max_characters,
+        weights=dependencies.weights,
         journal=journal,
     ):
         if isinstance(step, Token):
