@@ -181,8 +181,9 @@ def place_marks(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -
 
 
 def _carried(answer: str, found: dict[int, list[Citation]], passages: Sequence[Hit]) -> set[int]:
-    """Return the marks whose every sentence is carried by what is quoted for it."""
-    carried = set(found)
+    """Return the marks that stand behind a sentence which is carried by what is quoted for it."""
+    carried: set[int] = set()
+    seen: set[int] = set()
     for start, end in _sentence_spans(answer):
         # A mark behind the full stop belongs to the sentence before it.
         following = _NEIGHBOURING_MARKS.match(answer, len(answer[:end]) + len(_gap(answer, end)))
@@ -195,9 +196,10 @@ def _carried(answer: str, found: dict[int, list[Citation]], passages: Sequence[H
             passage = passages[number - 1]
             sources += [passage.heading, passage.header, passage.name]
             sources += [each.quote for each in found[number] if each.verified]
-        if not supports(_MARK.sub("", answer[start:end]), " ".join(sources)):
-            carried -= set(numbers)
-    return carried
+        seen |= set(numbers)
+        if supports(_MARK.sub("", answer[start:end]), " ".join(sources)):
+            carried |= set(numbers)
+    return carried | (set(found) - seen)
 
 
 def supports(sentence: str, source: str) -> bool:
@@ -220,7 +222,7 @@ def _numbers(text: str) -> set[str]:
 
 
 def _doubt(citation: Citation) -> Citation:
-    return replace(citation, verified=False)
+    return replace(citation, verified=False, char_start=None, char_end=None)
 
 
 def _gap(answer: str, end: int) -> str:

@@ -1,11 +1,11 @@
 """
 The answer without a model: the parts of the passages that answer the question best.
 
-Each part (units.py) is scored by what the embedding model and the words say together: the cosine of
-question and part, the share of the question's rare words that it holds, the same with what it stands
-under, the passage's own cosine, and whether it holds the kind of thing that is asked for. The
-weights are fitted on questions with answers (`python -m admin evaluate --answers --fit`) and kept
-with the model. Each part of a two-part question is answered by itself.
+Each part (units.py) is scored by what the embedding model and the words say together: the cosine
+of question and part, the share of the question's rare words that it holds, alone and with what it
+stands under, the passage's own cosine, and whether it holds the kind of thing that is asked for.
+The weights are fitted on questions with answers (`python -m admin evaluate --answers SET
+--fit`) and kept with the model. Each part of a two-part question is answered by itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from .units import Unit, row_cells, split_units
 
 MAX_PASSAGES = 8
 # Embedding a part takes about 1.4 ms on one core.
-MAX_EMBEDDED = 28
+MAX_EMBEDDED = 22
+# Longer texts cost more than they say.
+MAX_COMPARED = 320
 MAX_UNITS = 4
 MAX_ANSWER_CHARACTERS = 1_500
 
@@ -117,6 +119,7 @@ def extract(
     question: str,
     passages: Sequence[Hit],
     *,
+    asked: str = "",
     analysis: Question | None = None,
     embed: Embed | None = None,
     weights: Weights | None = None,
@@ -125,6 +128,7 @@ def extract(
     Return the parts of *passages* (best first) that answer *question* best.
 
     Args:
+        asked: The question of *question* that is to be answered, where others stand before it.
         analysis: What the search made of the question's words; None weighs them by the passages.
         embed: Texts to unit vectors; None scores by words alone.
     """
@@ -143,7 +147,7 @@ def extract(
         words | set(terms(context_of(unit, considered[unit.number - 1])))
         for unit, words in zip(units, own, strict=True)
     ]
-    parts = split_question(question)
+    parts = split_question(asked or question)
     scored_parts = [
         _score_part(
             part,
@@ -162,7 +166,10 @@ def extract(
     if embed is not None:
         places = _to_embed(scored_parts, units)
         vectors = embed(
-            [*(_whole(part, question) for part in parts), *(texts[place] for place in places)]
+            [
+                *(_whole(part, question) for part in parts),
+                *(texts[place][:MAX_COMPARED] for place in places),
+            ]
         )
         scored_parts = [
             _score_part(

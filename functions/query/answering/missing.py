@@ -71,7 +71,7 @@ def find_missing_names(
 
 
 def find_near(missing: Sequence[str], passages: Sequence[Hit]) -> list[str]:
-    """Return identifiers of *passages* that are spelt like those that are missing, nearest first."""
+    """Return identifiers of *passages* spelt like those that are missing, nearest first."""
     tokens = {
         token
         for passage in passages

@@ -69,6 +69,7 @@ class Retrieval:
 
     Attributes:
         question: The question as it was searched for.
+        asked: The question as it was asked; empty where that is *question*.
         analysis: What the search made of its words; None where there was nothing to search.
         refusal: Why the passages cannot answer it; None where they may.
         embedder: The model that found them; None where the answer was kept from before.
@@ -78,6 +79,7 @@ class Retrieval:
     passages: list[Hit]
     analysis: Question | None = None
     refusal: Refusal | None = None
+    asked: str = ""
     embedder: Embedder | None = None
 
     @property

@@ -1,5 +1,7 @@
 """What kind of thing a question asks for, and its parts; by question words of seven languages."""
 
+# ruff: noqa: E501 -- patterns of one language each stand in one line
+
 from __future__ import annotations
 
 import re
@@ -23,7 +25,7 @@ _QUANTITY = re.compile(
     r"\bhow (?:many|much) (?P<en>[\w-]+)|\bwie ?viele? (?P<de>\w+)|\bcu[áa]nt[oa]s? (?P<es>\w+)"
     r"|\bcombien (?:de |d')(?P<fr>\w+)|\bquant[ie] (?P<it>\w+)|\bquant[oa]s (?P<pt>\w+)"
     r"|\bbao nhiêu (?P<vi>\w+(?: \w+)?)|\b(?:phone|telephone|fax) number\b"
-    r"|\bin (?:days|hours|minutes|seconds|weeks|months|years|dollars|euros|percent|bytes|metres|meters)"
+    r"|\bin (?:days|hours|minutes|seconds|weeks|months|years|dollars|euros|percent|bytes|metres)"
     r"\W*$",
     _FLAGS,
 )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from shared.errors import GenerationUnavailable
 from shared.gemini.requests import Usage
 from shared.language import UNSPACED
+from shared.values import Hit
 
 from .generation import Gemini
 from .journal import Journal
@@ -34,6 +35,7 @@ _POINTING = frozenset(
 # A question that begins so goes on with the one before.
 _GOES_ON = re.compile(
     r"^\W*(?:and|but|so|then|und|aber|dann|y|pero|entonces|et|mais|alors|e|ma|mas|còn|thế còn|vậy"
+    r"|và"
     r"|what about|how about|what else|why not|wie steht es mit|was ist mit|qué hay de|et pour)\b",
     re.IGNORECASE,
 )
@@ -238,6 +240,18 @@ _ALSO_ARTICLES = frozenset(
         "sein",
     ]
 )
+
+
+def finds_more(passages: Sequence[Hit], *, than: Sequence[Hit]) -> bool:
+    """Return whether a question found *passages* nearer to it than its rewriting did."""
+
+    def nearest(hits: Sequence[Hit]) -> tuple[float, float]:
+        return (
+            max((hit.similarity for hit in hits), default=0.0),
+            max((hit.coverage or 0.0 for hit in hits), default=0.0),
+        )
+
+    return all(mine > other for mine, other in zip(nearest(passages), nearest(than), strict=True))
 
 
 def stand_alone(question: str, earlier_questions: Sequence[str]) -> str:

@@ -239,7 +239,7 @@ _ODD_MARK = re.compile(
         (?:{_WORDS_OF_MARKS}\s*)?\#?\d{{1,3}})*)[^\[\]\n]{{0,40}}\]
     | \[\s*(?P<place>\d{{1,3}})\s*(?:,\s*(?:pages?|pp?\.|seiten?|s\.|página|pág\.|trang)\s*[\d–-]+
         |:\s*[^\[\]\n]{{1,80}})\s*\]
-    | (?:(?<=[\w.,;:!?"”»'’)])|(?<=\s)|^)\(\s*(?:{_WORDS_OF_MARKS}\s*)(?P<round_words>\d{{1,3}})\s*\)
+    | \(\s*(?:{_WORDS_OF_MARKS}\s*)(?P<round_words>\d{{1,3}})\s*\)
     | (?<=[\w"”»'’.])\s\((?P<round>\d{{1,2}})\)(?=\s*(?:[.,;:!?]|$|\())
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -268,6 +268,7 @@ class AnswerCleaner:
         self._held = ""
         self._fence = ""
         self._line_begun = False
+        self._ticked = False
 
     def feed(self, text: str) -> str:
         """Return what can be shown now."""
@@ -315,10 +316,13 @@ class AnswerCleaner:
         text = _ODD_MARK.sub(self._write_mark, _visible(text))
         shown = neutralise(text, allows=self._allows, begins=begins)
         pieces = re.split(r"(`[^`]+`)", shown)
-        return "".join(
-            piece if at % 2 else _MARK.sub(self._keep_known, piece)
+        cleaned = "".join(
+            piece if at % 2 else _part_links(_MARK.sub(self._keep_known, piece))
             for at, piece in enumerate(pieces)
         )
+        apart = " " if self._ticked and cleaned.startswith("`") else ""
+        self._ticked = cleaned.endswith("`") if cleaned else self._ticked
+        return apart + cleaned
 
     def _allows(self, address: str) -> bool:
         return any(address in source for source in self._sources)
@@ -387,6 +391,8 @@ def neutralise(line: str, *, allows: Allows, begins: bool) -> str:
     whole = "|".join(parts)
     if begins and _DEFINITION.match(whole):
         whole = whole.replace("[", "\\[", 1)
+    # A label may begin on the line before.
+    whole = re.sub(r"\A([^\[\]]*)\]:", r"\1\\]:", whole)
     if begins and whole.lstrip().startswith("<"):
         whole = whole.replace("<", "\\<", 1)
     return whole
@@ -404,7 +410,7 @@ def _neutralise_part(part: str, allows: Allows) -> str:
             done.append(_escape_ticks(part[position:start]))
             done.append(_drop_addresses(part[start:end], allows))
         elif kind == "text":
-            done.append(_escape_ticks(part[position:end]))
+            done.append(_part_links(_escape_ticks(part[position:end])))
         else:
             # Whole words: "p<a and t>b" stays one piece.
             left = start
@@ -415,13 +421,27 @@ def _neutralise_part(part: str, allows: Allows) -> str:
             while end < len(part) and not part[end].isspace() and part[end] not in "`)\"',;:.!?":
                 end += 1
             literal = part[left:end]
-            done.append(_escape_ticks(part[position:left]))
+            done.append(_part_links(_escape_ticks(part[position:left])))
             kept = _drop_addresses(literal, allows)
             if any(map(str.isalnum, kept)) or kept == literal:
                 done.append(_code_span(kept))
         position = end
-    done.append(_escape_ticks(part[position:]))
-    return "".join(done)
+    done.append(_part_links(_escape_ticks(part[position:])))
+    return _join(done)
+
+
+def _part_links(text: str) -> str:
+    """Return *text* without what reads as the middle of a link."""
+    return text.replace("](", "] (")
+
+
+def _join(pieces: Sequence[str]) -> str:
+    """Return *pieces* as one, the ticks of two code spans apart."""
+    whole = ""
+    for piece in pieces:
+        touching = whole[-1:] + piece[:1] in ("``", "](")
+        whole += f" {piece}" if touching else piece
+    return whole
 
 
 def _next_construct(part: str, position: int) -> tuple[int, int, str] | None:
@@ -434,9 +454,9 @@ def _next_construct(part: str, position: int) -> tuple[int, int, str] | None:
         known = plain is None or plain["name"].split(" ")[0].lower() in _ELEMENTS
         spaced = plain is not None and " " in plain["name"]
         found.append((*tag.span(), "wrap" if known or spaced else "text"))
-    if opened := re.compile(r"<(?=[A-Za-z/!?])").search(part, position):
-        if tag is None or opened.start() < tag.start():
-            found.append((*opened.span(), "wrap"))
+    opened = re.compile(r"<(?=[A-Za-z/!?])").search(part, position)
+    if opened and (tag is None or opened.start() < tag.start()):
+        found.append((*opened.span(), "wrap"))
     if link := _IMAGE_OR_LINK.search(part, position):
         inside = re.fullmatch(r"\[([^\]]*)\]\[([^\]]*)\]", link.group())
         marks = inside and all(_NUMBERS.fullmatch(each) for each in inside.groups())

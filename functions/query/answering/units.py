@@ -22,6 +22,8 @@ MAX_UNIT_CHARACTERS = 900
 # A list or a command that follows its introduction, at most.
 _MAX_FOLLOWING_LINES = 12
 _MAX_HEADING_CHARACTERS = 120
+# With fewer words what stands before a command is its title.
+_MIN_INTRODUCTION = 3
 
 _BLOCK_BREAK = re.compile(r"\n[ \t]*\n[\s]*")
 _ITEM = re.compile(r"[ \t]*(?:[-*•‣▪–+]|\(?(?:\d{1,2}|[A-Za-z])[.)])[ \t]+(?=\S)")
@@ -89,11 +91,11 @@ def _units(passage: Hit, number: int) -> Iterator[Unit]:
     lead = (0, 0)
     taken = False
     before: Unit | None = None
-    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, following in zip(blocks, [*blocks, None][1:], strict=True):
         if taken:
             taken = False
             continue
-        if block.kind == "heading" or _is_heading(text, block):
+        if block.kind == "heading" or _is_heading(text, block, following):
             lead = (block.start, block.end)
             continue
         if block.kind != "prose":
@@ -130,13 +132,19 @@ def _first(text: str) -> int:
     return len(text) - len(text.lstrip())
 
 
-def _is_heading(text: str, block: _Block) -> bool:
+def _is_heading(text: str, block: _Block, following: _Block | None) -> bool:
     """Return whether a block is one short line that says nothing by itself, or is numbered."""
     whole = text[block.start : block.end].strip()
     if block.kind != "prose" or "\n" in whole or len(whole) > _MAX_HEADING_CHARACTERS:
         return False
     if _NUMBERED_HEADING.match(whole) and not re.search(r"[a-z]{2}\.$", whole):
         return True
+    if (
+        following is not None
+        and following.kind == "code"
+        and len(whole.split()) > _MIN_INTRODUCTION
+    ):
+        return False
     return not _SENTENCE_ENDS.search(whole) and not re.search(r"[:=]", whole)
 
 

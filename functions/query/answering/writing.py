@@ -177,6 +177,7 @@ def _extract(
     extracted = extract(
         retrieval.question,
         retrieval.passages,
+        asked=retrieval.asked,
         analysis=retrieval.analysis,
         embed=None if embedder is None else embedder.embed_documents,
         weights=weights,
