@@ -11,6 +11,7 @@ The only frame the other way is R, the text that was read from a picture.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import gc
 import importlib
@@ -357,6 +358,8 @@ def _pack_chunk(chunk: Chunk) -> bytes:
             chunk.char_end,
             chunk.tokens,
             chunk.source,
+            chunk.page_starts,
+            base64.b64encode(chunk.boxes).decode("ascii"),
         ]
     ).encode()
 

@@ -22,7 +22,6 @@ _OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE2_NAME_BYTES = 64
 _OLD_OFFICE = {
     "WordDocument": ("an old Word file (doc)", "docx"),
-    "Workbook": ("an old Excel file (xls)", "xlsx"),
     "PowerPoint Document": ("an old PowerPoint file (ppt)", "pptx"),
     "__substg1.0_": ("an Outlook message (msg)", "eml"),
 }
@@ -52,9 +51,12 @@ _FOREIGN = (
     (b"PAR1", "a Parquet file"),
 )
 _HTML_START = re.compile(
-    rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|title|meta)[\s>]",
+    rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|title|meta|table)[\s>]",
     re.IGNORECASE | re.DOTALL,
 )
+_RELATED = re.compile(rb"content-type[ \t]*:[ \t]*multipart/related")
+_ADDRESSED = re.compile(rb"(?:to|received|delivered-to)[ \t]*:")
+_MAILBOX_START = re.compile(rb"From [^\r\n]*\d{4}[^\r\n]*\r?\n[\w-]+[ \t]*:")
 _MAIL_HEADER = re.compile(
     rb"(?:from|to|subject|date|received|return-path|message-id|mime-version|delivered-to|"
     rb"x-[\w-]+|content-type|reply-to|cc|sender|dkim-signature|arc-[\w-]+)[ \t]*:",
@@ -74,6 +76,7 @@ class Format:
         parser: Module and function of this package, imported on first use.
         options: Keyword arguments of that function.
         extensions: Without the dot; the usual one first.
+        disguises: Extensions of other formats that programs give to it.
         declared: Other MIME types that uploaders claim for it.
         magic: Tells it by the first 4 KiB, whatever they are.
         part: In a zip container, the beginning of its main part's name.
@@ -88,6 +91,7 @@ class Format:
     parser: str
     options: Mapping[str, str] = field(default_factory=dict)
     extensions: tuple[str, ...] = ()
+    disguises: tuple[str, ...] = ()
     declared: tuple[str, ...] = ()
     magic: Callable[[bytes], bool] | None = None
     part: str = ""
@@ -152,7 +156,9 @@ def supported(formats: Sequence[Format]) -> str:
 
 def _detect_text(start: bytes, extension: str, declared: str, formats: Sequence[Format]) -> Format:
     texts = [known for known in formats if known.is_text]
-    named = next((known for known in texts if extension in known.extensions), None)
+    named = next(
+        (known for known in texts if extension in (*known.extensions, *known.disguises)), None
+    )
     if named and named.named:
         return named
     for known in texts:
@@ -193,6 +199,11 @@ def is_html(start: bytes) -> bool:
     return _HTML_START.match(start) is not None
 
 
+def is_spreadsheet_xml(start: bytes) -> bool:
+    """Tell a workbook of Excel 2003's XML by its namespace."""
+    return start.startswith(b"<") and b'"urn:schemas-microsoft-com:office:spreadsheet"' in start
+
+
 def is_json_lines(start: bytes) -> bool:
     """Tell JSON lines by a first line that is a value, and one that begins after it."""
     line, _, rest = start.partition(b"\n")
@@ -218,14 +229,38 @@ def _is_value(line: bytes) -> bool:
     return True
 
 
-def is_mail(head: bytes) -> bool:
-    """Tell a message by its first header fields."""
-    lines = head.replace(b"\r\n", b"\n").split(b"\n\n", 1)[0].split(b"\n")
+def is_web_archive(start: bytes) -> bool:
+    """Tell a page saved with its pictures: a message of related parts that went to no one."""
+    fields = [field.lower() for field in _header_fields(start)]
+    related = any(_RELATED.match(field) for field in fields)
+    return related and not any(_ADDRESSED.match(field) for field in fields)
+
+
+def is_mailbox(start: bytes) -> bool:
+    """Tell a mailbox by the line before each of its messages, and the fields after it."""
+    if not _MAILBOX_START.match(start):
+        return False
+    fields = _header_fields(start)
+    return bool(fields) and all(re.match(rb"[\w-]+[ \t]*:", field) for field in fields)
+
+
+def is_calendar(start: bytes) -> bool:
+    """Tell a calendar."""
+    return start[:15].upper() == b"BEGIN:VCALENDAR"
+
+
+def _header_fields(start: bytes) -> list[bytes]:
+    """Return the first lines of the fields of a message's header, but one that is cut off."""
+    lines = start.replace(b"\r\n", b"\n").split(b"\n\n", 1)[0].split(b"\n")
     fields = [line for line in lines if line[:1] not in (b" ", b"\t") and line]
     if fields and fields[0].startswith(b"From "):
         fields = fields[1:]
-    if len(head) >= _HEAD_BYTES - 4:
-        fields = fields[:-1]
+    return fields[:-1] if len(start) >= _HEAD_BYTES - 4 else fields
+
+
+def is_mail(head: bytes) -> bool:
+    """Tell a message by its first header fields."""
+    fields = _header_fields(head)
     known = sum(1 for field in fields if _MAIL_HEADER.match(field))
     shaped = all(re.match(rb"[\w-]+[ \t]*:", field) for field in fields)
     return known >= 3 and shaped and _MAIL_NEEDED.search(head) is not None
@@ -260,12 +295,12 @@ def _detect_zip(source: BinaryIO, limits: ParseLimits, formats: Sequence[Format]
     if archive.has("mimetype"):
         kind = archive.read("mimetype")[:100].strip().decode("ascii", "replace")
         for known in formats:
-            if known.part and kind == known.content_type:
+            if known.part and kind in (known.content_type, *known.declared):
                 return known
         if kind.startswith("application/vnd.oasis.opendocument"):
             raise Unreadable(
                 "unsupported_type",
-                "OpenDocument files are not read. Save it as docx, xlsx, pptx or PDF.",
+                "OpenDocument drawings, charts and formulas are not read. Save it as PDF.",
             )
     main = next((part for part in archive.related("", "officeDocument")), "")
     for known in formats:
@@ -273,10 +308,6 @@ def _detect_zip(source: BinaryIO, limits: ParseLimits, formats: Sequence[Format]
             main.startswith(known.part)
             or (not main and any(part.startswith(known.part) for part in archive.names))
         ):
-            if known.part == "xl/" and main.endswith(".bin"):
-                raise Unreadable(
-                    "unsupported_type", "Binary workbooks (xlsb) are not read. Save it as xlsx."
-                )
             return known
     raise Unreadable(
         "unsupported_type",
@@ -288,6 +319,8 @@ def _detect_zip(source: BinaryIO, limits: ParseLimits, formats: Sequence[Format]
 def _detect_ole2(source: BinaryIO, formats: Sequence[Format]) -> Format:
     """Tell old office files by the streams in their directory, wherever in the file it stands."""
     names = {stream: stream.encode("utf-16-le") for stream in ("EncryptedPackage", *_OLD_OFFICE)}
+    # The directory's name for what Excel 5 and 95 wrote; the word alone stands in many texts.
+    names["Book"] = "Book".encode("utf-16-le").ljust(_OLE2_NAME_BYTES, b"\0")
     names |= {known.stream: known.stream.encode("utf-16-le") for known in formats if known.stream}
     found: set[str] = set()
     source.seek(0)
@@ -296,6 +329,8 @@ def _detect_ole2(source: BinaryIO, formats: Sequence[Format]) -> Format:
         data = rest + data
         found.update(stream for stream, encoded in names.items() if encoded in data)
         rest = data[-_OLE2_NAME_BYTES:]
+    if "Book" in found:
+        found.add("Workbook")
     if "EncryptedPackage" in found:
         raise Unreadable(
             "encrypted",

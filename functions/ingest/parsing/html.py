@@ -154,11 +154,12 @@ class _Walker:
         node: LexborNode | None = root
         while node is not None:
             tag = node.tag or ""
-            enters = tag not in self.skipped and node.attributes.get("hidden", "-") == "-"
             if tag == "-text":
                 self.inline.append(node.text_content or "")
                 enters = False
-            elif enters:
+            else:
+                enters = tag not in self.skipped and node.attributes.get("hidden", "-") == "-"
+            if enters:
                 yield from self._start(tag, node)
             if enters and node.child is not None:
                 node = node.child
@@ -178,7 +179,9 @@ class _Walker:
         yield from self._flush()
 
     def _start(self, tag: str, node: LexborNode) -> Iterator[Event]:
-        if tag == "br":
+        if tag in ("td", "th") and self.tables and self.tables[-1].cells is not None:
+            self._begin_cell(tag, node)
+        elif tag == "br":
             self.inline.append("\n" if self.preformatted else " \n")
         elif tag == "img":
             if alternative := (node.attributes.get("alt") or "").strip():
@@ -207,8 +210,6 @@ class _Walker:
             yield from self._row()
             self.inline = []
             self.tables[-1].cells = ""
-        elif tag in ("td", "th") and self.tables and self.tables[-1].cells is not None:
-            self._begin_cell(tag, node)
         elif tag in ("ul", "ol"):
             yield from self._flush()
             self.lists.append(1 if tag == "ol" else None)
@@ -221,13 +222,13 @@ class _Walker:
             yield from self._flush()
 
     def _end(self, tag: str) -> Iterator[Event]:
-        if tag in _HEADINGS:
+        if tag in ("td", "th") and self._in_cell():
+            self._end_cell()
+        elif tag in _HEADINGS:
             yield from self._flush()
         elif tag == "pre":
             yield from self._flush()
             self.preformatted = max(0, self.preformatted - 1)
-        elif tag in ("td", "th") and self._in_cell():
-            self._end_cell()
         elif tag == "tr" and self.tables:
             yield from self._row()
         elif tag == "caption" and self.tables:

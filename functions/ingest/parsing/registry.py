@@ -17,9 +17,19 @@ _OPEN_XML = "application/vnd.openxmlformats-officedocument"
 DOCX = f"{_OPEN_XML}.wordprocessingml.document"
 PPTX = f"{_OPEN_XML}.presentationml.presentation"
 XLSX = f"{_OPEN_XML}.spreadsheetml.sheet"
+XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
+XLS = "application/vnd.ms-excel"
+SPREADSHEET_XML = "application/vnd.ms-excel+xml"
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
+ODT = f"{_OPEN_DOCUMENT}.text"
+ODS = f"{_OPEN_DOCUMENT}.spreadsheet"
+ODP = f"{_OPEN_DOCUMENT}.presentation"
 EPUB = "application/epub+zip"
 RTF = "application/rtf"
 EML = "message/rfc822"
+MBOX = "application/mbox"
+CALENDAR = "text/calendar"
+WEB_ARCHIVE = "multipart/related"
 HTML = "text/html"
 MARKDOWN = "text/markdown"
 TEXT = "text/plain"
@@ -52,11 +62,49 @@ FORMATS = (
         part="ppt/",
     ),
     Format(
+        content_type=XLSB,
+        label="a binary Excel workbook",
+        parser="xlsb.parse_xlsb",
+        extensions=("xlsb",),
+        part="xl/workbook.bin",
+    ),
+    Format(
         content_type=XLSX,
         label="an Excel workbook",
         parser="xlsx.parse_xlsx",
         extensions=("xlsx", "xlsm", "xltx"),
         part="xl/",
+    ),
+    Format(
+        content_type=ODT,
+        label="an OpenDocument text",
+        parser="opendocument.parse_odt",
+        extensions=("odt", "ott"),
+        declared=(f"{_OPEN_DOCUMENT}.text-template",),
+        part="content.xml",
+    ),
+    Format(
+        content_type=ODS,
+        label="an OpenDocument spreadsheet",
+        parser="opendocument.parse_ods",
+        extensions=("ods", "ots"),
+        declared=(f"{_OPEN_DOCUMENT}.spreadsheet-template",),
+        part="content.xml",
+    ),
+    Format(
+        content_type=ODP,
+        label="an OpenDocument presentation",
+        parser="opendocument.parse_odp",
+        extensions=("odp", "otp"),
+        declared=(f"{_OPEN_DOCUMENT}.presentation-template",),
+        part="content.xml",
+    ),
+    Format(
+        content_type=XLS,
+        label="an old Excel workbook",
+        parser="xls.parse_xls",
+        extensions=("xls", "xlt"),
+        stream="Workbook",
     ),
     Format(
         content_type=EPUB,
@@ -81,6 +129,34 @@ FORMATS = (
         declared=("text/x-markdown",),
         named=True,
     ),
+    # Web applications and reports write the next three under the name of xls.
+    Format(
+        content_type=SPREADSHEET_XML,
+        label="an Excel workbook in XML",
+        parser="spreadsheet_xml.parse_spreadsheet_xml",
+        looks_like=detection.is_spreadsheet_xml,
+    ),
+    Format(
+        content_type=WEB_ARCHIVE,
+        label="a web archive",
+        parser="mail.parse_web_archive",
+        extensions=("mht", "mhtml"),
+        looks_like=detection.is_web_archive,
+    ),
+    Format(
+        content_type=MBOX,
+        label="a mailbox",
+        parser="mail.parse_mailbox",
+        extensions=("mbox", "mbx"),
+        looks_like=detection.is_mailbox,
+    ),
+    Format(
+        content_type=CALENDAR,
+        label="a calendar",
+        parser="calendars.parse_calendar",
+        extensions=("ics",),
+        looks_like=detection.is_calendar,
+    ),
     Format(
         content_type=HTML,
         label="a web page",
@@ -94,6 +170,7 @@ FORMATS = (
         label="a CSV table",
         parser="delimited.parse_delimited",
         extensions=("csv",),
+        disguises=("xls",),
     ),
     Format(
         content_type=TSV,
