@@ -12,11 +12,11 @@ from markdown_it import MarkdownIt
 
 from functions.query.answering.sanitizer import AnswerCleaner, clean, quote_code, quote_line
 
-SOURCES = [
-    "See gs://ledger/exports, List<String>, <PROJECT_ID>, https://vpn.example.com/portal. Write to"
-    " jane@example.com; the first reading stands in readings[0], the next in readings[1].",
-    "second",
-]
+_FIRST = (
+    "See gs://ledger/exports, List<String>, <PROJECT_ID>, https://vpn.example.com/portal and"
+    " jane@example.com; the first reading stands in readings[0], the next in readings[1]."
+)
+SOURCES = [_FIRST, "second"]
 PASSIVE = frozenset(
     [
         "p",

@@ -1,4 +1,4 @@
-"""The answer without a model: which parts of the passages are chosen, and as what they are shown."""
+"""The answer without a model: which parts of the passages are chosen, and how they are shown."""
 
 from __future__ import annotations
 
