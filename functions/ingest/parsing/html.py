@@ -192,11 +192,12 @@ class _Walker:
         node: LexborNode | None = root
         while node is not None:
             tag = node.tag or ""
-            enters = tag not in self.skipped and not self._is_hidden(tag, node)
             if tag == "-text":
                 self.inline.append(node.text_content or "")
                 enters = False
-            elif tag == "math":
+            else:
+                enters = tag not in self.skipped and not self._is_hidden(node)
+            if enters and tag == "math":
                 self.inline.append(f" {linear_formula(node)} ")
                 enters = False
             elif enters:
@@ -218,9 +219,7 @@ class _Walker:
             node = following
         yield from self._flush()
 
-    def _is_hidden(self, tag: str, node: LexborNode) -> bool:
-        if tag == "-text":
-            return False
+    def _is_hidden(self, node: LexborNode) -> bool:
         if self.unread and node.mem_id in self.unread:
             return True
         attributes = node.attributes
@@ -233,7 +232,9 @@ class _Walker:
         )
 
     def _start(self, tag: str, node: LexborNode) -> Iterator[Event]:
-        if tag == "br":
+        if tag in ("td", "th") and self.tables and self.tables[-1].cells is not None:
+            self._begin_cell(tag, node)
+        elif tag == "br":
             self.inline.append("\n" if self.preformatted else " \n")
         elif tag == "img":
             if alternative := (node.attributes.get("alt") or "").strip():
@@ -262,8 +263,6 @@ class _Walker:
             yield from self._row()
             self.inline = []
             self.tables[-1].cells = ""
-        elif tag in ("td", "th") and self.tables and self.tables[-1].cells is not None:
-            self._begin_cell(tag, node)
         elif tag in ("ul", "ol"):
             yield from self._flush()
             self.lists.append(1 if tag == "ol" else None)
@@ -276,13 +275,13 @@ class _Walker:
             yield from self._flush()
 
     def _end(self, tag: str) -> Iterator[Event]:
-        if tag in _HEADINGS:
+        if tag in ("td", "th") and self._in_cell():
+            self._end_cell()
+        elif tag in _HEADINGS:
             yield from self._flush()
         elif tag == "pre":
             yield from self._flush()
             self.preformatted = max(0, self.preformatted - 1)
-        elif tag in ("td", "th") and self._in_cell():
-            self._end_cell()
         elif tag == "tr" and self.tables:
             yield from self._row()
         elif tag == "caption" and self.tables:
