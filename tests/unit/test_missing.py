@@ -17,9 +17,9 @@ from tests.unit.test_citing import hit
 
 PASSAGES = [
     hit(
-        "Error E-4471 means that the feed pump is dry. Order 2768 was shipped. Version 3.12.4 of the"
-        " firmware listens on port 8443. A table may have 1,600 columns. Room B214 is for reading."
-        " Use the option --dry-run of the firewall."
+        "Error E-4471 means that the feed pump is dry. Order 2768 was shipped. Version 3.12.4"
+        " of the firmware listens on port 8443. A table may have 1,600 columns."
+        " Room B214 is for reading. Use the option --dry-run of the firewall."
     )
 ]
 
