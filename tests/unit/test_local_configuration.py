@@ -139,4 +139,4 @@ def test_root_is_no_user_for_postgres() -> None:
 
 def test_names_are_read_from_comments_too() -> None:
     """A variable that .env.example shows commented out is a known one."""
-    assert known_names(EXAMPLE) == {"GEMINI_API_KEY", "LOG_LEVEL"}
+    assert known_names(EXAMPLE) == {"ALLOWED_HOSTS", "GEMINI_API_KEY", "LOG_LEVEL"}
