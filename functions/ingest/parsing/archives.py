@@ -239,6 +239,9 @@ def xml_events(
         raise corrupt(
             f"The {what} is damaged: {expat.ErrorString(error.code)} in line {error.lineno}."
         ) from error
+    except (LookupError, ValueError) as error:
+        # The declaration names an encoding that there is not, or one of several bytes a letter.
+        raise corrupt(f"The {what} is damaged: its character encoding is unknown.") from error
     yield from events
 
 
