@@ -140,8 +140,9 @@ def searchable_text(
     spellings of dates, numbers and the like follow (shared.spellings).
 
     Args:
-        asked: The text is a question: its dates count as dates alone, and its words are not repeated without their marks, so that a
-            question typed without them finds both, and one typed with them only its own.
+        asked: The text is a question: its dates count as dates alone, and its words are not
+            repeated without their marks, so that a question typed without them finds both, and
+            one typed with them only its own.
     """
     folded = _fold(without_dates(text) if asked else text)
     further = [*_closed_forms(folded), *find_spellings(text)]

@@ -158,7 +158,8 @@ class _Packer:
         path = tuple(label for _, label in self.path)
         if self.open and self._ends_section(block, path):
             yield from self._pack()
-        for line in block.lines:
+        # Where the pages are another document's (an attachment's), there are none to point at.
+        for line in block.lines if block.page is not None else ():
             self.lines.append(line._replace(position=line.position + start))
         for unit in self._units(block, gap=gap, start=start, path=path):
             self.open.append(unit)
@@ -225,7 +226,9 @@ class _Packer:
                 start=start + begin,
                 tokens=tokens,
                 cost=self.budget.cost(tokens, len(part)),
-                page=page_at(begin, page=block.page, page_starts=block.page_starts),
+                page=page_at(begin, page=block.page, page_starts=block.page_starts)
+                if block.page is not None
+                else None,
                 page_starts=_pages_between(block, begin, begin + len(part), start=start),
             )
             at, before = begin + len(part), ""
@@ -426,7 +429,7 @@ def _pages_between(block: Block, begin: int, end: int, *, start: int) -> tuple[P
     return tuple(
         PageStart(start + position, page)
         for position, page in block.page_starts
-        if begin < position < end
+        if block.page is not None and begin < position < end
     )
 
 

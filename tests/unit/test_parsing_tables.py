@@ -107,6 +107,20 @@ def test_empty_cells_when_in_the_middle() -> None:
     assert [block.text for block in blocks[1:]] == ["Ada |  | 512", " | 77 | 513", "Bo |  | 514"]
 
 
+@pytest.mark.parametrize("rows", [3, 100])
+def test_header_when_another_follows_at_once(rows: int) -> None:
+    """A bold row of other names begins a table of its own, wherever it stands."""
+    writer = TableWriter(is_sheet=True)
+    blocks: list[Block] = []
+    for first, second in (("Staff", "Pay"), ("Machine", "Power")):
+        blocks += writer.row([first, second], is_strong=True)
+        for i in range(rows):
+            blocks += writer.row([f"{first} {i}", str(i)])
+    blocks += writer.end()
+    assert {block.header for block in blocks if "Machine 1" in block.text} == {"Machine | Power"}
+    assert {block.header for block in blocks if "Staff 1" in block.text} == {"Staff | Pay"}
+
+
 def test_header_when_printed_again() -> None:
     """A header that stands there on every page is said once."""
     blocks = write("Name | Age\nAnn | 33\nName | Age\nBo | 34")
@@ -139,6 +153,17 @@ def test_spans_when_they_claim_everything() -> None:
     spans.add("x" * 1000, columns=10**6, rows=10**6)
     assert len(spans.row()) <= 256
     assert sum(map(len, spans.row())) == 0
+
+
+def test_spans_when_they_never_end() -> None:
+    """Cells that claim to reach down for ever stop doing so after a bounded number of places."""
+    spans = Spans()
+    for _ in range(256):
+        spans.add("x", rows=65_534)
+    spans.row()
+    widths = [len(spans.row()) for _ in range(2_000)]
+    assert widths[0] == 256
+    assert widths[-1] == 0
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal
 
 from shared.boxes import LineBox
 from shared.errors import Unreadable
-from shared.values import PageStart, TextSource
+from shared.values import PageStart, TextSource, page_at
 
 BlockKind = Literal["heading", "paragraph", "item", "row", "code"]
 
@@ -163,11 +163,30 @@ def paragraph(
     gap: str = "\n\n",
     header: str = "",
     source: TextSource = "text",
+    page_starts: tuple[PageStart, ...] = (),
+    lines: tuple[LineBox, ...] = (),
 ) -> Iterator[Block]:
     """Yield *text* as one block, or as several that continue each other where it is too long."""
+    start = 0
     for piece in cut(text):
-        yield Block(kind, piece, page=page, gap=gap, header=header, source=source)
-        gap = ""
+        end = start + len(piece)
+        yield Block(
+            kind,
+            piece,
+            page=page_at(start, page=page, page_starts=page_starts),
+            gap=gap,
+            header=header,
+            source=source,
+            page_starts=tuple(
+                PageStart(at - start, number) for at, number in page_starts if start < at < end
+            ),
+            lines=tuple(
+                line._replace(position=line.position - start)
+                for line in lines
+                if start <= line.position < end
+            ),
+        )
+        start, gap = end, ""
 
 
 def heading(text: str, *, level: int, page: int | None = None) -> Iterator[Block]:

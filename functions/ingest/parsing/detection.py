@@ -54,6 +54,10 @@ _HTML_START = re.compile(
     rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|title|meta|table)[\s>]",
     re.IGNORECASE | re.DOTALL,
 )
+_SUBTITLES = re.compile(rb"WEBVTT\b|\d+[ \t]*\r?\n(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
+_RELATED = re.compile(rb"content-type[ \t]*:[ \t]*multipart/related")
+_ADDRESSED = re.compile(rb"(?:to|received|delivered-to)[ \t]*:")
+_MAILBOX_START = re.compile(rb"From [^\r\n]*\d{4}[^\r\n]*\r?\n[\w-]+[ \t]*:")
 _MAIL_HEADER = re.compile(
     rb"(?:from|to|subject|date|received|return-path|message-id|mime-version|delivered-to|"
     rb"x-[\w-]+|content-type|reply-to|cc|sender|dkim-signature|arc-[\w-]+)[ \t]*:",
@@ -191,6 +195,16 @@ def is_rtf(head: bytes) -> bool:
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{\\rtf")
 
 
+def is_subtitles(start: bytes) -> bool:
+    """Tell WebVTT by its first word, SubRip by its first cue."""
+    return _SUBTITLES.match(start) is not None
+
+
+def is_xml(start: bytes) -> bool:
+    """Tell any XML by its declaration."""
+    return start.startswith(b"<?xml ")
+
+
 def is_html(start: bytes) -> bool:
     """Tell an HTML page by its first tag."""
     return _HTML_START.match(start) is not None
@@ -226,14 +240,38 @@ def _is_value(line: bytes) -> bool:
     return True
 
 
-def is_mail(head: bytes) -> bool:
-    """Tell a message by its first header fields."""
-    lines = head.replace(b"\r\n", b"\n").split(b"\n\n", 1)[0].split(b"\n")
+def is_web_archive(start: bytes) -> bool:
+    """Tell a page saved with its pictures: a message of related parts that went to no one."""
+    fields = [field.lower() for field in _header_fields(start)]
+    related = any(_RELATED.match(field) for field in fields)
+    return related and not any(_ADDRESSED.match(field) for field in fields)
+
+
+def is_mailbox(start: bytes) -> bool:
+    """Tell a mailbox by the line before each of its messages, and the fields after it."""
+    if not _MAILBOX_START.match(start):
+        return False
+    fields = _header_fields(start)
+    return bool(fields) and all(re.match(rb"[\w-]+[ \t]*:", field) for field in fields)
+
+
+def is_calendar(start: bytes) -> bool:
+    """Tell a calendar."""
+    return start[:15].upper() == b"BEGIN:VCALENDAR"
+
+
+def _header_fields(start: bytes) -> list[bytes]:
+    """Return the first lines of the fields of a message's header, but one that is cut off."""
+    lines = start.replace(b"\r\n", b"\n").split(b"\n\n", 1)[0].split(b"\n")
     fields = [line for line in lines if line[:1] not in (b" ", b"\t") and line]
     if fields and fields[0].startswith(b"From "):
         fields = fields[1:]
-    if len(head) >= _HEAD_BYTES - 4:
-        fields = fields[:-1]
+    return fields[:-1] if len(start) >= _HEAD_BYTES - 4 else fields
+
+
+def is_mail(head: bytes) -> bool:
+    """Tell a message by its first header fields."""
+    fields = _header_fields(head)
     known = sum(1 for field in fields if _MAIL_HEADER.match(field))
     shaped = all(re.match(rb"[\w-]+[ \t]*:", field) for field in fields)
     return known >= 3 and shaped and _MAIL_NEEDED.search(head) is not None

@@ -37,6 +37,13 @@ from .tables import Spans, TableWriter
 _RUNNING = frozenset(["dt", "ftr", "sldNum", "hdr", "sldImg"])
 _TITLES = frozenset(["title", "ctrTitle"])
 _SHAPES = frozenset(["sp", "graphicFrame", "pic", "cxnSp"])
+# What is looked at of a slide: most of it is how things look.
+_STARTS = _SHAPES.union(
+    ["t", "Fallback", "fld", "r", "rPr", "grpSp", "oMath", "p", "cNvPr", "off", "ext", "chOff"],
+    ["chExt", "pPr", "buChar", "buAutoNum", "br", "tab", "ph", "chart", "relIds", "tbl", "tblPr"],
+    ["tc"],
+)
+_ENDS = _SHAPES.union(["t", "p", "grpSp", "tc", "tr", "tbl"])
 _MAX_DESCRIPTION_CHARS = 4_000
 _COUNTS = {"arabic": "decimal", "alphaLc": "lowerLetter", "alphaUc": "upperLetter"} | {
     "romanLc": "lowerRoman",
@@ -298,6 +305,8 @@ class _SlideReader:
             self.line.text.append(text)
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if name not in _STARTS:
+            return
         shape = self.shape
         if name == "t":
             self.in_text = True
@@ -341,7 +350,7 @@ class _SlideReader:
             self.writer, self.spans, self.rows = TableWriter(page=self.page), Spans(), 0
             self.has_first_row = False
         elif name == "tblPr":
-            self.has_first_row = attributes.get("firstRow", "0") in ("1", "true")
+            self.has_first_row = _is_on(attributes, "firstRow")
         elif name == "tc" and self.writer is not None:
             self.cell = []
             self.cell_span = (
@@ -349,11 +358,11 @@ class _SlideReader:
                 _integer(attributes.get("rowSpan", "1")),
             )
             # Its place is filled by the cell that covers it.
-            self.is_covered = any(
-                attributes.get(mark, "0") in ("1", "true") for mark in ("hMerge", "vMerge")
-            )
+            self.is_covered = _is_on(attributes, "hMerge") or _is_on(attributes, "vMerge")
 
     def _end(self, name: str) -> None:
+        if name not in _ENDS:
+            return
         if name == "t":
             self.in_text = False
         elif name == "p" and self.line is not None:
@@ -388,7 +397,7 @@ class _SlideReader:
     def _described(self, attributes: dict[str, str]) -> None:
         if self.shape is None or self.page is None:
             return
-        self.shape.is_hidden = attributes.get("hidden", "0") in ("1", "true")
+        self.shape.is_hidden = _is_on(attributes, "hidden")
         if line := clean_line(attributes.get("descr", ""))[:_MAX_DESCRIPTION_CHARS]:
             self.shape.blocks.append(Block("paragraph", line, page=self.page))
 
@@ -445,6 +454,10 @@ def _comments(archive: Archive, part: str) -> Iterator[str]:
             if line := clean_line(" ".join(text)):
                 yield line
             text = []
+
+
+def _is_on(attributes: dict[str, str], name: str) -> bool:
+    return attributes.get(name, "0") in ("1", "true")
 
 
 def _integer(text: str) -> int:

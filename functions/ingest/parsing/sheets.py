@@ -17,6 +17,8 @@ MAX_CELL_CHARS = 32_767
 # Merged ranges that are open at once; a sheet that overlaps more of them is no table.
 _MAX_OPEN_MERGES = 1_000
 _MAX_COVERED_COLUMNS = 256
+# Places of a sheet that only repeat a merged cell.
+_MAX_COVERED_CELLS = 1_000_000
 _MAX_HIDDEN_RANGES = 1_000
 
 _Sheet = TypeVar("_Sheet")
@@ -70,6 +72,7 @@ class Layout:
         self.filtered: list[tuple[int, int]] = []
         self.merges: list[_Merge] = []
         self.open_merges: list[_Merge] = []
+        self.covered = 0
 
     def hide_columns(self, first: int, last: int) -> None:
         self.hidden_ranges += 1
@@ -108,10 +111,13 @@ class Layout:
         if not self.open_merges:
             return
         self.open_merges = [merge for merge in self.open_merges if merge.bottom >= number]
+        if self.covered > _MAX_COVERED_CELLS:
+            self.open_merges, self.merges = [], []
         for merge in self.open_merges:
             right = min(merge.right, merge.left + _MAX_COVERED_COLUMNS - 1, MAX_COLUMNS)
             if right > len(cells):
                 cells.extend([""] * (right - len(cells)))
+            self.covered += right - merge.left + 1
             for column in range(merge.left, right + 1):
                 if not cells[column - 1]:
                     cells[column - 1] = cover(merge.text, below=column == merge.left)
