@@ -87,6 +87,12 @@ SAMPLES: dict[str, bytes] = {
     "a.rtf": rb"{\rtf1\ansi\ansicpg1252{\fonttbl\f0 Arial;}\f0 Gr\'fc\'dfe \u8364?\par x}",
     "a.eml": b"From: a@b.c\nTo: d@e.f\nSubject: =?utf-8?q?x?=\nMIME-Version: 1.0\n"
     b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\ntext\n--b--\n",
+    "a.xml": b'<?xml version="1.0"?><manual><title>T</title><para>a <b>b</b> c</para></manual>',
+    "a.vtt": b"WEBVTT\n\n1\n00:00:01.000 --> 00:00:04.000\n<v Ann>one</v>\n\n",
+    "a.ipynb": b'{"nbformat": 4, "cells": [{"cell_type": "code", "source": ["a = 1"],'
+    b' "outputs": [{"text": "1"}]}, {"cell_type": "markdown", "source": "# T"}]}',
+    "a.xhtml": b'<?xml version="1.0"?><html><title/><p style="display:none">h</p><math><msup>'
+    b"<mi>a</mi><mn>2</mn></msup></math></html>",
     "a.mbox": b"From a@b.c Mon Feb  2 10:01:00 2026\nFrom: a@b.c\nSubject: x\n\none\n\n"
     b"From a@b.c Mon Feb  2 10:02:00 2026\nFrom: a@b.c\nSubject: y\n\ntwo\n",
     "a.mht": b"Subject: s\nMIME-Version: 1.0\nContent-Type: multipart/related; boundary=b\n\n"
@@ -210,7 +216,9 @@ def test_parser_when_cut_off(name: str, part: float) -> None:
     _run(data[: int(part * len(data))], name)
 
 
-@pytest.mark.parametrize("name", ["a.html", "a.md", "a.rtf", "a.eml", "a.json", "b.xls"])
+@pytest.mark.parametrize(
+    "name", ["a.html", "a.xhtml", "a.xml", "a.ipynb", "a.md", "a.rtf", "a.eml", "a.json", "b.xls"]
+)
 @bounded(20)
 @given(edits=MARKUP_EDITS)
 def test_parser_when_markup_changes(name: str, edits: list[tuple[float, bytes, int]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 
 import pytest
@@ -110,6 +111,25 @@ def test_workbook_when_too_many_cells(make: object, name: str) -> None:
     with pytest.raises(Unreadable) as caught:
         parse_bytes(data, name, limits=replace(LIMITS, max_cells=100))
     assert caught.value.code == "cell_limit"
+
+
+def test_xls_when_sectors_go_round_in_circles() -> None:
+    """A stream whose sectors follow each other for ever is refused at once."""
+    data = bytearray(make_xls(_ROWS))
+    links = len(data) - 512
+    # Each of the first sectors names itself as the next.
+    struct.pack_into("<8I", data, links, *range(8))
+    with pytest.raises(Unreadable) as caught:
+        parse_bytes(bytes(data), "a.xls")
+    assert caught.value.code == "corrupt"
+
+
+def test_xml_when_its_encoding_is_unknown() -> None:
+    """A declared encoding that there is not makes the file a damaged one."""
+    data = make_spreadsheet_xml("").replace(b'version="1.0"', b'version="1.0" encoding="UTFT8"')
+    with pytest.raises(Unreadable) as caught:
+        parse_bytes(data, "a.xls")
+    assert caught.value.code == "corrupt"
 
 
 def test_ods_when_rows_repeat_without_end() -> None:

@@ -54,6 +54,7 @@ _HTML_START = re.compile(
     rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|title|meta|table)[\s>]",
     re.IGNORECASE | re.DOTALL,
 )
+_SUBTITLES = re.compile(rb"WEBVTT\b|\d+[ \t]*\r?\n(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
 _RELATED = re.compile(rb"content-type[ \t]*:[ \t]*multipart/related")
 _ADDRESSED = re.compile(rb"(?:to|received|delivered-to)[ \t]*:")
 _MAILBOX_START = re.compile(rb"From [^\r\n]*\d{4}[^\r\n]*\r?\n[\w-]+[ \t]*:")
@@ -192,6 +193,16 @@ def is_pdf(head: bytes) -> bool:
 def is_rtf(head: bytes) -> bool:
     """Tell an RTF document."""
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{\\rtf")
+
+
+def is_subtitles(start: bytes) -> bool:
+    """Tell WebVTT by its first word, SubRip by its first cue."""
+    return _SUBTITLES.match(start) is not None
+
+
+def is_xml(start: bytes) -> bool:
+    """Tell any XML by its declaration."""
+    return start.startswith(b"<?xml ")
 
 
 def is_html(start: bytes) -> bool:

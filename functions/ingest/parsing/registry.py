@@ -9,6 +9,7 @@ from importlib import import_module
 from . import detection
 from .blocks import Event, Request
 from .detection import Format
+from .noise import without_base64
 
 Parser = Callable[[Request], Iterator[Event]]
 
@@ -31,6 +32,8 @@ MBOX = "application/mbox"
 CALENDAR = "text/calendar"
 WEB_ARCHIVE = "multipart/related"
 HTML = "text/html"
+SUBTITLES = "text/vtt"
+XML = "application/xml"
 MARKDOWN = "text/markdown"
 TEXT = "text/plain"
 CSV = "text/csv"
@@ -158,12 +161,28 @@ FORMATS = (
         looks_like=detection.is_calendar,
     ),
     Format(
+        content_type=SUBTITLES,
+        label="a transcript",
+        parser="subtitles.parse_subtitles",
+        extensions=("vtt", "srt"),
+        declared=("application/x-subrip",),
+        looks_like=detection.is_subtitles,
+    ),
+    Format(
         content_type=HTML,
         label="a web page",
         parser="html.parse_html",
         extensions=("html", "htm", "xhtml"),
         declared=("application/xhtml+xml",),
         looks_like=detection.is_html,
+    ),
+    Format(
+        content_type=XML,
+        label="an XML document",
+        parser="xml_text.parse_xml",
+        extensions=("xml", "dita", "dbk"),
+        declared=("text/xml",),
+        looks_like=detection.is_xml,
     ),
     Format(
         content_type=CSV,
@@ -190,7 +209,7 @@ FORMATS = (
         content_type=JSON,
         label="a JSON file",
         parser="records.parse_json",
-        extensions=("json",),
+        extensions=("json", "ipynb"),
         might_be=detection.is_json,
     ),
     Format(
@@ -224,7 +243,7 @@ def parse(request: Request) -> tuple[str, Iterator[Event]]:
         limits=request.limits,
         formats=FORMATS,
     )
-    return found.content_type, load_parser(found)(request)
+    return found.content_type, without_base64(load_parser(found)(request))
 
 
 def load_parser(known: Format) -> Parser:

@@ -12,6 +12,7 @@ from xlrd.biffh import error_text_from_code
 from shared.errors import Unreadable
 
 from .blocks import EmptyPage, Event, PageCount, Request, clean_line, corrupt, heading, read_all
+from .compound import read_stream
 from .number_formats import GENERAL
 from .sheets import MAX_CELL_CHARS, CellCounter, CellStyles, Layout, place, too_many_sheets, visible
 from .tables import TableWriter
@@ -38,8 +39,9 @@ _FILTER = "_FilterDatabase"
 def parse_xls(request: Request) -> Iterator[Event]:
     """Yield the blocks of a workbook, sheet by sheet."""
     try:
+        # xlrd follows sectors in circles; the stream alone it reads as what Excel 4 wrote.
         book = xlrd.open_workbook(
-            file_contents=read_all(request),
+            file_contents=read_stream(read_all(request), ("workbook", "book")),
             formatting_info=True,
             on_demand=True,
             logfile=_Nowhere(),

@@ -255,8 +255,11 @@ class RetrieveResponse(BaseModel):
 class QueryResponse(BaseModel):
     """An answer and what it rests on."""
 
-    answer: str
-    grounded: bool = Field(description="False: the documents do not answer.")
+    question: str = Field(description="The question as it was understood.")
+    answer: str = Field(description="Markdown: paragraphs, lists, tables, code, emphasis.")
+    grounded: bool = Field(
+        description="True: a verified quote carries it. False: the documents do not answer."
+    )
     model: str = Field(description="The Gemini model, or extractive.")
     citations: list[CitationOut]
     passages: list[PassageOut]
