@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 
 from admin.vector_index import INDEX_USEFUL_CHUNKS
 from shared.settings import DatabaseSettings
-from shared.store.connection import Connection, connection_arguments, translated_errors
+from shared.store.connection import Connection, check_server, connect_once, translated_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ def has_tables(settings: DatabaseSettings) -> bool:
 
     Raises:
         DatabaseUnavailable: The database does not answer.
+        Misconfigured: The server or its pgvector is too old.
     """
     with (
         translated_errors(),
-        psycopg.connect(
-            settings.database_url.get_secret_value(), **connection_arguments(settings)
-        ) as connection,
+        connect_once(settings) as connection,
     ):
+        check_server(connection)
         row = connection.execute("SELECT to_regclass('migrations') IS NOT NULL").fetchone()
         return bool(row and row[0])
 

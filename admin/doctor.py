@@ -137,8 +137,7 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "database",
             "fault",
-            f"It does not answer as it should at {where} ({error}). Is the server running, and are"
-            " host, login and password of DATABASE_URL right?",
+            f"At {where}: {error}",
         )
 
 
@@ -158,7 +157,7 @@ def _compare_migrations(applied: dict[int, str] | None) -> Finding:
     changed = [
         migration.name
         for number, migration in ours.items()
-        if applied.get(number, migration.checksum) != migration.checksum
+        if not migration.was_applied_as(applied.get(number, migration.checksum))
     ]
     if missing := _missing(applied):
         return Finding(

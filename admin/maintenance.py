@@ -45,8 +45,22 @@ _log = get_logger("admin")
     help="Seconds that an unclaimed message may be under way.",
 )
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option(
+    "--keep-days",
+    type=click.IntRange(min=32),
+    default=90,
+    show_default=True,
+    help="Days until dead letters and rows of deleted documents go.",
+)
 @json_option
-def sweep(*, every_seconds: float | None, unleased_seconds: int, limit: int, as_json: bool) -> None:
+def sweep(
+    *,
+    every_seconds: float | None,
+    unleased_seconds: int,
+    limit: int,
+    keep_days: int,
+    as_json: bool,
+) -> None:
     """Publish stalled work again: what a crash or a lost message left behind."""
     with one_sentence():
         settings = load(Settings)
@@ -60,6 +74,8 @@ def sweep(*, every_seconds: float | None, unleased_seconds: int, limit: int, as_
                     connection, unleased_seconds=unleased_seconds, pause_seconds=10, limit=limit
                 )
                 refresh_statistics(connection)
+                store.refresh_document_counts(connection)
+                store.forget_old(connection, days=keep_days)
                 backlog = store.read_backlog(connection)
             publisher.publish_finalized(stalled.objects)
             publisher.publish_jobs(stalled.jobs)

@@ -19,14 +19,26 @@ import stamina
 from psycopg import sql
 from pydantic import Field
 
+from admin.rights import (
+    adapt_search_path,
+    extend_functions,
+    make_roles,
+    record_rights,
+    repair_rights,
+)
 from shared import store
 from shared.errors import KaydangError, Misconfigured
 from shared.settings import DatabaseSettings, load
-from shared.store.connection import connection_arguments, translated_errors
+from shared.store.connection import check_version, connect_once, translated_errors
 
 _MIGRATIONS = Path(__file__).parents[1] / "shared" / "migrations"
 # Any constant does; this one spells "kaydang" in the lock tables of a curious operator.
 _LOCK = int.from_bytes(b"kaydang")
+# Checksums of earlier forms of a migration that have the same effect.
+_EARLIER_FORMS = {
+    # It made the group roles itself.
+    1: {"51da6234be7611a9a8a6effda8455d84409212478d0f19423d78bbba7f3c3424"},
+}
 _WAIT_INITIAL_SECONDS = 0.5
 _WAIT_MAX_SECONDS = 5.0
 
@@ -58,6 +70,10 @@ class Migration:
         """Return the SHA-256 of the statements."""
         return hashlib.sha256(self.statements.encode()).hexdigest()
 
+    def was_applied_as(self, checksum: str) -> bool:
+        """Return whether *checksum* is this migration's, or that of a form with the same effect."""
+        return checksum == self.checksum or checksum in _EARLIER_FORMS.get(self.number, ())
+
 
 def read_migrations(folder: Path = _MIGRATIONS) -> list[Migration]:
     """
@@ -78,13 +94,18 @@ def read_migrations(folder: Path = _MIGRATIONS) -> list[Migration]:
 
 def apply_migrations(connection: store.Connection, migrations: list[Migration]) -> list[Migration]:
     """
-    Apply what is missing and return it.
+    Apply what is missing and return it, the rights of a restored database included.
 
     Raises:
-        Misconfigured: An applied migration's file has changed since.
+        Misconfigured: The server will not do, or an applied migration's file has changed since.
     """
+    check_version(connection)
+    extension_schema = adapt_search_path(connection)
     connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
     try:
+        make_roles(connection)
+        if repaired := repair_rights(connection):
+            click.echo(f"gave {repaired} rights again that were missing")
         connection.execute(
             """
             CREATE TABLE IF NOT EXISTS migrations (
@@ -101,7 +122,7 @@ def apply_migrations(connection: store.Connection, migrations: list[Migration]) 
         applied = []
         for migration in migrations:
             if migration.number in known:
-                if known[migration.number] != migration.checksum:
+                if not migration.was_applied_as(known[migration.number]):
                     raise Misconfigured(
                         f"migration {migration.name} was changed after it was applied:"
                         " restore it and write the change as a new migration"
@@ -114,6 +135,9 @@ def apply_migrations(connection: store.Connection, migrations: list[Migration]) 
                     [migration.number, migration.name, migration.checksum],
                 )
             applied.append(migration)
+        if extension_schema is not None:
+            extend_functions(connection, extension_schema)
+        record_rights(connection)
         return applied
     finally:
         connection.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
@@ -187,8 +211,7 @@ def _connect(settings: Settings) -> store.Connection:
     ):
         with attempt:
             # A token as password lives for an hour, so each try fetches its own.
-            arguments = connection_arguments(settings) | {"options": options}
-            return psycopg.connect(settings.database_url.get_secret_value(), **arguments)
+            return connect_once(settings, options=options)
     raise AssertionError  # the last attempt raises
 
 

@@ -23,7 +23,7 @@ import click
 
 from functions.ingest.chunking import Budget, chunk_blocks
 from functions.ingest.parsing.blocks import Block, ParseLimits, Request, Title
-from functions.ingest.parsing.dispatching import parse
+from functions.ingest.parsing.registry import parse
 from shared.embedding.tokenizer import TokenCounter
 from shared.values import Chunk
 

@@ -33,7 +33,7 @@ from striprtf.striprtf import rtf_to_text
 from functions.ingest.chunking import Budget, chunk_blocks
 from functions.ingest.parser_process import load_tokenizer
 from functions.ingest.parsing.blocks import Block, Request
-from functions.ingest.parsing.dispatching import parse
+from functions.ingest.parsing.registry import parse
 from functions.ingest.sandbox import parse_document
 from tests.support.documents import LIMITS, make_pdf, pdf_lines, small_tokenizer
 

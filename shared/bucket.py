@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import requests
 from google.api_core.exceptions import (
+    BadRequest,
     Forbidden,
     GoogleAPICallError,
     NotFound,
@@ -35,6 +36,7 @@ from shared.values import ObjectVersion
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0  # between two reads
 _RETRY_SECONDS = 30.0
+_GZIP = b"\x1f\x8b"
 # What is read of an object in a listing: a third of all there is to say of one.
 _LISTED_FIELDS = (
     "nextPageToken,items(name,generation,metageneration,size,contentType,metadata,updated,md5Hash,"
@@ -89,14 +91,54 @@ class DocumentBucket:
 
         Raises:
             ObjectGone: The generation is no longer in the bucket.
-            Unreadable: It has more than *max_bytes*.
+            Unreadable: It has more than *max_bytes*, or Storage refuses to hand over this object
+                (a key of its owner's, an access list); asking again would not help.
+            NotPermitted: This account may read no object of the bucket.
             StorageUnavailable: Storage did not answer, or the bytes did not arrive whole.
         """
         blob = self._bucket.blob(version.name, generation=version.generation)
-        with _translated_errors(), _translated_preconditions():
-            blob.download_to_file(
-                _Bounded(file, max_bytes=max_bytes), checksum="crc32c", **self._patience
-            )
+        bounded = _Bounded(file, max_bytes=max_bytes)
+        with _translated_errors(), _translated_preconditions(), self._translated_refusals():
+            try:
+                blob.download_to_file(bounded, checksum="crc32c", **self._patience)
+            except requests.exceptions.ContentDecodingError:
+                # Its Content-Encoding claims a compression that its bytes do not have.
+                bounded.seek(0)
+                blob.download_to_file(
+                    bounded, raw_download=True, checksum="crc32c", **self._patience
+                )
+                _refuse_damaged(file)
+
+    @contextmanager
+    def _translated_refusals(self) -> Iterator[None]:
+        """Tell one object that Storage does not hand over from a bucket that cannot be read."""
+        try:
+            yield
+        except BadRequest as error:
+            # https://cloud.google.com/storage/docs/encryption/customer-supplied-keys
+            raise Unreadable(
+                "access_denied",
+                "Cloud Storage refuses to hand over this object (400). An object"
+                " encrypted with a key of your own (CSEK) cannot be read: upload it without.",
+            ) from error
+        except Forbidden as error:
+            if not self._may_read_objects():
+                raise NotPermitted("storage.objects.get") from error
+            raise Unreadable(
+                "access_denied",
+                "Cloud Storage denies access to this object (403): its access"
+                " list, or its KMS key, excludes the ingest function's account. Grant it access,"
+                " then retry.",
+            ) from error
+
+    def _may_read_objects(self) -> bool:
+        """Return whether this account may read objects of the bucket in general."""
+        permission = "storage.objects.get"
+        try:
+            held = self._bucket.test_iam_permissions([permission], timeout=_CONNECT_SECONDS)
+        except (GoogleAPICallError, RetryError, requests.RequestException):
+            return True  # Storage does not say; the other objects of the bucket are read
+        return permission in held
 
     def upload(self, name: str, data: bytes, *, content_type: str) -> None:
         """
@@ -340,6 +382,18 @@ def describe_too_large(max_bytes: int) -> str:
         f"The file is larger than {max_bytes:,} bytes. Split it, or raise MAX_FILE_BYTES"
         " and the memory of the ingest function."
     )
+
+
+def _refuse_damaged(file: IO[bytes]) -> None:
+    file.flush()
+    file.seek(0)
+    if file.read(len(_GZIP)) == _GZIP:
+        raise Unreadable(
+            "corrupt",
+            "The object's Content-Encoding is gzip, and its compressed bytes are damaged. Upload it"
+            " again, or without Content-Encoding.",
+        )
+    file.seek(0, 2)
 
 
 def _read_blob(blob: storage.Blob) -> ObjectVersion:

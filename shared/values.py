@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -103,6 +104,27 @@ def path_above(heading: str, *, text: str) -> str:
     return " > ".join(names[: names.index(first_line)]) if first_line in names else heading
 
 
+class PageStart(NamedTuple):
+    """Where in a text a page begins."""
+
+    position: int
+    page: int
+
+
+def pair_page_starts(numbers: Sequence[int] | None) -> tuple[PageStart, ...]:
+    """Return what the store keeps as alternating positions and pages."""
+    return tuple(map(PageStart, (numbers or [])[::2], (numbers or [])[1::2]))
+
+
+def page_at(position: int, *, page: int | None, page_starts: Sequence[PageStart]) -> int | None:
+    """Return the page of *position* in a text that begins on *page*."""
+    for start in page_starts:
+        if start.position > position:
+            break
+        page = start.page
+    return page
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """
@@ -113,9 +135,12 @@ class Chunk:
         text: Exactly the characters [char_start:char_end) of the extracted text.
         heading: Path of headings above it, "Title > Section > Subsection".
         header: The header rows of the table that *text* continues, else empty.
-        page: Page, slide or sheet, from 1; None where the format has none.
+        page: Page, slide or sheet that it begins on, from 1; None where the format has none.
         tokens: Word pieces of the embedded text, special tokens included.
         source: "ocr" where the text was read from a picture of the page.
+        page_starts: Where in the extracted text further pages begin, between char_start and
+            char_end.
+        boxes: Where its words stand on their pages (shared/boxes.py); empty where that is unknown.
     """
 
     ordinal: int
@@ -127,6 +152,8 @@ class Chunk:
     char_end: int
     tokens: int
     source: TextSource = "text"
+    page_starts: tuple[PageStart, ...] = ()
+    boxes: bytes = b""
 
     @property
     def embedded_text(self) -> str:
@@ -167,6 +194,8 @@ class Hit:
         text_rank: Rank in the text leg from 1, None where that leg did not return it.
         coverage: Share of the question's words, by their rarity, that the chunk and the headings
             above it hold; None where the question has no words that count.
+        page_starts: Where in the extracted text further pages begin, between char_start and
+            char_end.
     """
 
     document_id: UUID
@@ -188,6 +217,11 @@ class Hit:
     vector_rank: int | None
     text_rank: int | None
     coverage: float | None = None
+    page_starts: tuple[PageStart, ...] = ()
+
+    def page_at(self, position: int) -> int | None:
+        """Return the page of *position* in the extracted text."""
+        return page_at(position, page=self.page, page_starts=self.page_starts)
 
     @property
     def uri(self) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from shared.values import Chunk, TextSource, join_embedded_text, path_above
+from shared.boxes import LineBox, pack
+from shared.values import Chunk, PageStart, TextSource, join_embedded_text, page_at, path_above
 
 from .parsing.blocks import Block, BlockKind
 
@@ -92,6 +94,11 @@ class _Unit:
     header: str
     source: TextSource
     cost: int
+    page_starts: tuple[PageStart, ...] = ()
+
+    @property
+    def last_page(self) -> int | None:
+        return self.page_starts[-1].page if self.page_starts else self.page
 
 
 def chunk_blocks(
@@ -123,7 +130,11 @@ class _Packer:
     """
     Holds the open section of one document.
 
-    The units of *open* share page, source and heading path, or are small sections to be joined.
+    The units of *open* share source and heading path, or are small sections to be joined. They
+    share their page, or each begins on the page where the one before ends.
+
+    Attributes:
+        lines: Where the text that is in no chunk yet stands on its pages.
     """
 
     def __init__(self, *, tokenize: Tokenize, budget: Budget, title: Callable[[], str]) -> None:
@@ -134,6 +145,7 @@ class _Packer:
         self.open: list[_Unit] = []
         self.open_cost = 0
         self.ordinal = 0
+        self.lines: deque[LineBox] = deque()
         self.skipped = ""
         self.count = lru_cache(maxsize=256)(lambda text: len(tokenize(text)))
         self.shorten = lru_cache(maxsize=256)(self._shorten)
@@ -146,6 +158,9 @@ class _Packer:
         path = tuple(label for _, label in self.path)
         if self.open and self._ends_section(block, path):
             yield from self._pack()
+        # Where the pages are another document's (an attachment's), there are none to point at.
+        for line in block.lines if block.page is not None else ():
+            self.lines.append(line._replace(position=line.position + start))
         for unit in self._units(block, gap=gap, start=start, path=path):
             self.open.append(unit)
             self.open_cost += unit.cost
@@ -163,7 +178,7 @@ class _Packer:
 
     def _ends_section(self, block: Block, path: tuple[str, ...]) -> bool:
         last = self.open[-1]
-        if block.page != last.page or block.source != last.source:
+        if block.page != last.last_page or block.source != last.source:
             return True
         if path == last.path:
             return False
@@ -192,6 +207,7 @@ class _Packer:
             header=block.header,
             source=block.source,
             cost=self.budget.cost(len(offsets), len(before) + len(text) - lead),
+            page_starts=_pages_between(block, lead, len(text), start=start),
         )
         room = self._room(whole)
         if whole.cost <= room:
@@ -210,6 +226,10 @@ class _Packer:
                 start=start + begin,
                 tokens=tokens,
                 cost=self.budget.cost(tokens, len(part)),
+                page=page_at(begin, page=block.page, page_starts=block.page_starts)
+                if block.page is not None
+                else None,
+                page_starts=_pages_between(block, begin, begin + len(part), start=start),
             )
             at, before = begin + len(part), ""
 
@@ -353,19 +373,32 @@ class _Packer:
         tokens += sum(unit.tokens for unit in units)
         if tokens > self.budget.max_tokens - _DOUBT_TOKENS:
             heading, header, tokens = self._fit(heading, header, text)
+        start, end = first.start, last.start + len(last.text)
         chunk = Chunk(
             ordinal=self.ordinal,
             text=text,
             heading=heading,
             header=header,
             page=first.page,
-            char_start=first.start,
-            char_end=last.start + len(last.text),
+            char_start=start,
+            char_end=end,
             tokens=tokens,
             source=first.source,
+            page_starts=_page_starts(units),
+            boxes=pack(self._lines_until(end), start=start, end=end),
         )
         self.ordinal += 1
         return chunk
+
+    def _lines_until(self, end: int) -> list[LineBox]:
+        """Return the lines that begin before *end*; forget those that end there too."""
+        found = []
+        while self.lines and self.lines[0].position < end:
+            found.append(self.lines.popleft())
+        if found and found[-1].position + found[-1].words[-1].offset >= end:
+            # The rest of it is the next chunk's.
+            self.lines.appendleft(found[-1])
+        return found
 
     def _fit(self, heading: str, header: str, text: str) -> tuple[str, str, int]:
         """Count exactly; leave out the heading, then the header, if the model cannot read all."""
@@ -389,6 +422,27 @@ def _depth(before: _Unit, after: _Unit) -> int:
     if before.kind == after.kind == "row" and after.header and not before.header:
         return 0
     return 2 if "\n\n" in after.gap else 1
+
+
+def _pages_between(block: Block, begin: int, end: int, *, start: int) -> tuple[PageStart, ...]:
+    """Return where between two positions of *block* pages begin, counted from *start*."""
+    return tuple(
+        PageStart(start + position, page)
+        for position, page in block.page_starts
+        if block.page is not None and begin < position < end
+    )
+
+
+def _page_starts(units: list[_Unit]) -> tuple[PageStart, ...]:
+    """Return where pages begin behind the beginning of the first of *units*."""
+    found: list[PageStart] = []
+    page = units[0].page
+    for unit in units:
+        if unit.page is not None and unit.page != page:
+            found.append(PageStart(unit.start, unit.page))
+        found.extend(unit.page_starts)
+        page = unit.last_page
+    return tuple(found)
 
 
 def _checksum(text: str) -> int:

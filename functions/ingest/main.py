@@ -20,6 +20,7 @@ from shared.runtime.push_authentication import (
     admit_pushes,
     answer_probes,
 )
+from shared.runtime.server import serve_whole_requests
 from shared.runtime.slots import WorkSlots
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, traced
@@ -37,6 +38,7 @@ set_up_logs(load(Settings))
 answer_probes(lambda: _check_database())
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
+serve_whole_requests()
 set_up_tracing("ingest")
 _log = get_logger("ingest")
 

@@ -11,6 +11,7 @@ The only frame the other way is R, the text that was read from a picture.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import gc
 import importlib
@@ -35,7 +36,7 @@ from shared.values import Chunk
 from .chunking import Budget, chunk_blocks
 from .confinement import UNCONFINED_STATUS, Unconfined, confine, hide_memory
 from .parsing.blocks import Block, EmptyPage, Event, PageCount, ParseLimits, Request, Title
-from .parsing.dispatching import parse
+from .parsing.registry import parse
 
 FRAME = struct.Struct("!cI")
 _TEXT_FRAME_BYTES = 1 << 16
@@ -146,9 +147,9 @@ def _import_everything() -> None:
     folder = Path(__file__).parent / "parsing"
     for module in pkgutil.iter_modules([str(folder)]):
         importlib.import_module(f"{__package__}.parsing.{module.name}")
-    from .parsing.warming import warm
+    from .parsing.preload import preload
 
-    warm()
+    preload()
 
 
 def _run_child(request: dict[str, Any], *, source: int, data: int, server: int) -> None:
@@ -357,6 +358,8 @@ def _pack_chunk(chunk: Chunk) -> bytes:
             chunk.char_end,
             chunk.tokens,
             chunk.source,
+            chunk.page_starts,
+            base64.b64encode(chunk.boxes).decode("ascii"),
         ]
     ).encode()
 

@@ -8,6 +8,7 @@ open file, keeps the deadline, and spools what comes back to unlinked temporary 
 from __future__ import annotations
 
 import atexit
+import base64
 import json
 import os
 import select
@@ -25,9 +26,10 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
+from shared.boxes import MAX_PACKED_BYTES
 from shared.errors import Misconfigured, ParserDied, Unreadable
 from shared.runtime.logs import get_logger
-from shared.values import Chunk, TextSource
+from shared.values import Chunk, PageStart, TextSource
 
 from .confinement import UNCONFINED_STATUS, find_gap, landlock_version
 from .parsing.blocks import ParseLimits
@@ -107,7 +109,7 @@ class ParsedDocument:
             position += len(data)
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                heading, header, page, start, end, tokens, source = json.loads(line)
+                heading, header, page, start, end, tokens, source, starts, boxes = json.loads(line)
                 yield Chunk(
                     ordinal=ordinal,
                     text=text.read(start, end),
@@ -118,6 +120,8 @@ class ParsedDocument:
                     char_end=end,
                     tokens=tokens,
                     source=cast(TextSource, source),
+                    page_starts=tuple(PageStart(*pair) for pair in starts),
+                    boxes=base64.b64decode(boxes)[:MAX_PACKED_BYTES],
                 )
                 ordinal += 1
 

@@ -9,18 +9,20 @@ deployments need (Gemini, uploads, identity tokens, metrics) is imported where i
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import functions_framework
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, current_app, has_app_context
 
 from shared.embedding.embedder import Embedders, available_cores
 from shared.errors import Misconfigured
 from shared.runtime.logs import get_logger, set_up_logs
+from shared.runtime.server import serve_whole_requests
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing
 from shared.settings import load
@@ -35,6 +37,8 @@ from .http.routes import create_app
 from .settings import QuerySettings
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
     from shared.bucket import DocumentBucket
     from shared.runtime.identity import TokenVerifier
 
@@ -52,13 +56,27 @@ logger = get_logger(__name__)
 @functions_framework.http
 def query(request: Request) -> Response:
     """Answer one HTTP request."""
+    return cast(Response, Response.from_app(_answer, request.environ))
+
+
+def _answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     try:
-        app = _start()
+        app: WSGIApplication = _start()
     except Misconfigured as error:
         logger.error("cannot start", error=str(error))
-        return render(make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "misconfigured", MISCONFIGURED))
-    with app.request_context(request.environ):
-        return app.full_dispatch_request()
+        app = render(make_problem(HTTPStatus.SERVICE_UNAVAILABLE, "misconfigured", MISCONFIGURED))
+    return app(environ, start_response)
+
+
+def _answer_in_place_of_the_framework() -> None:
+    """
+    Take each request before functions-framework does.
+
+    It reads every body to its end before it lets a response go, one of 401 too, and answers some
+    paths (/favicon.ico) itself.
+    """
+    if has_app_context():
+        current_app.wsgi_app = _answer  # type: ignore[method-assign]  # Flask's way to wrap it
 
 
 @once
@@ -156,6 +174,12 @@ def _make_uploads_maker(settings: QuerySettings) -> partial[DocumentBucket]:
     )
 
 
+def _serve_whole_requests() -> None:
+    # A faulty setting is told by the first request.
+    with suppress(Misconfigured):
+        serve_whole_requests(max_body_bytes=load(QuerySettings).max_request_bytes)
+
+
 def _make_room_for_refusals() -> None:
     """Let the server have a thread for each place and some more: it reads THREADS after this."""
     # A faulty setting is told by the first request.
@@ -179,6 +203,8 @@ def _warm_connection() -> None:
         pass
 
 
+_answer_in_place_of_the_framework()
+_serve_whole_requests()
 _make_room_for_refusals()
 # Side by side: the model's file is read, and the database answers, while modules are still made.
 for _warm in (_warm_model, _warm_connection, _warm_up):

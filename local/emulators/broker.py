@@ -25,8 +25,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import types
 
-from local.emulators.filters import InvalidFilter, Predicate, parse_filter
-
 logger = logging.getLogger(__name__)
 
 # The raw protobuf classes: proto-plus wrappers cost several times as much per message.
@@ -79,15 +77,12 @@ CREATE TABLE IF NOT EXISTS deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     subscription_id INTEGER NOT NULL REFERENCES subscriptions (id) ON DELETE CASCADE,
     message BLOB NOT NULL,
-    ordering_key TEXT NOT NULL,
     published REAL NOT NULL,
     available_at REAL NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
     leased INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS deliveries_by_time ON deliveries (subscription_id, available_at, id);
-CREATE INDEX IF NOT EXISTS deliveries_by_key ON deliveries (subscription_id, ordering_key, id)
-    WHERE ordering_key <> '';
 """
 
 
@@ -134,7 +129,6 @@ class LiveSubscription:
 
     def replace(self, resource: Any) -> None:
         self.resource = resource
-        self.matches: Predicate = parse_filter(resource.filter)
 
     @property
     def is_push(self) -> bool:
@@ -313,7 +307,7 @@ class Broker:
         _check_messages(messages)
         subscribed = self._subscribed(topic)
         now = self._clock()
-        rows: list[tuple[int, bytes, str, float, float]] = []
+        rows: list[tuple[int, bytes, float, float]] = []
         ids: list[str] = []
         for message in messages:
             # Microseconds since 1970 are 16 digits, as the service's ids are, and go on
@@ -323,16 +317,12 @@ class Broker:
             message.publish_time.FromNanoseconds(int(now * 1e6) * 1000)
             ids.append(message.message_id)
             body = message.SerializeToString()
-            rows.extend(
-                (live.id, body, message.ordering_key, now, now)
-                for live in subscribed
-                if live.matches(message.attributes)
-            )
+            rows.extend((live.id, body, now, now) for live in subscribed)
         with self.transaction():
             self._database.executemany(
                 "INSERT INTO deliveries"
-                " (subscription_id, message, ordering_key, published, available_at)"
-                " VALUES (?, ?, ?, ?, ?)",
+                " (subscription_id, message, published, available_at)"
+                " VALUES (?, ?, ?, ?)",
                 rows,
             )
         for live in subscribed:
@@ -353,23 +343,11 @@ class Broker:
         if lease_seconds is None:
             lease_seconds = live.resource.ack_deadline_seconds
         now = self._clock()
-        in_order = (
-            """
-            AND (ordering_key = '' OR NOT EXISTS (
-                SELECT 1 FROM deliveries AS earlier
-                WHERE earlier.subscription_id = deliveries.subscription_id
-                AND earlier.ordering_key = deliveries.ordering_key
-                AND earlier.ordering_key <> ''
-                AND earlier.id < deliveries.id))
-            """
-            if live.resource.enable_message_ordering
-            else ""
-        )
         claimed: list[Delivery] = []
         with self.transaction():
             due = self._database.execute(
-                "SELECT id, message, attempts FROM deliveries"  # noqa: S608 (a constant)
-                f" WHERE subscription_id = ? AND available_at <= ? {in_order}"
+                "SELECT id, message, attempts FROM deliveries"
+                " WHERE subscription_id = ? AND available_at <= ?"
                 " ORDER BY available_at, id LIMIT ?",
                 (live.id, now, limit),
             ).fetchall()
@@ -401,8 +379,6 @@ class Broker:
                 "DELETE FROM deliveries WHERE id = ? AND subscription_id = ?",
                 [(delivery_id, live.id) for delivery_id in delivery_ids],
             )
-        if live.resource.enable_message_ordering:
-            live.notify()
 
     def extend(
         self, live: LiveSubscription, leases: Iterable[tuple[int, int]], *, seconds: float
@@ -440,13 +416,6 @@ class Broker:
                 [(self._clock(), delivery_id, live.id, attempt) for delivery_id, attempt in leases],
             )
         live.notify()
-
-    def purge_before(self, live: LiveSubscription, seconds_since_1970: float) -> None:
-        """Acknowledge everything published before that moment."""
-        self._database.execute(
-            "DELETE FROM deliveries WHERE subscription_id = ? AND published < ?",
-            (live.id, seconds_since_1970),
-        )
 
     def expire(self) -> int:
         """Drop what is older than its subscription's retention; return how many."""
@@ -520,7 +489,6 @@ class Broker:
         # https://cloud.google.com/pubsub/docs/handling-failures#dead_letter_topic
         forwarded = PubsubMessage(
             data=original.data,
-            ordering_key=original.ordering_key,
             attributes={
                 **original.attributes,
                 "CloudPubSubDeadLetterSourceDeliveryCount": str(attempts),
@@ -621,12 +589,9 @@ def _complete(subscription: Any) -> None:
             raise InvalidArgument(f"The emulator does not support {unsupported}")
     if subscription.push_config.HasField("no_wrapper"):
         raise InvalidArgument("The emulator does not support push_config.no_wrapper")
-    if subscription.enable_exactly_once_delivery:
-        raise InvalidArgument("The emulator does not support enable_exactly_once_delivery")
-    try:
-        parse_filter(subscription.filter)
-    except InvalidFilter as error:
-        raise InvalidArgument(str(error)) from error
+    for unsupported in ("filter", "enable_message_ordering", "enable_exactly_once_delivery"):
+        if getattr(subscription, unsupported):
+            raise InvalidArgument(f"The emulator does not support {unsupported}")
 
 
 def _complete_retry_policy(policy: Any) -> None:

@@ -20,7 +20,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -528,6 +528,19 @@ class ObjectStore:
             md5=source.content.md5,
             crc32c=source.content.crc32c,
         )
+
+    def join_contents(self, sources: Sequence[StoredObject]) -> Content:
+        """Return the contents of *sources*, one after the other, as one."""
+        key, path = self.new_content()
+        try:
+            with path.open("wb") as joined:
+                for source in sources:
+                    with self._content_path(source.content.key).open("rb") as part:
+                        shutil.copyfileobj(part, joined)
+            return self.keep_content(key)
+        except FileNotFoundError:
+            self.drop_content(key)
+            raise NotFound("The object is gone") from None
 
     def list_objects(
         self,

@@ -122,7 +122,6 @@ class Server:
             "ListTopicSubscriptions": _unary(
                 types.ListTopicSubscriptionsRequest, self._list_topic_subscriptions
             ),
-            "ListTopicSnapshots": _unary(types.ListTopicSnapshotsRequest, self._no_snapshots),
             "DeleteTopic": _unary(types.DeleteTopicRequest, self._delete_topic),
             "DetachSubscription": _unary(
                 types.DetachSubscriptionRequest, self._detach_subscription
@@ -147,8 +146,6 @@ class Server:
                 response_serializer=_serialize,
             ),
             "ModifyPushConfig": _unary(types.ModifyPushConfigRequest, self._modify_push_config),
-            "ListSnapshots": _unary(types.ListSnapshotsRequest, self._list_snapshots),
-            "Seek": _unary(types.SeekRequest, self._seek),
         }
         return [
             grpc.method_handlers_generic_handler("google.pubsub.v1.Publisher", publisher),
@@ -197,10 +194,6 @@ class Server:
     async def _list_topic_subscriptions(self, request: Any, _: Context) -> Any:
         names, token = _page(self._broker.list_topic_subscriptions(request.topic), request, str)
         return ListTopicSubscriptionsResponse(subscriptions=names, next_page_token=token)
-
-    async def _no_snapshots(self, request: Any, _: Context) -> Any:
-        self._broker.get_topic(request.topic)
-        return ListTopicSnapshotsResponse()
 
     async def _delete_topic(self, request: Any, _: Context) -> Any:
         self._broker.delete_topic(request.topic)
@@ -285,16 +278,6 @@ class Server:
                     received_messages=[_received(live, delivery) for delivery in deliveries]
                 )
             await _wait(changed, self._broker.next_due(live), at_most=remaining_seconds)
-
-    async def _seek(self, request: Any, _: Context) -> Any:
-        live = self._broker.subscription(request.subscription)
-        if not request.HasField("time"):
-            raise InvalidArgument("The emulator seeks to a time, not to a snapshot")
-        self._broker.purge_before(live, request.time.ToNanoseconds() / 1e9)
-        return SeekResponse()
-
-    async def _list_snapshots(self, _request: Any, _: Context) -> Any:
-        return ListSnapshotsResponse()
 
     async def _streaming_pull(
         self, requests: AsyncIterator[Any], context: Context

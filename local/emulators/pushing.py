@@ -291,8 +291,6 @@ def _wrap(delivery: Delivery, *, subscription: str, with_attempt: bool) -> bytes
         message["data"] = base64.b64encode(stored.data).decode()
     if stored.attributes:
         message["attributes"] = dict(stored.attributes)
-    if stored.ordering_key:
-        message["orderingKey"] = stored.ordering_key
     envelope: dict[str, Any] = {"message": message, "subscription": subscription}
     if with_attempt:
         envelope["deliveryAttempt"] = delivery.attempt

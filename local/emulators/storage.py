@@ -66,6 +66,8 @@ Handler = Callable[[Request], Awaitable[Response]]
 READ_BLOCK_BYTES = 1 << 20
 MAX_PAGE = 1000
 MAX_JSON_BYTES = 1 << 20
+# https://cloud.google.com/storage/docs/composite-objects
+MAX_COMPOSED = 32
 # https://cloud.google.com/storage/docs/performing-resumable-uploads#cancel-upload
 CLIENT_CLOSED_REQUEST = 499
 RESUME_INCOMPLETE = 308
@@ -105,6 +107,8 @@ class Api:
             Route(f"{bucket}/o", self._list_objects, methods=["GET"]),
             Route(stored, self._one_object, methods=["GET", "PATCH", "PUT", "DELETE"]),
             Route(copy, self._copy, methods=["POST"]),
+            Route(f"{stored}/moveTo/o/{{to_object}}", self._move, methods=["POST"]),
+            Route(f"{stored}/compose", self._compose, methods=["POST"]),
             Route(f"{bucket}/notificationConfigs", self._notifications, methods=["GET", "POST"]),
             Route(
                 f"{bucket}/notificationConfigs/{{notification}}",
@@ -263,6 +267,70 @@ class Api:
                 "resource": resource,
             }
         )
+
+    async def _move(self, request: Request) -> Response:
+        """https://cloud.google.com/storage/docs/json_api/v1/objects/move"""
+        bucket = _path_value(request, "bucket")
+        source = await _run(
+            partial(
+                self._store.object,
+                bucket,
+                _path_value(request, "object"),
+                preconditions=_preconditions(request, prefix="ifSource"),
+            )
+        )
+        created = await _run(
+            partial(
+                self._store.create_object,
+                bucket,
+                _path_value(request, "to_object"),
+                content=await _run(self._store.copy_content, source),
+                fields=source.fields,
+                preconditions=_preconditions(request),
+            )
+        )
+        await _run(
+            partial(
+                self._store.delete_object,
+                bucket,
+                source.name,
+                generation=None,
+                preconditions=Preconditions(generation_match=source.generation),
+            )
+        )
+        return JSONResponse(_resource(created, request))
+
+    async def _compose(self, request: Request) -> Response:
+        """https://cloud.google.com/storage/docs/json_api/v1/objects/compose"""
+        bucket = _path_value(request, "bucket")
+        wanted = await _json_body(request)
+        parts = wanted.get("sourceObjects") or []
+        if not 1 <= len(parts) <= MAX_COMPOSED:
+            raise Invalid(f"sourceObjects must be 1 to {MAX_COMPOSED} objects")
+        sources = [
+            await _run(
+                partial(
+                    self._store.object,
+                    bucket,
+                    str(part.get("name", "")),
+                    generation=_integer(part, "generation"),
+                    preconditions=Preconditions(
+                        generation_match=_integer(
+                            part.get("objectPreconditions") or {}, "ifGenerationMatch"
+                        )
+                    ),
+                )
+            )
+            for part in parts
+        ]
+        created = await self._create(
+            bucket,
+            _path_value(request, "object"),
+            content=await _run(self._store.join_contents, sources),
+            fields=wanted.get("destination") or {},
+            preconditions=_preconditions(request),
+        )
+        return JSONResponse(_resource(created, request))
 
     async def _notifications(self, request: Request) -> Response:
         bucket = _path_value(request, "bucket")

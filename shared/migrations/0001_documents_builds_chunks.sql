@@ -3,18 +3,8 @@
 
 CREATE EXTENSION IF NOT EXISTS vector;
 
--- Group roles: login roles are made by whoever deploys and are granted one of these.
--- Roles belong to the whole server, so another database's migration may make them at the same moment.
-DO $$
-BEGIN
-    CREATE ROLE kaydang_worker NOLOGIN;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
-END $$;
-DO $$
-BEGIN
-    CREATE ROLE kaydang_query NOLOGIN;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
-END $$;
+-- The group roles kaydang_worker and kaydang_query are made before (admin/rights.py): not every owner
+-- may make roles.
 
 CREATE TABLE models (
     id smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -33,7 +33,7 @@ from shared.search.query_terms import (
     weigh_words,
 )
 from shared.store.connection import Connection
-from shared.values import Filter, Hit
+from shared.values import Filter, Hit, pair_page_starts
 
 Mode = Literal["fused", "vector", "text"]
 
@@ -122,7 +122,13 @@ def search(
         raise ModelSwitched(f"model {analysis.model_id} answered when the search began")
     weighed = weigh_words(analysis.question)
     hits = [
-        Hit(*(*row[2:], measure_coverage(weighed, held=set(row[1]))))
+        Hit(
+            *(
+                *row[2:-1],
+                measure_coverage(weighed, held=set(row[1])),
+                pair_page_starts(row[-1]),
+            )
+        )
         for row in rows
         if row[1] is not None
     ]
@@ -154,7 +160,8 @@ _STATEMENT = sql.SQL(
     ),
     scored AS MATERIALIZED (
         SELECT document_id, bucket, name, collection, generation, build_id, ordinal,
-               text, heading, header, page, char_start, char_end, source, language, search,
+               text, heading, header, page, char_start, char_end, source, page_starts, language,
+               search,
                1 - {distance} AS similarity,
                -(weights <#> (SELECT weights FROM text_query))
                    + {proximity_weight} * coalesce(proximity.sum, 0)
@@ -223,7 +230,8 @@ _STATEMENT = sql.SQL(
            END AS held,
            document_id, bucket, name, collection, generation, build_id, ordinal, text, heading,
            header, page, char_start, char_end, source, score, similarity,
-           vector_leg.rank::integer AS vector_rank, text_leg.rank::integer AS text_rank
+           vector_leg.rank::integer AS vector_rank, text_leg.rank::integer AS text_rank,
+           page_starts
     FROM (VALUES (true)) AS always (one_row)
     LEFT JOIN chosen ON true
     LEFT JOIN vector_leg USING (build_id, ordinal)

@@ -69,6 +69,8 @@ from shared.store.models import (
 from shared.store.recovery import (
     StalledWork,
     claim_stalled,
+    forget_old,
+    refresh_document_counts,
     reindex_document,
     requeue_document,
 )
@@ -112,6 +114,7 @@ __all__ = [
     "find_documents",
     "find_model",
     "finish_batch",
+    "forget_old",
     "get_document",
     "give_back",
     "grant_collection",
@@ -142,6 +145,7 @@ __all__ = [
     "record_metadata",
     "record_newer",
     "record_refused",
+    "refresh_document_counts",
     "register_model",
     "reindex_document",
     "release_batch",

@@ -40,17 +40,21 @@ def insert_chunks(
         connection.execute(
             """
             INSERT INTO chunks (build_id, ordinal, batch_number, text, heading, header, page,
-                                char_start, char_end, source, content_hash, search)
+                                char_start, char_end, source, content_hash, page_starts,
+                                boxes, search)
             SELECT %(build_id)s, ordinal, batch_number, text, heading, header, page,
                    char_start, char_end, source, content_hash,
+                   string_to_array(nullif(page_starts, ''), ' ')::integer[], boxes,
                    to_tsvector(%(search_config)s::regconfig, searchable)
             FROM unnest(
                 %(ordinals)s::integer[], %(batch_numbers)s::integer[], %(texts)s::text[],
                 %(headings)s::text[], %(headers)s::text[], %(pages)s::integer[],
                 %(starts)s::integer[], %(ends)s::integer[], %(sources)s::text[],
-                %(hashes)s::bytea[], %(searchable)s::text[]
+                %(hashes)s::bytea[], %(page_starts)s::text[], %(boxes)s::bytea[],
+                %(searchable)s::text[]
             ) AS page_of_chunks (ordinal, batch_number, text, heading, header, page,
-                                 char_start, char_end, source, content_hash, searchable)
+                                 char_start, char_end, source, content_hash, page_starts,
+                                 boxes, searchable)
             """,
             {
                 "build_id": build_id,
@@ -65,6 +69,12 @@ def insert_chunks(
                 "ends": [chunk.char_end for chunk, _ in page],
                 "sources": [chunk.source for chunk, _ in page],
                 "hashes": hashes,
+                # Arrays of arrays of different lengths are nothing that Postgres knows.
+                "page_starts": [
+                    " ".join(f"{start.position} {start.page}" for start in chunk.page_starts)
+                    for chunk, _ in page
+                ],
+                "boxes": [chunk.boxes or None for chunk, _ in page],
                 "searchable": [searchable for _, searchable in page],
             },
         )

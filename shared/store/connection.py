@@ -7,17 +7,19 @@ import select
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString, Self, TypeVar
 
 import psycopg
 from pgvector.psycopg import register_vector
 from psycopg import sql
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
-from shared.errors import DatabaseUnavailable, RejectedByDatabase
+from shared.errors import DatabaseUnavailable, Misconfigured, RejectedByDatabase
+from shared.runtime.logs import get_logger
 from shared.settings import DatabaseSettings
+from shared.store.connection_faults import describe_connection_fault
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 T = TypeVar("T")
@@ -67,7 +69,29 @@ class _LentConnection(Connection):
             self.remaining_seconds -= time.monotonic() - begun
 
 
-Pool = ConnectionPool[_LentConnection]
+class Pool(ConnectionPool[_LentConnection]):
+    """
+    A pool that remembers why it has no connection, and whether its database will do.
+
+    Attributes:
+        failure: What the last attempt to connect said; None where it succeeded.
+        unfit: Why the database cannot be used; None where it can.
+        is_checked: Whether the server was found fit.
+        has_pooler: Whether something between drops the startup options.
+    """
+
+    failure: psycopg.Error | None = None
+    unfit: Misconfigured | None = None
+    is_checked = False
+    has_pooler = False
+
+
+# https://github.com/pgvector/pgvector/blob/master/CHANGELOG.md: iterative scans, sparsevec's casts.
+NEEDED_PGVECTOR = (0, 8)
+# Views with their reader's rights (security_invoker), on which row-level security stands.
+NEEDED_POSTGRES = 15
+
+_log = get_logger("database")
 
 
 def connection_arguments(
@@ -103,6 +127,91 @@ def connection_arguments(
     return arguments
 
 
+def connection_string(settings: DatabaseSettings) -> str:
+    """
+    Return DATABASE_URL.
+
+    Raises:
+        Misconfigured: It is another library's form of a URL.
+    """
+    url = settings.database_url.get_secret_value()
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme not in ("postgresql", "postgres"):
+        raise Misconfigured(
+            f"DATABASE_URL begins with {scheme[:40]}://, which is another library's form: write"
+            " postgresql://"
+        )
+    return url
+
+
+def connect_once(settings: DatabaseSettings, **options: Any) -> psycopg.Connection[Any]:
+    """
+    Return a connection outside any pool.
+
+    Raises:
+        psycopg.Error: There is none; translated_errors() says why.
+        Misconfigured: DATABASE_URL is another library's form of a URL.
+    """
+    arguments = connection_arguments(settings) | options
+    return psycopg.connect(connection_string(settings), **arguments)
+
+
+def check_server(connection: psycopg.Connection[Any]) -> None:
+    """
+    Check that the server and its pgvector are new enough, and that pgvector is found.
+
+    Raises:
+        Misconfigured: As check_version; or pgvector is in a schema outside the search_path.
+    """
+    check_version(connection)
+    row = connection.execute(
+        """
+        SELECT extnamespace::regnamespace::text
+        FROM pg_extension
+        WHERE extname = 'vector' AND to_regtype('vector') IS NULL
+        """
+    ).fetchone()
+    if row is not None:
+        raise Misconfigured(
+            f"the extension vector is in the schema {row[0]}, which is not in the search_path of"
+            " this login: run python -m admin migrate, which adds it to the database's, or"
+            f" ALTER ROLE ... SET search_path = public, {row[0]}"
+        )
+
+
+def check_version(connection: psycopg.Connection[Any]) -> None:
+    """
+    Check that the server and its pgvector are new enough.
+
+    Raises:
+        Misconfigured: They are not, or pgvector is not there; the message names the versions.
+    """
+    version = connection.info.server_version // 10_000
+    if version < NEEDED_POSTGRES:
+        raise Misconfigured(
+            f"PostgreSQL {NEEDED_POSTGRES} or newer is needed; this server is PostgreSQL {version}"
+        )
+    row = connection.execute(
+        """
+        SELECT (SELECT extversion FROM pg_extension WHERE extname = 'vector'),
+               (SELECT default_version FROM pg_available_extensions WHERE name = 'vector')
+        """
+    ).fetchone()
+    installed, available = row if row is not None else (None, None)
+    needed = ".".join(map(str, NEEDED_PGVECTOR))
+    found = installed or available
+    if found is None:
+        raise Misconfigured(
+            f"pgvector {needed} or newer is needed; this server has no extension vector. Install"
+            " the package of pgvector for this PostgreSQL (https://github.com/pgvector/pgvector)"
+        )
+    if tuple(int(part) for part in found.split(".")[:2]) < NEEDED_PGVECTOR:
+        raise Misconfigured(
+            f"pgvector {needed} or newer is needed; this database has {found}. Install a newer"
+            " package on the server, then run: ALTER EXTENSION vector UPDATE"
+        )
+
+
 def _fetch_token() -> str:
     # Only Cloud SQL with IAM needs it, and its import costs a cold start 50 ms.
     import google.auth
@@ -131,9 +240,26 @@ def open_pool(
     """
     connect_seconds = settings.database_connect_timeout_seconds
 
+    class Remembering(_LentConnection):
+        @classmethod
+        def connect(cls, *args: Any, **options: Any) -> Self:
+            try:
+                connection = super().connect(*args, **options)
+            except psycopg.Error as error:
+                pool.failure = error
+                raise
+            pool.failure = None
+            return connection
+
     def set_up(connection: _LentConnection) -> None:
         connection.remaining_seconds = connect_seconds
-        register_vector(connection)
+        if not pool.is_checked:
+            _check(connection, pool)
+        if pool.has_pooler:
+            # It may hand each transaction to another server process, which has prepared nothing.
+            connection.prepare_threshold = None
+        if pool.unfit is None:
+            register_vector(connection)
 
     def lend(connection: _LentConnection) -> None:
         connection.remaining_seconds = connect_seconds
@@ -142,9 +268,9 @@ def open_pool(
         connection.remaining_seconds = answer_seconds + _GRACE_SECONDS
         connection.statement_seconds = statement_seconds + _GRACE_SECONDS
 
-    return ConnectionPool(
-        settings.database_url.get_secret_value(),
-        connection_class=_LentConnection,
+    pool = Pool(
+        connection_string(settings),
+        connection_class=Remembering,
         kwargs=lambda: connection_arguments(settings, answer_seconds=answer_seconds),
         min_size=0,
         max_size=settings.database_pool_size,
@@ -154,9 +280,29 @@ def open_pool(
         reconnect_timeout=30,
         configure=set_up,
         check=lend,
-        open=True,
+        open=False,
         name="kaydangpt",
     )
+    pool.open()
+    return pool
+
+
+def _check(connection: Connection, pool: Pool) -> None:
+    """Find out once what is on the other side; what keeps it from being used stays in *pool*."""
+    pool.unfit = None
+    try:
+        check_server(connection)
+    except Misconfigured as error:
+        pool.unfit = error
+        return
+    row = connection.execute("SELECT setting FROM pg_settings WHERE name = 'jit'").fetchone()
+    pool.has_pooler = row != ("off",)
+    if pool.has_pooler:
+        _log.warning(
+            "a pooler drops this service's startup options: statements are not prepared, and only"
+            " the client bounds their time"
+        )
+    pool.is_checked = True
 
 
 def _has_news(connection: Connection) -> bool:
@@ -180,9 +326,19 @@ def connect(pool: Pool) -> Iterator[Connection]:
         RejectedByDatabase: A value does not fit its column; no other try will make it.
         DatabaseUnavailable: Anything else that the database says: a restart, a lock not had in
             time, a deadlock, a missing table while a migration is still to come.
+        Misconfigured: The server or its pgvector is too old.
     """
-    with translated_errors(), pool.connection() as connection:
-        yield connection
+    try:
+        with translated_errors(), pool.connection() as connection:
+            if pool.unfit is not None:
+                # The next connection is checked again.
+                connection.close()
+                raise pool.unfit
+            yield connection
+    except DatabaseUnavailable as error:
+        if isinstance(error.__cause__, PoolTimeout) and pool.failure is not None:
+            raise DatabaseUnavailable(describe_connection_fault(pool.failure)) from error
+        raise
 
 
 def fetch_one(
@@ -211,4 +367,6 @@ def _describe(error: psycopg.Error) -> str:
     if isinstance(error, _NoAnswer):
         return "no answer in time"
     # The primary message names tables and columns; detail and context may quote the row.
-    return f"{type(error).__name__}: {error.diag.message_primary or 'no connection'}"
+    if error.diag.message_primary:
+        return f"{type(error).__name__}: {error.diag.message_primary}"
+    return describe_connection_fault(error)

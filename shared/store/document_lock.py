@@ -14,6 +14,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from shared.errors import DatabaseUnavailable
 from shared.store.connection import Connection
 from shared.values import ObjectVersion
 
@@ -53,7 +54,8 @@ def lock_or_insert_document(connection: Connection, version: ObjectVersion) -> D
         {"bucket": version.bucket, "name": version.name, **version_columns(version)},
     )
     document = lock_document(connection, bucket=version.bucket, name=version.name)
-    assert document is not None, "rows of documents are never deleted"  # noqa: S101
+    if document is None:
+        raise DatabaseUnavailable("the sweeper forgot this document at the same moment")
     return document
 
 

@@ -75,7 +75,7 @@ def record_live(connection: Connection, version: ObjectVersion, *, known: KnownG
             {"id": document.id, "generation": version.generation},
         )
         document = lock_document(connection, id=document.id)
-        assert document is not None, "rows of documents are never deleted"  # noqa: S101
+        assert document is not None, "it is locked above"  # noqa: S101
         build = record_seen(connection, document, version, config_hash="")
         return build.state == "queued"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from shared.store.connection import Connection
+from shared.store.connection import Connection, fetch_one
 from shared.store.document_lock import lock_document, read_build, read_version, touch
 from shared.store.documents import delete_older_builds
 from shared.values import EmbedJob, ObjectVersion
@@ -58,6 +58,22 @@ def requeue_document(connection: Connection, document_id: UUID) -> ObjectVersion
         assert queued is not None, "UPDATE ... RETURNING of an existing row"  # noqa: S101
         touch(connection, owner.id)
         return read_version(connection, queued[0])
+
+
+def forget_old(connection: Connection, *, days: int) -> int:
+    """
+    Delete dead letters, rows of deleted documents and other leftovers older than *days*.
+
+    Returns:
+        How many dead letters and documents; at most 10,000 of each go at a time.
+    """
+    return int(fetch_one(connection, "SELECT forget_old(%(days)s)", {"days": days})[0])
+
+
+def refresh_document_counts(connection: Connection) -> None:
+    """Count the documents again where there are too many to be counted for each question."""
+    with connection.transaction():
+        connection.execute("SELECT refresh_document_counts()")
 
 
 def reindex_document(connection: Connection, document_id: UUID) -> ObjectVersion | None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from shared.store.connection import Connection
+from shared.store.connection import Connection, fetch_one
 from shared.values import DocumentState, DocumentStatus
 
 _STATUS_COLUMNS = """
@@ -16,6 +16,10 @@ _STATUS_COLUMNS = """
     reason_code, reason, pages, pages_without_text, chunks, chunks_embedded, attempts, size,
     content_type, metadata, updated
 """
+
+# The state is worked out for each document; this is found by an index.
+_FAILED = "AND id IN (SELECT document_id FROM builds WHERE builds.state = 'failed')"
+_KNOWN_AT_A_TIME = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +55,18 @@ def list_documents(
             WHERE (%(state)s::text IS NULL AND state <> 'deleted' OR state = %(state)s)
                 AND (%(collection)s::text IS NULL OR collection = %(collection)s)
                 AND starts_with(name, %(prefix)s)
-                AND (%(cursor)s::text IS NULL OR name COLLATE "C" > %(cursor)s)
+                AND name COLLATE "C" >= %(prefix)s
+                AND name COLLATE "C" <= %(prefix)s || repeat(chr(1114111), 256)
+                AND name COLLATE "C" > %(cursor)s
+                {_FAILED if state == "failed" else ""}
             ORDER BY name COLLATE "C"
             LIMIT %(limit)s + 1
-            """,  # noqa: S608 - constant columns
+            """,  # noqa: S608 - constant columns and condition
             {
                 "state": state,
                 "collection": collection,
                 "prefix": prefix,
-                "cursor": cursor,
+                "cursor": cursor or "",
                 "limit": limit,
             },
         ).fetchall()
@@ -125,32 +132,39 @@ def read_text(
 
 
 def count_documents(connection: Connection) -> dict[DocumentState, int]:
-    """Return how many documents are in each state; a state without any is left out."""
-    rows = connection.execute("SELECT state, count(*) FROM document_status GROUP BY state")
-    return dict(rows.fetchall())
+    """
+    Return how many documents are in each state; a state without any is left out.
+
+    With many documents the counts are those of the last sweep (migration 0010).
+    """
+    counts: dict[DocumentState, int] = fetch_one(connection, "SELECT documents FROM backlog()")[0]
+    return counts
 
 
 def iterate_known_objects(connection: Connection, *, bucket: str) -> Iterator[KnownObject]:
     """
     Yield what is known of a bucket's objects, by the bytes of their names, as Storage lists them.
 
-    The rows are those of the moment of the first one: changes while it runs are not seen.
+    A page is read when it is needed, and no transaction stays open between two pages: a bucket of a
+    million objects takes minutes to list.
     """
-    with (
-        connection.transaction(),
-        connection.cursor(name="known_objects", row_factory=class_row(KnownObject)) as cursor,
-    ):
-        cursor.itersize = 1000
-        cursor.execute(
-            """
-            SELECT name, generation, state
-            FROM document_status
-            WHERE bucket = %(bucket)s
-            ORDER BY name COLLATE "C"
-            """,
-            {"bucket": bucket},
-        )
-        yield from cursor
+    after = ""
+    while True:
+        with connection.cursor(row_factory=class_row(KnownObject)) as cursor:
+            page = cursor.execute(
+                """
+                SELECT name, generation, state
+                FROM document_status
+                WHERE bucket = %(bucket)s AND name COLLATE "C" > %(after)s
+                ORDER BY name COLLATE "C"
+                LIMIT %(limit)s
+                """,
+                {"bucket": bucket, "after": after, "limit": _KNOWN_AT_A_TIME},
+            ).fetchall()
+        yield from page
+        if len(page) < _KNOWN_AT_A_TIME:
+            return
+        after = page[-1].name
 
 
 def find_documents(

@@ -29,6 +29,7 @@ PARTS = (
     "functions",
     "admin",
     "infra/model",
+    "kaydangpt",
     "local",
     "tests/requirements.txt",
     "Makefile",

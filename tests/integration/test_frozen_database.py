@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from functions.query.settings import QuerySettings
 from shared.embedding.embedder import Embedder
 from shared.search.statement import SearchResult, search
-from shared.store import Connection, Pool, open_pool
+from shared.store import Connection, Pool, connect, open_pool
 from tests.support.asking import index_document, make_client
 from tests.support.emulators import wait_until
 from tests.support.freezing import frozen
@@ -45,6 +46,21 @@ def impatient_pool(settings: QuerySettings) -> Iterator[Pool]:
     """Open a pool as the query function does."""
     with open_pool(settings, answer_seconds=settings.database_answer_timeout_seconds) as opened:
         yield opened
+
+
+def test_worker_when_the_database_is_frozen(
+    connection: Connection, server: int, settings: QuerySettings
+) -> None:
+    """One statement of ingest or the embed worker waits so long, then its message comes again."""
+    with open_pool(settings, statement_seconds=1) as pool:
+        with (
+            connect(pool) as borrowed,
+            frozen(server),
+            pytest.raises(psycopg.OperationalError),
+        ):
+            borrowed.execute("SELECT 1")
+        with connect(pool) as borrowed:
+            assert borrowed.execute("SELECT 1").fetchone() == (1,)
 
 
 @pytest.mark.parametrize("moment", ["before", "meanwhile"])

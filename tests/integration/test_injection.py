@@ -21,6 +21,7 @@ import pytest
 from flask.testing import FlaskClient
 from pgvector.psycopg import register_vector
 
+from functions.query.answering.extractive import Weights
 from functions.query.answering.generation import Gemini
 from functions.query.answering.journal import Journal
 from functions.query.answering.query import Answer, Retrieval
@@ -35,7 +36,7 @@ from shared.settings import DatabaseSettings
 from shared.store import Connection, open_pool
 from shared.store.connection import connection_arguments
 from shared.values import Chunk, Hit, ObjectVersion
-from tests.security.attacks import DOCUMENTS, HOST, REPEATS, TEXTS, Hostile
+from tests.security.attacks import DOCUMENTS, REPEATS, TEXTS, Hostile
 from tests.support.asking import BUCKET, make_client, open_gemini
 from tests.support.gemini_stand_in import (
     GeminiStandIn,
@@ -45,6 +46,7 @@ from tests.support.gemini_stand_in import (
     prompt_of,
     split_evenly,
 )
+from tests.unit.test_cleaning import active
 
 FACT = "The bridge over the river Kwai was opened in 1943."
 QUESTION = "When was the bridge over the river Kwai opened?"
@@ -157,25 +159,9 @@ def clients(
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-FORBIDDEN = [
-    re.compile(r"<[A-Za-z/!?]"),
-    re.compile(r"\]\("),
-    re.compile(r"!\["),
-    re.compile(r"\]:\s*\S*/"),
-    re.compile(r":\s?//\S"),
-    re.compile(r"(?<![\w:/])//\w"),
-    re.compile(r"\b(?:javascript|vbscript|mailto|data|blob|tel|sms|file):\S", re.I),
-    re.compile(r"\bwww\.", re.I),
-    re.compile(rf"{re.escape(HOST)}[/?:\\]", re.I),
-    re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]"),
-    re.compile("[\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"),
-    re.compile("[\U000e0000-\U000e007f]|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2}"),
-]
-
-
-def assert_harmless(text: str) -> None:
-    for pattern in FORBIDDEN:
-        assert not pattern.search(text), f"{pattern.pattern!r} in {text!r}"
+def assert_harmless(markdown: str) -> None:
+    """Check that nothing of an answer is active where its Markdown is rendered."""
+    assert active(markdown) == [], repr(markdown)
 
 
 def check_answer(body: dict[str, Any]) -> None:
@@ -185,7 +171,6 @@ def check_answer(body: dict[str, Any]) -> None:
     for mark in re.findall(r"\[\s*(\d+)\s*\]", body["answer"]):
         assert int(mark) in passages
     for citation in body["citations"]:
-        assert_harmless(citation["quote"])
         passage = passages[citation["number"]]
         if citation["verified"]:
             start = citation["char_start"] - passage["char_start"]
@@ -284,6 +269,7 @@ def test_extract_when_every_document_attacks() -> None:
                 unavailable=None,
                 whole=True,
                 prompt_max_characters=10_000,
+                weights=Weights(),
                 journal=journal,
             )
         )
@@ -336,7 +322,7 @@ def check_prompt(prompt: str) -> None:
 
 
 def cleaned(pieces: Sequence[str]) -> str:
-    cleaner = AnswerCleaner(passages=2)
+    cleaner = AnswerCleaner(["first", "second"])
     return "".join(cleaner.feed(piece) for piece in pieces) + cleaner.finish()
 
 

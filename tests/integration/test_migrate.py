@@ -10,8 +10,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
+from admin.database import has_tables
 from admin.migrate import Migration, Settings, apply_migrations, migrate, read_migrations
-from shared.errors import Misconfigured
+from shared.errors import DatabaseUnavailable, Misconfigured
+from shared.store import connect, open_pool
 from tests.faults.proxies import TcpProxy
 
 
@@ -95,3 +97,160 @@ def test_migration_waits_for_a_network_that_comes_late(database_url: str) -> Non
         proxy.carry()
         job.result(timeout=30)
     proxy.stop()
+
+
+def restored_rights(url: str) -> dict[str, set[tuple[object, ...]]]:
+    """Return the policies and grants that the catalogue shows."""
+    statements = {
+        "policies": "SELECT tablename, policyname, roles::text, cmd, qual FROM pg_policies",
+        "tables": """
+            SELECT grantee, table_name, privilege_type
+            FROM information_schema.role_table_grants WHERE grantee LIKE 'kaydang%'
+        """,
+        "columns": """
+            SELECT grantee, table_name, column_name, privilege_type
+            FROM information_schema.column_privileges WHERE grantee LIKE 'kaydang%'
+        """,
+        "functions": """
+            SELECT grantee, routine_name
+            FROM information_schema.routine_privileges
+            WHERE routine_schema = 'public' AND grantee LIKE ANY (ARRAY['kaydang%', 'PUBLIC'])
+        """,
+    }
+    with psycopg.connect(url) as connection:
+        return {
+            what: set(connection.execute(statement.encode()).fetchall())
+            for what, statement in statements.items()
+        }
+
+
+def test_rights_when_a_dump_was_restored_elsewhere(database_url: str) -> None:
+    """A dump holds no roles, so a restore drops every right that names one; migrate gives them."""
+    before = restored_rights(database_url)
+    assert before["policies"]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for table, policy in connection.execute(
+            "SELECT tablename, policyname FROM pg_policies"
+        ).fetchall():
+            connection.execute(f'DROP POLICY "{policy}" ON "{table}"')
+        connection.execute(
+            "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM kaydang_worker, kaydang_query"
+        )
+        connection.execute(
+            "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM kaydang_worker, kaydang_query"
+        )
+        for table, column in connection.execute(
+            "SELECT table_name, column_name FROM information_schema.column_privileges"
+            " WHERE grantee = 'kaydang_query'"
+        ).fetchall():
+            connection.execute(f'REVOKE ALL ("{column}") ON "{table}" FROM kaydang_query')
+        connection.execute("GRANT EXECUTE ON FUNCTION forget_answers TO PUBLIC")
+    assert restored_rights(database_url) != before
+    assert run(database_url, read_migrations()) == []
+    assert restored_rights(database_url) == before
+
+
+@pytest.mark.parametrize("command", ["migrate", "doctor"])
+def test_old_pgvector_is_refused(database_url: str, command: str) -> None:
+    """Both versions are named: nothing is set up that fails at the third question."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
+    settings = Settings(database_url=SecretStr(database_url))
+    with pytest.raises(Misconfigured, match=r"0\.8 or newer.*0\.7\.4"):
+        migrate(settings) if command == "migrate" else has_tables(settings)
+
+
+def test_pool_when_pgvector_is_old(database_url: str) -> None:
+    """A function says so at its start, and works as soon as the extension is updated."""
+    version = "(SELECT default_version FROM pg_available_extensions WHERE name = 'vector')"
+    with (
+        psycopg.connect(database_url, autocommit=True) as owner,
+        open_pool(Settings(database_url=SecretStr(database_url))) as pool,
+    ):
+        owner.execute("UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
+        with pytest.raises(Misconfigured, match=r"0\.7\.4"), connect(pool):
+            pass
+        owner.execute(f"UPDATE pg_extension SET extversion = {version} WHERE extname = 'vector'")
+        with connect(pool) as connection:
+            assert connection.execute("SELECT '[1,2]'::vector").fetchone() is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"password": "hunter2"}, r"password authentication failed for user \"postgres\""),
+        ({"dbname": "no_such_db"}, r"\"no_such_db\" does not exist"),
+        ({"sslmode": "require"}, r"does not support SSL"),
+        ({"port": 1}, r"refused.*port 1"),
+        ({"user": "nobody_here", "password": "hunter2"}, r"nobody_here"),
+        ({"host": "no-such-host.invalid"}, r"no-such-host"),
+    ],
+)
+def test_connection_that_fails(database_url: str, change: dict[str, str], match: str) -> None:
+    """What the server or its client said is told with what to do, the password never."""
+    url = make_conninfo(database_url, **change)
+    settings = Settings(database_url=SecretStr(url), database_connect_timeout_seconds=1)
+    secret = conninfo_to_dict(url)["password"]
+    for attempt in (migrate, has_tables, open_and_connect):
+        with pytest.raises(DatabaseUnavailable, match=match) as failure:
+            attempt(settings)
+        assert str(secret) not in str(failure.value)
+
+
+def open_and_connect(settings: Settings) -> None:
+    with open_pool(settings) as pool, connect(pool):
+        pass
+
+
+def test_url_of_another_library(database_url: str) -> None:
+    """SQLAlchemy's form is the usual one to be copied here."""
+    url = database_url.replace("postgresql:", "postgresql+psycopg:")
+    settings = Settings(database_url=SecretStr(url))
+    for attempt in (migrate, has_tables, open_and_connect):
+        with pytest.raises(Misconfigured, match=r"postgresql\+psycopg://.*write postgresql://"):
+            attempt(settings)
+
+
+def test_owner_who_may_not_make_roles(empty_database_url: str) -> None:
+    """The roles and the extension are made by the server's administrator."""
+    name = conninfo_to_dict(empty_database_url)["dbname"]
+    owner_url = make_conninfo(empty_database_url, user="plain_owner", password="test")
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE plain_owner LOGIN PASSWORD 'test' NOCREATEROLE")
+        try:
+            connection.execute(f'ALTER DATABASE "{name}" OWNER TO plain_owner')
+            connection.execute("ALTER SCHEMA public OWNER TO plain_owner")
+            connection.execute("CREATE EXTENSION vector")
+            migrate(Settings(database_url=SecretStr(owner_url)))
+            migrate(Settings(database_url=SecretStr(owner_url)))
+            count = connection.execute("SELECT count(*) FROM migrations").fetchone()
+            assert count == (len(read_migrations()),)
+        finally:
+            connection.execute("REASSIGN OWNED BY plain_owner TO postgres")
+            connection.execute("DROP OWNED BY plain_owner")
+            connection.execute("DROP ROLE plain_owner")
+
+
+def test_schema_other_than_public_is_refused(empty_database_url: str) -> None:
+    """Before anything is made; the tables would stand where no function looks."""
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA kb")
+        connection.execute("SET search_path = kb, public")
+        with pytest.raises(Misconfigured, match="kb comes first in this login's search_path"):
+            apply_migrations(connection, read_migrations())
+        assert connection.execute(
+            "SELECT count(*) FROM pg_tables WHERE schemaname IN ('kb', 'public')"
+        ).fetchone() == (0,)
+
+
+def test_extension_in_a_schema_of_its_own(empty_database_url: str) -> None:
+    """The database and its functions find pgvector there."""
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA extensions")
+        connection.execute("CREATE EXTENSION vector SCHEMA extensions")
+    settings = Settings(database_url=SecretStr(empty_database_url))
+    migrate(settings)
+    with open_pool(settings) as pool, connect(pool) as connection:
+        connection.execute(
+            "SELECT * FROM best_chunks_matching('word'::tsquery, '{}/5'::sparsevec, 'word', 1, 5)"
+        )

@@ -554,6 +554,34 @@ def test_rename(bucket: Any) -> None:
     assert names(bucket.list_blobs()) == ["new"]
 
 
+def test_move(bucket: Any) -> None:
+    """A moved object keeps its content and metadata, and its old name is gone."""
+    source = bucket.blob("old")
+    source.metadata = {"key": "value"}
+    source.upload_from_string(b"data", content_type="text/plain")
+    moved = bucket.move_blob(source, "folder/new")
+    moved.reload()
+    assert names(bucket.list_blobs()) == ["folder/new"]
+    assert (moved.download_as_bytes(), moved.metadata) == (b"data", {"key": "value"})
+    with pytest.raises(PreconditionFailed):
+        bucket.move_blob(moved, "other", if_source_generation_match=1)
+
+
+def test_compose(bucket: Any) -> None:
+    """What gcloud uploads in parts becomes one object; the parts stay."""
+    parts = [put(bucket, f"part{number}", b"%d" % number) for number in range(3)]
+    whole = bucket.blob("whole")
+    whole.content_type = "text/plain"
+    whole.compose(parts)
+    assert whole.download_as_bytes() == b"012"
+    assert whole.content_type == "text/plain"
+    assert names(bucket.list_blobs()) == ["part0", "part1", "part2", "whole"]
+    with pytest.raises(PreconditionFailed):
+        whole.compose(parts, if_generation_match=0)
+    with pytest.raises(NotFound):
+        whole.compose([*parts, bucket.blob("missing")])
+
+
 # Listing
 
 

@@ -212,6 +212,23 @@ def test_failure_of_a_taken_over_lease_is_not_recorded(connection: Connection) -
     assert [job.build_id for job in stage(connection, lease, "one")] == [lease.build_id]
 
 
+def test_late_release_leaves_the_next_lease(connection: Connection) -> None:
+    """A worker that was suspended beyond its lease ends nothing of its successor's."""
+    stale = must_begin(connection, 1)
+    expire_leases(connection)
+    lease = must_begin(connection, 1)
+    store.release_build(connection, stale, error="late")
+    assert begin(connection, 1) == BuildStart()
+    (job,) = stage(connection, lease, "one")
+    options = {"model_id": 1, "lease_seconds": 60, "max_attempts": 9}
+    stale_batch = store.lease_batch(connection, job, **options)
+    assert stale_batch is not None
+    expire_leases(connection)
+    assert store.lease_batch(connection, job, **options) is not None
+    store.release_batch(connection, stale_batch, error="late")
+    assert store.lease_batch(connection, job, **options) is None
+
+
 def test_attempts_are_bounded(connection: Connection) -> None:
     """A document that kills its parser every time ends as failed, with the last error."""
     for _ in range(3):

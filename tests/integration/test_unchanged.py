@@ -94,6 +94,12 @@ def test_anything_else_is_parsed(
     assert answering(ready) == [(1, TEXT)]
 
 
+def test_pages_without_text_are_parsed_again(ready: Connection) -> None:
+    """They are the reason why the same bytes are uploaded once more: OCR may be on now."""
+    ready.execute("UPDATE builds SET pages_without_text = '{1}'")
+    assert begin(ready, replace(FIRST, generation=2)).lease is not None
+
+
 def test_reindex_parses_unchanged_bytes(ready: Connection) -> None:
     """Who asks for a re-index gets one."""
     row = ready.execute("SELECT id FROM documents").fetchone()

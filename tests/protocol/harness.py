@@ -198,6 +198,10 @@ class Task(threading.Thread):
         outcome: "acknowledged", "refused" (it raised) or "crashed", None while it lives.
     """
 
+    # A pool of one connection: its database is fit.
+    unfit = None
+    failure = None
+
     def __init__(
         self, world: World, title: str, body: Callable[[Task], None], letter: Letter | None
     ) -> None:

@@ -266,6 +266,8 @@ def test_cache_when_rights_differ(
         store.grant_collection(connection, principal="key:unrelated", collection="legal")
         assert not cached("stranger")
         assert cached("stranger")
+        # A second row, which a reader without rights must not see.
+        assert not cached("chief")
         with psycopg.connect(query_login(database_url)) as reader:
             kept = reader.execute("SELECT answer::text FROM cached_answers").fetchall()
         assert len(kept) == 1

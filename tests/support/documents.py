@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
 from functions.ingest.parsing.blocks import Block, Event, ParseLimits, Request
-from functions.ingest.parsing.dispatching import parse
+from functions.ingest.parsing.registry import parse
 
 LIMITS = ParseLimits(
     max_pages=10_000,

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from functions.ingest.chunking import Budget, chunk_blocks
 from functions.ingest.parsing.blocks import Block, heading, paragraph
-from shared.values import Chunk
+from shared.boxes import LineBox, WordBox, unpack
+from shared.values import Chunk, PageStart
 from tests.support.documents import small_tokenizer
 
 TOKENIZER = small_tokenizer()
@@ -223,3 +224,63 @@ def test_chunks_hold_all_text(blocks: list[Block]) -> None:
         assert len(TOKENIZER.encode(one.embedded_text)) <= BUDGET.max_tokens
         end = one.char_end
     assert text[end:].strip() == ""
+
+
+def test_chunks_over_a_page() -> None:
+    """A sentence over two pages stands whole in one chunk, which knows where the page begins."""
+    text, chunks = chunk(
+        [
+            Block("paragraph", "a of.", page=1),
+            Block("paragraph", "the of this and it.", page=1, page_starts=(PageStart(12, 2),)),
+            Block("paragraph", "it is.", page=2),
+            Block("paragraph", "on with.", page=3),
+        ]
+    )
+    check(text, chunks)
+    assert [(c.text, c.page) for c in chunks] == [
+        ("a of.\n\nthe of this and it.\n\nit is.", 1),
+        ("on with.", 3),
+    ]
+    assert chunks[0].page_starts == (PageStart(text.index("and it."), 2),)
+
+
+def test_pages_of_the_parts_of_a_long_paragraph() -> None:
+    """Each chunk of a paragraph over many pages begins on the page of its first sentence."""
+    sentence = "the of and to in is it for on with. "
+    body = sentence * 40
+    starts = tuple(PageStart(10 * i * len(sentence), i + 1) for i in range(1, 4))
+    text, chunks = chunk([Block("paragraph", body.strip(), page=1, page_starts=starts)])
+    check(text, chunks)
+    for one in chunks:
+        assert one.page == 1 + one.char_start // (10 * len(sentence))
+        for start in one.page_starts:
+            assert one.char_start < start.position < one.char_end
+            assert start in starts
+
+
+def test_boxes_of_chunks() -> None:
+    """Each chunk holds the boxes of its own words, wherever it begins in its lines."""
+    words_of_line = [("the", 0), ("of", 4), ("and.", 7)]
+    line = "the of and. "
+    boxes = tuple(
+        LineBox(
+            len(line) * i,
+            1,
+            10.0 * i,
+            10.0 * i + 8,
+            tuple(WordBox(offset, offset, offset + len(word)) for word, offset in words_of_line),
+        )
+        for i in range(60)
+    )
+    text, chunks = chunk([Block("paragraph", (line * 60).strip(), page=1, lines=boxes)])
+    check(text, chunks)
+    assert len(chunks) > 1
+    for one in chunks:
+        found = [
+            (box.position + word.offset, box.bottom, word.left)
+            for box in unpack(one.boxes)
+            for word in box.words
+        ]
+        assert [one.text[at:].split(" ")[0] for at, _, _ in found] == one.text.split(" ")
+        first = one.char_start // len(line)
+        assert found[0][1] == 10.0 * first

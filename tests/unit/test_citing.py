@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.query.answering.citations import Quote, cite, locate
+from functions.query.answering.citations import Quote, cite, locate, place_marks
 from shared.values import Hit
 
 TEXT = "The “tower” was   finished\nin 1889. It’s in Paris — on the left bank. ÉCOLE Straße."
@@ -180,10 +180,40 @@ def test_cite_when_marks_are_many() -> None:
 
 
 def test_cite_when_a_quote_holds_markup() -> None:
-    """A quote is cut to its plain part, and its place with it."""
+    """A quote is the characters of the passage, all of them: it is shown as text."""
     passage = hit("See ![x](https://evil.example/p) the bridge was opened in 1943.", char_start=10)
     (citation,) = cite("So [1].", [Quote(1, passage.text)], [passage])
-    assert citation.quote == "the bridge was opened in 1943."
-    assert citation.char_start is not None
-    start = citation.char_start - passage.char_start
-    assert passage.text[start : start + len(citation.quote)] == citation.quote
+    assert citation.quote == passage.text
+    assert citation.char_start == 10
+
+
+@pytest.mark.parametrize(
+    ("answer", "verified"),
+    [
+        ("It was opened in 1943 [1].", True),
+        ("It was opened in 1944 [1].", False),
+        ("It was not opened in 1943 [1].", False),
+        ("It was opened by NASA in 1943 [1].", False),
+        ("It was opened in 1943. [1]", True),
+        ("Sie wurde 1943 eröffnet [1].", True),
+    ],
+)
+def test_cite_when_the_sentence_says_more_than_the_quote(answer: str, verified: bool) -> None:
+    """Numbers, negations and names of a sentence must stand in what is quoted for it."""
+    passage = hit("The bridge was opened in 1943.")
+    (citation,) = cite(answer, [Quote(1, "The bridge was opened in 1943")], [passage])
+    assert citation.verified is verified
+
+
+def test_marks_when_the_model_forgot_them() -> None:
+    """A quote that stands in its passage marks the sentence that it supports."""
+    passages = [hit("The bridge was opened in 1943."), hit("Cats sleep a lot.")]
+    quotes = [Quote(1, "bridge was opened in 1943"), Quote(2, "dogs sleep")]
+    placed = place_marks("Cats are nice. The bridge was opened in 1943.", quotes, passages)
+    assert placed == "Cats are nice. The bridge was opened in 1943. [1]"
+    assert place_marks("So it is [1].", quotes, passages) == "So it is [1]."
+
+
+def test_marks_when_an_index_stands_in_code() -> None:
+    """readings[1] in code is an index."""
+    assert cite("It is `readings[1]`.", [], [hit("readings[1]")]) == []

@@ -1,158 +1,251 @@
-"""Answers leave as plain text, whole or in pieces."""
+"""Answers leave as Markdown in which nothing is active, whole or in pieces, and lose no text."""
 
 from __future__ import annotations
 
 import re
+from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from functions.query.answering.sanitizer import AnswerCleaner, clean, longest_plain_part
+from functions.query.answering.sanitizer import AnswerCleaner, clean, quote_code, quote_line
 
-FORBIDDEN = re.compile(r"<[A-Za-z/!?]|\]\(|!\[|://|\bwww\.\w|\b(?:javascript|mailto):\S")
+_FIRST = (
+    "See gs://ledger/exports, List<String>, <PROJECT_ID>, https://vpn.example.com/portal and"
+    " jane@example.com; the first reading stands in readings[0], the next in readings[1]."
+)
+SOURCES = [_FIRST, "second"]
+PASSIVE = frozenset(
+    [
+        "p",
+        "ul",
+        "ol",
+        "li",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "pre",
+        "code",
+        "em",
+        "strong",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "blockquote",
+        "hr",
+        "br",
+        "string",
+        "project_id",
+    ]
+)
+# Both as strict as CommonMark, with HTML passed through, and as GitHub's with addresses linked.
+RENDERERS = [
+    MarkdownIt("commonmark", {"html": True}),
+    MarkdownIt("commonmark", {"html": True}).enable("table").enable("strikethrough"),
+]
 
 FRAGMENTS = st.sampled_from(
     [
-        *(
-            "<",
-            ">",
-            "[",
-            "]",
-            "(",
-            ")",
-            "!",
-            ":",
-            "/",
-            "//",
-            "&lt;",
-            "&gt;",
-            "&#33;",
-            "&",
-            ";",
-            "\\",
-        ),
+        *("<", ">", "[", "]", "(", ")", "!", ":", "/", "//", "&lt;", "&#33;", "&", "\\", "|"),
         *(
             "img",
-            "src=x",
-            "http",
-            "https:",
-            "://",
-            "evil.example",
-            "www.",
-            "www",
-            ".",
-            "javascript",
-        ),
-        *(
-            "mailto:",
-            "data:",
-            "text/html",
-            "[1]",
-            "[9]",
-            "[1, 2]",
-            "1",
-            "a",
-            "é",
-            "漢",
-            "。",
+            " src=x",
+            "<b>",
+            "<img src=x onerror=alert(1)>",
+            "<script>",
+            "</a>",
+            "<!--",
             "-->",
         ),
+        *("https:", "://", "evil.example", "www.", "javascript:", "mailto:a@b.example", "data:,"),
+        *("[1]", "[9]", "[1, 2]", "(1)", "【1】", "1", "a", "é", "漢", "。", "\u200b", "\u202e"),
         *(
-            "<!--",
+            "`",
+            "``",
+            "```",
             "\n",
+            "\n\n",
             " ",
-            "\t",
-            "\u200b",
-            "\u202e",
-            "<b>",
-            "![",
-            "](",
-            "]: ",
-            "【1】",
-            "^",
-            "?q=",
+            "    ",
+            "- ",
+            "> ",
+            "| ",
+            "|--|--|\n",
+            "# ",
+            "~~~\n",
         ),
+        *("![", "](", "![x](//e/y)", "[x][y]", "\n[y]: //e/z", "<String>", "\t", "*", "__"),
     ]
 )
 
 
-@pytest.mark.parametrize(
-    ("text", "cleaned"),
-    [
-        ("Plain text, 3 < 4 and 5 > 4: ratio 1:2, at 10:30.", None),
-        ("AT&amp;T", "AT&T"),
-        ("Write to a@b.org or C:\\x, and/or std::vector.", None),
-        ("It was 1889 [1][2].", None),
-        ("It was 1889 [1, 2].", "It was 1889 [1][2]."),
-        ("It was 1889 [1-3].", "It was 1889 [1][2][3]."),
-        ("It was 1889 【1】 [^2] [passage 3].", "It was 1889 [1] [2] [3]."),
-        ("It was 1889 [0][4][99] [2019].", "It was 1889  ."),
-        ("A ![x](https://e.example/?q=1) b", "A  b"),
-        ("A [b](https://e.example/) c", "A b c"),
-        ("A [1](https://e.example/) c", "A [1] c"),
-        ("A https://e.example/x, b", "A , b"),
-        ("見てhttps://e.example/xです", "見てです"),
-        ("A <b>bold</b> <img src=x> c", "A bold  c"),
-        ("A &lt;img src=x&gt; c", "A  c"),
-        ("<scr<b>ipt>x", "x"),
-        ("A <img src=x", "A < img src=x"),
-    ],
-)
-def test_clean_when_text_holds_constructs(text: str, cleaned: str | None) -> None:
-    """Markup and addresses go, what is plain stays, marks are written one way."""
-    assert clean(text, passages=3) == (text if cleaned is None else cleaned)
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    handle_startendtag = handle_starttag
 
 
-@given(st.lists(FRAGMENTS, max_size=40).map("".join), st.lists(st.integers(0, 200), max_size=20))
-def test_cleaner_when_pieces_are_cut_anywhere(text: str, cuts: list[int]) -> None:
-    """However a text is cut, nothing forbidden appears in the pieces joined."""
-    cleaner = AnswerCleaner(passages=2)
-    shown, position = "", 0
-    for cut in sorted(cuts):
-        shown += cleaner.feed(text[position : max(position, cut)])
-        position = max(position, cut)
-        assert not FORBIDDEN.search(shown)
-    shown += cleaner.feed(text[position:]) + cleaner.finish()
-    assert not FORBIDDEN.search(shown)
-    assert set(re.findall(r"\[(\d+)\]", shown)) <= {"1", "2"}
+def active(markdown: str) -> list[str]:
+    """Return the elements of the rendered *markdown* that could load, link or run something."""
+    found = []
+    for renderer in RENDERERS:
+        tags = _Tags()
+        tags.feed(renderer.render(markdown))
+        for tag, attributes in tags.found:
+            attributes.pop("start", None)
+            attributes.pop("style", None)  # how a column of a table is aligned
+            if attributes.get("class", "").startswith("language-"):  # type: ignore[union-attr]
+                attributes.pop("class")
+            if tag not in PASSIVE or attributes:
+                found.append(f"{tag} {attributes}")
+    return found
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "<" + "a" * 3000 + " src=https://evil.example/x>",
-        "![" + "a " * 3000 + "](https://evil.example/x)",
-        "[" * 3000 + "](https://evil.example/x)" * 10,
-        "https://evil.example/" + "a" * 5000,
-        "a" * 998 + "https://evil.example/x",
-        "<" * 5000,
+        "See gs://ledger/exports, List<String> and <PROJECT_ID> [1].",
+        "The portal is https://vpn.example.com/portal today.",
+        "Write to jane@example.com soon.",
+        "It rings when p<a and temperature t>b hold.",
+        "Declared as Map<String, Integer> there.",
+        "Written with Next.js/React and Node.js/Express.",
+        "The first stands in readings[0] of the telegram.",
+        "[WARNING]: Never open the valve.",
     ],
-    ids=["tag", "image", "brackets", "address", "cut", "openings"],
 )
-def test_cleaner_when_a_construct_never_ends(text: str) -> None:
-    """What stays open too long is made harmless and let go; nothing is held for ever."""
-    for size in (1, 7, 1000, 100_000):
-        cleaner = AnswerCleaner(passages=2)
-        shown = "".join(
-            cleaner.feed(text[start : start + size]) for start in range(0, len(text), size)
-        )
-        assert not FORBIDDEN.search(shown + cleaner.finish())
+def test_clean_when_text_is_literal(text: str) -> None:
+    """What the passages hold stays, and is active in no renderer."""
+    cleaned = clean(text, sources=[*SOURCES, text])
+    shown = re.sub(r"[`\\]", "", cleaned)
+    assert shown == text
+    assert active(cleaned) == []
 
 
-def test_cleaner_when_text_is_plain() -> None:
-    """Plain words pass as soon as they are whole."""
-    cleaner = AnswerCleaner(passages=1)
-    assert cleaner.feed("The tower was fin") == "The tower was "
-    assert cleaner.feed("ished in 1889 [1") == "finished in 1889 "
-    assert cleaner.feed("]. It") == "[1]. "
-    assert cleaner.finish() == "It"
-    assert AnswerCleaner(passages=1).feed("東京は日本の") == "東京は日本の"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://vpn.example.com/portal",
+        "<PROJECT_ID>",
+        "jane.holloway@example.com",
+        "p<a and temperature t>b",
+        "Next.js/React",
+        "gs://ledger-exports/nightly",
+        "readings[0]",
+        "Map<String, Integer>",
+    ],
+)
+def test_quote_when_a_document_is_literal(text: str) -> None:
+    """A sentence of a document keeps what it is about, to the letter."""
+    quoted = quote_line(f"Look at {text} in the morning.")
+    assert text in quoted
+    assert active(quoted) == []
 
 
-def test_longest_plain_part_when_text_holds_markup() -> None:
-    """The longest stretch without markup is returned, without white space around it."""
-    text = "ab <b>the longer part</b> cd"
-    assert text[slice(*longest_plain_part(text, start=0, end=len(text)))] == "the longer part"
-    assert longest_plain_part("<b></b>", start=0, end=7) == (0, 0)
-    assert longest_plain_part("plain", start=1, end=3) == (1, 3)
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("It is at https://evil.example/?q=secret now.", "It is at  now."),
+        ("Write to eve@evil.example soon.", "Write to  soon."),
+        ("A [9] B [1].", "A  B [1]."),
+    ],
+)
+def test_clean_when_the_model_made_it_up(text: str, kept: str) -> None:
+    """An address and a mark that no passage stands behind are left out."""
+    assert clean(text, sources=SOURCES) == kept
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "[1]",
+        "[Passage 1]",
+        "[Document 1]",
+        "[1, page 3]",
+        "[1: ledger.txt]",
+        "【1】",
+        "[^1]",
+        "(1)",
+    ],
+)
+def test_clean_when_marks_differ(mark: str) -> None:
+    """A mark is read in the forms that models write."""
+    assert clean(f"Ninety days {mark}.", sources=SOURCES) == "Ninety days [1]."
+
+
+def test_clean_when_a_mark_names_several() -> None:
+    """Lists and ranges of passages are marks of each."""
+    assert clean("So [1, 2].", sources=SOURCES) == "So [1][2]."
+    assert clean("So [1-2].", sources=SOURCES) == "So [1][2]."
+    assert clean("So [Passage 1, Passage 2].", sources=SOURCES) == "So [1][2]."
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "![x](https://evil.example/p?q=1)",
+        "[click](javascript:alert(1))",
+        "<img src=x onerror=alert(1)>",
+        "<IMG\nSRC=x onerror=alert(1)>",
+        "a ` b <img src=x> c",
+        "\\` <img src=x> `",
+        "\\\\` <img src=x> `",
+        "| `<b>|<img src=x onerror=1>` |\n|--|--|\n| `a|<img src=x>` |",
+        "<String>\n<img src=x onerror=1>",
+        "- ```\n<img src=x>",
+        "- a\n  ```\n<img src=x>",
+        "```\n<img src=x>\n```\n<img src=x>",
+        "[a]: https://evil.example\n\n[a] ![a]",
+        "[a\n]: //evil.example\n\n[a]",
+        "<a href=//evil.example\n>x</a>",
+        "<!--\n--> <img src=x>",
+        "<https://evil.example/x>",
+        "<eve@evil.example>",
+    ],
+)
+def test_clean_when_markup_attacks(attack: str) -> None:
+    """Neither from a model nor from a document does anything become active."""
+    assert active(clean(attack, sources=[*SOURCES, attack])) == []
+    assert active(quote_line(attack)) == []
+    assert active(quote_code(attack)) == []
+
+
+@given(st.lists(FRAGMENTS, max_size=30))
+def test_clean_when_pieces_are_anything(pieces: list[str]) -> None:
+    """Whatever is written, in whatever pieces, is harmless in every renderer."""
+    text = "".join(pieces)
+    cleaner = AnswerCleaner([*SOURCES, text])
+    cleaned = "".join([*(cleaner.feed(piece) for piece in pieces), cleaner.finish()])
+    assert active(cleaned) == []
+    assert active(quote_line(text)) == []
+    assert active(quote_code(text)) == []
+
+
+@given(st.lists(FRAGMENTS, max_size=20))
+def test_clean_when_a_document_is_anything(pieces: list[str]) -> None:
+    """No character that can be seen is cut out of a document's text."""
+    text = "".join(pieces)
+    seen = re.sub(r"[\s\u200b\u202e\\`]", "", text)
+    assert re.sub(r"[\s\\`]", "", quote_line(text)) == seen
+
+
+def test_clean_when_text_streams() -> None:
+    """Words come as they are written; only what may still become a construct waits."""
+    cleaner = AnswerCleaner(SOURCES)
+    assert cleaner.feed("The tower was finished in ") == "The tower was finished in"
+    assert cleaner.feed("1889 after all, and ") == " 1889 after all, and"
+    assert cleaner.feed("opened [1]. Then ") == ""
+    assert cleaner.finish() == " opened [1]. Then "

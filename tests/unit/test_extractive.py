@@ -1,76 +1,167 @@
-"""The answer made of sentences."""
+"""The answer without a model: which parts of the passages are chosen, and how they are shown."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.query.answering.extractive import extract, split_sentences, terms
+from functions.query.answering.composition import compose
+from functions.query.answering.extractive import extract, terms
+from functions.query.answering.question_kind import detect_kinds, split_question
+from functions.query.answering.units import split_units
+from shared.values import Hit
 from tests.unit.test_citing import hit
 
 BRIDGE = (
     "The river Kwai flows through western Thailand. The bridge over it was opened in 1943. "
     "Dr. Smith, e.g., wrote about it. It is visited by many tourists."
 )
+LIMITS = hit(
+    "Appendix K. Limits\n\nPrev | Up | Home | Next\n\nTable K.1. Limits\n\n"
+    "Item | Upper Limit\ncolumns per table | 1,600\ncolumns per index | 32\nfield size | 1 GB\n"
+)
+HOLD = hit(
+    "7.12. How do I put a package on hold?\n\nThere are two ways of holding back packages.\n\n"
+    "With apt, you can set a package to hold using\n\napt-mark hold package_name\n\n"
+    "and remove the hold with\n\napt-mark unhold package_name\n"
+)
+ACTIONS = hit(
+    "The meeting took place on Monday.\n\nAction items:\n- Sarah: Prepare the roadmap\n"
+    "- Mike: Contact vendors\n"
+)
+
+
+def shown(question: str, *passages: Hit) -> str:
+    return compose(extract(question, passages).units, passages)
 
 
 def test_extract_when_a_sentence_answers() -> None:
-    """The sentence with the question's rare words is chosen, in reading order with its like."""
-    passages = [hit(BRIDGE), hit("Cats sleep a lot. Dogs do not.")]
-    extracted = extract("When was the bridge opened?", passages)
-    texts = [BRIDGE[sentence.start : sentence.end] for sentence in extracted.sentences]
-    assert "The bridge over it was opened in 1943." in texts
-    assert [sentence.number for sentence in extracted.sentences] == [1] * len(texts)
-    assert [s.start for s in extracted.sentences] == sorted(s.start for s in extracted.sentences)
+    """The sentence that answers is chosen, and little else."""
+    answer = shown("When was the bridge opened?", hit(BRIDGE), hit("Cats sleep a lot."))
+    assert "The bridge over it was opened in 1943. [1]" in answer
+    assert "Cats" not in answer
 
 
-def test_extract_when_coverage_differs() -> None:
-    """Coverage tells passages that speak of the question's words from those that do not."""
-    question = "When was the bridge opened?"
-    assert extract(question, [hit(BRIDGE)]).coverage > 0.6
-    assert extract(question, [hit("Cats sleep a lot. Dogs do not.")]).coverage < 0.3
+def test_extract_when_a_row_answers() -> None:
+    """A cell is given with its row and the names of its columns, and no other table's."""
+    assert shown("How many columns per table are allowed?", LIMITS).startswith(
+        "Item: columns per table; Upper Limit: 1,600 [1]"
+    )
+
+
+def test_extract_when_a_command_answers() -> None:
+    """A command comes with its introduction, whole, as code."""
+    answer = shown("How do I hold a package using apt?", HOLD)
+    assert "With apt, you can set a package to hold using [1]\n```\napt-mark hold package_name" in (
+        answer
+    )
+
+
+def test_extract_when_a_list_answers() -> None:
+    """A list comes with its introduction, as a list."""
+    answer = shown("What are the action items of the meeting?", ACTIONS)
+    assert "Action items: [1]\n- Sarah: Prepare the roadmap\n- Mike: Contact vendors" in answer
+
+
+def test_extract_when_two_things_are_asked() -> None:
+    """Each part of the question is answered, from the passage that does."""
+    question = "When was the bridge opened, and how many columns per table are allowed?"
+    answer = shown(question, hit(BRIDGE), LIMITS)
+    assert "1943" in answer
+    assert "1,600" in answer
+
+
+def test_extract_when_meaning_decides() -> None:
+    """Where no word is shared the model chooses, and what it gives is what is compared."""
+    import numpy as np
+
+    def embed(texts: object) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        assert isinstance(texts, list)
+        near = [float("tourists" in text or "popular" in text) for text in texts]
+        return np.array([[each, 1 - each] for each in near], dtype=np.float32)
+
+    extracted = extract("Is this place popular nowadays?", [hit(BRIDGE)], embed=embed)
+    (unit, *_) = extracted.units
+    assert BRIDGE[unit.start : unit.end] == "It is visited by many tourists."
+
+
+def test_extract_when_a_number_is_asked_for() -> None:
+    """Without a number of what is counted there is no answer."""
+    assert not extract(
+        "How many trains cross the bridge?", [hit("Trains cross the bridge.")]
+    ).answers
+    assert not extract("How many triggers may a table have?", [LIMITS]).answers
 
 
 def test_extract_when_there_is_nothing() -> None:
-    """No passages, or a question without words, give no sentences."""
-    assert extract("When?", []).sentences == []
-    assert extract("?!", [hit(BRIDGE)]).sentences == []
+    """No passages give no answer."""
+    assert not extract("When?", []).answers
+    assert extract("When?", []).units == []
 
 
 def test_extract_when_passages_repeat() -> None:
     """The same sentence is not given twice."""
     extracted = extract("When was the bridge opened?", [hit(BRIDGE), hit(BRIDGE)])
-    texts = [BRIDGE[sentence.start : sentence.end] for sentence in extracted.sentences]
+    texts = [BRIDGE[unit.start : unit.end] for unit in extracted.units]
     assert len(set(texts)) == len(texts)
 
 
-def test_sentences_when_abbreviations_stand_inside() -> None:
+def test_units_when_a_passage_has_furniture() -> None:
+    """Headings, navigation and titles of tables are no parts that answer."""
+    texts = [LIMITS.text[unit.start : unit.end] for unit in split_units(LIMITS, number=1)]
+    assert texts == ["columns per table | 1,600", "columns per index | 32", "field size | 1 GB"]
+
+
+def test_units_when_a_passage_begins_within_a_sentence() -> None:
+    """What is left of a sentence that began in another passage is no part."""
+    cut = replace(hit("reviewed to prevent this. The rate is high."), char_start=100)
+    texts = [cut.text[unit.start : unit.end] for unit in split_units(cut, number=1)]
+    assert texts == ["The rate is high."]
+
+
+def test_units_when_abbreviations_stand_inside() -> None:
     """Abbreviations, numbers and quotation marks end no sentence."""
-    texts = [BRIDGE[start:end] for start, end in split_sentences(BRIDGE)]
+    texts = [BRIDGE[unit.start : unit.end] for unit in split_units(hit(BRIDGE), number=1)]
     assert "Dr. Smith, e.g., wrote about it." in texts
-    japanese = "東京は首都です。大阪は違います！"
-    assert [japanese[start:end] for start, end in split_sentences(japanese)] == [
-        "東京は首都です。",
-        "大阪は違います！",
-    ]
-
-
-def test_sentences_when_text_holds_markup() -> None:
-    """A sentence is cut to its part without markup."""
-    text = "See <img src=x> the bridge was opened in 1943."
-    assert [text[start:end] for start, end in split_sentences(text)] == [
-        "the bridge was opened in 1943."
-    ]
 
 
 @given(st.text(max_size=2000))
-def test_sentences_when_text_is_anything(text: str) -> None:
-    """Sentences follow one another within the text, each of bounded length."""
-    position = 0
-    for start, end in split_sentences(text):
-        assert position <= start < end <= len(text)
-        assert end - start <= 600
-        position = end
+def test_units_when_text_is_anything(text: str) -> None:
+    """Units lie within the text and are of bounded length; what is shown of them is a string."""
+    passage = hit(text)
+    units = split_units(passage, number=1)
+    for unit in units:
+        assert 0 <= unit.start < unit.end <= len(text)
+        assert unit.start <= unit.head_end <= unit.end
+    compose(units, [passage])
+
+
+@pytest.mark.parametrize(
+    ("question", "parts"),
+    [
+        ("What is the cost, and who pays it in the end?", 2),
+        ("Was kostet das Gerät und wer bezahlt es am Ende?", 2),
+        ("What is the difference between a hard link and a soft link?", 2),
+        ("Who wrote the rules of tennis and badminton?", 1),
+        ("Why and how?", 1),
+    ],
+)
+def test_question_when_it_has_parts(question: str, parts: int) -> None:
+    """A question falls into the parts that ask for a thing each."""
+    assert len(split_question(question)) == parts
+
+
+def test_question_when_kinds_differ() -> None:
+    """What is asked for is told by the question words."""
+    assert detect_kinds("How many columns are there?").quantity
+    assert detect_kinds("Wie viele Spalten gibt es?").counted == "Spalten"
+    assert detect_kinds("How do I stop it?").how_to
+    assert detect_kinds("What is a merge base?").subject == "merge base"
+    assert detect_kinds("Warum ist das so?").reason
+    assert not detect_kinds("Who painted it?").quantity
 
 
 def test_terms_when_scripts_differ() -> None:

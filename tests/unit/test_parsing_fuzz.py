@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.ingest.parsing.blocks import Block, Request
-from functions.ingest.parsing.dispatching import parse
+from functions.ingest.parsing.registry import parse
 from shared.errors import Unreadable
 from tests.support.documents import (
     LIMITS,
@@ -36,19 +36,47 @@ from tests.support.documents import (
     pptx_shape,
     xlsx_row,
 )
+from tests.support.spreadsheets import (
+    make_open_document,
+    make_spreadsheet_xml,
+    make_xls,
+    make_xlsb,
+)
 
 # What the tests of this file make together at their usual sizes.
-_USUAL_CASES = 1_225
+_USUAL_CASES = 1_735
 _TIMES = int(os.environ.get("PARSING_CASES", _USUAL_CASES)) / _USUAL_CASES
 # Of processor time, which a busy machine does not use up: every sample takes milliseconds.
 _HANG_SECONDS = 20.0
 
 _LIMITS = replace(LIMITS, max_decompressed_bytes=1 << 20, max_cells=10_000, max_pages=50)
+_ODF_TABLE = (
+    '<table:table table:name="S"><table:table-row><table:table-cell '
+    'table:number-columns-spanned="2" table:number-rows-spanned="2"><text:p>a</text:p>'
+    "</table:table-cell></table:table-row><table:table-row><table:covered-table-cell/>"
+    '<table:table-cell table:number-columns-repeated="3" office:value="1"/></table:table-row>'
+    "</table:table>"
+)
 SAMPLES: dict[str, bytes] = {
     "a.pdf": make_pdf([pdf_lines(["Some text.", "More of it."])], title="T"),
     "a.docx": make_docx(docx_paragraph("Head", style="Heading1") + docx_paragraph("text")),
     "a.pptx": make_pptx([(pptx_shape("slide"), "notes")]),
     "a.xlsx": make_xlsx({"S": xlsx_row(1, ["a", "b"]) + xlsx_row(2, ["c", "d"])}),
+    "a.xls": make_xls([["a", 1.5], ["b", (2.0, 1)]], formats=["0.0 %"], merged=[(0, 1, 0, 0)]),
+    "a.xlsb": make_xlsb([["a", 1.5], ["b", (2.0, 1)]], formats=["0.0 %"], merged=[(0, 1, 0, 0)]),
+    "b.xls": make_spreadsheet_xml(
+        '<Row><Cell ss:MergeAcross="1"><Data ss:Type="Number">1</Data></Cell></Row>'
+    ),
+    "a.ods": make_open_document("spreadsheet", _ODF_TABLE),
+    "a.odt": make_open_document(
+        "text",
+        f"<text:list><text:list-item><text:p>a</text:p></text:list-item></text:list>{_ODF_TABLE}",
+    ),
+    "a.odp": make_open_document(
+        "presentation",
+        '<draw:page><draw:frame svg:x="1cm" svg:y="1cm" svg:width="2cm" svg:height="1cm">'
+        "<draw:text-box><text:p>a</text:p></draw:text-box></draw:frame></draw:page>",
+    ),
     "a.epub": make_epub(["<h1>One</h1><p>text</p>"]),
     "a.html": b"<html><title>t</title><h1>h</h1><table><tr><th>a<td>b</table><pre>c</pre>",
     "a.md": b"# H\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```\ncode\n```\n- item\n",
@@ -59,6 +87,19 @@ SAMPLES: dict[str, bytes] = {
     "a.rtf": rb"{\rtf1\ansi\ansicpg1252{\fonttbl\f0 Arial;}\f0 Gr\'fc\'dfe \u8364?\par x}",
     "a.eml": b"From: a@b.c\nTo: d@e.f\nSubject: =?utf-8?q?x?=\nMIME-Version: 1.0\n"
     b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\ntext\n--b--\n",
+    "a.xml": b'<?xml version="1.0"?><manual><title>T</title><para>a <b>b</b> c</para></manual>',
+    "a.vtt": b"WEBVTT\n\n1\n00:00:01.000 --> 00:00:04.000\n<v Ann>one</v>\n\n",
+    "a.ipynb": b'{"nbformat": 4, "cells": [{"cell_type": "code", "source": ["a = 1"],'
+    b' "outputs": [{"text": "1"}]}, {"cell_type": "markdown", "source": "# T"}]}',
+    "a.xhtml": b'<?xml version="1.0"?><html><title/><p style="display:none">h</p><math><msup>'
+    b"<mi>a</mi><mn>2</mn></msup></math></html>",
+    "a.mbox": b"From a@b.c Mon Feb  2 10:01:00 2026\nFrom: a@b.c\nSubject: x\n\none\n\n"
+    b"From a@b.c Mon Feb  2 10:02:00 2026\nFrom: a@b.c\nSubject: y\n\ntwo\n",
+    "a.mht": b"Subject: s\nMIME-Version: 1.0\nContent-Type: multipart/related; boundary=b\n\n"
+    b"--b\nContent-Type: text/html\n\n<h1>Page</h1><p>text\n--b--\n",
+    "a.ics": b"BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Drill\nDTSTART;TZID=Europe/Berlin:"
+    b"20260503T090000\nLOCATION:Gate\\, four\nATTENDEE;CN=Ann:mailto:a@b.c\nEND:VEVENT\n"
+    b"END:VCALENDAR\n",
 }
 
 
@@ -175,7 +216,9 @@ def test_parser_when_cut_off(name: str, part: float) -> None:
     _run(data[: int(part * len(data))], name)
 
 
-@pytest.mark.parametrize("name", ["a.html", "a.md", "a.rtf", "a.eml", "a.json"])
+@pytest.mark.parametrize(
+    "name", ["a.html", "a.xhtml", "a.xml", "a.ipynb", "a.md", "a.rtf", "a.eml", "a.json", "b.xls"]
+)
 @bounded(20)
 @given(edits=MARKUP_EDITS)
 def test_parser_when_markup_changes(name: str, edits: list[tuple[float, bytes, int]]) -> None:

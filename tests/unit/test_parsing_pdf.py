@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from functions.ingest.parsing.blocks import Block, EmptyPage, PageCount, Title
-from functions.ingest.parsing.detecting import PDF
+from functions.ingest.parsing.registry import PDF
 from shared.errors import Unreadable
 from tests.support.documents import (
     LIMITS,
@@ -138,3 +138,65 @@ def test_pdf_when_too_many_pages() -> None:
         parse_bytes(make_pdf(["", "", ""]), "a.pdf", limits=replace(LIMITS, max_pages=2))
     assert caught.value.code == "too_many_pages"
     assert "3 pages" in caught.value.message
+
+
+def test_pdf_sentence_over_a_page() -> None:
+    """A sentence that a page breaks is one block, without the header and number between."""
+    before = [*BODY[:1], "the river, which has been planned for many years and is still not"]
+    after = ["built by anybody, because the money of the town was spent on the new school", *BODY]
+    pages = [
+        pdf_text([(50, 810, "Town chronicle"), (290, 30, "Page 1 of 2")])
+        + pdf_lines(before, top=700),
+        pdf_text([(50, 810, "Town chronicle"), (290, 30, "Page 2 of 2")])
+        + pdf_lines(after, top=740),
+    ]
+    (block,) = blocks_of(make_pdf(pages), "a.pdf")
+    assert "still not built by anybody" in block.text
+    assert "Page" not in block.text
+    assert "chronicle" not in block.text
+    (start,) = block.page_starts
+    assert (block.page, start.page) == (1, 2)
+    assert block.text[start.position :].startswith("built by anybody")
+
+
+def test_pdf_boxes_of_words() -> None:
+    """Each word of a block is where the page shows it."""
+    (block,) = blocks_of(make_pdf([pdf_lines(["A second word."], x=100, top=500)]), "a.pdf")
+    (line,) = block.lines
+    assert [block.text[word.offset :].split()[0] for word in line.words] == ["A", "second", "word."]
+    assert line.words[0].left == pytest.approx(100, abs=1)
+    assert line.bottom < 500 < line.top
+    lefts = [word.left for word in line.words]
+    assert lefts == sorted(lefts)
+
+
+def test_pdf_header_of_a_table_over_pages() -> None:
+    """Rows on later pages have the header that stands on the first."""
+    rows = [("Part", "Place", "Tool"), *((f"Bolt {i}", f"A-{i}", f"Key {i}") for i in range(40))]
+    pages = [
+        pdf_text(
+            (50.0 + 150 * column, 780.0 - 14 * row, cell)
+            for row, cells in enumerate(part)
+            for column, cell in enumerate(cells)
+        )
+        for part in (rows[:20], rows[20:])
+    ]
+    found = [block for block in blocks_of(make_pdf(pages), "a.pdf") if block.page == 2]
+    assert len(found) == 21
+    assert {block.header for block in found} == {"Part\tPlace\tTool"}
+
+
+def test_pdf_marks_that_are_no_text() -> None:
+    """Leader dots, rulers and the numbers of lines are not text."""
+    stream = (
+        pdf_text([(50, 780, "Introduction ................ 7"), (50, 760, "- - - - - - -")])
+        + pdf_lines(BODY * 5, top=700)
+        + pdf_text((20.0, 700.0 - 12 * i, str(i + 1)) for i in range(10))
+        + pdf_text([(50, 20, "0 1 2 3 4 5 6 7 8 9 10")])
+    )
+    text = text_of(make_pdf([stream]), "a.pdf")
+    assert "Introduction 7" in text
+    assert ".." not in text
+    assert "- -" not in text
+    assert "0 1 2" not in text
+    assert [word for word in text.split() if word.isdecimal()] == ["7"]

@@ -9,7 +9,7 @@ import pytest
 
 from functions.ingest.parsing.blocks import Block, EmptyPage, Title
 from functions.ingest.parsing.decoding import decode, detect_encoding
-from functions.ingest.parsing.detecting import MARKDOWN, TEXT
+from functions.ingest.parsing.registry import MARKDOWN, TEXT
 from shared.errors import Unreadable
 from tests.support.documents import blocks_of, parse_bytes, text_of
 

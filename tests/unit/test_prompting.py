@@ -76,7 +76,7 @@ def test_reader_when_json_arrives_in_pieces(size: int) -> None:
     "raw",
     [
         '{"grounded": true, "answer": "a", "quotes": 5}',
-        '{"grounded": true, "answer": "a", "quotes": [1, {"passage": "1", "quote": "x"}]}',
+        '{"grounded": true, "answer": "a", "quotes": [1, {"passage": "one", "quote": "x"}]}',
         '{"grounded": true, "answer": "a", "quotes": [{"passage": 1}]}',
         '```json\n{"grounded": true, "answer": "a"}\n```',
     ],
@@ -89,12 +89,61 @@ def test_reader_when_quotes_are_none(raw: str) -> None:
     assert reader.is_whole
 
 
-@pytest.mark.parametrize("raw", ["", "  ", "{", "[1]", '{"answer": null}', '{"answer": {"a": 1}}'])
-def test_reader_when_there_is_no_answer(raw: str) -> None:
-    """What holds no answer is not whole, unless it is plain text."""
+@pytest.mark.parametrize(
+    ("raw", "whole"),
+    [
+        ("", False),
+        ("  ", False),
+        ("{", False),
+        ('{"answer": null}', False),
+        ('{"answer": {"a": 1}}', False),
+        ('{"grounded": true, "answer": "Ninety da', False),
+        ('{"grounded": true, "answer": "Ninety days [1].", "quo', True),
+        ("[1]", True),
+    ],
+)
+def test_reader_when_the_reply_is_cut(raw: str, whole: bool) -> None:
+    """A reply that ends within its answer is none; one that ends within its quotes is whole."""
     reader = AnswerReader()
     reader.feed(raw)
-    assert reader.is_whole == (raw in ("[1]", '{"answer": {"a": 1}}'))
+    reader.finish()
+    assert reader.is_whole == whole
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "{}",
+        "```json\n{}\n```",
+        "Here is the JSON requested:\n```json\n{}\n```",
+        "Sure! Here it is: {}",
+        "[{}]",
+        "{}\n\nI hope this helps.",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_reader_when_json_is_wrapped(wrapped: str, size: int) -> None:
+    """JSON in a fence, behind a sentence or in a list is read, and never shown raw."""
+    json_text = (
+        '{"grounded": true, "answer": "Ninety \\ud83d days [1].",'
+        ' "quotes": [{"passage": "1", "quote": "ninety"}]}'
+    )
+    raw = wrapped.replace("{}", json_text)
+    reader = AnswerReader()
+    pieces = [reader.feed(raw[at : at + size]) for at in range(0, len(raw), size)]
+    answer = "".join(pieces) + reader.finish()
+    assert answer == "Ninety \ufffd days [1]."
+    assert reader.is_whole
+    assert reader.quotes == [Quote(1, "ninety")]
+    assert not reader.refused
+
+
+@pytest.mark.parametrize("said", ["false", '"false"', '"False"'])
+def test_reader_when_a_refusal_is_text(said: str) -> None:
+    """A refusal in any form is one."""
+    reader = AnswerReader()
+    reader.feed('{"grounded": ' + said + ', "answer": "The documents do not say it."}')
+    assert reader.refused
 
 
 def test_reader_when_the_model_refuses() -> None:
@@ -157,6 +206,11 @@ def test_rewriting_when_the_model_does_something_else(rewritten: str, sound: boo
     [
         ("Who built it?", True),
         ("And in Berlin?", True),
+        ("Why?", True),
+        ("What is AutoGen?", False),
+        ("When does the canteen open?", False),
+        ("Is it possible to open it there?", True),
+        ("Wann ist die Frist?", False),
         ("Und wann wurde es gebaut?", True),
         ("Ai đã xây nó vào năm nào và vì sao?", True),
         ("What is the maximum operating temperature of the pump?", False),

@@ -158,17 +158,23 @@ class XmlEvent(NamedTuple):
     text: str
 
 
-def xml_events(pieces: Iterator[bytes], *, what: str) -> Iterator[XmlEvent]:
+def xml_events(
+    pieces: Iterator[bytes], *, what: str, encoding: str | None = None, entities: bool = False
+) -> Iterator[XmlEvent]:
     """
     Yield the events of an XML document.
 
     Names come without their namespace: within one part of an office file they are unique enough,
     and strict and transitional Office Open XML then read the same.
 
+    Args:
+        encoding: That of the bytes, whatever their declaration says.
+        entities: Follow those that the document declares; expat bounds what they grow to.
+
     Raises:
         Unreadable: Not well-formed, nested too deeply, or with entities of its own.
     """
-    parser = expat.ParserCreate(namespace_separator=" ")
+    parser = expat.ParserCreate(encoding, namespace_separator=" ")
     parser.buffer_text = True
     parser.ordered_attributes = False
     events: list[XmlEvent] = []
@@ -220,7 +226,8 @@ def xml_events(pieces: Iterator[bytes], *, what: str) -> Iterator[XmlEvent]:
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = text
-    parser.EntityDeclHandler = entity
+    if not entities:
+        parser.EntityDeclHandler = entity
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
     try:
         for piece in pieces:
@@ -232,6 +239,9 @@ def xml_events(pieces: Iterator[bytes], *, what: str) -> Iterator[XmlEvent]:
         raise corrupt(
             f"The {what} is damaged: {expat.ErrorString(error.code)} in line {error.lineno}."
         ) from error
+    except (LookupError, ValueError) as error:
+        # The declaration names an encoding that there is not, or one of several bytes a letter.
+        raise corrupt(f"The {what} is damaged: its character encoding is unknown.") from error
     yield from events
 
 

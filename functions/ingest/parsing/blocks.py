@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
+from shared.boxes import LineBox
 from shared.errors import Unreadable
-from shared.values import TextSource
+from shared.values import PageStart, TextSource, page_at
 
 BlockKind = Literal["heading", "paragraph", "item", "row", "code"]
 
@@ -47,6 +48,8 @@ class Block:
         label: Name of a heading in the heading path where it is not the text itself.
         gap: Characters between the block before and this one in the extracted text.
         header: The table's header rows, for every row that is not itself one of them.
+        page_starts: Where in *text* further pages begin.
+        lines: Where *text* stands on its pages, positions from its beginning.
     """
 
     kind: BlockKind
@@ -57,6 +60,13 @@ class Block:
     gap: str = "\n\n"
     header: str = ""
     source: TextSource = "text"
+    page_starts: tuple[PageStart, ...] = ()
+    lines: tuple[LineBox, ...] = ()
+
+    @property
+    def last_page(self) -> int | None:
+        """Return the page that the block ends on."""
+        return self.page_starts[-1].page if self.page_starts else self.page
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +163,30 @@ def paragraph(
     gap: str = "\n\n",
     header: str = "",
     source: TextSource = "text",
+    page_starts: tuple[PageStart, ...] = (),
+    lines: tuple[LineBox, ...] = (),
 ) -> Iterator[Block]:
     """Yield *text* as one block, or as several that continue each other where it is too long."""
+    start = 0
     for piece in cut(text):
-        yield Block(kind, piece, page=page, gap=gap, header=header, source=source)
-        gap = ""
+        end = start + len(piece)
+        yield Block(
+            kind,
+            piece,
+            page=page_at(start, page=page, page_starts=page_starts),
+            gap=gap,
+            header=header,
+            source=source,
+            page_starts=tuple(
+                PageStart(at - start, number) for at, number in page_starts if start < at < end
+            ),
+            lines=tuple(
+                line._replace(position=line.position - start)
+                for line in lines
+                if start <= line.position < end
+            ),
+        )
+        start, gap = end, ""
 
 
 def heading(text: str, *, level: int, page: int | None = None) -> Iterator[Block]:

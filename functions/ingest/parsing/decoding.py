@@ -14,6 +14,8 @@ import charset_normalizer
 
 from shared.errors import Unreadable
 
+from .encoding_labels import find_codec
+
 # Letters of German, French, Spanish, Portuguese, Italian, Dutch, Scandinavian; marks of print.
 _WESTERN_LETTERS = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœßÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŒŸ")
 _WESTERN_MARKS = frozenset("‘’“”„‚‹›«»–—…•·°§©®™€£¥¢±²³µ¼½¾×÷¿¡ªº´¨†‡‰\xa0\xad")
@@ -89,7 +91,7 @@ def detect_encoding(source: BinaryIO, *, declared: str | None = None) -> tuple[s
         return "iso2022_jp", "strict"
     if _decodes(source, "utf-8"):
         return "utf-8", "strict"
-    if declared and (known := _known(declared)) and _decodes(source, known):
+    if declared and (known := find_codec(declared)) and _decodes(source, known):
         return known, "strict"
     return _detect_legacy(source)
 
@@ -141,17 +143,6 @@ def _decodes(source: BinaryIO, encoding: str) -> bool:
     except (UnicodeDecodeError, LookupError):
         return False
     return True
-
-
-def _known(name: str) -> str | None:
-    try:
-        info = codecs.lookup(name.strip().strip("\"'"))
-    except (LookupError, ValueError):
-        return None
-    if not info._is_text_encoding:
-        return None
-    # WHATWG: what calls itself latin-1 or ASCII is windows-1252.
-    return "cp1252" if info.name in ("iso8859-1", "ascii") else info.name
 
 
 def _wide_encoding(sample: bytes) -> str | None:

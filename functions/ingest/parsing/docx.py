@@ -26,6 +26,7 @@ from .blocks import (
 )
 from .charts import chart_blocks
 from .equations import EquationReader
+from .footnotes import with_notes
 from .numbering import Numberings
 from .tables import Row, TableWriter, cover
 
@@ -34,9 +35,8 @@ UNTICKED = "[ ]"
 
 _HEADING_STYLE = re.compile(r"heading\s*([1-9])", re.IGNORECASE)
 _SPACES = re.compile(r"[^\S\n]+")
-_SENTENCE_END = re.compile(r"[.!?…]['\")\]’”]*(?=\s|$)|[。！？]|$")
 # What Word writes behind descriptions that it made itself.
-_AUTOMATIC = re.compile(r"\s*(?:Description|Beschreibung) automa\w+ \w+\s*$", re.IGNORECASE)
+_AUTOMATIC = re.compile(r"(?:Description|Beschreibung) automa\w+ \w+$", re.IGNORECASE)
 _PAGE_FIELD = re.compile(r"\s*(?:PAGE|NUMPAGES|SECTIONPAGES)\b", re.IGNORECASE)
 # Old properties of what was changed, and what repeats or stands for other text.
 _SKIPPED = frozenset(
@@ -512,10 +512,10 @@ class _Reader:
         if text and self.paragraphs:
             open_ = self.paragraphs[-1]
             name = "Note" if kind == "footnote" else "Endnote"
-            open_.notes.append((open_.chars, f"[{name} {self.note_count[kind]}: {text}]"))
+            open_.notes.append((open_.chars, f"{name} {self.note_count[kind]}: {text}"))
 
     def _description(self, text: str) -> Iterator[Block]:
-        line = clean_line(_AUTOMATIC.sub("", text))[:_MAX_DESCRIPTION_CHARS]
+        line = clean_line(_AUTOMATIC.sub("", text.rstrip()))[:_MAX_DESCRIPTION_CHARS]
         # Pictures name it twice, in the drawing and in the picture.
         if line and line not in self.described and self.paragraphs:
             self.described.append(line)
@@ -610,7 +610,7 @@ class _Reader:
         if whole and not open_.started and not (self.tables and self.tables[-1].in_cell):
             level = self._heading_level(open_)
         if notes and not level:
-            raw = _with_notes(raw, notes)
+            raw = with_notes(raw, notes)
         text = _SPACES.sub(" ", clean(raw.replace("\xad", ""))).strip()
         open_.text, open_.chars = [], 0
         if not text:
@@ -833,19 +833,6 @@ def drawing_lines(archive: Archive, part: str) -> Iterator[str]:
             if line := clean_line("".join(text)):
                 yield line
             text = []
-
-
-def _with_notes(text: str, notes: list[tuple[int, str]]) -> str:
-    """Return *text* with each note behind the sentence that names it."""
-    parts: list[str] = []
-    done = 0
-    for place, note in notes:
-        # The number of a note stands before or behind the full stop.
-        found = _SENTENCE_END.search(text, max(done, place - 2))
-        end = max(done, found.end() if found else len(text))
-        parts += [text[done:end], f" {note}"]
-        done = end
-    return "".join(parts) + text[done:]
 
 
 def _symbol(font: str, code: str) -> str:

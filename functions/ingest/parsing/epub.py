@@ -34,7 +34,9 @@ def parse_epub(request: Request) -> Iterator[Event]:
     if title:
         yield Title(title)
     for chapter in chapters:
-        yield from parse_markup(archive.read(chapter), declared=None, with_title=False)
+        yield from parse_markup(
+            archive.read(chapter), declared=None, with_title=False, is_xhtml=True
+        )
 
 
 def _is_protected(archive: Archive) -> bool:

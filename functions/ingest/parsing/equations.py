@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 # What is nested more deeply is read without its structure.
 _MAX_DEPTH = 60
 _MAX_CHARS = 4_000
-_RELATION = re.compile(r"\s*([=≠≈≤≥≡→⇒⇔]|:=)\s*")
+_RELATION = re.compile(r"([=≠≈≤≥≡→⇒⇔]|:=)")
 
 
 @dataclass(slots=True)

@@ -20,10 +20,12 @@ from .blocks import (
     read_all,
 )
 from .decoding import declared_charset, decode
+from .hidden_elements import hidden_elements, is_hidden_style
+from .mathml import linear_formula
 from .tables import MAX_TITLE_CHARS, Row, Spans, TableWriter
 
 _SKIPPED = frozenset(
-    ["script", "style", "template", "noscript", "svg", "math", "iframe", "object", "head", "title"]
+    ["script", "style", "template", "noscript", "svg", "iframe", "object", "head", "title"]
 )
 _BLOCKS = frozenset(
     [
@@ -73,6 +75,20 @@ _BLOCKS = frozenset(
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _META_CHARSET = re.compile(rb"<meta[^>]{0,300}?charset\s*=\s*[\"']?([\w.:-]{2,40})", re.IGNORECASE)
 _XML_ENCODING = re.compile(rb"^<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})")
+_XHTML = re.compile(
+    r"\s*<\?xml\b|\s*(?:<!--.{0,2000}?-->\s*)?<!doctype[^>]{0,200}xhtml", re.IGNORECASE | re.DOTALL
+)
+_XHTML_CHARS = 4_096
+_EMPTY_ELEMENT = re.compile(
+    r"<([A-Za-z][\w:.-]{0,60})((?:\s+[^\s=<>\"'/]{1,100}(?:\s*=\s*(?:\"[^\"<]*\"|'[^'<]*'))?)*)\s*/>"
+)
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_VOID = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta"]) | {
+    "param",
+    "source",
+    "track",
+    "wbr",
+}
 # A table within a cell that is no larger is read as the cell's text.
 _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
@@ -86,13 +102,26 @@ def parse_html(request: Request) -> Iterator[Event]:
 
 
 def parse_markup(
-    data: bytes, *, declared: str | None = None, page: int | None = None, with_title: bool = True
+    data: bytes,
+    *,
+    declared: str | None = None,
+    page: int | None = None,
+    with_title: bool = True,
+    is_xhtml: bool = False,
 ) -> Iterator[Event]:
-    """Yield the blocks of the HTML in *data*; navigation is left out where there is other text."""
+    """
+    Yield the blocks of the HTML in *data*; navigation is left out where there is other text.
+
+    Args:
+        is_xhtml: It is XML: an empty element is one tag, which ends itself.
+    """
     if declared is None:
         found = _XML_ENCODING.search(data[:1024]) or _META_CHARSET.search(data[:4096])
         declared = found.group(1).decode("ascii") if found else None
-    tree = LexborHTMLParser(decode(data, declared=declared))
+    text = decode(data, declared=declared)
+    if is_xhtml or _XHTML.match(text[:_XHTML_CHARS]):
+        text = _CDATA.sub(r"\1", _EMPTY_ELEMENT.sub(_with_end_tag, text))
+    tree = LexborHTMLParser(text)
     if with_title:
         title = tree.css_first("head > title")
         if title is not None and (text := clean_line(title.text())):
@@ -101,11 +130,17 @@ def parse_markup(
     if root is None:
         return
     some = False
-    for event in _Walker(page=page, skipped=_SKIPPED | {"nav"}).walk(root):
+    unread = hidden_elements(tree)
+    for event in _Walker(page=page, skipped=_SKIPPED | {"nav"}, unread=unread).walk(root):
         some = True
         yield event
     if not some:
         yield from _Walker(page=page, skipped=_SKIPPED).walk(root)
+
+
+def _with_end_tag(found: re.Match[str]) -> str:
+    name = found.group(1)
+    return found.group() if name.lower() in _VOID else f"<{name}{found.group(2)}></{name}>"
 
 
 @dataclass(slots=True)
@@ -138,9 +173,12 @@ class _Walker:
     *inline* gathers the text of the open paragraph or cell.
     """
 
-    def __init__(self, *, page: int | None, skipped: frozenset[str]) -> None:
+    def __init__(
+        self, *, page: int | None, skipped: frozenset[str], unread: frozenset[int] = frozenset()
+    ) -> None:
         self.page = page
         self.skipped = skipped
+        self.unread = unread
         self.inline: list[str] = []
         self.kind: BlockKind = "paragraph"
         self.level = 0
@@ -154,9 +192,13 @@ class _Walker:
         node: LexborNode | None = root
         while node is not None:
             tag = node.tag or ""
-            enters = tag not in self.skipped and node.attributes.get("hidden", "-") == "-"
             if tag == "-text":
                 self.inline.append(node.text_content or "")
+                enters = False
+            else:
+                enters = tag not in self.skipped and not self._is_hidden(node)
+            if enters and tag == "math":
+                self.inline.append(f" {linear_formula(node)} ")
                 enters = False
             elif enters:
                 yield from self._start(tag, node)
@@ -177,8 +219,22 @@ class _Walker:
             node = following
         yield from self._flush()
 
+    def _is_hidden(self, node: LexborNode) -> bool:
+        if self.unread and node.mem_id in self.unread:
+            return True
+        attributes = node.attributes
+        if not attributes:
+            return False
+        return (
+            attributes.get("hidden", "-") not in ("-", "until-found")
+            or is_hidden_style(attributes.get("style") or "")
+            or (attributes.get("role") == "navigation" and "nav" in self.skipped)
+        )
+
     def _start(self, tag: str, node: LexborNode) -> Iterator[Event]:
-        if tag == "br":
+        if tag in ("td", "th") and self.tables and self.tables[-1].cells is not None:
+            self._begin_cell(tag, node)
+        elif tag == "br":
             self.inline.append("\n" if self.preformatted else " \n")
         elif tag == "img":
             if alternative := (node.attributes.get("alt") or "").strip():
@@ -207,8 +263,6 @@ class _Walker:
             yield from self._row()
             self.inline = []
             self.tables[-1].cells = ""
-        elif tag in ("td", "th") and self.tables and self.tables[-1].cells is not None:
-            self._begin_cell(tag, node)
         elif tag in ("ul", "ol"):
             yield from self._flush()
             self.lists.append(1 if tag == "ol" else None)
@@ -221,13 +275,13 @@ class _Walker:
             yield from self._flush()
 
     def _end(self, tag: str) -> Iterator[Event]:
-        if tag in _HEADINGS:
+        if tag in ("td", "th") and self._in_cell():
+            self._end_cell()
+        elif tag in _HEADINGS:
             yield from self._flush()
         elif tag == "pre":
             yield from self._flush()
             self.preformatted = max(0, self.preformatted - 1)
-        elif tag in ("td", "th") and self._in_cell():
-            self._end_cell()
         elif tag == "tr" and self.tables:
             yield from self._row()
         elif tag == "caption" and self.tables:

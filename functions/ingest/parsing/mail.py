@@ -1,14 +1,16 @@
-"""E-mail messages (eml): headers, body, and attachments by the parser of their own type."""
+"""E-mail messages (RFC 5322, MIME), mailboxes (RFC 4155) and web archives (RFC 2557)."""
 
 from __future__ import annotations
 
 import email.errors
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from email.message import EmailMessage, Message, MIMEPart
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from email.message import EmailMessage, Message
 from email.parser import BytesParser
 from email.policy import default as default_policy
+from typing import Any, BinaryIO
 
 from shared.errors import Unreadable
 
@@ -23,116 +25,316 @@ from .blocks import (
     paragraph,
     read_all,
 )
+from .calendars import calendar_entries
 from .decoding import decode
 from .html import parse_markup
+from .members import MAX_DEPTH, demoted, read_member
 from .text import verbatim_paragraphs
 
-# A message in a message in a message: deeper ones are named, not read.
-MAX_DEPTH = 5
 _MAX_PARTS = 1000
 _FIELDS = ("Subject", "From", "To", "Cc", "Date")
+# Signatures, keys, and copies of headers in reports of delivery: they say nothing to a reader.
+_NOISE_TYPES = frozenset(
+    [
+        "application/pgp-encrypted",
+        "application/pgp-keys",
+        "application/pgp-signature",
+        "application/pkcs7-signature",
+        "application/x-pkcs7-signature",
+        "application/x-pkcs7-certificates",
+        "text/rfc822-headers",
+    ]
+)
+_NOISE_NAMES = (".p7s", ".p7c", ".asc", ".sig", ".gpg", "winmail.dat")
+_CALENDARS = frozenset(["text/calendar", "application/ics"])
+# Logos and icons are smaller, pictures that somebody put into a message to show something larger.
+_LOGO_BYTES = 30_000
+_WORD = re.compile(r"\w+")
+# What is left of an HTML half in a plain half that was made of it, in words.
+_LEAST_SHARE = 0.6
+_SEPARATOR = re.compile(rb"From [^\r\n]*\d{4}[^\r\n]*\r?\n\Z")
+_QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
+_PIECE_BYTES = 1 << 16
 
-Parse = Callable[[Request], tuple[str, Iterator[Event]]]
 
-
-def parse_mail(request: Request, *, parse: Parse) -> Iterator[Event]:
-    """
-    Yield the blocks of a message.
-
-    Args:
-        parse: The dispatcher, for attachments.
-    """
-    message = BytesParser(EmailMessage, policy=default_policy).parsebytes(read_all(request))
-    subject = clean_line(_field(message, "Subject"))
-    if subject:
+def parse_mail(request: Request) -> Iterator[Event]:
+    """Yield the blocks of a message."""
+    message = _read(read_all(request))
+    if subject := _field(message, "Subject"):
         yield Title(subject)
-    lines = [f"{name}: {value}" for name in _FIELDS if (value := clean_line(_field(message, name)))]
+    yield from _Reader(request).message(message)
+
+
+def parse_mailbox(request: Request) -> Iterator[Event]:
+    """Yield the messages of a mailbox, each under its subject."""
+    for data in _messages(request.source):
+        message = _read(data)
+        yield from heading(_field(message, "Subject") or "(no subject)", level=1)
+        yield from demoted(_Reader(request).message(message), by=1)
+
+
+def parse_web_archive(request: Request) -> Iterator[Event]:
+    """Yield the page that a web archive (MHTML) holds."""
+    message = _read(read_all(request))
+    reader = _Reader(request)
+    pages = [part for part in reader.leaves(message) if _kind(part) == "text/html"]
+    if not pages:
+        yield from parse_mail(request)
+        return
+    yield from parse_markup(_content(pages[0]), declared=_charset(pages[0]))
+    if subject := _field(message, "Subject"):
+        yield Title(subject)
+
+
+def _messages(source: BinaryIO) -> Iterator[bytes]:
+    """Yield the messages of a mailbox: each begins with a line "From ..." after a blank one."""
+    source.seek(0)
+    lines: list[bytes] = []
+    blank = True
+    while line := source.readline(_PIECE_BYTES):
+        if blank and _SEPARATOR.match(line):
+            if lines:
+                yield _QUOTED_FROM.sub(rb"\1", b"".join(lines))
+            lines = []
+        else:
+            lines.append(line)
+        blank = not line.strip()
     if lines:
-        yield from paragraph("\n".join(lines))
-    body = _body(message)
-    if body is not None:
-        yield from _read_body(body)
-    for number, part in enumerate(message.walk()):
-        if number >= _MAX_PARTS:
+        yield _QUOTED_FROM.sub(rb"\1", b"".join(lines))
+
+
+def _read(data: bytes) -> EmailMessage:
+    return BytesParser(EmailMessage, policy=default_policy).parsebytes(data)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """
+    Reads one message and those in it.
+
+    Attributes:
+        parts: How many were met.
+        known: Digests of the calendars given out: many invitations hold theirs twice.
+    """
+
+    request: Request
+    parts: int = 0
+    known: set[bytes] = field(default_factory=set)
+
+    def message(self, message: Message) -> Iterator[Event]:
+        """Yield the fields, texts and attachments of a message, in order."""
+        lines = [f"{name}: {value}" for name in _FIELDS if (value := _field(message, name))]
+        if lines:
+            yield from paragraph("\n".join(lines))
+        yield from self._part(message, depth=self.request.depth)
+
+    def leaves(self, message: Message) -> Iterator[Message]:
+        """Yield the parts that have none themselves."""
+        waiting = [message]
+        while waiting:
+            part = waiting.pop()
+            self._count()
+            if part.is_multipart():
+                waiting.extend(reversed(_parts(part)))
+            else:
+                yield part
+
+    def _count(self) -> None:
+        self.parts += 1
+        if self.parts > _MAX_PARTS:
             raise Unreadable(
                 "too_much_text", f"The message has more than {_MAX_PARTS} parts. Split it."
             )
-        if part is not body and _is_attachment(part, body):
-            yield from _read_attachment(part, request, parse)
+
+    def _part(self, part: Message, *, depth: int) -> Iterator[Event]:
+        self._count()
+        kind = _kind(part)
+        if kind == "message/rfc822" or (kind == "message/global" and part.is_multipart()):
+            yield from self._inner_message(part)
+        elif depth > self.request.depth + 50:
+            # Nobody writes this; a parser that recurses must end.
+            yield from paragraph("(not read: nested too deeply)")
+        elif kind == "multipart/alternative":
+            yield from self._alternative(part, depth=depth + 1)
+        elif kind == "multipart/related":
+            yield from self._related(part, depth=depth + 1)
+        elif part.is_multipart():
+            for inner in _parts(part):
+                yield from self._part(inner, depth=depth + 1)
+        else:
+            yield from self._leaf(part, kind)
+
+    def _inner_message(self, part: Message) -> Iterator[Event]:
+        inner = _parts(part)
+        if not inner:
+            # Encoded in base64, which the standard forbids and programs do.
+            inner = [_read(_content(part))]
+        subject = _field(inner[0], "Subject") or _name(part)
+        yield from heading(clean_line(f"Forwarded message: {subject}")[:290], level=1)
+        if self.request.depth + 1 > MAX_DEPTH:
+            yield from paragraph("(not read: nested too deeply)")
+            return
+        inside = _Reader(replace(self.request, depth=self.request.depth + 1), self.parts)
+        yield from demoted(inside.message(inner[0]), by=1)
+        self.parts = inside.parts
+
+    def _alternative(self, part: Message, *, depth: int) -> Iterator[Event]:
+        """Yield the form of the text that says more, and the parts that are no text."""
+        plain: Message | None = None
+        rich: Message | None = None
+        others: list[Message] = []
+        for inner in _parts(part):
+            kind = _kind(inner)
+            if kind == "text/plain" and plain is None and not _is_attachment(inner):
+                plain = inner
+            elif kind in ("text/html", "multipart/related") and rich is None:
+                rich = inner
+            else:
+                others.append(inner)
+        if rich is None or plain is None:
+            chosen = plain if rich is None else rich
+            if chosen is not None:
+                yield from self._part(chosen, depth=depth)
+        else:
+            events = list(self._part(rich, depth=depth))
+            if _says_more(events, _text(plain)):
+                yield from events
+            else:
+                yield from self._part(plain, depth=depth)
+                if _kind(rich) == "multipart/related":
+                    yield from self._beside(rich, depth=depth)
+        for inner in others:
+            if _kind(inner) not in ("text/enriched", "text/x-amp-html", "text/watch-html"):
+                yield from self._part(inner, depth=depth)
+
+    def _related(self, part: Message, *, depth: int) -> Iterator[Event]:
+        """Yield the part that the others belong to, and those that are more than its pictures."""
+        inner = _parts(part)
+        if inner:
+            yield from self._part(inner[0], depth=depth)
+        yield from self._beside(part, depth=depth)
+
+    def _beside(self, part: Message, *, depth: int) -> Iterator[Event]:
+        for inner in _parts(part)[1:]:
+            if _kind(inner).startswith("text/") and not _name(inner):
+                # Styles and frames of the page.
+                continue
+            yield from self._part(inner, depth=depth)
+
+    def _leaf(self, part: Message, kind: str) -> Iterator[Event]:
+        name = _name(part)
+        if kind in _NOISE_TYPES or name.lower().endswith(_NOISE_NAMES):
+            return
+        if kind in _CALENDARS or name.lower().endswith(".ics"):
+            yield from self._calendar(part)
+        elif kind.startswith("image/"):
+            yield from self._picture(part, name=name, kind=kind)
+        elif kind in ("text/plain", "text/html", "message/delivery-status") and not (
+            name or _is_attachment(part)
+        ):
+            yield from self._text(part, kind)
+        else:
+            data = _content(part)
+            yield from read_member(
+                replace(self.request, read_picture=None),
+                data,
+                name=name or "attachment",
+                content_type=kind,
+                called="Attachment",
+            )
+
+    def _picture(self, part: Message, *, name: str, kind: str) -> Iterator[Event]:
+        data = _content(part)
+        shown = part.get("Content-ID") or _disposition(part) == "inline" or not name
+        if shown and len(data) < _LOGO_BYTES:
+            return
+        yield from read_member(
+            self.request,
+            data,
+            name=name or "picture",
+            content_type=kind,
+            called="Attachment",
+        )
+
+    def _calendar(self, part: Message) -> Iterator[Event]:
+        data = _content(part)
+        digest = hashlib.blake2b(b"".join(data.split())).digest()
+        if digest in self.known:
+            return
+        self.known.add(digest)
+        for subject, text in calendar_entries(data, declared=_charset(part)):
+            yield from paragraph("\n".join(filter(None, [f"Invitation: {subject}", text])))
+
+    def _text(self, part: Message, kind: str) -> Iterator[Event]:
+        if kind == "text/html":
+            yield from parse_markup(_content(part), declared=_charset(part), with_title=False)
+            return
+        for gap, text in verbatim_paragraphs(iter([_text(part)])):
+            yield Block("paragraph", text, gap=gap or "\n\n")
 
 
-def _field(message: EmailMessage, name: str) -> str:
+def _says_more(rich: list[Event], plain: str) -> bool:
+    """Tell whether an HTML half is to be read in place of the plain one: see RFC 2046, 5.1.4."""
+    blocks = [event for event in rich if isinstance(event, Block)]
+    if any(block.header for block in blocks):
+        # A table, of which the plain half has lost the columns.
+        return True
+    words = {word for block in blocks for word in _WORD.findall(block.text.lower())}
+    if not words:
+        return False
+    known = set(_WORD.findall(plain.lower()))
+    return len(words & known) < _LEAST_SHARE * len(words)
+
+
+def _parts(part: Message) -> list[Message]:
+    inner: Any = part.get_payload()
+    return [one for one in inner if isinstance(one, Message)] if isinstance(inner, list) else []
+
+
+def _kind(part: Message) -> str:
     try:
-        return str(message.get(name, ""))
+        return part.get_content_type()
     except (ValueError, IndexError, AttributeError, email.errors.MessageError):
+        return "application/octet-stream"
+
+
+def _disposition(part: Message) -> str:
+    try:
+        return part.get_content_disposition() or ""
+    except (ValueError, IndexError, AttributeError, email.errors.MessageError):
+        return ""
+
+
+def _is_attachment(part: Message) -> bool:
+    return _disposition(part) == "attachment"
+
+
+def _name(part: Message) -> str:
+    try:
+        return clean_line(part.get_filename() or "")
+    except (ValueError, IndexError, AttributeError, LookupError, email.errors.MessageError):
+        return ""
+
+
+def _field(message: Message, name: str) -> str:
+    try:
+        return clean_line(str(message.get(name, "")))
+    except (ValueError, IndexError, AttributeError, LookupError, email.errors.MessageError):
         # A header that the library cannot take apart costs that header only.
         return ""
 
 
-def _body(message: EmailMessage) -> MIMEPart | None:
+def _charset(part: Message) -> str | None:
     try:
-        return message.get_body(preferencelist=("plain", "html"))
-    except (KeyError, ValueError, AttributeError):
+        return part.get_content_charset()
+    except (ValueError, IndexError, AttributeError, LookupError, email.errors.MessageError):
         return None
 
 
-def _content(part: MIMEPart) -> bytes:
+def _content(part: Message) -> bytes:
     data = part.get_payload(decode=True)
     return data if isinstance(data, bytes) else b""
 
 
-def _read_body(part: MIMEPart) -> Iterator[Event]:
-    data = _content(part)
-    charset = part.get_content_charset()
-    if part.get_content_subtype() == "html":
-        yield from parse_markup(data, declared=charset, with_title=False)
-        return
-    for gap, text in verbatim_paragraphs(iter([clean(decode(data, declared=charset))])):
-        yield Block("paragraph", text, gap=gap or "\n\n")
-
-
-def _is_attachment(part: MIMEPart, body: MIMEPart | None) -> bool:
-    if part.is_multipart():
-        return part.get_content_type() == "message/rfc822"
-    if part.get_filename() or part.get_content_disposition() == "attachment":
-        return True
-    # The other half of multipart/alternative says the same as the body.
-    return body is None and part.get_content_maintype() == "text"
-
-
-def _read_attachment(part: MIMEPart, request: Request, parse: Parse) -> Iterator[Event]:
-    """Yield an attachment under its name; one that cannot be read is told in the text."""
-    name = clean_line(part.get_filename() or "")
-    if part.get_content_type() == "message/rfc822":
-        inner = part.get_payload()
-        first = inner[0] if isinstance(inner, list) and inner else None
-        data = first.as_bytes() if isinstance(first, Message) else b""
-        name = name or "message.eml"
-    else:
-        data = _content(part)
-        name = name or "attachment"
-    yield from heading(f"Attachment: {name}"[:300], level=1)
-    if request.depth >= MAX_DEPTH:
-        yield from paragraph("(not read: nested too deeply)")
-        return
-    inside = replace(
-        request,
-        source=io.BytesIO(data),
-        name=name,
-        content_type=part.get_content_type(),
-        depth=request.depth + 1,
-        read_picture=None,
-    )
-    try:
-        _, events = parse(inside)
-        for event in events:
-            if isinstance(event, Block):
-                # The page is the attachment's, not this document's.
-                level = min(event.level + 1, 9) if event.level else 0
-                yield replace(event, page=None, level=level)
-            elif isinstance(event, Title):
-                yield from heading(event.text, level=2)
-    except Unreadable as error:
-        if error.code in ("decompression_limit", "cell_limit", "too_much_text"):
-            raise
-        yield from paragraph(f"(not read: {error.message})")
+def _text(part: Message) -> str:
+    return clean(decode(_content(part), declared=_charset(part)))

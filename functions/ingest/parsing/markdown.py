@@ -25,6 +25,11 @@ def parse_markdown(request: Request) -> Iterator[Event]:
     yield from _Reader().read(verbatim_paragraphs(text))
 
 
+def read_markdown(text: str) -> Iterator[Event]:
+    """Yield the blocks of a Markdown text that is a part of a document."""
+    yield from _Reader().read(verbatim_paragraphs(iter([text])))
+
+
 class _Reader:
     """Goes through the lines of one document; lives as long as that takes."""
 

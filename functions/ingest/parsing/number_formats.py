@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from fractions import Fraction
 from functools import lru_cache
+from math import isfinite
 from typing import Literal
 
 GENERAL = "General"
@@ -51,7 +52,7 @@ _TOKEN = re.compile(
       | _(?P<space>.)
       | \*(?P<fill>.)
       | \[(?P<elapsed>[hH]+|[mM]+|[sS]+)\]
-      | \[(?P<bracket>[^\]]*)\]
+      | \[(?P<bracket>[^\]]{0,80})\]
       | (?P<general>[Gg][Ee][Nn][Ee][Rr][Aa][Ll])
       | (?P<half>[aA][mM]/[pP][mM]|[aA]/[pP]|上午/下午)
       | (?P<exponent>[eE][+-])
@@ -91,14 +92,14 @@ class _Section:
 
 def show_number(value: float, code: str, *, is_1904: bool = False) -> str:
     """Return *value* as a cell of the format *code* shows it."""
-    if code == GENERAL or not code:
+    if code == GENERAL or not code or not isfinite(value):
         return show_general(value)
     return _compiled(code)(value, is_1904)
 
 
 def show_general(value: float) -> str:
     """Return a number without a format of its own; binary noise beyond 15 digits is left out."""
-    if value != value or value in (float("inf"), float("-inf")):
+    if not isfinite(value):
         return str(value)
     if value.is_integer() and abs(value) < 1e15:
         return str(int(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import re
 import statistics
 import struct
@@ -15,8 +16,11 @@ from itertools import pairwise
 import pypdfium2
 import pypdfium2.raw as pdfium
 
+from shared.boxes import LineBox, WordBox
 from shared.errors import Unreadable
+from shared.values import PageStart
 
+from . import pdf_annotations
 from .blocks import (
     Block,
     BlockKind,
@@ -28,21 +32,47 @@ from .blocks import (
     clean,
     clean_line,
     corrupt,
+    heading,
     paragraph,
 )
+from .pdf_annotations import Value
 from .tables import looks_like_header
 
 # Pages looked at on either side to tell a running header from text.
 _WINDOW_PAGES = 4
 _EDGE_LINES = 3
+# In a document of so few pages one other page shows that a line runs through all.
+_SHORT_PAGES = 3
 _MAX_OUTLINE = 10_000
 _MAX_PICTURE_SIDE = 2000
+_MAX_ATTACHMENTS = 100
+_MAX_DEPTH = 3
+# What a scanner's app or an archive writes onto a scan is shorter.
+_MAX_STAMP_CHARS = 200
+_MAX_PICTURES = 200
+# A table's header goes with rows on the next page whose columns begin at most so many points apart.
+_COLUMN_SHIFT = 6.0
+_MAX_OPEN_LINES = 400
+# So many numbers in steps of the same size are a ruler or the numbers of lines.
+_RULER_NUMBERS = 8
 
 _LINE = re.compile("[^\r\n\ufffe]+")
 _DIGITS = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
 _NOT_WORD = re.compile(r"\W+")
 _BULLET = re.compile(r"(?:[•◦▪‣∙●○■□–*-]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
 _SENTENCE_END = re.compile(r"[.!?:。！？…]['\"”’»)\]]*$")
+# Dots or lines that lead the eye, and what is nothing else.
+_LEADERS = re.compile(r"(?:[.·…]\s?){4,}|_{3,}")
+_ORNAMENT = re.compile(r"[\s.·…_\-=*|+~—–•#<>/\\]{2,}|[|_=~·—–]")
+_PAGE_NUMBER = re.compile(
+    r"(?:page|seite|p[áa]gina|pagina|trang|strona|sida|side|str\.?|s\.|p\.)\s*#"
+    r"(?:\s*(?:of|von|de|di|av|af|z|/|sur|trên|van)\s*#)?|#\s*(?:of|von|de|/|sur)\s*#|[-–—]\s*#\s*[-–—]",
+    re.IGNORECASE,
+)
+_SCANNER = re.compile(
+    r"\bscan(?:ned|n[ée]e?|ner)?\b|scanner|camscan|gescannt|escaneado|numérisé|scansion|skanow",
+    re.IGNORECASE,
+)
 _BOLD = re.compile(rb"bold|black|heavy|semibold|cmbx|medi", re.IGNORECASE)
 _MADE_BY = re.compile(
     r"^(?:\(?anonymous\)?$|microsoft \w+ - |untitled|document\d*$|slide \d+$"
@@ -62,6 +92,7 @@ class _Line:
 
     Attributes:
         cells: Parts between wide gaps, each (text, left, right); one where there are none.
+        edges: (left, right) of each word; empty where they are unknown.
         hyphenated: PDFium found a hyphen at its end that only the line break put there.
     """
 
@@ -73,6 +104,8 @@ class _Line:
     bold: bool
     cells: tuple[tuple[str, float, float], ...]
     hyphenated: bool = False
+    page: int = 0
+    edges: tuple[tuple[float, float], ...] = ()
 
     @property
     def height(self) -> float:
@@ -88,7 +121,9 @@ class _Page:
     number: int
     lines: list[_Line]
     outline: dict[str, int] = field(default_factory=dict)
+    is_picture: bool = False
     ocr: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 def parse_pdf(request: Request) -> Iterator[Event]:
@@ -125,7 +160,103 @@ def parse_pdf(request: Request) -> Iterator[Event]:
         yield Title(title)
     outline = _read_outline(document)
     pages = _read_pages(document, request, outline, count)
-    yield from _Assembler(outlined=sum(map(len, outline.values())) >= 3).read(pages)
+    yield from _Assembler(outlined=sum(map(len, outline.values())) >= 3, pages=count).read(pages)
+    yield from _read_attachments(document, request)
+
+
+def _read_attachments(document: pypdfium2.PdfDocument, request: Request) -> Iterator[Event]:
+    """Yield the files inside the document under their names; one that is not read is named."""
+    # The registry loads this module by its name.
+    from .registry import parse
+
+    count = min(document.count_attachments(), _MAX_ATTACHMENTS)
+    for index in range(count):
+        try:
+            attachment = document.get_attachment(index)
+            name = clean_line(attachment.get_name())[:200] or f"file {index + 1}"
+            data = bytes(attachment.get_data())
+        except pypdfium2.PdfiumError:
+            continue
+        yield from heading(f"Attachment: {name}", level=1)
+        if request.depth >= _MAX_DEPTH:
+            yield from paragraph("(not read: nested too deeply)")
+            continue
+        inside = replace(
+            request, source=io.BytesIO(data), name=name, content_type=None, depth=request.depth + 1
+        )
+        try:
+            _, events = parse(inside)
+            for event in events:
+                if isinstance(event, Block):
+                    # The page is the attachment's, not this document's.
+                    level = min(event.level + 1, 9) if event.level else 0
+                    yield replace(event, page=None, level=level, page_starts=(), lines=())
+                elif isinstance(event, Title):
+                    yield from heading(event.text, level=2)
+        except Unreadable as error:
+            if error.code in ("decompression_limit", "cell_limit", "too_much_text"):
+                raise
+            yield from paragraph(f"(not read: {error.message})")
+
+
+def _is_picture(page: pypdfium2.PdfPage, lines: list[_Line]) -> bool:
+    """Tell whether a picture covers the page and hardly any text stands beside it: a scan."""
+    if sum(len(line.text) for line in lines) > _MAX_STAMP_CHARS:
+        return False
+    width, height = page.get_size()
+    for number, thing in enumerate(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE])):
+        left, bottom, right, top = thing.get_bounds()
+        if (right - left) * (top - bottom) >= 0.6 * width * height:
+            return True
+        if number >= _MAX_PICTURES:
+            break
+    return False
+
+
+def _with_values(lines: list[_Line], values: list[Value], *, page: int) -> list[_Line]:
+    """Return *lines* with what a form's fields hold, each beside its label."""
+    result = list(lines)
+    for value in values:
+        height = min(value.top - value.bottom, 14.0)
+        middle = (value.top + value.bottom) / 2
+        own = _Line(
+            text=value.text,
+            left=value.left,
+            bottom=middle - height / 2,
+            right=value.right,
+            top=middle + height / 2,
+            bold=False,
+            cells=((value.text, value.left, value.right),),
+            page=page,
+        )
+        beside = [
+            (i, line)
+            for i, line in enumerate(result)
+            if value.bottom - 3 <= line.middle <= value.top + 3
+        ]
+        # A box is ticked before its label, everything else is written behind it.
+        before = [(i, line) for i, line in beside if line.left < value.left]
+        behind = [(i, line) for i, line in beside if line.left >= value.right - 2]
+        if value.is_box and behind:
+            i, line = min(behind, key=lambda pair: pair[1].left)
+            result[i] = _joined_lines(own, line)
+        elif before:
+            i, line = max(before, key=lambda pair: pair[1].right)
+            result[i] = _joined_lines(line, own)
+        elif behind:
+            i, line = min(behind, key=lambda pair: pair[1].left)
+            result[i] = _joined_lines(own, line)
+        else:
+            at = next((i for i, line in enumerate(result) if line.middle < middle), len(result))
+            result.insert(at, own)
+    return result
+
+
+def _joined_lines(first: _Line, second: _Line) -> _Line:
+    text = f"{first.text} {second.text}"
+    left, right = min(first.left, second.left), max(first.right, second.right)
+    main = first if first.edges else second
+    return replace(main, text=text, left=left, right=right, cells=((text, left, right),), edges=())
 
 
 def _read_outline(document: pypdfium2.PdfDocument) -> dict[int, dict[str, int]]:
@@ -152,16 +283,25 @@ def _read_pages(
     outline: dict[int, dict[str, int]],
     count: int,
 ) -> Iterator[_Page | EmptyPage]:
+    if document.get_formtype():
+        # Before the first page is loaded.
+        document.init_forms()
+    form = document.formenv
     pictures_left = request.picture_budget if request.read_picture is not None else 0
     for index in range(count):
         read = ""
         lines: list[_Line] = []
+        is_picture = False
+        notes: list[str] = []
         try:
             page = document[index]
             try:
-                lines = _read_lines(page)
+                lines = _read_lines(page, index + 1)
+                is_picture = _is_picture(page, lines)
+                values, notes = pdf_annotations.read(page, form)
+                lines = _with_values(lines, values, page=index + 1)
                 if (
-                    not lines
+                    (not lines or is_picture)
                     and pictures_left > 0
                     and request.read_picture is not None
                     and pdfium.FPDFPage_CountObjects(page.raw)
@@ -173,14 +313,14 @@ def _read_pages(
         except pypdfium2.PdfiumError:
             # A page that cannot be loaded is told as one without text; the others are kept.
             lines = []
-        if lines or read:
-            yield _Page(index + 1, lines, outline.get(index, {}), read)
+        if lines or read or notes:
+            yield _Page(index + 1, lines, outline.get(index, {}), is_picture, read, notes)
         else:
             yield EmptyPage(index + 1)
 
 
-def _read_lines(page: pypdfium2.PdfPage) -> list[_Line]:
-    """Return the lines of a page in the order of its content."""
+def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
+    """Return the lines of page *number* in the order of its content."""
     textpage = page.get_textpage()
     try:
         count = textpage.count_chars()
@@ -220,10 +360,19 @@ def _read_lines(page: pypdfium2.PdfPage) -> list[_Line]:
             pdfium.FPDFText_GetFontInfo(
                 handle, index_of((first + last) // 2), name, 128, ctypes.byref(flags)
             )
-            cells = tuple(_cells(stripped, first, left, right, top - bottom, sides))
+            edges: list[tuple[float, float]] = []
+            cells = tuple(_cells(stripped, first, left, right, top - bottom, sides, edges))
+            cleaned = clean_line(stripped)
+            if _LEADERS.search(cleaned):
+                cleaned = clean_line(_LEADERS.sub(" ", cleaned))
+                cells = tuple(
+                    (clean_line(_LEADERS.sub(" ", cell)), begin, end) for cell, begin, end in cells
+                )
+                cells = tuple(cell for cell in cells if cell[0])
+                edges = []
             lines.append(
                 _Line(
-                    text=clean_line(stripped),
+                    text=cleaned,
                     left=min(left, right),
                     bottom=bottom,
                     right=max(left, right),
@@ -231,11 +380,55 @@ def _read_lines(page: pypdfium2.PdfPage) -> list[_Line]:
                     bold=bool(_BOLD.search(name.value)),
                     cells=cells,
                     hyphenated=text[found.end() : found.end() + 1] == "\ufffe",
+                    page=number,
+                    edges=tuple(edges) if cleaned.count(" ") + 1 == len(edges) else (),
                 )
             )
-        return _on_one_baseline([line for line in lines if line.text])
+        width, height = page.get_size()
+        return _without_rulers(
+            _on_one_baseline(
+                [
+                    line
+                    for line in lines
+                    if line.text
+                    and line.cells
+                    and not _ORNAMENT.fullmatch(line.text)
+                    and line.right > -1
+                    and line.left < width + 1
+                    and line.top > -1
+                    and line.bottom < height + 1
+                ]
+            )
+        )
     finally:
         textpage.close()
+
+
+def _without_rulers(lines: list[_Line]) -> list[_Line]:
+    """Leave out the numbers of lines down a margin, and rulers along an edge."""
+    numbers = [line for line in lines if line.text.isdecimal() and len(line.text) <= 4]
+    dropped: set[int] = set()
+    for edge in ("left", "right"):
+        columns: dict[int, list[_Line]] = {}
+        for line in numbers:
+            columns.setdefault(round(getattr(line, edge)), []).append(line)
+        for column in columns.values():
+            if len(column) >= _RULER_NUMBERS and _is_series([int(line.text) for line in column]):
+                dropped.update(id(line) for line in column)
+    for line in lines:
+        words = line.text.split()
+        if (
+            len(words) >= _RULER_NUMBERS
+            and all(word.isdecimal() for word in words)
+            and _is_series([int(word) for word in words])
+        ):
+            dropped.add(id(line))
+    return [line for line in lines if id(line) not in dropped] if dropped else lines
+
+
+def _is_series(numbers: list[int]) -> bool:
+    steps = {b - a for a, b in pairwise(numbers)}
+    return len(steps) == 1 and next(iter(steps)) in (-10, -5, -2, -1, 1, 2, 5, 10)
 
 
 def _on_one_baseline(lines: list[_Line]) -> list[_Line]:
@@ -262,15 +455,28 @@ def _on_one_baseline(lines: list[_Line]) -> list[_Line]:
             bold=before.bold and line.bold,
             cells=cells,
             hyphenated=line.hyphenated,
+            edges=before.edges + line.edges if before.edges and line.edges else (),
         )
     return joined
 
 
 def _cells(
-    text: str, offset: int, left: float, right: float, height: float, sides: _Sides
+    text: str,
+    offset: int,
+    left: float,
+    right: float,
+    height: float,
+    sides: _Sides,
+    edges: list[tuple[float, float]],
 ) -> Iterator[tuple[str, float, float]]:
-    """Yield the parts of a line that gaps wider than 1.5 times its height separate."""
+    """
+    Yield the parts of a line that gaps wider than 1.5 times its height separate.
+
+    Args:
+        edges: Gets (left, right) of each word.
+    """
     begin, begin_left = 0, left
+    word_left = left
     position = text.find(" ")
     while position >= 0:
         after = position
@@ -278,10 +484,13 @@ def _cells(
             after += 1
         gap_left = sides(offset + position - 1)[2]
         gap_right = sides(offset + after)[0]
+        edges.append((word_left, gap_left))
+        word_left = gap_right
         if gap_right - gap_left > 1.5 * height:
             yield clean_line(text[begin:position]), begin_left, gap_left
             begin, begin_left = after, gap_right
         position = text.find(" ", after)
+    edges.append((word_left, right))
     yield clean_line(text[begin:]), begin_left, right
 
 
@@ -306,12 +515,21 @@ def _render(page: pypdfium2.PdfPage) -> bytes:
 
 
 class _Assembler:
-    """Holds a window of pages, and what the pages so far say about sizes of type."""
+    """
+    Holds a window of pages, and what the pages so far say about sizes of type.
 
-    def __init__(self, *, outlined: bool) -> None:
+    Attributes:
+        unfinished: The lines of a paragraph whose sentence may go on, on the next page.
+        table: Header and left sides of the columns of the table that the page before ended with.
+    """
+
+    def __init__(self, *, outlined: bool, pages: int) -> None:
         self.outlined = outlined
+        self.pages = pages
         self.sizes: Counter[float] = Counter()
         self.heading_sizes: set[float] = set()
+        self.unfinished: tuple[BlockKind, list[_Line]] | None = None
+        self.table: tuple[str, list[float]] | None = None
 
     def read(self, pages: Iterable[_Page | EmptyPage]) -> Iterator[Event]:
         """Yield the blocks of each page once the pages after it are known."""
@@ -330,42 +548,98 @@ class _Assembler:
                 after = sum(1 for other in waiting if isinstance(other, _Page))
         while waiting:
             yield from self._next(waiting, window)
+        yield from self._finish()
+
+    def _finish(self) -> Iterator[Block]:
+        if self.unfinished is not None:
+            kind, lines = self.unfinished
+            self.unfinished = None
+            yield from _flowing(kind, lines)
 
     def _next(self, waiting: deque[_Page | EmptyPage], window: deque[_Page]) -> Iterator[Event]:
         page = waiting.popleft()
         if isinstance(page, EmptyPage):
+            yield from self._finish()
             yield page
             return
+        lines = _without_running_lines(page, window, pages=self.pages)
+        if page.is_picture:
+            lines = _without_stamps(lines, page, window)
+        elif not lines:
+            # A page of nothing but a repeated line keeps it: better twice than not at all.
+            lines = page.lines
         if page.ocr:
+            yield from self._finish()
             yield from paragraph(page.ocr, page=page.number, source="ocr")
-        lines = _without_running_lines(page, window)
-        # A page of nothing but a repeated line keeps it: better twice than not at all.
-        yield from self._blocks(page, lines or page.lines)
+        elif page.is_picture:
+            yield EmptyPage(page.number)
+        yield from self._blocks(page, lines)
+        if page.notes:
+            yield from self._finish()
+        for note in page.notes:
+            yield from paragraph(note, page=page.number)
         while window and window[0].number < page.number - _WINDOW_PAGES:
             window.popleft()
 
     def _blocks(self, page: _Page, lines: list[_Line]) -> Iterator[Block]:
         body = self.sizes.most_common(1)[0][0] if self.sizes else 10.0
-        gap = "\n\n"
+        groups = list(_paragraphs(_in_reading_order(lines)))
+        right = max((line.right for line in lines), default=0.0)
+        if self.unfinished is not None:
+            kind, begun = self.unfinished
+            if (at := _continuation(begun, groups)) is not None and len(begun) < _MAX_OPEN_LINES:
+                begun.extend(groups.pop(at)[1])
+                if groups or not _is_unfinished(begun, right=right):
+                    yield from self._finish()
+            else:
+                yield from self._finish()
+        begun_here: tuple[BlockKind, list[_Line]] | None = None
+        if self.unfinished is None:
+            at = len(groups) - 1
+            # Footnotes stand below the text, in smaller type.
+            while at > 0 and max(map(_size, groups[at][1])) < 0.95 * body:
+                at -= 1
+            if at >= 0 and groups[at][0] != "row" and _is_unfinished(groups[at][1], right=right):
+                text, _, _ = _joined(groups[at][1])
+                if not self._heading_level(page, groups[at][1], text, body):
+                    begun_here = groups.pop(at)
         header = ""
         rows = 0
-        for kind, group in _paragraphs(_in_reading_order(lines)):
+        table, self.table = self.table, None
+        for place, (kind, group) in enumerate(groups):
             if kind == "row":
                 cells = [text for text, _, _ in group[0].cells]
+                lefts = [left for _, left, _ in group[0].cells]
                 text = "\t".join(cells)
+                if rows == place == 0 and table is not None and _same_columns(table[1], lefts):
+                    header = table[0]
+                    self.table = table
+                    rows = 1
+                    if text == header:
+                        continue
                 gap = "\n" if rows else "\n\n"
-                yield from paragraph(text, kind="row", page=page.number, gap=gap, header=header)
+                yield from paragraph(
+                    text,
+                    kind="row",
+                    page=page.number,
+                    gap=gap,
+                    header=header,
+                    lines=(_line_box(group[0], position=0),),
+                )
                 if rows == 0 and looks_like_header(cells):
                     header = text
+                    self.table = header, lefts
                 rows += 1
                 continue
-            rows, header = 0, ""
-            text = _joined(group)
+            rows, header, self.table = 0, "", None
+            text, boxes, _ = _joined(group)
             level = self._heading_level(page, group, text, body)
             if level:
-                yield Block("heading", text, page=page.number, level=level, label=text)
+                yield Block("heading", text, page=page.number, level=level, label=text, lines=boxes)
             else:
-                yield from paragraph(text, kind=kind, page=page.number)
+                yield from paragraph(text, kind=kind, page=page.number, lines=boxes)
+        if begun_here is not None:
+            self.unfinished = begun_here
 
     def _heading_level(self, page: _Page, group: list[_Line], text: str, body: float) -> int:
         """Return the level of a heading from 1, 0 for body text."""
@@ -393,6 +667,63 @@ class _Assembler:
         return 0
 
 
+def _flowing(kind: BlockKind, lines: list[_Line]) -> Iterator[Block]:
+    """Yield a paragraph that may stand on several pages."""
+    text, boxes, page_starts = _joined(lines)
+    yield from paragraph(text, kind=kind, page=lines[0].page, lines=boxes, page_starts=page_starts)
+
+
+def _is_unfinished(lines: list[_Line], *, right: float) -> bool:
+    """Tell whether the sentence of a paragraph may go on behind it."""
+    last = lines[-1]
+    if last.hyphenated:
+        return True
+    if _SENTENCE_END.search(last.text) or last.text.endswith(":"):
+        return False
+    # The last line reaches the margin: of the page, or of its own column.
+    widest = max(line.right for line in lines)
+    return len(lines) > 1 and last.right >= widest - 6 * last.height and (last.right >= 0.4 * right)
+
+
+def _continuation(begun: list[_Line], groups: list[tuple[BlockKind, list[_Line]]]) -> int | None:
+    """Return which of the first paragraphs of a page goes on with *begun*."""
+    last = begun[-1]
+    for at, (kind, lines) in enumerate(groups[:4]):
+        first = lines[0]
+        if kind != "paragraph" or abs(_size(first) - _size(last)) > 0.15 * _size(last):
+            continue
+        if first.text[:1].islower() or (
+            at == 0
+            and not first.bold
+            and (last.hyphenated or len(lines) > 1 or len(groups) > 1)
+            and first.text[:1].isalnum()
+            and len(first.text) > 20
+        ):
+            return at
+    return None
+
+
+def _same_columns(lefts: list[float], others: list[float]) -> bool:
+    return len(lefts) == len(others) and all(
+        abs(a - b) <= _COLUMN_SHIFT for a, b in zip(lefts[:1], others[:1], strict=True)
+    )
+
+
+def _without_stamps(lines: list[_Line], page: _Page, window: Iterable[_Page]) -> list[_Line]:
+    """Leave out what a scanner's app writes onto each page of a scan."""
+    elsewhere = {
+        _DIGITS.sub("#", line.text)
+        for other in window
+        if other is not page and other.is_picture
+        for line in other.lines
+    }
+    return [
+        line
+        for line in lines
+        if not _SCANNER.search(line.text) and _DIGITS.sub("#", line.text) not in elsewhere
+    ]
+
+
 def _size(line: _Line) -> float:
     return round(line.height * 2) / 2
 
@@ -401,7 +732,7 @@ def _fold(text: str) -> str:
     return _NOT_WORD.sub("", clean(text).casefold())
 
 
-def _without_running_lines(page: _Page, window: Iterable[_Page]) -> list[_Line]:
+def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) -> list[_Line]:
     """Return the lines of *page* but those that stand at the same edge place on pages near by."""
     own = _edge_lines(page)
     if not own:
@@ -416,8 +747,11 @@ def _without_running_lines(page: _Page, window: Iterable[_Page]) -> list[_Line]:
         seen = sum(
             any(k == key and abs(o.middle - line.middle) < 6 for k, o in other) for other in near
         )
-        # A bare page number needs one witness, words need two.
-        if seen >= (1 if not any(c.isalpha() for c in key.replace("#", "")) else 2):
+        # A bare page number needs one witness, words need two where there are so many pages.
+        is_number = not any(c.isalpha() for c in key.replace("#", ""))
+        is_page_number = _PAGE_NUMBER.fullmatch(key) is not None
+        needed = 0 if is_page_number else 1 if is_number or pages <= _SHORT_PAGES else 2
+        if seen >= needed:
             dropped.append(line)
     return [line for line in page.lines if not any(line is other for other in dropped)]
 
@@ -440,7 +774,7 @@ def _edge_lines(page: _Page) -> list[tuple[str, _Line]]:
             found[id(line)] = (_DIGITS.sub("#", line.text), line)
         if not end:
             folded = _DIGITS.sub("#", order[0].text)
-            is_number = not any(c.isalpha() for c in folded)
+            is_number = not any(c.isalpha() for c in folded) or _PAGE_NUMBER.fullmatch(folded)
             found[id(order[0])] = (folded if is_number else order[0].text, order[0])
     return [(key, line) for key, line in found.values() if len(key) <= 200]
 
@@ -457,13 +791,27 @@ def _in_reading_order(lines: list[_Line]) -> list[_Line]:
             pieces.append(line)
         else:
             pieces.extend(
-                replace(line, text=text, left=left, right=right, cells=((text, left, right),))
+                replace(
+                    line,
+                    text=text,
+                    left=left,
+                    right=right,
+                    cells=((text, left, right),),
+                    edges=_edges_of_cell(line, text, left, right),
+                )
                 for text, left, right in line.cells
                 if text
             )
     if len(pieces) < 6 or not (columns := _split_columns(pieces)):
         return lines
     return columns
+
+
+def _edges_of_cell(
+    line: _Line, text: str, left: float, right: float
+) -> tuple[tuple[float, float], ...]:
+    edges = tuple(edge for edge in line.edges if left - 0.1 <= edge[0] and edge[1] <= right + 0.1)
+    return edges if len(edges) == text.count(" ") + 1 else ()
 
 
 def _split_columns(pieces: list[_Line]) -> list[_Line]:
@@ -577,16 +925,43 @@ def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> boo
     return not (ended and before.right < right - 0.15 * (right - before.left))
 
 
-def _joined(lines: list[_Line]) -> str:
-    """Return the text of *lines* as one paragraph, words hyphenated at a line's end made whole."""
+def _joined(lines: list[_Line]) -> tuple[str, tuple[LineBox, ...], tuple[PageStart, ...]]:
+    """
+    Return the text of *lines* as one paragraph, words hyphenated at a line's end made whole.
+
+    With it comes where its lines stand, and where in it further pages begin.
+    """
     text = ""
     hyphenated = False
+    boxes: list[LineBox] = []
+    page_starts: list[PageStart] = []
+    page = lines[0].page
     for line in lines:
-        if not text or hyphenated:
-            text += line.text
-        elif text.endswith("-") and text[-2:-1].isalpha() and line.text[:1].islower():
-            text = text[:-1] + line.text
-        else:
-            text += " " + line.text
+        if text and not hyphenated:
+            if text.endswith("-") and text[-2:-1].isalpha() and line.text[:1].islower():
+                text = text[:-1]
+            else:
+                text += " "
+        if line.page != page:
+            page = line.page
+            page_starts.append(PageStart(len(text), page))
+        boxes.append(_line_box(line, position=len(text)))
+        text += line.text
         hyphenated = line.hyphenated
-    return text
+    return text, tuple(boxes), tuple(page_starts)
+
+
+def _line_box(line: _Line, *, position: int) -> LineBox:
+    words = []
+    if line.edges:
+        offset = 0
+        for (left, right), word in zip(line.edges, line.text.split(" "), strict=False):
+            words.append(WordBox(offset, left, right))
+            offset += len(word) + 1
+    return LineBox(
+        position,
+        line.page,
+        line.bottom,
+        line.top,
+        tuple(words) or (WordBox(0, line.left, line.right),),
+    )

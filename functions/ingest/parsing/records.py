@@ -8,6 +8,7 @@ from typing import Any
 
 from .blocks import Block, Event, Request, Title, clean, corrupt, cut, paragraph
 from .decoding import declared_charset, decode_stream
+from .notebooks import is_notebook, notebook_events
 
 _TITLE_KEYS = ("title", "name", "subject", "headline")
 _MAX_PLAIN_CHARS = 300
@@ -17,7 +18,17 @@ def parse_json(request: Request) -> Iterator[Event]:
     """Yield the values of a JSON document; a list of objects is a record each."""
     text = "".join(decode_stream(request.source, declared=declared_charset(request.content_type)))
     try:
-        value = json.loads(text)
+        # Two values at most are held: a list of records, or records one after another.
+        for number, value in enumerate(_values(text)):
+            if number == 0 and isinstance(value, dict) and (title := _title(value)):
+                yield Title(title)
+            if is_notebook(value):
+                yield from notebook_events(value)
+            elif isinstance(value, list):
+                for item in value:
+                    yield from _record(item)
+            else:
+                yield from _record(value)
     except ValueError as error:
         where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise corrupt(
@@ -25,14 +36,6 @@ def parse_json(request: Request) -> Iterator[Event]:
         ) from error
     except RecursionError as error:
         raise corrupt("The JSON is nested too deeply.") from error
-    del text
-    if isinstance(value, dict) and (title := _title(value)):
-        yield Title(title)
-    if isinstance(value, list):
-        for item in value:
-            yield from _record(item)
-    else:
-        yield from _record(value)
 
 
 def parse_json_lines(request: Request) -> Iterator[Event]:
@@ -107,3 +110,25 @@ def _plain(value: Any) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value)
+
+
+def _values(text: str) -> Iterator[Any]:
+    """
+    Yield the values of a JSON text, of which some files have several.
+
+    Raises:
+        ValueError: What stands there is no value.
+        RecursionError: It is nested too deeply.
+    """
+    decoder = json.JSONDecoder()
+    at = _skip(text, 0)
+    while at < len(text):
+        value, at = decoder.raw_decode(text, at)
+        yield value
+        at = _skip(text, at)
+
+
+def _skip(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n,\x1e\ufeff":
+        at += 1
+    return at

@@ -33,10 +33,14 @@ _PARTED_ROWS = 2_000
 _SAMPLE_ROWS = 20
 _MAX_HEADER_ROWS = 5
 _MAX_NAME_CHARS = 100
+# A longer text with a full stop is a sentence.
+_MAX_ABBREVIATION_CHARS = 20
 MAX_TITLE_CHARS = 100
 # What a merged cell repeats at most, in each direction and in length.
 _MAX_COVERED_COLUMNS = 256
 _MAX_COVERED_CHARS = 200
+# No table that a person made has more places that only repeat a merged cell.
+_MAX_COVERED_CELLS = 200_000
 # WHATWG HTML, "attributes common to td and th elements": the greatest rowspan.
 _MAX_COVERED_ROWS = 65_534
 _MAX_COLUMNS = 16_384
@@ -91,6 +95,7 @@ class Spans:
         self.cells: list[str] = []
         # Column: (rows left, what stands there).
         self.reaching: dict[int, tuple[int, str]] = {}
+        self.covered = 0
 
     def add(self, text: str, *, columns: int = 1, rows: int = 1) -> None:
         """Add the next cell, which covers so many columns and rows."""
@@ -108,6 +113,19 @@ class Spans:
             self.reaching[first] = (rows, cover(text, below=True))
             for column in range(first + 1, first + columns):
                 self.reaching[column] = (rows, beside)
+
+    def skip(self, columns: int) -> None:
+        """Leave so many places empty, not counting those that are covered from above."""
+        for _ in range(min(columns, _MAX_COLUMNS - len(self.cells))):
+            self._fill()
+            self.cells.append("")
+
+    def skip_to(self, column: int) -> None:
+        """Leave places empty up to a column, from 0."""
+        self._fill()
+        while len(self.cells) < min(column, _MAX_COLUMNS):
+            self.cells.append("")
+            self._fill()
 
     def row(self) -> list[str]:
         """Return the whole row and begin the next one."""
@@ -129,6 +147,9 @@ class Spans:
             else:
                 self.reaching[len(self.cells)] = (left - 1, text)
             self.cells.append(text)
+            self.covered += 1
+            if self.covered > _MAX_COVERED_CELLS:
+                self.reaching.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +176,8 @@ def looks_like_header(cells: Sequence[str]) -> bool:
         and all(
             len(name) <= _MAX_NAME_CHARS
             and kind_of(name) == "text"
-            and not name.endswith((":", "."))
+            and not name.endswith(":")
+            and not (name.endswith(".") and len(name) > _MAX_ABBREVIATION_CHARS)
             and not name.startswith(("-", "+"))
             for name in names
         )
@@ -215,7 +237,8 @@ def _names_columns(rows: Sequence[Row], kinds: list[list[_CellKind]], at: int) -
     if at == 0:
         if differs > same:
             return not row.cells[0].endswith(":")
-        if _is_series(row.cells[1:]) and not _is_series(rows[1].cells[1:]):
+        step = _series_step(row.cells[1:])
+        if step and step != _series_step(rows[1].cells[1:]):
             return True
         return differs == same == 0 and looks_like_header(row.cells)
     above = rows[at - 1].cells
@@ -257,15 +280,20 @@ def _usual_kind(rows: list[list[_CellKind]], column: int) -> _CellKind:
     return counted.most_common(1)[0][0] if counted else "empty"
 
 
-def _is_series(cells: Sequence[str]) -> bool:
-    """Tell whether *cells* are three or more numbers at the same distance: 1, 2, 3 or years."""
-    if len(cells) < 3 or not all(cell.isdecimal() and len(cell) < 9 for cell in cells):
-        return False
+def _series_step(cells: Sequence[str]) -> int:
+    """
+    Return the distance of numbers in a row such as 1, 2, 3 or years; 0 where it varies.
+
+    Two numbers make no row unless they are 1 and 2.
+    """
+    if len(cells) < 2 or not all(cell.isdecimal() and len(cell) < 9 for cell in cells):
+        return 0
+    if len(cells) == 2 and list(cells) != ["1", "2"]:
+        return 0
     numbers = [int(cell) for cell in cells]
-    step = numbers[1] - numbers[0]
-    return abs(step) in (1, 5, 10) and all(
-        after - before == step for before, after in pairwise(numbers)
-    )
+    steps = {after - before for before, after in pairwise(numbers)}
+    step = steps.pop()
+    return step if not steps and abs(step) in (1, 5, 10) else 0
 
 
 def _own_cells(cells: Sequence[str]) -> int:
@@ -415,6 +443,9 @@ class TableWriter:
                 self._forget()
                 self.gap = "\n\n"
             yield from self._block(part)
+            while at_end and self.waiting:
+                rest, self.waiting = self.waiting, []
+                yield from self._block(rest)
         if len(parts) > 1:
             self._forget()
 
@@ -454,7 +485,12 @@ class TableWriter:
         if not goes_on:
             yield from self._head(table, count)
         self.is_open = True
-        for row in table[count:]:
+        for i, row in enumerate(table[count:], start=count):
+            if i > count and (row.is_header or row.is_strong) and self._opens_table(row):
+                # Decided anew, with the rows below it.
+                self.is_open = False
+                self.waiting = table[i:]
+                return
             yield from self._body(row.cells)
 
     def _goes_on(self, table: list[Row], count: int) -> bool:
@@ -617,7 +653,7 @@ def _is_all_text(rows: Sequence[Row]) -> bool:
 
 def _lines_above(rows: list[Row]) -> int:
     """Return how many first rows are titles, or keys with their values, not the table's."""
-    if rows[0].is_header and _own_cells(rows[0].cells) > 1:
+    if rows[0].is_header and (_own_cells(rows[0].cells) > 1 or not rows[0].cells[0]):
         return 0
     counts = [sum(1 for cell in row.cells if cell) for row in rows]
     usual = Counter(counts[-40:]).most_common(1)[0][0]
@@ -706,10 +742,11 @@ def _side_by_side(rows: list[Row]) -> list[list[Row]]:
 def _stripes(rows: list[Row]) -> list[tuple[int, int]]:
     """Return the (first column, column behind the last) between empty columns, if all are wide."""
     width = max(len(row.cells) for row in rows)
+    filled = {column for row in rows for column, cell in enumerate(row.cells) if cell}
     stripes: list[tuple[int, int]] = []
     start = None
     for column in range(width + 1):
-        if any(column < len(row.cells) and row.cells[column] for row in rows):
+        if column in filled:
             start = column if start is None else start
         elif start is not None:
             stripes.append((start, column))

@@ -4,8 +4,7 @@ Excel workbooks (xlsx), cell by cell: a sheet is a page.
 Read from the XML directly: openpyxl finds nothing in a strict Office Open XML workbook, and builds
 four GiB of empty cells between two far corners.
 
-Left out is what its author hid: sheets, columns and rows. Rows that a filter or a closed outline
-hides are read, since a reader opens them with a click.
+Left out is what its author hid: sheets, and what Layout says.
 """
 
 from __future__ import annotations
@@ -15,17 +14,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from shared.errors import Unreadable
-
 from .archives import Archive
-from .blocks import EmptyPage, Event, PageCount, ParseLimits, Request, Title, clean_line, heading
+from .blocks import EmptyPage, Event, PageCount, Request, Title, clean_line, heading
 from .docx import core_title
 from .number_formats import BUILT_IN, GENERAL, show_number, show_text
-from .tables import Row, TableWriter, cover
-
-_MAX_CELL_CHARS = 32_767
-# Cells beyond this column of a row are joined to it: no one reads a row of 16,384.
-_MAX_COLUMNS = 16_384
+from .sheets import MAX_CELL_CHARS, CellCounter, Layout, place, too_many_sheets, visible
+from .tables import Row, TableWriter
 
 
 def parse_xlsx(request: Request) -> Iterator[Event]:
@@ -59,15 +53,6 @@ def parse_xlsx(request: Request) -> Iterator[Event]:
             yield EmptyPage(number)
 
 
-def too_many_sheets(count: int, limits: ParseLimits) -> Unreadable:
-    """Return the refusal of a workbook with more sheets than pages are allowed."""
-    return Unreadable(
-        "too_many_pages",
-        f"The workbook has {count} sheets; at most {limits.max_pages} are read. "
-        "Split it into smaller files.",
-    )
-
-
 @dataclass(slots=True)
 class _Workbook:
     """
@@ -87,7 +72,7 @@ class _Workbook:
 def _read_workbook(archive: Archive, main: str) -> _Workbook:
     relations = archive.relations(main)
     book = _Workbook()
-    hidden: list[tuple[str, str]] = []
+    sheets: list[tuple[tuple[str, str], bool]] = []
     for event in archive.xml(main):
         if event.kind != "start":
             continue
@@ -100,10 +85,8 @@ def _read_workbook(archive: Archive, main: str) -> _Workbook:
             _, target = relations.get(attributes.get("r:id", ""), ("", ""))
             if archive.has(target):
                 is_hidden = attributes.get("state", "visible") != "visible"
-                found = hidden if is_hidden else book.sheets
-                found.append((attributes.get("name", ""), target))
-    # A workbook with hidden sheets alone was not written by Excel: they are its content.
-    book.sheets = book.sheets or hidden
+                sheets.append(((attributes.get("name", ""), target), is_hidden))
+    book.sheets = visible(sheets)
     return book
 
 
@@ -186,40 +169,6 @@ def _integer(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 9 else 0
 
 
-class CellCounter:
-    """Counts the filled cells of a workbook up to the limit."""
-
-    def __init__(self, limits: ParseLimits) -> None:
-        self.limit = limits.max_cells
-        self.count = 0
-
-    def add(self) -> None:
-        """
-        Count one cell.
-
-        Raises:
-            Unreadable: It is one too many.
-        """
-        self.count += 1
-        if self.count > self.limit:
-            raise Unreadable(
-                "cell_limit",
-                f"The workbook has more than {self.limit:,} filled cells. "
-                "Split it into smaller files, or export it as CSV.",
-            )
-
-
-@dataclass(slots=True)
-class _Merge:
-    """A merged range; *text* is known once its first row was read."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-    text: str = ""
-
-
 _REFERENCE = r"\$?([A-Z]{1,3})\$?(\d{1,7})"
 _RANGE = re.compile(rf"{_REFERENCE}(?::{_REFERENCE})?$")
 _TAIL_TAG = re.compile(
@@ -230,8 +179,6 @@ _RELATIVE = re.compile(r"(?<![\w$!.])(\$?)([A-Z]{1,3})(\$?)(\d{1,7})(?![\w(])")
 # Codes of page headers: &L, &C, &R, &"Arial,Bold", &12, &P, &N, &D, &K01+000 and the like.
 _HEADER_CODE = re.compile(r"&(?:\"[^\"]*\"|K[0-9A-F]{2}[+-]?\d{3}|K[0-9A-F]{6}|\d+|.)", re.DOTALL)
 _MAX_TAIL_BYTES = 16 << 20
-# Merged ranges that are open at once; a sheet that overlaps more of them is no table.
-_MAX_OPEN_MERGES = 1_000
 
 
 class _Sheet:
@@ -253,11 +200,8 @@ class _Sheet:
         self.formats = formats
         self.counter = counter
         self.recalculates = recalculates
-        self.hidden_columns: list[tuple[int, int]] = []
-        self.filtered: list[tuple[int, int]] = []
+        self.layout = Layout()
         self.headers: dict[int, tuple[int, int]] = {}
-        self.merges: list[_Merge] = []
-        self.open_merges: list[_Merge] = []
         self.lines: dict[str, None] = {}
         self.shared: dict[str, tuple[str, int, int]] = {}
         self._read_tail()
@@ -279,25 +223,25 @@ class _Sheet:
                     self.lines[line] = None
                 continue
             reference = _TAIL_RANGE.search(found[2])
-            place = _range(reference[1].decode("ascii")) if reference else None
-            if place is None:
+            area = _range(reference[1].decode("ascii")) if reference else None
+            if area is None:
                 continue
-            top, left, bottom, right = place
+            top, left, bottom, right = area
             if kind == b"autoFilter":
-                self.filtered.append((top, bottom))
-            elif (top, left) != (bottom, right):
-                self.merges.append(_Merge(top, bottom, left, right))
-        self.merges.sort(key=lambda merge: -merge.top)
+                self.layout.filtered.append((top, bottom))
+            else:
+                self.layout.merge(top, left, bottom, right)
+        self.layout.close()
 
     def _read_tables(self) -> None:
         for part in self.archive.related(self.part, "table"):
             for event in self.archive.xml(part):
                 if event.kind == "start" and event.name == "table":
-                    place = _range(event.attributes.get("ref", ""))
-                    if place is not None:
-                        self.filtered.append((place[0], place[2]))
+                    area = _range(event.attributes.get("ref", ""))
+                    if area is not None:
+                        self.layout.filtered.append((area[0], area[2]))
                         if event.attributes.get("headerRowCount", "1") != "0":
-                            self.headers[place[0]] = (place[1], place[3])
+                            self.headers[area[0]] = (area[1], area[3])
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows, [] cells for those that stand empty between them."""
@@ -342,22 +286,18 @@ class _Sheet:
             elif name == "c" and (value or formula) and not skipped:
                 raw = "".join(value)
                 if formula and (not raw.strip() or (self.recalculates and raw == "0")):
-                    text = clean_line(formula[:_MAX_CELL_CHARS])
+                    text = clean_line(formula[:MAX_CELL_CHARS])
                 else:
                     text = self._show(raw, kind, style)
-                if text and not (self.hidden_columns and self._is_hidden_column(column)):
+                if text:
                     self.counter.add()
-                    place = min(column, _MAX_COLUMNS)
-                    if place > len(cells):
-                        cells.extend([""] * (place - len(cells)))
-                    cells[place - 1] = text
+                    place(cells, column, text)
                     strong = strong and formats.is_bold(style)
             elif name == "row" and skipped:
                 # What is hidden leaves no gap between the rows around it.
                 last = number if last else 0
             elif name == "row" and cells:
-                if self.merges or self.open_merges:
-                    self._cover(cells, number)
+                cells = self.layout.arrange(cells, number)
                 if number > last + 1 and last:
                     yield Row([])
                 last = number
@@ -366,18 +306,15 @@ class _Sheet:
     def _column_read(self, attributes: dict[str, str]) -> None:
         is_hidden = attributes.get("hidden", "0") in ("1", "true")
         if is_hidden and attributes.get("outlineLevel", "0") == "0":
-            first = _integer(attributes.get("min", ""))
-            self.hidden_columns.append((first, _integer(attributes.get("max", ""))))
+            self.layout.hide_columns(
+                _integer(attributes.get("min", "")), _integer(attributes.get("max", ""))
+            )
 
     def _is_hidden_row(self, attributes: dict[str, str], number: int) -> bool:
         if attributes.get("hidden", "0") not in ("1", "true"):
             return False
-        if attributes.get("outlineLevel", "0") != "0":
-            return False
-        return not any(top <= number <= bottom for top, bottom in self.filtered[:100])
-
-    def _is_hidden_column(self, column: int) -> bool:
-        return any(first <= column <= last for first, last in self.hidden_columns[:1000])
+        outline = _integer(attributes.get("outlineLevel", "0"))
+        return self.layout.hides_row(number, outline=outline)
 
     def _is_header(self, number: int, cells: list[str]) -> bool:
         span = self.headers.get(number)
@@ -401,28 +338,7 @@ class _Sheet:
                 digits = str(max(1, int(digits) + row - first_row))
             return f"{found[1]}{letters}{found[3]}{digits}"
 
-        return "=" + _RELATIVE.sub(moved, text[:_MAX_CELL_CHARS])
-
-    def _cover(self, cells: list[str], number: int) -> None:
-        """Fill the places of a row that merged cells cover."""
-        while self.merges and self.merges[-1].top <= number:
-            merge = self.merges.pop()
-            if merge.top == number and merge.left <= len(cells):
-                merge.text = cells[merge.left - 1]
-                if merge.text and len(self.open_merges) < _MAX_OPEN_MERGES:
-                    self.open_merges.append(merge)
-        if not self.open_merges:
-            return
-        self.open_merges = [merge for merge in self.open_merges if merge.bottom >= number]
-        for merge in self.open_merges:
-            right = min(merge.right, merge.left + 255, _MAX_COLUMNS)
-            if right > len(cells):
-                cells.extend([""] * (right - len(cells)))
-            for column in range(merge.left, right + 1):
-                if cells[column - 1] or self._is_hidden_column(column):
-                    continue
-                below = column == merge.left
-                cells[column - 1] = cover(merge.text, below=below)
+        return "=" + _RELATIVE.sub(moved, text[:MAX_CELL_CHARS])
 
     def _show(self, value: str, kind: str, style: str) -> str:
         if kind == "s":
@@ -437,7 +353,7 @@ class _Sheet:
             text = value.removesuffix("T00:00:00").replace("T", " ")
         else:
             text = value
-        return clean_line(text[:_MAX_CELL_CHARS])
+        return clean_line(text[:MAX_CELL_CHARS])
 
 
 def _range(reference: str) -> tuple[int, int, int, int] | None:
@@ -475,15 +391,15 @@ def _notes(archive: Archive, part: str) -> Iterator[str]:
     threads = archive.related(part, "threadedComment")
     # Beside threads Excel keeps their text once more, for programs that do not know threads.
     for related in threads or archive.related(part, "comments"):
-        place = ""
+        cell = ""
         text: list[str] = []
         inside = False
         for event in archive.xml(related):
             if event.name in ("comment", "threadedComment"):
                 if event.kind == "start":
-                    place, text = event.attributes.get("ref", ""), []
+                    cell, text = event.attributes.get("ref", ""), []
                 elif line := clean_line("".join(text)):
-                    yield f"Comment on {place}: {line}" if place else f"Comment: {line}"
+                    yield f"Comment on {cell}: {line}" if cell else f"Comment: {line}"
             elif event.name in ("t", "text"):
                 inside = event.kind == "start"
             elif inside and event.kind == "text":

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from shared.search.query_terms import Support, measure_support
 
 from .journal import Journal
-from .query import Retrieval
+from .missing import asks_nothing, find_missing, find_missing_names, find_near
+from .query import Refusal, Retrieval
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class Floors:
 
 # A model reads the passages and refuses by itself: only the hopeless is kept from it.
 BEFORE_MODEL = Floors(coverage=0.2, similarity=0.5)
-# Sentences are picked without understanding: what they do not speak of is refused.
-BEFORE_EXTRACT = Floors(coverage=0.2, similarity=0.6)
+# The parts of the passages are scored one by one after this (extractive.py): the same here.
+BEFORE_EXTRACT = Floors(coverage=0.12, similarity=0.35)
 
 
 def choose_floors(
@@ -54,11 +55,33 @@ def should_refuse(support: Support, floors: Floors) -> str | None:
     )
 
 
-def decide(retrieval: Retrieval, *, floors: Floors, journal: Journal) -> Retrieval:
-    """Return *retrieval* with the reason why its passages cannot answer, if they cannot."""
-    if retrieval.passages:
-        refusal = should_refuse(measure_support(retrieval.passages), floors)
-    else:
-        refusal = "nothing was found"
-    journal.explain(gate={"refused": refusal is not None, "reason": refusal})
+def decide(
+    retrieval: Retrieval, *, floors: Floors, extractive: bool, journal: Journal
+) -> Retrieval:
+    """
+    Return *retrieval* with the reason why its passages cannot answer, if they cannot.
+
+    Args:
+        extractive: No model will read the passages.
+    """
+    refusal = _find_refusal(retrieval, floors, extractive=extractive)
+    journal.explain(
+        gate={"refused": refusal is not None, "reason": refusal.reason if refusal else None}
+    )
     return replace(retrieval, refusal=refusal)
+
+
+def _find_refusal(retrieval: Retrieval, floors: Floors, *, extractive: bool) -> Refusal | None:
+    question, passages, analysis = retrieval.question, retrieval.passages, retrieval.analysis
+    if asks_nothing(question, analysis):
+        return Refusal("nothing_asked", "the question has no word to look for")
+    if not passages:
+        return Refusal("not_found", "nothing was found")
+    missing = find_missing(question, passages)
+    if extractive:
+        missing += find_missing_names(question, analysis, passages)
+    if missing:
+        near = tuple(find_near(missing, passages))
+        return Refusal("missing", "no passage holds what the question names", tuple(missing), near)
+    reason = should_refuse(measure_support(passages), floors)
+    return None if reason is None else Refusal("not_found", reason)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from shared.language import UNSPACED
 from shared.values import Hit
-
-from .sanitizer import clean, longest_plain_part
 
 # Quotation marks and dashes that models write for one another.
 _EQUIVALENTS = str.maketrans(
@@ -26,6 +24,48 @@ _EQUIVALENTS = str.maketrans(
         **dict.fromkeys("‐‑‒–—―−", "-"),
         "…": "...",
     }
+)
+_PLAIN = re.compile(r"\w+")
+_NEGATIONS = frozenset(
+    [
+        "not",
+        "no",
+        "never",
+        "none",
+        "neither",
+        "nor",
+        "cannot",
+        "without",
+        "nicht",
+        "kein",
+        "keine",
+        "keinen",
+        "nie",
+        "niemals",
+        "ohne",
+        "nunca",
+        "jamás",
+        "ningún",
+        "ninguna",
+        "sin",
+        "pas",
+        "jamais",
+        "aucun",
+        "aucune",
+        "sans",
+        "non",
+        "mai",
+        "nessun",
+        "nessuna",
+        "senza",
+        "não",
+        "nenhum",
+        "nenhuma",
+        "sem",
+        "không",
+        "chưa",
+        "chẳng",
+    ]
 )
 # Letters or digits that a quote must hold: a scrap proves nothing.
 _PROVING = 2
@@ -42,6 +82,8 @@ _WITHIN_SYLLABLE = re.compile("[\u1160-\u11ff]")
 
 # Cleaning has already written "[1, 3]" and other forms as "[1][3]".
 _MARK = re.compile(r"\[(\d{1,3})\]")
+# What stands in code is literal: readings[1] is an index.
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _NEIGHBOURING_MARKS = re.compile(r"\[\d{1,3}\](?:\s*\[\d{1,3}\])*")
 # A model that repeats itself writes thousands of marks; an honest answer proves itself long before.
 _MAX_CLAIMS = 50
@@ -64,7 +106,8 @@ class Citation:
     A quote and whether it stands in passage *number*.
 
     Attributes:
-        quote: Verified: characters of the passage, exactly. Else the model's words, cleaned.
+        quote: Verified: characters of the passage, exactly. Else the model's words. Text to show,
+            not Markdown.
         char_start: Offset in the document's extracted text; None where not verified.
         char_end: End of it; None where not verified.
     """
@@ -89,24 +132,125 @@ def cite(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -> list[
 
     A mark without a quote is checked by the words before it: quoted words first, then the whole
     sentence. What cannot be found is returned as not verified, never left out: the mark stands in
-    the answer, and its reader must know.
+    the answer, and its reader must know. Verified also says that the numbers, negations and names
+    of the marked sentences stand in what is quoted, or in the passage's headings.
     """
     marks = marked_numbers(answer, passages=len(passages))
-    citations: list[Citation] = []
+    found: dict[int, list[Citation]] = {}
     for number in marks:
         own = [quote.text for quote in quotes if quote.number == number]
-        found = [_check(text, number=number, passages=passages) for text in dict.fromkeys(own)]
-        if not any(citation.verified for citation in found):
+        citations = [_check(text, number=number, passages=passages) for text in dict.fromkeys(own)]
+        if not any(citation.verified for citation in citations):
             claim = _check_claim(answer, number=number, passages=passages)
             if claim is not None:
-                found.insert(0, claim)
-        citations.extend(found or [Citation(number, "", False, None, None)])
-    return citations
+                citations.insert(0, claim)
+        found[number] = citations or [Citation(number, "", False, None, None)]
+    carried = _carried(answer, found, passages)
+    return [
+        citation if citation.verified <= (number in carried) else _doubt(citation)
+        for number, citations in found.items()
+        for citation in citations
+    ]
+
+
+def place_marks(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -> str:
+    """
+    Return *answer* with a mark behind each sentence that a quote supports, if it has no mark.
+
+    Models forget marks; a quote that stands in its passage tells where one belongs.
+    """
+    if marked_numbers(answer, passages=len(passages)):
+        return answer
+    spans = list(_sentence_spans(answer))
+    marks: dict[int, dict[int, None]] = {}
+    for quote in quotes:
+        if not 1 <= quote.number <= len(passages) or not spans:
+            continue
+        if locate(quote.text, passages[quote.number - 1].text) is None:
+            continue
+        words = _words(quote.text)
+        shared = [len(words & _words(answer[start:end])) for start, end in spans]
+        # In another language than the quote: the numbers and names may be all that is shared.
+        best = max(range(len(spans)), key=shared.__getitem__)
+        if shared[best] or len(spans) == 1:
+            marks.setdefault(best, {})[quote.number] = None
+    for at in sorted(marks, reverse=True):
+        end = spans[at][1]
+        answer = f"{answer[:end]} {''.join(f'[{n}]' for n in marks[at])}{answer[end:]}"
+    return answer
+
+
+def _carried(answer: str, found: dict[int, list[Citation]], passages: Sequence[Hit]) -> set[int]:
+    """Return the marks that stand behind a sentence which is carried by what is quoted for it."""
+    carried: set[int] = set()
+    seen: set[int] = set()
+    for start, end in _sentence_spans(answer):
+        # A mark behind the full stop belongs to the sentence before it.
+        following = _NEIGHBOURING_MARKS.match(answer, len(answer[:end]) + len(_gap(answer, end)))
+        marked = answer[start : following.end() if following else end]
+        numbers = [n for n in marked_numbers(marked, passages=len(passages)) if n in found]
+        if not numbers:
+            continue
+        sources = []
+        for number in numbers:
+            passage = passages[number - 1]
+            sources += [passage.heading, passage.header, passage.name]
+            sources += [each.quote for each in found[number] if each.verified]
+        seen |= set(numbers)
+        if supports(_MARK.sub("", answer[start:end]), " ".join(sources)):
+            carried |= set(numbers)
+    return carried | (set(found) - seen)
+
+
+def supports(sentence: str, source: str) -> bool:
+    """Return whether the numbers, negations and names of *sentence* stand in *source*."""
+    have = _numbers(source)
+    if any(number not in have for number in _numbers(sentence)):
+        return False
+    said, known = set(_PLAIN.findall(_fold(sentence).text)), set(_PLAIN.findall(_fold(source).text))
+    if bool(said & _NEGATIONS) != bool(known & _NEGATIONS) and said & _NEGATIONS:
+        return False
+    names = re.findall(r"(?<=[a-z,;] )[A-Z][\w-]*[A-Z\d][\w-]*", sentence)
+    return all(_fold(name).text in _fold(source).text for name in names)
+
+
+def _numbers(text: str) -> set[str]:
+    return {
+        re.sub(r"(?<=\d)[.,' ](?=\d{3}(?!\d))", "", number).rstrip(".,")
+        for number in re.findall(r"\d+(?:[.,']\d+)*", text)
+    }
+
+
+def _doubt(citation: Citation) -> Citation:
+    return replace(citation, verified=False, char_start=None, char_end=None)
+
+
+def _gap(answer: str, end: int) -> str:
+    rest = answer[end:]
+    return rest[: len(rest) - len(rest.lstrip(" "))]
+
+
+def _sentence_spans(answer: str) -> Iterator[tuple[int, int]]:
+    """Yield where the sentences of *answer* stand, without the marks behind them."""
+    position = 0
+    for ending in re.finditer(r"(?<=[.!?。！？])(?=\s)|(?<=[。！？])|\n+|\Z", answer):
+        end = ending.start()
+        start = position
+        while marks := re.compile(r"\s*\[\d{1,3}\]").match(answer, start):
+            start = marks.end()
+        if any(map(str.isalnum, answer[start:end])):
+            left = len(answer[start:end]) - len(answer[start:end].lstrip())
+            yield start + left, end
+        position = end
+
+
+def _words(text: str) -> set[str]:
+    return {word for word in _PLAIN.findall(_fold(text).text) if len(word) > 2 or word.isdigit()}
 
 
 def marked_numbers(answer: str, *, passages: int) -> list[int]:
     """Return the passages that *answer* marks, each once, in order of first mark."""
-    numbers = (int(match.group(1)) for match in _MARK.finditer(answer))
+    numbers = (int(match.group(1)) for match in _MARK.finditer(_CODE.sub("", answer)))
     return [number for number in dict.fromkeys(numbers) if 1 <= number <= passages]
 
 
@@ -135,17 +279,15 @@ def _check(text: str, *, number: int, passages: Sequence[Hit]) -> Citation:
     passage = passages[number - 1]
     place = locate(text, passage.text)
     if place is not None:
-        # Markup in a document is data there, but a citation is shown: cut it to its plain part.
-        start, end = longest_plain_part(passage.text, start=place[0], end=place[1])
-        if sum(character.isalnum() for character in passage.text[start:end]) >= _PROVING:
-            return Citation(
-                number=number,
-                quote=passage.text[start:end],
-                verified=True,
-                char_start=passage.char_start + start,
-                char_end=passage.char_start + end,
-            )
-    return Citation(number, clean(text, passages=0).strip(), False, None, None)
+        start, end = place
+        return Citation(
+            number=number,
+            quote=passage.text[start:end],
+            verified=True,
+            char_start=passage.char_start + start,
+            char_end=passage.char_start + end,
+        )
+    return Citation(number, text.strip(), False, None, None)
 
 
 def _check_claim(answer: str, *, number: int, passages: Sequence[Hit]) -> Citation | None:

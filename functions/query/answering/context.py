@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from shared.store import Connection, Pool, reading
-from shared.values import Hit
+from shared.values import Hit, PageStart, pair_page_starts
 
 from .journal import Journal
 from .query import Query, Retrieval
@@ -36,7 +36,7 @@ def expand_context(
 
 def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) -> list[Hit]:
     """
-    Return *hits* with their surroundings: of the same build, page and heading.
+    Return *hits* with their surroundings: of the same build and heading, without a new page.
 
     Hits that touch or overlap then are one, at the place of the better. The text stays exactly the
     characters [char_start, char_end) of the extracted text.
@@ -50,7 +50,7 @@ def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) 
         FROM unnest(%(build_ids)s::bigint[], %(ordinals)s::integer[])
             AS hits (hit_build_id, hit_ordinal)
         CROSS JOIN LATERAL (
-            SELECT build_id, ordinal, heading, page, char_start, char_end
+            SELECT build_id, ordinal, heading, page, char_start, char_end, page_starts
             FROM live_chunks
             WHERE build_id = hit_build_id
                 AND ordinal BETWEEN hit_ordinal - %(reach)s AND hit_ordinal + %(reach)s
@@ -64,14 +64,12 @@ def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) 
         },
     )
     around = {
-        (build_id, ordinal): _Place(heading, page, start, end)
-        for build_id, ordinal, heading, page, start, end in rows
+        (build_id, ordinal): _Place(heading, page, start, end, pair_page_starts(page_starts))
+        for build_id, ordinal, heading, page, start, end, page_starts in rows
     }
     extents = choose_extents(hits, around, max_characters=max_characters)
     grown = {
-        number: _grow(
-            hit, around[hit.build_id, extent[0]], around[hit.build_id, extent[-1]], extent
-        )
+        number: _grow(hit, [around[hit.build_id, ordinal] for ordinal in extent], extent)
         for number, (hit, extent) in enumerate(extents)
         if len(extent) > 1 and all((hit.build_id, ordinal) in around for ordinal in extent)
     }
@@ -91,6 +89,11 @@ class _Place:
     page: int | None
     char_start: int
     char_end: int
+    page_starts: tuple[PageStart, ...] = ()
+
+    @property
+    def last_page(self) -> int | None:
+        return self.page_starts[-1].page if self.page_starts else self.page
 
 
 def choose_extents(
@@ -104,12 +107,10 @@ def choose_extents(
     for hit in hits:
         for place, (better, span) in enumerate(spans):
             near = span.start - 1 <= hit.ordinal <= span.stop
-            same_place = (better.build_id, better.heading, better.page) == (
-                hit.build_id,
-                hit.heading,
-                hit.page,
-            )
-            if near and same_place:
+            same_place = (better.build_id, better.heading) == (hit.build_id, hit.heading)
+            edge = span.start if hit.ordinal < span.start else span.stop - 1
+            own, other = (around.get((hit.build_id, n)) for n in (hit.ordinal, edge))
+            if near and same_place and own and other and _pages_meet(own, other):
                 start, stop = min(span.start, hit.ordinal), max(span.stop, hit.ordinal + 1)
                 spans[place] = better, range(start, stop)
                 break
@@ -125,11 +126,14 @@ def choose_extents(
     for place, (hit, span) in enumerate(spans):
         start, stop = span.start, span.stop
         # What follows explains more often than what went before.
-        for ordinal in (stop, start - 1):
+        for ordinal, edge in ((stop, stop - 1), (start - 1, start)):
             neighbour = around.get((hit.build_id, ordinal))
+            beside = around.get((hit.build_id, edge))
             if (
                 neighbour is None
-                or (neighbour.heading, neighbour.page) != (hit.heading, hit.page)
+                or beside is None
+                or neighbour.heading != hit.heading
+                or not _pages_meet(neighbour, beside)
                 or (hit.build_id, ordinal) in taken
                 or neighbour.char_end - neighbour.char_start > left
             ):
@@ -141,13 +145,27 @@ def choose_extents(
     return spans
 
 
-def _grow(hit: Hit, first: _Place, last: _Place, extent: range) -> Hit:
+def _pages_meet(one: _Place, other: _Place) -> bool:
+    """Tell whether one of two neighbours ends on the page that the other begins on."""
+    first, second = sorted((one, other), key=lambda place: place.char_start)
+    return first.last_page == second.page
+
+
+def _grow(hit: Hit, places: Sequence[_Place], extent: range) -> Hit:
+    page_starts: list[PageStart] = []
+    page = places[0].page
+    for place in places:
+        if place.page is not None and place.page != page:
+            page_starts.append(PageStart(place.char_start, place.page))
+        page_starts.extend(place.page_starts)
+        page = place.last_page
     return replace(
         hit,
         ordinal=extent.start,
-        page=first.page,
-        char_start=first.char_start,
-        char_end=last.char_end,
+        page=places[0].page,
+        char_start=places[0].char_start,
+        char_end=places[-1].char_end,
+        page_starts=tuple(page_starts),
     )
 
 

@@ -29,7 +29,7 @@ from .journal import Journal
 from .query import Answer, Query, Retrieval, RewrittenQuery, Token
 from .reranking import candidates_for, rerank
 from .retrieving import find
-from .rewriting import rewrite
+from .rewriting import finds_more, rewrite
 from .writing import write_answer
 
 logger = get_logger(__name__)
@@ -81,7 +81,9 @@ def answer_question(
         max_characters=dependencies.context_characters,
         journal=journal,
     )
-    retrieval = decide(retrieval, floors=dependencies.floors, journal=journal)
+    retrieval = decide(
+        retrieval, floors=dependencies.floors, extractive=gemini is None, journal=journal
+    )
     _explain_ranks(retrieval, journal)
     yield retrieval
     for step in write_answer(
@@ -90,6 +92,7 @@ def answer_question(
         unavailable=unavailable,
         whole=whole,
         prompt_max_characters=dependencies.prompt_max_characters,
+        weights=dependencies.weights,
         journal=journal,
     ):
         if isinstance(step, Token):
@@ -109,13 +112,25 @@ def _find(
     dependencies: AnsweringDependencies,
     journal: Journal,
 ) -> Retrieval:
-    retrieval = find(
-        query,
-        rewritten,
-        retriever=dependencies.retriever,
-        candidates=candidates_for(query, dependencies.reranker),
-        journal=journal,
-    )
+    candidates = candidates_for(query, dependencies.reranker)
+
+    def find_for(rewritten: RewrittenQuery) -> Retrieval:
+        return find(
+            query,
+            rewritten,
+            retriever=dependencies.retriever,
+            candidates=candidates,
+            journal=journal,
+        )
+
+    retrieval = find_for(rewritten)
+    if rewritten.rewritten_by == "rule":
+        retrieval = replace(retrieval, asked=query.question)
+        alone = find_for(RewrittenQuery(query.question))
+        if finds_more(alone.passages, than=retrieval.passages):
+            retrieval = alone
+        else:
+            journal.explain(question=retrieval.question, rewritten_by="rule")
     return rerank(retrieval, query=query, reranker=dependencies.reranker, journal=journal)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from shared.embedding.embedder import Embedder
 from shared.errors import GenerationUnavailable
 from shared.gemini.requests import Usage
 from shared.search.query_terms import Question
@@ -45,20 +46,41 @@ class RewrittenQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """
+    Why passages cannot answer.
+
+    Attributes:
+        reason: For the trace.
+        missing: What the question names and no passage holds.
+        near: Identifiers of the passages that are spelt like those.
+    """
+
+    kind: Literal["nothing_asked", "not_found", "missing"]
+    reason: str
+    missing: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieval:
     """
     The passages for a question, best first; number n is passages[n - 1].
 
     Attributes:
         question: The question as it was searched for.
+        asked: The question as it was asked; empty where that is *question*.
         analysis: What the search made of its words; None where there was nothing to search.
         refusal: Why the passages cannot answer it; None where they may.
+        embedder: The model that found them; None where the answer was kept from before.
     """
 
     question: str
     passages: list[Hit]
     analysis: Question | None = None
-    refusal: str | None = None
+    refusal: Refusal | None = None
+    asked: str = ""
+    embedder: Embedder | None = None
 
     @property
     def languages(self) -> list[str]:

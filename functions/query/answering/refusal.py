@@ -1,10 +1,13 @@
-"""The sentence that says that the documents do not answer, in the language of the question."""
+"""The sentences that say that the documents do not answer, in the language of the question."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-_TEXTS = {
+from .query import Refusal
+from .sanitizer import quote_line
+
+_NOT_ANSWERED = {
     "en": "The documents do not answer this question.",
     "de": "Die Dokumente beantworten diese Frage nicht.",
     "es": "Los documentos no responden a esta pregunta.",
@@ -13,14 +16,54 @@ _TEXTS = {
     "pt": "Os documentos não respondem a esta pergunta.",
     "vi": "Các tài liệu không trả lời câu hỏi này.",
 }
+_MISSING = {
+    "en": "{names} does not occur in these documents.",
+    "de": "{names} kommt in diesen Dokumenten nicht vor.",
+    "es": "{names} no aparece en estos documentos.",
+    "fr": "{names} ne figure pas dans ces documents.",
+    "it": "{names} non compare in questi documenti.",
+    "pt": "{names} não aparece nestes documentos.",
+    "vi": "{names} không có trong các tài liệu này.",
+}
+_NEAR = {
+    "en": "Similar: {names}.",
+    "de": "Ähnlich: {names}.",
+    "es": "Parecidos: {names}.",
+    "fr": "Proches : {names}.",
+    "it": "Simili: {names}.",
+    "pt": "Parecidos: {names}.",
+    "vi": "Gần giống: {names}.",
+}
+_NOTHING_ASKED = {
+    "en": "Ask a question about the documents.",
+    "de": "Stellen Sie eine Frage zu den Dokumenten.",
+    "es": "Haga una pregunta sobre los documentos.",
+    "fr": "Posez une question sur les documents.",
+    "it": "Fai una domanda sui documenti.",
+    "pt": "Faça uma pergunta sobre os documentos.",
+    "vi": "Hãy đặt câu hỏi về các tài liệu.",
+}
 
 
-def refusal_text(languages: Sequence[str]) -> str:
+def refusal_text(languages: Sequence[str], refusal: Refusal | None = None) -> str:
     """
-    Return the sentence in the first of *languages* that there is one for; English else.
+    Return what a refused question is answered, in the first of *languages* known; English else.
 
     Args:
         languages: ISO 639-1 codes of the languages that the question may be in, likeliest first.
+        refusal: Why; it may name what is missing.
     """
-    known = [language for language in languages if language in _TEXTS]
-    return _TEXTS[known[0] if known else "en"]
+    known = [language for language in languages if language in _NOT_ANSWERED]
+    language = known[0] if known else "en"
+    if refusal is None or refusal.kind == "not_found":
+        return _NOT_ANSWERED[language]
+    if refusal.kind == "nothing_asked":
+        return _NOTHING_ASKED[language]
+    sentences = [_MISSING[language].format(names=_join(refusal.missing))]
+    if refusal.near:
+        sentences.append(_NEAR[language].format(names=_join(refusal.near)))
+    return " ".join(sentences)
+
+
+def _join(names: Sequence[str]) -> str:
+    return ", ".join(quote_line(name) for name in names)

@@ -18,6 +18,7 @@ from shared.search.statement import SearchResult
 from shared.store import NO_MODEL, Pool, RegisteredModel, reading, serving_model
 
 from .journal import Journal
+from .missing import correct_spelling
 from .query import Query, Retrieval, RewrittenQuery
 
 # shared.search.statement.search
@@ -90,25 +91,30 @@ def find(
         Misconfigured: The model that answers is not loaded in this process.
         ModelSwitched: The model that answers was switched twice meanwhile.
     """
+    question = rewritten.question
     try:
-        result = _search(query, rewritten.question, retriever, candidates, journal)
+        result, embedder = _search(query, question, retriever, candidates, journal)
+        corrected = correct_spelling(question, result.question, result.hits)
+        if corrected != question:
+            question = corrected
+            result, embedder = _search(query, question, retriever, candidates, journal)
     except ModelSwitched:
         retriever.serving.model = None
-        result = _search(query, rewritten.question, retriever, candidates, journal)
+        result, embedder = _search(query, question, retriever, candidates, journal)
     journal.explain(
-        question=rewritten.question,
+        question=question,
         rewritten_by=rewritten.rewritten_by,
         mode=query.mode,
         hits=len(result.hits),
         vector_leg=sum(hit.vector_rank is not None for hit in result.hits),
         text_leg=sum(hit.text_rank is not None for hit in result.hits),
     )
-    return Retrieval(rewritten.question, result.hits, analysis=result.question)
+    return Retrieval(question, result.hits, analysis=result.question, embedder=embedder)
 
 
 def _search(
     query: Query, question: str, retriever: Retriever, candidates: int, journal: Journal
-) -> SearchResult:
+) -> tuple[SearchResult, Embedder]:
     options = {} if query.per_document is None else {"per_document": query.per_document}
     model = retriever.serving.find(retriever.pool)
     embedder = retriever.find_embedder(model.digest)
@@ -140,4 +146,4 @@ def _search(
         note({"hits": len(result.hits)})
     # Until then the question was being embedded, and the two overlap.
     journal.record("retrieve", since=embedded)
-    return result
+    return result, embedder

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from shared.errors import GenerationUnavailable
 from shared.gemini.requests import Usage
 from shared.runtime.tracing import span
+from shared.values import Hit
 
-from .citations import Citation, cite, marked_numbers
-from .extractive import extract
+from .citations import Citation, cite, place_marks
+from .composition import compose
+from .extractive import Weights, extract
 from .generation import Gemini
 from .journal import Journal
 from .prompt import AnswerReader, make_prompt
 from .query import EXTRACTIVE, Answer, Retrieval, Token
 from .refusal import refusal_text
 from .sanitizer import AnswerCleaner
+from .units import Unit
+
+# Parts of the passages that the trace tells of.
+_EXPLAINED = 60
 
 
 def write_answer(
@@ -27,6 +33,7 @@ def write_answer(
     unavailable: GenerationUnavailable | None,
     whole: bool,
     prompt_max_characters: int,
+    weights: Weights,
     journal: Journal,
 ) -> Iterator[Token | Answer]:
     """
@@ -43,13 +50,18 @@ def write_answer(
     if retrieval.refusal is not None:
         steps = _refuse(retrieval, model=EXTRACTIVE if gemini is None else gemini.model)
     elif gemini is None:
-        steps = _show(_extract(retrieval, usage=Usage(), failure=unavailable, journal=journal))
+        steps = _show(
+            _extract(
+                retrieval, weights=weights, usage=Usage(), failure=unavailable, journal=journal
+            )
+        )
     else:
         steps = _generate(
             retrieval,
             gemini=gemini,
             whole=whole,
             prompt_max_characters=prompt_max_characters,
+            weights=weights,
             journal=journal,
         )
     for step in steps:
@@ -59,7 +71,7 @@ def write_answer(
 
 
 def _refuse(retrieval: Retrieval, *, model: str) -> Iterator[Token | Answer]:
-    text = refusal_text(retrieval.languages)
+    text = refusal_text(retrieval.languages, retrieval.refusal)
     return _show(Answer(text, grounded=False, model=model, citations=[], usage=Usage()))
 
 
@@ -74,6 +86,7 @@ def _generate(
     gemini: Gemini,
     whole: bool,
     prompt_max_characters: int,
+    weights: Weights,
     journal: Journal,
 ) -> Iterator[Token | Answer]:
     spent: list[Usage] = []
@@ -87,7 +100,9 @@ def _generate(
             journal=journal,
         )
     except GenerationUnavailable as error:
-        yield _extract(retrieval, usage=sum(spent, Usage()), failure=error, journal=journal)
+        yield _extract(
+            retrieval, weights=weights, usage=sum(spent, Usage()), failure=error, journal=journal
+        )
 
 
 def _ask_gemini(
@@ -110,7 +125,7 @@ def _ask_gemini(
     journal.explain(prompt={"characters": len(prompt.text), "passages": prompt.passages})
     shown = retrieval.passages[: prompt.passages]
     reader = AnswerReader()
-    cleaner = AnswerCleaner(passages=prompt.passages)
+    cleaner = AnswerCleaner([_readable(passage) for passage in shown])
     pieces: list[str] = []
     for part in gemini.stream(prompt, whole=whole):
         if isinstance(part, Usage):
@@ -118,14 +133,18 @@ def _ask_gemini(
         elif piece := cleaner.feed(reader.feed(part)):
             pieces.append(piece)
             yield Token(piece)
-    if rest := cleaner.finish():
+    if rest := cleaner.feed(reader.finish()) + cleaner.finish():
         pieces.append(rest)
         yield Token(rest)
-    text = "".join(pieces)
-    if not reader.is_whole or not text.strip():
-        raise GenerationUnavailable("empty", "Gemini's answer held no text to show")
-    grounded = not reader.refused and bool(marked_numbers(text, passages=len(shown)))
-    citations = cite(text, reader.quotes, shown) if grounded else []
+    streamed = "".join(pieces)
+    if not reader.is_whole or not streamed.strip():
+        code = "cut" if streamed.strip() else "empty"
+        raise GenerationUnavailable(code, "Gemini's reply ended before its answer did")
+    text = streamed if reader.refused else place_marks(streamed, reader.quotes, shown)
+    citations = [] if reader.refused else cite(text, reader.quotes, shown)
+    grounded = any(citation.verified for citation in citations)
+    if text.startswith(streamed) and text != streamed:
+        yield Token(text[len(streamed) :])
     journal.explain(
         quotes={
             "given": len(reader.quotes),
@@ -141,37 +160,69 @@ def _ask_gemini(
     )
 
 
+def _readable(passage: Hit) -> str:
+    """Return all of a passage that the model was shown."""
+    return "\n".join((passage.name, passage.heading, passage.header, passage.text))
+
+
 def _extract(
     retrieval: Retrieval,
     *,
+    weights: Weights,
     usage: Usage,
     failure: GenerationUnavailable | None,
     journal: Journal,
 ) -> Answer:
-    extracted = extract(retrieval.question, retrieval.passages)
-    journal.explain(coverage=round(extracted.coverage, 3))
-    citations: list[Citation] = []
-    parts: list[str] = []
-    for sentence in extracted.sentences:
-        passage = retrieval.passages[sentence.number - 1]
-        quote = passage.text[sentence.start : sentence.end]
-        cleaner = AnswerCleaner(passages=0)
-        shown = " ".join((cleaner.feed(quote) + cleaner.finish()).split())
-        parts.append(f"{shown} [{sentence.number}]")
-        citations.append(
-            Citation(
-                number=sentence.number,
-                quote=quote,
-                verified=True,
-                char_start=passage.char_start + sentence.start,
-                char_end=passage.char_start + sentence.end,
-            )
+    embedder = retrieval.embedder
+    extracted = extract(
+        retrieval.question,
+        retrieval.passages,
+        asked=retrieval.asked,
+        analysis=retrieval.analysis,
+        embed=None if embedder is None else embedder.embed_documents,
+        weights=weights,
+    )
+    journal.explain(
+        extract={
+            "answers": extracted.answers,
+            "candidates": [
+                {
+                    "number": each.unit.number,
+                    "start": each.unit.start,
+                    "end": each.unit.end,
+                    "kind": each.unit.kind,
+                    "score": round(each.score, 3),
+                    "features": {name: round(value, 4) for name, value in each.features.items()},
+                }
+                for each in extracted.candidates[:_EXPLAINED]
+            ],
+        }
+    )
+    if not extracted.answers:
+        return Answer(
+            refusal_text(retrieval.languages),
+            grounded=False,
+            model=EXTRACTIVE,
+            citations=[],
+            usage=usage,
+            failure=failure,
         )
     return Answer(
-        " ".join(parts) or refusal_text(retrieval.languages),
-        grounded=bool(parts),
+        compose(extracted.units, retrieval.passages),
+        grounded=True,
         model=EXTRACTIVE,
-        citations=citations,
+        citations=[_cite_unit(unit, retrieval.passages) for unit in extracted.units],
         usage=usage,
         failure=failure,
+    )
+
+
+def _cite_unit(unit: Unit, passages: Sequence[Hit]) -> Citation:
+    passage = passages[unit.number - 1]
+    return Citation(
+        number=unit.number,
+        quote=passage.text[unit.start : unit.end],
+        verified=True,
+        char_start=passage.char_start + unit.start,
+        char_end=passage.char_start + unit.end,
     )

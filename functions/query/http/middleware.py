@@ -66,9 +66,14 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
         g.caller = callers.NOBODY
         if request.endpoint not in _PUBLIC:
             g.caller = _identify(dependencies)
+        reads_body = request.endpoint in _WITH_BODY and request.method == "POST"
+        if reads_body:
+            # A body that has not come whole ends this here, and the request comes again with it:
+            # nothing may have been counted by then.
+            request.get_data(cache=True)
         if dependencies.limiter is not None and request.method in ("POST", "DELETE"):
             _limit(dependencies.limiter, settings.trusted_proxies)
-        if request.endpoint in _WITH_BODY and request.method == "POST":
+        if reads_body:
             _check_body(request)
         return None
 
@@ -99,7 +104,7 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
         if "tracing" in g:
             g.note({"http.response.status_code": response.status_code})
             # A streamed answer is made after this.
-            response.call_on_close(g.tracing.close)
+            response.call_on_close(g.pop("tracing").close)
         method = request.method if request.method in _METHODS else "other"
         route = request.url_rule.rule if request.url_rule else "none"
         milliseconds = milliseconds_since(g.started) if "started" in g else None
@@ -118,6 +123,12 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
             milliseconds=milliseconds,
         )
         return response
+
+    @app.teardown_request
+    def end_span(_error: BaseException | None) -> None:
+        # Of a request without a response: it comes again once its body is there.
+        if tracing := g.pop("tracing", None):
+            tracing.close()
 
 
 def _identify(dependencies: Dependencies) -> callers.Caller:

@@ -71,6 +71,7 @@ def make_response(
     if answer.failure is not None:
         degraded = Degraded(code=answer.failure.code, message=str(answer.failure))
     return QueryResponse(
+        question=retrieval.question,
         answer=answer.text,
         grounded=answer.grounded,
         model=answer.model,

@@ -184,7 +184,9 @@ class CitationOut(BaseModel):
     document_id: UUID
     name: str
     uri: str
-    page: int | None
+    page: int | None = Field(
+        description="The page where the quote begins; the passage's where it is not verified."
+    )
     heading: str
     char_start: int | None
     char_end: int | None
@@ -192,7 +194,12 @@ class CitationOut(BaseModel):
     @classmethod
     def of(cls, citation: Citation, *, passage: Hit) -> CitationOut:
         """Return *citation* of *passage*."""
-        return cls.model_validate(asdict(passage) | asdict(citation) | {"uri": passage.uri})
+        page = passage.page
+        if citation.char_start is not None:
+            page = passage.page_at(citation.char_start)
+        return cls.model_validate(
+            asdict(passage) | asdict(citation) | {"uri": passage.uri, "page": page}
+        )
 
 
 class UsageOut(BaseModel):
@@ -248,8 +255,11 @@ class RetrieveResponse(BaseModel):
 class QueryResponse(BaseModel):
     """An answer and what it rests on."""
 
-    answer: str
-    grounded: bool = Field(description="False: the documents do not answer.")
+    question: str = Field(description="The question as it was understood.")
+    answer: str = Field(description="Markdown: paragraphs, lists, tables, code, emphasis.")
+    grounded: bool = Field(
+        description="True: a verified quote carries it. False: the documents do not answer."
+    )
     model: str = Field(description="The Gemini model, or extractive.")
     citations: list[CitationOut]
     passages: list[PassageOut]
@@ -357,6 +367,8 @@ class TextResponse(BaseModel):
 # https://cloud.google.com/storage/docs/objects#naming: no line break, and neither "." nor "..".
 _OBJECT_NAME = r"^[^\x00-\x1f\x7f]*[^.\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 MAX_OBJECT_NAME_BYTES = 1_024
+# It travels in a header, whose text is ASCII (RFC 9110, section 5.5).
+_CONTENT_TYPE = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *;[\x20-\x7e]*)?$"
 
 
 class UploadRequest(_Request):
@@ -365,9 +377,9 @@ class UploadRequest(_Request):
     name: Annotated[str, StringConstraints(max_length=900, pattern=_OBJECT_NAME)] = Field(
         description="The object's name, at most 1,024 bytes; its folders are the prefix."
     )
-    content_type: Annotated[
-        str, StringConstraints(max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+(\s*;[^\x00-\x1f]*)?$")
-    ] = "application/octet-stream"
+    content_type: Annotated[str, StringConstraints(max_length=255, pattern=_CONTENT_TYPE)] = (
+        "application/octet-stream"
+    )
     size: Bytes = Field(description="Bytes that will be sent.")
 
 

@@ -1,4 +1,4 @@
-"""Use every parser once, so that what libraries import on first use is in memory."""
+"""Use every parser once, so that no library imports anything in a child, which opens no file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.errors import Unreadable
 
 from .blocks import ParseLimits, Request
 from .decoding import decode
-from .dispatching import parse
+from .registry import FORMATS, load_parser, parse
 
 _LIMITS = ParseLimits(
     max_pages=10,
@@ -48,8 +48,10 @@ _SAMPLES = (
 )
 
 
-def warm() -> None:
-    """Parse a small document of each kind that loads modules late."""
+def preload() -> None:
+    """Import every parser, and parse a small document where its library imports late."""
+    for known in FORMATS:
+        load_parser(known)
     for name, data in _SAMPLES:
         try:
             _, events = parse(

@@ -1,0 +1,84 @@
+"""Documents inside of documents: attachments, members of archives, files in a PDF."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+
+from shared.errors import Unreadable
+
+from .blocks import Block, Event, Request, Title, clean_line, heading, paragraph
+from .registry import parse
+
+# A message in an archive in a message: deeper ones are named, not read.
+MAX_DEPTH = 5
+_MAX_NAME_CHARS = 280
+# What bounds the whole document, not only the part in which it shows.
+_OF_THE_WHOLE = frozenset(["decompression_limit", "cell_limit", "too_much_text"])
+
+
+def read_member(
+    request: Request,
+    data: bytes,
+    *,
+    name: str,
+    content_type: str | None,
+    called: str,
+    level: int = 1,
+) -> Iterator[Event]:
+    """
+    Yield a document that is inside of the one of *request*, under its name.
+
+    What cannot be read is told in the text: a type that is not read by its name alone, anything
+    else with the reason.
+
+    Args:
+        called: What stands before its name: "Attachment", say.
+        level: That of the heading with its name; those inside are below it.
+
+    Raises:
+        Unreadable: With it the whole document would grow beyond a limit.
+    """
+    shown = f"{called}: {clean_line(name)[:_MAX_NAME_CHARS]}"
+    if request.depth >= MAX_DEPTH:
+        yield from paragraph(f"{shown} (not read: nested too deeply)")
+        return
+    inside = replace(
+        request,
+        source=io.BytesIO(data),
+        name=name,
+        content_type=content_type,
+        depth=request.depth + 1,
+    )
+    try:
+        _, events = parse(inside)
+    except Unreadable as error:
+        if error.code in _OF_THE_WHOLE:
+            raise
+        yield from paragraph(_not_read(shown, error))
+        return
+    yield from heading(shown, level=level)
+    try:
+        yield from demoted(events, by=level)
+    except Unreadable as error:
+        if error.code in _OF_THE_WHOLE:
+            raise
+        yield from paragraph(f"(not read: {error.message})")
+
+
+def demoted(events: Iterator[Event], *, by: int) -> Iterator[Event]:
+    """Yield the blocks of a document inside of another, its headings *by* levels deeper."""
+    for event in events:
+        if isinstance(event, Block):
+            # The page is that of the document inside, not of this one.
+            depth = min(event.level + by, 9) if event.level else 0
+            yield replace(event, page=None, level=depth)
+        elif isinstance(event, Title):
+            yield from heading(event.text, level=by + 1)
+
+
+def _not_read(shown: str, error: Unreadable) -> str:
+    if error.code in ("unsupported_type", "empty"):
+        return f"{shown} (not read)"
+    return f"{shown} (not read: {error.message})"

@@ -1,0 +1,80 @@
+"""Pictures and files written as letters (base64, data: addresses): no text of any format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from .blocks import Block, Event
+
+# Shorter runs are names, addresses, keys of records: text.
+_LONG_RUN_CHARS = 200
+_DATA_ADDRESS = re.compile(
+    r"""data:[\w.+-]{1,60}/[\w.+-]{1,80}(?:;[\w=.+"-]{1,80}){0,4},[^\s"'()<>\]}|]*""", re.IGNORECASE
+)
+_DEFINITION = re.compile(r"^ {0,3}\[[^\]\n]{1,100}\]:[ \t]*<?data:[^\n]*$", re.MULTILINE)
+_RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{_LONG_RUN_CHARS},}}={{0,2}}")
+# As mail and certificates break it, after 60 to 76 characters.
+_LINES = re.compile(
+    r"(?:^[ \t>]{0,8}[A-Za-z0-9+/]{56,78}[ \t]*\n){4,}[ \t>]{0,8}[A-Za-z0-9+/]*={0,2}", re.MULTILINE
+)
+_REST = re.compile(r"[A-Za-z0-9+/_=-]+")
+_ARMOUR = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]{3,40}-----\n?")
+
+
+def without_base64(events: Iterator[Event]) -> Iterator[Event]:
+    """Yield *events* without the base64 in their texts; a block of nothing else is left out."""
+    goes_on = False
+    for event in events:
+        if not isinstance(event, Block):
+            yield event
+            continue
+        text = event.text
+        if goes_on and not event.gap and (found := _REST.match(text)):
+            text = text[found.end() :]
+        if len(text) == len(event.text) and not _may_hold(text):
+            goes_on = False
+            yield event
+            continue
+        goes_on = _ends_in_run(text) or (goes_on and not text)
+        text = _strip(text)
+        if text.strip():
+            label = _strip(event.label) if event.label else ""
+            yield replace(event, text=text, label=label)
+
+
+def _may_hold(text: str) -> bool:
+    if len(text) < 40:
+        return False
+    return "data:" in text or "-----BEGIN " in text or max(map(len, text.split()), default=0) >= 56
+
+
+def _ends_in_run(text: str) -> bool:
+    tail = text[-_LONG_RUN_CHARS:]
+    return len(tail) == _LONG_RUN_CHARS and _REST.fullmatch(tail) is not None and _is_mixed(tail)
+
+
+def _strip(text: str) -> str:
+    text = _DEFINITION.sub("", text)
+    text = _DATA_ADDRESS.sub(_without_payload, text)
+    if "-----BEGIN " in text or text.count("\n") >= 4:
+        text = _LINES.sub(lambda found: "" if _is_mixed(found.group()) else found.group(), text)
+        text = _ARMOUR.sub("", text)
+    return _RUN.sub(lambda found: "" if _is_mixed(found.group()) else found.group(), text)
+
+
+def _without_payload(found: re.Match[str]) -> str:
+    is_payload = ";base64," in found.group().lower() or found.group().lower().startswith(
+        "data:image"
+    )
+    return "" if is_payload else found.group()
+
+
+def _is_mixed(run: str) -> bool:
+    """Tell base64 from long words, rows of signs and letters of a sequence."""
+    digits = sum(map(str.isdigit, run))
+    upper = sum(map(str.isupper, run))
+    lower = sum(map(str.islower, run))
+    least = len(run) // 50
+    return min(digits, upper, lower) > least and len(set(run)) > 16

@@ -1,0 +1,70 @@
+"""Jupyter notebooks: the texts as Markdown, the code with its lines, and what it printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .blocks import Event, clean, paragraph
+from .markdown import read_markdown
+
+_MAX_OUTPUT_CHARS = 4_000
+
+
+def is_notebook(value: object) -> bool:
+    """Tell a notebook by the fields that every version has."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("nbformat"), int)
+        and (isinstance(value.get("cells"), list) or isinstance(value.get("worksheets"), list))
+    )
+
+
+def notebook_events(notebook: dict[str, Any]) -> Iterator[Event]:
+    """
+    Yield the cells of a notebook in order.
+
+    Format: https://nbformat.readthedocs.io/en/latest/format_description.html
+    """
+    sheets = [notebook, *(s for s in notebook.get("worksheets") or () if isinstance(s, dict))]
+    for sheet in sheets:
+        cells = sheet.get("cells")
+        for cell in cells if isinstance(cells, list) else ():
+            if isinstance(cell, dict):
+                yield from _cell(cell)
+
+
+def _cell(cell: dict[str, Any]) -> Iterator[Event]:
+    text = _joined(cell.get("source") or cell.get("input")).strip("\n").rstrip()
+    if cell.get("cell_type") == "heading":
+        level = cell.get("level")
+        text = f"{'#' * (level if isinstance(level, int) and 0 < level < 7 else 1)} {text}"
+    if cell.get("cell_type") == "code":
+        if text.strip():
+            yield from paragraph(text, kind="code")
+        outputs = cell.get("outputs")
+        for output in outputs if isinstance(outputs, list) else ():
+            if isinstance(output, dict):
+                printed = _printed(output)[:_MAX_OUTPUT_CHARS].strip("\n").rstrip()
+                if printed.strip():
+                    yield from paragraph(printed, kind="code")
+    elif text.strip():
+        yield from read_markdown(text)
+
+
+def _printed(output: dict[str, Any]) -> str:
+    data = output.get("data")
+    if isinstance(data, dict):
+        # Pictures and programs have a type of their own beside the text.
+        return _joined(data.get("text/plain")) if not _is_picture(data) else ""
+    return _joined(output.get("text"))
+
+
+def _is_picture(data: dict[str, Any]) -> bool:
+    return any(str(kind).startswith("image/") for kind in data)
+
+
+def _joined(lines: object) -> str:
+    if isinstance(lines, list):
+        lines = "".join(line for line in lines if isinstance(line, str))
+    return clean(lines) if isinstance(lines, str) else ""

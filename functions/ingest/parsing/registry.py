@@ -1,0 +1,253 @@
+"""The table of formats: a new one is its parser, a row here, and its test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+
+from . import detection
+from .blocks import Event, Request
+from .detection import Format
+from .noise import without_base64
+
+Parser = Callable[[Request], Iterator[Event]]
+
+PDF = "application/pdf"
+_OPEN_XML = "application/vnd.openxmlformats-officedocument"
+DOCX = f"{_OPEN_XML}.wordprocessingml.document"
+PPTX = f"{_OPEN_XML}.presentationml.presentation"
+XLSX = f"{_OPEN_XML}.spreadsheetml.sheet"
+XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
+XLS = "application/vnd.ms-excel"
+SPREADSHEET_XML = "application/vnd.ms-excel+xml"
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
+ODT = f"{_OPEN_DOCUMENT}.text"
+ODS = f"{_OPEN_DOCUMENT}.spreadsheet"
+ODP = f"{_OPEN_DOCUMENT}.presentation"
+EPUB = "application/epub+zip"
+RTF = "application/rtf"
+EML = "message/rfc822"
+MBOX = "application/mbox"
+CALENDAR = "text/calendar"
+WEB_ARCHIVE = "multipart/related"
+HTML = "text/html"
+SUBTITLES = "text/vtt"
+XML = "application/xml"
+MARKDOWN = "text/markdown"
+TEXT = "text/plain"
+CSV = "text/csv"
+TSV = "text/tab-separated-values"
+JSON = "application/json"
+JSON_LINES = "application/jsonl"
+
+# In order of precedence, where two could claim the same file; any other text is the last.
+FORMATS = (
+    Format(
+        content_type=PDF,
+        label="a PDF document",
+        parser="pdf.parse_pdf",
+        extensions=("pdf",),
+        magic=detection.is_pdf,
+    ),
+    Format(
+        content_type=DOCX,
+        label="a Word document",
+        parser="docx.parse_docx",
+        extensions=("docx", "docm", "dotx"),
+        part="word/",
+    ),
+    Format(
+        content_type=PPTX,
+        label="a PowerPoint presentation",
+        parser="pptx.parse_pptx",
+        extensions=("pptx", "pptm", "ppsx"),
+        part="ppt/",
+    ),
+    Format(
+        content_type=XLSB,
+        label="a binary Excel workbook",
+        parser="xlsb.parse_xlsb",
+        extensions=("xlsb",),
+        part="xl/workbook.bin",
+    ),
+    Format(
+        content_type=XLSX,
+        label="an Excel workbook",
+        parser="xlsx.parse_xlsx",
+        extensions=("xlsx", "xlsm", "xltx"),
+        part="xl/",
+    ),
+    Format(
+        content_type=ODT,
+        label="an OpenDocument text",
+        parser="opendocument.parse_odt",
+        extensions=("odt", "ott"),
+        declared=(f"{_OPEN_DOCUMENT}.text-template",),
+        part="content.xml",
+    ),
+    Format(
+        content_type=ODS,
+        label="an OpenDocument spreadsheet",
+        parser="opendocument.parse_ods",
+        extensions=("ods", "ots"),
+        declared=(f"{_OPEN_DOCUMENT}.spreadsheet-template",),
+        part="content.xml",
+    ),
+    Format(
+        content_type=ODP,
+        label="an OpenDocument presentation",
+        parser="opendocument.parse_odp",
+        extensions=("odp", "otp"),
+        declared=(f"{_OPEN_DOCUMENT}.presentation-template",),
+        part="content.xml",
+    ),
+    Format(
+        content_type=XLS,
+        label="an old Excel workbook",
+        parser="xls.parse_xls",
+        extensions=("xls", "xlt"),
+        stream="Workbook",
+    ),
+    Format(
+        content_type=EPUB,
+        label="an EPUB book",
+        parser="epub.parse_epub",
+        extensions=("epub",),
+        part="META-INF/container.xml",
+    ),
+    Format(
+        content_type=RTF,
+        label="an RTF document",
+        parser="rtf.parse_rtf",
+        extensions=("rtf",),
+        declared=("text/rtf",),
+        magic=detection.is_rtf,
+    ),
+    Format(
+        content_type=MARKDOWN,
+        label="a Markdown file",
+        parser="markdown.parse_markdown",
+        extensions=("md", "markdown", "mdown"),
+        declared=("text/x-markdown",),
+        named=True,
+    ),
+    # Web applications and reports write the next three under the name of xls.
+    Format(
+        content_type=SPREADSHEET_XML,
+        label="an Excel workbook in XML",
+        parser="spreadsheet_xml.parse_spreadsheet_xml",
+        looks_like=detection.is_spreadsheet_xml,
+    ),
+    Format(
+        content_type=WEB_ARCHIVE,
+        label="a web archive",
+        parser="mail.parse_web_archive",
+        extensions=("mht", "mhtml"),
+        looks_like=detection.is_web_archive,
+    ),
+    Format(
+        content_type=MBOX,
+        label="a mailbox",
+        parser="mail.parse_mailbox",
+        extensions=("mbox", "mbx"),
+        looks_like=detection.is_mailbox,
+    ),
+    Format(
+        content_type=CALENDAR,
+        label="a calendar",
+        parser="calendars.parse_calendar",
+        extensions=("ics",),
+        looks_like=detection.is_calendar,
+    ),
+    Format(
+        content_type=SUBTITLES,
+        label="a transcript",
+        parser="subtitles.parse_subtitles",
+        extensions=("vtt", "srt"),
+        declared=("application/x-subrip",),
+        looks_like=detection.is_subtitles,
+    ),
+    Format(
+        content_type=HTML,
+        label="a web page",
+        parser="html.parse_html",
+        extensions=("html", "htm", "xhtml"),
+        declared=("application/xhtml+xml",),
+        looks_like=detection.is_html,
+    ),
+    Format(
+        content_type=XML,
+        label="an XML document",
+        parser="xml_text.parse_xml",
+        extensions=("xml", "dita", "dbk"),
+        declared=("text/xml",),
+        looks_like=detection.is_xml,
+    ),
+    Format(
+        content_type=CSV,
+        label="a CSV table",
+        parser="delimited.parse_delimited",
+        extensions=("csv",),
+        disguises=("xls",),
+    ),
+    Format(
+        content_type=TSV,
+        label="a TSV table",
+        parser="delimited.parse_delimited",
+        options={"delimiter": "\t"},
+        extensions=("tsv", "tab"),
+    ),
+    Format(
+        content_type=EML,
+        label="an e-mail message",
+        parser="mail.parse_mail",
+        extensions=("eml",),
+        might_be=detection.is_mail,
+    ),
+    Format(
+        content_type=JSON,
+        label="a JSON file",
+        parser="records.parse_json",
+        extensions=("json", "ipynb"),
+        might_be=detection.is_json,
+    ),
+    Format(
+        content_type=JSON_LINES,
+        label="a file of JSON lines",
+        parser="records.parse_json_lines",
+        extensions=("jsonl", "ndjson"),
+        declared=("application/x-ndjson",),
+        might_be=detection.is_json_lines,
+    ),
+    Format(
+        content_type=TEXT,
+        label="a text",
+        parser="text.parse_text",
+        extensions=("txt", "text", "log"),
+    ),
+)
+
+
+def parse(request: Request) -> tuple[str, Iterator[Event]]:
+    """
+    Return the detected MIME type of a document, and its blocks.
+
+    Raises:
+        Unreadable: Here for what is no document of ours, from the iterator for what is damaged.
+    """
+    found = detection.detect_format(
+        request.source,
+        name=request.name,
+        content_type=request.content_type,
+        limits=request.limits,
+        formats=FORMATS,
+    )
+    return found.content_type, without_base64(load_parser(found)(request))
+
+
+def load_parser(known: Format) -> Parser:
+    """Return the parser of a format; its module is imported on first use."""
+    module, _, function = known.parser.partition(".")
+    parser: Parser = getattr(import_module(f"{__package__}.{module}"), function)
+    return partial(parser, **known.options) if known.options else parser

@@ -1,0 +1,139 @@
+"""XML of any kind: its text without tags; records with the names of their fields."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .archives import xml_events
+from .blocks import Event, Request, Title, clean_line, heading, paragraph, read_all
+from .decoding import declared_charset, decode
+
+_DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,300}\?>")
+_ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})")
+# Elements of DocBook, DITA, TEI, JATS and XHTML: a document, in which names are no fields.
+_PROSE = frozenset(
+    ["p", "para", "simpara", "section", "sect1", "chapter", "title", "step", "note", "h1", "body"]
+)
+_TITLES = frozenset(["title", "head", "h1", "h2", "h3", "h4", "h5", "h6"])
+_PREFORMATTED = frozenset(["programlisting", "screen", "literallayout", "codeblock", "pre"])
+_UNREAD = frozenset(["script", "style"])
+# Names of fields and texts on one line with them.
+_MAX_FIELD_CHARS = 200
+_PIECE_CHARS = 1 << 16
+
+
+@dataclass(slots=True)
+class _Element:
+    name: str
+    text: list[str] = field(default_factory=list)
+    has_text: bool = False
+    has_children: bool = False
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+def parse_xml(request: Request) -> Iterator[Event]:
+    """
+    Yield the text of an XML document.
+
+    An element with text, whatever is marked up in it, is a paragraph. In a document without prose
+    the fields of a record are lines "name: value".
+    """
+    data = read_all(request)
+    found = _ENCODING.match(data.lstrip()[:400])
+    declared = found.group(1).decode("ascii") if found else declared_charset(request.content_type)
+    text = _DECLARATION.sub("", decode(data, declared=declared).removeprefix("\ufeff"), count=1)
+    del data
+    is_prose = any(re.search(rf"<(?:\w+:)?{name}[\s>]", text) for name in sorted(_PROSE))
+    yield from _Reader(is_prose=is_prose).read(text)
+
+
+class _Reader:
+    """One walk over a document; *open* are the elements around the current place."""
+
+    def __init__(self, *, is_prose: bool) -> None:
+        self.is_prose = is_prose
+        self.open: list[_Element] = []
+        self.gap = "\n\n"
+        self.has_title = False
+        self.unread = 0
+
+    def read(self, text: str) -> Iterator[Event]:
+        pieces = (
+            text[at : at + _PIECE_CHARS].encode("utf-8", "replace")
+            for at in range(0, len(text), _PIECE_CHARS)
+        )
+        for event in xml_events(pieces, what="XML file", encoding="utf-8", entities=True):
+            if event.kind == "text":
+                if self.open and not self.unread:
+                    self.open[-1].text.append(event.text)
+            elif event.kind == "start":
+                yield from self._start(event.name, event.attributes)
+            else:
+                yield from self._end()
+
+    def _start(self, name: str, attributes: dict[str, str]) -> Iterator[Event]:
+        if name in _UNREAD or self.unread:
+            self.unread += 1
+            return
+        if self.open:
+            above = self.open[-1]
+            above.has_children = True
+            if not above.has_text and "".join(above.text).strip():
+                above.has_text = True
+            if not self._inline():
+                above.text.clear()
+        self.open.append(_Element(name, attributes=attributes))
+        yield from ()
+
+    def _inline(self) -> bool:
+        """Tell whether an element around has text of its own, which this one is a part of."""
+        return any(element.has_text for element in self.open)
+
+    def _end(self) -> Iterator[Event]:
+        if self.unread:
+            self.unread -= 1
+            return
+        element = self.open.pop()
+        if self._inline():
+            self.open[-1].text.extend(element.text)
+            return
+        raw = "".join(element.text)
+        if element.name in _PREFORMATTED and raw.strip():
+            yield from paragraph(raw.strip("\n").rstrip(), kind="code")
+            self.gap = "\n\n"
+            return
+        text = clean_line(raw)
+        if element.has_children and not element.has_text and not text:
+            # The end of a record or section.
+            self.gap = "\n\n"
+        elif self.is_prose:
+            yield from self._prose(element, text)
+        else:
+            yield from self._field(element, text)
+
+    def _prose(self, element: _Element, text: str) -> Iterator[Event]:
+        if not text:
+            return
+        if element.name in _TITLES and len(text) <= _MAX_FIELD_CHARS:
+            if not self.has_title:
+                self.has_title = True
+                yield Title(text)
+            yield from heading(text, level=min(max(len(self.open), 1), 6))
+        else:
+            yield from paragraph(text)
+
+    def _field(self, element: _Element, text: str) -> Iterator[Event]:
+        if not text:
+            # An element that says all in its attributes.
+            values = (f"{key}: {clean_line(value)}" for key, value in element.attributes.items())
+            text = ", ".join(values)
+            if not text:
+                return
+            label = element.name
+        else:
+            label = element.name if self.open else ""
+        line = f"{label}: {text}" if label else text
+        yield from paragraph(line, gap=self.gap)
+        self.gap = "\n" if len(line) <= _MAX_FIELD_CHARS else "\n\n"

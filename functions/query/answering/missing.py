@@ -1,0 +1,263 @@
+"""
+What a question names that its passages do not hold: identifiers, numbers, names, phrases. Pure.
+
+The search puts passages that hold an identifier first, so one that is in none of them is in no
+document that the caller may read.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from difflib import SequenceMatcher, get_close_matches
+
+from shared.language import UNSPACED, find_phrases
+from shared.search.query_terms import Question
+from shared.values import Hit
+
+# Letters and digits joined as in E-4417, 3.14.2, OPS-521, --frobnicate, too_many_columns.
+_TOKEN = re.compile(r"(?<![\w.])(?:--?)?\w+(?:[-.:_/@#+]+\w+)*")
+_PART = re.compile(r"\w+")
+_JOINERS = re.compile(r"[\W_]+")
+_OPTION = re.compile(r"--?[A-Za-z]")
+_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th|s|er|e|º|ª|\.)?", re.IGNORECASE)
+_SMALL_NUMBER = 10
+_MIN_NAME = 4
+_MAX_NEAR = 3
+# How alike the spelling of two identifiers must be to be named as near.
+_NEAR = 0.6
+_FUZZY = 0.75
+_SLIP = 0.8
+_SHORT_WORD = 5
+
+
+def find_missing(question: str, passages: Sequence[Hit]) -> list[str]:
+    """Return the identifiers, numbers and quoted phrases of *question* that no passage holds."""
+    held = _held(passages)
+    texts = _fold(" ".join(_whole(passage) for passage in passages))
+    missing = [
+        token
+        for token in dict.fromkeys(match.group() for match in _TOKEN.finditer(_compose(question)))
+        if _is_identifier(token) and not _holds(held, texts, token)
+    ]
+    phrases = [
+        phrase
+        for phrase in find_phrases(question)
+        if " ".join(_fold(phrase).split()) not in " ".join(texts.split())
+    ]
+    return missing + [f'"{phrase}"' for phrase in phrases if phrase not in missing]
+
+
+def find_missing_names(
+    question: str, analysis: Question | None, passages: Sequence[Hit]
+) -> list[str]:
+    """
+    Return the names of *question* that no document holds, in no spelling that is alike.
+
+    A name begins with a capital within the sentence; German writes all nouns so.
+    """
+    if analysis is None or "de" in analysis.languages:
+        return []
+    unknown = {term.lexeme for word in analysis.words for term in word if not _known(word)}
+    vocabulary = {word for passage in passages for word in _PART.findall(_fold(_whole(passage)))}
+    names = re.findall(r"(?<=[\w,;:'’] )[A-ZÀ-ÞĐ][\w]{3,}", _compose(question))
+    return [
+        name
+        for name in dict.fromkeys(names)
+        if any(_fold(name)[:_MIN_NAME] == lexeme[:_MIN_NAME] for lexeme in unknown)
+        and not any(_is_slip(_fold(name), word) for word in vocabulary)
+    ]
+
+
+def find_near(missing: Sequence[str], passages: Sequence[Hit]) -> list[str]:
+    """Return identifiers of *passages* spelt like those that are missing, nearest first."""
+    tokens = {
+        token
+        for passage in passages
+        for token in (match.group() for match in _TOKEN.finditer(passage.text))
+        if _is_identifier(token) and len(token) <= 64
+    }
+    folded = {_fold(token): token for token in tokens}
+    near: dict[str, None] = {}
+    for name in missing:
+        for match in get_close_matches(_fold(name), folded, n=_MAX_NEAR, cutoff=_NEAR):
+            near[folded[match]] = None
+    return list(near)[:_MAX_NEAR]
+
+
+def correct_spelling(question: str, analysis: Question | None, passages: Sequence[Hit]) -> str:
+    """
+    Return *question* with words that stand nowhere replaced by words of *passages* spelt like them.
+
+    Identifiers and numbers are left as they are: another one is another thing.
+    """
+    if analysis is None:
+        return question
+    unknown = {term.lexeme for word in analysis.words if not _known(word) for term in word}
+    if not unknown:
+        return question
+    vocabulary = {
+        word
+        for passage in passages
+        for word in _PART.findall(_fold(_whole(passage)))
+        if len(word) >= _MIN_NAME and word.isalpha()
+    }
+
+    def correct(match: re.Match[str]) -> str:
+        word = match.group()
+        folded = _fold(word)
+        known = not any(folded.startswith(lexeme[:_MIN_NAME]) for lexeme in unknown)
+        if known or len(word) < _MIN_NAME or not word.isalpha() or folded in vocabulary:
+            return word
+        close = get_close_matches(folded, vocabulary, n=3, cutoff=_FUZZY)
+        return next((word for word in close if _is_slip(folded, word)), word)
+
+    return _PART.sub(correct, question)
+
+
+def asks_nothing(question: str, analysis: Question | None) -> bool:
+    """Return whether *question* is a greeting, or has no word that could be looked for."""
+    words = [word.casefold() for word in _PART.findall(_compose(question))]
+    if not words or all(word in _GREETINGS for word in words):
+        return True
+    return analysis is not None and not analysis.words
+
+
+_GREETINGS = frozenset(
+    [
+        "hello",
+        "hi",
+        "hey",
+        "there",
+        "good",
+        "morning",
+        "afternoon",
+        "evening",
+        "thanks",
+        "thank",
+        "you",
+        "very",
+        "much",
+        "bye",
+        "goodbye",
+        "please",
+        "ok",
+        "okay",
+        "yes",
+        "no",
+        "hallo",
+        "guten",
+        "tag",
+        "morgen",
+        "abend",
+        "danke",
+        "tschüss",
+        "bitte",
+        "ja",
+        "nein",
+        "hola",
+        "buenos",
+        "días",
+        "buenas",
+        "tardes",
+        "gracias",
+        "adiós",
+        "bonjour",
+        "bonsoir",
+        "salut",
+        "merci",
+        "ciao",
+        "buongiorno",
+        "grazie",
+        "olá",
+        "bom",
+        "dia",
+        "obrigado",
+        "obrigada",
+        "xin",
+        "chào",
+        "cảm",
+        "ơn",
+        "bạn",
+        "tạm",
+        "biệt",
+    ]
+)
+
+
+def _is_slip(typed: str, word: str) -> bool:
+    """Return whether *typed* may be a slip of the fingers for *word*."""
+    if typed[0] != word[0] or _bare(typed) == _bare(word):
+        return False
+    if sorted(typed) == sorted(word):
+        return True
+    if len(typed) <= _SHORT_WORD:
+        longer, shorter = sorted((typed, word), key=len, reverse=True)
+        letters = iter(longer)
+        return len(longer) - len(shorter) == 1 and all(letter in letters for letter in shorter)
+    return SequenceMatcher(None, typed, word).ratio() >= _SLIP
+
+
+def _bare(word: str) -> str:
+    """Return *word* without its diacritics: the search forgives those itself."""
+    return "".join(
+        sign for sign in unicodedata.normalize("NFD", word) if not unicodedata.combining(sign)
+    )
+
+
+def _known(word: Sequence[object]) -> bool:
+    return any(getattr(term, "document_frequency", 0) > 0 for term in word)
+
+
+def _is_identifier(token: str) -> bool:
+    if UNSPACED.search(token):
+        return False
+    digits = sum(map(str.isdigit, token))
+    if token.isdigit():
+        return int(token) >= _SMALL_NUMBER
+    if digits and _ORDINAL.fullmatch(token):
+        return False
+    letters = sum(map(str.isalpha, token))
+    if digits:
+        return bool(letters) or digits > 1
+    return bool(_OPTION.match(token)) or ("_" in token.strip("_") and letters > 2)
+
+
+def _holds(held: set[str], texts: str, token: str) -> bool:
+    folded = _fold(token).lstrip("-")
+    if _close(folded) in held:
+        return True
+    return re.search(rf"(?<![\w.]){re.escape(folded)}(?!\w|[.,]\d)", texts) is not None
+
+
+def _held(passages: Sequence[Hit]) -> set[str]:
+    held: set[str] = set()
+    for passage in passages:
+        for match in _TOKEN.finditer(_fold(_whole(passage))):
+            token = match.group()
+            held.add(_close(token))
+            held.update(_PART.findall(token))
+            held.update(piece for word in _PART.findall(token) for piece in word.split("_"))
+        # 1,600 and 1 600 are 1600.
+        held.update(
+            re.sub(r"\D", "", number)
+            for number in re.findall(r"\d{1,3}(?:[.,  ’']\d{3})+", passage.text)
+        )
+    return held
+
+
+def _whole(passage: Hit) -> str:
+    return " ".join((passage.name, passage.heading, passage.header, passage.text))
+
+
+def _close(token: str) -> str:
+    return _JOINERS.sub("", token)
+
+
+def _compose(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()

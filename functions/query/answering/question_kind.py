@@ -1,0 +1,274 @@
+"""What kind of thing a question asks for, and its parts; by question words of seven languages."""
+
+# ruff: noqa: E501 -- patterns of one language each stand in one line
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+_FLAGS = re.IGNORECASE
+
+_NUMBER = re.compile(
+    r"\bhow (?:many|much|long|old|often|big|large|high|far|fast|tall|deep|heavy|wide)\b"
+    r"|\b(?:number|percentage|percent|price|cost|costs|port|ports|version|size|limit|amount|rate|code"
+    r"|total|value|maximum|minimum|count|majority|year|height|length|weight|square|age|salary|fee"
+    r"|budget|revenue|population|phone|telephone)\b"
+    r"|\bwie ?(?:viele?|lange|oft|alt|groß|hoch|weit|teuer)\b|\b(?:anzahl|preis|kosten|höhe)\b"
+    r"|\bcu[áa]nt[oa]s?\b|\bcombien\b|\bquant[oiae]s?\b|\bbao (?:nhiêu|lâu)\b|\bmấy\b"
+    r"|幾|いくつ|多少|몇",
+    _FLAGS,
+)
+# Only a number answers; what is counted may be named.
+_QUANTITY = re.compile(
+    r"\bhow (?:many|much) (?P<en>[\w-]+)|\bwie ?viele? (?P<de>\w+)|\bcu[áa]nt[oa]s? (?P<es>\w+)"
+    r"|\bcombien (?:de |d')(?P<fr>\w+)|\bquant[ie] (?P<it>\w+)|\bquant[oa]s (?P<pt>\w+)"
+    r"|\bbao nhiêu (?P<vi>\w+(?: \w+)?)|\b(?:phone|telephone|fax) number\b"
+    r"|\bin (?:days|hours|minutes|seconds|weeks|months|years|dollars|euros|percent|bytes|metres)"
+    r"\W*$",
+    _FLAGS,
+)
+_DATE = re.compile(
+    r"\b(?:when|what year|which year|what date|since when|wann|seit wann|cu[áa]ndo|quand|quando"
+    r"|khi nào|năm nào|ngày nào)\b",
+    _FLAGS,
+)
+_PERSON = re.compile(
+    r"\b(?:who|whom|whose|wer|wen|wem|qui[ée]n(?:es)?|qui|chi|quem|ai|where|wo|d[óo]nde|où|dove|onde"
+    r"|ở đâu|which (?:company|person|city|country|team))\b",
+    _FLAGS,
+)
+_HOW_TO = re.compile(
+    r"\bhow (?:do|can|to|should|would|does one|are|is)\b|\b(?:what|which) command\b|\bcommands?\b"
+    r"|\bwhat do i run\b|\bwie (?:kann|man|mache?|installier|stell|änder|lösch|richt)|\bbefehl\b"
+    r"|\bc[óo]mo\b|\bcomment\b|\bcome (?:si|posso|faccio)\b|\bcomo\b|\blàm (?:thế nào|sao)\b|\blệnh\b",
+    _FLAGS,
+)
+_LISTING = re.compile(
+    r"\b(?:which|what) (?:are (?:the|all)|(?:\w+ ){0,3}?(?!is\b|was\b|does\b|has\b)\w{3,}s)\b"
+    r"|\b(?:list|name|enumerate) (?:the|all)\b|\bwelche\b|\bcu[áa]les\b|\bquels|\bquelles|\bquali\b"
+    r"|\bquais\b|\bnhững\b|\bcác\b",
+    _FLAGS,
+)
+_DEFINITION = re.compile(
+    r"^\W*(?:what (?:is|are) (?:an? |the |meant by )?|what does (?=.* mean)|define |was (?:ist|sind) "
+    r"(?:eine? |der |die |das )?|qu[ée] (?:es|son) (?:una? |el |la )?|qu'est-ce qu(?:e|'une? ?)?"
+    r"|(?:che )?cos(?:a è|'è) |o que (?:é|são) )(?P<subject>[^?]{1,60}?)(?: mean| in \w+| là gì)?\W*$",
+    _FLAGS,
+)
+_DEFINITION_VI = re.compile(r"^\W*(?P<subject>[^?]{1,60}?) là (?:gì|ai)\W*$", _FLAGS)
+_REASON = re.compile(
+    r"\b(?:why|for what reason|warum|wieso|weshalb|por qu[ée]|pourquoi|perch[ée]|porqu[eê]"
+    r"|vì sao|tại sao)\b|なぜ|为什么|왜",
+    _FLAGS,
+)
+_GIVES_REASON = re.compile(
+    r"\b(?:because|since|as a result|due to|so that|in order to|therefore|weil|denn|damit|deshalb"
+    r"|porque|debido|ya que|car|parce|puisque|perché|poiché|pois|vì|nhằm|để)\b",
+    _FLAGS,
+)
+_QUESTION_WORD = (
+    r"(?:by |to |in |on |at |of |from |for |with |under )?"
+    r"(?:what|which|who|whom|whose|when|where|why|how|is|are|was|were|does|do|did|can|may|must|should"
+    r"|welche[rsmn]?|was|wer|wann|wo|warum|wie|qu[ée]|cu[áa]l(?:es)?|qui[ée]n|cu[áa]ndo|d[óo]nde"
+    r"|c[óo]mo|cu[áa]nt[oa]s?|quels?|quelles?|qui|quand|où|comment|combien|quale|quali|chi|quando|dove"
+    r"|come|quant[oi]|quem|onde|como|ai|bao nhiêu)\b"
+)
+_JOINT = re.compile(
+    rf"\s*(?:[,;]\s*(?:and|und|y|et|e|và)?|\s(?:and|und|y|et|e|và))\s+(?={_QUESTION_WORD})", _FLAGS
+)
+_COMPARISON = re.compile(
+    r"\b(?:difference[s]? between|compare|unterschied[e]? zwischen|diferencias? entre|diff[ée]rences?"
+    r" entre|differenz[ae] tra|diferenças? entre|khác nhau giữa)\s+(?P<first>[^,?]{2,60}?)\s+"
+    r"(?:and|with|to|und|mit|y|et|e|và)\s+(?P<second>[^,?]{2,60})",
+    _FLAGS,
+)
+_MAX_PARTS = 3
+_MIN_PART_WORDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """What a question asks for; several may hold."""
+
+    number: bool
+    date: bool
+    person: bool
+    how_to: bool
+    listing: bool
+    reason: bool
+    subject: str
+    quantity: bool = False
+    counted: str = ""
+
+    def is_definition_in(self, text: str) -> bool:
+        """Return whether *text* says what the subject of a definition question is."""
+        if not self.subject:
+            return False
+        subject = re.escape(self.subject.strip().rstrip("s"))
+        return bool(
+            re.search(
+                rf"\b{subject}\w{{0,2}}\b[^.]{{0,60}}?\b(?:is|are|was|means|stands for|refers to|ist"
+                rf"|sind|es|son|est|sont|è|sono|é|são|là)\b|\b{subject}\w{{0,2}}\s*[(（–—]"
+                rf"|[(（]{subject}\w{{0,2}}\b|\bcalled (?:an? |the )?[\"“]?{subject}",
+                text,
+                _FLAGS,
+            )
+        )
+
+    def gives_reason(self, text: str) -> bool:
+        """Return whether *text* holds a word that gives a reason."""
+        return bool(_GIVES_REASON.search(text))
+
+
+@lru_cache(maxsize=64)
+def detect_kinds(question: str) -> Kinds:
+    """Return what *question* asks for."""
+    quantity = _QUANTITY.search(question)
+    definition = _DEFINITION.match(question) or _DEFINITION_VI.match(question)
+    return Kinds(
+        number=bool(_NUMBER.search(question)),
+        date=bool(_DATE.search(question)),
+        person=bool(_PERSON.search(question)),
+        how_to=bool(_HOW_TO.search(question)),
+        listing=bool(_LISTING.search(question)),
+        reason=bool(_REASON.search(question)),
+        subject=definition["subject"] if definition else "",
+        quantity=quantity is not None,
+        counted=next(filter(None, quantity.groups()), "") if quantity else "",
+    )
+
+
+def split_question(question: str) -> list[str]:
+    """Return the parts of *question* that ask for a thing each; itself where it asks for one."""
+    if comparison := _COMPARISON.search(question):
+        return [comparison["first"].strip(), comparison["second"].strip()]
+    parts = [part.strip() for part in _JOINT.split(question) if part.strip()]
+    whole = all(len(part.split()) > _MIN_PART_WORDS for part in parts)
+    return parts if 1 < len(parts) <= _MAX_PARTS and whole else [question]
+
+
+# Numbers that are written as words in the languages of the page.
+_NUMBER_WORDS = frozenset(
+    [
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+        "twenty",
+        "thirty",
+        "forty",
+        "fifty",
+        "sixty",
+        "seventy",
+        "eighty",
+        "ninety",
+        "hundred",
+        "thousand",
+        "million",
+        "billion",
+        "once",
+        "twice",
+        "half",
+        "zero",
+        "none",
+        "no",
+        "unlimited",
+        "ein",
+        "eine",
+        "einen",
+        "zwei",
+        "drei",
+        "vier",
+        "fünf",
+        "sechs",
+        "sieben",
+        "acht",
+        "neun",
+        "zehn",
+        "elf",
+        "zwölf",
+        "zwanzig",
+        "dreißig",
+        "hundert",
+        "tausend",
+        "dos",
+        "tres",
+        "cuatro",
+        "cinco",
+        "seis",
+        "siete",
+        "ocho",
+        "nueve",
+        "diez",
+        "once",
+        "doce",
+        "veinte",
+        "cien",
+        "mil",
+        "deux",
+        "trois",
+        "quatre",
+        "cinq",
+        "sept",
+        "huit",
+        "neuf",
+        "dix",
+        "onze",
+        "douze",
+        "vingt",
+        "cent",
+        "mille",
+        "due",
+        "quattro",
+        "sei",
+        "sette",
+        "otto",
+        "nove",
+        "dieci",
+        "venti",
+        "cento",
+        "dois",
+        "quatro",
+        "oito",
+        "dez",
+        "vinte",
+        "một",
+        "hai",
+        "ba",
+        "bốn",
+        "năm",
+        "sáu",
+        "bảy",
+        "tám",
+        "chín",
+        "mười",
+        "trăm",
+        "nghìn",
+    ]
+)
+
+
+def holds_number(text: str, *, beside: str) -> bool:
+    """Return whether *text* holds a number, in digits or as a word, that *beside* does not."""
+    known = set(re.findall(r"\w+", beside.casefold()))
+    return any(
+        (any(map(str.isdigit, word)) or word in _NUMBER_WORDS) and word not in known
+        for word in re.findall(r"\w+", text.casefold())
+    )

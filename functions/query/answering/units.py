@@ -1,0 +1,380 @@
+"""
+The parts of a passage that can answer: sentences, list items, rows, commands. Pure.
+
+Headings, navigation, contents and the introduction of a list by itself answer nothing. A sentence
+that ends in a colon goes together with the list or the command that it introduces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sentencex import get_sentence_boundaries  # type: ignore[import-untyped] # ships none
+
+from shared.values import Hit
+
+Kind = Literal["sentence", "item", "row", "code", "list"]
+
+MAX_UNIT_CHARACTERS = 900
+# A list or a command that follows its introduction, at most.
+_MAX_FOLLOWING_LINES = 12
+_MAX_HEADING_CHARACTERS = 120
+# With fewer words what stands before a command is its title.
+_MIN_INTRODUCTION = 3
+
+_BLOCK_BREAK = re.compile(r"\n[ \t]*\n[\s]*")
+_ITEM = re.compile(r"[ \t]*(?:[-*•‣▪–+]|\(?(?:\d{1,2}|[A-Za-z])[.)])[ \t]+(?=\S)")
+_MARKDOWN_HEADING = re.compile(r"#{1,6}[ \t]+\S")
+_NUMBERED_HEADING = re.compile(
+    r"(?:(?:[A-Z]|\d{1,3})(?:\.\d{1,3})*\.?|(?:Chapter|Section|Appendix|Table|Figure|Example|Part"
+    r"|Kapitel|Abschnitt|Anhang|Tabelle|Abbildung|Capítulo|Sección|Tabla|Chapitre|Chương|Phần|Bảng)"
+    r"\s+[\w.]+\.?)\s+\S",
+    re.IGNORECASE,
+)
+_SENTENCE_ENDS = re.compile(r"[.!?。！？…][\"'”’»)\]]*\s*$")
+_INTRODUCES = re.compile(r"[:：]\s*$")
+_FENCE = re.compile(r"[ \t]*(?:```|~~~)")
+# What prose hardly holds: options, redirections, assignments, prompts, calls.
+_CODE_SIGNS = re.compile(
+    r"(?:^|\s)(?:[$#>]\s|--?[a-z]|[|<>]{1,2}\s)|[{};]\s*$|\w=\S|\w\(.*\)|^\s*(?:[\w.~-]*/)+[\w.-]+"
+    r"|\\\s*$|^\s*[\w-]+:\s*\S+$"
+)
+_CELL = re.compile(r"\s*(?:(?<!\\)\||\t)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """
+    A part of passage *number* that can answer.
+
+    Attributes:
+        start, end: Its characters in the passage's text.
+        head_end: Where the introduction of a list or a command ends; *start* without one.
+        header: The header row of a table's row, else empty.
+        place: Its position among the units of the passage.
+        lead: Where the heading, or the question, stands in the passage that it comes under.
+    """
+
+    number: int
+    start: int
+    end: int
+    kind: Kind
+    head_end: int
+    header: str = ""
+    place: int = 0
+    lead: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    start: int
+    end: int
+    kind: Literal["prose", "heading", "rows", "items", "code"]
+
+
+def split_units(passage: Hit, *, number: int) -> list[Unit]:
+    """Return the units of *passage*, in order."""
+    return [replace(unit, place=place) for place, unit in enumerate(_units(passage, number))]
+
+
+def row_cells(row: str) -> list[str]:
+    """Return the cells of a table's row."""
+    return [cell.strip() for cell in _CELL.split(row.strip().strip("|"))]
+
+
+def _units(passage: Hit, number: int) -> Iterator[Unit]:
+    text = passage.text
+    blocks = list(_blocks(text, passage))
+    lead = (0, 0)
+    taken = False
+    before: Unit | None = None
+    for block, following in zip(blocks, [*blocks, None][1:], strict=True):
+        if taken:
+            taken = False
+            continue
+        if block.kind == "heading" or _is_heading(text, block, following):
+            lead = (block.start, block.end)
+            continue
+        if block.kind != "prose":
+            yield from (replace(unit, lead=lead) for unit in _parts(text, block, passage, number))
+            continue
+        sentences = list(_sentences(text, block.start, block.end))
+        for at, (start, end) in enumerate(sentences):
+            if text[start:end].rstrip().endswith(("?", "？")):
+                lead = (start, end)
+                continue
+            if at == len(sentences) - 1 and following and _introduces(text[start:end], following):
+                joined = _join(text, start, end, following, number)
+                if joined is not None:
+                    goes_on = text[start].islower() and joined.kind == "code"
+                    if goes_on and before and joined.end - before.start <= MAX_UNIT_CHARACTERS:
+                        joined = replace(joined, start=before.start, head_end=before.head_end)
+                    before = joined
+                    yield replace(joined, lead=lead)
+                    if joined.kind == "list":
+                        for unit in _parts(text, following, passage, number):
+                            yield replace(unit, lead=(start, end))
+                    taken = True
+                    continue
+                lead = (start, end)
+            # A chunk may begin within a sentence.
+            cut = start == block.start == _first(text) and text[start].islower()
+            if not (cut and passage.char_start) and _is_statement(
+                text[start:end], alone=len(sentences) == 1
+            ):
+                yield Unit(number, start, end, "sentence", start, lead=lead)
+
+
+def _first(text: str) -> int:
+    return len(text) - len(text.lstrip())
+
+
+def _is_heading(text: str, block: _Block, following: _Block | None) -> bool:
+    """Return whether a block is one short line that says nothing by itself, or is numbered."""
+    whole = text[block.start : block.end].strip()
+    if block.kind != "prose" or "\n" in whole or len(whole) > _MAX_HEADING_CHARACTERS:
+        return False
+    if _NUMBERED_HEADING.match(whole) and not re.search(r"[a-z]{2}\.$", whole):
+        return True
+    if (
+        following is not None
+        and following.kind == "code"
+        and len(whole.split()) > _MIN_INTRODUCTION
+    ):
+        return False
+    return not _SENTENCE_ENDS.search(whole) and not re.search(r"[:=]", whole)
+
+
+def _parts(text: str, block: _Block, passage: Hit, number: int) -> Iterator[Unit]:
+    if block.kind == "rows":
+        lines = list(_lines(text, block.start, block.end))
+        header = passage.header.strip()
+        rows = [(start, end) for start, end in lines if not _is_rule(text[start:end])]
+        columns = len(row_cells(text[rows[0][0] : rows[0][1]])) if rows else 0
+        if header and columns > len(row_cells(header)):
+            header = ""  # another table's
+        if rows and len(lines) > 1 and _is_header(text, lines, header):
+            header = text[rows[0][0] : rows[0][1]].strip()
+            rows = rows[1:]
+        elif header and rows and text[rows[0][0] : rows[0][1]].strip() == header:
+            rows = rows[1:]
+        for start, end in rows:
+            if len(lines) > 1 or header or any(map(str.isdigit, text[start:end])):
+                yield Unit(number, start, end, "row", start, header)
+    elif block.kind == "items":
+        for start, end in _items(text, block.start, block.end):
+            yield from _item_units(text, start, end, number)
+    elif block.kind == "code":
+        yield Unit(
+            number,
+            block.start,
+            min(block.end, block.start + MAX_UNIT_CHARACTERS),
+            "code",
+            block.start,
+        )
+    elif block.kind == "prose":
+        for start, end in _sentences(text, block.start, block.end):
+            if _is_statement(text[start:end], alone=False):
+                yield Unit(number, start, end, "sentence", start)
+
+
+def _item_units(text: str, start: int, end: int, number: int) -> Iterator[Unit]:
+    marker = _ITEM.match(text, start, end)
+    inner = marker.end() if marker else start
+    sentences = list(_sentences(text, inner, end))
+    if len(sentences) == 1 or end - inner < 160:
+        if any(map(str.isalnum, text[inner:end])):
+            yield Unit(number, inner, end, "item", inner)
+        return
+    for at, (begin, stop) in enumerate(sentences):
+        if _is_statement(text[begin:stop], alone=False):
+            yield Unit(number, begin, stop, "item" if at == 0 else "sentence", begin)
+
+
+def _join(text: str, start: int, end: int, following: _Block, number: int) -> Unit | None:
+    """Return the unit of an introduction and what it introduces, None where that is too much."""
+    stop = following.end
+    lines = list(_lines(text, following.start, following.end))
+    if len(lines) > _MAX_FOLLOWING_LINES or stop - start > MAX_UNIT_CHARACTERS:
+        if following.kind == "items" or len(lines) < 3:
+            return None
+        stop = lines[min(len(lines), _MAX_FOLLOWING_LINES) - 1][1]
+        stop = min(stop, start + MAX_UNIT_CHARACTERS)
+    if following.kind == "rows" or stop <= end:
+        return None
+    kind: Kind = "code" if following.kind == "code" else "list"
+    return Unit(number, start, stop, kind, end)
+
+
+def _introduces(sentence: str, following: _Block) -> bool:
+    if following.kind == "code":
+        return not _SENTENCE_ENDS.search(sentence)
+    return following.kind == "items" and bool(_INTRODUCES.search(sentence))
+
+
+def _blocks(text: str, passage: Hit) -> Iterator[_Block]:
+    position = 0
+    headings = {_fold(part) for part in passage.heading.split(" > ") if part}
+    breaks = [match.span() for match in _BLOCK_BREAK.finditer(text)]
+    for begin, after in [*breaks, (len(text), len(text))]:
+        yield from _runs(text, position, begin, headings)
+        position = after
+
+
+def _runs(text: str, start: int, end: int, headings: set[str]) -> Iterator[_Block]:
+    """Divide what stands between blank lines by what its lines are."""
+    kinds = [(s, e, _line_kind(text[s:e], headings)) for s, e in _lines(text, start, end)]
+    if not kinds:
+        return
+    if all(kind == "prose" for _, _, kind in kinds) and _is_code(text[start:end]):
+        yield _Block(kinds[0][0], kinds[-1][1], "code")
+        return
+    current: list[tuple[int, int, str]] = []
+
+    def flush() -> Iterator[_Block]:
+        if current:
+            kind = current[0][2]
+            yield _Block(current[0][0], current[-1][1], kind)  # type: ignore[arg-type]
+            current.clear()
+
+    fenced = False
+    for s, e, kind in kinds:
+        if _FENCE.match(text, s, e):
+            yield from flush()
+            fenced = not fenced
+            continue
+        if fenced:
+            kind = "code"
+        elif current and current[0][2] == "items" and kind == "prose" and text[s] in " \t":
+            kind = "items"  # a wrapped item
+        elif current and current[0][2] == "prose" and kind == "heading":
+            # A short line within a paragraph is one of its lines.
+            kind = "prose" if not _MARKDOWN_HEADING.match(text, s, e) else kind
+        if current and current[0][2] != kind:
+            yield from flush()
+        current.append((s, e, kind))
+        if kind == "heading":
+            yield from flush()
+    yield from flush()
+
+
+def _line_kind(line: str, headings: set[str]) -> str:
+    stripped = line.strip()
+    if _ITEM.match(line) and not (_NUMBERED_HEADING.match(stripped) and stripped in headings):
+        return "items"
+    celled = " | " in stripped or stripped.startswith("|") or "\t" in stripped
+    if celled and len(row_cells(line)) >= 2:
+        return "rows"
+    if _MARKDOWN_HEADING.match(stripped) or _fold(stripped) in headings:
+        return "heading"
+    return "prose"
+
+
+def _is_code(block: str) -> bool:
+    lines = [line for line in block.splitlines() if line.strip()]
+    if not lines or _INTRODUCES.search(block) or (_SENTENCE_ENDS.search(block) and len(lines) < 3):
+        return False
+    signs = sum(bool(_CODE_SIGNS.search(line)) for line in lines)
+    small = sum(line.lstrip()[:1].islower() or not line.lstrip()[:1].isalpha() for line in lines)
+    ended = sum(bool(_SENTENCE_ENDS.search(line)) for line in lines)
+    if len(lines) == 1:
+        line = lines[0].strip()
+        short = len(line.split()) <= 12
+        return short and not ended and small == 1 and (signs > 0 or len(line.split()) <= 4)
+    return ended <= len(lines) / 4 and signs + small >= len(lines) and signs > 0
+
+
+def _is_statement(sentence: str, *, alone: bool) -> bool:
+    """Return whether a sentence says something by itself: no heading, furniture or introduction."""
+    stripped = sentence.strip()
+    if not any(map(str.isalpha, stripped)):
+        return False
+    if _SENTENCE_ENDS.search(stripped):
+        return not (alone and _NUMBERED_HEADING.match(stripped) and stripped.endswith("?"))
+    if _INTRODUCES.search(stripped):
+        return False
+    if alone and len(stripped) <= _MAX_HEADING_CHARACTERS:
+        # "Prepared By: Sarah Martinez" is a field; "Configuring the Server" is a heading.
+        return bool(re.search(r"[:=]\s*\S", stripped)) and not _NUMBERED_HEADING.match(stripped)
+    return True
+
+
+def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    whole = text[start:end]
+    for boundary in get_sentence_boundaries("en", whole):
+        begin, stop = start + boundary["start_index"], start + boundary["end_index"]
+        for at, upto in _shorten(text, begin, stop):
+            trimmed = _trim(text, at, upto)
+            if trimmed is not None:
+                yield trimmed
+
+
+def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Divide at their lines what are fields, and what is too long to be a sentence."""
+    lines = list(_lines(text, start, end))
+    fields = len(lines) > 1 and all(
+        re.match(r"\s*[^:.\n]{2,40}:\s+\S", text[s:e]) for s, e in lines
+    )
+    if not fields and end - start <= MAX_UNIT_CHARACTERS:
+        yield start, end
+        return
+    if len(lines) > 1:
+        yield from lines
+        return
+    position = start
+    while position < end:
+        stop = min(end, position + MAX_UNIT_CHARACTERS)
+        if stop < end:
+            space = text.rfind(" ", position + 1, stop)
+            stop = space + 1 if space > position else stop
+        yield position, stop
+        position = stop
+
+
+def _items(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    begin = start
+    for s, _e in _lines(text, start, end):
+        if s > begin and _ITEM.match(text, s, end):
+            if (trimmed := _trim(text, begin, s)) is not None:
+                yield trimmed
+            begin = s
+    if (trimmed := _trim(text, begin, end)) is not None:
+        yield trimmed
+
+
+def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    position = start
+    while position < end:
+        newline = text.find("\n", position, end)
+        stop = newline if newline >= 0 else end
+        if text[position:stop].strip():
+            yield position, stop
+        position = stop + 1
+
+
+def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
+    part = text[start:end]
+    left = len(part) - len(part.lstrip())
+    right = start + len(part.rstrip())
+    return (start + left, right) if right > start + left else None
+
+
+def _is_rule(line: str) -> bool:
+    return not any(map(str.isalnum, line))
+
+
+def _is_header(text: str, lines: Sequence[tuple[int, int]], header: str) -> bool:
+    first = text[lines[0][0] : lines[0][1]].strip()
+    if header and _fold(header) != _fold(first):
+        return False
+    cells = row_cells(first)
+    if _is_rule(text[lines[1][0] : lines[1][1]]):
+        return True
+    return all(cell and not any(map(str.isdigit, cell)) for cell in cells) and len(lines) > 2
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.strip("# \t").casefold().split())

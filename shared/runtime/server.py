@@ -1,0 +1,438 @@
+"""
+The server of a function: it gives a request to a thread when the request is there.
+
+functions-framework serves by gunicorn's threads, each of which reads its request from the socket
+for as long as the client likes: some fifty clients that send a byte now and then hold every thread,
+and nobody else is answered. This worker reads in its one loop, as a proxy that buffers does:
+
+- A head has to come within HEAD_SECONDS, a body within BODY_SECONDS; then the client is told 408.
+- A request whose body is late is asked about at once. What the function refuses for its head (no
+  key, no such path, too large) is answered, and the body is never read. A function that reads the
+  body says by that that it needs it, and gets the request again when it is whole.
+- Of too many connections, that which has waited longest for its client is closed.
+- A response that its reader does not take ends after SEND_SECONDS.
+
+Call serve_whole_requests() while main.py is imported; it decides nothing where no server follows.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import json
+import re
+import resource
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from http import HTTPStatus
+from itertools import count
+from typing import Any
+
+import gunicorn.config
+from gunicorn import http
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+
+HEAD_SECONDS = 10.0
+BODY_SECONDS = 20.0
+SEND_SECONDS = 30.0
+MAX_HEAD_BYTES = 64 * 1024
+# Cloud Run's own limit of a request: https://cloud.google.com/run/quotas#request_limits
+MAX_BODY_BYTES = 32 * 2**20
+# Most clients send head and body in two packets: a body that is a moment late is not asked about.
+_LOOK_SECONDS = 0.05
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 256 * 1024
+_READ_BYTES = 64 * 1024
+_MAX_CHUNK_LINE_BYTES = 8190
+_BODY_AWAITED = object()
+# A body's end among bytes that no parser will take.
+_MALFORMED = -1
+
+_LENGTH = re.compile(
+    rb"^content-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r$", re.IGNORECASE | re.MULTILINE
+)
+_ENCODING = re.compile(rb"^transfer-encoding[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_EXPECTATION = re.compile(rb"^expect[ \t]*:", re.IGNORECASE | re.MULTILINE)
+
+_max_body_bytes = MAX_BODY_BYTES
+
+
+def serve_whole_requests(*, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    """
+    Have the framework's gunicorn serve by this worker.
+
+    Args:
+        max_body_bytes: What is kept of a body while the rest is awaited; a larger one is refused.
+    """
+    global _max_body_bytes
+    _max_body_bytes = max_body_bytes
+    # functions-framework sets gunicorn's options itself and leaves this one at its default.
+    gunicorn.config.WorkerClass.default = f"{__name__}.WholeRequestWorker"
+
+
+class BodyPending(BaseException):
+    """
+    The function reads a body that has not come whole.
+
+    No Exception, so that no handler of errors takes it for one on its way back to the server.
+    """
+
+
+class _Body:
+    """Where the body of a request ends."""
+
+    def __init__(self, head: bytes) -> None:
+        lengths = _LENGTH.findall(head)
+        self.chunked = bool(_ENCODING.search(head))
+        # The parser refuses a head with two lengths, whatever follows.
+        self.length = int(lengths[0]) if len(lengths) == 1 else 0
+        self._next_chunk = 0
+
+    def find_end(self, received: bytearray, start: int) -> int | None:
+        """Return where the body that begins at *start* ends; None while it has not come whole."""
+        if not self.chunked:
+            return start + self.length if len(received) >= start + self.length else None
+        place = max(self._next_chunk, start)
+        while True:
+            line_end = received.find(b"\r\n", place)
+            if line_end < 0:
+                return _MALFORMED if len(received) - place > _MAX_CHUNK_LINE_BYTES else None
+            try:
+                size = int(bytes(received[place:line_end]).partition(b";")[0], 16)
+            except ValueError:
+                return _MALFORMED
+            data = line_end + 2
+            if size == 0:
+                if received[data : data + 2] == b"\r\n":
+                    return data + 2
+                trailers_end = received.find(b"\r\n\r\n", data)
+                return None if trailers_end < 0 else trailers_end + 4
+            if size < 0 or len(received) < data + size + 2:
+                return _MALFORMED if size < 0 else None
+            self._next_chunk = place = data + size + 2
+
+
+class _Source:
+    """What a parser reads a request from: the bytes that are there, as from a socket."""
+
+    def __init__(self, data: bytes, *, whole: bool) -> None:
+        self._data = data
+        self._place = 0
+        self.whole = whole
+
+    @property
+    def exhausted(self) -> bool:
+        return self._place == len(self._data)
+
+    def recv(self, size: int) -> bytes:
+        piece = self._data[self._place : self._place + size]
+        self._place += len(piece)
+        if not piece and not self.whole:
+            raise BodyPending
+        return piece
+
+
+class _Connection(TConn):  # type: ignore[misc]  # gunicorn ships no annotations
+    """A client, what it has sent, and what it is waited for."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        # The parser is made for each request, not by gunicorn.
+        self.initialized = self.data_ready = True
+        self.received = bytearray()
+        self.deadline = 0.0
+        self.ticket = 0
+        self.drained: int | None = None
+        self.begin_request()
+
+    def begin_request(self) -> None:
+        self.head_end = 0
+        self.body: _Body | None = None
+        self.body_deadline = 0.0
+        self.expects_continue = False
+        self.source: _Source | None = None
+        self.answered = False
+
+    def find_head(self) -> bool:
+        """Note where the head ends; return whether it is there."""
+        while self.received[:2] == b"\r\n":
+            # https://www.rfc-editor.org/rfc/rfc9112#section-2.2-6
+            del self.received[:2]
+        found = self.received.find(b"\r\n\r\n")
+        if found < 0:
+            return False
+        self.head_end = found + 4
+        head = bytes(self.received[: self.head_end])
+        self.body = _Body(head)
+        self.expects_continue = bool(_EXPECTATION.search(head))
+        self.body_deadline = time.monotonic() + BODY_SECONDS
+        return True
+
+    def find_end(self) -> int | None:
+        """Return where the request ends; None while it has not come whole."""
+        assert self.body is not None  # noqa: S101 - a request without a head has no end
+        end = self.body.find_end(self.received, self.head_end)
+        return len(self.received) if end == _MALFORMED else end
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the body is more than may be kept; the function counts a chunked one itself."""
+        assert self.body is not None  # noqa: S101 - a request without a head has no body
+        if self.body.chunked:
+            # Sizes and ends of chunks come on top.
+            return len(self.received) - self.head_end > 2 * _max_body_bytes
+        return self.body.length > _max_body_bytes
+
+
+class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no annotations
+    """gunicorn's worker of threads, which get requests instead of connections."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # The process has other descriptors, and accept() beyond the limit ends the worker.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if most != resource.RLIM_INFINITY:
+            self.worker_connections = min(self.cfg.worker_connections, most // 2)
+        # In the order in which their wait began.
+        self._waiting: dict[_Connection, None] = {}
+        self._timers: list[tuple[float, int, _Connection, int, Callable[[_Connection], None]]] = []
+        self._numbers = count()
+
+    # ---- what gunicorn's loop calls, all in one thread but handle and handle_request
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection and wait for its first request."""
+        try:
+            client, address = listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._close_longest_waiting()
+            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                raise
+            return
+        self.nr_conns += 1
+        if self.nr_conns >= self.worker_connections:
+            self._close_longest_waiting()
+        connection = _Connection(self.cfg, client, address, listener.getsockname())
+        self._wait(connection, until=time.monotonic() + HEAD_SECONDS)
+
+    def handle(self, conn: _Connection) -> object:
+        """Serve the request that is there; return whether the connection may be kept."""
+        try:
+            return super().handle(conn)
+        except BodyPending:
+            # After an answer it is the rest that gunicorn would read past.
+            return False if conn.answered else _BODY_AWAITED
+
+    def handle_request(self, req: Any, conn: _Connection) -> object:
+        """Let the function answer."""
+        assert conn.source is not None  # noqa: S101 - it was made with the parser
+        # It would be sent before the function decides.
+        req._expected_100_continue = False
+        if not conn.source.whole:
+            req.force_close()
+        conn.sock.settimeout(SEND_SECONDS)
+        keep = super().handle_request(req, conn)
+        conn.answered = True
+        return keep
+
+    def finish_request(self, conn: _Connection, fs: Future[object]) -> None:
+        """Go on with a connection whose request was served, or asked about."""
+        result = False if fs.cancelled() or fs.exception() is not None else fs.result()
+        if result is _BODY_AWAITED:
+            self._await_body(conn)
+        elif result and self._took_all(conn):
+            del conn.received[: conn.find_end()]
+            conn.begin_request()
+            self._wait(conn, until=time.monotonic() + self._idle_seconds())
+            if conn.received:
+                self._advance(conn)
+        else:
+            self._linger(conn)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait for events, no longer than until somebody's time is over."""
+        if self._timers:
+            timeout = min(timeout, max(0.0, self._timers[0][0] - time.monotonic()))
+        super().wait_for_and_dispatch_events(timeout)
+
+    def murder_pending(self) -> None:
+        """Do what is due."""
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            _, _, connection, ticket, action = heapq.heappop(self._timers)
+            if connection.ticket == ticket:
+                action(connection)
+
+    def murder_keepalived(self, force: bool = False) -> None:
+        """Close all that wait, at the end."""
+        if force:
+            for connection in list(self._waiting):
+                self._close(connection)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        # Called when the worker is to stop: a request that has begun may still become whole.
+        for connection in self._waiting:
+            if not connection.received:
+                self._at(min(connection.deadline, deadline), connection, self._expire)
+
+    # ---- waiting
+
+    def _wait(self, connection: _Connection, *, until: float) -> None:
+        connection.sock.setblocking(False)
+        self._waiting[connection] = None
+        self._set_deadline(connection, until)
+        self.poller.register(
+            connection.sock, selectors.EVENT_READ, partial(self._on_readable, connection)
+        )
+
+    def _set_deadline(self, connection: _Connection, until: float) -> None:
+        connection.ticket += 1
+        connection.deadline = until
+        self._at(until, connection, self._expire)
+
+    def _at(
+        self, when: float, connection: _Connection, action: Callable[[_Connection], None]
+    ) -> None:
+        """Do *action* at *when*, unless the connection is waited for otherwise by then."""
+        heapq.heappush(
+            self._timers, (when, next(self._numbers), connection, connection.ticket, action)
+        )
+
+    def _stop_waiting(self, connection: _Connection) -> None:
+        connection.ticket += 1
+        if connection in self._waiting:
+            del self._waiting[connection]
+            self.poller.unregister(connection.sock)
+
+    def _idle_seconds(self) -> float:
+        keepalive = float(self.cfg.keepalive)
+        return keepalive if self.alive else min(keepalive, STOP_KEEPALIVE_LINGER)
+
+    def _on_readable(self, connection: _Connection, _sock: object) -> None:
+        if connection not in self._waiting:
+            # Closed for another's sake since the loop looked.
+            return
+        try:
+            data = connection.sock.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close(connection)
+        elif connection.drained is not None:
+            connection.drained += len(data)
+            if connection.drained > _LINGER_BYTES:
+                self._close(connection)
+        else:
+            begins = not connection.received
+            connection.received += data
+            if begins:
+                self._set_deadline(connection, time.monotonic() + HEAD_SECONDS)
+            self._advance(connection)
+
+    def _advance(self, connection: _Connection) -> None:
+        """Serve the request if it has come whole."""
+        head_is_new = not connection.head_end
+        if head_is_new and not connection.find_head():
+            if len(connection.received) > MAX_HEAD_BYTES:
+                self._refuse(connection, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return
+        if connection.find_end() is not None:
+            self._serve(connection)
+        elif head_is_new:
+            self._set_deadline(connection, connection.body_deadline)
+            wait = 0.0 if connection.expects_continue else _LOOK_SECONDS
+            self._at(time.monotonic() + wait, connection, self._serve)
+        elif connection.source is not None and connection.too_large:
+            self._refuse(connection, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+    def _serve(self, connection: _Connection) -> None:
+        """Give what is there of the request to a thread."""
+        self._stop_waiting(connection)
+        end = connection.find_end()
+        connection.source = _Source(bytes(connection.received[:end]), whole=end is not None)
+        connection.parser = http.get_parser(self.cfg, connection.source, connection.client)
+        self.enqueue_req(connection)
+
+    def _await_body(self, connection: _Connection) -> None:
+        if connection.too_large:
+            self._refuse(connection, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return
+        if connection.expects_continue:
+            connection.expects_continue = False
+            self._send(connection, b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._wait(connection, until=connection.body_deadline)
+        self._advance(connection)
+
+    def _took_all(self, connection: _Connection) -> bool:
+        """Whether the parser found the end of the request where this worker did."""
+        source, unreader = connection.source, connection.parser.unreader
+        return bool(
+            source is not None and source.whole and source.exhausted and not unreader.buf.getvalue()
+        )
+
+    # ---- ends
+
+    def _expire(self, connection: _Connection) -> None:
+        if connection.received and connection.drained is None:
+            self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            self._close(connection)
+
+    def _close_longest_waiting(self) -> None:
+        longest = next(iter(self._waiting), None)
+        if longest is not None:
+            self._close(longest)
+
+    def _refuse(self, connection: _Connection, status: HTTPStatus) -> None:
+        """Answer for the function, which has not seen the request."""
+        body = json.dumps(
+            {
+                "type": "about:blank",
+                "title": status.phrase,
+                "status": status,
+                "code": status.name.lower(),
+                "detail": status.description or f"{status.phrase}.",
+            }
+        )
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+            "Content-Type: application/problem+json\r\n"
+            f"Content-Length: {len(body)}\r\n"
+            "Cache-Control: no-store\r\n"
+            "X-Content-Type-Options: nosniff\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        self._send(connection, (head + body).encode())
+        self._linger(connection)
+
+    def _send(self, connection: _Connection, data: bytes) -> None:
+        try:
+            connection.sock.setblocking(False)
+            connection.sock.send(data)
+        except OSError:
+            # Its client is gone, or takes nothing: the connection ends by itself.
+            return
+
+    def _linger(self, connection: _Connection) -> None:
+        """Close once the client has read its answer: a close with unread data would cut it off."""
+        self._stop_waiting(connection)
+        connection.received.clear()
+        connection.drained = 0
+        try:
+            connection.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(connection)
+            return
+        self._wait(connection, until=time.monotonic() + _LINGER_SECONDS)
+
+    def _close(self, connection: _Connection) -> None:
+        self._stop_waiting(connection)
+        self.nr_conns -= 1
+        connection.close()

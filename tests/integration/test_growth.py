@@ -1,0 +1,107 @@
+"""What grows is found by an index, counted once, and has an end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared import store
+from shared.store import Connection
+from shared.values import ObjectVersion
+
+MANY = 60_000
+
+
+def fill(connection: Connection, number: int = MANY) -> None:
+    """Make documents that are ready, every thousandth of them failed."""
+    connection.execute(
+        """
+        INSERT INTO documents (bucket, name, seen_generation)
+        SELECT 'docs', 'folder/' || lpad(number::text, 8, '0'), 1
+        FROM generate_series(1, %(number)s) AS number
+        """,
+        {"number": number},
+    )
+    connection.execute(
+        """
+        INSERT INTO builds (document_id, generation, epoch, state, reason_code)
+        SELECT id, 1, 0,
+               CASE WHEN name LIKE '%%000' THEN 'failed' ELSE 'ready' END,
+               CASE WHEN name LIKE '%%000' THEN 'encrypted' END
+        FROM documents
+        """
+    )
+    connection.execute("ANALYZE documents, builds")
+
+
+def test_pages_of_many_documents(connection: Connection) -> None:
+    """A page is read in the order of an index; its cost does not grow with what is behind it."""
+    fill(connection)
+    for options in (
+        {},
+        {"cursor": "folder/00030000"},
+        {"prefix": "folder/0003"},
+        {"state": "failed"},
+    ):
+        rows = rows_read(connection, options)
+        assert rows < 5000, options
+    page, cursor = store.list_documents(connection, cursor="folder/00030000", limit=2)
+    assert [document.name for document in page] == ["folder/00030001", "folder/00030002"]
+    assert cursor == "folder/00030002"
+    failed, _ = store.list_documents(connection, state="failed", limit=100)
+    assert len(failed) == MANY // 1000
+    # Counted by the sweeper from here on.
+    assert store.count_documents(connection) == {"ready": MANY - 60, "failed": 60}
+    store.refresh_document_counts(connection)
+    connection.execute("DELETE FROM builds WHERE state = 'failed'")
+    assert store.count_documents(connection) == {"ready": MANY - 60, "failed": 60}
+    store.refresh_document_counts(connection)
+    assert store.count_documents(connection) == {"ready": MANY - 60, "queued": 60}
+    known = list(store.iterate_known_objects(connection, bucket="docs"))
+    assert [each.name for each in known] == sorted(each.name for each in known)
+    assert len(known) == MANY
+
+
+def rows_read(connection: Connection, options: dict[str, Any]) -> float:
+    """Return how many rows of documents and builds a page reads."""
+
+    def read() -> int:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        row = connection.execute(
+            """
+            SELECT sum(seq_tup_read + idx_tup_fetch)
+            FROM pg_stat_user_tables
+            WHERE relname IN ('documents', 'builds')
+            """
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    before = read()
+    store.list_documents(connection, limit=50, **options)
+    return read() - before
+
+
+def test_old_leftovers_are_forgotten(connection: Connection) -> None:
+    """Dead letters and rows of deleted documents go; what is younger or answers stays."""
+    for name, age in (("old.txt", 100), ("young.txt", 10)):
+        store.record_gone(connection, ObjectVersion("docs", name, 1))
+        store.record_dead_letter(
+            connection, message_id=name, subscription="s", data=b"", attributes={}
+        )
+        connection.execute(
+            "UPDATE documents SET updated = now() - make_interval(days => %s) WHERE name = %s",
+            [age, name],
+        )
+        connection.execute(
+            "UPDATE dead_letters SET received = now() - make_interval(days => %s)"
+            " WHERE message_id = %s",
+            [age, name],
+        )
+    store.record_newer(connection, ObjectVersion("docs", "living.txt", 1))
+    connection.execute(
+        "UPDATE documents SET updated = now() - interval '100 days' WHERE name = 'living.txt'"
+    )
+    assert store.forget_old(connection, days=90) == 2
+    names = connection.execute("SELECT name FROM documents ORDER BY name").fetchall()
+    assert names == [("living.txt",), ("young.txt",)]
+    assert [letter.message_id for letter in store.list_dead_letters(connection)] == ["young.txt"]

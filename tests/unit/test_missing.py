@@ -1,0 +1,74 @@
+"""What a question names and no passage holds, and words that are only mistyped."""
+
+from __future__ import annotations
+
+import pytest
+
+from functions.query.answering.missing import (
+    asks_nothing,
+    correct_spelling,
+    find_missing,
+    find_near,
+)
+from functions.query.answering.query import Refusal
+from functions.query.answering.refusal import refusal_text
+from shared.search.query_terms import Question, Term
+from tests.unit.test_citing import hit
+
+PASSAGES = [
+    hit(
+        "Error E-4471 means that the feed pump is dry. Order 2768 was shipped. Version 3.12.4"
+        " of the firmware listens on port 8443. A table may have 1,600 columns."
+        " Room B214 is for reading. Use the option --dry-run of the firewall."
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "missing"),
+    [
+        ("What does error E-4471 mean?", []),
+        ("What does error E4471 mean?", []),
+        ("What does error E-4417 mean?", ["E-4417"]),
+        ("When was order 2768 shipped?", []),
+        ("When was order 2786 shipped?", ["2786"]),
+        ("What does version 3.12.4 do?", []),
+        ("What does version 3.12 do?", ["3.12"]),
+        ("What does version 3.14.2 do?", ["3.14.2"]),
+        ("What listens on port 9443?", ["9443"]),
+        ("Are 1600 columns allowed?", []),
+        ("What is room B241?", ["B241"]),
+        ("What does --dry-run do?", []),
+        ("What does --frobnicate do?", ["--frobnicate"]),
+        ('Where does it say "feed pump is dry"?', []),
+        ('Where does it say "pump is wet"?', ['"pump is wet"']),
+        ("What are the 3 steps?", []),
+    ],
+)
+def test_missing_when_identifiers_differ(question: str, missing: list[str]) -> None:
+    """An identifier, a number or a quoted phrase must stand in a passage to the letter."""
+    assert find_missing(question, PASSAGES) == missing
+
+
+def test_refusal_when_an_identifier_is_missing() -> None:
+    """The refusal names it, and what is spelt like it."""
+    near = find_near(["E-4417"], PASSAGES)
+    assert near[0] == "E-4471"
+    text = refusal_text(["en"], Refusal("missing", "", ("E-4417",), tuple(near)))
+    assert text.startswith("E-4417 does not occur in these documents. Similar: E-4471")
+
+
+@pytest.mark.parametrize("question", ["Hello!", "Xin chào", "thank you", "¿?", "Guten Morgen"])
+def test_question_when_it_asks_nothing(question: str) -> None:
+    """A greeting is no question."""
+    assert asks_nothing(question, None)
+    assert not asks_nothing("Hello, where is the pump?", None)
+
+
+def test_spelling_when_a_word_stands_nowhere() -> None:
+    """A mistyped word becomes the one that it was meant to be; an identifier stays as it is."""
+    unknown = Term("fierwal", 1, 0, 9.0)
+    analysis = Question([unknown], [[unknown]], [], ["en"], 10.0, ["english"])
+    question = "Which option of the fierwall is E-4417?"
+    corrected = correct_spelling(question, analysis, PASSAGES)
+    assert corrected == "Which option of the firewall is E-4417?"

@@ -1,0 +1,142 @@
+"""Mail: what a person sees in a message is read, each part once and in order."""
+
+from __future__ import annotations
+
+from email.message import EmailMessage
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
+
+import pytest
+
+from functions.ingest.parsing.blocks import Title
+from functions.ingest.parsing.registry import CALENDAR, EML, MBOX, WEB_ARCHIVE
+from tests.support.documents import parse_bytes, text_of
+
+_CALENDAR = (
+    "BEGIN:VCALENDAR\r\nBEGIN:VTIMEZONE\r\nTZID:X\r\nDTSTART:19700101T000000\r\nEND:VTIMEZONE\r\n"
+    "BEGIN:VEVENT\r\nSUMMARY:Lift inspection\r\nDTSTART;TZID=Europe/Berlin:20270412T143000\r\n"
+    "DTEND:20270412T160000Z\r\nLOCATION:Shaft 2\\, cellar\r\nDESCRIPTION:Bring the key\r\n"
+    "  card.\r\nORGANIZER;CN=Ines:mailto:ines@example.org\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+)
+
+
+def _message(subject: str = "Subject") -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "a@b.example", "c@d.example", subject
+    return message
+
+
+def test_mail_when_a_message_is_forwarded() -> None:
+    """A message inside of another is read with its own attachments, each once."""
+    inner = _message("Offer 81")
+    inner.set_content("Ünder the bridge we deliver 12 beams.", cte="8bit")
+    inner.add_attachment(b"beam,length\nB4,7.5\n", maintype="text", subtype="csv", filename="b.csv")
+    outer = _message("Fwd")
+    outer.set_content("Please read on.")
+    outer.add_attachment(inner)
+    text = text_of(bytes(outer), "m.eml")
+    assert text.count("12 beams") == 1
+    assert text.count("B4 | 7.5") == 1
+    assert text.index("Please read on") < text.index("Offer 81") < text.index("B4 | 7.5")
+
+
+@pytest.mark.parametrize(
+    "plain",
+    ["", " \n ", "Your mail program does not show HTML.", "Open this mail in a browser: https://x"],
+)
+def test_mail_when_the_plain_half_is_a_stub(plain: str) -> None:
+    """The HTML half is read where the plain half does not hold the message."""
+    message = _message()
+    message.set_content(plain)
+    message.add_alternative("<p>The ferry to Lauwersoog sails at 5:40 from pier nine.</p>", "html")
+    assert "pier nine" in text_of(bytes(message), "m.eml")
+
+
+def test_mail_when_both_halves_say_the_same() -> None:
+    """Two halves that say the same are read once."""
+    message = _message()
+    message.set_content("The ferry sails at 5:40 from pier nine.")
+    message.add_alternative("<p>The ferry sails at 5:40 from <b>pier nine</b>.</p>", "html")
+    assert text_of(bytes(message), "m.eml").count("pier nine") == 1
+
+
+def test_mail_when_texts_follow_each_other() -> None:
+    """Every text part belongs to the message, plain and HTML, in order."""
+    message = MIMEMultipart()
+    message["From"], message["Subject"] = "a@b.example", "Three"
+    message["To"] = "c@d.example"
+    for part in (MIMEText("one fish"), MIMEText("<p>two fish</p>", "html"), MIMEText("red fish")):
+        message.attach(part)
+    text = text_of(message.as_bytes(), "m.eml")
+    assert text.index("one fish") < text.index("two fish") < text.index("red fish")
+
+
+def test_mail_with_an_invitation() -> None:
+    """Subject, place and times of an invitation are read once, wherever it stands."""
+    message = _message()
+    message.set_content("see the invitation")
+    message.add_alternative(_CALENDAR, subtype="calendar")
+    message.add_attachment(
+        _CALENDAR.encode(), maintype="application", subtype="ics", filename="i.ics"
+    )
+    text = text_of(bytes(message), "m.eml")
+    assert text.count("Lift inspection") == 1
+    assert "Start: 2027-04-12 14:30 (Europe/Berlin)" in text
+    assert "End: 2027-04-12 16:00 UTC" in text
+    assert "Place: Shaft 2, cellar" in text
+    assert "Bring the key card." in text
+
+
+def test_calendar_when_a_file() -> None:
+    """A calendar of its own is read under the subjects of its entries."""
+    kind, events = parse_bytes(_CALENDAR.encode(), "a.txt")
+    assert kind == CALENDAR
+    assert Title("Lift inspection") in events
+
+
+def test_mail_when_signed() -> None:
+    """Logos, signatures and keys leave nothing; other files that are not read leave their name."""
+    message = _message()
+    message.set_content("The price is 31 EUR.")
+    logo = b"GIF89a" + bytes(200)
+    message.add_attachment(logo, "image", "gif", filename="image001.gif", disposition="inline")
+    for name, kind in (("smime.p7s", "pkcs7-signature"), ("key.asc", "pgp-keys")):
+        message.add_attachment(b"\x30\x82" * 40, "application", kind, filename=name)
+    message.add_attachment(b"\x7fELF" + bytes(99), "application", "octet-stream", filename="a.out")
+    text = text_of(bytes(message), "m.eml")
+    assert text.endswith("Attachment: a.out (not read)")
+    assert not any(noise in text for noise in ("image001", "smime", "key.asc", "Supported"))
+
+
+def test_mailbox_when_many() -> None:
+    """Every message of a mailbox is read under its subject; a quoted From is no separator."""
+    data = b""
+    for number in range(3):
+        message = _message(f"Ticket {number}")
+        message.set_content(f"Code QX-{number}.\n\n>From here on all is quiet.")
+        data += b"From a@b.example Mon Feb  2 10:01:00 2026\n" + bytes(message) + b"\n\n"
+    for name in ("a.mbox", "Inbox", "a.eml", "a.txt"):
+        kind, _ = parse_bytes(data, name)
+        text = text_of(data, name)
+        assert kind == MBOX
+        assert all(f"Ticket {number}" in text and f"QX-{number}" in text for number in range(3))
+        assert text.count("\nFrom here on") == 3
+
+
+def test_web_archive_when_named_doc() -> None:
+    """A page that a wiki exported "to Word" is read as the page, in its own encoding."""
+    archive = MIMEMultipart("related")
+    archive["Subject"] = "Exported From Confluence"
+    archive.attach(MIMEText("<title>Rules</title><h1>Rules</h1><p>Größe 4 £", "html", "cp1252"))
+    kind, events = parse_bytes(archive.as_bytes(), "a.doc")
+    assert kind == WEB_ARCHIVE
+    assert events[0] == Title("Rules")
+    assert "Größe 4 £" in text_of(archive.as_bytes(), "a.doc")
+
+
+def test_mail_when_related_parts_were_sent() -> None:
+    """A message of related parts that was sent to somebody is a message."""
+    message = MIMEMultipart("related")
+    message["From"], message["To"], message["Subject"] = "a@b.example", "c@d.example", "S"
+    message.attach(MIMEText("<p>hello", "html"))
+    assert parse_bytes(message.as_bytes(), "a.eml")[0] == EML

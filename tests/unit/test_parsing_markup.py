@@ -1,0 +1,223 @@
+"""Markup, data and transcripts: what a reader sees is read, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import json
+import random
+
+import pytest
+
+from functions.ingest.parsing.blocks import Block, Title
+from functions.ingest.parsing.encoding_labels import find_codec
+from tests.support.documents import blocks_of, make_epub, parse_bytes, text_of
+
+_NOISE = base64.b64encode(random.Random(7).randbytes(30_000)).decode()
+
+
+def test_html_when_hidden() -> None:
+    """What a style, an attribute or a class hides is not read; a tab that a click shows is."""
+    page = """<style>/* x */ .pre{display:none} .tab{display:none} .tab.open{display:block}
+        @media print {.body{display:none}}</style>
+        <p>Seen.</p><p style="color:red; display : none">gone 1</p><p hidden>gone 2</p>
+        <div class=pre>gone 3</div><div style="visibility:hidden"><p>gone 4</p></div>
+        <div class=tab>Tab text.</div><div class=body>Body text.</div>"""
+    text = text_of(page.encode(), "a.html")
+    assert "gone" not in text
+    assert all(seen in text for seen in ("Seen.", "Tab text.", "Body text."))
+
+
+@pytest.mark.parametrize(
+    ("formula", "line"),
+    [
+        ("<mi>E</mi><mo>=</mo><mi>m</mi><msup><mi>c</mi><mn>2</mn></msup>", "E = m c^2"),
+        ("<mfrac><mrow><mi>a</mi><mo>+</mo><mn>1</mn></mrow><mi>b</mi></mfrac>", "(a+1)/b"),
+        (
+            "<msqrt><mi>x</mi></msqrt><mo>≤</mo><mroot><mi>y</mi><mn>3</mn></mroot>",
+            "√(x) ≤ root(3, y)",
+        ),
+        ("<msub><mi>v</mi><mn>0</mn></msub><annotation>v_{0}</annotation>", "v_0"),
+    ],
+)
+def test_html_with_a_formula(formula: str, line: str) -> None:
+    """A formula keeps its fractions, powers, roots and indices on a line."""
+    text = text_of(f"<p>So <math>{formula}</math> holds.</p>".encode(), "a.html")
+    assert text == f"So {line} holds."
+
+
+def test_html_when_saved_with_its_menus() -> None:
+    """Menus and lists of languages are left out; a list in the text stays."""
+    menu = "".join(f'<li><a href="/{n}">Menu {n}</a>' for n in range(12))
+    languages = "".join(
+        f'<li><a href="/{n}" hreflang="{n}">Lang {n}</a>' for n in ("de", "fr", "vi")
+    )
+    text = text_of(
+        f"<ul>{menu}</ul><main><p>The dam is 40 m high.</p><ul><li><a href=x>Source</a> of 1931"
+        f"<li>Plan</ul></main><ul>{languages}</ul>".encode(),
+        "a.html",
+    )
+    assert "Menu" not in text
+    assert "Lang" not in text
+    assert "Source of 1931" in text
+
+
+def test_html_when_only_links() -> None:
+    """A page that is nothing but a list of links keeps it."""
+    links = "".join(f"<li><a href=/{n}>Chapter {n}</a>" for n in range(12))
+    assert "Chapter 11" in text_of(f"<ul>{links}</ul>".encode(), "a.html")
+
+
+@pytest.mark.parametrize(
+    "empty", ["<title/>", "<script src='a'/>", "<p/>", '<a id="x"/>', "<style/>"]
+)
+def test_epub_with_empty_elements(empty: str) -> None:
+    """An empty element of XHTML swallows nothing of what follows."""
+    text = text_of(make_epub([f"{empty}<h1>One</h1><p>The ferry leaves.</p>"]), "a.epub")
+    assert "The ferry leaves." in text
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("windows-874", "ค่าเช่าสี่สิบบาทต่อวัน"),
+        ("ISO-8859-8-I", "השער נסגר בשמונה"),
+        ("x-sjis", "日本語の案内"),
+        ("ks_c_5601-1987", "서울에서 만나요"),
+        ("x-mac-cyrillic", "Привет, мир"),
+        ("gb2312", "会议在四号门"),
+        ("windows-1257", "Ąžuolas žydi"),
+    ],
+)
+def test_label_when_browsers_know_it(label: str, text: str) -> None:
+    """A page and an XML file in an encoding by its web name are read."""
+    codec = find_codec(label)
+    assert codec
+    page = f'<meta charset="{label}"><p>{text}'.encode(codec)
+    document = f'<?xml version="1.0" encoding="{label}"?><a><para>{text}</para></a>'.encode(codec)
+    assert text in text_of(page, "a.html")
+    assert text in text_of(document, "a.xml")
+
+
+def test_label_when_unknown() -> None:
+    """What is no encoding of text is not taken for one."""
+    assert find_codec("base64") is None
+    assert find_codec("no-such") is None
+    assert codecs.lookup(find_codec("latin1") or "").name == "cp1252"
+
+
+def test_xml_when_a_document() -> None:
+    """Tags and attributes are no text; marked-up words stay in their sentence."""
+    data = (
+        b'<!DOCTYPE manual [<!ENTITY product "KX-4">]><manual id="m17"><title>Pump</title>'
+        b'<step n="1">Close <b>valve</b> &product; first.</step><screen>a\n  b</screen></manual>'
+    )
+    _, events = parse_bytes(b'<?xml version="1.0"?>' + data, "a.xml")
+    assert Title("Pump") in events
+    text = text_of(data, "a.xml")
+    assert "Close valve KX-4 first." in text
+    assert "a\n  b" in text
+    assert "m17" not in text
+
+
+def test_xml_when_records() -> None:
+    """The fields of a record stand together, with their names."""
+    data = b"<orders><order><id>A-17</id><price>12 EUR</price></order><order/></orders>"
+    assert "id: A-17\nprice: 12 EUR" in text_of(data, "a.xml")
+
+
+def test_xml_when_entities_explode() -> None:
+    """Entities that multiply are refused."""
+    entities = "".join(
+        f'<!ENTITY e{n} "{f"&e{n - 1};" * 20}">' if n else '<!ENTITY e0 "lollollol">'
+        for n in range(9)
+    )
+    data = f'<?xml version="1.0"?><!DOCTYPE a [{entities}]><a>&e8;</a>'.encode()
+    with pytest.raises(Exception, match="damaged"):
+        text_of(data, "a.xml")
+
+
+@pytest.mark.parametrize("join", ["\n", " ", ""])
+def test_json_when_several_values(join: str) -> None:
+    """Values one after another are all read, on lines of their own or not."""
+    data = join.join(json.dumps({"city": f"City {n}", "mayor": n}, indent=2) for n in range(3))
+    assert all(f"city: City {n}" in text_of(data.encode(), "a.json") for n in range(3))
+
+
+def test_notebook_when_read() -> None:
+    """Code keeps its lines, texts their headings; what was printed stays, pictures do not."""
+    cells = [
+        {"cell_type": "markdown", "source": ["# Forecast\n", "The horizon is 14 days."]},
+        {
+            "cell_type": "code",
+            "source": "def f(x):\n    return x",
+            "outputs": [
+                {"output_type": "stream", "text": ["MAPE 4.7\n"]},
+                {"data": {"image/png": _NOISE, "text/plain": "<Figure 640x480>"}},
+            ],
+        },
+    ]
+    blocks = blocks_of(json.dumps({"nbformat": 4, "cells": cells}).encode(), "a.ipynb")
+    assert [(block.kind, block.text) for block in blocks] == [
+        ("heading", "# Forecast"),
+        ("paragraph", "The horizon is 14 days."),
+        ("code", "def f(x):\n    return x"),
+        ("code", "MAPE 4.7"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        (
+            "a.md",
+            "Meet at gate four. ![x](data:image/png;base64,{0})\n\n[i]: <data:a/b;base64,{0}>",
+        ),
+        ("a.txt", "Meet at gate four.\n\n{0}"),
+        (
+            "a.txt",
+            "Meet at gate four.\n\n-----BEGIN CERTIFICATE-----\n{1}-----END CERTIFICATE-----\n",
+        ),
+        ("a.html", "<p>Meet at gate four. {0}"),
+        ("a.json", '{{"a": "Meet at gate four.", "b": "{0}"}}'),
+        ("a.csv", "place,picture\nMeet at gate four.,{0}\n"),
+    ],
+)
+def test_base64_when_in_a_text(name: str, document: str) -> None:
+    """Pictures and files written as letters become no text, in any format."""
+    broken = "\n".join(_NOISE[at : at + 64] for at in range(0, 6400, 64)) + "\n"
+    text = text_of(document.format(_NOISE, broken).encode(), name)
+    assert "Meet at gate four." in text
+    assert len(text) < 120
+
+
+def test_base64_when_it_is_none() -> None:
+    """Long words that are text stay: sequences, addresses, rows of signs."""
+    words = ["ACGT" * 100, "https://example.org/" + "a/" * 200, "=" * 300, "Donaudampf" * 30]
+    text = "\n\n".join(words)
+    assert text_of(text.encode(), "a.txt").split() == words
+
+
+_VTT = (
+    "WEBVTT\nKind: captions\n\nNOTE hidden\n\n1\n00:01.000 --> 00:04.000 align:start\n"
+    "<v Ana Lopez>We ship on <i>the ninth</i></v>\n\n00:04.5 --> 00:08.000\n"
+    "<v Ana Lopez>of June.</v>\n\n00:09.000 --> 00:10.000\n<v Bo>Agreed.</v>\n"
+)
+_SRT = (
+    "1\r\n00:00:01,000 --> 00:00:04,000\r\nAna Lopez: We ship on <i>the ninth</i>\r\n\r\n"
+    "2\r\n00:00:04,500 --> 00:00:08,000\r\nof June.\r\n"
+)
+
+
+@pytest.mark.parametrize(("name", "data"), [("a.vtt", _VTT), ("a.srt", _SRT)])
+def test_subtitles_when_read(name: str, data: str) -> None:
+    """A sentence over two captions is one, under its speaker, without times and numbers."""
+    text = text_of(data.encode(), name)
+    assert "Ana Lopez: We ship on the ninth of June." in text
+    assert not any(mark in text for mark in ("-->", "00:", "NOTE", "hidden", "Kind"))
+
+
+def test_blocks_when_nothing_is_left() -> None:
+    """A block that was nothing but a picture is no block."""
+    events = parse_bytes(f"One.\n\n{_NOISE}\n\nTwo.".encode(), "a.txt")[1]
+    assert [event.text for event in events if isinstance(event, Block)] == ["One.", "Two."]
