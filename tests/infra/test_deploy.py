@@ -8,6 +8,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -336,7 +337,7 @@ def test_an_uninstall_takes_documents_along_where_it_is_said(tmp_path: Path) -> 
     ids=["billing", "roles", "retired", "refused", "locations", "public", "budget"],
 )
 def test_the_check_names_what_is_missing(
-    tmp_path: Path, variables: dict[str, str], tfvars: str, says: str
+    tmp_path: Path, variables: dict[str, Any], tfvars: str, says: str
 ) -> None:
     """And changes nothing."""
     outcome = _deploy(tmp_path, command="--check", tfvars=tfvars, **variables)
