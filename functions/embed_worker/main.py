@@ -10,6 +10,7 @@ from shared import store
 from shared.embedding.embedder import Embedders, Runtime
 from shared.errors import Malformed
 from shared.messaging.events import read_job, read_message
+from shared.runtime.hosts import admit_hosts
 from shared.runtime.logs import get_logger, set_up_logs
 from shared.runtime.push_authentication import (
     accept_pushes_without_data,
@@ -22,6 +23,7 @@ from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, traced
 from shared.settings import (
     DatabaseSettings,
+    HostSettings,
     LogSettings,
     ModelSettings,
     PushSettings,
@@ -47,6 +49,7 @@ class Settings(DatabaseSettings, ModelSettings, RetrySettings, LogSettings):
 
 set_up_logs(load(Settings))
 answer_probes(lambda: _check_database())
+admit_hosts(load(HostSettings))
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
 serve_whole_requests()
