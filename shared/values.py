@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +18,14 @@ Embedding = NDArray[np.float32]
 
 TextSource = Literal["text", "ocr"]
 DocumentState = Literal["queued", "indexing", "ready", "failed", "deleted"]
+
+# Of macOS, Windows, Office, LibreOffice and Hadoop.
+_JUNK = re.compile(
+    r"\.DS_Store|\._.+|__MACOSX|\.Spotlight-V100|\.Trashes|\.fseventsd|"
+    r"(?i:thumbs\.db|ehthumbs(?:_vista)?\.db|desktop\.ini|\$RECYCLE\.BIN)|"
+    r"~\$.+|\.~lock\..+#|.*_\$folder\$",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +56,14 @@ class ObjectVersion:
     def collection(self) -> str:
         """Return the metadata's "collection", else the first folder of the name, else "default"."""
         folder, slash, _ = self.name.partition("/")
-        return (self.metadata.get("collection") or (folder if slash else "") or "default")[:256]
+        named = self.metadata.get("collection") or (folder if slash else "") or "default"
+        # macOS writes names decomposed; a filter finds them in either form.
+        return unicodedata.normalize("NFC", named)[:256]
 
     @property
     def is_placeholder(self) -> bool:
-        """Return whether this is a folder that a console made: it holds no document."""
-        return self.name.endswith("/")
+        """Return whether it holds no document: a folder that a console made, or junk."""
+        return self.name.endswith("/") or is_junk(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,11 @@ class FillJob:
     build_id: int
     first: int
     last: int
+
+
+def is_junk(name: str) -> bool:
+    """Tell what operating and office programs leave in folders from what a person put there."""
+    return any(_JUNK.fullmatch(part) for part in name.split("/"))
 
 
 def join_embedded_text(*, heading: str, header: str, text: str) -> str:

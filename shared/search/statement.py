@@ -7,6 +7,7 @@ The text leg is BM25: each chunk carries its own part of the score as a sparse v
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -592,10 +593,15 @@ def _union(selects: list[sql.Composed]) -> sql.Composed:
     return sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(select) for select in selects)
 
 
+def _composed(name: str | None) -> str | None:
+    """Return a name in the form in which collections are kept."""
+    return None if name is None else unicodedata.normalize("NFC", name)
+
+
 def _conditions(filter: Filter) -> tuple[tuple[LiteralString, ...], dict[str, Any]]:
     """Return the conditions on a document's columns, none where all pass, and their values."""
     given: list[tuple[LiteralString, Any]] = [
-        ("collection = %(collection)s", filter.collection),
+        ("collection = %(collection)s", _composed(filter.collection)),
         ("starts_with(name, %(prefix)s)", filter.prefix or None),
         ("content_type = %(content_type)s", filter.content_type),
         ("metadata @> %(metadata)s", Jsonb(filter.metadata) if filter.metadata else None),

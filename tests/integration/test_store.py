@@ -376,6 +376,14 @@ def test_live_object_when_a_newer_one_came_meanwhile(connection: Connection) -> 
     assert answers(connection) == ({7}, ["newer"])
 
 
+def test_gone_when_an_upload_came_since_the_look(connection: Connection) -> None:
+    """A forged generation's tombstone would take what was uploaded in between with it."""
+    known = store.read_generations(connection, version(1))
+    index(connection, 5, "here")
+    assert store.record_gone(connection, version(2**61), known=known) is False
+    assert answers(connection) == ({5}, ["here"])
+
+
 def test_dead_letter_of_an_unknown_generation(connection: Connection) -> None:
     """The document goes on answering: the bucket may never have held that generation."""
     index(connection, 5, "here")
