@@ -53,8 +53,12 @@ _DATES = tuple(
 # Day first or month first: where both can be meant, both are written.
 _EITHER = re.compile(r"(?<!\d)(?P<a>\d{1,2})([-/.])(?P<b>\d{1,2})\2(?P<y>\d{4})(?!\d)")
 
-_NUMBER = re.compile(r"(?<![\w.,])\d{1,15}(?:[.,'’\u00a0\u202f]\d{1,15}){1,6}(?![\w]|[.,]\d)")
-_THOUSANDS = re.compile(r"\d{1,3}(?:([.,'’\u00a0\u202f])\d{3})(?:\1\d{3})*")
+# NFKC has made plain spaces of those that keep a number on one line.
+_NUMBER = re.compile(
+    r"(?<![\w.,])(?:\d{1,3}(?: \d{3}){1,4}(?:[.,]\d{1,15})?|\d{1,15}(?:[.,'’]\d{1,15}){1,6})"
+    r"(?![\w]|[.,]\d)"
+)
+_THOUSANDS = re.compile(r"\d{1,3}(?:([.,'’ ])\d{3})(?:\1\d{3})*")
 _UNITS = (
     "km/h|m/s|kwh|mwh|wh|kw|mw|w|kv|mv|v|ma|ah|mah|a|khz|mhz|ghz|hz|kg|mg|g|lb|lbs|oz|km|cm|mm|nm|m"
     "|ft|ml|cl|l|kpa|mpa|hpa|pa|bar|mbar|psi|kb|mb|gb|tb|kib|mib|gib|tib|kbit|mbit|gbit|kbps|mbps"
@@ -70,7 +74,7 @@ _JOINED = re.compile(
     r"(?<![^\W_])(?=[^\W_]{4,64}(?![^\W_]))"
     r"[^\W_]*(?:[^\W\d_A-Z][A-Z]|[A-Z]{2}[a-z])[^\W_]*"
 )
-_HUMP = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]+|\d+")
+_HUMP = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z\u00df-\u024f]+|[A-Z]+|\d+")
 
 # 4711-AB/09: segments with digits and letters, joined by a slash too.
 _SLASHED = re.compile(
