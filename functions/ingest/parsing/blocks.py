@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
 from shared.boxes import LineBox
@@ -96,6 +96,20 @@ Event = Block | Title | PageCount | EmptyPage
 ReadPicture = Callable[[bytes], str]
 
 
+@dataclass(slots=True)
+class PictureBudget:
+    """How many pages and pictures may still be read, in a document and those inside of it."""
+
+    left: int = 0
+
+    def take(self) -> bool:
+        """Take one, where there is one left."""
+        if self.left <= 0:
+            return False
+        self.left -= 1
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """
@@ -105,7 +119,7 @@ class Request:
         name: The object's name; its extension counts where the content does not tell.
         content_type: What the uploader claims, None where nothing.
         depth: How many documents this one is inside of (an attachment: 1).
-        picture_budget: How many pages *read_picture* may be asked to read.
+        picture_budget: What may be read by text recognition; documents inside share it.
     """
 
     source: BinaryIO
@@ -114,7 +128,7 @@ class Request:
     limits: ParseLimits
     depth: int = 0
     read_picture: ReadPicture | None = None
-    picture_budget: int = 0
+    picture_budget: PictureBudget = field(default_factory=PictureBudget)
 
 
 def clean(text: str) -> str:

@@ -60,7 +60,12 @@ def read_member(
         return
     yield from heading(shown, level=level)
     try:
-        yield from demoted(events, by=level)
+        empty = True
+        for event in demoted(events, by=level):
+            empty = False
+            yield event
+        if empty:
+            yield from paragraph("(no text was found in it)")
     except Unreadable as error:
         if error.code in _OF_THE_WHOLE:
             raise
