@@ -228,6 +228,7 @@ class Hit:
             above it hold; None where the question has no words that count.
         page_starts: Where in the extracted text further pages begin, between char_start and
             char_end.
+        also_in: The URIs of other documents that hold the same text.
     """
 
     document_id: UUID
@@ -250,6 +251,7 @@ class Hit:
     text_rank: int | None
     coverage: float | None = None
     page_starts: tuple[PageStart, ...] = ()
+    also_in: tuple[str, ...] = ()
 
     def page_at(self, position: int) -> int | None:
         """Return the page of *position* in the extracted text."""
