@@ -59,8 +59,8 @@ def parse(tmp_path: Path, tokenizer: Path) -> Parse:
 def drawn(text: str, mode: str = "L", *, size: int = 32) -> Image.Image:
     """Return a picture with *text* in black; its paper is transparent where the mode can be."""
     width = 60 + size * len(text) * 6 // 10
-    paper = {"RGBA": (0, 0, 0, 0), "RGB": (255, 255, 255), "L": 255, "1": 1}[mode]
-    ink = {"RGBA": (0, 0, 0, 255), "RGB": (0, 0, 0), "L": 0, "1": 0}[mode]
+    paper: Any = {"RGBA": (0, 0, 0, 0), "RGB": (255, 255, 255), "L": 255, "1": 1}[mode]
+    ink: Any = {"RGBA": (0, 0, 0, 255), "RGB": (0, 0, 0), "L": 0, "1": 0}[mode]
     image = Image.new(mode, (width, 4 * size), paper)
     font = ImageFont.load_default(size)
     ImageDraw.Draw(image).text((30, size), text, fill=ink, font=font)
