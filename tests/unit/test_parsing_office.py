@@ -392,7 +392,7 @@ def test_docx_when_truncated() -> None:
 
 def test_office_file_when_of_another_kind() -> None:
     """A drawing of Visio says that it is not read, and is not read as an archive."""
-    parts = {
+    parts: dict[str, bytes | str] = {
         "[Content_Types].xml": "<Types/>",
         "_rels/.rels": relations([("r1", "document", "visio/document.xml")]),
         "visio/document.xml": "<VisioDocument/>",
