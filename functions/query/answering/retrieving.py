@@ -138,6 +138,8 @@ def _search(
             question=question,
             embedding=embedding,
             model_digest=model.digest,
+            unrelated_similarity=embedder.info.unrelated_similarity,
+            multilingual=embedder.info.multilingual,
             limit=candidates,
             filter=query.filter,
             mode=query.mode,
