@@ -26,6 +26,7 @@ import psycopg
 
 from local import processes
 from local.checkout import PASSWORD_FILE
+from local.checkout import remove as remove  # a caller of the server looks for it here
 
 SUPERUSER = "postgres"
 NOBODY = 65534

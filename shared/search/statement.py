@@ -7,7 +7,6 @@ The text leg is BM25: each chunk carries its own part of the score as a sparse v
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -34,7 +33,7 @@ from shared.search.query_terms import (
     weigh_words,
 )
 from shared.store.connection import Connection
-from shared.values import Filter, Hit, pair_page_starts
+from shared.values import Filter, Hit, composed, pair_page_starts, plain_beginning
 
 Mode = Literal["fused", "vector", "text"]
 
@@ -608,23 +607,37 @@ def _union(selects: list[sql.Composed]) -> sql.Composed:
     return sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(select) for select in selects)
 
 
-def _composed(name: str | None) -> str | None:
-    """Return a name in the form in which collections are kept."""
-    return None if name is None else unicodedata.normalize("NFC", name)
-
-
 def _conditions(filter: Filter) -> tuple[tuple[LiteralString, ...], dict[str, Any]]:
     """Return the conditions on a document's columns, none where all pass, and their values."""
     given: list[tuple[LiteralString, Any]] = [
-        ("collection = %(collection)s", _composed(filter.collection)),
-        ("starts_with(name, %(prefix)s)", filter.prefix or None),
+        (
+            "collection = %(collection)s",
+            None if filter.collection is None else composed(filter.collection),
+        ),
+        # The first finds few names by their index, the second compares them in one form.
+        (
+            "starts_with(name, %(beginning)s)",
+            plain_beginning(filter.prefix) if filter.prefix else None,
+        ),
+        (
+            "starts_with(normalize(name, NFC), %(prefix)s)",
+            composed(filter.prefix) if filter.prefix else None,
+        ),
         ("content_type = %(content_type)s", filter.content_type),
         ("metadata @> %(metadata)s", Jsonb(filter.metadata) if filter.metadata else None),
         ("object_updated >= %(updated_from)s", filter.updated_from),
         ("object_updated < %(updated_to)s", filter.updated_to),
     ]
     conditions = tuple(condition for condition, value in given if value is not None)
-    names = ("collection", "prefix", "content_type", "metadata", "updated_from", "updated_to")
+    names = (
+        "collection",
+        "beginning",
+        "prefix",
+        "content_type",
+        "metadata",
+        "updated_from",
+        "updated_to",
+    )
     values = {
         name: value for name, (_, value) in zip(names, given, strict=True) if value is not None
     }

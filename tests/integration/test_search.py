@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psycopg
@@ -166,6 +166,30 @@ def test_search_when_file_is_named(find: Find, index: Callable[..., str], questi
         index(f"filler{number}.txt", filler)
     index("reports/Q3-report_v2.pdf", "Sales rose by a tenth in all regions.")
     assert names(find(question))[0] == "reports/Q3-report_v2.pdf"
+
+
+Form = Literal["NFC", "NFD"]
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+def test_search_when_names_are_decomposed(
+    find: Find,
+    index: Callable[..., str],
+    stored: Literal["NFC", "NFD"],
+    asked: Literal["NFC", "NFD"],
+) -> None:
+    """A name in either form, as macOS or others write it, is found by either form."""
+    name = unicodedata.normalize(stored, "Bürö/Lageplän.txt")
+    for number, filler in enumerate(FILLER):
+        index(f"Buro/filler{number}.txt", filler)
+    index(name, "The wing makes lift.")
+    for prefix in ("Bürö/", "Bü", "Bürö/Lageplä"):
+        wanted = Filter(prefix=unicodedata.normalize(asked, prefix))
+        assert names(find("wing", filter=wanted)) == [name], prefix
+    assert not find("wing", filter=Filter(prefix="Buro/Lage"))
+    question = unicodedata.normalize(asked, "what is in Lageplän.txt?")
+    assert names(find(question))[0] == name
 
 
 def test_search_when_phrase_is_quoted(find: Find, index: Callable[..., str]) -> None:

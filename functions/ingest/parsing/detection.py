@@ -57,7 +57,9 @@ _HTML_START = re.compile(
 _SUBTITLES = re.compile(rb"WEBVTT\b|\d+[ \t]*\r?\n(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
 _RELATED = re.compile(rb"content-type[ \t]*:[ \t]*multipart/related")
 _ADDRESSED = re.compile(rb"(?:to|received|delivered-to)[ \t]*:")
-_MAILBOX_START = re.compile(rb"From [^\r\n]*\d{4}[^\r\n]*\r?\n[\w-]+[ \t]*:")
+_MAILBOX_START = re.compile(
+    rb"From [^\r\n]{0,200}\b\d{4}\b[^\r\n]{0,40}\r?\n[\w-]{1,60}[ \t]{0,8}:"
+)
 _MAIL_HEADER = re.compile(
     rb"(?:from|to|subject|date|received|return-path|message-id|mime-version|delivered-to|"
     rb"x-[\w-]+|content-type|reply-to|cc|sender|dkim-signature|arc-[\w-]+)[ \t]*:",

@@ -203,6 +203,7 @@ class PassageOut(BaseModel):
     similarity: float
     vector_rank: int | None
     text_rank: int | None
+    also_in: list[str] = Field([], description="Other documents that hold the same text.")
 
     @classmethod
     def of(cls, hit: Hit, *, number: int) -> PassageOut:
