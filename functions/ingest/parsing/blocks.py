@@ -110,6 +110,14 @@ class PictureBudget:
         return True
 
 
+@dataclass(slots=True)
+class Unpacked:
+    """What the archives of one document held so far, those inside of archives too."""
+
+    bytes: int = 0
+    members: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """
@@ -120,6 +128,7 @@ class Request:
         content_type: What the uploader claims, None where nothing.
         depth: How many documents this one is inside of (an attachment: 1).
         picture_budget: What may be read by text recognition; documents inside share it.
+        unpacked: Shared by a document and all that are inside of it.
     """
 
     source: BinaryIO
@@ -129,6 +138,7 @@ class Request:
     depth: int = 0
     read_picture: ReadPicture | None = None
     picture_budget: PictureBudget = field(default_factory=PictureBudget)
+    unpacked: Unpacked = field(default_factory=Unpacked)
 
 
 def clean(text: str) -> str:
