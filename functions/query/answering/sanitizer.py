@@ -476,7 +476,8 @@ def _drop_addresses(literal: str, allows: Allows) -> str:
     def keep(match: re.Match[str]) -> str:
         address = match.group()
         bare = address.rstrip(_AFTER_ADDRESS)
-        return address if not bare or allows(bare) else address[len(bare) :]
+        harmless = not bare or _STORAGE_ADDRESS.match(bare)
+        return address if harmless or allows(bare) else address[len(bare) :]
 
     return _ADDRESS.sub(keep, literal)
 
