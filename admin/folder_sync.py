@@ -24,7 +24,7 @@ import google_crc32c
 from shared.bucket import DocumentBucket
 from shared.errors import FileChanged, Misconfigured, ObjectChanged, StorageUnavailable
 from shared.runtime.tracing import span
-from shared.values import ObjectVersion
+from shared.values import ObjectVersion, is_junk
 
 T = TypeVar("T")
 
@@ -278,7 +278,7 @@ def scan(folder: Path) -> Scan:
 def is_taken(name: str) -> bool:
     """Tell whether a file of this name, relative to the folder, belongs into the bucket."""
     parts = name.split("/")
-    if any(part.startswith(_TEMPORARY_PREFIXES) for part in parts):
+    if is_junk(name) or any(part.startswith(_TEMPORARY_PREFIXES) for part in parts):
         return False
     last = parts[-1]
     return not last.lower().endswith(_TEMPORARY_SUFFIXES) and not _EMACS_SAVES.fullmatch(last)

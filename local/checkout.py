@@ -21,6 +21,19 @@ class AlreadyRunning(Exception):
     """The stack of this checkout runs in another process."""
 
 
+def close_to_others(state: Path) -> None:
+    """
+    Leave what is kept in *state* to its owner: documents, passwords, logs.
+
+    Where that is root, PostgreSQL's user has to pass through the folder to its own.
+    """
+    root = os.geteuid() == 0
+    state.chmod(0o711 if root else 0o700)
+    for path in state.iterdir():
+        if path.name != "postgres" and not path.is_symlink():
+            path.chmod(0o700 if path.is_dir() else 0o600)
+
+
 @contextmanager
 def alone(state: Path) -> Iterator[None]:
     """
@@ -30,6 +43,7 @@ def alone(state: Path) -> Iterator[None]:
         AlreadyRunning: Another process holds it.
     """
     state.mkdir(mode=0o755, exist_ok=True)
+    close_to_others(state)
     with (state / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

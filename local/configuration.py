@@ -156,6 +156,10 @@ def configure(
     if system != "linux":
         # Nothing there contains a parser, and the documents are the developer's own.
         settings.setdefault("ALLOW_UNCONFINED_PARSER", "true")
+    # A foreign name that points to this machine gets nothing; its own names are needed by us.
+    settings["ALLOWED_HOSTS"] = ",".join(
+        filter(None, [settings.get("ALLOWED_HOSTS"), "127.0.0.1,localhost,[::1]"])
+    )
     cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
     model = settings["EMBEDDING_MODEL_NAME"].rstrip("/").rsplit("/", 1)[-1]
     settings.setdefault("MODEL_DIR", str(cache / "kaydangpt" / "models" / model))

@@ -26,6 +26,7 @@ import psycopg
 
 from local import processes
 from local.checkout import PASSWORD_FILE
+from local.checkout import remove as remove  # a caller of the server looks for it here
 
 SUPERUSER = "postgres"
 NOBODY = 65534
@@ -148,6 +149,7 @@ def _make_reachable(data_dir: Path, install: Path, uid: int) -> Path:
         data_dir.symlink_to(elsewhere / "data")
         (elsewhere / "data").mkdir(parents=True, exist_ok=True)
         (elsewhere / _ORIGIN_FILE).write_text(str(data_dir))
+        elsewhere.chmod(0o711)
     data_dir.mkdir(exist_ok=True)
     target = data_dir.resolve()
     if target.stat().st_uid != uid:
@@ -158,6 +160,7 @@ def _make_reachable(data_dir: Path, install: Path, uid: int) -> Path:
     copy = elsewhere / f"install-{_short_hash(install)}-{(install / 'bin').stat().st_mtime_ns}"
     if not copy.exists():
         elsewhere.mkdir(exist_ok=True)
+        elsewhere.chmod(0o711)
         unfinished = copy.with_name(copy.name + ".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         # The programs find their libraries by the way from one of these folders to the other.

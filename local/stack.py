@@ -372,6 +372,8 @@ def main(*, stop_with_parent: bool) -> None:
     if stop_with_parent:
         processes.end_with_parent(signal.SIGTERM, parent=os.getppid())
     try:
+        # Whatever is written from here on is for its owner alone.
+        os.umask(0o077)
         with alone(STATE):
             _run_stack()
     except (

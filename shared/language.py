@@ -13,6 +13,8 @@ from functools import cache, lru_cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+from shared.spellings import find_spellings, unmarked_words, without_dates
+
 # Longer samples make the answer later, not better: paragraphs of 700 characters are all right
 # (docs/retrieval.md, "Languages").
 _SAMPLE_CHARS = 2000
@@ -78,6 +80,8 @@ _OWN_LETTERS = {
     "ko": re.compile("[\uac00-\ud7af]"),
     "th": re.compile("[\u0e01-\u0e7f]"),
     "el": re.compile("[\u0370-\u03ff]{2}"),
+    # After Japanese: Han without Kana.
+    "zh": re.compile("[\u4e00-\u9fff]"),
 }
 
 # Letters and digits joined by punctuation: error codes, part numbers, versions, file names,
@@ -93,6 +97,8 @@ _MIN_NUMBER_DIGITS = 5
 _MIN_NAME_CHARS = 5
 _MAX_NAME_WORDS = 5
 _SIGNS = str.maketrans({"+": "plus", "#": "sharp"})
+# Lower case by the rules of other languages makes "I" of the dotless one, and a dot of its own.
+_TURKISH = str.maketrans({"\u0131": "i"})
 # Everything of ASCII that is neither letter, digit nor a point within a number.
 _ASCII_PUNCTUATION = re.compile(r"[!-\-/:-@\[-`{-~]|\.(?!\d)|(?<!\d)\.")
 
@@ -119,18 +125,31 @@ def search_config(language: str) -> str:
     return SEARCH_CONFIGS.get(language, "simple")
 
 
-def searchable_text(text: str, *, language: str) -> str:  # noqa: ARG001 -- by script, not language
+def searchable_text(
+    text: str,
+    *,
+    language: str,  # noqa: ARG001 -- by script, not language
+    asked: bool = False,
+) -> str:
     """
     Return what is handed to to_tsvector for *text*.
 
     Folded (NFKC, lower case) without the database's locale having a say; scripts without spaces
     become overlapping pairs of characters; punctuation separates words, and each compound such as
-    E-1234 or config.yaml is followed up at the end by its closed form (e1234, configyaml).
+    E-1234 or config.yaml is followed up at the end by its closed form (e1234, configyaml). Other
+    spellings of dates, numbers and the like follow (shared.spellings).
+
+    Args:
+        asked: The text is a question: its dates count as dates alone, and its words are not
+            repeated without their marks, so that a question typed without them finds both, and
+            one typed with them only its own.
     """
-    folded = _fold(text)
-    closed = " ".join(_closed_forms(folded))
+    folded = _fold(without_dates(text) if asked else text)
+    further = [*_closed_forms(folded), *find_spellings(text)]
+    if not asked and not folded.isascii():
+        further += dict.fromkeys(unmarked_words(folded))
     words = _ASCII_PUNCTUATION.sub(" ", UNSPACED.sub(_pairs, folded))
-    return f"{words} {closed}" if closed else words
+    return " ".join([words, *further])
 
 
 def find_identifiers(question: str) -> list[str]:
@@ -164,7 +183,9 @@ def find_file_names(question: str) -> list[str]:
         closed = _close(compound.group())
         before = re.findall(r"[^\W_]+", folded[: compound.start()])[-_MAX_NAME_WORDS:]
         names += ["".join(before[i:]) + closed for i in range(len(before) + 1)]
-    return list(dict.fromkeys(name for name in names if len(name) >= _MIN_NAME_CHARS))
+    # The database closes a name as its object is called: composed, or decomposed by macOS.
+    forms = [unicodedata.normalize(form, name) for name in names for form in ("NFC", "NFD")]
+    return list(dict.fromkeys(name for name in forms if len(name) >= _MIN_NAME_CHARS))
 
 
 def find_phrases(question: str) -> list[str]:
@@ -189,6 +210,7 @@ def _fold(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).lower()
     if text.isascii():
         return text
+    text = text.translate(_TURKISH).replace("i\u0307", "i")
     separators = {ord(sign): " " for sign in set(text) if _separates(sign)}
     return text.translate(separators)
 

@@ -106,6 +106,12 @@ class TokenSettings(_Group):
     tokens_checked_by_cloud_run: bool = False
 
 
+class HostSettings(_Group):
+    """The hosts that a service answers for; empty allows every host."""
+
+    allowed_hosts: CommaSeparated = Field(default=[])
+
+
 class PushSettings(TokenSettings):
     """Whose pushes are taken: with PUSH_AUDIENCE those of PUSH_SERVICE_ACCOUNT alone."""
 

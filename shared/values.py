@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -16,6 +19,29 @@ Embedding = NDArray[np.float32]
 
 TextSource = Literal["text", "ocr"]
 DocumentState = Literal["queued", "indexing", "ready", "failed", "deleted"]
+
+# Of macOS, Windows, Office, LibreOffice and Hadoop.
+_JUNK = re.compile(
+    r"\.DS_Store|\._.+|__MACOSX|\.Spotlight-V100|\.Trashes|\.fseventsd|"
+    r"(?i:thumbs\.db|ehthumbs(?:_vista)?\.db|desktop\.ini|\$RECYCLE\.BIN)|"
+    r"~\$.+|\.~lock\..+#|.*_\$folder\$",
+    re.DOTALL,
+)
+
+
+def composed(name: str) -> str:
+    """
+    Return a name in the form in which names are compared (NFC).
+
+    Objects keep the names that they were uploaded with, and macOS writes those decomposed.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def plain_beginning(prefix: str) -> str:
+    """Return what every name that begins with *prefix*, in whatever form, begins with as it is."""
+    both = zip(composed(prefix), unicodedata.normalize("NFD", prefix), strict=False)
+    return "".join(sign for sign, _ in takewhile(lambda pair: pair[0] == pair[1], both))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +72,13 @@ class ObjectVersion:
     def collection(self) -> str:
         """Return the metadata's "collection", else the first folder of the name, else "default"."""
         folder, slash, _ = self.name.partition("/")
-        return (self.metadata.get("collection") or (folder if slash else "") or "default")[:256]
+        named = self.metadata.get("collection") or (folder if slash else "") or "default"
+        return composed(named)[:256]
 
     @property
     def is_placeholder(self) -> bool:
-        """Return whether this is a folder that a console made: it holds no document."""
-        return self.name.endswith("/")
+        """Return whether it holds no document: a folder that a console made, or junk."""
+        return self.name.endswith("/") or is_junk(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +112,11 @@ class FillJob:
     build_id: int
     first: int
     last: int
+
+
+def is_junk(name: str) -> bool:
+    """Tell what operating and office programs leave in folders from what a person put there."""
+    return any(_JUNK.fullmatch(part) for part in name.split("/"))
 
 
 def join_embedded_text(*, heading: str, header: str, text: str) -> str:
@@ -196,6 +228,7 @@ class Hit:
             above it hold; None where the question has no words that count.
         page_starts: Where in the extracted text further pages begin, between char_start and
             char_end.
+        also_in: The URIs of other documents that hold the same text.
     """
 
     document_id: UUID
@@ -218,6 +251,7 @@ class Hit:
     text_rank: int | None
     coverage: float | None = None
     page_starts: tuple[PageStart, ...] = ()
+    also_in: tuple[str, ...] = ()
 
     def page_at(self, position: int) -> int | None:
         """Return the page of *position* in the extracted text."""

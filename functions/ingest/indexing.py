@@ -31,8 +31,9 @@ from .settings import Settings
 
 # Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
 # hash that every build carries.
-_PIPELINE_VERSION = 3
+_PIPELINE_VERSION = 4
 
+_LOOKS = 3
 _REFUSED = (
     "The database cannot hold what the object says of itself (name, content type, metadata): {}."
     " Upload it with shorter ones."
@@ -205,10 +206,11 @@ def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDo
 
 def _delete(version: ObjectVersion, resources: Resources) -> None:
     """Handle a delete that may be an overwrite's: only a look tells the two apart."""
+    with store.connect(resources.pool) as connection:
+        known = store.read_generations(connection, version)
     current = resources.bucket.look(version.name)
     if current is None:
-        with store.connect(resources.pool) as connection:
-            store.record_gone(connection, version)
+        _record_gone(version, known, resources)
         _log.info("document deleted", generation=version.generation)
     elif current.generation > version.generation:
         _record_newer(current, resources)
@@ -232,8 +234,7 @@ def _follow_bucket(
     current = resources.bucket.look(version.name)
     if current is None:
         if not_found:
-            with store.connect(resources.pool) as connection:
-                store.record_gone(connection, version)
+            _record_gone(version, known, resources)
     elif not_found and current.generation == version.generation:
         raise Transient("Cloud Storage lists this generation but returns 404 for it")
     elif current.generation > max(known.seen, known.dead):
@@ -248,6 +249,20 @@ def _follow_bucket(
             waiting = store.record_live(connection, current, known=known)
         if waiting:
             resources.publisher.publish_finalized([current])
+
+
+def _record_gone(
+    version: ObjectVersion, known: store.KnownGenerations, resources: Resources
+) -> None:
+    for _ in range(_LOOKS):
+        with store.connect(resources.pool) as connection:
+            if store.record_gone(connection, version, known=known):
+                return
+            # Another event of this object came since the look: look again.
+            known = store.read_generations(connection, version)
+        if resources.bucket.look(version.name) is not None:
+            return  # the event of what is there has come, or will come
+    raise Transient("other events of this object keep coming while the bucket is looked at")
 
 
 def _record_newer(current: ObjectVersion, resources: Resources) -> None:

@@ -14,6 +14,7 @@ from shared.errors import Malformed
 from shared.language import detect_language
 from shared.messaging.events import read_object_event
 from shared.messaging.publisher import Publisher
+from shared.runtime.hosts import admit_hosts
 from shared.runtime.logs import get_logger, set_up_logs
 from shared.runtime.push_authentication import (
     accept_pushes_without_data,
@@ -24,7 +25,7 @@ from shared.runtime.server import serve_whole_requests
 from shared.runtime.slots import WorkSlots
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, traced
-from shared.settings import PushSettings, load
+from shared.settings import HostSettings, PushSettings, load
 
 from .confinement import hide_memory
 from .indexing import Resources, handle
@@ -36,6 +37,7 @@ from .settings import Settings
 hide_memory()
 set_up_logs(load(Settings))
 answer_probes(lambda: _check_database())
+admit_hosts(load(HostSettings))
 admit_pushes(load(PushSettings))
 accept_pushes_without_data()
 serve_whole_requests()

@@ -35,6 +35,7 @@ from shared.values import Chunk
 
 from .chunking import Budget, chunk_blocks
 from .confinement import UNCONFINED_STATUS, Unconfined, confine, hide_memory
+from .parsing import recognition
 from .parsing.blocks import Block, EmptyPage, Event, PageCount, ParseLimits, Request, Title
 from .parsing.registry import parse
 
@@ -148,6 +149,8 @@ def _import_everything() -> None:
     for module in pkgutil.iter_modules([str(folder)]):
         importlib.import_module(f"{__package__}.parsing.{module.name}")
     from .parsing.preload import preload
+
+    recognition.load()
 
     preload()
 
@@ -305,7 +308,7 @@ def _parse(request: dict[str, Any], *, limits: ParseLimits, source: int, channel
                 name=request["name"],
                 content_type=request["content_type"],
                 limits=limits,
-                read_picture=channel.read_picture if request["picture_budget"] else None,
+                read_picture=channel.read_picture if request["asks"] else None,
                 picture_budget=request["picture_budget"],
             )
         )
@@ -374,5 +377,10 @@ def _no_text(blocks: _Blocks) -> Unreadable:
     return Unreadable(
         "no_text",
         f"The document has no text layer ({which} {named}{more}): it seems to be scanned. "
-        "Run text recognition (OCR) on it and upload the result.",
+        + (
+            "Text recognition found none in its pictures."
+            if recognition.is_available()
+            else "Install the data of its language for Tesseract (such as the Debian package "
+            "tesseract-ocr-eng), or set OCR_PAGE_BUDGET and a Gemini key on the ingest function."
+        ),
     )

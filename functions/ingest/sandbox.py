@@ -39,6 +39,7 @@ __all__ = ["ParseLimits", "ParsedDocument", "check_confinement", "parse_document
 _log = get_logger("ingest")
 
 _FRAME_HEAD_BYTES = 5
+_INHERITED = ("LANG", "LC_ALL", "TZ", "OCR_LANGUAGES", "TESSDATA_PREFIX")
 # No frame of an honest child is larger; pictures of pages are the largest.
 _MAX_FRAME_BYTES = 32 << 20
 # A passage is cut out of one or two of these, and each is read and unpacked as a whole.
@@ -193,8 +194,9 @@ def parse_document(
         content_type: What the uploader claims, None where nothing.
         tokenizer: The model's tokenizer.json.
         max_tokens: What the model reads of a text, special tokens included.
-        ocr: Reads the text of a picture of a page (PNG); its time does not count as parsing.
-        ocr_page_budget: How many pages *ocr* may be asked to read.
+        ocr: Reads the text of a picture of a page (PNG) that Tesseract reads badly; its time does
+            not count as parsing.
+        ocr_page_budget: How many pages without text are read, here or by *ocr*; 0 for none.
         allow_unconfined: Whether to parse where Linux refuses the child's seccomp filter.
 
     Raises:
@@ -210,7 +212,8 @@ def parse_document(
         "limits": asdict(limits),
         "tokenizer": str(tokenizer),
         "max_tokens": max_tokens,
-        "picture_budget": ocr_page_budget if ocr is not None else 0,
+        "picture_budget": ocr_page_budget,
+        "asks": ocr is not None,
         "filtered": not allow_unconfined,
     }
     document = ParsedDocument()
@@ -484,7 +487,7 @@ class _ForkServer:
         # Sequenced packets keep each request and its descriptors together.
         ours, theirs = socket.socketpair(socket.AF_UNIX, _PACKETS)
         environment = {
-            **{key: os.environ[key] for key in ("LANG", "LC_ALL", "TZ") if key in os.environ},
+            **{key: os.environ[key] for key in _INHERITED if key in os.environ},
             "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), *sys.path])),
             "TOKENIZERS_PARALLELISM": "false",
             "RAYON_NUM_THREADS": "1",

@@ -31,7 +31,10 @@ class Settings(
     parse_memory_bytes: int = Field(default=2**30, ge=256 * 2**20)
     parse_concurrency: int = Field(default=0, ge=0, le=64, description="0: one a core")
     chunks_per_job: int = Field(default=64, ge=1, le=1000)
-    ocr_page_budget: int = Field(default=0, ge=0, le=1000, description="0: no OCR")
+    ocr_page_budget: int = Field(default=100, ge=0, le=1000, description="0: no OCR")
+    ocr_languages: str = Field(
+        default="", description="names of Tesseract's data, such as eng,deu; empty: all installed"
+    )
     allow_unconfined_parser: bool = Field(
         default=False, description="parse where the system cannot contain it, as macOS cannot"
     )

@@ -1,6 +1,8 @@
-# Who may ask the query service: query_access.mode is iam, iap or public.
+# Who may ask the query service, and under which name.
 locals {
-  public = var.query_access.mode == "public" ? 1 : 0
+  balanced = var.query_access.domain != null ? 1 : 0
+  # With this header a request goes to the revision tagged candidate: infra/deploy.sh asks it before others do.
+  candidate = "candidate"
 }
 
 # iam: callers send an identity token of theirs.
@@ -8,10 +10,20 @@ locals {
 resource "google_cloud_run_v2_service_iam_member" "caller" {
   for_each = toset(var.query_access.mode == "iam" ? var.query_access.principals : [])
 
+  project  = var.project_id
   name     = google_cloud_run_v2_service.function["query"].name
   location = var.region
   role     = "roles/run.invoker"
   member   = each.value
+}
+
+# The account that infra/deploy.sh asks its question as: https://cloud.google.com/run/docs/authenticating/overview
+resource "google_cloud_run_v2_service_iam_member" "smoke" {
+  project  = var.project_id
+  name     = google_cloud_run_v2_service.function["query"].name
+  location = var.region
+  role     = "roles/run.invoker"
+  member   = google_service_account.this["smoke"].member
 }
 
 # iap: people sign in with Google, and Identity-Aware Proxy calls the service for them.
@@ -19,44 +31,47 @@ resource "google_cloud_run_v2_service_iam_member" "caller" {
 resource "google_cloud_run_v2_service_iam_member" "iap_agent" {
   count = var.query_access.mode == "iap" ? 1 : 0
 
+  project  = var.project_id
   name     = google_cloud_run_v2_service.function["query"].name
   location = var.region
   role     = "roles/run.invoker"
   member   = google_project_service_identity.agent["iap.googleapis.com"].member
+
+  depends_on = [time_sleep.agents]
 }
 
 # https://cloud.google.com/iap/docs/managing-access#roles
 resource "google_iap_web_cloud_run_service_iam_member" "person" {
-  for_each = toset(var.query_access.mode == "iap" ? var.query_access.principals : [])
+  for_each = var.query_access.mode != "iap" ? {} : merge(
+    { for principal in var.query_access.principals : principal => principal },
+    { smoke = google_service_account.this["smoke"].member },
+  )
 
+  project                = var.project_id
   location               = var.region
   cloud_run_service_name = google_cloud_run_v2_service.function["query"].name
   role                   = "roles/iap.httpsResourceAccessor"
   member                 = each.value
 }
 
-# public: a load balancer signs no request, so the service must take unsigned ones; its ingress lets only
-# the load balancer in. https://cloud.google.com/load-balancing/docs/https/setup-global-ext-https-serverless
-resource "google_cloud_run_v2_service_iam_member" "everyone" {
-  count = local.public * (var.allow_public_query ? 1 : 0)
-
-  name     = google_cloud_run_v2_service.function["query"].name
-  location = var.region
-  role     = "roles/run.invoker"
-  member   = "allUsers"
-}
-
+# A domain of your own, with a certificate and a limit an address, in every mode. In mode iap Cloud Run itself asks
+# Identity-Aware Proxy, on this way too; in mode public the service takes unsigned requests (services.tf).
+# https://cloud.google.com/load-balancing/docs/https/setup-global-ext-https-serverless
 resource "google_compute_global_address" "query" {
-  count = local.public
-  name  = "kaydang-query"
+  count = local.balanced
 
-  depends_on = [google_project_service.api]
+  project = var.project_id
+  labels  = local.labels
+  name    = "${local.prefix}-query"
+
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_compute_region_network_endpoint_group" "query" {
-  count = local.public
+  count = local.balanced
 
-  name                  = "kaydang-query"
+  project               = var.project_id
+  name                  = "${local.prefix}-query"
   region                = var.region
   network_endpoint_type = "SERVERLESS"
   cloud_run {
@@ -64,10 +79,25 @@ resource "google_compute_region_network_endpoint_group" "query" {
   }
 }
 
-resource "google_compute_security_policy" "query" {
-  count = local.public
+resource "google_compute_region_network_endpoint_group" "candidate" {
+  count = local.balanced
 
-  name        = "kaydang-query"
+  project               = var.project_id
+  name                  = "${local.prefix}-query-candidate"
+  region                = var.region
+  network_endpoint_type = "SERVERLESS"
+  cloud_run {
+    service = google_cloud_run_v2_service.function["query"].name
+    tag     = local.candidate
+  }
+}
+
+resource "google_compute_security_policy" "query" {
+  count = local.balanced
+
+  project     = var.project_id
+  labels      = local.labels
+  name        = "${local.prefix}-query"
   description = "Limits how often one address may ask"
 
   rule {
@@ -119,9 +149,10 @@ resource "google_compute_security_policy" "query" {
 }
 
 resource "google_compute_backend_service" "query" {
-  count = local.public
+  count = local.balanced
 
-  name                  = "kaydang-query"
+  project               = var.project_id
+  name                  = "${local.prefix}-query"
   load_balancing_scheme = "EXTERNAL_MANAGED"
   protocol              = "HTTPS"
   security_policy       = google_compute_security_policy.query[0].id
@@ -136,10 +167,30 @@ resource "google_compute_backend_service" "query" {
   }
 }
 
-resource "google_compute_managed_ssl_certificate" "query" {
-  count = local.public
+resource "google_compute_backend_service" "candidate" {
+  count = local.balanced
 
-  name = "kaydang-query-${substr(sha256(var.query_access.domain), 0, 8)}"
+  project               = var.project_id
+  name                  = "${local.prefix}-query-candidate"
+  load_balancing_scheme = "EXTERNAL_MANAGED"
+  protocol              = "HTTPS"
+  security_policy       = google_compute_security_policy.query[0].id
+
+  backend {
+    group = google_compute_region_network_endpoint_group.candidate[0].id
+  }
+
+  log_config {
+    enable      = true
+    sample_rate = 0.1
+  }
+}
+
+resource "google_compute_managed_ssl_certificate" "query" {
+  count = local.balanced
+
+  project = var.project_id
+  name    = "kaydang-query-${substr(sha256(var.query_access.domain), 0, 8)}"
   managed {
     domains = [var.query_access.domain]
   }
@@ -149,28 +200,51 @@ resource "google_compute_managed_ssl_certificate" "query" {
     create_before_destroy = true
   }
 
-  depends_on = [google_project_service.api]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_compute_url_map" "query" {
-  count = local.public
+  count = local.balanced
 
-  name            = "kaydang-query"
+  project         = var.project_id
+  name            = "${local.prefix}-query"
   default_service = google_compute_backend_service.query[0].id
+
+  host_rule {
+    hosts        = [var.query_access.domain]
+    path_matcher = "revisions"
+  }
+  path_matcher {
+    name            = "revisions"
+    default_service = google_compute_backend_service.query[0].id
+    route_rules {
+      priority = 1
+      service  = google_compute_backend_service.candidate[0].id
+      match_rules {
+        prefix_match = "/"
+        header_matches {
+          header_name = "x-kaydang-revision"
+          exact_match = local.candidate
+        }
+      }
+    }
+  }
 }
 
 resource "google_compute_target_https_proxy" "query" {
-  count = local.public
+  count = local.balanced
 
-  name             = "kaydang-query"
+  project          = var.project_id
+  name             = "${local.prefix}-query"
   url_map          = google_compute_url_map.query[0].id
   ssl_certificates = [google_compute_managed_ssl_certificate.query[0].id]
 }
 
 resource "google_compute_global_forwarding_rule" "query" {
-  count = local.public
+  count = local.balanced
 
-  name                  = "kaydang-query"
+  project               = var.project_id
+  name                  = "${local.prefix}-query"
   load_balancing_scheme = "EXTERNAL_MANAGED"
   ip_address            = google_compute_global_address.query[0].id
   port_range            = "443"
@@ -179,9 +253,10 @@ resource "google_compute_global_forwarding_rule" "query" {
 }
 
 resource "google_compute_url_map" "to_https" {
-  count = local.public
+  count = local.balanced
 
-  name = "kaydang-to-https"
+  project = var.project_id
+  name    = "${local.prefix}-to-https"
   default_url_redirect {
     https_redirect         = true
     redirect_response_code = "MOVED_PERMANENTLY_DEFAULT"
@@ -190,16 +265,18 @@ resource "google_compute_url_map" "to_https" {
 }
 
 resource "google_compute_target_http_proxy" "to_https" {
-  count = local.public
+  count = local.balanced
 
-  name    = "kaydang-to-https"
+  project = var.project_id
+  name    = "${local.prefix}-to-https"
   url_map = google_compute_url_map.to_https[0].id
 }
 
 resource "google_compute_global_forwarding_rule" "to_https" {
-  count = local.public
+  count = local.balanced
 
-  name                  = "kaydang-to-https"
+  project               = var.project_id
+  name                  = "${local.prefix}-to-https"
   load_balancing_scheme = "EXTERNAL_MANAGED"
   ip_address            = google_compute_global_address.query[0].id
   port_range            = "80"

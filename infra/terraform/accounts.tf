@@ -8,17 +8,19 @@ locals {
     maintenance  = "Sweeps and reconciles"
     push         = "Signs Pub/Sub's pushes"
     scheduler    = "Starts the maintenance jobs"
+    smoke        = "Asks the question that a deployment must answer"
   }
 }
 
 resource "google_service_account" "this" {
   for_each = local.accounts
 
-  account_id   = "kaydang-${each.key}"
-  display_name = "KaydangPT ${each.key}"
+  project      = var.project_id
+  account_id   = "${local.prefix}-${each.key}"
+  display_name = "KaydangPT ${local.prefix} ${each.key}"
   description  = each.value
 
-  depends_on = [google_project_service.api]
+  depends_on = [time_sleep.apis]
 }
 
 # Connect to the database through Cloud Run's connector, to this instance only.
@@ -26,13 +28,13 @@ resource "google_service_account" "this" {
 resource "google_project_iam_member" "sql_client" {
   for_each = local.database_users
 
-  project = var.project_id
+  project = local.instance_project
   role    = "roles/cloudsql.client"
   member  = google_service_account.this[each.key].member
 
   condition {
-    title      = "kaydang-instance"
-    expression = "resource.service == 'sqladmin.googleapis.com' && resource.name == 'projects/${var.project_id}/instances/${var.database.instance_name}'"
+    title      = "${local.prefix}-instance"
+    expression = "resource.service == 'sqladmin.googleapis.com' && resource.name == 'projects/${local.instance_project}/instances/${local.instance_name}'"
   }
 }
 
@@ -40,13 +42,13 @@ resource "google_project_iam_member" "sql_client" {
 resource "google_project_iam_member" "sql_user" {
   for_each = local.database_users
 
-  project = var.project_id
+  project = local.instance_project
   role    = "roles/cloudsql.instanceUser"
   member  = google_service_account.this[each.key].member
 
   condition {
-    title      = "kaydang-instance"
-    expression = "resource.service == 'sqladmin.googleapis.com' && resource.name == 'projects/${var.project_id}/instances/${var.database.instance_name}'"
+    title      = "${local.prefix}-instance"
+    expression = "resource.service == 'sqladmin.googleapis.com' && resource.name == 'projects/${local.instance_project}/instances/${local.instance_name}'"
   }
 }
 
@@ -68,9 +70,10 @@ resource "google_pubsub_topic_iam_member" "publisher" {
     "${pair[0]}-${pair[1]}" => { account = pair[0], topic = pair[1] }
   }
 
-  topic  = google_pubsub_topic.this[each.value.topic].name
-  role   = "roles/pubsub.publisher"
-  member = google_service_account.this[each.value.account].member
+  project = var.project_id
+  topic   = google_pubsub_topic.this[each.value.topic].name
+  role    = "roles/pubsub.publisher"
+  member  = google_service_account.this[each.value.account].member
 }
 
 # Pub/Sub's pushes may call the three event functions, and nobody else may.
@@ -78,6 +81,7 @@ resource "google_pubsub_topic_iam_member" "publisher" {
 resource "google_cloud_run_v2_service_iam_member" "push" {
   for_each = toset([for push in local.pushes : push.service])
 
+  project  = var.project_id
   name     = google_cloud_run_v2_service.function[each.key].name
   location = var.region
   role     = "roles/run.invoker"
@@ -89,6 +93,7 @@ resource "google_cloud_run_v2_service_iam_member" "push" {
 resource "google_cloud_run_v2_job_iam_member" "scheduler" {
   for_each = google_cloud_scheduler_job.maintenance
 
+  project  = var.project_id
   name     = google_cloud_run_v2_job.job[each.key].name
   location = var.region
   role     = "roles/run.invoker"
@@ -117,6 +122,7 @@ resource "google_project_iam_member" "vertex" {
 resource "google_secret_manager_secret_iam_member" "gemini_key" {
   for_each = toset(var.gemini.access == "key" ? local.gemini_callers : [])
 
+  project   = var.project_id
   secret_id = google_secret_manager_secret.gemini_key.secret_id
   role      = "roles/secretmanager.secretAccessor"
   member    = google_service_account.this[each.key].member

@@ -25,9 +25,19 @@ locals {
 resource "google_project_service" "api" {
   for_each = local.apis
 
+  project = var.project_id
   service = each.value
   # Another deployment of the project may use the API.
   disable_on_destroy = false
+}
+
+# An API that was enabled a moment ago still refuses calls now and then.
+# https://cloud.google.com/service-usage/docs/enable-disable#propagation
+resource "time_sleep" "apis" {
+  create_duration = "30s"
+  triggers        = { apis = join(",", sort(local.apis)) }
+
+  depends_on = [google_project_service.api]
 }
 
 # Service agents that a fresh project lacks until they are asked for; a grant to a missing one fails.
@@ -37,11 +47,11 @@ resource "google_project_service_identity" "agent" {
   for_each = toset(concat(
     ["pubsub.googleapis.com"],
     var.query_access.mode == "iap" ? ["iap.googleapis.com"] : [],
-    var.encryption.customer_managed ? ["sqladmin.googleapis.com", "secretmanager.googleapis.com"] : [],
+    var.encryption.customer_managed ? ["run.googleapis.com", "sqladmin.googleapis.com", "secretmanager.googleapis.com"] : [],
   ))
 
   project = var.project_id
   service = each.value
 
-  depends_on = [google_project_service.api]
+  depends_on = [time_sleep.apis]
 }

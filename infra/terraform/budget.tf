@@ -1,9 +1,10 @@
+# Needs roles/billing.costsManager on the billing account, which no role on the project contains.
 # https://cloud.google.com/billing/docs/how-to/budgets
 resource "google_billing_budget" "monthly" {
   count = var.budget == null ? 0 : 1
 
   billing_account = var.budget.billing_account
-  display_name    = "KaydangPT ${var.project_id}"
+  display_name    = "${local.title} ${var.project_id}"
 
   budget_filter {
     projects        = ["projects/${data.google_project.this.number}"]
@@ -34,5 +35,5 @@ resource "google_billing_budget" "monthly" {
     disable_default_iam_recipients   = false
   }
 
-  depends_on = [google_project_service.api]
+  depends_on = [time_sleep.apis]
 }

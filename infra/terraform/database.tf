@@ -44,13 +44,32 @@ locals {
     for account, name in local.database_user_names :
     account => join("", [
       "postgresql://${urlencode(name)}@/${google_sql_database.this.name}",
-      "?host=/cloudsql/${google_sql_database_instance.this.connection_name}",
+      "?host=/cloudsql/${local.instance.connection_name}",
     ])
   }
 }
 
+locals {
+  own_database = var.database.existing == null ? 1 : 0
+  instance = local.own_database == 1 ? {
+    project         = var.project_id
+    name            = google_sql_database_instance.this[0].name
+    connection_name = google_sql_database_instance.this[0].connection_name
+    } : {
+    project         = split(":", var.database.existing)[0]
+    name            = split(":", var.database.existing)[2]
+    connection_name = var.database.existing
+  }
+  # Known before the instance is made, for conditions and filters.
+  instance_project = local.own_database == 1 ? var.project_id : split(":", var.database.existing)[0]
+  instance_name    = local.own_database == 1 ? coalesce(var.database.instance_name, local.prefix) : split(":", var.database.existing)[2]
+}
+
 resource "google_sql_database_instance" "this" {
-  name                = var.database.instance_name
+  count = local.own_database
+
+  project             = var.project_id
+  name                = local.instance_name
   region              = var.region
   database_version    = var.database.version
   deletion_protection = var.database.deletion_protection
@@ -73,7 +92,7 @@ resource "google_sql_database_instance" "this" {
       # No public address: Cloud Run's connector prefers it where there is one, and only without it takes
       # the private one. https://github.com/GoogleCloudPlatform/cloud-sql-proxy/issues/848
       ipv4_enabled    = false
-      private_network = google_compute_network.this.id
+      private_network = local.network_id
       ssl_mode        = "ENCRYPTED_ONLY"
       # The one that Cloud Run's connector accepts: https://cloud.google.com/sql/docs/postgres/connect-run
       server_ca_mode                                = "GOOGLE_MANAGED_INTERNAL_CA"
@@ -83,7 +102,7 @@ resource "google_sql_database_instance" "this" {
     backup_configuration {
       enabled                        = true
       start_time                     = "01:00"
-      location                       = var.region
+      location                       = coalesce(var.database.backup_location, var.region)
       point_in_time_recovery_enabled = var.database.point_in_time_recovery
       transaction_log_retention_days = var.database.point_in_time_recovery ? var.database.transaction_log_days : null
 
@@ -119,10 +138,6 @@ resource "google_sql_database_instance" "this" {
   }
 
   lifecycle {
-    precondition {
-      condition     = local.needed_connections <= var.database.max_connections
-      error_message = "The pools need ${local.needed_connections} connections (services ${local.service_connections}, jobs ${local.job_connections}, kept for Cloud SQL ${local.reserved_connections}) and database.max_connections is ${var.database.max_connections}: raise it, or lower max_instances or pool_size."
-    }
     # The disk grows by itself.
     ignore_changes = [settings[0].disk_size]
   }
@@ -131,16 +146,25 @@ resource "google_sql_database_instance" "this" {
 }
 
 resource "google_sql_database" "this" {
-  name     = "kaydang"
-  instance = google_sql_database_instance.this.name
+  project  = local.instance.project
+  name     = local.prefix
+  instance = local.instance.name
   # The instance takes it along; dropping it first fails while a session is open.
   deletion_policy = "ABANDON"
+
+  lifecycle {
+    precondition {
+      condition     = local.needed_connections <= var.database.max_connections
+      error_message = "The pools need ${local.needed_connections} connections (services ${local.service_connections}, jobs ${local.job_connections}, kept for Cloud SQL ${local.reserved_connections}) and database.max_connections is ${var.database.max_connections}: raise it, or lower max_instances or pool_size."
+    }
+  }
 }
 
 resource "google_sql_user" "account" {
   for_each = local.database_users
 
-  instance = google_sql_database_instance.this.name
+  project  = local.instance.project
+  instance = local.instance.name
   name     = local.database_user_names[each.key]
   type     = "CLOUD_IAM_SERVICE_ACCOUNT"
   # Makes extensions and roles: https://cloud.google.com/sql/docs/postgres/users#cloudsqlsuperuser
@@ -148,4 +172,6 @@ resource "google_sql_user" "account" {
   database_roles = each.key == "migrate" ? ["cloudsqlsuperuser"] : null
   # A user that owns a grant cannot be dropped; the instance takes it along.
   deletion_policy = "ABANDON"
+
+  depends_on = [time_sleep.database]
 }

@@ -5,23 +5,25 @@ locals {
     pubsub  = google_project_service_identity.agent["pubsub.googleapis.com"].member
     sql     = google_project_service_identity.agent["sqladmin.googleapis.com"].member
     secret  = google_project_service_identity.agent["secretmanager.googleapis.com"].member
-    run     = local.run_agent
+    run     = google_project_service_identity.agent["run.googleapis.com"].member
   } : {}
 }
 
 resource "google_kms_key_ring" "this" {
   count = var.encryption.customer_managed ? 1 : 0
 
-  name     = "kaydang"
+  project  = var.project_id
+  name     = local.prefix
   location = var.region
 
-  depends_on = [google_project_service.api]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_kms_crypto_key" "this" {
   count = var.encryption.customer_managed ? 1 : 0
 
-  name                       = "kaydang"
+  labels                     = local.labels
+  name                       = local.prefix
   key_ring                   = google_kms_key_ring.this[0].id
   purpose                    = "ENCRYPT_DECRYPT"
   rotation_period            = "${var.encryption.rotation_days * 86400}s"
@@ -40,4 +42,6 @@ resource "google_kms_crypto_key_iam_member" "agent" {
   crypto_key_id = google_kms_crypto_key.this[0].id
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
   member        = each.value
+
+  depends_on = [time_sleep.agents]
 }

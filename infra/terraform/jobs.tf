@@ -5,17 +5,17 @@ locals {
       account = "migrate", command = "admin", args = ["migrate"]
       # Membership does not pass CREATEROLE on: the migration works as the role that has it.
       environment = { DATABASE_OWNER_ROLE = "cloudsqlsuperuser", DATABASE_ROLE_MEMBERS = local.role_members }
-      pool_size   = 1, timeout_seconds = 3600, retries = 0
+      pool_size   = 1, timeout_seconds = 3600
     }
     sweep = {
       account     = "maintenance", command = "admin", args = ["sweep"]
       environment = local.topic_environment
-      pool_size   = 1, timeout_seconds = 600, retries = 1
+      pool_size   = 1, timeout_seconds = 600
     }
     reconcile = {
       account     = "maintenance", command = "admin", args = ["reconcile"]
       environment = local.topic_environment
-      pool_size   = 1, timeout_seconds = 3600, retries = 1
+      pool_size   = 1, timeout_seconds = 3600
     }
   }
   # Whom the migration grants which group role: ROLE=USER[,USER...][;ROLE=...].
@@ -29,7 +29,9 @@ locals {
 resource "google_cloud_run_v2_job" "job" {
   for_each = local.jobs
 
-  name                = "kaydang-${each.key}"
+  project             = var.project_id
+  labels              = local.labels
+  name                = "${local.prefix}-${each.key}"
   location            = var.region
   deletion_protection = var.deletion_protection
 
@@ -38,21 +40,22 @@ resource "google_cloud_run_v2_job" "job" {
       service_account       = google_service_account.this[each.value.account].email
       execution_environment = "EXECUTION_ENVIRONMENT_GEN2"
       timeout               = "${each.value.timeout_seconds}s"
-      max_retries           = each.value.retries
-      encryption_key        = var.encryption.customer_managed ? google_kms_crypto_key.this[0].id : null
+      # Cloud Run ends tasks of its own accord now and then: https://cloud.google.com/run/docs/known-issues
+      max_retries    = 3
+      encryption_key = var.encryption.customer_managed ? google_kms_crypto_key.this[0].id : null
 
       vpc_access {
         egress = "PRIVATE_RANGES_ONLY"
         network_interfaces {
-          network    = google_compute_network.this.name
-          subnetwork = google_compute_subnetwork.functions.name
+          network    = local.network_name
+          subnetwork = local.subnetwork_name
         }
       }
 
       volumes {
         name = "cloudsql"
         cloud_sql_instance {
-          instances = [google_sql_database_instance.this.connection_name]
+          instances = [local.instance.connection_name]
         }
       }
 
@@ -75,7 +78,12 @@ resource "google_cloud_run_v2_job" "job" {
             local.environment[each.value.account],
             local.model_environment,
             each.value.environment,
-            { DATABASE_POOL_SIZE = tostring(each.value.pool_size) },
+            {
+              DATABASE_POOL_SIZE = tostring(each.value.pool_size)
+              # A new instance has no network for up to 80 s; a job waits twice this long for a connection.
+              # https://docs.cloud.google.com/run/docs/configuring/vpc-direct-vpc
+              DATABASE_CONNECT_TIMEOUT_SECONDS = "60"
+            },
           )
           content {
             name  = env.key
@@ -89,18 +97,17 @@ resource "google_cloud_run_v2_job" "job" {
   depends_on = [
     google_compute_firewall.to_database,
     google_kms_crypto_key_iam_member.agent,
-    google_project_iam_member.sql_client,
-    google_project_iam_member.sql_user,
-    google_pubsub_topic_iam_member.publisher,
+    google_sql_database.this,
     google_sql_user.account,
-    google_storage_bucket_iam_member.reader,
+    time_sleep.grants,
   ]
 }
 
 resource "google_cloud_scheduler_job" "maintenance" {
   for_each = { sweep = var.schedules.sweep, reconcile = var.schedules.reconcile }
 
-  name             = "kaydang-${each.key}"
+  project          = var.project_id
+  name             = "${local.prefix}-${each.key}"
   region           = var.region
   schedule         = each.value
   time_zone        = "Etc/UTC"

@@ -3,7 +3,8 @@ data "google_project" "this" {
 }
 
 locals {
-  labels = merge(var.labels, { app = "kaydang", managed-by = "terraform" })
+  prefix = var.name_prefix
+  labels = merge(var.labels, { app = "kaydang", deployment = var.name_prefix, managed-by = "terraform" })
 
   # The multi-region that holds a region; London and Zurich are in none.
   # https://cloud.google.com/storage/docs/locations#location-mr
@@ -14,18 +15,14 @@ locals {
     : startswith(var.region, "asia-") ? "ASIA"
     : null
   )
-  bucket_name     = coalesce(var.bucket.name, "${var.project_id}-documents")
+  bucket_name     = coalesce(var.bucket.name, "${var.project_id}-${local.prefix}-documents")
   bucket_location = upper(coalesce(var.bucket.location, var.region))
 
   topics = {
-    object_events = "object-events"
-    chunk_jobs    = "chunk-jobs"
-    dead_letters  = "dead-letters"
+    object_events = "${local.prefix}-object-events"
+    chunk_jobs    = "${local.prefix}-chunk-jobs"
+    dead_letters  = "${local.prefix}-dead-letters"
   }
-
-  # Service agents made by Google; those without an address here come from google_project_service_identity.
-  # https://cloud.google.com/iam/docs/service-agents
-  run_agent = "serviceAccount:service-${data.google_project.this.number}@serverless-robot-prod.iam.gserviceaccount.com"
 
   ocr = tonumber(lookup(var.settings, "OCR_PAGE_BUDGET", "0")) > 0
   # Who calls Gemini: the query, and ingest when it reads scanned pages.

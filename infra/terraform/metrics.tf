@@ -14,7 +14,7 @@ locals {
     batches_waiting  = { line = "backlog", field = "batches_waiting", unit = "1", about = "Batches that wait for their embedding" }
     documents_failed = { line = "backlog", field = "documents.failed", unit = "1", about = "Documents that failed" }
     documents_ready  = { line = "backlog", field = "documents.ready", unit = "1", about = "Documents that answer" }
-    dead_letters     = { line = "backlog", field = "dead_letters", unit = "1", about = "Dead letters that nobody has replayed" }
+    dead_letters     = { line = "backlog", field = "dead_letters", unit = "1", about = "Dead letters that wait to be replayed" }
   }
   # The lines are counted; *more* narrows them, *label* is a field that a series is made for.
   counted = {
@@ -24,13 +24,16 @@ locals {
     failures            = { line = "document failed", more = "", label = "code", about = "Documents that failed, by reason" }
   }
   # The services and the jobs of this deployment.
-  our_lines = "(resource.labels.service_name=~\"^kaydang-\" OR resource.labels.job_name=~\"^kaydang-\")"
+  our_lines     = "(resource.labels.service_name=(${local.service_names}) OR resource.labels.job_name=(${local.job_names}))"
+  service_names = join(" OR ", [for name in keys(local.services) : "\"${local.prefix}-${name}\""])
+  job_names     = join(" OR ", [for name in keys(local.jobs) : "\"${local.prefix}-${name}\""])
 }
 
 resource "google_logging_metric" "measured" {
   for_each = local.measured
 
-  name            = "kaydang/${each.key}"
+  project         = var.project_id
+  name            = "${local.prefix}/${each.key}"
   description     = "${each.value.about}. From the line \"${each.value.line}\"."
   filter          = "${local.our_lines} AND jsonPayload.message=\"${each.value.line}\" AND jsonPayload.${each.value.field}:*"
   value_extractor = "EXTRACT(jsonPayload.${each.value.field})"
@@ -50,13 +53,14 @@ resource "google_logging_metric" "measured" {
     }
   }
 
-  depends_on = [google_project_service.api]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_logging_metric" "counted" {
   for_each = local.counted
 
-  name        = "kaydang/${each.key}"
+  project     = var.project_id
+  name        = "${local.prefix}/${each.key}"
   description = "${each.value.about}. From the line \"${each.value.line}\"."
   filter = join(" AND ", compact([
     local.our_lines, "jsonPayload.message=\"${each.value.line}\"", each.value.more,
@@ -79,5 +83,5 @@ resource "google_logging_metric" "counted" {
     }
   }
 
-  depends_on = [google_project_service.api]
+  depends_on = [time_sleep.apis]
 }

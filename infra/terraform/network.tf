@@ -1,13 +1,28 @@
+locals {
+  own_network = var.network.existing == null ? 1 : 0
+  # Both are full names where the network is another project's (Shared VPC):
+  # https://cloud.google.com/run/docs/configuring/shared-vpc-direct-vpc
+  network_name    = local.own_network == 1 ? google_compute_network.this[0].name : var.network.existing.network
+  network_id      = local.own_network == 1 ? google_compute_network.this[0].id : var.network.existing.network
+  subnetwork_name = local.own_network == 1 ? google_compute_subnetwork.functions[0].name : var.network.existing.subnetwork
+}
+
 resource "google_compute_network" "this" {
-  name                    = "kaydang"
+  count = local.own_network
+
+  project                 = var.project_id
+  name                    = local.prefix
   auto_create_subnetworks = false
 
-  depends_on = [google_project_service.api]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_compute_subnetwork" "functions" {
-  name                     = "kaydang-functions"
-  network                  = google_compute_network.this.id
+  count = local.own_network
+
+  project                  = var.project_id
+  name                     = "${local.prefix}-functions"
+  network                  = google_compute_network.this[0].id
   region                   = var.region
   ip_cidr_range            = var.network.subnet_cidr
   private_ip_google_access = true
@@ -24,8 +39,12 @@ resource "google_compute_subnetwork" "functions" {
 
 # The database's private address: https://cloud.google.com/sql/docs/postgres/configure-private-services-access
 resource "google_compute_global_address" "services" {
-  name          = "kaydang-services"
-  network       = google_compute_network.this.id
+  count = local.own_network
+
+  project       = var.project_id
+  labels        = local.labels
+  name          = "${local.prefix}-services"
+  network       = google_compute_network.this[0].id
   purpose       = "VPC_PEERING"
   address_type  = "INTERNAL"
   address       = split("/", var.network.services_cidr)[0]
@@ -33,18 +52,24 @@ resource "google_compute_global_address" "services" {
 }
 
 resource "google_service_networking_connection" "services" {
-  network                 = google_compute_network.this.id
+  count = local.own_network
+
+  network                 = google_compute_network.this[0].id
   service                 = "servicenetworking.googleapis.com"
-  reserved_peering_ranges = [google_compute_global_address.services.name]
-  # The peering cannot be deleted for hours after the database is: leave it to the network's end.
+  reserved_peering_ranges = [google_compute_global_address.services[0].name]
+  # Google refuses to end the peering for hours after the database is gone; infra/deploy.sh uninstall ends it,
+  # and the network after it. https://github.com/GoogleCloudPlatform/magic-modules/pull/18476
   deletion_policy = "ABANDON"
 }
 
 # From this network the functions reach the database and nothing else. Google's APIs and Gemini are on
 # public addresses, which PRIVATE_RANGES_ONLY keeps out of the network.
 resource "google_compute_firewall" "to_database" {
-  name               = "kaydang-to-database"
-  network            = google_compute_network.this.id
+  count = local.own_network
+
+  project            = var.project_id
+  name               = "${local.prefix}-to-database"
+  network            = google_compute_network.this[0].id
   direction          = "EGRESS"
   priority           = 1000
   destination_ranges = [var.network.services_cidr]
@@ -57,8 +82,11 @@ resource "google_compute_firewall" "to_database" {
 }
 
 resource "google_compute_firewall" "deny_egress" {
-  name               = "kaydang-deny-egress"
-  network            = google_compute_network.this.id
+  count = local.own_network
+
+  project            = var.project_id
+  name               = "${local.prefix}-deny-egress"
+  network            = google_compute_network.this[0].id
   direction          = "EGRESS"
   priority           = 65000
   destination_ranges = ["0.0.0.0/0"]

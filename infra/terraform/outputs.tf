@@ -1,6 +1,6 @@
 output "query_url" {
   description = "Where questions go. Mode iam: with `Authorization: Bearer $(gcloud auth print-identity-token)`."
-  value       = local.public == 1 ? "https://${var.query_access.domain}" : google_cloud_run_v2_service.function["query"].uri
+  value       = local.balanced == 1 ? "https://${var.query_access.domain}" : google_cloud_run_v2_service.function["query"].uri
 }
 
 output "query_mode" {
@@ -9,7 +9,7 @@ output "query_mode" {
 }
 
 output "query_address" {
-  description = "Mode public: the address that the domain's A record must name, before the certificate is given out."
+  description = "With query_access.domain: the address that the domain's A record must name, before the certificate is given out."
   value       = one(google_compute_global_address.query[*].address)
 }
 
@@ -43,7 +43,7 @@ output "subscriptions" {
 
 output "database" {
   description = "The instance's connection name, for gcloud sql and the Cloud SQL Auth Proxy."
-  value       = google_sql_database_instance.this.connection_name
+  value       = local.instance.connection_name
 }
 
 output "connections" {
@@ -59,4 +59,24 @@ output "service_accounts" {
 output "gemini_secret" {
   description = "Where the API key goes with gemini.access key: gcloud secrets versions add NAME --data-file=-"
   value       = google_secret_manager_secret.gemini_key.secret_id
+}
+
+output "audience" {
+  description = "What an identity token for the query function is for."
+  value       = local.audiences["query"]
+}
+
+output "smoke_account" {
+  description = "The service account that infra/deploy.sh asks its question as."
+  value       = google_service_account.this["smoke"].email
+}
+
+output "deployment" {
+  description = "What infra/deploy.sh has to know of a deployment."
+  value = {
+    prefix   = local.prefix
+    domain   = var.query_access.domain
+    api_keys = length(var.query_access.api_key_digests) > 0
+    network  = local.own_network == 1 ? local.network_name : null
+  }
 }

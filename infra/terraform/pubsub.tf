@@ -1,9 +1,9 @@
 locals {
   # Which service takes the messages of which topic; each subscription is named TOPIC-SUFFIX.
   pushes = {
-    object_events = { service = "ingest", name = "object-events-ingest" }
-    chunk_jobs    = { service = "embed-worker", name = "chunk-jobs-embed" }
-    dead_letters  = { service = "dead-letters", name = "dead-letters-record" }
+    object_events = { service = "ingest", name = "${local.prefix}-object-events-ingest" }
+    chunk_jobs    = { service = "embed-worker", name = "${local.prefix}-chunk-jobs-embed" }
+    dead_letters  = { service = "dead-letters", name = "${local.prefix}-dead-letters-record" }
   }
   # Those whose messages become dead letters: all but the dead letters themselves.
   sources = { for topic, push in local.pushes : topic => push if topic != "dead_letters" }
@@ -12,7 +12,9 @@ locals {
 resource "google_pubsub_topic" "this" {
   for_each = local.topics
 
-  name = each.value
+  project = var.project_id
+  labels  = local.labels
+  name    = each.value
   # Longer than any outage that is noticed: with it a subscription can be sought back (docs/operations.md).
   message_retention_duration = "604800s"
   kms_key_name               = var.encryption.customer_managed ? google_kms_crypto_key.this[0].id : null
@@ -21,14 +23,16 @@ resource "google_pubsub_topic" "this" {
     allowed_persistence_regions = [var.region]
   }
 
-  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
+  depends_on = [time_sleep.apis, google_kms_crypto_key_iam_member.agent]
 }
 
 resource "google_pubsub_subscription" "push" {
   for_each = local.pushes
 
-  name  = each.value.name
-  topic = google_pubsub_topic.this[each.key].id
+  project = var.project_id
+  labels  = local.labels
+  name    = each.value.name
+  topic   = google_pubsub_topic.this[each.key].id
 
   # A handler slower than the deadline is redelivered while it still works; 600 s is the longest.
   ack_deadline_seconds       = 600
@@ -66,7 +70,9 @@ resource "google_pubsub_subscription" "push" {
 
 # Keeps each dead letter for a month, whatever the recorder does: the source for redriving by hand.
 resource "google_pubsub_subscription" "dead_letters_kept" {
-  name                       = "dead-letters-kept"
+  project                    = var.project_id
+  labels                     = local.labels
+  name                       = "${local.prefix}-dead-letters-kept"
   topic                      = google_pubsub_topic.this["dead_letters"].id
   ack_deadline_seconds       = 60
   message_retention_duration = "2678400s"
@@ -79,26 +85,33 @@ resource "google_pubsub_subscription" "dead_letters_kept" {
 # Cloud Storage publishes its notifications itself.
 # https://cloud.google.com/storage/docs/reporting-changes#prereqs
 resource "google_pubsub_topic_iam_member" "storage_agent" {
-  topic  = google_pubsub_topic.this["object_events"].name
-  role   = "roles/pubsub.publisher"
-  member = data.google_storage_project_service_account.this.member
+  project = var.project_id
+  topic   = google_pubsub_topic.this["object_events"].name
+  role    = "roles/pubsub.publisher"
+  member  = data.google_storage_project_service_account.this.member
 }
 
 # Pub/Sub forwards dead letters itself: it publishes them and acknowledges them at the source.
 # https://cloud.google.com/pubsub/docs/handling-failures#grant_forwarding_permissions
 resource "google_pubsub_topic_iam_member" "forward_dead_letters" {
-  topic  = google_pubsub_topic.this["dead_letters"].name
-  role   = "roles/pubsub.publisher"
-  member = google_project_service_identity.agent["pubsub.googleapis.com"].member
+  project = var.project_id
+  topic   = google_pubsub_topic.this["dead_letters"].name
+  role    = "roles/pubsub.publisher"
+  member  = google_project_service_identity.agent["pubsub.googleapis.com"].member
+
+  depends_on = [time_sleep.agents]
 }
 
 # https://cloud.google.com/pubsub/docs/handling-failures#grant_forwarding_permissions
 resource "google_pubsub_subscription_iam_member" "forward_dead_letters" {
   for_each = local.sources
 
+  project      = var.project_id
   subscription = google_pubsub_subscription.push[each.key].name
   role         = "roles/pubsub.subscriber"
   member       = google_project_service_identity.agent["pubsub.googleapis.com"].member
+
+  depends_on = [time_sleep.agents]
 }
 
 # Pub/Sub signs the pushes as the push account.
@@ -107,4 +120,6 @@ resource "google_service_account_iam_member" "sign_pushes" {
   service_account_id = google_service_account.this["push"].name
   role               = "roles/iam.serviceAccountOpenIdTokenCreator"
   member             = google_project_service_identity.agent["pubsub.googleapis.com"].member
+
+  depends_on = [time_sleep.agents]
 }

@@ -1,7 +1,9 @@
 # The container alone: the key itself is added by `gcloud secrets versions add` and never is in Terraform's
 # state. It exists with every gemini.access, so that the key can be there before the switch.
 resource "google_secret_manager_secret" "gemini_key" {
-  secret_id = "gemini-api-key"
+  project   = var.project_id
+  labels    = local.labels
+  secret_id = "${local.prefix}-gemini-api-key"
 
   replication {
     user_managed {
@@ -21,5 +23,5 @@ resource "google_secret_manager_secret" "gemini_key" {
   # A version destroyed by mistake can be brought back for a day.
   version_destroy_ttl = "86400s"
 
-  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
+  depends_on = [time_sleep.apis, google_kms_crypto_key_iam_member.agent]
 }

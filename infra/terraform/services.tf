@@ -1,4 +1,7 @@
 locals {
+  # As many as SPARE_THREADS of the query function.
+  spare_threads = 8
+
   # functions-framework serves one target a process, so the recorder of dead letters is a service of its own,
   # from the embed worker's image. One request in flight where a request may fill the memory or all cores.
   service_defaults = {
@@ -58,7 +61,9 @@ locals {
     {
       DAILY_TOKEN_BUDGET = tostring(var.gemini.daily_token_budget)
       # Who adds to X-Forwarded-For: Cloud Run's front end, or the load balancer (client, balancer).
-      TRUSTED_PROXIES = var.query_access.mode == "public" ? "2" : "1"
+      TRUSTED_PROXIES = local.balanced == 1 ? "2" : "1"
+      # What Cloud Run lets in is worked on; var.settings may set it lower or higher.
+      MAX_CONCURRENT_REQUESTS = lookup(var.settings, "MAX_CONCURRENT_REQUESTS", tostring(local.services["query"].concurrency))
     },
     length(var.query_access.api_key_digests) == 0 ? {} : { API_KEYS = join(",", var.query_access.api_key_digests) },
     length(var.query_access.cors_allowed_origins) == 0 ? {} : { CORS_ALLOWED_ORIGINS = join(",", var.query_access.cors_allowed_origins) },
@@ -80,17 +85,17 @@ locals {
     var.query_access.mode != "iap" ? {
       QUERY_AUDIENCE = var.query_access.mode == "public" ? "https://${var.query_access.domain}" : local.audiences["query"]
       } : {
-      QUERY_AUDIENCE     = "/projects/${data.google_project.this.number}/locations/${var.region}/services/kaydang-query"
+      QUERY_AUDIENCE     = "/projects/${data.google_project.this.number}/locations/${var.region}/services/${local.prefix}-query"
       QUERY_ISSUERS      = "https://cloud.google.com/iap"
       QUERY_CERTS_URL    = "https://www.gstatic.com/iap/verify/public_key-jwk"
       QUERY_TOKEN_HEADER = "X-Goog-IAP-JWT-Assertion"
     },
-    length(var.query_access.callers) == 0 ? {} : { QUERY_CALLERS = join(",", var.query_access.callers) },
+    length(var.query_access.callers) == 0 ? {} : { QUERY_CALLERS = join(",", concat(var.query_access.callers, ["email:${google_service_account.this["smoke"].email}"])) },
   )
 
   # Names that a token may be meant for beside the service's address, which the service cannot know of itself.
   # https://cloud.google.com/run/docs/configuring/custom-audiences
-  audiences = { for name in keys(local.service_defaults) : name => "${var.project_id}/kaydang-${name}" }
+  audiences = { for name in keys(local.service_defaults) : name => "${var.project_id}/${local.prefix}-${name}" }
 
   # Only the push account may call these services, so a token that has passed Cloud Run is what it says.
   push_environment = {
@@ -109,8 +114,9 @@ locals {
       local.trace_environment,
       {
         DATABASE_POOL_SIZE = tostring(service.pool_size)
-        # As many threads as requests are let in: none waits inside the instance.
-        THREADS = tostring(service.concurrency)
+        # More threads than requests are let in: probes are answered while every place is taken, else Cloud Run
+        # ends a full instance with all its answers.
+        THREADS = tostring(max(service.concurrency, tonumber(lookup(var.settings, "MAX_CONCURRENT_REQUESTS", "0"))) + local.spare_threads)
       },
       name == "ingest" ? merge(local.topic_environment, { PARSE_CONCURRENCY = tostring(service.concurrency) }) : {},
       # A message that is let in finds a place at once: its lease is not taken while it waits.
@@ -126,18 +132,29 @@ locals {
 resource "google_cloud_run_v2_service" "function" {
   for_each = local.services
 
-  name                = "kaydang-${each.key}"
+  project             = var.project_id
+  labels              = local.labels
+  name                = "${local.prefix}-${each.key}"
   location            = var.region
   deletion_protection = var.deletion_protection
-  custom_audiences    = [local.audiences[each.key]]
+  custom_audiences = concat(
+    [local.audiences[each.key]],
+    each.key == "query" && local.balanced == 1 ? ["https://${var.query_access.domain}"] : [],
+  )
 
   # Pushes of this project's Pub/Sub are internal: https://cloud.google.com/run/docs/securing/ingress
   ingress = (
     each.key != "query" ? "INGRESS_TRAFFIC_INTERNAL_ONLY"
-    : var.query_access.mode == "public" ? "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
-    : "INGRESS_TRAFFIC_ALL"
+    : {
+      all                         = "INGRESS_TRAFFIC_ALL"
+      internal                    = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+      internal-and-load-balancing = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
+    }[coalesce(var.query_access.ingress, local.balanced == 1 ? "internal-and-load-balancing" : "all")]
   )
   default_uri_disabled = each.key == "query" && var.query_access.mode == "public"
+  # A load balancer signs no request. No grant to allUsers, which iam.allowedPolicyMemberDomains refuses:
+  # https://cloud.google.com/run/docs/authenticating/public#disable-invoker-check
+  invoker_iam_disabled = each.key == "query" && var.query_access.mode == "public" && var.allow_public_query
   iap_enabled          = each.key == "query" && var.query_access.mode == "iap"
 
   # Counted over all revisions, so that a roll-out does not open twice the connections.
@@ -161,15 +178,15 @@ resource "google_cloud_run_v2_service" "function" {
     vpc_access {
       egress = "PRIVATE_RANGES_ONLY"
       network_interfaces {
-        network    = google_compute_network.this.name
-        subnetwork = google_compute_subnetwork.functions.name
+        network    = local.network_name
+        subnetwork = local.subnetwork_name
       }
     }
 
     volumes {
       name = "cloudsql"
       cloud_sql_instance {
-        instances = [google_sql_database_instance.this.connection_name]
+        instances = [local.instance.connection_name]
       }
     }
 
@@ -218,24 +235,15 @@ resource "google_cloud_run_v2_service" "function" {
         }
       }
 
-      # An event function answers GET with 405, so its port is asked; the query says when it is up.
-      # https://cloud.google.com/run/docs/configuring/healthchecks
+      # Until the database answers: a new instance has no network for up to 80 s, so two minutes are allowed.
+      # https://docs.cloud.google.com/run/docs/configuring/vpc-direct-vpc
       startup_probe {
         period_seconds    = 2
         timeout_seconds   = 2
         failure_threshold = 60
 
-        dynamic "tcp_socket" {
-          for_each = each.key == "query" ? [] : [1]
-          content {
-            port = 8080
-          }
-        }
-        dynamic "http_get" {
-          for_each = each.key == "query" ? [1] : []
-          content {
-            path = "/healthz"
-          }
+        http_get {
+          path = "/readyz"
         }
       }
 
@@ -253,16 +261,26 @@ resource "google_cloud_run_v2_service" "function" {
     }
   }
 
+  lifecycle {
+    # infra/deploy.sh moves the traffic to a new revision in steps, and ends with "to the latest".
+    ignore_changes = [traffic]
+
+    precondition {
+      condition     = each.value.max_instances * tonumber(each.value.cpu) <= var.quota.vcpus_per_service
+      error_message = "${each.key} may grow to ${each.value.max_instances} instances of ${each.value.cpu} vCPU, and the project's quota is ${var.quota.vcpus_per_service} vCPU a service: lower services.${each.key}.max_instances, or have the quota raised (https://console.cloud.google.com/iam-admin/quotas, CpuAllocPerProjectRegion) and set quota.vcpus_per_service."
+    }
+    precondition {
+      condition     = each.value.max_instances * (endswith(each.value.memory, "Gi") ? tonumber(trimsuffix(each.value.memory, "Gi")) : tonumber(trimsuffix(each.value.memory, "Mi")) / 1024) <= var.quota.memory_gib_per_service
+      error_message = "${each.key} may grow to ${each.value.max_instances} instances of ${each.value.memory}, and the project's quota is ${var.quota.memory_gib_per_service} GiB a service: lower services.${each.key}.max_instances, or have the quota raised (https://console.cloud.google.com/iam-admin/quotas, MemAllocPerProjectRegion) and set quota.memory_gib_per_service."
+    }
+  }
+
   # All that a revision needs before its first request, so that one apply is enough.
   depends_on = [
     google_compute_firewall.to_database,
     google_kms_crypto_key_iam_member.agent,
-    google_project_iam_member.sql_client,
-    google_project_iam_member.sql_user,
-    google_project_iam_member.vertex,
-    google_pubsub_topic_iam_member.publisher,
-    google_secret_manager_secret_iam_member.gemini_key,
+    google_sql_database.this,
     google_sql_user.account,
-    google_storage_bucket_iam_member.reader,
+    time_sleep.grants,
   ]
 }

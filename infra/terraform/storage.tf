@@ -1,8 +1,10 @@
 data "google_storage_project_service_account" "this" {
-  depends_on = [google_project_service.api]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_storage_bucket" "documents" {
+  project       = var.project_id
+  labels        = local.labels
   name          = local.bucket_name
   location      = local.bucket_location
   storage_class = "STANDARD"
@@ -59,7 +61,7 @@ resource "google_storage_bucket" "documents" {
     }
   }
 
-  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
+  depends_on = [time_sleep.apis, google_kms_crypto_key_iam_member.agent]
 }
 
 resource "google_storage_notification" "object_events" {

@@ -1,6 +1,6 @@
 variable "project_id" {
   type        = string
-  description = "The Google Cloud project. One deployment a project: topics and services have fixed names."
+  description = "The Google Cloud project."
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
@@ -16,6 +16,31 @@ variable "region" {
   validation {
     condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
     error_message = "region is a region such as europe-west1, not a zone or a multi-region."
+  }
+}
+
+variable "name_prefix" {
+  type        = string
+  description = "Begins the name of everything that is made, so that a project can hold several deployments."
+  default     = "kaydang"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,13}[a-z0-9]$", var.name_prefix))
+    error_message = "name_prefix is 3 to 15 lower-case letters, digits and hyphens: a service account's name has 30 at most."
+  }
+}
+
+variable "quota" {
+  type = object({
+    vcpus_per_service      = optional(number, 20)
+    memory_gib_per_service = optional(number, 40)
+  })
+  description = "What the project's quota lets one Cloud Run service grow to; the defaults are a new project's."
+  default     = {}
+
+  validation {
+    condition     = var.quota.vcpus_per_service >= 1 && var.quota.memory_gib_per_service >= 1
+    error_message = "quota has whole numbers of vCPU and GiB."
   }
 }
 
@@ -58,7 +83,7 @@ variable "bucket" {
     request_log_bucket     = optional(string)
   })
   description = <<-EOT
-    The documents bucket. name: PROJECT-documents unless given. location: the region unless given; a
+    The documents bucket. name: PROJECT-PREFIX-documents unless given. location: the region unless given; a
     dual- or multi-region must contain the region. noncurrent_days: how long a replaced or deleted
     generation is kept. soft_delete_days: 0 or 7 to 90. delete_with_deployment: `terraform destroy`
     deletes the documents too. writers: principals that may add, read and delete documents.
@@ -86,7 +111,8 @@ variable "bucket" {
 
 variable "database" {
   type = object({
-    instance_name           = optional(string, "kaydang")
+    existing                = optional(string)
+    instance_name           = optional(string)
     version                 = optional(string, "POSTGRES_18")
     tier                    = optional(string, "db-custom-2-7680")
     availability_type       = optional(string, "REGIONAL")
@@ -96,6 +122,7 @@ variable "database" {
     point_in_time_recovery  = optional(bool, true)
     transaction_log_days    = optional(number, 7)
     backups_kept            = optional(number, 14)
+    backup_location         = optional(string)
     maintenance_day         = optional(number, 7)
     maintenance_hour        = optional(number, 3)
     deletion_protection     = optional(bool, true)
@@ -103,15 +130,23 @@ variable "database" {
     maintenance_work_mem_mb = optional(number)
   })
   description = <<-EOT
-    Cloud SQL for PostgreSQL, edition ENTERPRISE. instance_name: a deleted instance's name is taken for a
-    week. tier: db-f1-micro, db-g1-small or db-custom-CPUS-MB.
+    Cloud SQL for PostgreSQL, edition ENTERPRISE. existing: the connection name PROJECT:REGION:INSTANCE of an
+    instance that is there, with a private address in the network, the flag cloudsql.iam_authentication and
+    max_connections as given here; then only a database and users are made in it. instance_name: name_prefix
+    unless given; a deleted instance's name is taken for a week. backup_location: the region unless given; a
+    multi-region such as eu keeps the backups when the region is lost. tier: db-f1-micro, db-g1-small or db-custom-CPUS-MB.
     max_connections is set as a flag, so that the sum of all pools can be checked against it.
     maintenance_work_mem_mb: memory for building an HNSW index.
   EOT
   default     = {}
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,60}[a-z0-9]$", var.database.instance_name))
+    condition     = var.database.existing == null || can(regex("^[a-z0-9.:-]+:[a-z0-9-]+:[a-z0-9-]+$", var.database.existing))
+    error_message = "database.existing is a connection name, PROJECT:REGION:INSTANCE."
+  }
+
+  validation {
+    condition     = var.database.instance_name == null || can(regex("^[a-z][a-z0-9-]{0,60}[a-z0-9]$", var.database.instance_name))
     error_message = "database.instance_name is lower-case letters, digits and hyphens and starts with a letter."
   }
 
@@ -227,7 +262,7 @@ variable "settings" {
       "MAX_FILE_BYTES", "MAX_PAGES", "MAX_DECOMPRESSED_BYTES", "MAX_CELLS", "MAX_CHUNKS", "MAX_TEXT_CHARS",
       "PARSE_TIMEOUT_SECONDS", "PARSE_MEMORY_BYTES", "OCR_PAGE_BUDGET", "RATE_LIMIT_PER_MINUTE", "LOG_LEVEL",
       "EMBEDDING_THREADS", "GEMINI_TIMEOUT_SECONDS", "GEMINI_READ_TIMEOUT_SECONDS", "GEMINI_MAX_OUTPUT_TOKENS",
-      "GEMINI_THINKING_BUDGET", "GEMINI_ATTEMPTS", "PROMPT_MAX_CHARACTERS", "CONTEXT_CHARACTERS",
+      "GEMINI_THINKING_BUDGET", "GEMINI_THINKING_LEVEL", "GEMINI_ATTEMPTS", "PROMPT_MAX_CHARACTERS", "CONTEXT_CHARACTERS",
       "ANSWER_CACHE_SECONDS", "MAX_REQUEST_BYTES", "MAX_CONCURRENT_REQUESTS", "CHUNKS_PER_JOB", "LEASE_SECONDS",
       "DATABASE_STATEMENT_TIMEOUT_SECONDS", "DATABASE_ANSWER_TIMEOUT_SECONDS",
     ])) == 0
@@ -235,8 +270,8 @@ variable "settings" {
   }
 
   validation {
-    condition     = alltrue([for name, value in var.settings : name == "LOG_LEVEL" ? contains(["DEBUG", "INFO", "WARNING", "ERROR"], value) : can(regex("^[0-9]+$", value))])
-    error_message = "Every setting is a whole number, but LOG_LEVEL: DEBUG, INFO, WARNING or ERROR."
+    condition     = alltrue([for name, value in var.settings : name == "LOG_LEVEL" ? contains(["DEBUG", "INFO", "WARNING", "ERROR"], value) : name == "GEMINI_THINKING_LEVEL" ? contains(["minimal", "low", "medium", "high"], value) : can(regex("^[0-9]+$", value))])
+    error_message = "Every setting is a whole number, but LOG_LEVEL (DEBUG, INFO, WARNING, ERROR) and GEMINI_THINKING_LEVEL (minimal, low, medium, high)."
   }
 }
 
@@ -254,14 +289,18 @@ variable "embedding_model_name" {
 variable "gemini" {
   type = object({
     access             = optional(string, "vertex")
-    model              = optional(string, "gemini-2.5-flash")
+    model              = optional(string, "gemini-3.5-flash-lite")
     location           = optional(string, "global")
     key_version        = optional(string, "latest")
     daily_token_budget = optional(number, 0)
   })
   description = <<-EOT
     How answers are written. access: vertex (Vertex AI by the query's service account, no key), key (an
-    API key in the secret gemini-api-key, which must have a version first) or off (answers are extracts).
+    API key in the secret PREFIX-gemini-api-key, which must have a version first) or off (answers are extracts).
+    model: retires within about a year; infra/deploy.sh asks whether it answers before it changes anything.
+    location: where Vertex AI works on questions and passages. global may be any place of Google's, without a
+    promise of residency; eu, us or a region keeps them there, where the model is offered
+    (https://docs.cloud.google.com/gemini-enterprise-agent-platform/resources/data-residency).
     key_version: latest is read when an instance starts; a number pins it. daily_token_budget: 0 is none.
   EOT
   default     = {}
@@ -269,6 +308,16 @@ variable "gemini" {
   validation {
     condition     = contains(["vertex", "key", "off"], var.gemini.access)
     error_message = "gemini.access is vertex, key or off."
+  }
+
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9.-]+$", var.gemini.model))
+    error_message = "gemini.model is a model's id, such as gemini-3.5-flash-lite."
+  }
+
+  validation {
+    condition     = can(regex("^(global|eu|us|[a-z]+-[a-z]+[0-9]+)$", var.gemini.location))
+    error_message = "gemini.location is global, eu, us or a region."
   }
 
   validation {
@@ -287,6 +336,7 @@ variable "query_access" {
     mode                 = optional(string, "iam")
     principals           = optional(list(string), [])
     domain               = optional(string)
+    ingress              = optional(string)
     requests_per_minute  = optional(number, 60)
     api_key_digests      = optional(list(string), [])
     cors_allowed_origins = optional(list(string), [])
@@ -297,8 +347,10 @@ variable "query_access" {
   })
   description = <<-EOT
     Who may ask. mode iam: callers send an identity token, and principals get roles/run.invoker. mode iap:
-    people of principals sign in with Google in the browser. mode public: a load balancer on domain with
-    Cloud Armor (requests_per_minute an address); needs allow_public_query. api_key_digests: sha256, hex.
+    people of principals sign in with Google in the browser. mode public: everyone; needs domain and
+    allow_public_query. domain: in every mode, a load balancer with a certificate for this name and Cloud Armor
+    (requests_per_minute an address). ingress: all, internal or internal-and-load-balancing; all unless given,
+    and internal-and-load-balancing with a domain. api_key_digests: sha256, hex.
     uploads: who may ask may add and delete documents too, on the page. metrics: who may ask may read GET /metrics.
     identify_callers: the service checks who asks by the identity token, so that closed collections can be granted
     to people and accounts (docs/operations.md); callers: only these may ask, such as email:a@example.com.
@@ -319,8 +371,18 @@ variable "query_access" {
   }
 
   validation {
-    condition     = var.query_access.mode != "public" || can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", var.query_access.domain))
-    error_message = "query_access.mode public needs query_access.domain, the name the certificate is for."
+    condition     = var.query_access.domain == null ? var.query_access.mode != "public" : can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", var.query_access.domain))
+    error_message = "query_access.domain is a name such as ask.example.com, the one the certificate is for; mode public needs it."
+  }
+
+  validation {
+    condition     = var.query_access.ingress == null ? true : contains(["all", "internal", "internal-and-load-balancing"], var.query_access.ingress)
+    error_message = "query_access.ingress is all, internal or internal-and-load-balancing."
+  }
+
+  validation {
+    condition     = !(var.query_access.mode == "public" && var.query_access.ingress == "all")
+    error_message = "query_access.mode public takes unsigned requests: with ingress all they would come round the load balancer and its limits."
   }
 
   validation {
@@ -371,7 +433,7 @@ variable "query_access" {
 
 variable "allow_public_query" {
   type        = bool
-  description = "Says by name that allUsers may call the query service, through the load balancer of query_access.mode public."
+  description = "Says by name that everyone may call the query service, through the load balancer of query_access.mode public."
   default     = false
 }
 
@@ -406,8 +468,8 @@ variable "schedules" {
 
 variable "max_delivery_attempts" {
   type        = number
-  description = "Deliveries before a message becomes a dead letter."
-  default     = 10
+  description = "Deliveries before a message becomes a dead letter. Each 429 of a full service counts as one, so a bulk load needs many; what fails by itself is given up by the functions after MAX_ATTEMPTS."
+  default     = 100
 
   validation {
     condition     = var.max_delivery_attempts >= 5 && var.max_delivery_attempts <= 100
@@ -420,9 +482,26 @@ variable "network" {
     subnet_cidr   = optional(string, "10.10.0.0/24")
     services_cidr = optional(string, "10.20.0.0/20")
     flow_logs     = optional(bool, true)
+    existing = optional(object({
+      network    = string
+      subnetwork = string
+    }))
   })
-  description = "subnet_cidr: the functions' addresses. services_cidr: the database's range, at least a /24."
+  description = <<-EOT
+    subnet_cidr: the functions' addresses. services_cidr: the database's range, at least a /24. existing: a
+    network that is there, by full names (projects/P/global/networks/N, projects/P/regions/R/subnetworks/S);
+    it has private services access already, and its firewall lets the subnetwork reach the database on 3307 and
+    5432. In a Shared VPC the host project grants roles/compute.networkUser on the subnetwork to the Cloud Run
+    service agent, service-NUMBER@serverless-robot-prod.iam.gserviceaccount.com.
+  EOT
   default     = {}
+
+  validation {
+    condition = (var.network.existing == null ? true
+      : can(regex("^projects/[^/]+/global/networks/[^/]+$", var.network.existing.network))
+    && can(regex("^projects/[^/]+/regions/[^/]+/subnetworks/[^/]+$", var.network.existing.subnetwork)))
+    error_message = "network.existing has full names: projects/P/global/networks/N and projects/P/regions/R/subnetworks/S."
+  }
 
   validation {
     condition     = can(cidrnetmask(var.network.subnet_cidr)) && try(tonumber(split("/", var.network.subnet_cidr)[1]) <= 26, false)
@@ -432,6 +511,17 @@ variable "network" {
   validation {
     condition     = can(cidrnetmask(var.network.services_cidr)) && try(tonumber(split("/", var.network.services_cidr)[1]) <= 24, false)
     error_message = "network.services_cidr is a range of /24 or larger: https://cloud.google.com/sql/docs/postgres/configure-private-services-access."
+  }
+}
+
+variable "alert_documentation_url" {
+  type        = string
+  description = "The page whose sections the alerts link to."
+  default     = "docs/operations.md"
+
+  validation {
+    condition     = length(var.alert_documentation_url) > 0
+    error_message = "alert_documentation_url is an address or a path."
   }
 }
 
@@ -452,19 +542,41 @@ variable "encryption" {
 variable "alerts" {
   type = object({
     emails                 = optional(list(string), [])
+    channels               = optional(list(string), [])
+    availability_goal      = optional(number, 0.995)
+    silent_sweep_minutes   = optional(number, 60)
     oldest_message_minutes = optional(number, 30)
     query_latency_seconds  = optional(number, 10)
     generation_failures    = optional(number, 20)
-    query_error_ratio      = optional(number, 0.05)
     connection_ratio       = optional(number, 0.8)
     disk_ratio             = optional(number, 0.8)
   })
-  description = "Who is told, and from which value. Policies exist without e-mails too: they show in the console."
+  description = <<-EOT
+    Who is notified, and from which value. Policies exist without e-mails too: they show in the console. channels:
+    notification channels that are there (projects/P/notificationChannels/N), such as Slack or PagerDuty.
+    availability_goal: the part of questions that must be answered without a 5xx, over 28 days.
+    silent_sweep_minutes: without a successful sweep for so long an alert is raised.
+  EOT
   default     = {}
 
   validation {
     condition     = alltrue([for email in var.alerts.emails : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", email))])
     error_message = "alerts.emails are e-mail addresses."
+  }
+
+  validation {
+    condition     = alltrue([for channel in var.alerts.channels : can(regex("^projects/[^/]+/notificationChannels/[0-9]+$", channel))])
+    error_message = "alerts.channels are names such as projects/my-project/notificationChannels/123 (gcloud beta monitoring channels list)."
+  }
+
+  validation {
+    condition     = var.alerts.availability_goal >= 0.9 && var.alerts.availability_goal <= 0.9999
+    error_message = "alerts.availability_goal is 0.9 to 0.9999."
+  }
+
+  validation {
+    condition     = var.alerts.silent_sweep_minutes >= 30 && var.alerts.silent_sweep_minutes <= 1380
+    error_message = "alerts.silent_sweep_minutes is 30 to 1380."
   }
 
   validation {
@@ -474,7 +586,7 @@ variable "alerts" {
 
   validation {
     condition = alltrue([
-      for ratio in [var.alerts.query_error_ratio, var.alerts.connection_ratio, var.alerts.disk_ratio] : ratio > 0 && ratio < 1
+      for ratio in [var.alerts.connection_ratio, var.alerts.disk_ratio] : ratio > 0 && ratio < 1
     ])
     error_message = "Ratios of alerts are between 0 and 1."
   }
@@ -484,9 +596,9 @@ variable "budget" {
   type = object({
     billing_account = string
     amount          = number
-    currency        = optional(string, "USD")
+    currency        = optional(string)
   })
-  description = "A monthly budget of this project with mails at 50, 90 and 100 % and at a forecast of 100 %. null: none."
+  description = "A monthly budget of this project with mails at 50, 90 and 100 % and at a forecast of 100 %, in the billing account's currency unless currency says so. null: none."
   default     = null
 
   validation {

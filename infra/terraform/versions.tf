@@ -1,11 +1,8 @@
 terraform {
   required_version = ">= 1.9, < 2.0"
 
-  # Partial: `terraform init -backend-config=bucket=...` names the bucket (infra/deploy.sh does).
-  backend "gcs" {
-    prefix = "kaydang"
-  }
-
+  # No provider and no backend: the configuration that calls this module has them (infra/deployment,
+  # examples), so that for_each, count and depends_on work on it.
   required_providers {
     google = {
       source  = "hashicorp/google"
@@ -16,22 +13,10 @@ terraform {
       source  = "hashicorp/google-beta"
       version = ">= 7.41, < 9.0"
     }
+    # Waits where Google is eventually consistent.
+    time = {
+      source  = "hashicorp/time"
+      version = ">= 0.12, < 1.0"
+    }
   }
-}
-
-provider "google" {
-  project = var.project_id
-  region  = var.region
-
-  # The Budget API refuses a user's own credentials unless a project is billed for the call.
-  # https://cloud.google.com/docs/authentication/troubleshoot-adc#user-creds-client-based
-  user_project_override = true
-  billing_project       = var.project_id
-
-  default_labels = local.labels
-}
-
-provider "google-beta" {
-  project = var.project_id
-  region  = var.region
 }

@@ -169,6 +169,7 @@ class Broker:
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
             + _SCHEMA
         )
+        self._forget_ordering()
         self._depth = 0
         self._last_message_id = 0
         self._topics: dict[str, Any] = {
@@ -294,6 +295,13 @@ class Broker:
         live.notify()
 
     # Messages
+
+    def _forget_ordering(self) -> None:
+        """Drop the column that earlier releases kept: their state folders stay usable."""
+        columns = self._database.execute("SELECT name FROM pragma_table_info('deliveries')")
+        if ("ordering_key",) in columns.fetchall():
+            self._database.execute("DROP INDEX IF EXISTS deliveries_by_key")
+            self._database.execute("ALTER TABLE deliveries DROP COLUMN ordering_key")
 
     def publish(self, topic: str, messages: Sequence[Any]) -> list[str]:
         """

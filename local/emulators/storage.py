@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -91,8 +91,9 @@ EXPOSED_HEADERS = (
 class Api:
     """The handlers of both APIs over one ObjectStore."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, *, hosts: Collection[str] = LOOPBACK_HOSTS) -> None:
         self._store = store
+        self._hosts = hosts
         self._upload_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def application(self) -> ASGIApp:
@@ -132,7 +133,7 @@ class Api:
             },
         )
         application.router.redirect_slashes = False
-        return _RawPath(_Cors(application, self._store))
+        return _RawPath(_Hosts(_Cors(application, self._store), self._hosts))
 
     # JSON API
 
@@ -597,6 +598,27 @@ class _RawPath:
         await self._application(scope, receive, send)
 
 
+class _Hosts:
+    """
+    Answer for the hosts that this server is reached by, and for no others.
+
+    To a browser, a page of a foreign name that points to this machine is of this server's origin.
+    """
+
+    def __init__(self, application: ASGIApp, hosts: Collection[str]) -> None:
+        self._application = application
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        application = self._application
+        if urlsplit(f"//{Request(scope).headers.get('host', '')}").hostname not in self._hosts:
+            application = JSONResponse(
+                {"error": {"code": 421, "message": "no host of this server; see ALLOWED_HOSTS"}},
+                status_code=421,
+            )
+        await application(scope, receive, send)
+
+
 class _Cors:
     """
     Let in the browsers' pages that may come, and no others.
@@ -951,7 +973,14 @@ async def _gunzip(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for buckets and objects.",
 )
-def main(*, host: str, port: int, state: Path) -> None:
+@click.option(
+    "--allowed-hosts",
+    envvar="ALLOWED_HOSTS",
+    default=",".join(sorted(LOOPBACK_HOSTS)),
+    show_default=True,
+    help="Hosts to answer for, separated by commas.",
+)
+def main(*, host: str, port: int, state: Path, allowed_hosts: str) -> None:
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,
@@ -965,7 +994,9 @@ def main(*, host: str, port: int, state: Path) -> None:
     outbox.start(store)
     server = uvicorn.Server(
         uvicorn.Config(
-            Api(store).application(),
+            Api(
+                store, hosts={name.strip().strip("[]") for name in allowed_hosts.split(",")}
+            ).application(),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -251,7 +251,7 @@ def analyse(connection: Connection, question: str, *, leg_size: int = LEG_SIZE) 
         connection,
         _ANALYSIS,
         {
-            "searchable": searchable_text(question, language=""),
+            "searchable": searchable_text(question, language="", asked=True),
             "languages": LANGUAGES,
             "configs": CONFIGS,
             "ef_search": _EF_SEARCH_A_CANDIDATE * leg_size,
@@ -358,7 +358,7 @@ def find_required(connection: Connection, question: str, analysed: Question) -> 
         _REQUIRED,
         {
             "identifiers": identifiers,
-            "phrases": [searchable_text(phrase, language="") for phrase in phrases],
+            "phrases": [searchable_text(phrase, language="", asked=True) for phrase in phrases],
             "configs": analysed.configs,
         },
     ).fetchall()

@@ -94,14 +94,27 @@ def record_refused(
             record_failure(connection, document, build, code=code, reason=reason)
 
 
-def record_gone(connection: Connection, version: ObjectVersion) -> None:
+def record_gone(
+    connection: Connection, version: ObjectVersion, *, known: KnownGenerations | None = None
+) -> bool:
     """
     Record that *version* and all before it are gone: they answer no more and never come back.
 
     The caller has looked: no object of this name is in the bucket.
+
+    Args:
+        known: What was recorded before the look; None where nothing can have come since. An upload
+            that came since may have a lower generation than *version*, which may be forged.
+
+    Returns:
+        Whether it was recorded: not where another event has come since the look.
     """
     with connection.transaction():
         document = lock_or_insert_document(connection, version)
+        if known is not None and (
+            document.seen_generation != known.seen or document.dead_generation < known.dead
+        ):
+            return False
         connection.execute(
             """
             UPDATE documents
@@ -118,6 +131,7 @@ def record_gone(connection: Connection, version: ObjectVersion) -> None:
             "DELETE FROM builds WHERE document_id = %(id)s AND generation <= %(generation)s",
             {"id": document.id, "generation": version.generation},
         )
+        return True
 
 
 def record_metadata(connection: Connection, version: ObjectVersion) -> None:

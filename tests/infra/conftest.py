@@ -49,7 +49,7 @@ def read_plan(file: Path) -> Plan:
         [
             Resource(
                 change["type"],
-                change["address"],
+                change["address"].removeprefix("module.kaydangpt."),
                 change["change"]["after"],
                 change["change"]["after_unknown"],
             )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,30 +19,62 @@ _BEFORE = {
     name: f"registry/{name}@sha256:{'b' * 64}" for name in ("ingest", "embed_worker", "query")
 }
 
-_GCLOUD = """#!/bin/sh
+# Each stand-in records its calls and fails where FAIL, a regular expression, matches one.
+_GCLOUD = r"""#!/bin/sh
 echo "gcloud $*" >> "$CALLS"
+[ -z "$FAIL" ] || ! echo "gcloud $*" | grep -qE "$FAIL" || exit 1
 case "$*" in
   *"images describe"*) echo "$DIGEST" ;;
-  *print-identity-token*) echo token ;;
-  *"jobs execute"*) exit "${MIGRATION_EXIT:-0}" ;;
+  *"config get-value account"*) echo "${ACCOUNT:-ada@example.com}" ;;
+  *"billing projects describe"*) echo "${BILLING:-True}" ;;
+  *"get-iam-policy demo-proj"*) echo "${ROLE:-roles/owner}" ;;
+  *"services list"*) echo "${ENABLED:-aiplatform.googleapis.com}" ;;
+  *"org-policies describe"*) echo "${POLICY:-}" ;;
+  *print-identity-token* | *print-access-token*) echo token ;;
+  *sign-jwt*) echo signed > "$5" ;;
+  *latestReadyRevisionName*)
+    grep -q "terraform .* apply " "$CALLS" && echo "$4-new" || echo "$4-old" ;;
+  *"storage cp"*images.json*images.json)
+    case "$*" in
+      *"gs://"*" /"*) grep -q sha256 "$BEFORE" && cp "$BEFORE" "$5" ;;
+      *) cp "$4" "$KEPT" ;;
+    esac ;;
+  *"logging read"*) yes 500 | head -n "${ERRORS:-0}" ;;
 esac
 """
-_TERRAFORM = """#!/bin/sh
+_TERRAFORM = r"""#!/bin/sh
 echo "terraform $*" >> "$CALLS"
+case "$*" in *" apply "*)
+  if [ -n "$NOT_READY" ] && [ ! -e "$NOT_READY" ]; then
+    : > "$NOT_READY"
+    echo "Error 404: Cannot find metric(s) that match type"
+    exit 1
+  fi ;;
+esac
+[ -z "$FAIL" ] || ! echo "terraform $*" | grep -qE "$FAIL" || exit 1
 case "$*" in
-  *"output -json images"*) cat "$BEFORE" ;;
-  *"output -raw query_mode"*) printf iam ;;
-  *"output -raw query_url"*) printf https://query.example ;;
+  *"output -raw query_mode"*) printf "${MODE:-iam}" ;;
+  *"output -raw query_url"*) printf "https://${DOMAIN:-query.example}" ;;
   *"output -raw bucket"*) printf gs://documents ;;
+  *"output -raw audience"*) printf demo-proj/kaydang-query ;;
+  *"output -raw smoke_account"*) printf kaydang-smoke@demo-proj.iam.gserviceaccount.com ;;
+  *"output -json deployment"*)
+    printf '{"domain": "%s", "network": "kaydang"}' "$DOMAIN" ;;
+  *"state list"*)
+    echo 'module.kaydangpt.google_kms_crypto_key.this[0]'
+    echo module.kaydangpt.google_storage_bucket.documents ;;
 esac
 """
 # Answers with a verified citation of the object that was copied last, or with what ANSWER says.
-_CURL = """#!/bin/sh
+_CURL = r"""#!/bin/sh
 echo "curl $*" >> "$CALLS"
+[ -z "$FAIL" ] || ! echo "curl $*" | grep -qE "$FAIL" || exit 1
+case "$*" in *generateContent*) printf "${MODEL_STATUS:-200}"; exit 0 ;; esac
 [ -z "$ANSWER" ] || { echo "$ANSWER"; exit 0; }
 name=$(grep -o 'smoke-test/[a-z0-9]*.md' "$CALLS" | tail -1)
 printf '{"grounded": true, "answer": "x", "citations": [{"name": "%s", "verified": true}]}' "$name"
 """
+_NOTHING_FOUND = json.dumps({"grounded": False, "answer": "", "citations": []})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,90 +84,280 @@ class Outcome:
     code: int
     calls: list[str]
     errors: str
+    kept: dict[str, str] | None
+
+    def matching(self, pattern: str) -> list[str]:
+        """Return the calls that *pattern* is found in."""
+        return [call for call in self.calls if re.search(pattern, call)]
+
+    def in_order(self, *patterns: str) -> None:
+        """Assert that a call matches each pattern, one after the other."""
+        calls = iter(self.calls)
+        for pattern in patterns:
+            assert any(re.search(pattern, call) for call in calls), pattern
 
     def applies(self) -> list[str]:
         """Return the applies in their order."""
         return [call for call in self.calls if call.startswith("terraform") and " apply " in call]
 
 
-def _deploy(folder: Path, *, before: dict[str, str] | None = None, **variables: str) -> Outcome:
+def _deploy(
+    folder: Path,
+    *arguments: str,
+    command: str = "",
+    before: dict[str, str] | None = None,
+    tfvars: str = "",
+    **variables: str,
+) -> Outcome:
     programs = folder / "bin"
     programs.mkdir()
     for name, text in (("gcloud", _GCLOUD), ("terraform", _TERRAFORM), ("curl", _CURL)):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     (folder / "before.json").write_text(json.dumps(before or {}))
+    values = folder / "terraform.tfvars"
+    values.write_text(tfvars)
     calls = folder / "calls"
+    calls.touch()
+    words = [command] if command else []
     done = subprocess.run(
-        [ROOT / "infra/deploy.sh", "demo-proj", "europe-west1"],
+        [ROOT / "infra/deploy.sh", *words, "demo-proj", "europe-west1", *arguments],
         env={
             "PATH": f"{programs}:{os.environ['PATH']}",
             "HOME": str(folder),
             "CALLS": str(calls),
             "BEFORE": str(folder / "before.json"),
+            "KEPT": str(folder / "kept.json"),
             "DIGEST": _DIGEST,
             "ANSWER": "",
+            "DOMAIN": "",
+            "FAIL": "",
+            "NOT_READY": "",
             "SMOKE_SECONDS": "1",
-            "TFVARS": "none",
+            "CANARY_SECONDS": "0",
+            "APPLY_WAIT_SECONDS": "0",
+            "GRANT_WAIT_SECONDS": "0",
+            "UNINSTALL_WAIT_SECONDS": "0",
+            "TFVARS": os.path.relpath(values, ROOT),
             **variables,
         },
         capture_output=True,
         text=True,
         check=False,
     )
-    return Outcome(done.returncode, calls.read_text().splitlines(), done.stdout + done.stderr)
+    kept = folder / "kept.json"
+    return Outcome(
+        done.returncode,
+        calls.read_text().splitlines(),
+        done.stdout + done.stderr,
+        json.loads(kept.read_text()) if kept.exists() else None,
+    )
 
 
-def test_the_schema_is_migrated_before_the_new_images_answer(tmp_path: Path) -> None:
-    """Build, apply of the job alone, its run, then everything; then a question that is cited."""
+def test_a_first_deployment(tmp_path: Path) -> None:
+    """The model is asked, images are built, the schema migrated, all applied, a question asked."""
     outcome = _deploy(tmp_path)
     assert outcome.code == 0, outcome.errors
-    order = [
-        next(i for i, call in enumerate(outcome.calls) if part in call)
-        for part in ("builds submit", "-target=", "jobs execute kaydang-migrate", "curl")
-    ]
-    assert order == sorted(order)
+    outcome.in_order(
+        "services enable",
+        "generateContent",
+        "builds submit",
+        "-target=",
+        "jobs execute kaydang-migrate",
+        "storage cp --quiet .*smoke.md",
+        "curl .*query.example/query",
+        "storage cp --quiet .*images.json gs://",
+    )
     job, everything = outcome.applies()
     assert "-target=" in job
     assert "-target=" not in everything
-    assert f"query@{_DIGEST}" in everything
-    assert outcome.calls[-1].startswith("gcloud storage rm")
+    assert outcome.kept is not None
+    assert outcome.kept["query"].endswith(f"query@{_DIGEST}")
+    assert not outcome.matching("update-traffic")
 
 
-def test_a_failed_migration_changes_no_service(tmp_path: Path) -> None:
-    """Only the job was applied, and the script says where its log is."""
-    outcome = _deploy(tmp_path, MIGRATION_EXIT="1")
+def test_the_build_has_an_account_and_a_bucket_of_its_own(tmp_path: Path) -> None:
+    """A new project's default account may not build, and its default bucket is in the US."""
+    (build,) = _deploy(tmp_path).matching("builds submit")
+    assert "serviceAccounts/kaydang-build@demo-proj" in build
+    assert "--gcs-source-staging-dir gs://demo-proj-kaydang-build/" in build
+
+
+def test_an_upgrade_answers_before_it_gets_traffic(tmp_path: Path) -> None:
+    """Traffic stays with the old revision until the tag has answered, then moves in steps."""
+    outcome = _deploy(tmp_path, before=_BEFORE, CANARY="5,50")
+    assert outcome.code == 0, outcome.errors
+    outcome.in_order(
+        "update-traffic kaydang-query .*kaydang-query-old=100",
+        "jobs execute kaydang-migrate",
+        "update-traffic kaydang-query .*--set-tags candidate=kaydang-query-new",
+        "curl .*https://candidate---query.example/query",
+        "kaydang-query-new=5,kaydang-query-old=95",
+        "kaydang-query-new=50,kaydang-query-old=50",
+        "update-traffic kaydang-query .*--to-latest",
+    )
+
+
+@pytest.mark.parametrize("mode", ["iap", "identified", "public", "iam"])
+def test_a_question_is_asked_in_every_mode(tmp_path: Path, mode: str) -> None:
+    """By the smoke account, in the way that the mode asks for."""
+    domain = "ask.example" if mode == "public" else ""
+    outcome = _deploy(tmp_path, before=_BEFORE, MODE=mode, DOMAIN=domain)
+    assert outcome.code == 0, outcome.errors
+    (question,) = outcome.matching("curl .*/query$")
+    expected = {
+        "iap": "Bearer signed",
+        "identified": "X-Serverless-Authorization: Bearer token",
+        "public": "X-Kaydang-Revision: candidate",
+        "iam": "Authorization: Bearer token",
+    }
+    assert expected[mode] in question
+
+
+@pytest.mark.parametrize(
+    ("fail", "says"),
+    [
+        ("terraform .*-target=", "could not make the database"),
+        ("jobs execute", "migration failed"),
+        ("terraform .* apply .*images=[^}]*}$", "half-way"),
+    ],
+    ids=["job", "migration", "everything"],
+)
+def test_a_failure_on_the_way_gives_the_traffic_back(tmp_path: Path, fail: str, says: str) -> None:
+    """The old revisions answer, and the images that are kept are theirs."""
+    outcome = _deploy(tmp_path, before=_BEFORE, FAIL=fail)
     assert outcome.code == 1
-    assert len(outcome.applies()) == 1
-    assert "nothing else was changed" in outcome.errors
+    assert says in outcome.errors
+    assert "kaydang-query-old=100" in outcome.matching("update-traffic kaydang-query")[-1]
+    assert outcome.kept is None
 
 
-def test_an_answer_without_the_citation_puts_the_images_of_before_back(tmp_path: Path) -> None:
-    """The last apply names the digests that ran before, and the exit code says that it failed."""
-    answer = json.dumps({"grounded": False, "answer": "", "citations": []})
-    outcome = _deploy(tmp_path, before=_BEFORE, ANSWER=answer)
+def test_an_answer_without_the_citation_is_rolled_back(tmp_path: Path) -> None:
+    """By traffic alone, at once, for every service."""
+    outcome = _deploy(tmp_path, before=_BEFORE, ANSWER=_NOTHING_FOUND)
     assert outcome.code == 1
-    assert _BEFORE["query"] in outcome.applies()[-1]
     assert "rolled back" in outcome.errors
+    for service in ("ingest", "embed-worker", "dead-letters", "query"):
+        last = outcome.matching(f"update-traffic kaydang-{service}")[-1]
+        assert f"kaydang-{service}-old=100" in last
+
+
+def test_a_canary_that_fails_questions_is_rolled_back(tmp_path: Path) -> None:
+    """Errors of the new revision end the steps."""
+    outcome = _deploy(tmp_path, before=_BEFORE, ERRORS="5")
+    assert outcome.code == 1
+    assert "at 10 %" in outcome.errors
+    assert "kaydang-query-old=100" in outcome.matching("update-traffic kaydang-query")[-1]
 
 
 def test_a_failed_first_deployment_says_that_there_is_no_way_back(tmp_path: Path) -> None:
-    """Without images of before nothing is applied again."""
-    answer = json.dumps({"grounded": False, "answer": "", "citations": []})
-    outcome = _deploy(tmp_path, ANSWER=answer)
+    """The next run is an upgrade of it."""
+    outcome = _deploy(tmp_path, ANSWER=_NOTHING_FOUND)
     assert outcome.code == 1
-    assert len(outcome.applies()) == 2
-    assert "no images of before" in outcome.errors
+    assert "no previous revision" in outcome.errors
+    assert outcome.kept is not None
+
+
+def test_what_google_learns_late_is_applied_again(tmp_path: Path) -> None:
+    """A new log metric is known after minutes."""
+    outcome = _deploy(tmp_path, NOT_READY=str(tmp_path / "tried"))
+    assert outcome.code == 0, outcome.errors
+    assert len(outcome.applies()) == 3
 
 
 def test_given_images_are_not_built_again(tmp_path: Path) -> None:
-    """IMAGES=FILE is the way back to any images of before."""
+    """IMAGES=FILE is the way back to any earlier images."""
     images = tmp_path / "images.json"
     images.write_text(json.dumps(_BEFORE))
     outcome = _deploy(tmp_path, IMAGES=str(images))
     assert outcome.code == 0, outcome.errors
-    assert not [call for call in outcome.calls if "builds submit" in call]
-    assert _BEFORE["ingest"] in outcome.applies()[-1]
+    assert not outcome.matching("builds submit")
+    assert outcome.kept == _BEFORE
+
+
+def test_a_changed_setting_is_applied_with_the_images_that_run(tmp_path: Path) -> None:
+    """One command, without digests to type."""
+    outcome = _deploy(tmp_path, command="apply", before=_BEFORE)
+    assert outcome.code == 0, outcome.errors
+    assert not outcome.matching("builds submit")
+    assert _BEFORE["query"] in outcome.applies()[-1]
+
+
+def test_terraform_gets_the_state_the_variables_and_the_images(tmp_path: Path) -> None:
+    """Such as for an import after a restore."""
+    outcome = _deploy(tmp_path, "import", "ADDRESS", "ID", command="terraform", before=_BEFORE)
+    (call,) = outcome.matching("terraform .* import ")
+    assert call.endswith("ADDRESS ID")
+    assert _BEFORE["query"] in call
+    assert "name_prefix=kaydang" in call
+
+
+def test_an_uninstall_forgets_what_is_kept_and_ends_the_peering(tmp_path: Path) -> None:
+    """The key and the documents stay; a network that is held is asked for again."""
+    outcome = _deploy(tmp_path, command="uninstall", before=_BEFORE, FAIL="terraform .* destroy")
+    assert outcome.code == 1
+    assert outcome.matching("state rm .*google_kms_crypto_key")
+    assert outcome.matching("state rm .*google_storage_bucket.documents")
+    assert len(outcome.matching("peerings delete")) == 3
+    assert "within two hours" in outcome.errors
+
+
+def test_an_uninstall_takes_documents_along_where_it_is_said(tmp_path: Path) -> None:
+    """bucket.delete_with_deployment is the operator's word."""
+    outcome = _deploy(
+        tmp_path,
+        command="uninstall",
+        before=_BEFORE,
+        tfvars="bucket = { delete_with_deployment = true }\n",
+    )
+    assert outcome.code == 0, outcome.errors
+    assert not outcome.matching("state rm .*google_storage_bucket")
+    assert outcome.matching("artifacts repositories delete")
+
+
+@pytest.mark.parametrize(
+    ("variables", "tfvars", "says"),
+    [
+        ({"BILLING": "False"}, "", "missing: billing"),
+        ({"ROLE": "roles/editor"}, "", "missing: role roles/pubsub.admin"),
+        (
+            {"MODEL_STATUS": "404"},
+            'gemini = { model = "gemini-2.5-flash" }',
+            "gemini-3.5-flash-lite",
+        ),
+        ({"MODEL_STATUS": "403"}, "", "Gemini refuses"),
+        ({"POLICY": '{"allowedValues": ["us-east1"]}'}, "", "resourceLocations"),
+        (
+            {"POLICY": '{"enforce": true}'},
+            'query_access = { mode = "public", domain = "a.example" }',
+            "requireInvokerIam",
+        ),
+        ({}, 'budget = { billing_account = "0" }\n', "roles/billing.costsManager"),
+    ],
+    ids=["billing", "roles", "retired", "refused", "locations", "public", "budget"],
+)
+def test_the_check_names_what_is_missing(
+    tmp_path: Path, variables: dict[str, Any], tfvars: str, says: str
+) -> None:
+    """And changes nothing."""
+    outcome = _deploy(tmp_path, command="--check", tfvars=tfvars, **variables)
+    assert outcome.code == 1
+    assert says in outcome.errors
+    assert not outcome.matching("services enable|create|update|apply|submit|add-iam")
+
+
+def test_a_retired_model_stops_a_deployment_before_anything_is_made(tmp_path: Path) -> None:
+    """Neither images nor a state bucket."""
+    outcome = _deploy(tmp_path, MODEL_STATUS="404")
+    assert outcome.code == 1
+    assert not outcome.matching("buckets create|builds submit|terraform")
+
+
+def test_the_check_passes_where_nothing_is_missing(tmp_path: Path) -> None:
+    """It says which model answered."""
+    outcome = _deploy(tmp_path, command="--check")
+    assert outcome.code == 0, outcome.errors
+    assert "gemini-3.5-flash-lite answers" in outcome.errors
 
 
 @pytest.mark.parametrize(

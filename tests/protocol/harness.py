@@ -645,10 +645,15 @@ class World:
 
         return begin_and_note
 
-    def _note_gone(self, record_gone: Callable[..., None]) -> Callable[..., None]:
-        def record_and_note(connection: store.Connection, version: ObjectVersion) -> None:
-            record_gone(connection, version)
-            self._gone[version.name] = max(version.generation, self._gone.get(version.name, 0))
+    def _note_gone(self, record_gone: Callable[..., bool]) -> Callable[..., bool]:
+        def record_and_note(
+            connection: store.Connection, version: ObjectVersion, **options: Any
+        ) -> bool:
+            recorded = record_gone(connection, version, **options)
+            if recorded:
+                before = self._gone.get(version.name, 0)
+                self._gone[version.name] = max(version.generation, before)
+            return recorded
 
         return record_and_note
 

@@ -131,14 +131,15 @@ def _count_completions(_original: Any) -> Any:
 
 
 def _delete_by_name(original: Any) -> Any:
-    def record_gone(connection: store.Connection, version: ObjectVersion) -> None:
+    def record_gone(connection: store.Connection, version: ObjectVersion, **_options: Any) -> bool:
         row = connection.execute(
             "SELECT seen_generation FROM documents WHERE name = %s", [version.name]
         ).fetchone()
-        original(
-            connection,
-            replace(version, generation=max(version.generation, row[0] if row else 0)),
+        seen = row[0] if row else 0
+        recorded: bool = original(
+            connection, replace(version, generation=max(version.generation, seen))
         )
+        return recorded
 
     return record_gone
 

@@ -10,11 +10,11 @@ from werkzeug.datastructures import Headers
 from functions.query.http.callers import (
     allowed_origin,
     client_address,
-    is_allowed_host,
     matching_digest,
 )
 from functions.query.settings import QuerySettings
 from shared.errors import Misconfigured
+from shared.runtime.hosts import is_allowed_host
 from shared.settings import load
 
 DIGEST = hashlib.sha256("clé".encode()).hexdigest()

@@ -206,3 +206,24 @@ def test_collection_is_the_metadata_or_the_first_folder(
     """A document belongs to one collection, decided by its uploader."""
     version = ObjectVersion(bucket="b", name=name, generation=1, metadata=metadata)
     assert version.collection == collection
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".DS_Store", "a/Thumbs.db", "~$plan.docx", "a/._b.pdf", ".~lock.b.odt#", "c_$folder$", "d/"],
+)
+def test_object_when_junk(name: str) -> None:
+    """What programs leave in folders is no document, on the event path as in the uploader."""
+    assert ObjectVersion(bucket="b", name=name, generation=1).is_placeholder
+
+
+@pytest.mark.parametrize("name", ["store.txt", "thumbs.txt", "desktop.ini.md", "a_folder$", ".env"])
+def test_object_when_meant(name: str) -> None:
+    """A name that only looks a little like junk is a document's."""
+    assert not ObjectVersion(bucket="b", name=name, generation=1).is_placeholder
+
+
+def test_collection_when_written_on_a_mac() -> None:
+    """A folder's name in either composition is the same collection."""
+    version = ObjectVersion(bucket="b", name="Bu\u0308ro/a.txt", generation=1)
+    assert version.collection == "B\u00fcro"

@@ -72,6 +72,8 @@ def test_searchable_text_when_without_spaces() -> None:
         "京都",
         "都の",
         "postgresql",
+        "postgre",
+        "sql",
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 from local.configuration import Configuration, WrongSetting, configure, known_names
 
 ROOT = Path("/checkout")
-EXAMPLE = "# GEMINI_API_KEY=\nLOG_LEVEL=INFO\n# --- not a variable\n"
+EXAMPLE = "# GEMINI_API_KEY=\n# ALLOWED_HOSTS=\nLOG_LEVEL=INFO\n# --- not a variable\n"
 
 
 def configured(environ: dict[str, str] | None = None, **dotenv: str | None) -> Configuration:
@@ -63,6 +63,14 @@ def test_a_parser_without_walls_is_allowed_where_there_are_none(
         {}, root=ROOT, home=Path("/home/ada"), dotenv={}, example=EXAMPLE, system=system
     )
     assert ours.environment().get("ALLOW_UNCONFINED_PARSER") == allowed
+
+
+@pytest.mark.parametrize("given", [None, "ask.example"])
+def test_hosts_are_this_machines_and_those_given(given: str | None) -> None:
+    """Pushes and the page come by loopback, whatever else is answered for."""
+    ours = configured(ALLOWED_HOSTS=given)
+    hosts = ours.environment()["ALLOWED_HOSTS"].split(",")
+    assert hosts == [*filter(None, [given]), "127.0.0.1", "localhost", "[::1]"]
 
 
 def test_an_empty_variable_counts_as_absent() -> None:
@@ -131,4 +139,4 @@ def test_root_is_no_user_for_postgres() -> None:
 
 def test_names_are_read_from_comments_too() -> None:
     """A variable that .env.example shows commented out is a known one."""
-    assert known_names(EXAMPLE) == {"GEMINI_API_KEY", "LOG_LEVEL"}
+    assert known_names(EXAMPLE) == {"ALLOWED_HOSTS", "GEMINI_API_KEY", "LOG_LEVEL"}

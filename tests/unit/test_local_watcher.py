@@ -52,7 +52,20 @@ def test_plan(
 
 @pytest.mark.parametrize(
     "name",
-    [".hidden", "a/.git/config", "~$report.docx", "a.txt~", "b.tmp", "c.PART", ".a.swp", "#x#"],
+    [
+        ".hidden",
+        "a/.git/config",
+        "~$report.docx",
+        "a.txt~",
+        "b.tmp",
+        "c.PART",
+        ".a.swp",
+        "#x#",
+        "Thumbs.db",
+        "a/Desktop.ini",
+        "__MACOSX/a.pdf",
+        "part_$folder$",
+    ],
 )
 def test_hidden_and_temporary_files_are_not_taken(name: str) -> None:
     """What editors, browsers and office programs leave for a moment stays out."""

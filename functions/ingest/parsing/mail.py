@@ -52,7 +52,7 @@ _LOGO_BYTES = 30_000
 _WORD = re.compile(r"\w+")
 # What is left of an HTML half in a plain half that was made of it, in words.
 _LEAST_SHARE = 0.6
-_SEPARATOR = re.compile(rb"From [^\r\n]*\d{4}[^\r\n]*\r?\n\Z")
+_SEPARATOR = re.compile(rb"From [^\r\n]{0,200}\b\d{4}\b[^\r\n]{0,40}\r?\n\Z")
 _QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 _PIECE_BYTES = 1 << 16
 

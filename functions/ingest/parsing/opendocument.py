@@ -726,7 +726,7 @@ def _cell_value(cell: dict[str, str]) -> str:
         if value := cell.get(name, ""):
             return clean_line(value[:MAX_CELL_CHARS])
     formula = cell.get("formula", "").partition(":=")[2] or cell.get("formula", "").lstrip("=")
-    formula = re.sub(r"\[\.?([^\]]*)\]", lambda found: found[1].replace(":.", ":"), formula)
+    formula = re.sub(r"\[\.?([^\[\]]*)\]", lambda found: found[1].replace(":.", ":"), formula)
     return clean_line(f"={formula}"[:MAX_CELL_CHARS]) if formula else ""
 
 

@@ -7,6 +7,7 @@ import io
 import re
 import statistics
 import struct
+import time
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ from shared.boxes import LineBox, WordBox
 from shared.errors import Unreadable
 from shared.values import PageStart
 
-from . import pdf_annotations
+from . import pdf_annotations, recognition
 from .blocks import (
     Block,
     BlockKind,
@@ -45,6 +46,12 @@ _EDGE_LINES = 3
 _SHORT_PAGES = 3
 _MAX_OUTLINE = 10_000
 _MAX_PICTURE_SIDE = 2000
+# How much of a document's processor time its pictures may take.
+_READING_SHARE = 0.7
+# A3 at 200 dots an inch.
+_MAX_RECOGNISED_SIDE = 3400
+# Mean confidence below which whoever else can read pictures is asked.
+_READ_WELL = 70
 _MAX_ATTACHMENTS = 100
 _MAX_DEPTH = 3
 # What a scanner's app or an archive writes onto a scan is shorter.
@@ -287,7 +294,10 @@ def _read_pages(
         # Before the first page is loaded.
         document.init_forms()
     form = document.formenv
-    pictures_left = request.picture_budget if request.read_picture is not None else 0
+    can_read = recognition.is_available() or request.read_picture is not None
+    pictures_left = request.picture_budget if can_read else 0
+    # What is left of the time is for the rest of the document.
+    read_until = time.process_time() + _READING_SHARE * request.limits.timeout_seconds
     for index in range(count):
         read = ""
         lines: list[_Line] = []
@@ -303,11 +313,11 @@ def _read_pages(
                 if (
                     (not lines or is_picture)
                     and pictures_left > 0
-                    and request.read_picture is not None
+                    and time.process_time() < read_until
                     and pdfium.FPDFPage_CountObjects(page.raw)
                 ):
                     pictures_left -= 1
-                    read = clean(request.read_picture(_render(page))).strip()
+                    read = _read_picture(page, request)
             finally:
                 page.close()
         except pypdfium2.PdfiumError:
@@ -494,6 +504,27 @@ def _cells(
     yield clean_line(text[begin:]), begin_left, right
 
 
+def _read_picture(page: pypdfium2.PdfPage, request: Request) -> str:
+    """Return the text that *page* shows: as recognised here, by others where that went badly."""
+    recognised = recognition.Recognised("", 0)
+    if recognition.is_available():
+        width, height = page.get_size()
+        scale = min(200 / 72, _MAX_RECOGNISED_SIDE / max(width, height, 1))
+        bitmap = page.render(scale=scale, grayscale=True)
+        try:
+            recognised = recognition.recognise(
+                bytes(bitmap.buffer),
+                width=bitmap.width,
+                height=bitmap.height,
+                stride=bitmap.stride,
+            )
+        finally:
+            bitmap.close()
+    if request.read_picture is not None and recognised.confidence < _READ_WELL:
+        return clean(request.read_picture(_render(page))).strip() or recognised.text
+    return recognised.text
+
+
 def _render(page: pypdfium2.PdfPage) -> bytes:
     """Return a grey PNG of *page*, its longer side at most _MAX_PICTURE_SIDE pixels."""
     width, height = page.get_size()
@@ -570,7 +601,10 @@ class _Assembler:
             lines = page.lines
         if page.ocr:
             yield from self._finish()
-            yield from paragraph(page.ocr, page=page.number, source="ocr")
+            # A stamp is text and in the picture of the page.
+            known = {_fold(line.text) for line in page.lines}
+            read = [line for line in page.ocr.split("\n") if not line or _fold(line) not in known]
+            yield from paragraph("\n".join(read).strip(), page=page.number, source="ocr")
         elif page.is_picture:
             yield EmptyPage(page.number)
         yield from self._blocks(page, lines)

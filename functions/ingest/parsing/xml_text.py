@@ -10,7 +10,7 @@ from .archives import xml_events
 from .blocks import Event, Request, Title, clean_line, heading, paragraph, read_all
 from .decoding import declared_charset, decode
 
-_DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,300}\?>")
+_DECLARATION = re.compile(r"\s{0,50}<\?xml\b[^>]{0,300}\?>")
 _ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})")
 # Elements of DocBook, DITA, TEI, JATS and XHTML: a document, in which names are no fields.
 _PROSE = frozenset(

@@ -76,7 +76,7 @@ _QUESTION_WORD = (
     r"|come|quant[oi]|quem|onde|como|ai|bao nhiêu)\b"
 )
 _JOINT = re.compile(
-    rf"\s*(?:[,;]\s*(?:and|und|y|et|e|và)?|\s(?:and|und|y|et|e|và))\s+(?={_QUESTION_WORD})", _FLAGS
+    rf"(?:[,;]\s?(?:and|und|y|et|e|và)?|\s(?:and|und|y|et|e|và))\s(?={_QUESTION_WORD})", _FLAGS
 )
 _COMPARISON = re.compile(
     r"\b(?:difference[s]? between|compare|unterschied[e]? zwischen|diferencias? entre|diff[ée]rences?"

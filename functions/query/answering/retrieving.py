@@ -17,6 +17,7 @@ from shared.runtime.tracing import span
 from shared.search.statement import SearchResult
 from shared.store import NO_MODEL, Pool, RegisteredModel, reading, serving_model
 
+from .copies import merge_copies, with_spare
 from .journal import Journal
 from .missing import correct_spelling
 from .query import Query, Retrieval, RewrittenQuery
@@ -101,15 +102,17 @@ def find(
     except ModelSwitched:
         retriever.serving.model = None
         result, embedder = _search(query, question, retriever, candidates, journal)
+    hits = merge_copies(result.hits)[:candidates]
     journal.explain(
         question=question,
         rewritten_by=rewritten.rewritten_by,
         mode=query.mode,
-        hits=len(result.hits),
-        vector_leg=sum(hit.vector_rank is not None for hit in result.hits),
-        text_leg=sum(hit.text_rank is not None for hit in result.hits),
+        hits=len(hits),
+        copies=sum(len(hit.also_in) for hit in hits),
+        vector_leg=sum(hit.vector_rank is not None for hit in hits),
+        text_leg=sum(hit.text_rank is not None for hit in hits),
     )
-    return Retrieval(question, result.hits, analysis=result.question, embedder=embedder)
+    return Retrieval(question, hits, analysis=result.question, embedder=embedder)
 
 
 def _search(
@@ -138,7 +141,9 @@ def _search(
             question=question,
             embedding=embedding,
             model_digest=model.digest,
-            limit=candidates,
+            unrelated_similarity=embedder.info.unrelated_similarity,
+            multilingual=embedder.info.multilingual,
+            limit=with_spare(candidates),
             filter=query.filter,
             mode=query.mode,
             **options,

@@ -40,7 +40,7 @@ _ADDRESS = re.compile(
 )
 # Harmless in every renderer: none links them, no browser loads them.
 _STORAGE_ADDRESS = re.compile(r"(?:gs|s3|az|abfss|hdfs)://", re.IGNORECASE)
-_MAIL = re.compile(r"[\w.+-]+@[\w.-]+")
+_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w.-]{1,255}")
 _AFTER_ADDRESS = ".,;:!?)]}'\"»”*_"
 
 _TAG = re.compile(r"<(?:!--.{0,500}?-->|[A-Za-z/!?][^<>\n]{0,500}>)")
@@ -224,7 +224,7 @@ _IMAGE_OR_LINK = re.compile(
 )
 _DEFINITION = re.compile(r"^[ ]{0,3}\[[^\[\]\n]+\]:")
 _CODE_SPAN = re.compile(r"(?<![`\\])(`+)(?!`)(?P<code>[^|\n]*?[^`|\n])\1(?!`)")
-_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*([\w+.#-]{0,30})[ \t]*$")
+_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]{0,8}([\w+.#-]{0,30})[ \t]{0,8}$")
 
 _NUMBERS = re.compile(r"\s*\^?\d{1,3}(?:\s*[,;–-]\s*\^?\d{1,3})*\s*")
 _WORDS_OF_MARKS = (
@@ -340,7 +340,7 @@ class AnswerCleaner:
 
     def _keep_known(self, match: re.Match[str]) -> str:
         before = match.string[max(0, match.start() - 40) : match.start()]
-        index = re.search(r"[\w\])]+$", before)
+        index = re.search(r"[\w\])]{1,80}$", before[-80:])
         if index and self._allows(index.group() + match.group()):
             return match.group()  # readings[0] of a passage
         numbers: list[int] = []
@@ -365,7 +365,7 @@ def quote_line(text: str) -> str:
     An index such as readings[1] becomes a code span: as it stands it would be a mark.
     """
     line = " ".join(_visible(text).split())
-    line = re.sub(r"(?<![`\w])[\w.]*\w\[\d{1,3}\][\w\[\].]*", r"`\g<0>`", line)
+    line = re.sub(r"(?<![`\w.])[\w.]{0,80}\w\[\d{1,3}\][\w\[\].]{0,80}", r"`\g<0>`", line)
     line = re.sub(r"(?<!`)\[(\s*\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*\s*)\](?!`)", r"`[\1]`", line)
     return neutralise(line, allows=lambda _address: True, begins=True)
 
@@ -494,7 +494,7 @@ def _code_span(literal: str) -> str:
 def _escape_ticks(text: str) -> str:
     """Escape what could pair with the tick of a code span to come."""
     return re.sub(
-        r"(\\*)`",
+        r"(?<!\\)(\\*)`",
         lambda match: match.group() if len(match[1]) % 2 else f"{match[1]}\\`",
         text,
     )

@@ -42,7 +42,7 @@ _CODE_SIGNS = re.compile(
     r"(?:^|\s)(?:[$#>]\s|--?[a-z]|[|<>]{1,2}\s)|[{};]\s*$|\w=\S|\w\(.*\)|^\s*(?:[\w.~-]*/)+[\w.-]+"
     r"|\\\s*$|^\s*[\w-]+:\s*\S+$"
 )
-_CELL = re.compile(r"\s*(?:(?<!\\)\||\t)\s*")
+_CELL = re.compile(r"(?<!\\)\||\t")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from werkzeug.datastructures import Headers
-from werkzeug.sansio.utils import host_is_trusted
 
 # Its assertions have no email_verified: it lets in nobody whose address it does not know itself.
 # https://cloud.google.com/iap/docs/signed-headers-howto#verifying_the_jwt_payload
@@ -33,11 +32,6 @@ class Caller:
 NOBODY = Caller()
 
 
-def is_allowed_host(host: str | None, allowed: Sequence[str]) -> bool:
-    """Return whether *host* is one of *allowed*; ".example.org" stands for every name under it."""
-    return not allowed or host_is_trusted(host, list(allowed))
-
-
 def allowed_origin(origin: str | None, allowed: Sequence[str]) -> str | None:
     """Return what Access-Control-Allow-Origin says to *origin*, None where it says nothing."""
     if not origin:
@@ -45,6 +39,22 @@ def allowed_origin(origin: str | None, allowed: Sequence[str]) -> str | None:
     if "*" in allowed:
         return "*"
     return origin if origin in allowed else None
+
+
+def is_foreign_page(headers: Headers, allowed: Sequence[str]) -> bool:
+    """
+    Return whether a page of another origin, which is none of *allowed*, sends this request.
+
+    Only browsers send these headers, and no page can change what they say.
+    https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
+    """
+    origin = headers.get("Origin")
+    if origin is None or allowed_origin(origin, allowed) is not None:
+        return False
+    if headers.get("Sec-Fetch-Site") == "same-origin":
+        # A proxy may have named another host than the browser did.
+        return False
+    return origin.partition("://")[2].lower() != headers.get("Host", "").lower()
 
 
 def matching_digest(headers: Headers, digests: Sequence[str]) -> str | None:

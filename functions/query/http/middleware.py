@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from http import HTTPStatus
 
@@ -20,6 +21,7 @@ from shared.errors import (
     StorageUnavailable,
     TokenRefused,
 )
+from shared.runtime.hosts import is_allowed_host
 from shared.runtime.logs import begin_trace, get_logger
 from shared.runtime.tracing import span, tracing_on
 
@@ -33,6 +35,9 @@ from .replies import milliseconds_since
 _RETRY_SECONDS = 5
 _PUBLIC = frozenset({"healthz", "readyz", "page", "static_file", "openapi_document"})
 _UNTRACED = frozenset({"healthz", "readyz", "page", "static_file", "openapi_document"})
+# Asking changes nothing, and its JSON makes a browser ask before a foreign page may send it.
+_ASKING = frozenset({"query", "retrieve"})
+_CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _WITH_BODY = frozenset({"query", "retrieve", "upload_document"})
 
 logger = get_logger(__name__)
@@ -53,7 +58,7 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
             g.note = g.tracing.enter_context(
                 span(_describe_route(request), kind="server", parent=header)
             )
-        if request.endpoint not in ("healthz", "readyz") and not callers.is_allowed_host(
+        if request.endpoint not in ("healthz", "readyz") and not is_allowed_host(
             request.headers.get("Host"), settings.allowed_hosts
         ):
             raise ProblemRaised(
@@ -63,6 +68,8 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
             )
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             return Response(status=204)
+        if request.endpoint not in _ASKING and request.method in _CHANGING:
+            _refuse_foreign_pages(settings.cors_allowed_origins)
         g.caller = callers.NOBODY
         if request.endpoint not in _PUBLIC:
             g.caller = _identify(dependencies)
@@ -129,6 +136,15 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
         # Of a request without a response: it comes again once its body is there.
         if tracing := g.pop("tracing", None):
             tracing.close()
+
+
+def _refuse_foreign_pages(allowed_origins: Sequence[str]) -> None:
+    if callers.is_foreign_page(request.headers, allowed_origins):
+        raise ProblemRaised(
+            HTTPStatus.FORBIDDEN,
+            "foreign_origin",
+            "Pages of other origins may not change anything here; see CORS_ALLOWED_ORIGINS.",
+        )
 
 
 def _identify(dependencies: Dependencies) -> callers.Caller:

@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 
 from flask import Response
 from pydantic import BaseModel
+from werkzeug.datastructures import MIMEAccept
 
 from shared.errors import GenerationUnavailable
 from shared.gemini.requests import MODEL_MISSING
@@ -20,7 +21,13 @@ from .problems import Problem, make_problem
 from .schemas import CitationOut, Degraded, PassageOut, QueryResponse, Timings, UsageOut
 
 EVENT_STREAM = "text/event-stream"
-ANSWER_TYPES = ["application/json", EVENT_STREAM]
+_ANSWER_TYPES = ("application/json", EVENT_STREAM)
+
+
+def wants_events(accepted: MIMEAccept) -> bool:
+    """Return whether an answer as events is preferred; parameters of a type say nothing here."""
+    types = [(kind.partition(";")[0].strip(), quality) for kind, quality in accepted]
+    return MIMEAccept(types).best_match(_ANSWER_TYPES) == EVENT_STREAM
 
 
 def stream_answer(

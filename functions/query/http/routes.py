@@ -50,7 +50,6 @@ from .problems import (
     render,
 )
 from .replies import (
-    ANSWER_TYPES,
     EVENT_STREAM,
     failure_problem,
     is_failure,
@@ -58,6 +57,7 @@ from .replies import (
     make_response,
     reply,
     stream_answer,
+    wants_events,
 )
 from .schemas import (
     MAX_OBJECT_NAME_BYTES,
@@ -159,7 +159,7 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
     )
     def query(body: QueryRequest) -> Response:
         journal = Journal()
-        streamed = request.accept_mimetypes.best_match(ANSWER_TYPES) == EVENT_STREAM
+        streamed = wants_events(request.accept_mimetypes)
         steps = answer_question(
             _read_query(body),
             dependencies=dependencies.answering,

@@ -16,9 +16,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     StringConstraints,
     WithJsonSchema,
+    model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from shared.values import DocumentStatus, Hit
 
@@ -59,6 +63,8 @@ Text = Annotated[
     AfterValidator(_compose),
 ]
 Name = Annotated[str, StringConstraints(max_length=1_024, pattern=r"^[^\x00]*$")]
+# Empty asks for none, as an empty prefix does.
+NameOrNone = Annotated[Name | None, AfterValidator(lambda name: name or None)]
 # The bounds stand before the validator: after it they would be missing in the schema.
 UpToHundred = Annotated[int, Field(ge=1, le=100), BeforeValidator(_refuse_text_and_truth)]
 Bytes = Annotated[int, Field(ge=0), BeforeValidator(_refuse_text_and_truth)]
@@ -91,14 +97,48 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class FilterIn(_Request):
+class _Body(_Request):
+    """
+    A request of JSON, in which null says that a field is not given.
+
+    Clients in Java, Go and C# write it for what they leave open.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_null(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {name: v for name, v in value.items() if v is not None or name not in optional}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema)["properties"]
+        for name, field in cls.model_fields.items():
+            if not field.is_required() and {"type": "null"} not in properties[name].get(
+                "anyOf", []
+            ):
+                kept = {
+                    key: properties[name].pop(key)
+                    for key in ("title", "description", "default")
+                    if key in properties[name]
+                }
+                properties[name] = {"anyOf": [properties[name], {"type": "null"}], **kept}
+        return schema
+
+
+class FilterIn(_Body):
     """Which documents may answer; every condition given must hold."""
 
-    collection: Name | None = Field(
+    collection: NameOrNone = Field(
         default=None, description="The top folder of the object, or what its metadata says."
     )
     prefix: Name | None = Field(default=None, description="How the object's name begins.")
-    content_type: Name | None = None
+    content_type: NameOrNone = None
     metadata: Metadata = Field(
         default_factory=dict, description="Custom metadata of the object; each must be equal."
     )
@@ -106,14 +146,14 @@ class FilterIn(_Request):
     updated_to: DateTime | None = Field(default=None, description="Exclusive.")
 
 
-class Turn(_Request):
+class Turn(_Body):
     """One turn of the conversation so far, oldest first."""
 
     role: Literal["user", "assistant"]
     content: Annotated[str, StringConstraints(max_length=16_000), AfterValidator(_compose)]
 
 
-class RetrieveRequest(_Request):
+class RetrieveRequest(_Body):
     """A question to find passages for."""
 
     question: Text
@@ -163,6 +203,7 @@ class PassageOut(BaseModel):
     similarity: float
     vector_rank: int | None
     text_rank: int | None
+    also_in: list[str] = Field([], description="Other documents that hold the same text.")
 
     @classmethod
     def of(cls, hit: Hit, *, number: int) -> PassageOut:
@@ -318,7 +359,7 @@ class DocumentsQuery(_Request):
 
     state: Literal["queued", "indexing", "ready", "failed", "deleted"] | None = None
     prefix: Name | None = None
-    collection: Name | None = None
+    collection: NameOrNone = None
     cursor: Annotated[str, StringConstraints(max_length=4_096, pattern=r"^[^\x00]*$")] | None = (
         Field(default=None, description="The next of the page before; empty for the first page.")
     )
@@ -371,7 +412,7 @@ MAX_OBJECT_NAME_BYTES = 1_024
 _CONTENT_TYPE = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *;[\x20-\x7e]*)?$"
 
 
-class UploadRequest(_Request):
+class UploadRequest(_Body):
     """A file to put into the bucket."""
 
     name: Annotated[str, StringConstraints(max_length=900, pattern=_OBJECT_NAME)] = Field(

@@ -5,6 +5,7 @@ mock_provider "google" {
 mock_provider "google-beta" {
   source = "./tests/mocks"
 }
+mock_provider "time" {}
 variables {
   project_id = "demo-proj"
   images = {
@@ -26,7 +27,7 @@ run "the_bucket_is_private_and_keeps_what_is_replaced" {
     error_message = "a replaced document is lost at once"
   }
   assert {
-    condition     = google_storage_bucket.documents.location == "EUROPE-WEST1" && google_storage_bucket.documents.name == "demo-proj-documents"
+    condition     = google_storage_bucket.documents.location == "EUROPE-WEST1" && google_storage_bucket.documents.name == "demo-proj-kaydang-documents"
     error_message = "the bucket is not where the functions are"
   }
   assert {
@@ -42,16 +43,16 @@ run "every_source_has_a_dead_letter_topic_and_that_topic_has_subscribers" {
   assert {
     condition = alltrue([
       for topic in ["object_events", "chunk_jobs"] :
-      google_pubsub_subscription.push[topic].dead_letter_policy[0].max_delivery_attempts == 10
+      google_pubsub_subscription.push[topic].dead_letter_policy[0].max_delivery_attempts == 100
     ])
-    error_message = "a subscription has no dead letter after 10 tries"
+    error_message = "a subscription has no dead letters, or a bulk load becomes some"
   }
   assert {
     condition     = length(google_pubsub_subscription.push["dead_letters"].dead_letter_policy) == 0
     error_message = "dead letters would be published to their own topic"
   }
   assert {
-    condition     = google_pubsub_subscription.push["dead_letters"].name == "dead-letters-record" && google_pubsub_subscription.dead_letters_kept.message_retention_duration == "2678400s"
+    condition     = google_pubsub_subscription.push["dead_letters"].name == "kaydang-dead-letters-record" && google_pubsub_subscription.dead_letters_kept.message_retention_duration == "2678400s"
     error_message = "dead letters are lost"
   }
 }
@@ -93,7 +94,7 @@ run "nobody_but_pub_sub_and_the_scheduler_may_call" {
     error_message = "the push account may call what it should not, or not what it should"
   }
   assert {
-    condition     = length(google_cloud_run_v2_service_iam_member.caller) == 0 && length(google_cloud_run_v2_service_iam_member.everyone) == 0
+    condition     = length(google_cloud_run_v2_service_iam_member.caller) == 0 && !google_cloud_run_v2_service.function["query"].invoker_iam_disabled
     error_message = "without query_access.principals somebody may ask"
   }
   assert {
@@ -109,24 +110,24 @@ run "the_database_is_private_backed_up_and_protected" {
   command = plan
 
   assert {
-    condition     = google_sql_database_instance.this.settings[0].ip_configuration[0].ipv4_enabled == false
+    condition     = google_sql_database_instance.this[0].settings[0].ip_configuration[0].ipv4_enabled == false
     error_message = "the database has a public address"
   }
   assert {
-    condition     = google_sql_database_instance.this.settings[0].edition == "ENTERPRISE" && google_sql_database_instance.this.settings[0].availability_type == "REGIONAL"
+    condition     = google_sql_database_instance.this[0].settings[0].edition == "ENTERPRISE" && google_sql_database_instance.this[0].settings[0].availability_type == "REGIONAL"
     error_message = "the database is of another edition or in one zone"
   }
   assert {
-    condition     = google_sql_database_instance.this.deletion_protection && google_sql_database_instance.this.settings[0].deletion_protection_enabled
+    condition     = google_sql_database_instance.this[0].deletion_protection && google_sql_database_instance.this[0].settings[0].deletion_protection_enabled
     error_message = "one of the two protections against deletion is off"
   }
   assert {
-    condition     = google_sql_database_instance.this.settings[0].backup_configuration[0].point_in_time_recovery_enabled
+    condition     = google_sql_database_instance.this[0].settings[0].backup_configuration[0].point_in_time_recovery_enabled
     error_message = "no recovery to a point in time"
   }
   assert {
     condition = contains([
-      for flag in google_sql_database_instance.this.settings[0].database_flags : "${flag.name}=${flag.value}"
+      for flag in google_sql_database_instance.this[0].settings[0].database_flags : "${flag.name}=${flag.value}"
     ], "cloudsql.iam_authentication=on")
     error_message = "the functions cannot log in"
   }

@@ -5,6 +5,7 @@ mock_provider "google" {
 mock_provider "google-beta" {
   source = "./tests/mocks"
 }
+mock_provider "time" {}
 variables {
   project_id = "demo-proj"
   images = {
@@ -30,11 +31,11 @@ run "small_scales_to_zero_on_the_cheapest_database" {
     error_message = "an instance runs although nobody asks"
   }
   assert {
-    condition     = google_sql_database_instance.this.settings[0].tier == "db-f1-micro" && output.connections.needed <= 25
+    condition     = google_sql_database_instance.this[0].settings[0].tier == "db-f1-micro" && output.connections.needed <= 25
     error_message = "the pools do not fit db-f1-micro"
   }
   assert {
-    condition     = google_sql_database_instance.this.settings[0].backup_configuration[0].enabled
+    condition     = google_sql_database_instance.this[0].settings[0].backup_configuration[0].enabled
     error_message = "small has no backups"
   }
 }
@@ -43,14 +44,14 @@ run "production_is_regional_and_asks_people_to_sign_in" {
   command = plan
   variables {
     database     = { tier = "db-custom-4-15360", max_connections = 200, maintenance_work_mem_mb = 2048 }
-    services     = { ingest = { max_instances = 20 }, embed-worker = { max_instances = 20 }, query = { max_instances = 20 } }
+    services     = { ingest = { max_instances = 10 }, embed-worker = { cpu = "4", max_instances = 5 }, query = { cpu = "2", max_instances = 10 } }
     query_access = { mode = "iap", principals = ["group:staff@example.com"] }
     alerts       = { emails = ["oncall@example.com"] }
     budget       = { billing_account = "012345-6789AB-CDEF01", amount = 500 }
   }
 
   assert {
-    condition     = google_cloud_run_v2_service.function["query"].iap_enabled && length(google_iap_web_cloud_run_service_iam_member.person) == 1
+    condition     = google_cloud_run_v2_service.function["query"].iap_enabled && toset(keys(google_iap_web_cloud_run_service_iam_member.person)) == toset(["group:staff@example.com", "smoke"])
     error_message = "people cannot sign in"
   }
   assert {
@@ -66,7 +67,7 @@ run "production_is_regional_and_asks_people_to_sign_in" {
     error_message = "nobody is told"
   }
   assert {
-    condition     = google_sql_database_instance.this.settings[0].availability_type == "REGIONAL"
+    condition     = google_sql_database_instance.this[0].settings[0].availability_type == "REGIONAL"
     error_message = "one zone's failure stops the answers"
   }
 }

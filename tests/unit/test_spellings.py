@@ -1,0 +1,71 @@
+"""Spellings of the same thing meet in full-text search."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.language import searchable_text
+from shared.spellings import find_spellings, unmarked_words
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2024-03-07",
+        "7 March 2024",
+        "March 7th, 2024",
+        "07.03.2024",
+        "7. März 2024",
+        "7 de marzo de 2024",
+        "le 7 mars 2024",
+        "ngày 7 tháng 3 năm 2024",
+        "2024年3月7日",
+    ],
+)
+def test_dates_meet(written: str) -> None:
+    """A day has one word however it is written; 03/07/2024 has both that it may mean."""
+    assert "d20240307" in find_spellings(f"Valid from {written} on.")
+    assert {"d20240307", "d20240703"} <= set(find_spellings("03/07/2024"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("1,234.56", "1.234,56"),
+        ("1234.56", "1 234,56".replace(" ", "\u00a0")),
+        ("12,500", "12.500"),
+        ("230V", "230 V"),
+        ("1.5kW", "1,5 kW"),
+        ("4711-AB/09", "4711AB09"),
+    ],
+)
+def test_numbers_and_quantities_meet(first: str, second: str) -> None:
+    """What a document writes one way is found by the other."""
+    document = set(searchable_text(f"It has {first} in all", language="en").split())
+    asked = set(searchable_text(f"which has {second}", language="", asked=True).split())
+    assert (document & asked) - {"has", "it", "in", "all", "which"}
+
+
+def test_joined_words_are_their_words_too() -> None:
+    """camelCase and PascalCase, with the joined word itself."""
+    words = searchable_text("Set maxRetryCount of HTTPServer", language="en").split()
+    assert {"maxretrycount", "max", "retry", "count", "http", "server"} <= set(words)
+
+
+def test_marks_are_taken_off_documents_and_never_off_questions() -> None:
+    """Who types without marks finds both; who types with them, only what has them."""
+    assert unmarked_words("mütze") == ["mutze", "muetze"]
+    assert "duong" in searchable_text("đường", language="vi").split()
+    assert "duong" not in searchable_text("đường", language="", asked=True).split()
+    assert "の" not in "".join(unmarked_words("東京都の"))
+
+
+def test_dotless_and_dotted_i_meet() -> None:
+    """ISPARTA, Isparta and ısparta are one word."""
+    forms = {searchable_text(form, language="tr").split()[0] for form in ("Işık", "IŞIK", "ışık")}
+    assert len(forms) == 1
+
+
+def test_pictures_have_their_names() -> None:
+    """An emoji is found by itself and by its name."""
+    assert {"u1f9a6", "otter"} <= set(searchable_text("🦦", language="").split())
