@@ -34,7 +34,7 @@ def test_zip_when_of_several_kinds() -> None:
             "plans/gate.docx": make_docx(docx_paragraph("The gate opens at noon.")),
             "notes/größe.txt": "Width is 4 m.",
             "__MACOSX/notes/._a.txt": "junk",
-            "notes/photo.png": b"\x89PNG\r\n\x1a\n" + bytes(64),
+            "notes/photo.gif": b"GIF89a" + bytes(64),
         }
     )
     kind, _ = parse_bytes(data, "all.zip")
@@ -44,7 +44,7 @@ def test_zip_when_of_several_kinds() -> None:
         ("paragraph", "The gate opens at noon."),
         ("heading", "File: notes/größe.txt"),
         ("paragraph", "Width is 4 m."),
-        ("paragraph", "File: notes/photo.png (not read)"),
+        ("paragraph", "File: notes/photo.gif (not read)"),
     ]
 
 
