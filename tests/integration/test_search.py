@@ -258,6 +258,36 @@ def test_search_when_translated(
     assert names(find(question))[0] == "vi1.txt"
 
 
+def test_search_when_model_is_multilingual(find: Find, index: Callable[..., str]) -> None:
+    """A passage in another language costs nothing where the model knows both languages."""
+    text = "The pump 4711 runs at the plant in Bremen."
+    index("en.txt", text, language="en", search_config="english")
+    index("de.txt", text, language="de", search_config="german")
+    question = "Where does the pump run?"
+    english, german = find(question)
+    assert (english.name, german.name) == ("en.txt", "de.txt")
+    assert english.score - german.score > 0.05
+    scores = {hit.name: hit.score for hit in find(question, multilingual=True)}
+    assert scores["de.txt"] == pytest.approx(german.score + 0.08)
+    assert scores["en.txt"] == pytest.approx(english.score)
+
+
+def test_search_when_cosines_lie_close_together(find: Find, index: Callable[..., str]) -> None:
+    """Counted from the cosine of unrelated texts, the vectors' differences decide more."""
+    question = "How does a wing make lift?"
+    index("wing.txt", "Air that an aerofoil turns downwards pushes the aeroplane upwards.")
+    index("lift.txt", "The lift is out of order; take the stairs to the fourth floor.")
+    similarities = {hit.name: hit.similarity for hit in find(question, mode="vector")}
+    worst, best = sorted(similarities.values())
+    unrelated = worst + (best - worst) / 2
+    before = {hit.name: hit.score for hit in find(question)}
+    after = {hit.name: hit.score for hit in find(question, unrelated_similarity=unrelated)}
+    low, high = sorted(similarities, key=similarities.__getitem__)
+    # What lies below says nothing: none of the vectors' weight is left to it.
+    assert before[low] - after[low] == pytest.approx(0.6 * worst / best, abs=1e-3)
+    assert after[high] == pytest.approx(before[high])
+
+
 def test_search_when_decomposed(find: Find, index: Callable[..., str]) -> None:
     """A Vietnamese question of decomposed letters finds what one of composed letters finds."""
     index("cau.txt", LANGUAGES["vi"][0])
