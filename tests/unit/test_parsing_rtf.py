@@ -32,7 +32,7 @@ def read(body: bytes) -> list[tuple[str, str]]:
         (rb"a\~b\_c \{x\} 1\endash 2\emdash \ldblquote q\rdblquote", "a b\u2011c {x} 1–2—“q”"),
         (rb"Price {\deleted 10}{\revised 12} EUR", "Price 12 EUR"),
         (rb"seen {\v secret}\v more\v0  again {\strike old}new", "seen again new"),
-        (rb"a{\pict\pngblip 89504e47}{\*\unknown b}{\field{\*\fldinst HYPERLINK x}{\fldrslt c}}", "ac"),
+        (rb"a{\pict\pngblip 89504e47}{\*\unknown b}{\field{\*\fldinst LINK}{\fldrslt c}}", "ac"),
         (rb"a{\pict\bin4 }{}\\x}b", "ab"),
         (rb"One{\footnote\pard{\super\chftn} Only here.\par} fits. Two.",
          "One fits. [Only here.] Two."),
