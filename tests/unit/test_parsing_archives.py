@@ -48,6 +48,13 @@ def test_zip_when_of_several_kinds() -> None:
     ]
 
 
+def test_zip_when_of_texts() -> None:
+    """A path stands on a line of its own, also before a text that begins at once."""
+    blocks = blocks_of(make_zip({"a.txt": "one", "b.yaml": "c: 1"}), "a.zip")
+    text = "".join(block.gap + block.text for block in blocks).strip()
+    assert text == "File: a.txt\n\none\n\nFile: b.yaml\n\nc: 1"
+
+
 def test_zip_when_folders_look_like_office_files() -> None:
     """A folder that is called as a part of an office file makes no document of its archive."""
     assert "Width" in text_of(make_zip({"word/size.txt": "Width is 4 m."}), "a.zip")
