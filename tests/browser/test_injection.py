@@ -81,13 +81,13 @@ def test_document_is_shown_as_text(open_page: OpenPage) -> None:
 def test_answer_of_a_misled_model_is_harmless(
     open_page: OpenPage, gemini_url: str, stand_in: GeminiStandIn
 ) -> None:
-    """The server removes what could load; the page would show the rest as text."""
+    """What could load is shown as text, and nothing of it is an element or a link."""
     stand_in.plan(answering(f"The parrot says hello [1]. {ATTACK}", [(1, ATTACK)]))
     page = open_page(gemini_url)
     before = elements(page)
     sheet = ask(page, QUESTION, collection=SHELF)
     expect(sheet.locator(".answer-text")).to_contain_text("The parrot says hello")
-    expect(sheet).not_to_contain_text("attacker.invalid")
+    expect(sheet.locator("a[href*='attacker'], img, iframe, form, style")).to_have_count(0)
     assert_harmless(page, before)
 
 

@@ -30,6 +30,7 @@ def client(bucket: storage.Bucket, database_url: str, model_dir: Path, pool: Poo
             "documents_bucket": bucket.name,
             "google_cloud_project": "test",
             "max_file_bytes": 1000,
+            "cors_allowed_origins": "https://docs.example",
         }
     )
     uploads = DocumentBucket(bucket.name, project="test")

@@ -11,15 +11,16 @@ from .text import cleaned
 
 _SECTIONS = {
     # https://docs.python.org/3/library/configparser.html#supported-ini-file-structure
-    "ini": re.compile(r"[ \t]*\[(?P<name>[^\]\n]{1,200})\][ \t]*(?:[;#].*)?\n?\Z"),
+    "ini": re.compile(r"[ \t]{0,16}\[(?P<name>[^\]\n]{1,200})\][ \t]{0,16}(?:[;#].*)?\n?\Z"),
     # https://toml.io/en/v1.0.0#table: a line of an array has commas, or nothing but a value.
     "toml": re.compile(
-        r"[ \t]*\[{1,2}[ \t]*(?P<name>[\w.\"'/@:* -]{1,200}?)[ \t]*\]{1,2}[ \t]*(?:#.*)?\n?\Z"
+        r"[ \t]{0,16}\[{1,2}[ \t]{0,4}(?P<name>[\w.\"'/@:* -]{1,200}?)[ \t]{0,4}\]{1,2}"
+        r"[ \t]{0,16}(?:#.*)?\n?\Z"
     ),
     # A key at the margin whose value stands below it.
     "yaml": re.compile(
-        r"(?P<name>[^\s#:\-][^#:\n]{0,200}?)[ \t]*:"
-        r"(?:[ \t]+[&!|>][^\s]*)*[ \t]*(?:#.*)?\n?\Z"
+        r"(?P<name>[^\s#:\-][^#:\n]{0,200}?)[ \t]{0,4}:"
+        r"(?:[ \t]{1,8}[&!|>][^\s]{0,80}){0,4}[ \t]{0,16}(?:#.*)?\n?\Z"
     ),
 }
 
