@@ -26,6 +26,7 @@ ATTACKS = [
 ]
 ATTACK = " ".join(ATTACKS)
 NAME = f"{SHELF}/<img src=x onerror=alert(1)>/{'<b>'}.txt"
+MADE_UP = "See http://made-up.invalid/p.png?q=secret for more."
 QUESTION = "What does the parrot in the lobby say?"
 _COUNTED = "img, script, iframe, a, style, link, object, embed, svg, base, form"
 
@@ -82,11 +83,13 @@ def test_answer_of_a_misled_model_is_harmless(
     open_page: OpenPage, gemini_url: str, stand_in: GeminiStandIn
 ) -> None:
     """What could load is shown as text, and nothing of it is an element or a link."""
-    stand_in.plan(answering(f"The parrot says hello [1]. {ATTACK}", [(1, ATTACK)]))
+    stand_in.plan(answering(f"The parrot says hello [1]. {ATTACK} {MADE_UP}", [(1, ATTACK)]))
     page = open_page(gemini_url)
     before = elements(page)
     sheet = ask(page, QUESTION, collection=SHELF)
     expect(sheet.locator(".answer-text")).to_contain_text("The parrot says hello")
+    # An address stays as text only where the passage holds it to the letter.
+    expect(sheet).not_to_contain_text("made-up.invalid")
     expect(sheet.locator("a[href*='attacker'], img, iframe, form, style")).to_have_count(0)
     assert_harmless(page, before)
 

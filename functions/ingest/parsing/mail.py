@@ -152,7 +152,7 @@ class _Reader:
         if kind == "message/rfc822" or (kind == "message/global" and part.is_multipart()):
             yield from self._inner_message(part)
         elif depth > self.request.depth + 50:
-            # Nobody writes this; a parser that recurses must end.
+            # No author writes this; a parser that recurses must end.
             yield from paragraph("(not read: nested too deeply)")
         elif kind == "multipart/alternative":
             yield from self._alternative(part, depth=depth + 1)

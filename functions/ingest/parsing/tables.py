@@ -487,7 +487,7 @@ class TableWriter:
         self.is_open = True
         for i, row in enumerate(table[count:], start=count):
             if i > count and (row.is_header or row.is_strong) and self._opens_table(row):
-                # Decided anew, with the rows below it.
+                # Decided again, with the rows below it.
                 self.is_open = False
                 self.waiting = table[i:]
                 return
