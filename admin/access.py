@@ -12,6 +12,7 @@ import click
 from admin.terminal import dry_run_option, json_option, one_sentence, print_json, print_table
 from shared import store
 from shared.settings import DatabaseSettings, load
+from shared.values import composed
 
 _OWN_PRINCIPALS = ("email", "domain")
 
@@ -150,10 +151,10 @@ def _check_spelling(connection: store.Connection, collection: str) -> None:
         ClickException: It is unknown and spelt like a known one.
     """
     known = {one.collection for one in store.list_access(connection)}
-    if collection in known:
+    if composed(collection) in known:
         return
     folded = {name.casefold(): name for name in known}
-    if near := difflib.get_close_matches(collection.casefold(), folded, n=1, cutoff=0.8):
+    if near := difflib.get_close_matches(composed(collection).casefold(), folded, n=1, cutoff=0.8):
         raise click.ClickException(
             f"There is no collection {collection!r}; did you mean {folded[near[0]]!r}? Say --new if"
             " it is another one whose first document is still to come."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any, get_args
@@ -114,9 +115,11 @@ def retry(name: str | None, *, failed: bool, dry_run: bool, as_json: bool) -> No
         raise click.UsageError("name one document, or say --failed for all")
     with one_sentence():
         with store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
-            ids = store.find_documents(connection, name=name, state="failed")
-            if name is not None and not ids:
-                document = _require(connection, name)
+            document = None if name is None else _require(connection, name)
+            ids = store.find_documents(
+                connection, name=document.name if document else None, state="failed"
+            )
+            if document is not None and not ids:
                 raise click.ClickException(f"{name} has not failed: it is {document.state}")
             if dry_run:
                 print_counts({"would be retried": len(ids)}, as_json=as_json)
@@ -186,9 +189,12 @@ def _require(connection: store.Connection, name: str) -> DocumentStatus:
     Raises:
         ClickException: There is none; the message names documents that begin alike.
     """
-    for document_id in store.find_documents(connection, name=name):
-        if (document := store.get_document(connection, document_id)) is not None:
-            return document
+    # Names of files on macOS are decomposed, what is typed is composed.
+    forms = dict.fromkeys([name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))])
+    for form in forms:
+        for document_id in store.find_documents(connection, name=form):
+            if (document := store.get_document(connection, document_id)) is not None:
+                return document
     near, _ = store.list_documents(connection, prefix=name[:4], limit=3)
     others = f" There is {', '.join(each.name for each in near)}." if near else ""
     raise click.ClickException(f"There is no document {name}.{others}")

@@ -357,6 +357,8 @@ def calibrate(questions: QuestionSet, *, prefix: str) -> Calibration:
                 connection,
                 question=question.text,
                 embedding=embedder.embed_query(question.text),
+                unrelated_similarity=embedder.info.unrelated_similarity,
+                multilingual=embedder.info.multilingual,
                 limit=_CHUNKS,
                 filter=Filter(prefix=prefix or None),
             ).hits

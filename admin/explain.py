@@ -76,6 +76,8 @@ def explain(
                 connection,
                 question=" ".join(question),
                 embedding=embedder.embed_query(" ".join(question)),
+                unrelated_similarity=embedder.info.unrelated_similarity,
+                multilingual=embedder.info.multilingual,
                 limit=limit,
                 filter=Filter(prefix=prefix or None, collection=collection),
                 per_document=_PASSAGES_OF_ONE_DOCUMENT,

@@ -183,7 +183,9 @@ def find_file_names(question: str) -> list[str]:
         closed = _close(compound.group())
         before = re.findall(r"[^\W_]+", folded[: compound.start()])[-_MAX_NAME_WORDS:]
         names += ["".join(before[i:]) + closed for i in range(len(before) + 1)]
-    return list(dict.fromkeys(name for name in names if len(name) >= _MIN_NAME_CHARS))
+    # The database closes a name as its object is called: composed, or decomposed by macOS.
+    forms = [unicodedata.normalize(form, name) for name in names for form in ("NFC", "NFD")]
+    return list(dict.fromkeys(name for name in forms if len(name) >= _MIN_NAME_CHARS))
 
 
 def find_phrases(question: str) -> list[str]:

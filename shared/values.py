@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -26,6 +27,21 @@ _JUNK = re.compile(
     r"~\$.+|\.~lock\..+#|.*_\$folder\$",
     re.DOTALL,
 )
+
+
+def composed(name: str) -> str:
+    """
+    Return a name in the form in which names are compared (NFC).
+
+    Objects keep the names that they were uploaded with, and macOS writes those decomposed.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def plain_beginning(prefix: str) -> str:
+    """Return what every name that begins with *prefix*, in whatever form, begins with as it is."""
+    both = zip(composed(prefix), unicodedata.normalize("NFD", prefix), strict=False)
+    return "".join(sign for sign, _ in takewhile(lambda pair: pair[0] == pair[1], both))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +73,7 @@ class ObjectVersion:
         """Return the metadata's "collection", else the first folder of the name, else "default"."""
         folder, slash, _ = self.name.partition("/")
         named = self.metadata.get("collection") or (folder if slash else "") or "default"
-        # macOS writes names decomposed; a filter finds them in either form.
-        return unicodedata.normalize("NFC", named)[:256]
+        return composed(named)[:256]
 
     @property
     def is_placeholder(self) -> bool:

@@ -7,7 +7,7 @@ from cloudevents.http import CloudEvent
 from pydantic import Field
 
 from shared import store
-from shared.embedding.embedder import Embedders, Runtime
+from shared.embedding.embedder import Device, Embedders
 from shared.errors import Malformed
 from shared.messaging.events import read_job, read_message
 from shared.runtime.hosts import admit_hosts
@@ -40,10 +40,10 @@ class Settings(DatabaseSettings, ModelSettings, RetrySettings, LogSettings):
     """
     How many batches one instance holds at once: some embed while another is read or stored.
 
-    EMBEDDING_RUNTIME=torch embeds on a GPU where there is one; it takes a float32 export.
+    EMBEDDING_DEVICE=cuda embeds on a GPU; it takes a float32 export and onnxruntime-gpu.
     """
 
-    embedding_runtime: Runtime = "onnxruntime"
+    embedding_device: Device = "cpu"
     batches_at_once: int = Field(default=3, ge=1, le=16)
 
 
@@ -112,7 +112,7 @@ def _open_resources() -> Resources:
     embedders = Embedders(
         [settings.model_dir, settings.other_model_dir],
         threads=settings.embedding_threads,
-        runtime=settings.embedding_runtime,
+        device=settings.embedding_device,
     )
     return Resources(
         settings=settings,

@@ -1,6 +1,5 @@
 """Texts to unit vectors by the exported ONNX graph."""
 
-import importlib
 import math
 import os
 import threading
@@ -29,10 +28,15 @@ __all__ = [
     "read_model_info",
 ]
 
-# Tokens of one run by torch, padding included: it is for GPUs, and small runs would leave one idle.
-TORCH_BATCH_TOKENS = 16_384
+# Tokens of one run on a GPU, padding included: small runs would leave it idle.
+GPU_BATCH_TOKENS = 16_384
 
-Runtime = Literal["onnxruntime", "torch"]
+Device = Literal["cpu", "cuda"]
+# The processor takes the operators that the GPU has not.
+_PROVIDERS: dict[Device, list[str]] = {
+    "cpu": ["CPUExecutionProvider"],
+    "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
+}
 Run = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 
 
@@ -43,11 +47,11 @@ class Embedder:
     Args:
         model_dir: Folder written by infra.model.export.
         threads: Runs of the graph at once; 0 takes the cores that this process may use.
-        runtime: What runs the graph.
+        device: What runs the graph.
 
     Raises:
         ModelUnavailable: The folder is missing, incomplete or damaged.
-        Misconfigured: *runtime* is not installed, or does not run this graph.
+        Misconfigured: The installed onnxruntime has no such *device*, or the graph is quantised.
     """
 
     info: ModelInfo
@@ -57,7 +61,7 @@ class Embedder:
         model_dir: Path,
         *,
         threads: int = 0,
-        runtime: Runtime = "onnxruntime",
+        device: Device = "cpu",
     ) -> None:
         self.info = read_model_info(model_dir)
         description = read_description(model_dir)
@@ -65,14 +69,14 @@ class Embedder:
         self._query_prompt: str = description["prompts"]["query"]
         self._pad_id: int = description["pad_id"]
         self._tokenizer = read_tokenizer(model_dir)
-        if runtime == "torch":
-            # One run at a time: torch itself uses all of a GPU, or all cores.
-            threads, self._batch_tokens = 1, TORCH_BATCH_TOKENS
-            self._run = _open_torch(model_dir, quantisation=description["quantisation"])
+        if device == "cuda":
+            _check_cuda(model_dir, quantisation=description["quantisation"])
+            # One run at a time: a run of this size uses all of a GPU.
+            threads, self._batch_tokens = 1, GPU_BATCH_TOKENS
         else:
             # A text a run: on a processor, batches save less than an attention mask costs.
             self._batch_tokens = 0
-            self._run = _open_onnxruntime(model_dir)
+        self._run = _open_graph(model_dir, device=device)
         self._threads = threads or available_cores()
         # One for all who call: what one leaves idle at the end of its texts, another takes.
         self._runs = ThreadPoolExecutor(self._threads, thread_name_prefix="embed")
@@ -126,7 +130,7 @@ class Embedder:
         return vectors
 
 
-def _open_onnxruntime(model_dir: Path) -> Run:
+def _open_graph(model_dir: Path, *, device: Device) -> Run:
     # Not at import: the server forks after it, and a child whose parent has loaded onnxruntime
     # hangs or aborts when it exits, waiting for threads that it never had.
     import onnxruntime
@@ -141,7 +145,7 @@ def _open_onnxruntime(model_dir: Path) -> Run:
     options.enable_mem_pattern = False
     try:
         session: Any = onnxruntime.InferenceSession(
-            model_dir / GRAPH_FILE, options, providers=["CPUExecutionProvider"]
+            model_dir / GRAPH_FILE, options, providers=_PROVIDERS[device]
         )
     except Exception as error:  # onnxruntime's own errors have no public base class
         message = (
@@ -161,30 +165,27 @@ def _open_onnxruntime(model_dir: Path) -> Run:
     return run
 
 
-def _open_torch(model_dir: Path, *, quantisation: str) -> Run:
+def _check_cuda(model_dir: Path, *, quantisation: str) -> None:
     """
-    Return the graph run by torch.
+    Make sure that a GPU gives the served vectors.
 
     Raises:
-        Misconfigured: torch or onnx is not installed, or the graph is quantised.
+        Misconfigured: The installed onnxruntime has no CUDA, or the graph is quantised.
     """
+    import onnxruntime
+
     if quantisation != "none":
-        # Each rounding to eight bits enlarges the last bit in which two runtimes differ.
+        # Each rounding to eight bits enlarges the last bit in which two devices differ.
         raise Misconfigured(
-            f"EMBEDDING_RUNTIME=torch gives the served vectors of a float32 model only, and"
+            f"EMBEDDING_DEVICE=cuda gives the served vectors of a float32 model only, and"
             f" {model_dir} has {quantisation}; write another by: python -m infra.model.export"
             " --precision float32 --output FOLDER"
         )
-    try:
-        # By its name: nothing that a function installs may need it.
-        module: Any = importlib.import_module("shared.embedding.torch_graph")
-    except ModuleNotFoundError as error:
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         raise Misconfigured(
-            f"EMBEDDING_RUNTIME=torch needs the package {error.name}: install what"
-            " functions/embed_worker/requirements-torch.txt lists"
-        ) from error
-    run: Run = module.TorchGraph(model_dir / GRAPH_FILE).run
-    return run
+            "EMBEDDING_DEVICE=cuda needs an onnxruntime with CUDA: install onnxruntime-gpu in the"
+            " place of onnxruntime, or leave EMBEDDING_DEVICE=cpu"
+        )
 
 
 class Embedders:
@@ -202,13 +203,13 @@ class Embedders:
         model_dirs: Sequence[Path | None],
         *,
         threads: int = 0,
-        runtime: Runtime = "onnxruntime",
+        device: Device = "cpu",
     ) -> None:
         self._folders = {
             read_model_info(folder).digest: folder for folder in model_dirs if folder is not None
         }
         self._threads = threads
-        self._runtime = runtime
+        self._device = device
         self._loaded: dict[str, Embedder] = {}
         self._loading = threading.Lock()
 
@@ -234,7 +235,7 @@ class Embedders:
                         " or change the model as docs/operations.md says"
                     )
                 embedder = Embedder(
-                    self._folders[digest], threads=self._threads, runtime=self._runtime
+                    self._folders[digest], threads=self._threads, device=self._device
                 )
                 embedder.warm_up()
                 self._loaded[digest] = embedder

@@ -27,12 +27,16 @@ class ModelInfo:
             tokens and the prompt before documents are already taken off. The rest is cut.
         digest: Equal for two exports whose vectors may stand in one index: sha256 (hex) over the
             source weights, the pooling, the prompts, the sequence length and the quantisation.
+        unrelated_similarity: The cosine that texts without anything in common have on average.
+        multilingual: Whether a text and its translation are near.
     """
 
     name: str
     dimension: int
     max_tokens: int
     digest: str
+    unrelated_similarity: float = 0.0
+    multilingual: bool = False
 
 
 def read_description(model_dir: Path) -> dict[str, Any]:
@@ -73,6 +77,9 @@ def read_model_info(model_dir: Path) -> ModelInfo:
         dimension=description["dimension"],
         max_tokens=description["max_tokens"],
         digest=description["digest"],
+        # Folders of older exports do not say.
+        unrelated_similarity=float(description.get("unrelated_similarity", 0.0)),
+        multilingual=bool(description.get("multilingual", False)),
     )
 
 

@@ -7,7 +7,6 @@ The text leg is BM25: each chunk carries its own part of the score as a sparse v
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -34,14 +33,15 @@ from shared.search.query_terms import (
     weigh_words,
 )
 from shared.store.connection import Connection
-from shared.values import Filter, Hit, ScoreParts, pair_page_starts
+from shared.values import Filter, Hit, ScoreParts, composed, pair_page_starts, plain_beginning
 
 Mode = Literal["fused", "vector", "text"]
 
 # Below this many chunks a filter's documents are searched whole, without any index.
 _NARROW_CHUNKS = 5000
 # Shares of the vector leg in the fused score (docs/retrieval.md, "Fusion"): for questions in
-# English, which the models of this size know best, and for all others.
+# English, which the models of this size know best, and for all others. A multilingual model knows
+# them all: its vectors weigh what they weigh in English, and other languages cost nothing.
 _VECTOR_WEIGHT = 0.6
 _VECTOR_WEIGHT_OTHER_LANGUAGE = 0.5
 # What two neighbouring words of the question are worth that stand together in a chunk too.
@@ -108,6 +108,8 @@ def search(
     question: str,
     embedding: NDArray[np.float32] | Future[NDArray[np.float32]],
     model_digest: str | None = None,
+    unrelated_similarity: float = 0.0,
+    multilingual: bool = False,
     limit: int,
     filter: Filter = Filter(),  # noqa: B008 -- frozen; "filter" is the word of the API
     per_document: int = 3,
@@ -120,6 +122,8 @@ def search(
         embedding: float32, shape (dimension of the serving model,), unit length; or where it will
             be, so that it can be made while the question is analysed.
         model_digest: The model that made it; None takes it for the one that answers.
+        unrelated_similarity: The cosine from which on this model's vectors say something.
+        multilingual: Whether this model finds passages in other languages than the question's.
         per_document: Chunks of one document before those of the others; further ones follow only
             where there is nothing else.
         mode: "vector" and "text" rank by one leg alone.
@@ -136,6 +140,8 @@ def search(
             question=question,
             embedding=embedding,
             model_digest=model_digest,
+            unrelated_similarity=unrelated_similarity,
+            multilingual=multilingual,
             limit=limit,
             filter=filter,
             per_document=per_document,
@@ -150,6 +156,8 @@ def prepare(
     question: str,
     embedding: NDArray[np.float32] | Future[NDArray[np.float32]],
     model_digest: str | None = None,
+    unrelated_similarity: float = 0.0,
+    multilingual: bool = False,
     limit: int,
     filter: Filter = Filter(),  # noqa: B008 -- frozen; "filter" is the word of the API
     per_document: int = 3,
@@ -175,6 +183,8 @@ def prepare(
         analysis.question,
         embedding=embedding.result() if isinstance(embedding, Future) else embedding,
         model_id=analysis.model_id,
+        unrelated_similarity=unrelated_similarity,
+        multilingual=multilingual,
         limit=limit,
         leg_size=leg_size,
         filter=filter,
@@ -332,20 +342,26 @@ _KEYS: dict[Mode, sql.SQL] = {
         "SELECT build_id, ordinal FROM vector_leg UNION SELECT build_id, ordinal FROM text_leg"
     ),
 }
-# Each leg by its best: the cosines of one question lie close together, so that a model which does
-# not know the language hardly moves the order of the texts, and one that does decides among equals.
+# Each leg by its best, the vectors above what unrelated texts have: some models put all cosines
+# within .7 to .9, and divided by the best alone these would decide nothing.
 _PARTS: dict[str, sql.Composable] = {
-    "vector_part": sql.SQL("%(vector_weight)s::float8 * scored.similarity / best.similarity"),
+    "vector_part": sql.SQL(
+        """
+        %(vector_weight)s::float8
+            * greatest(scored.similarity - %(unrelated)s::float8, %(least_similarity)s::float8)
+            / greatest(best.similarity - %(unrelated)s::float8, 1e-6)
+        """
+    ),
     "text_part": sql.SQL("(1 - %(vector_weight)s::float8) * scored.text_score / best.text_score"),
     "language_part": sql.SQL(
         """
         CASE
             WHEN scored.language <> '' AND scored.language <> ALL (%(question_languages)s::text[])
-            THEN -{other_language_cost}::float8
+            THEN -%(other_language_cost)s::float8
             ELSE 0
         END
         """
-    ).format(other_language_cost=sql.Literal(_OTHER_LANGUAGE_COST)),
+    ),
 }
 _SCORES: dict[Mode, sql.Composable] = {
     "vector": sql.SQL("scored.similarity"),
@@ -361,6 +377,8 @@ def _statement(
     *,
     embedding: NDArray[np.float32],
     model_id: int,
+    unrelated_similarity: float,
+    multilingual: bool,
     limit: int,
     leg_size: int,
     filter: Filter,
@@ -397,8 +415,12 @@ def _statement(
         "languages": LANGUAGES,
         "configs": CONFIGS,
         "vector_weight": _VECTOR_WEIGHT
-        if "en" in analysed.languages
+        if multilingual or "en" in analysed.languages
         else _VECTOR_WEIGHT_OTHER_LANGUAGE,
+        "other_language_cost": 0 if multilingual else _OTHER_LANGUAGE_COST,
+        "unrelated": unrelated_similarity,
+        # Below it the vectors say nothing. Where none is known, opposite texts count against.
+        "least_similarity": 0 if unrelated_similarity > 0 else -1,
     }
     values["bonus"] = sum(values["lexeme_weights"], 1.0)
     values["required_share"] = required.share
@@ -681,23 +703,37 @@ def _union(selects: list[sql.Composed]) -> sql.Composed:
     return sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(select) for select in selects)
 
 
-def _composed(name: str | None) -> str | None:
-    """Return a name in the form in which collections are kept."""
-    return None if name is None else unicodedata.normalize("NFC", name)
-
-
 def _conditions(filter: Filter) -> tuple[tuple[LiteralString, ...], dict[str, Any]]:
     """Return the conditions on a document's columns, none where all pass, and their values."""
     given: list[tuple[LiteralString, Any]] = [
-        ("collection = %(collection)s", _composed(filter.collection)),
-        ("starts_with(name, %(prefix)s)", filter.prefix or None),
+        (
+            "collection = %(collection)s",
+            None if filter.collection is None else composed(filter.collection),
+        ),
+        # The first finds few names by their index, the second compares them in one form.
+        (
+            "starts_with(name, %(beginning)s)",
+            plain_beginning(filter.prefix) if filter.prefix else None,
+        ),
+        (
+            "starts_with(normalize(name, NFC), %(prefix)s)",
+            composed(filter.prefix) if filter.prefix else None,
+        ),
         ("content_type = %(content_type)s", filter.content_type),
         ("metadata @> %(metadata)s", Jsonb(filter.metadata) if filter.metadata else None),
         ("object_updated >= %(updated_from)s", filter.updated_from),
         ("object_updated < %(updated_to)s", filter.updated_to),
     ]
     conditions = tuple(condition for condition, value in given if value is not None)
-    names = ("collection", "prefix", "content_type", "metadata", "updated_from", "updated_to")
+    names = (
+        "collection",
+        "beginning",
+        "prefix",
+        "content_type",
+        "metadata",
+        "updated_from",
+        "updated_to",
+    )
     values = {
         name: value for name, (_, value) in zip(names, given, strict=True) if value is not None
     }

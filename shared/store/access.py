@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from shared.store.connection import Connection, Pool, connect, fetch_one
+from shared.values import composed
 
 EVERY_COLLECTION = "*"
 # Without parameters, so that the server takes both statements in one message.
@@ -93,7 +94,7 @@ def grant_collection(connection: Connection, *, principal: str, collection: str)
         VALUES (%(principal)s, %(collection)s)
         ON CONFLICT DO NOTHING
         """,
-        {"principal": principal, "collection": collection},
+        {"principal": principal, "collection": composed(collection)},
     )
 
 
@@ -107,7 +108,10 @@ def revoke_collection(
         WHERE principal = %(principal)s
             AND (%(collection)s::text IS NULL OR collection = %(collection)s)
         """,
-        {"principal": principal, "collection": collection},
+        {
+            "principal": principal,
+            "collection": None if collection is None else composed(collection),
+        },
     ).rowcount
 
 
@@ -121,7 +125,7 @@ def set_collection(connection: Connection, collection: str, *, closed: bool) -> 
         SET closed = excluded.closed,
             changed = now()
         """,
-        {"collection": collection, "closed": closed},
+        {"collection": composed(collection), "closed": closed},
     )
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from shared.store.connection import Connection, fetch_one
-from shared.values import DocumentState, DocumentStatus
+from shared.values import DocumentState, DocumentStatus, composed, plain_beginning
 
 _STATUS_COLUMNS = """
     id, bucket, name, collection, title, language, generation, answering_generation, state,
@@ -54,9 +54,9 @@ def list_documents(
             FROM document_status
             WHERE (%(state)s::text IS NULL AND state <> 'deleted' OR state = %(state)s)
                 AND (%(collection)s::text IS NULL OR collection = %(collection)s)
-                AND starts_with(name, %(prefix)s)
-                AND name COLLATE "C" >= %(prefix)s
-                AND name COLLATE "C" <= %(prefix)s || repeat(chr(1114111), 256)
+                AND starts_with(normalize(name, NFC), %(prefix)s)
+                AND name COLLATE "C" >= %(beginning)s
+                AND name COLLATE "C" <= %(beginning)s || repeat(chr(1114111), 256)
                 AND name COLLATE "C" > %(cursor)s
                 {_FAILED if state == "failed" else ""}
             ORDER BY name COLLATE "C"
@@ -64,8 +64,9 @@ def list_documents(
             """,  # noqa: S608 - constant columns and condition
             {
                 "state": state,
-                "collection": collection,
-                "prefix": prefix,
+                "collection": None if collection is None else composed(collection),
+                "prefix": composed(prefix),
+                "beginning": plain_beginning(prefix),
                 "cursor": cursor or "",
                 "limit": limit,
             },

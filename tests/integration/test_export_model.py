@@ -97,6 +97,19 @@ def test_any_model_is_exported_as_it_is(small_model: Path, tmp_path: Path) -> No
     )
 
 
+def test_given_prompts_are_those_of_the_model(small_model: Path, tmp_path: Path) -> None:
+    """Options replace the configured prompts; other options make another model of the folder."""
+    output = tmp_path / "model"
+    options = ["--model", str(small_model), "--output", str(output), "--precision", "float32"]
+    asked = [*options, "--query-prompt", "find: ", "--document-prompt", ""]
+    for arguments, done in ((asked, "written"), (asked, "complete, kept"), (options, "written")):
+        result = CliRunner().invoke(export_model.main, arguments)
+        assert result.output == f"{output}: {done}\n"
+        if arguments is asked:
+            prompts = json.loads((output / DESCRIPTION_FILE).read_text())["prompts"]
+            assert prompts == {"query": "find: ", "document": ""}
+
+
 def test_max_tokens_leaves_room_for_the_prompt(small_model: Path, tmp_path: Path) -> None:
     """Of 64 tokens, two are special and two the prompt's."""
     output = tmp_path / "model"
@@ -267,7 +280,11 @@ def test_default_model_keeps_the_vectors_of_its_source(tmp_path: Path) -> None:
         Embedder(output).embed_documents(texts) * _reference(source, texts, ""), axis=1
     )
     assert cosines.min() > 0.99
-    assert read_model_info(output).name == export_model.DEFAULT_MODEL
+    info = read_model_info(output)
+    assert info.name == export_model.DEFAULT_MODEL
+    # It spreads its cosines over all of 0 to 1, and knows English alone.
+    assert 0 <= info.unrelated_similarity < 0.1
+    assert not info.multilingual
 
 
 def test_complete_folder_is_kept_without_torch(model_dir: Path, tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_answer_when_markup_arrives_in_pieces(
     stand_in.plan(answering(text, [(1, "1889")], pieces=40))
     tokens, whole = ask(make_gemini())
     assert "evil" not in tokens
-    assert tokens == whole.text == "Done  and  1889 [1]."
+    assert tokens == whole.text == "Done `![x]()` and `<img src=''>` 1889 [1]."
 
 
 @pytest.mark.parametrize(

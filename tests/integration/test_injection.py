@@ -168,7 +168,10 @@ def check_answer(body: dict[str, Any]) -> None:
     """Check everything of an answer that is shown as the service's own words."""
     assert_harmless(body["answer"])
     passages = {passage["number"]: passage for passage in body["passages"]}
-    for mark in re.findall(r"\[\s*(\d+)\s*\]", body["answer"]):
+    # What stands in code is literal, and no mark.
+    prose = re.sub(r"```.*?(?:```|\Z)|(`+)[^\n]*?\1", "", body["answer"], flags=re.DOTALL)
+    # readings[98] is an index, where a passage holds it.
+    for mark in re.findall(r"(?<![\w\])])\[\s*(\d+)\s*\]", prose):
         assert int(mark) in passages
     for citation in body["citations"]:
         passage = passages[citation["number"]]

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psycopg
@@ -168,6 +168,30 @@ def test_search_when_file_is_named(find: Find, index: Callable[..., str], questi
     assert names(find(question))[0] == "reports/Q3-report_v2.pdf"
 
 
+Form = Literal["NFC", "NFD"]
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+def test_search_when_names_are_decomposed(
+    find: Find,
+    index: Callable[..., str],
+    stored: Literal["NFC", "NFD"],
+    asked: Literal["NFC", "NFD"],
+) -> None:
+    """A name in either form, as macOS or others write it, is found by either form."""
+    name = unicodedata.normalize(stored, "Bürö/Lageplän.txt")
+    for number, filler in enumerate(FILLER):
+        index(f"Buro/filler{number}.txt", filler)
+    index(name, "The wing makes lift.")
+    for prefix in ("Bürö/", "Bü", "Bürö/Lageplä"):
+        wanted = Filter(prefix=unicodedata.normalize(asked, prefix))
+        assert names(find("wing", filter=wanted)) == [name], prefix
+    assert not find("wing", filter=Filter(prefix="Buro/Lage"))
+    question = unicodedata.normalize(asked, "what is in Lageplän.txt?")
+    assert names(find(question))[0] == name
+
+
 def test_search_when_phrase_is_quoted(find: Find, index: Callable[..., str]) -> None:
     """A passage with the words in a quoted order comes before one with the same words."""
     index("a.txt", "The dog bites the man in the yard, and the man bites back at the dog.")
@@ -232,6 +256,36 @@ def test_search_when_translated(
     question = "Nguyen Thi Hoa 1978 đã sinh ra tại đâu?"
     assert analyse(connection, question).question.languages == ["vi"]
     assert names(find(question))[0] == "vi1.txt"
+
+
+def test_search_when_model_is_multilingual(find: Find, index: Callable[..., str]) -> None:
+    """A passage in another language costs nothing where the model knows both languages."""
+    text = "The pump 4711 runs at the plant in Bremen."
+    index("en.txt", text, language="en", search_config="english")
+    index("de.txt", text, language="de", search_config="german")
+    question = "Where does the pump run?"
+    english, german = find(question)
+    assert (english.name, german.name) == ("en.txt", "de.txt")
+    assert english.score - german.score > 0.05
+    scores = {hit.name: hit.score for hit in find(question, multilingual=True)}
+    assert scores["de.txt"] == pytest.approx(german.score + 0.08)
+    assert scores["en.txt"] == pytest.approx(english.score)
+
+
+def test_search_when_cosines_lie_close_together(find: Find, index: Callable[..., str]) -> None:
+    """Counted from the cosine of unrelated texts, the vectors' differences decide more."""
+    question = "How does a wing make lift?"
+    index("wing.txt", "Air that an aerofoil turns downwards pushes the aeroplane upwards.")
+    index("lift.txt", "The lift is out of order; take the stairs to the fourth floor.")
+    similarities = {hit.name: hit.similarity for hit in find(question, mode="vector")}
+    worst, best = sorted(similarities.values())
+    unrelated = worst + (best - worst) / 2
+    before = {hit.name: hit.score for hit in find(question)}
+    after = {hit.name: hit.score for hit in find(question, unrelated_similarity=unrelated)}
+    low, high = sorted(similarities, key=similarities.__getitem__)
+    # What lies below says nothing: none of the vectors' weight is left to it.
+    assert before[low] - after[low] == pytest.approx(0.6 * worst / best, abs=1e-3)
+    assert after[high] == pytest.approx(before[high])
 
 
 def test_search_when_decomposed(find: Find, index: Callable[..., str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -584,6 +586,33 @@ def test_documents_come_in_pages(connection: Connection) -> None:
     second, end = store.list_documents(connection, limit=2, cursor=cursor)
     assert [document.name for document in second] == ["b.txt"]
     assert end is None
+
+
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+def test_documents_are_listed_by_names_in_either_form(
+    connection: Connection, asked: Literal["NFC", "NFD"]
+) -> None:
+    """macOS writes names decomposed; prefix and collection mean the same name in both forms."""
+    both = [unicodedata.normalize(form, f"Bürö/{form}.txt") for form in ("NFC", "NFD")]
+    for name in (*both, "Buro/other.txt"):
+        index(connection, 1, name, name=name)
+    folder = unicodedata.normalize(asked, "Bürö")
+    for found, _ in (
+        store.list_documents(connection, prefix=f"{folder}/"),
+        store.list_documents(connection, collection=folder),
+    ):
+        assert sorted(document.name for document in found) == sorted(both)
+
+
+def test_access_is_granted_by_names_in_either_form(connection: Connection) -> None:
+    """A grant typed in one form holds for the collection that is kept in the other."""
+    composed, decomposed = (unicodedata.normalize(form, "Bürö") for form in ("NFC", "NFD"))
+    store.set_collection(connection, decomposed, closed=True)
+    store.grant_collection(connection, principal="key:a", collection=decomposed)
+    assert [
+        (one.collection, one.closed, list(one.principals)) for one in store.list_access(connection)
+    ] == [(composed, True, ["key:a"])]
+    assert store.revoke_collection(connection, principal="key:a", collection=decomposed) == 1
 
 
 @pytest.mark.parametrize("done", [True, False])

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from functions.query.answering.sanitizer import AnswerCleaner, clean, quote_code, quote_line
+from functions.query.answering.sanitizer import (
+    HTML_ELEMENTS,
+    AnswerCleaner,
+    clean,
+    quote_code,
+    quote_line,
+)
 
 _FIRST = (
     "See gs://ledger/exports, List<String>, <PROJECT_ID>, https://vpn.example.com/portal and"
@@ -109,7 +115,8 @@ def active(markdown: str) -> list[str]:
             attributes.pop("style", None)  # how a column of a table is aligned
             if attributes.get("class", "").startswith("language-"):  # type: ignore[union-attr]
                 attributes.pop("class")
-            if tag not in PASSIVE or attributes:
+            # A name that no browser knows, without attributes, does nothing.
+            if attributes or (tag not in PASSIVE and tag in HTML_ELEMENTS):
                 found.append(f"{tag} {attributes}")
     return found
 

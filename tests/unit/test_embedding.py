@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from shared.embedding.tokenizer import (
     TokenCounter,
     read_model_info,
 )
-from shared.errors import ModelUnavailable
+from shared.errors import Misconfigured, ModelUnavailable
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +167,33 @@ def test_import_stays_small(module: str, unwanted: str) -> None:
     code = f"import sys, {module}; sys.exit(' '.join({set(unwanted.split())} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (1, "")
+
+
+def test_gpu_refuses_eight_bits(model_dir: Path) -> None:
+    """Two devices round to eight bits differently: the served vectors would not be kept."""
+    with pytest.raises(Misconfigured, match="--precision float32"):
+        Embedder(model_dir, device="cuda")
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA"
+)
+def test_gpu_without_cuda_says_what_to_install(copied_dir: Path) -> None:
+    """A GPU is not replaced by the processor in silence: a back-fill would take days."""
+    path = copied_dir / DESCRIPTION_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"quantisation": "none"}))
+    with pytest.raises(Misconfigured, match="onnxruntime-gpu"):
+        Embedder(copied_dir, device="cuda")
+
+
+def test_older_export_says_nothing_of_its_cosines(copied_dir: Path) -> None:
+    """A folder written before models were measured keeps the weights that it had."""
+    path = copied_dir / DESCRIPTION_FILE
+    measured = {"unrelated_similarity", "multilingual", "given_prompts"}
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in description.items() if k not in measured}))
+    info = read_model_info(copied_dir)
+    assert (info.unrelated_similarity, info.multilingual) == (0.0, False)
 
 
 @given(st.lists(st.integers(1, 300)), st.integers(0, 2048))

@@ -390,10 +390,15 @@ def test_docx_when_truncated() -> None:
     assert caught.value.code == "corrupt"
 
 
-def test_zip_when_no_document() -> None:
-    """An archive of files is no document."""
+def test_office_file_when_of_another_kind() -> None:
+    """A drawing of Visio says that it is not read, and is not read as an archive."""
+    parts: dict[str, bytes | str] = {
+        "[Content_Types].xml": "<Types/>",
+        "_rels/.rels": relations([("r1", "document", "visio/document.xml")]),
+        "visio/document.xml": "<VisioDocument/>",
+    }
     with pytest.raises(Unreadable) as caught:
-        parse_bytes(make_zip({"a.txt": "text"}), "a.docx")
+        parse_bytes(make_zip(parts), "a.vsdx")
     assert caught.value.code == "unsupported_type"
 
 

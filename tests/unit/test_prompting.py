@@ -98,12 +98,13 @@ def test_reader_when_quotes_are_none(raw: str) -> None:
         ('{"answer": null}', False),
         ('{"answer": {"a": 1}}', False),
         ('{"grounded": true, "answer": "Ninety da', False),
-        ('{"grounded": true, "answer": "Ninety days [1].", "quo', True),
+        ('{"grounded": true, "answer": "Ninety days [1].", "quo', False),
+        ('{"grounded": true, "answer": "Ninety days [1].", "quotes": []}', True),
         ("[1]", True),
     ],
 )
 def test_reader_when_the_reply_is_cut(raw: str, whole: bool) -> None:
-    """A reply that ends within its answer is none; one that ends within its quotes is whole."""
+    """A reply that ends within its answer is none; or within its quotes, proves nothing."""
     reader = AnswerReader()
     reader.feed(raw)
     reader.finish()

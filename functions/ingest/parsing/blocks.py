@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
 from shared.boxes import LineBox
@@ -96,6 +96,14 @@ Event = Block | Title | PageCount | EmptyPage
 ReadPicture = Callable[[bytes], str]
 
 
+@dataclass(slots=True)
+class Unpacked:
+    """What the archives of one document held so far, those inside of archives too."""
+
+    bytes: int = 0
+    members: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """
@@ -106,6 +114,7 @@ class Request:
         content_type: What the uploader claims, None where nothing.
         depth: How many documents this one is inside of (an attachment: 1).
         picture_budget: How many pages *read_picture* may be asked to read.
+        unpacked: Shared by a document and all that are inside of it.
     """
 
     source: BinaryIO
@@ -115,6 +124,7 @@ class Request:
     depth: int = 0
     read_picture: ReadPicture | None = None
     picture_budget: int = 0
+    unpacked: Unpacked = field(default_factory=Unpacked)
 
 
 def clean(text: str) -> str:

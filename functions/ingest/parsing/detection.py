@@ -37,7 +37,6 @@ _FOREIGN = (
     (b"OggS", "an Ogg file"),
     (b"ID3", "an MP3 file"),
     (b"fLaC", "a FLAC file"),
-    (b"\x1f\x8b", "a gzip archive"),
     (b"BZh", "a bzip2 archive"),
     (b"\xfd7zXZ\0", "an xz archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
@@ -49,6 +48,12 @@ _FOREIGN = (
     (b"SQLite format 3\0", "a SQLite database"),
     (b"%!PS", "a PostScript file"),
     (b"PAR1", "a Parquet file"),
+)
+# Parts that a zip container has where it is one document, not a folder of several.
+_PACKAGE_PARTS = ("[Content_Types].xml", "META-INF/container.xml", "META-INF/manifest.xml")
+_SVG_START = re.compile(
+    rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+svg|(?:svg:)?svg)[\s>]",
+    re.IGNORECASE | re.DOTALL,
 )
 _HTML_START = re.compile(
     rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|title|meta|table)[\s>]",
@@ -83,6 +88,7 @@ class Format:
         declared: Other MIME types that uploaders claim for it.
         magic: Tells it by the first 4 KiB, whatever they are.
         part: In a zip container, the beginning of its main part's name.
+        any_zip: Takes the zip containers that no other format claims.
         stream: In an OLE2 container, the stream that only this format has.
         named: Its extension decides, whatever the text looks like.
         looks_like: Tells it by the beginning of a text, whatever the file's name is.
@@ -98,6 +104,7 @@ class Format:
     declared: tuple[str, ...] = ()
     magic: Callable[[bytes], bool] | None = None
     part: str = ""
+    any_zip: bool = False
     stream: str = ""
     named: bool = False
     looks_like: Callable[[bytes], bool] | None = None
@@ -106,7 +113,7 @@ class Format:
     @property
     def is_text(self) -> bool:
         """Whether nothing but the text itself tells it."""
-        return not (self.magic or self.part or self.stream)
+        return not (self.magic or self.part or self.any_zip or self.stream)
 
 
 def detect_format(
@@ -136,7 +143,7 @@ def detect_format(
         if known.magic and known.magic(head):
             return known
     if head.startswith(_ZIP):
-        return _detect_zip(source, limits, formats)
+        return _detect_zip(source, extension, limits, formats)
     if head.startswith(_OLE2):
         return _detect_ole2(source, formats)
     for start, what in _FOREIGN:
@@ -210,6 +217,16 @@ def is_xml(start: bytes) -> bool:
 def is_html(start: bytes) -> bool:
     """Tell an HTML page by its first tag."""
     return _HTML_START.match(start) is not None
+
+
+def is_svg(start: bytes) -> bool:
+    """Tell a drawing by its first tag."""
+    return _SVG_START.match(start) is not None
+
+
+def is_gzip(head: bytes) -> bool:
+    """Tell a gzip file by its mark and its only method (RFC 1952, 2.3.1)."""
+    return head.startswith(b"\x1f\x8b\x08")
 
 
 def is_spreadsheet_xml(start: bytes) -> bool:
@@ -303,8 +320,10 @@ def _has_content(source: BinaryIO) -> bool:
     return False
 
 
-def _detect_zip(source: BinaryIO, limits: ParseLimits, formats: Sequence[Format]) -> Format:
-    archive = Archive(source, limits=limits, what="office")
+def _detect_zip(
+    source: BinaryIO, extension: str, limits: ParseLimits, formats: Sequence[Format]
+) -> Format:
+    archive = Archive(source, limits=limits, what="zip" if extension == "zip" else "office")
     if archive.has("mimetype"):
         kind = archive.read("mimetype")[:100].strip().decode("ascii", "replace")
         for known in formats:
@@ -316,16 +335,23 @@ def _detect_zip(source: BinaryIO, limits: ParseLimits, formats: Sequence[Format]
                 "OpenDocument drawings, charts and formulas are not read. Save it as PDF.",
             )
     main = next((part for part in archive.related("", "officeDocument")), "")
+    is_package = any(archive.has(part) for part in _PACKAGE_PARTS)
     for known in formats:
+        if known.any_zip and not is_package:
+            return known
         if known.part and (
             main.startswith(known.part)
-            or (not main and any(part.startswith(known.part) for part in archive.names))
+            or (
+                not main
+                and is_package
+                and any(part.startswith(known.part) for part in archive.names)
+            )
         ):
             return known
     raise Unreadable(
         "unsupported_type",
-        "The file is a zip archive, not a document. "
-        f"Upload its files one by one ({supported(formats)}).",
+        "The file is an office document of a kind that is not read. Save it as PDF. "
+        f"Supported are {supported(formats)}.",
     )
 
 

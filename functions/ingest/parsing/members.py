@@ -56,7 +56,7 @@ def read_member(
     except Unreadable as error:
         if error.code in _OF_THE_WHOLE:
             raise
-        yield from paragraph(_not_read(shown, error))
+        yield from not_read(shown, error)
         return
     yield from heading(shown, level=level)
     try:
@@ -78,7 +78,10 @@ def demoted(events: Iterator[Event], *, by: int) -> Iterator[Event]:
             yield from heading(event.text, level=by + 1)
 
 
-def _not_read(shown: str, error: Unreadable) -> str:
+def not_read(name: str, error: Unreadable) -> Iterator[Event]:
+    """Yield the name of what could not be read, and why."""
+    shown = clean_line(name)[:_MAX_NAME_CHARS]
     if error.code in ("unsupported_type", "empty"):
-        return f"{shown} (not read)"
-    return f"{shown} (not read: {error.message})"
+        yield from paragraph(f"{shown} (not read)")
+    else:
+        yield from paragraph(f"{shown} (not read: {error.message})")

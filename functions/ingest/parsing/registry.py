@@ -40,6 +40,21 @@ CSV = "text/csv"
 TSV = "text/tab-separated-values"
 JSON = "application/json"
 JSON_LINES = "application/jsonl"
+ZIP = "application/zip"
+GZIP = "application/gzip"
+SVG = "image/svg+xml"
+SOURCE_CODE = "text/x-source"
+YAML = "application/yaml"
+TOML = "application/toml"
+INI = "text/x-ini"
+
+# Of the languages that people keep in repositories.
+_SOURCE_EXTENSIONS = (
+    "py pyi js mjs cjs jsx ts tsx vue svelte java kt kts scala groovy gradle c h cc cpp cxx "
+    "hpp hh cs fs vb go rs rb php pl pm swift m mm r jl lua dart ex exs erl hrl hs clj cljs "
+    "elm ml mli lisp el scm sh bash zsh fish ps1 psm1 bat cmd sql css scss sass less proto "
+    "graphql gql tf tfvars hcl bicep cmake mk asm vhd vhdl sv sol nix diff patch"
+)
 
 # In order of precedence, where two could claim the same file; any other text is the last.
 FORMATS = (
@@ -117,6 +132,22 @@ FORMATS = (
         part="META-INF/container.xml",
     ),
     Format(
+        content_type=ZIP,
+        label="a zip archive",
+        parser="zip_files.parse_zip",
+        extensions=("zip",),
+        declared=("application/x-zip-compressed",),
+        any_zip=True,
+    ),
+    Format(
+        content_type=GZIP,
+        label="a gzip file",
+        parser="zip_files.parse_gzip",
+        extensions=("gz", "svgz"),
+        declared=("application/x-gzip",),
+        magic=detection.is_gzip,
+    ),
+    Format(
         content_type=RTF,
         label="an RTF document",
         parser="rtf.parse_rtf",
@@ -130,6 +161,38 @@ FORMATS = (
         parser="markdown.parse_markdown",
         extensions=("md", "markdown", "mdown"),
         declared=("text/x-markdown",),
+        named=True,
+    ),
+    Format(
+        content_type=SOURCE_CODE,
+        label="a source file",
+        parser="source_text.parse_source",
+        extensions=tuple(_SOURCE_EXTENSIONS.split()),
+        declared=(
+            "application/javascript",
+            "application/sql",
+            "application/x-sh",
+            "text/css",
+            "text/javascript",
+            "text/x-python",
+        ),
+        named=True,
+    ),
+    Format(
+        content_type=YAML,
+        label="a YAML file",
+        parser="source_text.parse_source",
+        options={"sections": "yaml"},
+        extensions=("yaml", "yml"),
+        declared=("application/x-yaml", "text/yaml", "text/x-yaml"),
+        named=True,
+    ),
+    Format(
+        content_type=TOML,
+        label="a TOML file",
+        parser="source_text.parse_source",
+        options={"sections": "toml"},
+        extensions=("toml",),
         named=True,
     ),
     # Web applications and reports write the next three under the name of xls.
@@ -167,6 +230,13 @@ FORMATS = (
         extensions=("vtt", "srt"),
         declared=("application/x-subrip",),
         looks_like=detection.is_subtitles,
+    ),
+    Format(
+        content_type=SVG,
+        label="an SVG drawing",
+        parser="svg.parse_svg",
+        extensions=("svg",),
+        looks_like=detection.is_svg,
     ),
     Format(
         content_type=HTML,
@@ -219,6 +289,13 @@ FORMATS = (
         extensions=("jsonl", "ndjson"),
         declared=("application/x-ndjson",),
         might_be=detection.is_json_lines,
+    ),
+    Format(
+        content_type=INI,
+        label="a configuration file",
+        parser="source_text.parse_source",
+        options={"sections": "ini"},
+        extensions=("ini", "cfg", "conf", "properties"),
     ),
     Format(
         content_type=TEXT,

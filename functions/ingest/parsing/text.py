@@ -45,7 +45,7 @@ def verbatim_paragraphs(pieces: Iterator[str]) -> Iterator[tuple[str, str]]:
     """
     gap, rest = "", ""
     at_start = True
-    for piece in _cleaned(pieces):
+    for piece in cleaned(pieces):
         rest += piece
         if at_start:
             text = rest.lstrip()
@@ -73,7 +73,7 @@ def _parts(gap: str, text: str) -> Iterator[tuple[str, str]]:
         gap = ""
 
 
-def _cleaned(pieces: Iterator[str]) -> Iterator[str]:
+def cleaned(pieces: Iterator[str]) -> Iterator[str]:
     """Clean piece by piece; a piece ends before white space, so that NFC sees whole letters."""
     held = ""
     for piece in pieces:

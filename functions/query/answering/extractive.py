@@ -43,6 +43,8 @@ _DATE = re.compile(r"\b(?:1\d|20)\d\d\b|\b\d{1,2}[./-]\d{1,2}\b", re.ASCII)
 _NAME = re.compile(r"(?<=[\w,;:] )[A-ZÀ-ÞĐ][\w'’.-]+")
 # Words of the whole question count so much for one part of it.
 _OTHER_PARTS_SHARE = 0.35
+# And those of the questions before a question that follows them.
+_EARLIER_SHARE = 0.05
 # A part of a question with so few words is understood with the others only.
 _UNDERSTOOD_WORDS = 6
 
@@ -152,6 +154,7 @@ def extract(
         _score_part(
             part,
             question=question,
+            follows=bool(asked),
             units=units,
             texts=texts,
             own=own,
@@ -167,7 +170,7 @@ def extract(
         places = _to_embed(scored_parts, units)
         vectors = embed(
             [
-                *(_whole(part, question) for part in parts),
+                *(part if asked else _whole(part, question) for part in parts),
                 *(texts[place][:MAX_COMPARED] for place in places),
             ]
         )
@@ -175,6 +178,7 @@ def extract(
             _score_part(
                 part,
                 question=question,
+                follows=bool(asked),
                 units=units,
                 texts=texts,
                 own=own,
@@ -290,6 +294,7 @@ def _score_part(
     part: str,
     *,
     question: str,
+    follows: bool,
     units: Sequence[Unit],
     texts: Sequence[str],
     own: Sequence[set[str]],
@@ -300,9 +305,10 @@ def _score_part(
     weights: Weights,
 ) -> list[Scored]:
     worth = weigh(part, analysis, own)
+    share = _EARLIER_SHARE if follows else _OTHER_PARTS_SHARE
     for word, weight in weigh(question, analysis, own).items():
         # What one part of a question is about, the others hardly repeat.
-        worth.setdefault(word, _OTHER_PARTS_SHARE * weight)
+        worth.setdefault(word, share * weight)
     total = sum(worth.values()) or 1.0
     kinds = detect_kinds(part)
     asked = set(terms(part))

@@ -121,7 +121,8 @@ def asks_nothing(question: str, analysis: Question | None) -> bool:
     words = [word.casefold() for word in _PART.findall(_compose(question))]
     if not words or all(word in _GREETINGS for word in words):
         return True
-    return analysis is not None and not analysis.words
+    # Without documents no configuration is in use, and no word is left of any question.
+    return analysis is not None and bool(analysis.configs) and not analysis.words
 
 
 _GREETINGS = frozenset(

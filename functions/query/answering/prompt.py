@@ -178,7 +178,7 @@ class AnswerReader:
         """Whether the text so far is a whole answer in one of the two forms."""
         if not self._answer.strip():
             return False
-        return self._is_plain(ended=True) or self._answer_is_closed()
+        return self._is_plain(ended=True) or self._is_closed()
 
     @property
     def refused(self) -> bool:
@@ -238,14 +238,17 @@ class AnswerReader:
                 return {}
         return value if isinstance(value, dict) else {}
 
-    def _answer_is_closed(self) -> bool:
-        """Return whether the answer's string ended: a reply that is cut within it is none."""
-        return _CLOSED_ANSWER.search(self._raw[max(0, self._start()) :]) is not None
+    def _is_closed(self) -> bool:
+        """Return whether the object ended: a reply that is cut may lack half of what it says."""
+        try:
+            json.JSONDecoder(strict=False).raw_decode(self._raw[max(0, self._start()) :])
+        except ValueError:
+            return False
+        return True
 
 
 # An object with one of the keys that are asked for, wherever it begins.
 _JSON = re.compile(r"(?P<object>\{)\s*\"(?:grounded|answer|quotes)\"\s*:")
-_CLOSED_ANSWER = re.compile(r"\"answer\"\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|null)", re.DOTALL)
 # A sentence that announces JSON: "Here is the JSON requested:".
 _PREFACE = re.compile(
     r"(?:sure|certainly|of course|okay|ok|here|below|the (?:json|answer|response|following)|json"

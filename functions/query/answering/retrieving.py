@@ -143,6 +143,8 @@ def _search(
             question=question,
             embedding=embedding,
             model_digest=model.digest,
+            unrelated_similarity=embedder.info.unrelated_similarity,
+            multilingual=embedder.info.multilingual,
             limit=with_spare(candidates),
             filter=query.filter,
             mode=query.mode,

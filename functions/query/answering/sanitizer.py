@@ -46,7 +46,7 @@ _AFTER_ADDRESS = ".,;:!?)]}'\"»”*_"
 _TAG = re.compile(r"<(?:!--.{0,500}?-->|[A-Za-z/!?][^<>\n]{0,500}>)")
 # A name without attributes that no browser knows is text: List<String>, <PROJECT_ID>.
 _PLAIN_TAG = re.compile(r"<(?P<name>[A-Za-z][\w., -]*)>")
-_ELEMENTS = frozenset(
+HTML_ELEMENTS = frozenset(
     [
         "a",
         "abbr",
@@ -451,7 +451,7 @@ def _next_construct(part: str, position: int) -> tuple[int, int, str] | None:
         found.append((*code.span(), "code"))
     if tag := _TAG.search(part, position):
         plain = _PLAIN_TAG.fullmatch(tag.group())
-        known = plain is None or plain["name"].split(" ")[0].lower() in _ELEMENTS
+        known = plain is None or plain["name"].split(" ")[0].lower() in HTML_ELEMENTS
         spaced = plain is not None and " " in plain["name"]
         found.append((*tag.span(), "wrap" if known or spaced else "text"))
     opened = re.compile(r"<(?=[A-Za-z/!?])").search(part, position)
@@ -476,7 +476,8 @@ def _drop_addresses(literal: str, allows: Allows) -> str:
     def keep(match: re.Match[str]) -> str:
         address = match.group()
         bare = address.rstrip(_AFTER_ADDRESS)
-        return address if not bare or allows(bare) else address[len(bare) :]
+        harmless = not bare or _STORAGE_ADDRESS.match(bare)
+        return address if harmless or allows(bare) else address[len(bare) :]
 
     return _ADDRESS.sub(keep, literal)
 
