@@ -28,7 +28,6 @@ import pypdf
 import pypdfium2
 import xlsxwriter
 from selectolax.lexbor import LexborHTMLParser
-from striprtf.striprtf import rtf_to_text
 
 from functions.ingest.chunking import Budget, chunk_blocks
 from functions.ingest.parser_process import load_tokenizer
@@ -95,7 +94,6 @@ def _plain_pptx(data: bytes) -> None:
                 _ = shape.text_frame.text
 
 
-_rtf_to_text: Callable[[str], str] = rtf_to_text
 PLAIN: dict[str, list[tuple[str, Callable[[bytes], object]]]] = {
     "pdf": [
         ("pypdfium2", _plain_pdfium),
@@ -108,7 +106,7 @@ PLAIN: dict[str, list[tuple[str, Callable[[bytes], object]]]] = {
     "txt": [("decode", lambda d: d.decode())],
     "csv": [("csv", lambda d: list(csv.reader(io.StringIO(d.decode()))))],
     "json": [("json", json.loads)],
-    "rtf": [("striprtf", lambda d: _rtf_to_text(d.decode()))],
+    "rtf": [],
 }
 
 

@@ -36,7 +36,16 @@ from shared.values import Chunk
 from .chunking import Budget, chunk_blocks
 from .confinement import UNCONFINED_STATUS, Unconfined, confine, hide_memory
 from .parsing import recognition
-from .parsing.blocks import Block, EmptyPage, Event, PageCount, ParseLimits, Request, Title
+from .parsing.blocks import (
+    Block,
+    EmptyPage,
+    Event,
+    PageCount,
+    ParseLimits,
+    PictureBudget,
+    Request,
+    Title,
+)
 from .parsing.registry import parse
 
 FRAME = struct.Struct("!cI")
@@ -113,7 +122,11 @@ def _reap(children: dict[int, socket.socket]) -> None:
             rss = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
             _tell(
                 status_socket,
-                {"exit": os.waitstatus_to_exitcode(status), "max_rss_bytes": rss},
+                {
+                    "exit": os.waitstatus_to_exitcode(status),
+                    "max_rss_bytes": rss,
+                    "cpu_ms": int((usage.ru_utime + usage.ru_stime) * 1000),
+                },
             )
 
 
@@ -309,7 +322,7 @@ def _parse(request: dict[str, Any], *, limits: ParseLimits, source: int, channel
                 content_type=request["content_type"],
                 limits=limits,
                 read_picture=channel.read_picture if request["asks"] else None,
-                picture_budget=request["picture_budget"],
+                picture_budget=PictureBudget(request["picture_budget"]),
             )
         )
         blocks = _Blocks(events)
@@ -340,7 +353,9 @@ def _parse(request: dict[str, Any], *, limits: ParseLimits, source: int, channel
                     )
                 channel.send_text(piece.encode())
     if chunks == 0:
-        raise _no_text(blocks)
+        raise _no_text(
+            blocks, content_type=content_type, reads_pictures=request["picture_budget"] > 0
+        )
     summary = {
         "title": blocks.title or blocks.first_heading,
         "content_type": content_type,
@@ -367,20 +382,31 @@ def _pack_chunk(chunk: Chunk) -> bytes:
     ).encode()
 
 
-def _no_text(blocks: _Blocks) -> Unreadable:
+def _no_text(blocks: _Blocks, *, content_type: str, reads_pictures: bool) -> Unreadable:
     pages = blocks.pages_without_text
     if not pages:
         return Unreadable("no_text", "The document holds no text. Nothing can be found in it.")
     named = ", ".join(map(str, pages[:_MAX_PAGES_NAMED]))
     more = f" and {len(pages) - _MAX_PAGES_NAMED} more" if len(pages) > _MAX_PAGES_NAMED else ""
     which: Literal["page", "pages"] = "page" if len(pages) == 1 else "pages"
-    return Unreadable(
-        "no_text",
-        f"The document has no text layer ({which} {named}{more}): it seems to be scanned. "
-        + (
-            "Text recognition found none in its pictures."
-            if recognition.is_available()
-            else "Install the data of its language for Tesseract (such as the Debian package "
+    if content_type.startswith("image/"):
+        told = f"The document is a picture in which no text was found ({which} {named}{more}). "
+    else:
+        told = f"The document has no text layer ({which} {named}{more}): it seems to be scanned. "
+    if not reads_pictures:
+        told += (
+            "Text recognition is off: set OCR_PAGE_BUDGET on the ingest function to have its "
+            "pictures read."
+        )
+    elif recognition.is_available():
+        told += (
+            "Text recognition found none in its pictures. If there is some, install the data of "
+            "its language for Tesseract (such as the Debian package tesseract-ocr-fra), or "
+            "set a Gemini key on the ingest function."
+        )
+    else:
+        told += (
+            "Install the data of its language for Tesseract (such as the Debian package "
             "tesseract-ocr-eng), or set OCR_PAGE_BUDGET and a Gemini key on the ingest function."
-        ),
-    )
+        )
+    return Unreadable("no_text", told)

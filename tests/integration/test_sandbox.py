@@ -138,6 +138,35 @@ def test_child_when_out_of_time(parse: Parse) -> None:
     """The deadline ends the child."""
     limits = replace(LIMITS, timeout_seconds=0.2)
     assert refused(parse, endless_text(), "a.txt", limits=limits).code == "timeout"
+
+
+def test_child_when_out_of_processor_time(parse: Parse) -> None:
+    """The kernel ends a child that computes for too long, and the reason is told as such."""
+    limits = replace(ENDLESS, timeout_seconds=1, max_text_chars=1 << 30)
+    error = refused(parse, endless_text() * 10, "a.txt", limits=limits)
+    assert (error.code, "processor time" in error.message) == ("timeout", True)
+
+
+def test_child_when_machine_is_busy(parse: Parse) -> None:
+    """A child that gets no processor for longer than its deadline is not refused for that."""
+    limits = replace(LIMITS, timeout_seconds=3)
+    text = b"the cat and the dog. " * 20_000
+
+    def hold() -> None:
+        wait_until(children)
+        child = children()[0]
+        child.suspend()
+        resume = time.monotonic() + 1.3 * limits.timeout_seconds
+        wait_until(lambda: time.monotonic() > resume)
+        child.resume()
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(hold)
+        began = time.monotonic()
+        with parse(text, "a.txt", limits=limits) as document:
+            assert document.chunk_count > 0
+        held.result()
+    assert time.monotonic() - began > limits.timeout_seconds
     wait_until(lambda: not children())
 
 

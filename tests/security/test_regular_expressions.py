@@ -270,6 +270,6 @@ def test_expressions_when_counted() -> None:
     places = {expression.place.split("[")[0] for expression in EXPRESSIONS}
     assert {
         "functions.query.answering.sanitizer._ADDRESS",
-        "functions.ingest.parsing.rtf._TITLE",
+        "functions.ingest.parsing.blocks._WHITE_SPACE",
     } <= places
     assert len(EXPRESSIONS) > 80

@@ -34,7 +34,7 @@ def test_zip_when_of_several_kinds() -> None:
             "plans/gate.docx": make_docx(docx_paragraph("The gate opens at noon.")),
             "notes/größe.txt": "Width is 4 m.",
             "__MACOSX/notes/._a.txt": "junk",
-            "notes/photo.png": b"\x89PNG\r\n\x1a\n" + bytes(64),
+            "notes/photo.gif": b"GIF89a" + bytes(64),
         }
     )
     kind, _ = parse_bytes(data, "all.zip")
@@ -44,8 +44,15 @@ def test_zip_when_of_several_kinds() -> None:
         ("paragraph", "The gate opens at noon."),
         ("heading", "File: notes/größe.txt"),
         ("paragraph", "Width is 4 m."),
-        ("paragraph", "File: notes/photo.png (not read)"),
+        ("paragraph", "File: notes/photo.gif (not read)"),
     ]
+
+
+def test_zip_when_of_texts() -> None:
+    """A path stands on a line of its own, also before a text that begins at once."""
+    blocks = blocks_of(make_zip({"a.txt": "one", "b.yaml": "c: 1"}), "a.zip")
+    text = "".join(block.gap + block.text for block in blocks).strip()
+    assert text == "File: a.txt\n\none\n\nFile: b.yaml\n\nc: 1"
 
 
 def test_zip_when_folders_look_like_office_files() -> None:

@@ -137,7 +137,7 @@ def test_mail_when_named_otherwise() -> None:
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"\x89PNG\r\n\x1a\n" + bytes(64), "a PNG picture, not a PDF document"),
+        (b"GIF89a" + bytes(64), "a GIF picture, not a PDF document"),
         (b"PK\x03\x04garbage", "damaged"),
         (b"Rar!\x1a\x07\x01" + bytes(64), "a RAR archive"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "WordDocument".encode("utf-16-le"), "docx"),

@@ -97,6 +97,20 @@ ReadPicture = Callable[[bytes], str]
 
 
 @dataclass(slots=True)
+class PictureBudget:
+    """How many pages and pictures may still be read, in a document and those inside of it."""
+
+    left: int = 0
+
+    def take(self) -> bool:
+        """Take one, where there is one left."""
+        if self.left <= 0:
+            return False
+        self.left -= 1
+        return True
+
+
+@dataclass(slots=True)
 class Unpacked:
     """What the archives of one document held so far, those inside of archives too."""
 
@@ -113,7 +127,7 @@ class Request:
         name: The object's name; its extension counts where the content does not tell.
         content_type: What the uploader claims, None where nothing.
         depth: How many documents this one is inside of (an attachment: 1).
-        picture_budget: How many pages *read_picture* may be asked to read.
+        picture_budget: What may be read by text recognition; documents inside share it.
         unpacked: Shared by a document and all that are inside of it.
     """
 
@@ -123,7 +137,7 @@ class Request:
     limits: ParseLimits
     depth: int = 0
     read_picture: ReadPicture | None = None
-    picture_budget: int = 0
+    picture_budget: PictureBudget = field(default_factory=PictureBudget)
     unpacked: Unpacked = field(default_factory=Unpacked)
 
 

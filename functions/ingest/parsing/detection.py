@@ -27,13 +27,9 @@ _OLD_OFFICE = {
 }
 # Formats known by their first bytes that hold no text of ours.
 _FOREIGN = (
-    (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
     (b"GIF8", "a GIF picture"),
-    (b"II*\0", "a TIFF picture"),
-    (b"MM\0*", "a TIFF picture"),
     (b"BM", "a bitmap picture"),
-    (b"RIFF", "a WebP, WAV or AVI file"),
+    (b"RIFF", "a WAV or AVI file"),
     (b"OggS", "an Ogg file"),
     (b"ID3", "an MP3 file"),
     (b"fLaC", "a FLAC file"),
@@ -197,6 +193,26 @@ def _text_start(head: bytes) -> bytes:
 def is_pdf(head: bytes) -> bool:
     """Tell a PDF, before which mail gateways and printers leave lines of their own."""
     return b"%PDF-" in head[:1024]
+
+
+def is_png(head: bytes) -> bool:
+    """Tell a PNG picture."""
+    return head.startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def is_jpeg(head: bytes) -> bool:
+    """Tell a JPEG picture."""
+    return head.startswith(b"\xff\xd8\xff")
+
+
+def is_tiff(head: bytes) -> bool:
+    """Tell a TIFF picture, or one of BigTIFF."""
+    return head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+
+
+def is_webp(head: bytes) -> bool:
+    """Tell a WebP picture among the files of its container."""
+    return head.startswith(b"RIFF") and head[8:12] == b"WEBP"
 
 
 def is_rtf(head: bytes) -> bool:

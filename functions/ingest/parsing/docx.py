@@ -241,7 +241,7 @@ def _running_blocks(archive: Archive, main: str, styles: dict[str, _Style]) -> I
     parts = [*archive.related(main, "header"), *archive.related(main, "footer")]
     for part in parts[:_MAX_RUNNING_PARTS]:
         for block in _Reader(archive, part, styles, {}).read():
-            if block.text in seen or not _says_more(block.text):
+            if block.text in seen or not says_more(block.text):
                 continue
             seen.add(block.text)
             # A heading of every page is none of the text.
@@ -249,7 +249,7 @@ def _running_blocks(archive: Archive, main: str, styles: dict[str, _Style]) -> I
             yield Block(kind, block.text, gap=block.gap, header=block.header)
 
 
-def _says_more(text: str) -> bool:
+def says_more(text: str) -> bool:
     """Tell whether a line of a page header is more than what is left of "Page 3 of 9"."""
     words = [word for word in text.split() if any(map(str.isalpha, word))]
     return len(words) > 2 or len(text) > 20 or (bool(words) and any(map(str.isdigit, text)))

@@ -236,7 +236,7 @@ class _Reader:
         else:
             data = _content(part)
             yield from read_member(
-                replace(self.request, read_picture=None),
+                self.request,
                 data,
                 name=name or "attachment",
                 content_type=kind,

@@ -60,7 +60,12 @@ def read_member(
         return
     yield from heading(shown, level=level)
     try:
-        yield from demoted(events, by=level)
+        empty = True
+        for event in demoted(events, by=level):
+            empty = False
+            yield event
+        if empty:
+            yield from paragraph("(no text was found in it)")
     except Unreadable as error:
         if error.code in _OF_THE_WHOLE:
             raise
@@ -69,8 +74,13 @@ def read_member(
 
 def demoted(events: Iterator[Event], *, by: int) -> Iterator[Event]:
     """Yield the blocks of a document inside of another, its headings *by* levels deeper."""
+    is_first = True
     for event in events:
         if isinstance(event, Block):
+            if is_first and "\n" not in event.gap:
+                # A text begins without a gap where it is the whole document.
+                event = replace(event, gap="\n\n")
+            is_first = False
             # The page is that of the document inside, not of this one.
             depth = min(event.level + by, 9) if event.level else 0
             yield replace(event, page=None, level=depth)

@@ -50,8 +50,6 @@ _MAX_PICTURE_SIDE = 2000
 _READING_SHARE = 0.7
 # A3 at 200 dots an inch.
 _MAX_RECOGNISED_SIDE = 3400
-# Mean confidence below which whoever else can read pictures is asked.
-_READ_WELL = 70
 _MAX_ATTACHMENTS = 100
 _MAX_DEPTH = 3
 # What a scanner's app or an archive writes onto a scan is shorter.
@@ -295,7 +293,6 @@ def _read_pages(
         document.init_forms()
     form = document.formenv
     can_read = recognition.is_available() or request.read_picture is not None
-    pictures_left = request.picture_budget if can_read else 0
     # What is left of the time is for the rest of the document.
     read_until = time.process_time() + _READING_SHARE * request.limits.timeout_seconds
     for index in range(count):
@@ -312,11 +309,11 @@ def _read_pages(
                 lines = _with_values(lines, values, page=index + 1)
                 if (
                     (not lines or is_picture)
-                    and pictures_left > 0
+                    and can_read
                     and time.process_time() < read_until
                     and pdfium.FPDFPage_CountObjects(page.raw)
+                    and request.picture_budget.take()
                 ):
-                    pictures_left -= 1
                     read = _read_picture(page, request)
             finally:
                 page.close()
@@ -520,7 +517,7 @@ def _read_picture(page: pypdfium2.PdfPage, request: Request) -> str:
             )
         finally:
             bitmap.close()
-    if request.read_picture is not None and recognised.confidence < _READ_WELL:
+    if request.read_picture is not None and recognised.confidence < recognition.READ_WELL:
         return clean(request.read_picture(_render(page))).strip() or recognised.text
     return recognised.text
 

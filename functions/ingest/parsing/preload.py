@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 
+from PIL import Image
+
 from shared.errors import Unreadable
 
 from .blocks import ParseLimits, Request
@@ -27,6 +29,12 @@ _PDF = (
     b"4 0 obj<</Length 26>>stream\nBT /F 1 Tf (warm) Tj ET  \nendstream endobj\n"
     b"trailer<</Root 1 0 R>>\n"
 )
+# A white pixel.
+_PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c63f80f0001010100"
+    "1bb6ee560000000049454e44ae426082"
+)
 _EML = (
     b"From: a@example.org\r\nTo: b@example.org\r\nSubject: =?utf-8?q?w=C3=A4rm?=\r\n"
     b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
@@ -42,6 +50,7 @@ _SAMPLES = (
     ("a.txt", "größer später Straße für alle\n".encode("latin-1") * 20),
     ("b.txt", "日本語のテキストです。文字コードを調べる。\n".encode("shift-jis") * 20),
     ("a.eml", _EML),
+    ("a.png", _PNG),
     ("a.rtf", rb"{\rtf1\ansi\ansicpg1252 warm \'e4\par}"),
     ("a.csv", b"name,count\na,1\n"),
     ("a.json", b'{"a": [1, {"b": "c"}]}'),
@@ -50,6 +59,7 @@ _SAMPLES = (
 
 def preload() -> None:
     """Import every parser, and parse a small document where its library imports late."""
+    Image.preinit()
     for known in FORMATS:
         load_parser(known)
     for name, data in _SAMPLES:

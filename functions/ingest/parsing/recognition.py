@@ -29,6 +29,8 @@ _NO_LANGUAGES = ("osd", "equ")
 # Mean confidence, 0 to 100: of a page in a language that was guessed right, and of noise.
 _SURE = 85
 _NOISE = 35
+# Below it, Gemini is asked where it is configured.
+READ_WELL = 70
 
 _engines: dict[str, Any] = {}
 

@@ -40,6 +40,10 @@ CSV = "text/csv"
 TSV = "text/tab-separated-values"
 JSON = "application/json"
 JSON_LINES = "application/jsonl"
+PNG = "image/png"
+JPEG = "image/jpeg"
+TIFF = "image/tiff"
+WEBP = "image/webp"
 ZIP = "application/zip"
 GZIP = "application/gzip"
 SVG = "image/svg+xml"
@@ -154,6 +158,38 @@ FORMATS = (
         extensions=("rtf",),
         declared=("text/rtf",),
         magic=detection.is_rtf,
+    ),
+    Format(
+        content_type=PNG,
+        label="a PNG picture",
+        parser="pictures.parse_picture",
+        options={"kind": "PNG"},
+        extensions=("png",),
+        magic=detection.is_png,
+    ),
+    Format(
+        content_type=JPEG,
+        label="a JPEG picture",
+        parser="pictures.parse_picture",
+        options={"kind": "JPEG"},
+        extensions=("jpg", "jpeg"),
+        magic=detection.is_jpeg,
+    ),
+    Format(
+        content_type=TIFF,
+        label="a TIFF picture",
+        parser="pictures.parse_picture",
+        options={"kind": "TIFF"},
+        extensions=("tiff", "tif"),
+        magic=detection.is_tiff,
+    ),
+    Format(
+        content_type=WEBP,
+        label="a WebP picture",
+        parser="pictures.parse_picture",
+        options={"kind": "WEBP"},
+        extensions=("webp",),
+        magic=detection.is_webp,
     ),
     Format(
         content_type=MARKDOWN,

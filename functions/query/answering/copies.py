@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from shared.values import Hit
 
@@ -13,7 +14,8 @@ from shared.values import Hit
 _SPARE_CANDIDATES = 16
 # Of a hundred words, so many may differ between copies; never a number, never a negation.
 _DIFFERING_SHARE = 0.02
-_WORD = re.compile(r"\w+")
+# Signs count as words: markup tells two texts apart.
+_WORD = re.compile(r"\w+|[^\w\s]")
 _NEGATIONS = frozenset(
     [
         "not",
@@ -51,9 +53,9 @@ def with_spare(limit: int) -> int:
 
 def merge_copies(hits: Sequence[Hit]) -> list[Hit]:
     """Return *hits* in their order, each text once; the best copy names where the others are."""
-    kept: list[tuple[Hit, Counter[str], list[str]]] = []
+    kept: list[tuple[Hit, list[str], list[str]]] = []
     for hit in hits:
-        words = Counter(_WORD.findall(f"{hit.header} {hit.text}".casefold()))
+        words = _WORD.findall(f"{hit.header} {hit.text}".casefold())
         original = next((each for each in kept if _is_copy(words, each[1])), None)
         if original is None:
             kept.append((hit, words, []))
@@ -62,12 +64,18 @@ def merge_copies(hits: Sequence[Hit]) -> list[Hit]:
     return [replace(hit, also_in=tuple(places)) for hit, _, places in kept]
 
 
-def _is_copy(words: Counter[str], others: Counter[str]) -> bool:
-    total = words.total()
-    allowed = int(total * _DIFFERING_SHARE)
-    if abs(total - others.total()) > allowed:
+def _is_copy(words: Sequence[str], others: Sequence[str]) -> bool:
+    if words == others:
+        return True
+    allowed = int(len(words) * _DIFFERING_SHARE)
+    if not allowed or abs(len(words) - len(others)) > allowed:
         return False
-    differing = (words - others) + (others - words)
-    return differing.total() <= 2 * allowed and not any(
+    counts, other_counts = Counter(words), Counter(others)
+    differing = (counts - other_counts) + (other_counts - counts)
+    if differing.total() > 2 * allowed or any(
         word in _NEGATIONS or any(map(str.isdigit, word)) for word in differing
-    )
+    ):
+        return False
+    # The same words in another order say something else.
+    pairs, other_pairs = Counter(pairwise(words)), Counter(pairwise(others))
+    return ((pairs - other_pairs) + (other_pairs - pairs)).total() <= 4 * allowed

@@ -51,6 +51,11 @@ _UNDERSTOOD_WORDS = 6
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
+# "When was it built?": of the best parts of a passage, one with a date this near to the best.
+_DATED_CANDIDATES = 6
+_DATED_SHARE = 0.6
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """What each feature of a part is worth, and from which score on a part answers."""
@@ -198,8 +203,10 @@ def extract(
     best = math.inf
     for part, scored in zip(parts, scored_parts, strict=True):
         ranked = sorted(scored, key=lambda each: -each.score)
-        best = min(best, ranked[0].score)
         kinds = detect_kinds(part)
+        if kinds.date:
+            ranked = _date_first(ranked)
+        best = min(best, ranked[0].score)
         picked = _choose(ranked, considered, weights, alone=len(parts) == 1)
         if kinds.quantity and not _counts(picked, kinds, part, considered):
             picked = []
@@ -210,6 +217,26 @@ def extract(
         (each for scored in scored_parts for each in scored), key=lambda e: -e.score
     )
     return Extract(units_shown, best, any(answered), everything)
+
+
+def _date_first(ranked: list[Scored]) -> list[Scored]:
+    """Return *ranked* with a date of the same passage first, where the best part has none."""
+    first = ranked[0]
+    if first.features["date"]:
+        return ranked
+    dated = next(
+        (
+            each
+            for each in ranked[1:_DATED_CANDIDATES]
+            if each.features["date"]
+            and each.unit.number == first.unit.number
+            and each.score >= _DATED_SHARE * first.score > 0
+        ),
+        None,
+    )
+    if dated is None:
+        return ranked
+    return [dated, *(each for each in ranked if each is not dated)]
 
 
 def describe(unit: Unit, passage: Hit) -> str:

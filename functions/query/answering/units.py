@@ -145,6 +145,8 @@ def _is_heading(text: str, block: _Block, following: _Block | None) -> bool:
         and len(whole.split()) > _MIN_INTRODUCTION
     ):
         return False
+    if len(list(_sentences(text, block.start, block.end))) > 1:
+        return False  # a sentence, and then a picture or a word
     return not _SENTENCE_ENDS.search(whole) and not re.search(r"[:=]", whole)
 
 
