@@ -56,7 +56,16 @@ def merge_copies(hits: Sequence[Hit]) -> list[Hit]:
     kept: list[tuple[Hit, list[str], list[str]]] = []
     for hit in hits:
         words = _WORD.findall(f"{hit.header} {hit.text}".casefold())
-        original = next((each for each in kept if _is_copy(words, each[1])), None)
+        original = next(
+            (
+                each
+                for each in kept
+                if words == each[1]
+                # Within a document, what differs was written to differ.
+                or (hit.document_id != each[0].document_id and _is_near(words, each[1]))
+            ),
+            None,
+        )
         if original is None:
             kept.append((hit, words, []))
         elif hit.uri not in (original[0].uri, *original[2]):
@@ -64,9 +73,7 @@ def merge_copies(hits: Sequence[Hit]) -> list[Hit]:
     return [replace(hit, also_in=tuple(places)) for hit, _, places in kept]
 
 
-def _is_copy(words: Sequence[str], others: Sequence[str]) -> bool:
-    if words == others:
-        return True
+def _is_near(words: Sequence[str], others: Sequence[str]) -> bool:
     allowed = int(len(words) * _DIFFERING_SHARE)
     if not allowed or abs(len(words) - len(others)) > allowed:
         return False
