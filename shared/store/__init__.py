@@ -34,7 +34,13 @@ from shared.store.builds import (
     release_build,
     stage_build,
 )
-from shared.store.connection import Connection, Pool, connect, open_pool
+from shared.store.connection import (
+    STATEMENT_TIMEOUT_SECONDS,
+    Connection,
+    Pool,
+    connect,
+    open_pool,
+)
 from shared.store.dead_letters import (
     list_dead_letters,
     mark_replayed,
@@ -87,6 +93,7 @@ from shared.store.status import (
 __all__ = [
     "EVERY_COLLECTION",
     "NO_MODEL",
+    "STATEMENT_TIMEOUT_SECONDS",
     "Backlog",
     "BatchLease",
     "BuildLease",
