@@ -96,6 +96,8 @@ _MAX_COMPOUND_CHARS = 64
 _MIN_NUMBER_DIGITS = 5
 _MIN_NAME_CHARS = 5
 _MAX_NAME_WORDS = 5
+_MAX_WORDS_OF_A_NAME = 24
+_MIN_DIGITS_OF_A_NAME = 4
 _SIGNS = str.maketrans({"+": "plus", "#": "sharp"})
 # Lower case by the rules of other languages makes "I" of the dotless one, and a dot of its own.
 _TURKISH = str.maketrans({"\u0131": "i"})
@@ -129,6 +131,7 @@ def searchable_text(
     text: str,
     *,
     language: str,  # noqa: ARG001 -- by script, not language
+    name: str = "",
     asked: bool = False,
 ) -> str:
     """
@@ -140,6 +143,8 @@ def searchable_text(
     spellings of dates, numbers and the like follow (shared.spellings).
 
     Args:
+        name: The name of the object that the text is from: "the pump manual" is often said of
+            pump-manual.pdf alone, so the file's words belong to each of its chunks.
         asked: The text is a question: its dates count as dates alone, and its words are not
             repeated without their marks, so that a question typed without them finds both, and
             one typed with them only its own.
@@ -149,7 +154,20 @@ def searchable_text(
     if not asked and not folded.isascii():
         further += dict.fromkeys(unmarked_words(folded))
     words = _ASCII_PUNCTUATION.sub(" ", UNSPACED.sub(_pairs, folded))
-    return " ".join([words, *further])
+    return " ".join([words, *further, *(name_words(name) if name else ())])
+
+
+@lru_cache(maxsize=64)
+def name_words(name: str) -> tuple[str, ...]:
+    """
+    Return the words of the file of the object *name*, as searchable_text() makes them of a text.
+
+    Folders are left out; a short number ("12.txt") names nothing that a question means.
+    """
+    stem = re.sub(r"\.[^.]*$", "", name.rsplit("/", 1)[-1])
+    words = dict.fromkeys(searchable_text(stem, language="").split())
+    kept = [w for w in words if any(map(str.isalpha, w)) or len(w) >= _MIN_DIGITS_OF_A_NAME]
+    return tuple(kept[:_MAX_WORDS_OF_A_NAME])
 
 
 def find_identifiers(question: str) -> list[str]:

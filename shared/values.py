@@ -215,6 +215,24 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreParts:
+    """
+    What a fused score is the sum of.
+
+    Attributes:
+        vector: By meaning: the cosine beside the best of this search, times the vectors' weight.
+        text: By words: the text score beside the best, times what the vectors leave.
+        exact: For identifiers, quoted phrases and the name of the file.
+        other_language: Zero or less: the document is not in the question's language.
+    """
+
+    vector: float
+    text: float
+    exact: float
+    other_language: float
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """
     A chunk that was found.
@@ -229,6 +247,7 @@ class Hit:
         page_starts: Where in the extracted text further pages begin, between char_start and
             char_end.
         also_in: The URIs of other documents that hold the same text.
+        parts: What the score is made of; None where it was not searched for by this release.
     """
 
     document_id: UUID
@@ -252,6 +271,7 @@ class Hit:
     coverage: float | None = None
     page_starts: tuple[PageStart, ...] = ()
     also_in: tuple[str, ...] = ()
+    parts: ScoreParts | None = None
 
     def page_at(self, position: int) -> int | None:
         """Return the page of *position* in the extracted text."""

@@ -31,7 +31,7 @@ from .settings import Settings
 
 # Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
 # hash that every build carries.
-_PIPELINE_VERSION = 4
+_PIPELINE_VERSION = 5
 
 _LOOKS = 3
 _REFUSED = (
@@ -180,7 +180,10 @@ def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources
                         pages_without_text=parsed.pages_without_text,
                     ),
                     chunks=(
-                        (chunk, searchable_text(chunk.text, language=language))
+                        (
+                            chunk,
+                            searchable_text(chunk.text, language=language, name=version.name),
+                        )
                         for chunk in parsed.chunks()
                     ),
                     text_segments=parsed.text_segments(),

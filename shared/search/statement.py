@@ -33,7 +33,7 @@ from shared.search.query_terms import (
     weigh_words,
 )
 from shared.store.connection import Connection
-from shared.values import Filter, Hit, composed, pair_page_starts, plain_beginning
+from shared.values import Filter, Hit, ScoreParts, composed, pair_page_starts, plain_beginning
 
 Mode = Literal["fused", "vector", "text"]
 
@@ -60,10 +60,46 @@ class SearchResult:
     Attributes:
         hits: Best first.
         question: What the index made of the question; None where no model answers yet.
+        vector_weight: The vectors' share of a fused score; the words have the rest.
     """
 
     hits: list[Hit]
     question: Question | None
+    vector_weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSearch:
+    """
+    The search statement for a question, to be run in the transaction that prepared it.
+
+    Attributes:
+        statement: With the names of *values* as its parameters.
+        candidates: The tsquery of the chunks that the text leg scores.
+        required: The tsquery of what a chunk should hold to the letter; empty where nothing is.
+        file_names: Closed forms of the files that the question may name.
+    """
+
+    statement: bytes
+    values: dict[str, Any]
+    model_id: int
+    question: Question
+
+    @property
+    def candidates(self) -> str:
+        return str(self.values["candidates"])
+
+    @property
+    def required(self) -> str:
+        return str(self.values["required"])
+
+    @property
+    def file_names(self) -> list[str]:
+        return list(self.values["file_names"])
+
+    @property
+    def vector_weight(self) -> float:
+        return float(self.values["vector_weight"])
 
 
 def search(
@@ -98,48 +134,94 @@ def search(
     Raises:
         ModelSwitched: Another model answers by now: embed the question with that one.
     """
-    leg_size = max(LEG_SIZE, limit)
     with _transaction(connection):
-        analysis = analyse(connection, question, leg_size=leg_size)
-        if analysis.model_id is None or analysis.model_digest is None:
-            return SearchResult([], None)
-        if model_digest not in (None, analysis.model_digest):
-            raise ModelSwitched(
-                f"model {analysis.model_digest[:12]} answers, not {model_digest[:12]}"
-            )
-        statement, values = _statement(
+        prepared = prepare(
             connection,
-            question,
-            analysis.question,
-            embedding=embedding.result() if isinstance(embedding, Future) else embedding,
-            model_id=analysis.model_id,
+            question=question,
+            embedding=embedding,
+            model_digest=model_digest,
             unrelated_similarity=unrelated_similarity,
             multilingual=multilingual,
             limit=limit,
-            leg_size=leg_size,
             filter=filter,
-            restricted=analysis.restricted,
             per_document=per_document,
             mode=mode,
         )
-        rows = connection.execute(statement, values, prepare=True).fetchall()
+        return SearchResult([], None) if prepared is None else run(connection, prepared)
+
+
+def prepare(
+    connection: Connection,
+    *,
+    question: str,
+    embedding: NDArray[np.float32] | Future[NDArray[np.float32]],
+    model_digest: str | None = None,
+    unrelated_similarity: float = 0.0,
+    multilingual: bool = False,
+    limit: int,
+    filter: Filter = Filter(),  # noqa: B008 -- frozen; "filter" is the word of the API
+    per_document: int = 3,
+    mode: Mode = "fused",
+) -> PreparedSearch | None:
+    """
+    Return the statement that search() runs, None where no model answers yet.
+
+    A transaction must be open: this sets it up for the search.
+
+    Raises:
+        ModelSwitched: As search().
+    """
+    leg_size = max(LEG_SIZE, limit)
+    analysis = analyse(connection, question, leg_size=leg_size)
+    if analysis.model_id is None or analysis.model_digest is None:
+        return None
+    if model_digest not in (None, analysis.model_digest):
+        raise ModelSwitched(f"model {analysis.model_digest[:12]} answers, not {model_digest[:12]}")
+    statement, values = _statement(
+        connection,
+        question,
+        analysis.question,
+        embedding=embedding.result() if isinstance(embedding, Future) else embedding,
+        model_id=analysis.model_id,
+        unrelated_similarity=unrelated_similarity,
+        multilingual=multilingual,
+        limit=limit,
+        leg_size=leg_size,
+        filter=filter,
+        restricted=analysis.restricted,
+        per_document=per_document,
+        mode=mode,
+    )
+    return PreparedSearch(statement, values, analysis.model_id, analysis.question)
+
+
+def run(connection: Connection, prepared: PreparedSearch) -> SearchResult:
+    """
+    Return what the statement finds.
+
+    Raises:
+        ModelSwitched: Another model answers since the statement was prepared.
+    """
+    rows = connection.execute(prepared.statement, prepared.values, prepare=True).fetchall()
     # Each statement sees what is committed when it begins: a switch in between hides every vector
     # of the model that the first one named.
-    if rows[0][0] != analysis.model_id:
-        raise ModelSwitched(f"model {analysis.model_id} answered when the search began")
-    weighed = weigh_words(analysis.question)
+    if rows[0][0] != prepared.model_id:
+        raise ModelSwitched(f"model {prepared.model_id} answered when the search began")
+    weighed = weigh_words(prepared.question)
     hits = [
         Hit(
             *(
-                *row[2:-1],
+                *row[2:-5],
                 measure_coverage(weighed, held=set(row[1])),
-                pair_page_starts(row[-1]),
+                pair_page_starts(row[-5]),
+                (),
+                ScoreParts(*row[-4:]),
             )
         )
         for row in rows
         if row[1] is not None
     ]
-    return SearchResult(hits, analysis.question)
+    return SearchResult(hits, prepared.question, prepared.vector_weight)
 
 
 @contextmanager
@@ -193,6 +275,7 @@ _STATEMENT = sql.SQL(
     ),
     fused AS MATERIALIZED (
         SELECT scored.*,
+               parts.*,
                {score} AS score
         FROM scored
         CROSS JOIN (
@@ -200,6 +283,11 @@ _STATEMENT = sql.SQL(
                    greatest(max(text_score), 1e-6) AS text_score
             FROM scored
         ) AS best
+        CROSS JOIN LATERAL (
+            SELECT {vector_part} AS vector_part,
+                   {text_part} AS text_part,
+                   {language_part} AS language_part
+        ) AS parts
     ),
     chosen AS MATERIALIZED (
         SELECT fused.*,
@@ -238,7 +326,8 @@ _STATEMENT = sql.SQL(
            document_id, bucket, name, collection, generation, build_id, ordinal, text, heading,
            header, page, char_start, char_end, source, score, similarity,
            vector_leg.rank::integer AS vector_rank, text_leg.rank::integer AS text_rank,
-           page_starts
+           page_starts,
+           vector_part, text_part, exact::float8 AS exact_part, language_part
     FROM (VALUES (true)) AS always (one_row)
     LEFT JOIN chosen ON true
     LEFT JOIN vector_leg USING (build_id, ordinal)
@@ -255,23 +344,29 @@ _KEYS: dict[Mode, sql.SQL] = {
 }
 # Each leg by its best, the vectors above what unrelated texts have: some models put all cosines
 # within .7 to .9, and divided by the best alone these would decide nothing.
-_SCORES: dict[Mode, sql.Composable] = {
-    "vector": sql.SQL("scored.similarity"),
-    "text": sql.SQL("scored.text_score"),
-    "fused": sql.SQL(
+_PARTS: dict[str, sql.Composable] = {
+    "vector_part": sql.SQL(
         """
         %(vector_weight)s::float8
             * greatest(scored.similarity - %(unrelated)s::float8, %(least_similarity)s::float8)
             / greatest(best.similarity - %(unrelated)s::float8, 1e-6)
-        + (1 - %(vector_weight)s::float8) * scored.text_score / best.text_score
-        + scored.exact
-        - CASE
+        """
+    ),
+    "text_part": sql.SQL("(1 - %(vector_weight)s::float8) * scored.text_score / best.text_score"),
+    "language_part": sql.SQL(
+        """
+        CASE
             WHEN scored.language <> '' AND scored.language <> ALL (%(question_languages)s::text[])
-            THEN %(other_language_cost)s::float8
+            THEN -%(other_language_cost)s::float8
             ELSE 0
         END
         """
     ),
+}
+_SCORES: dict[Mode, sql.Composable] = {
+    "vector": sql.SQL("scored.similarity"),
+    "text": sql.SQL("scored.text_score"),
+    "fused": sql.SQL("vector_part + text_part + scored.exact + language_part"),
 }
 
 
@@ -384,6 +479,7 @@ def _compose(
         proximity_weight=sql.Literal(_PROXIMITY_WEIGHT),
         exact=exact,
         score=_SCORES[mode],
+        **_PARTS,
         per_document=sql.Literal(per_document),
         limit=sql.Literal(limit),
     )

@@ -119,3 +119,38 @@ def test_help_imports_no_client() -> None:
 def test_completion_for_a_shell(shell: str) -> None:
     """Each script completes the command by its own name."""
     assert "_KAYDANGPT_COMPLETE" in run("completion", shell).stdout
+
+
+def test_explain_when_an_identifier_decides(
+    documents: None,
+    connection: Connection,
+    embedder: Embedder,
+    model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The parts of a score add up to it, the leading part is named, and the SQL runs as it is."""
+    monkeypatch.setenv("MODEL_DIR", str(model_dir))
+    index_document(connection, embedder, "codes.txt", ["Error E-4471 stops the pump."])
+    index_document(connection, embedder, "pumps.txt", ["A pump stops when it runs dry."])
+    question = "Why does the pump stop with E-4471?"
+    explained = json.loads(run("explain", question, "--json").stdout)
+    first = explained["passages"][0]
+    assert (explained["languages"], first["name"]) == (["en"], "codes.txt")
+    assert {word["lexeme"]: word["chunks"] for word in explained["words"]}["e4471"] == 1
+    assert sum(first["parts"].values()) == pytest.approx(first["score"])
+    assert first["parts"]["exact"] > 0
+    assert "by an identifier, phrase or file name (+" in run("explain", question).stdout
+    statement = run("explain", question, "--sql").stdout
+    assert [row[4] for row in connection.execute(statement.encode()).fetchall()][:1] == [
+        "codes.txt"
+    ]
+    assert "Execution Time" in run("explain", question, "--plan").stdout
+
+
+def test_explain_when_another_model_answers(
+    documents: None, connection: Connection, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors of two models are not compared: the message says what to set."""
+    monkeypatch.setenv("MODEL_DIR", str(model_dir))
+    connection.execute("UPDATE models SET digest = repeat('e', 64)")
+    assert "set MODEL_DIR to the folder" in run("explain", "a pump", code=1).stderr

@@ -192,6 +192,16 @@ def test_search_when_names_are_decomposed(
     assert names(find(question))[0] == name
 
 
+def test_search_when_only_the_name_tells(find: Find, index: Callable[..., str]) -> None:
+    """Two manuals say nearly the same: the one whose file is named after what is asked is meant."""
+    index("pump-manual.txt", "Drain the housing before winter. Grease the shaft twice a year.")
+    index("compressor.txt", "Drain the vessel every week. Grease the bearing once a year.")
+    assert names(find("How often is the compressor greased?"))[0] == "compressor.txt"
+    assert names(find("How often to grease, by the manual of the pump?"))[0] == "pump-manual.txt"
+    (hit,) = find("the compressor", mode="text")
+    assert (hit.name, hit.coverage) == ("compressor.txt", 1.0)
+
+
 def test_search_when_phrase_is_quoted(find: Find, index: Callable[..., str]) -> None:
     """A passage with the words in a quoted order comes before one with the same words."""
     index("a.txt", "The dog bites the man in the yard, and the man bites back at the dog.")

@@ -427,7 +427,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("fault: deadly",),
     ),
     Mutant(
-        "a failure is recorded whoever holds the lease",
+        "a failure is recorded without holding the lease",
         Design(attributes=[(_STORE, "fail_build", _with_present_token)]),
         ("a late verdict",),
         twice=True,

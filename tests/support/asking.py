@@ -62,7 +62,7 @@ def index_document(
             char_end=len(text) + len(paragraph),
             tokens=10,
         )
-        chunks.append((chunk, searchable_text(paragraph, language=language)))
+        chunks.append((chunk, searchable_text(paragraph, language=language, name=name)))
         text += paragraph + "\n\n"
     jobs = store.stage_build(
         connection,

@@ -16,6 +16,7 @@ from shared.language import (
     find_file_names,
     find_identifiers,
     find_phrases,
+    name_words,
     search_config,
     searchable_text,
 )
@@ -135,3 +136,21 @@ def test_searchable_text_when_anything(text: str) -> None:
 def test_questions_when_anything(text: str) -> None:
     """Any question has identifiers, names and phrases, even if none."""
     assert isinstance([*find_identifiers(text), *find_file_names(text), *find_phrases(text)], list)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("hr/employee-handbook-2024.pdf", "employee handbook 2024 employeehandbook2024"),
+        ("src/maxRetryCount.py", "maxretrycount max retry count"),
+        (unicodedata.normalize("NFD", "Büro.txt"), "büro buro buero"),
+        ("会議室.pdf", "会議 議室"),
+        ("README", "readme"),
+        ("abstracts/12.txt", ""),
+        ("a/.env", ""),
+        (f"{'word ' * 200}.txt", "word"),
+    ],
+)
+def test_name_words_when_file(name: str, words: str) -> None:
+    """The file's own words are found as those of its text are; short numbers name nothing."""
+    assert " ".join(name_words(name)) == words

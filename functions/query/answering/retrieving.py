@@ -107,6 +107,8 @@ def find(
         question=question,
         rewritten_by=rewritten.rewritten_by,
         mode=query.mode,
+        languages=[] if result.question is None else result.question.languages,
+        vector_weight=result.vector_weight,
         hits=len(hits),
         copies=sum(len(hit.also_in) for hit in hits),
         vector_leg=sum(hit.vector_rank is not None for hit in hits),
