@@ -51,6 +51,16 @@ from shared.store.documents import (
     record_refused,
 )
 from shared.store.leases import give_back
+from shared.store.listing import (
+    CollectionSummary,
+    Facet,
+    ListOrder,
+    Selection,
+    count_selected,
+    list_collections,
+    list_documents,
+    read_facets,
+)
 from shared.store.models import (
     NO_MODEL,
     ModelProgress,
@@ -80,7 +90,6 @@ from shared.store.status import (
     find_documents,
     get_document,
     iterate_known_objects,
-    list_documents,
     read_text,
 )
 
@@ -92,12 +101,16 @@ __all__ = [
     "BuildLease",
     "BuildStart",
     "CollectionAccess",
+    "CollectionSummary",
     "Connection",
+    "Facet",
     "KnownGenerations",
     "KnownObject",
+    "ListOrder",
     "ModelProgress",
     "Pool",
     "RegisteredModel",
+    "Selection",
     "StagedDocument",
     "StalledWork",
     "begin_build",
@@ -106,6 +119,7 @@ __all__ = [
     "claim_stalled",
     "connect",
     "count_documents",
+    "count_selected",
     "drop_model",
     "extend_lease",
     "fail_batch",
@@ -124,6 +138,7 @@ __all__ = [
     "iterate_known_objects",
     "lease_batch",
     "list_access",
+    "list_collections",
     "list_dead_letters",
     "list_documents",
     "list_models",
@@ -133,6 +148,7 @@ __all__ = [
     "open_pool",
     "plan_filling",
     "read_backlog",
+    "read_facets",
     "read_generations",
     "read_text",
     "read_unfilled",

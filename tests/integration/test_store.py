@@ -107,7 +107,7 @@ def answers(connection: Connection, name: str = "report.txt") -> tuple[set[int],
 
 
 def state(connection: Connection, name: str = "report.txt") -> str:
-    documents, _ = store.list_documents(connection, prefix=name)
+    documents, _ = store.list_documents(connection, store.Selection(prefix=name))
     return documents[0].state if documents else "deleted"
 
 
@@ -543,7 +543,7 @@ def test_metadata_update_changes_what_filters_see(connection: Connection) -> Non
             metadata={"collection": "legal"},
         ),
     )
-    (document,), _ = store.list_documents(connection, collection="legal")
+    (document,), _ = store.list_documents(connection, store.Selection(collections=["legal"]))
     assert document.state == "ready"
 
 
@@ -583,7 +583,7 @@ def test_documents_come_in_pages(connection: Connection) -> None:
         index(connection, 1, name, name=name)
     first, cursor = store.list_documents(connection, limit=2)
     assert [document.name for document in first] == ["Z.txt", "a/ä.txt"]
-    second, end = store.list_documents(connection, limit=2, cursor=cursor)
+    second, end = store.list_documents(connection, after=cursor, limit=2)
     assert [document.name for document in second] == ["b.txt"]
     assert end is None
 
@@ -598,8 +598,8 @@ def test_documents_are_listed_by_names_in_either_form(
         index(connection, 1, name, name=name)
     folder = unicodedata.normalize(asked, "Bürö")
     for found, _ in (
-        store.list_documents(connection, prefix=f"{folder}/"),
-        store.list_documents(connection, collection=folder),
+        store.list_documents(connection, store.Selection(prefix=f"{folder}/")),
+        store.list_documents(connection, store.Selection(collections=[folder])),
     ):
         assert sorted(document.name for document in found) == sorted(both)
 
