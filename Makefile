@@ -53,11 +53,13 @@ bench-lock: install-tests
 load: model ## Load the running system for ten minutes and more; writes docs/load.md
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m benchmarks.load $(ARGS)
 
-lint: install-tests ## Check style, types and layers
+lint: install-tests ## Check style, types, layers, spelling and prose
 	@$(PY) -m ruff check $(CODE)
 	@$(PY) -m ruff format --check $(CODE)
 	@$(PY) -m mypy $(CODE)
 	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/typos --quiet README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs
+	@$(VENV)/bin/proselint check *.md docs/*.md
 	@$(PY) -m bandit --quiet --recursive --configfile pyproject.toml shared functions admin local
 
 audit: install-tests ## Look up advisories for what is locked, write each image's bill of materials

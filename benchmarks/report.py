@@ -104,8 +104,8 @@ def make_summary(result: Result) -> str:
     return (
         "![How KaydangPT compares](docs/images/performance.png)\n\n"
         f"In one run on {cores} cores, beside the fastest of {compared} in each:"
-        f" KaydangPT {'; '.join(facts)}. How that was measured, and what was not reached:"
-        " docs/performance.md."
+        f" KaydangPT {'; '.join(facts)}. How that was measured:"
+        " [Performance](docs/performance.md)."
     )
 
 
@@ -349,7 +349,7 @@ def _reingest_table(result: Result) -> str:
         if all(renewed):
             rows.append(
                 (
-                    f"{TITLES[name]}, every file uploaded anew",
+                    f"{TITLES[name]}, every file uploaded again",
                     _number(statistics.median(step["seconds"] for step in renewed)),
                     _faster(first, renewed),
                     sum(step["embedded"] for step in renewed),

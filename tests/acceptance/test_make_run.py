@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -34,6 +35,8 @@ PARTS = (
     "tests/requirements.txt",
     "Makefile",
     ".env.example",
+    "README.md",
+    "docs",
 )
 QUESTION = "How many days does the Quokka expense committee need to answer?"
 DOCUMENT = """# Expenses
@@ -203,6 +206,41 @@ def test_a_fresh_checkout_answers_from_a_dropped_file(checkout: Checkout) -> Non
         assert all_gone(family)
         assert checkout.processes() == []
         assert "\nstopped\n" in run.log.read_text()
+
+
+# What each block of a page prints, in their order. A block is run
+# again until it does, as a reader would run it: documents take a moment.
+OUTPUTS = {
+    "README.md": ["QX-7714"],
+}
+
+
+@pytest.mark.parametrize("page", OUTPUTS)
+def test_commands_when_run_as_written(checkout: Checkout, page: str) -> None:
+    """A reader who copies each block of the page, one after the other, sees what it promises."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    blocks = [block for block in blocks if not block.startswith("make ")]
+    assert len(blocks) == len(OUTPUTS[page])
+    (checkout.folder / "local" / "bucket").mkdir(exist_ok=True)
+    with checkout.running() as run:
+        for block, output in zip(blocks, OUTPUTS[page], strict=True):
+            command = block.replace("http://127.0.0.1:8080", run.url)
+            deadline = time.monotonic() + 60
+            while True:
+                shown = subprocess.run(
+                    ["bash", "-euo", "pipefail", "-c", command],
+                    cwd=checkout.folder,
+                    env=checkout.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    timeout=120,
+                )
+                if shown.returncode == 0 and output in shown.stdout:
+                    break
+                assert time.monotonic() < deadline, f"{block}\n{shown.stdout}"
+                time.sleep(0.5)
 
 
 def test_a_second_start_is_quick_and_has_its_data(checkout: Checkout) -> None:

@@ -1,0 +1,140 @@
+"""What the documentation promises exists: pages, anchors, files, commands, targets, settings."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+from admin.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
+# Wordings that mark a translation (CONTRIBUTING.md).
+_UNIDIOMATIC = re.compile(r"\b(nobody|whoever|anew|be had|has not the|is told)\b", re.IGNORECASE)
+# Pages of trials and histories are not rewritten with each wording.
+_HISTORY = {"CHANGELOG.md", "docs/decisions.md"}
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def prose_of(name: str) -> str:
+    """Return the page without its code blocks and code spans."""
+    return re.sub(r"`[^`\n]*`", "", _FENCE.sub("", text_of(name)))
+
+
+@cache
+def anchors_of(name: str) -> set[str]:
+    """Return the anchors that GitHub makes of the page's headings."""
+    headings = re.findall(r"^#+ +(.+)$", _FENCE.sub("", text_of(name)), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands_of(name: str) -> list[str]:
+    """Return the lines of the page's shell blocks, continued lines joined."""
+    blocks = [code for language, code in _FENCE.findall(text_of(name)) if language in ("", "sh")]
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_when_followed(name: str) -> None:
+    """Every link within the repository leads to a file, and to a heading where it names one."""
+    broken = []
+    for target in (a or b for a, b in _LINK.findall(_FENCE.sub("", text_of(name)))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        page = (ROOT / name).parent / path if path else ROOT / name
+        known = str(page.resolve().relative_to(ROOT))
+        if not page.exists() or (anchor and anchor not in anchors_of(known)):
+            broken.append(target)
+    assert broken == []
+
+
+def test_index_when_a_page_is_added() -> None:
+    """Every page of docs/ is linked from its index."""
+    linked = {target.partition("#")[0] for target, _ in _LINK.findall(text_of("docs/README.md"))}
+    pages = {page.name for page in ROOT.glob("docs/*.md")} - {"README.md"}
+    assert pages - linked == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shell_blocks_when_parsed(name: str) -> None:
+    """Each block marked as shell is valid shell."""
+    for language, code in _FENCE.findall(text_of(name)):
+        if language == "sh":
+            checked = subprocess.run(["bash", "-n"], input=code, text=True, capture_output=True)
+            assert checked.stderr == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_when_named(name: str) -> None:
+    """Each kaydangpt command has the sub-commands and options that the page gives it."""
+    wrong = []
+    for line in [*commands_of(name), *re.findall(r"`(\./kaydangpt [^`\n]*)`", text_of(name))]:
+        found = re.search(r"(?:^|[\s(])(?:\./kaydangpt|python -m admin) ([^|#;&>]+)", line)
+        if found and not found[1].startswith(("COMMAND", "run")):
+            wrong += [f"{line}: {fault}" for fault in faults_of(shlex.split(found[1]))]
+    assert wrong == []
+
+
+def faults_of(words: list[str]) -> list[str]:
+    """Return what of a command line the command does not know."""
+    command: click.Command = main
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        inner = command.get_command(click.Context(command), words.pop(0))
+        if inner is None:
+            return ["no such command"]
+        command = inner
+    options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    options |= {name for parameter in command.params for name in parameter.secondary_opts}
+    given = [re.sub(r"[\[\]]", "", word).partition("=")[0] for word in words]
+    return [word for word in given if word.startswith("--") and word not in options]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_targets_when_named(name: str) -> None:
+    """Each make target that the page names is in the Makefile."""
+    targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", text_of(name), re.MULTILINE))
+    assert named - targets == set()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in _HISTORY])
+def test_modules_when_named(name: str) -> None:
+    """Each module that the page runs is there."""
+    named = set(re.findall(r"python -m ([a-z_]+(?:\.[a-z_]+)+)", text_of(name)))
+    missing = [
+        module
+        for module in sorted(named)
+        if not (ROOT / (module.replace(".", "/") + ".py")).exists()
+        and not (ROOT / module.replace(".", "/")).is_dir()
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in _HISTORY])
+def test_paths_when_named(name: str) -> None:
+    """Each path of the repository that stands as code is there."""
+    named = re.findall(
+        r"`((?:admin|benchmarks|docs|functions|infra|local|shared|tests)/[\w./-]+)`", text_of(name)
+    )
+    missing = {path for path in named if not (ROOT / path.partition("::")[0]).exists()}
+    assert missing - {"local/bucket/", "local/bucket"} == set()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in _HISTORY])
+def test_wording_when_read(name: str) -> None:
+    """No page has a wording that marks a translation."""
+    assert _UNIDIOMATIC.findall(prose_of(name)) == []
