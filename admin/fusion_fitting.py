@@ -11,24 +11,38 @@ import itertools
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import fmean
 
+import click
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import Connection as PostgresConnection
+from rich.progress import track
 
 from admin.evaluation import (
     CUT,
+    CalibrationSettings,
     Question,
     QuestionSet,
     Span,
     measure_documents,
     measure_spans,
+    read_set,
 )
+from admin.terminal import (
+    dry_run_option,
+    json_option,
+    one_sentence,
+    print_json,
+    print_table,
+    progress,
+)
+from shared import store
 from shared.embedding.embedder import Embedder
-from shared.search.fusion import Fusion, combine, is_known
+from shared.search.fusion import Fusion, combine, default_fusion, is_known
 from shared.search.statement import prepare, run
+from shared.settings import load
 from shared.store import Connection
 from shared.values import Filter, Hit
 
@@ -201,7 +215,7 @@ def judge(
 
 
 def _read_vectors(
-    connection: PostgresConnection, hits: Sequence[Hit], *, model_id: int
+    connection: Connection, hits: Sequence[Hit], *, model_id: int
 ) -> NDArray[np.float64]:
     rows = connection.execute(
         """
@@ -317,3 +331,97 @@ def _measure(judged: Iterable[JudgedQuestion], fusion: Fusion) -> float:
         )
         for each in judged
     )
+
+
+# --- command -------------------------------------------------------------------------------------
+
+
+@click.command("fit")
+@click.argument("sets", metavar="[SET]...", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--prefix", help="Search only objects under this prefix; a folder's is its own name.")
+@click.option(
+    "--known-items",
+    type=click.IntRange(0, 2000),
+    default=0,
+    help="Also this many questions made of sentences of the indexed documents.",
+)
+@click.option("--reset", is_flag=True, help="Forget what was fitted.")
+@dry_run_option
+@json_option
+def fit_model(
+    sets: tuple[Path, ...],
+    *,
+    prefix: str | None,
+    known_items: int,
+    reset: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """
+    Fit what meaning and words weigh to the questions of each SET, for the model that answers.
+
+    A SET is what evaluate takes, and its documents are indexed. The weights are stored with the
+    model if they find more for questions that they were not fitted to; needs MODEL_DIR and the
+    rights of the tables' owner.
+    """
+    if not (sets or known_items or reset):
+        raise click.UsageError("Give a SET, --known-items or --reset.")
+    with one_sentence():
+        settings = load(CalibrationSettings)
+        with store.open_pool(settings) as pool, store.connect(pool) as connection:
+            if reset:
+                store.store_fusion(connection, None)
+                click.echo("The weights of the model's kind count again.")
+                return
+            embedder = Embedder(settings.model_dir, threads=settings.embedding_threads)
+            store.check_model(connection, [embedder.info.digest])
+            stored = store.read_fusion(connection)
+            before = (
+                Fusion.read(stored)
+                if stored
+                else default_fusion(multilingual=embedder.info.multilingual)
+            )
+            chosen = [read_set(path) for path in sets]
+            if known_items:
+                chosen.append(make_known_items(connection, count=known_items))
+            judged = {
+                questions.name: judge(
+                    questions,
+                    connection,
+                    embedder,
+                    prefix=prefix or (f"{questions.name}/" if questions.corpus else ""),
+                )
+                for questions in track(chosen, "asking", console=progress, transient=True)
+            }
+            fitted = fit(
+                {name: each for name, each in judged.items() if each},
+                before=before,
+                multilingual=embedder.info.multilingual,
+            )
+            if fitted.wins and not dry_run:
+                store.store_fusion(connection, fitted.fusion.store())
+    _print_fitted(fitted, stored=fitted.wins and not dry_run, as_json=as_json)
+
+
+def _print_fitted(fitted: FittedFusion, *, stored: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(fitted) | {"stored": stored})
+        return
+    print_table(
+        ("set", "questions", "vector", "text", "before", "fitted without it"),
+        [
+            (
+                each.name,
+                str(each.questions),
+                *(f"{value:.4f}" for value in (each.vector, each.text, each.before, each.held_out)),
+            )
+            for each in fitted.sets
+        ],
+    )
+    weights = ", ".join(f"{name} {value:g}" for name, value in fitted.fusion.store().items())
+    if stored:
+        click.echo(f"Stored with the model: {weights}")
+    elif fitted.wins:
+        click.echo(f"Would be stored with the model: {weights}")
+    else:
+        click.echo(f"The weights stay as they are, which other weights do not beat: {weights}")

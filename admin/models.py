@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.progress import track
@@ -25,14 +25,26 @@ from shared.embedding.tokenizer import read_model_info
 from shared.messaging.publisher import Publisher
 from shared.settings import load
 
-if TYPE_CHECKING:
-    from admin.fusion_fitting import FittedFusion
+
+class _ModelCommands(click.Group):
+    """A group that imports what only a checkout can run when it is called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), "fit"])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name != "fit":
+            return super().get_command(context, name)
+        # It embeds questions, which needs more than the image of the operator's jobs holds.
+        command = importlib.import_module("admin.fusion_fitting").fit_model
+        assert isinstance(command, click.Command)  # noqa: S101 -- ours
+        return command
 
 
-@click.group()
+@click.group(cls=_ModelCommands)
 def model() -> None:
     """
-    Change the embedding model without a gap: add, fill, switch, drop.
+    Change the embedding model without a gap: add, fill, switch, drop; fit its weights.
 
     The new model embeds the stored texts while the old one answers; then one row switches. The
     functions need both meanwhile: MODEL_DIR and OTHER_MODEL_DIR (docs/operations.md).
@@ -114,102 +126,6 @@ def drop_model(name: str, *, dry_run: bool, as_json: bool) -> None:
             return
         store.drop_model(connection, chosen.id)
         _print_models(store.list_models(connection), as_json=as_json)
-
-
-@model.command("fit")
-@click.argument("sets", metavar="[SET]...", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.option("--prefix", help="Search only objects under this prefix; a folder's is its own name.")
-@click.option(
-    "--known-items",
-    type=click.IntRange(0, 2000),
-    default=0,
-    help="Also this many questions made of sentences of the indexed documents.",
-)
-@click.option("--reset", is_flag=True, help="Forget what was fitted.")
-@dry_run_option
-@json_option
-def fit_model(
-    sets: tuple[Path, ...],
-    *,
-    prefix: str | None,
-    known_items: int,
-    reset: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """
-    Fit what meaning and words weigh to the questions of each SET, for the model that answers.
-
-    A SET is what evaluate takes, and its documents are indexed. The weights are stored with the
-    model if they find more for questions that they were not fitted to; needs MODEL_DIR and the
-    rights of the tables' owner.
-    """
-    from admin import fusion_fitting
-    from admin.evaluation import CalibrationSettings, read_set
-    from shared.embedding.embedder import Embedder
-    from shared.search.fusion import Fusion, default_fusion
-
-    if not (sets or known_items or reset):
-        raise click.UsageError("Give a SET, --known-items or --reset.")
-    with one_sentence():
-        settings = load(CalibrationSettings)
-        with store.open_pool(settings) as pool, store.connect(pool) as connection:
-            if reset:
-                store.store_fusion(connection, None)
-                click.echo("The weights of the model's kind count again.")
-                return
-            embedder = Embedder(settings.model_dir, threads=settings.embedding_threads)
-            store.check_model(connection, [embedder.info.digest])
-            stored = store.read_fusion(connection)
-            before = (
-                Fusion.read(stored)
-                if stored
-                else default_fusion(multilingual=embedder.info.multilingual)
-            )
-            chosen = [read_set(path) for path in sets]
-            if known_items:
-                chosen.append(fusion_fitting.make_known_items(connection, count=known_items))
-            judged = {
-                questions.name: fusion_fitting.judge(
-                    questions,
-                    connection,
-                    embedder,
-                    prefix=prefix or (f"{questions.name}/" if questions.corpus else ""),
-                )
-                for questions in track(chosen, "asking", console=progress, transient=True)
-            }
-            fitted = fusion_fitting.fit(
-                {name: each for name, each in judged.items() if each},
-                before=before,
-                multilingual=embedder.info.multilingual,
-            )
-            if fitted.wins and not dry_run:
-                store.store_fusion(connection, fitted.fusion.store())
-    _print_fitted(fitted, stored=fitted.wins and not dry_run, as_json=as_json)
-
-
-def _print_fitted(fitted: FittedFusion, *, stored: bool, as_json: bool) -> None:
-    if as_json:
-        print_json(asdict(fitted) | {"stored": stored})
-        return
-    print_table(
-        ("set", "questions", "vector", "text", "before", "fitted without it"),
-        [
-            (
-                each.name,
-                str(each.questions),
-                *(f"{value:.4f}" for value in (each.vector, each.text, each.before, each.held_out)),
-            )
-            for each in fitted.sets
-        ],
-    )
-    weights = ", ".join(f"{name} {value:g}" for name, value in fitted.fusion.store().items())
-    if stored:
-        click.echo(f"Stored with the model: {weights}")
-    elif fitted.wins:
-        click.echo(f"Would be stored with the model: {weights}")
-    else:
-        click.echo(f"The weights stay as they are, which other weights do not beat: {weights}")
 
 
 def _choose_model(models: list[store.ModelProgress], name: str) -> store.ModelProgress:
