@@ -21,6 +21,10 @@ from .schemas import (
     ReadyResponse,
     RetrieveRequest,
     RetrieveResponse,
+    TableOut,
+    TableQueryRequest,
+    TableQueryResponse,
+    TablesResponse,
     TextResponse,
     UploadRequest,
     UploadResponse,
@@ -37,13 +41,17 @@ _SCHEMAS: list[type[BaseModel]] = [
     DocumentsResponse,
     DocumentOut,
     TextResponse,
+    TablesResponse,
+    TableOut,
+    TableQueryRequest,
+    TableQueryResponse,
     UploadResponse,
     AcceptedResponse,
     HealthResponse,
     ReadyResponse,
     Problem,
 ]
-_REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest})
+_REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest, TableQueryRequest})
 
 
 # https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
