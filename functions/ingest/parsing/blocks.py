@@ -67,13 +67,15 @@ class Block:
     Attributes:
         text: What the document says, cleaned (see clean).
         page: Page, slide or sheet, from 1.
-        level: Depth of a heading, from 1; 0 for anything else.
+        level: Depth of a heading, from 1; of other text, that from which headings end before it,
+            or 0.
         label: Name of a heading in the heading path where it is not the text itself.
         gap: Characters between the block before and this one in the extracted text.
         header: The table's header rows, for every row that is not itself one of them.
         page_starts: Where in *text* further pages begin.
         lines: Where *text* stands on its pages, positions from its beginning.
         row: The row of data that *text* writes out; None for anything else.
+        begins_document: A heading that names a document inside of this one.
     """
 
     kind: BlockKind
@@ -87,6 +89,7 @@ class Block:
     page_starts: tuple[PageStart, ...] = ()
     lines: tuple[LineBox, ...] = ()
     row: TableRow | None = None
+    begins_document: bool = False
 
     @property
     def last_page(self) -> int | None:
