@@ -28,8 +28,8 @@ LOCK_FILES = [
     ROOT / "tests" / "requirements.txt",
 ]
 OURS = ("shared", "functions", "admin", "infra", "local", "tests", "benchmarks")
-# The operator's commands run in ingest's image (infra/terraform/jobs.tf); evaluate, explain and model fit,
-# which need the model itself, run in a checkout.
+# The operator's commands run in ingest's image (infra/terraform/jobs.tf); evaluate, explain and
+# model fit, which need the model itself, run in a checkout.
 ALSO_RUNS = {
     "ingest": [
         path.relative_to(ROOT)
