@@ -373,7 +373,7 @@ def fit_model(
                 store.store_fusion(connection, None)
                 click.echo("The weights of the model's kind count again.")
                 return
-            embedder = Embedder(settings.model_dir, threads=settings.embedding_threads)
+            embedder = Embedder(settings.model_dir)
             store.check_model(connection, [embedder.info.digest])
             stored = store.read_fusion(connection)
             before = (
