@@ -24,6 +24,7 @@ LOCK_FILES = [
     *(ROOT / "functions" / function / "requirements.txt" for function in FUNCTIONS),
     ROOT / "local" / "requirements.txt",
     ROOT / "infra" / "model" / "requirements.txt",
+    ROOT / "infra" / "model" / "tracing" / "requirements.txt",
     ROOT / "infra" / "sbom" / "requirements.txt",
     ROOT / "tests" / "requirements.txt",
 ]
