@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.boxes import MAX_PACKED_BYTES
+from shared.tables import MAX_COLUMNS, MAX_TABLES
 from shared.values import Chunk, PageStart
 
 # All of them are far above what chunking.py and the parsers make.
@@ -29,6 +30,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _CODE = re.compile(r"[a-z][a-z_]{1,40}")
 _MEDIA_TYPE = re.compile(r"[a-z]+/[A-Za-z0-9.+-]{1,120}")
 # Line ends and tabs are text; NUL cannot be stored, and the others are nowhere of use.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
@@ -44,6 +46,7 @@ class Summary:
     content_type: str
     pages: int | None
     pages_without_text: list[int]
+    tables: frozenset[int]
 
 
 class TextReader:
@@ -153,6 +156,45 @@ def make_chunk(line: bytes, *, ordinal: int, text: str) -> Chunk:
     )
 
 
+class RowReader:
+    """Reads the rows of tables: those of one table come together, the first with its head."""
+
+    def __init__(self, *, max_cells: int) -> None:
+        self._max_cells = max_cells
+        self._table = -1
+
+    def read(self, data: bytes, *, text_chars: int) -> bytes:
+        """
+        Return the line in which a row is kept until it is stored.
+
+        Args:
+            text_chars: How many characters of text have come.
+
+        Raises:
+            Misbehaved: It is no row, or there are too many cells.
+        """
+        values = _read_json(data)
+        if not isinstance(values, list) or len(values) != 5:
+            raise Misbehaved("row")
+        table, head, place, cells, covered = values
+        self._max_cells -= len(cells) if isinstance(cells, list) else 1
+        good = (
+            self._max_cells >= 0
+            and _is_number(table, at_most=MAX_TABLES)
+            and (table == self._table if head is None else table > self._table)
+            and (head is None or _is_head(head))
+            and _is_place(place, text_chars=text_chars)
+            and _are_cells(cells)
+            and isinstance(covered, list)
+            and len(covered) <= len(cells)
+            and all(_is_number(column, at_most=MAX_COLUMNS) for column in covered)
+        )
+        if not good:
+            raise Misbehaved("row")
+        self._table = table
+        return json.dumps(values).encode() + b"\n"
+
+
 def read_summary(data: bytes) -> Summary:
     """
     Return what a child says of a document as a whole.
@@ -161,10 +203,10 @@ def read_summary(data: bytes) -> Summary:
         Misbehaved: It is no summary.
     """
     values = _read_json(data)
-    keys = ("title", "content_type", "pages", "pages_without_text")
+    keys = ("title", "content_type", "pages", "pages_without_text", "tables")
     if not isinstance(values, dict) or set(values) != set(keys):
         raise Misbehaved("summary")
-    title, content_type, pages, without_text = (values[key] for key in keys)
+    title, content_type, pages, without_text, tables = (values[key] for key in keys)
     good = (
         _is_text(title, at_most=_MAX_TITLE_CHARS)
         and isinstance(content_type, str)
@@ -173,10 +215,13 @@ def read_summary(data: bytes) -> Summary:
         and isinstance(without_text, list)
         and len(without_text) <= (pages or 0)
         and all(_is_number(page, at_least=1, at_most=pages) for page in without_text)
+        and isinstance(tables, list)
+        and len(tables) <= MAX_TABLES
+        and all(_is_number(table, at_most=MAX_TABLES) for table in tables)
     )
     if not good:
         raise Misbehaved("summary")
-    return Summary(title, content_type, pages, without_text)
+    return Summary(title, content_type, pages, without_text, frozenset(tables))
 
 
 def read_refusal(data: bytes) -> tuple[str, str]:
@@ -214,6 +259,32 @@ def _read_json(data: bytes) -> Any:
         return json.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise Misbehaved("JSON") from error
+
+
+def _is_head(value: object) -> bool:
+    if not isinstance(value, list) or len(value) != 3:
+        return False
+    title, names, page = value
+    return _are_cells([title]) and _are_cells(names) and (page is None or _is_number(page))
+
+
+def _is_place(value: object, *, text_chars: int) -> bool:
+    if not isinstance(value, list) or len(value) != 3:
+        return False
+    start, end, page = value
+    return (
+        _is_number(start)
+        and _is_number(end, at_least=start, at_most=text_chars)
+        and (page is None or _is_number(page))
+    )
+
+
+def _are_cells(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_COLUMNS
+        and all(isinstance(cell, str) and not _UNSTORABLE.search(cell) for cell in value)
+    )
 
 
 def _is_text(value: object, *, at_most: int) -> bool:

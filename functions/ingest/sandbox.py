@@ -27,12 +27,22 @@ from typing import IO, Any, Self
 
 from shared.errors import Misconfigured, ParserDied, Unreadable
 from shared.runtime.logs import get_logger
+from shared.tables import (
+    MAX_COLUMNS,
+    ColumnReader,
+    DecimalMark,
+    Row,
+    Table,
+    is_total,
+    read_cells,
+)
 from shared.values import Chunk
 
 from .confinement import UNCONFINED_STATUS, find_gap, landlock_version
 from .frames import (
     ChunkReader,
     Misbehaved,
+    RowReader,
     Summary,
     TextReader,
     make_chunk,
@@ -96,6 +106,8 @@ class ParsedDocument:
         self._files = ExitStack()
         self._text = self._files.enter_context(_spool("parsed-text-"))
         self._chunks = self._files.enter_context(_spool("parsed-chunks-"))
+        self._rows = self._files.enter_context(_spool("parsed-rows-"))
+        self._tables: frozenset[int] = frozenset()
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +130,7 @@ class ParsedDocument:
         self.content_type = summary.content_type
         self.pages = summary.pages
         self.pages_without_text = summary.pages_without_text
+        self._tables = summary.tables
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the chunks in order; may be called again, and by several threads."""
@@ -132,6 +145,70 @@ class ParsedDocument:
                 start, end = json.loads(line)[3:5]
                 yield make_chunk(line, ordinal=ordinal, text=text.read(start, end))
                 ordinal += 1
+
+    def tables(self, *, decimal: DecimalMark | None) -> Iterator[tuple[Table, Iterator[Row]]]:
+        """
+        Yield each table that came whole, with its rows; those of one end before the next begins.
+
+        Args:
+            decimal: What the document's numbers are written with where a table does not tell.
+        """
+        position = 0
+        for number, (title, names, page), first, end in self._places():
+            if number not in self._tables:
+                continue
+            reader = ColumnReader(names)
+            for _, cells, _ in self._read_rows(first, end):
+                reader.add(cells)
+            columns = reader.columns(decimal=decimal)
+            if len(columns) > MAX_COLUMNS:
+                continue
+            table = Table(position, title, page, columns)
+            position += 1
+            yield table, self._typed_rows(table, first, end)
+
+    def _places(self) -> Iterator[tuple[int, tuple[str, list[str], int | None], int, int]]:
+        """Yield (number, head, first byte, byte behind) of the rows of each table."""
+        begun: tuple[int, tuple[str, list[str], int | None], int] | None = None
+        at = 0
+        self._rows.seek(0)
+        for line in self._rows:
+            number, head, _, _, _ = json.loads(line)
+            if head is not None:
+                if begun is not None:
+                    yield (*begun, at)
+                begun = (number, tuple(head), at)
+            at += len(line)
+        if begun is not None:
+            yield (*begun, at)
+
+    def _read_rows(
+        self, first: int, end: int
+    ) -> Iterator[tuple[tuple[int, int, int | None], list[str], list[int]]]:
+        position, rest = first, b""
+        while position < end:
+            data = os.pread(self._rows.fileno(), min(1 << 16, end - position), position)
+            position += len(data)
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                _, _, place, cells, covered = json.loads(line)
+                yield tuple(place), cells, covered
+
+    def _typed_rows(self, table: Table, first: int, end: int) -> Iterator[Row]:
+        width = len(table.columns)
+        for number, (place, cells, covered) in enumerate(self._read_rows(first, end), 1):
+            numbers, dates = read_cells(table.columns, cells, covered)
+            char_start, char_end, page = place
+            yield Row(
+                number=number,
+                char_start=char_start,
+                char_end=char_end,
+                page=page,
+                cells=tuple([*cells, *[""] * width][:width]),
+                numbers=numbers,
+                dates=dates,
+                is_total=is_total(cells),
+            )
 
     def text_segments(self) -> Iterator[tuple[int, str]]:
         """Yield (position, text) of pieces that join to the extracted text."""
@@ -305,6 +382,7 @@ class _Child:
         sample = ""
         text = TextReader(max_chars=self.limits.max_text_chars)
         chunks = ChunkReader(max_chunks=self.limits.max_chunks)
+        rows = RowReader(max_cells=self.limits.max_cells)
         pictures = 0
         try:
             while (frame := self._frame()) is not None:
@@ -318,6 +396,8 @@ class _Child:
                         sample += piece[: _SAMPLE_CHARS - len(sample)]
                 elif kind == b"C":
                     document._chunks.write(chunks.read(data, text_chars=text.chars))
+                elif kind == b"W":
+                    document._rows.write(rows.read(data, text_chars=text.chars))
                 elif kind == b"P" and ocr is not None and pictures < self.picture_budget:
                     pictures += 1
                     began = time.monotonic()
@@ -343,6 +423,7 @@ class _Child:
         document.text_chars = text.chars
         document._text.flush()
         document._chunks.flush()
+        document._rows.flush()
 
     def _answer(self, text: str) -> None:
         # The child may be gone; reading its end says why.

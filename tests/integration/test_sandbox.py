@@ -454,7 +454,8 @@ TEXT = (b"T", b"0123456789")
 CHUNK = (b"C", b'["", "", null, 0, 10, 3, "text", [], ""]')
 SUMMARY = (
     b"M",
-    b'{"title": "", "content_type": "text/plain", "pages": 1, "pages_without_text": []}',
+    b'{"title": "", "content_type": "text/plain", "pages": 1, "pages_without_text": [],'
+    b' "tables": []}',
 )
 PICTURE = (b"P", b"\x89PNG\r\n\x1a\n")
 

@@ -11,6 +11,7 @@ import pytest
 from functions.ingest.frames import (
     ChunkReader,
     Misbehaved,
+    RowReader,
     TextReader,
     make_chunk,
     read_picture,
@@ -25,6 +26,7 @@ SUMMARY = {
     "content_type": "application/pdf",
     "pages": 3,
     "pages_without_text": [2],
+    "tables": [0, 3],
 }
 
 
@@ -132,6 +134,51 @@ def test_chunks_when_they_overlap_or_are_too_many() -> None:
         ChunkReader(max_chunks=2).read(chunk_with(end=50_000), text_chars=100_000)
 
 
+ROW: list[Any] = [0, ["Prices", ["item", "price"], 1], [0, 10, 1], ["bolt", "0.20"], []]
+
+
+def test_rows_come_back() -> None:
+    """The rows of a table follow the one with its head; a later table has a higher number."""
+    reader = RowReader(max_cells=6)
+    for row in (ROW, [0, None, *ROW[2:]], [2, *ROW[1:]]):
+        assert json.loads(reader.read(json.dumps(row).encode(), text_chars=10)) == row
+    with pytest.raises(Misbehaved):
+        reader.read(json.dumps([2, None, *ROW[2:]]).encode(), text_chars=10)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, -1),
+        (0, "0"),
+        (0, 10**9),
+        (1, None),
+        (1, ["Prices", "item", 1]),
+        (1, ["Prices", [1], 1]),
+        (1, ["Prices", ["item"]]),
+        (1, [None, ["item"], 1]),
+        (2, None),
+        (2, [0, 11, 1]),
+        (2, [5, 4, 1]),
+        (2, [0, 1, "1"]),
+        (3, None),
+        (3, {"bolt": 1}),
+        (3, ["a\0"]),
+        (3, ["\ud800"]),
+        (3, ["a"] * 300),
+        (4, None),
+        (4, [0, 1, 2]),
+        (4, [-1]),
+    ],
+)
+def test_row_when_a_value_is_none_of_a_row(place: int, value: object) -> None:
+    """Types, sizes and positions are those of a row, or it is refused."""
+    row = list(ROW)
+    row[place] = value
+    with pytest.raises(Misbehaved):
+        RowReader(max_cells=1000).read(json.dumps(row).encode(), text_chars=10)
+
+
 def test_text_comes_whole() -> None:
     """A frame may cut a character in two."""
     reader = TextReader(max_chars=9)
@@ -173,6 +220,9 @@ def test_text_when_it_is_none(data: bytes) -> None:
         {"pages_without_text": ["1"]},
         {"pages_without_text": [1] * 100},
         {"more": 1},
+        {"tables": None},
+        {"tables": ["0"]},
+        {"tables": [10**9]},
     ],
     ids=str,
 )
