@@ -16,9 +16,10 @@ from shared.store.access import (
 from shared.store.backlog import Backlog, read_backlog
 from shared.store.batches import (
     BatchLease,
+    Turn,
     fail_batch,
+    find_turn,
     finish_batch,
-    is_suspect_batch,
     lease_batch,
     note_published,
     release_batch,
@@ -34,7 +35,13 @@ from shared.store.builds import (
     release_build,
     stage_build,
 )
-from shared.store.connection import Connection, Pool, connect, open_pool
+from shared.store.connection import (
+    STATEMENT_TIMEOUT_SECONDS,
+    Connection,
+    Pool,
+    connect,
+    open_pool,
+)
 from shared.store.dead_letters import (
     list_dead_letters,
     mark_replayed,
@@ -96,6 +103,7 @@ from shared.store.status import (
 __all__ = [
     "EVERY_COLLECTION",
     "NO_MODEL",
+    "STATEMENT_TIMEOUT_SECONDS",
     "Backlog",
     "BatchLease",
     "BuildLease",
@@ -113,6 +121,7 @@ __all__ = [
     "Selection",
     "StagedDocument",
     "StalledWork",
+    "Turn",
     "begin_build",
     "caller_rights",
     "check_model",
@@ -127,13 +136,13 @@ __all__ = [
     "fill",
     "find_documents",
     "find_model",
+    "find_turn",
     "finish_batch",
     "forget_old",
     "get_document",
     "give_back",
     "grant_collection",
     "is_closed_by_default",
-    "is_suspect_batch",
     "is_suspect_build",
     "iterate_known_objects",
     "lease_batch",

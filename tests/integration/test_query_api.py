@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 
 from functions.query.answering.generation import Gemini
 from functions.query.answering.reranking import Reranker
-from functions.query.settings import QuerySettings
+from functions.query.settings import MAX_REQUEST_BYTES, QuerySettings
 from shared import store
 from shared.embedding.embedder import Embedder
 from shared.store import Connection, Pool, open_pool
@@ -74,9 +74,7 @@ def stand_in() -> Iterator[GeminiStandIn]:
 
 @pytest.fixture
 def gemini(stand_in: GeminiStandIn) -> Iterator[Gemini]:
-    with open_gemini(
-        stand_in.url, gemini_timeout_seconds=2.0, gemini_read_timeout_seconds=1.0
-    ) as opened:
+    with open_gemini(stand_in.url, gemini_timeout_seconds=2.0) as opened:
         yield opened
 
 
@@ -668,8 +666,8 @@ def test_request_when_not_json(client: FlaskClient) -> None:
 
 def test_request_when_too_large(client_with: MakeClient) -> None:
     """A body over the limit is refused before it is read."""
-    client = client_with(max_request_bytes=1024)
-    problem_of(client.post("/query", json={"question": "x" * 2000}), 413)
+    client = client_with()
+    problem_of(client.post("/query", json={"question": "x" * MAX_REQUEST_BYTES}), 413)
 
 
 def test_request_when_path_or_method_is_wrong(client: FlaskClient) -> None:
@@ -691,9 +689,8 @@ def test_request_when_the_database_is_away(
 ) -> None:
     """Without its database the service is there, but not ready, and says when to come back."""
     settings = QuerySettings(
-        database_url="postgresql://nobody@127.0.0.1:1/nothing",  # type: ignore[arg-type] # pydantic converts it
+        database_url="postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=1",  # type: ignore[arg-type] # pydantic converts it
         model_dir=model_dir,
-        database_connect_timeout_seconds=1,
     )
     with open_pool(settings) as pool:
         client = make_client(settings, pool=pool, embedder=embedder)

@@ -34,6 +34,11 @@ from .writing import write_answer
 
 logger = get_logger(__name__)
 
+# Of all passages of an answer together, with what stands around them under the same heading.
+CONTEXT_CHARACTERS = 12_000
+# Of all passages in the prompt: about 12,000 tokens, which every Gemini reads in a second or two.
+PROMPT_CHARACTERS = 48_000
+
 
 def find_passages(
     query: Query, *, dependencies: AnsweringDependencies, journal: Journal
@@ -78,7 +83,7 @@ def answer_question(
         retrieval,
         query=query,
         pool=dependencies.pool,
-        max_characters=dependencies.context_characters,
+        max_characters=CONTEXT_CHARACTERS,
         journal=journal,
     )
     retrieval = decide(
@@ -91,7 +96,7 @@ def answer_question(
         gemini=gemini,
         unavailable=unavailable,
         whole=whole,
-        prompt_max_characters=dependencies.prompt_max_characters,
+        prompt_max_characters=PROMPT_CHARACTERS,
         weights=dependencies.weights,
         journal=journal,
     ):

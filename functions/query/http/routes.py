@@ -40,6 +40,7 @@ from ..answering.journal import Journal
 from ..answering.pipeline import answer_question, find_passages
 from ..answering.query import EXTRACTIVE, Answer, Query, Retrieval
 from ..dependencies import Dependencies
+from ..settings import MAX_REQUEST_BYTES
 from .callers import Caller
 from .concurrency import Admission, admit
 from .cursors import Cursor, decode_cursor
@@ -125,7 +126,7 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
         validation_error_model=Problem,
         validation_error_callback=_refuse_fields,
     )
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
+    app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     # First: a refusal must cost nothing, not even a look into the database.
     admit(app, Admission(places=settings.max_concurrent_requests))
     guard(app, dependencies)
