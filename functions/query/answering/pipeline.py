@@ -22,6 +22,7 @@ from shared.values import Filter, Hit
 from ..quotas.answer_cache import CacheSlot
 from .answerability import decide
 from .citations import Citation
+from .computing import compute
 from .context import expand_context
 from .dependencies import AnsweringDependencies
 from .generation import Gemini
@@ -79,6 +80,11 @@ def answer_question(
         yield from _repeat(kept, rewritten, dependencies)
         return
     retrieval = _find(query, rewritten, dependencies, journal)
+    if gemini is None:
+        computed = compute(retrieval, query=query, pool=dependencies.pool, journal=journal)
+        if computed is not None:
+            yield from _show_computed(*computed, rewritten, unavailable, dependencies, journal)
+            return
     retrieval = expand_context(
         retrieval,
         query=query,
@@ -109,6 +115,23 @@ def answer_question(
         if slot is not None and answer.failure is None:
             _keep(answer, retrieval, dependencies, slot)
         yield answer
+
+
+def _show_computed(
+    retrieval: Retrieval,
+    answer: Answer,
+    rewritten: RewrittenQuery,
+    unavailable: GenerationUnavailable | None,
+    dependencies: AnsweringDependencies,
+    journal: Journal,
+) -> Iterator[Retrieval | Token | Answer]:
+    answer = replace(answer, usage=rewritten.usage, failure=unavailable)
+    _explain_ranks(retrieval, journal)
+    yield retrieval
+    yield Token(answer.text)
+    _count(answer, dependencies, journal)
+    _log(answer, retrieval, journal)
+    yield answer
 
 
 def _find(

@@ -23,6 +23,10 @@ from .schemas import (
     ReadyResponse,
     RetrieveRequest,
     RetrieveResponse,
+    TableOut,
+    TableQueryRequest,
+    TableQueryResponse,
+    TablesResponse,
     TextResponse,
     UploadRequest,
     UploadResponse,
@@ -41,13 +45,17 @@ _SCHEMAS: list[type[BaseModel]] = [
     FacetsResponse,
     DocumentOut,
     TextResponse,
+    TablesResponse,
+    TableOut,
+    TableQueryRequest,
+    TableQueryResponse,
     UploadResponse,
     AcceptedResponse,
     HealthResponse,
     ReadyResponse,
     Problem,
 ]
-_REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest})
+_REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest, TableQueryRequest})
 
 
 # https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format

@@ -89,6 +89,7 @@ from .schemas import (
     UploadRequest,
     UploadResponse,
 )
+from .tables import add_tables
 
 if TYPE_CHECKING:
     from shared.bucket import DocumentBucket
@@ -134,6 +135,7 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
     _add_asking(app, dependencies)
     _add_documents(app, dependencies)
     _add_changes(app, dependencies)
+    add_tables(app, dependencies, principals=_principals)
     _add_service(app, dependencies)
     return app
 

@@ -27,6 +27,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from shared.store import CollectionSummary, Facet, Selection
+from shared.store.tables import SourceRow, StoredTable
+from shared.tables import Column, ColumnType
 from shared.values import (
     AllOf,
     AnyOf,
@@ -41,6 +43,7 @@ from shared.values import (
 
 from ..answering.citations import Citation
 from ..answering.journal import Journal
+from ..answering.table_plan import PlanIn
 
 MAX_QUESTION_CHARACTERS = 4_000
 MAX_TURNS = 40
@@ -856,3 +859,102 @@ class ReadyResponse(BaseModel):
     dimension: int
     model: str
     uploads: bool
+
+
+class TablePath(BaseModel):
+    """The table's id: that of its document, a dot, and its number in the document."""
+
+    table_id: Annotated[str, StringConstraints(max_length=60)]
+
+
+class ColumnOut(BaseModel):
+    """A column of a table, or of what was computed from one."""
+
+    name: str
+    type: ColumnType
+    unit: str
+
+    @classmethod
+    def of(cls, column: Column) -> Self:
+        """Return what is told of *column*."""
+        return cls(name=column.name, type=column.type, unit=column.unit)
+
+
+class TableOut(BaseModel):
+    """A table of a document."""
+
+    id: str
+    document_id: UUID
+    name: str
+    generation: int
+    title: str
+    page: int | None
+    row_count: int
+    columns: list[ColumnOut]
+
+    @classmethod
+    def of(cls, stored: StoredTable) -> Self:
+        """Return what is told of *stored*."""
+        return cls(
+            id=stored.id,
+            document_id=stored.document_id,
+            name=stored.name,
+            generation=stored.generation,
+            title=stored.table.title,
+            page=stored.table.page,
+            row_count=stored.row_count,
+            columns=[ColumnOut.of(column) for column in stored.table.columns],
+        )
+
+
+class TablesResponse(BaseModel):
+    """The tables of a document."""
+
+    tables: list[TableOut]
+
+
+class TableQueryRequest(PlanIn):
+    """What to compute over a table."""
+
+
+class SourceOut(BaseModel):
+    """A row that a value comes from: its number, and where it stands in the extracted text."""
+
+    row: int
+    char_start: int
+    char_end: int
+    page: int | None
+
+    @classmethod
+    def of(cls, source: SourceRow) -> Self:
+        """Return what is told of *source*."""
+        return cls(
+            row=source.number,
+            char_start=source.char_start,
+            char_end=source.char_end,
+            page=source.page,
+        )
+
+
+class ComputedRowOut(BaseModel):
+    """
+    A line of what was computed.
+
+    values are exact: numbers as decimal text, dates as 2026-01-31, null for an empty cell. cells
+    are the same as the document shows or would write them.
+    """
+
+    values: list[str | None]
+    cells: list[str]
+    sources: list[SourceOut] = Field(description="The rows that it comes from, at most 100.")
+    source_count: int
+
+
+class TableQueryResponse(BaseModel):
+    """What was computed over a table."""
+
+    table: TableOut
+    columns: list[ColumnOut]
+    rows: list[ComputedRowOut]
+    truncated: bool = Field(description="There are more lines than limit.")
+    totals_left_out: int = Field(description="Rows that add up others and took no part.")
