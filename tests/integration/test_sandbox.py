@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -454,8 +455,15 @@ TEXT = (b"T", b"0123456789")
 CHUNK = (b"C", b'["", "", null, 0, 10, 3, "text", [], ""]')
 SUMMARY = (
     b"M",
-    b'{"title": "", "content_type": "text/plain", "pages": 1, "pages_without_text": [],'
-    b' "tables": []}',
+    json.dumps(
+        {
+            "title": "",
+            "content_type": "text/plain",
+            "pages": 1,
+            "pages_without_text": [],
+            "tables": [],
+        }
+    ).encode(),
 )
 PICTURE = (b"P", b"\x89PNG\r\n\x1a\n")
 
