@@ -61,9 +61,10 @@ _MAX_PICTURES = 200
 # Drawings have more; what is thinner, in points, is a line, and shorter than that an ornament.
 _MAX_DRAWN = 4_000
 _MAX_SEGMENTS = 4_000
-_FIRST_DRAWN = 60
+_LOOKED_AT = 80
 _THIN = 3.0
 _LEAST_LINE = 6.0
+_LEAST_TABLE = 20.0
 _MAX_OPEN_LINES = 400
 # So many numbers in steps of the same size are a ruler or the numbers of lines.
 _RULER_NUMBERS = 8
@@ -139,6 +140,7 @@ class _Page:
     ocr: str = ""
     notes: list[str] = field(default_factory=list)
     rules: Rules = field(default_factory=lambda: Rules([], []))
+    edge_lines: list[tuple[str, _Line]] = field(default_factory=list)
 
 
 def parse_pdf(request: Request) -> Iterator[Event]:
@@ -321,8 +323,8 @@ def _read_pages(
     can_read = recognition.is_available() or request.read_picture is not None
     # What is left of the time is for the rest of the document.
     read_until = time.process_time() + _READING_SHARE * request.limits.timeout_seconds
-    rules = Rules([], [])
     for index in range(count):
+        rules = Rules([], [])
         read = ""
         lines: list[_Line] = []
         is_picture = False
@@ -334,8 +336,7 @@ def _read_pages(
                 is_picture = _is_picture(page, lines)
                 values, notes = pdf_annotations.read(page, form)
                 lines = _with_values(lines, values, page=index + 1)
-                if rules.down or _may_hold_table(lines) or _is_ruled(page):
-                    rules = _read_rules(page)
+                rules = _read_rules(page) if _is_ruled(page) else Rules([], [])
                 if (
                     (not lines or is_picture)
                     and can_read
@@ -426,7 +427,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
                 edges=tuple(edges) if cleaned.count(" ") + 1 == len(edges) else (),
                 leads=leads,
             )
-            if bottoms and max(bottoms) - min(bottoms) > 0.8 * (top - bottom) and line.edges:
+            if len(cells) > 1 and line.edges and max(bottoms) - min(bottoms) > 0.8 * (top - bottom):
                 lines.extend(_by_height(line, bottoms))
             else:
                 lines.append(line)
@@ -466,14 +467,15 @@ def _stand_beside(lines: list[_Line]) -> bool:
 
 
 def _is_ruled(page: pypdfium2.PdfPage) -> bool:
-    """Tell whether lines or boxes are among the first things that are drawn on a page."""
-    count = min(pdfium.FPDFPage_CountObjects(page.raw), _FIRST_DRAWN)
-    drawn = sum(
-        pdfium.FPDFPageObj_GetType(pdfium.FPDFPage_GetObject(page.raw, index))
-        == pdfium.FPDF_PAGEOBJ_PATH
-        for index in range(count)
-    )
-    return int(drawn) > 3
+    """Tell whether some of the things on a page are drawn, by a look at a few of them."""
+    count = pdfium.FPDFPage_CountObjects(page.raw)
+    drawn = 0
+    for index in range(0, count, count // _LOOKED_AT + 1):
+        thing = pdfium.FPDFPage_GetObject(page.raw, index)
+        drawn += pdfium.FPDFPageObj_GetType(thing) == pdfium.FPDF_PAGEOBJ_PATH
+        if drawn > 2:
+            return True
+    return False
 
 
 def _read_rules(page: pypdfium2.PdfPage) -> Rules:
@@ -499,8 +501,12 @@ def _read_rules(page: pypdfium2.PdfPage) -> Rules:
             _add_rule(rules, left, bottom, right, top)
             continue
         parts = pdfium.FPDFPath_CountSegments(thing)
+        if parts < 4 or right - left < _LEAST_TABLE or top - bottom < _LEAST_LINE:
+            continue
         segments += parts
-        if parts < 4 or segments > _MAX_SEGMENTS:
+        first = pdfium.FPDFPath_GetPathSegment(thing, 1)
+        is_curve = pdfium.FPDFPathSegment_GetType(first) != pdfium.FPDF_SEGMENT_LINETO
+        if is_curve or segments > _MAX_SEGMENTS:
             continue
         if parts <= 6:
             if _is_box(thing, parts):
@@ -777,6 +783,7 @@ class _Assembler:
         for page in pages:
             waiting.append(page)
             if isinstance(page, _Page):
+                page.edge_lines = _edge_lines(page)
                 window.append(page)
                 for line in page.lines:
                     self.sizes[_size(line)] += len(line.text)
@@ -1063,11 +1070,11 @@ def _fold(text: str) -> str:
 
 def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) -> list[_Line]:
     """Return the lines of *page* but those that stand at the same edge place on pages near by."""
-    own = _edge_lines(page)
+    own = page.edge_lines
     if not own:
         return page.lines
     near = [
-        _edge_lines(other)
+        other.edge_lines
         for other in window
         if other is not page and abs(other.number - page.number) <= _WINDOW_PAGES
     ]
@@ -1098,8 +1105,9 @@ def _edge_lines(page: _Page) -> list[tuple[str, _Line]]:
     Where no gap does, the outermost line counts, with its numbers, unless it is one.
     """
     lines = sorted(page.lines, key=lambda line: -line.middle)
-    if page.rules.down:
-        lines = [line for line in lines if not _is_between(line, page.rules.down)]
+    if len(page.rules.down) > 2:
+        down = [rule for rule in page.rules.down if rule[2] - rule[1] > _LEAST_TABLE]
+        lines = [line for line in lines if not _is_between(line, down)]
     if len(lines) < 2:
         return []
     pitch = statistics.median(a.middle - b.middle for a, b in pairwise(lines))

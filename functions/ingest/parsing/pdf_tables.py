@@ -34,6 +34,13 @@ _CROSSING_SHARE = 0.1
 _MAX_DROP = 3.6
 _LEAST_GAP = 0.35
 _MAX_LINES_BETWEEN = 2
+_LEAST_CELLS = 6
+# Of the cells of a column, so many begin, end or have their middle at one place, in points.
+_ALIGNED_SHARE = 0.6
+_ALIGNED = 4.0
+# Formulas are set in many short pieces.
+_LEAST_WORDS = 0.6
+_WORD = re.compile(r"[^\W_]{2}|^\W?\d[\d.,]*\W?$")
 _MAX_LINES_BELOW = 12
 # A table that goes on, on the next page, has its columns at the same places, in points.
 _COLUMN_SHIFT = 15.0
@@ -246,7 +253,7 @@ def _read_grid(words: Sequence[Word], across: _Lines, down: _Lines) -> Table | N
     tops, lefts = _places(across), _places(down)
     tops = [top for top in tops if tops[-1] - _NEAR <= top]
     lefts = lefts[:_MAX_COLUMNS]
-    tops = tops[:_MAX_ROWS]
+    tops = _with_open_row(words, tops[:_MAX_ROWS], lefts)
     columns, rows = len(lefts) - 1, len(tops) - 1
     if columns < 2 or rows < 1:
         return None
@@ -264,6 +271,8 @@ def _read_grid(words: Sequence[Word], across: _Lines, down: _Lines) -> Table | N
         for word in everything:
             place = (_row_at(tops, word.middle), _column_at(lefts, word))
             inside.setdefault(place, []).append(word)
+    if tops[-1] < across[-1][0] - _NEAR:
+        across = [*across, (tops[-1], lefts[0], lefts[-1])]
     origins = _origins(across, down, tops, lefts)
     _part_columns(origins, inside, columns)
     cells: dict[tuple[int, int], list[Word]] = {}
@@ -317,6 +326,26 @@ def _read_grid(words: Sequence[Word], across: _Lines, down: _Lines) -> Table | N
         strong=[_is_strong(row_words[i]) for i in kept],
         lines={word.line for i in kept for word in row_words[i]},
     )
+
+
+def _with_open_row(words: Sequence[Word], tops: list[float], lefts: list[float]) -> list[float]:
+    """Return where rows begin, with the last one of a page, which may have no line below it."""
+    if len(tops) < 3:
+        return tops
+    usual = statistics.median(a - b for a, b in pairwise(tops))
+    below = [
+        word
+        for word in words
+        if tops[-1] - usual < word.middle < tops[-1]
+        and lefts[0] - _NEAR <= word.left
+        and word.right <= lefts[-1] + _NEAR
+    ]
+    lines = _by_lines(below)
+    is_row = len(lines) == 1 and len({_column_at(lefts, word) for word in below}) > 1
+    gaps = [b.left - a.right for a, b in pairwise(lines[0])] if is_row else []
+    if gaps and max(gaps) > 1.5 * (below[0].top - below[0].bottom):
+        return [*tops, tops[-1] - usual]
+    return tops
 
 
 def _row_at(tops: list[float], y: float) -> int:
@@ -444,12 +473,14 @@ def _aligned_tables(words: Sequence[Word]) -> Iterator[Table]:
             at += 1
             continue
         end = _run_end(rows, at)
+        parts = sum(len(row.parts) for row in rows[at:end] if len(row.parts) > 1)
+        if parts < _LEAST_CELLS:
+            at = end
+            continue
         begin = _begun_before(rows, at)
         table = _aligned_table(rows[begin:end], above=rows[at - 1] if at and begin == at else None)
-        if table is None:
-            at += 1
-            continue
-        yield table
+        if table is not None:
+            yield table
         at = end
 
 
@@ -544,8 +575,26 @@ def _aligned_table(rows: list[_Row], *, above: _Row | None) -> Table | None:
                 own.extend(more)
         else:
             merged.append(cells)
+    if not all(_is_aligned([row[column] for row in merged]) for column in range(len(zones))):
+        return None
     table = _table(merged, [left for left, _ in zones], right=zones[-1][1])
     return table if _is_table(table) else None
+
+
+def _is_aligned(cells: list[list[Word]]) -> bool:
+    """Tell whether most cells of a column stand below each other."""
+    filled = [cell for cell in cells if cell]
+    if len(filled) < 3:
+        return True
+    lefts = [min(word.left for word in cell) for cell in filled]
+    rights = [max(word.right for word in cell) for cell in filled]
+    middles = [(left + right) / 2 for left, right in zip(lefts, rights, strict=True)]
+    return any(
+        sum(1 for place in places if abs(place - middle) <= _ALIGNED)
+        >= _ALIGNED_SHARE * len(filled)
+        for places in (lefts, rights, middles)
+        for middle in (statistics.median(places),)
+    )
 
 
 def _zones(rows: list[_Row]) -> list[tuple[float, float]]:
@@ -691,6 +740,11 @@ def _is_table(table: Table) -> bool:
         return False
     lengths = [len(cell) for row in table.rows for cell in row if cell]
     if statistics.median(lengths) > _MAX_USUAL_CHARS:
+        return False
+    cells = [cell for row in table.rows for cell in row if cell]
+    if sum(1 for cell in cells if _WORD.search(cell)) < _LEAST_WORDS * len(cells):
+        return False
+    if sum(1 for row in table.rows if sum(map(bool, row)) > 1) < (3 if len(table.rows) > 2 else 2):
         return False
     columns = len(table.lefts)
     usual = [
