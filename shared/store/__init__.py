@@ -78,9 +78,11 @@ from shared.store.models import (
     find_model,
     list_models,
     plan_filling,
+    read_fusion,
     read_unfilled,
     register_model,
     serving_model,
+    store_fusion,
     switch_model,
 )
 from shared.store.recovery import (
@@ -158,6 +160,7 @@ __all__ = [
     "plan_filling",
     "read_backlog",
     "read_facets",
+    "read_fusion",
     "read_generations",
     "read_text",
     "read_unfilled",
@@ -181,5 +184,6 @@ __all__ = [
     "set_collection",
     "set_default",
     "stage_build",
+    "store_fusion",
     "switch_model",
 ]
