@@ -1,5 +1,5 @@
 """
-Time what every operator asks for, where a million documents are: python -m benchmarks.many_documents
+Time what operators ask where a million documents are: python -m benchmarks.many_documents
 
 The rows are generated; pages, counts, the sweeper's part and the comparison with the bucket are the
 product's own functions on a PostgreSQL of its own. The bucket is a listing that is generated too:
@@ -144,10 +144,10 @@ def _time_comparison(connection: Connection, url: str, documents: int) -> list[s
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     if found != documents // _GONE:
         raise RuntimeError(f"{found} differences, and not {documents // _GONE}")
+    transaction = f"no transaction over {max(longest, default=0) * 1000:,.0f} ms"
     return [
         f"reconcile, {found} objects gone",
-        f"{seconds:,.1f} s; {grown:,.1f} MB more memory; no transaction over"
-        f" {max(longest, default=0) * 1000:,.0f} ms",
+        f"{seconds:,.1f} s; {grown:,.1f} MB more memory; {transaction}",
     ]
 
 
