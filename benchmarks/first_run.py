@@ -1,9 +1,9 @@
 """
 Measure a first `make run`: python -m benchmarks.first_run
 
-Clones this checkout's HEAD into a temporary folder, with ports and a cache for the model of its own,
-runs `make run` there until READY, asks a question, and prints seconds, disk and memory. Packages come
-from pip's and uv's caches where they are in them already; --no-cache fetches all.
+Clones this checkout's HEAD into a temporary folder with its own ports and model cache, runs
+`make run` there until READY, asks a question, and prints seconds, disk and memory. Packages come
+from the caches of pip and uv; --no-cache downloads them.
 """
 
 from __future__ import annotations
@@ -49,19 +49,25 @@ def main(*, no_cache: bool) -> None:
         click.echo(f"next make run:  READY after {seconds[1]:.0f} s")
         click.echo(f"disk:   {_megabytes(checkout / '.venv')} MB in .venv")
         click.echo(f"        {_megabytes(folder / 'cache' / 'kaydangpt')} MB for the model")
-        click.echo(f"        {_megabytes(checkout / '.local')} MB in .local, the empty database first")
+        click.echo(
+            f"        {_megabytes(checkout / '.local')} MB in .local, the empty database first"
+        )
         click.echo(f"memory: {memory} MB of all processes, shared pages counted once (PSS)")
 
 
 def _environment(folder: Path, *, no_cache: bool) -> dict[str, str]:
-    ours = {variable for variable, _ in PORTS.values()} | {"MODEL_DIR", "PYTHONPATH", "DATABASE_URL"}
+    ours = {variable for variable, _ in PORTS.values()} | {
+        "MODEL_DIR",
+        "PYTHONPATH",
+        "DATABASE_URL",
+    }
     environment = {k: v for k, v in os.environ.items() if k not in ours}
-    caches = {"PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"} if no_cache else _kept_caches()
+    caches = {"PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"} if no_cache else _known_caches()
     ports = {variable: str(free_port()) for variable, _ in PORTS.values()}
     return environment | ports | caches | {"XDG_CACHE_HOME": str(folder / "cache")}
 
 
-def _kept_caches() -> dict[str, str]:
+def _known_caches() -> dict[str, str]:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return {"PIP_CACHE_DIR": str(cache / "pip"), "UV_CACHE_DIR": str(cache / "uv")}
 
@@ -116,7 +122,7 @@ def _memory(checkout: Path) -> int:
 
 
 def _megabytes(folder: Path) -> int:
-    """Return what *folder* takes on disk, links followed to nothing."""
+    """Return what *folder* takes on disk, without what its links point to."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return round(sum(path.stat().st_blocks * 512 for path in files) / 1e6)
 
