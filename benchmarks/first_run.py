@@ -49,19 +49,14 @@ def main(*, no_cache: bool) -> None:
         click.echo(f"next make run:  READY after {seconds[1]:.0f} s")
         click.echo(f"disk:   {_megabytes(checkout / '.venv')} MB in .venv")
         click.echo(f"        {_megabytes(folder / 'cache' / 'kaydangpt')} MB for the model")
-        click.echo(
-            f"        {_megabytes(checkout / '.local')} MB in .local, the empty database first"
-        )
+        database = (checkout / ".local" / "postgres").resolve()
+        click.echo(f"        {_megabytes(database)} MB for the empty database")
         click.echo(f"memory: {memory} MB of all processes, shared pages counted once (PSS)")
 
 
 def _environment(folder: Path, *, no_cache: bool) -> dict[str, str]:
-    ours = {variable for variable, _ in PORTS.values()} | {
-        "MODEL_DIR",
-        "PYTHONPATH",
-        "DATABASE_URL",
-    }
-    environment = {k: v for k, v in os.environ.items() if k not in ours}
+    not_ours = ("MODEL_DIR", "PYTHONPATH", "DATABASE_URL")
+    environment = {k: v for k, v in os.environ.items() if k not in not_ours}
     caches = {"PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"} if no_cache else _known_caches()
     ports = {variable: str(free_port()) for variable, _ in PORTS.values()}
     return environment | ports | caches | {"XDG_CACHE_HOME": str(folder / "cache")}
