@@ -201,6 +201,7 @@ def _read_query(body: RetrieveRequest) -> Query:
         turns=tuple((turn.role, turn.content) for turn in body.history),
         per_document=body.per_document,
         mode=body.mode,
+        effort=body.effort,
         principals=_principals(),
     )
 

@@ -437,6 +437,13 @@ class RetrieveRequest(_Body):
     mode: Literal["fused", "vector", "text"] = Field(
         default="fused", description="Which legs of the search answer; for evaluation."
     )
+    effort: Literal["low", "medium"] = Field(
+        default="low",
+        description=(
+            "medium searches for each part of a question by itself and, where Gemini is"
+            " configured, up to three times for what is missing."
+        ),
+    )
     trace: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="Say what each step did."
     )
