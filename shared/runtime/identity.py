@@ -152,7 +152,7 @@ class TokenVerifier:
         Return the claims of *token*.
 
         Raises:
-            TokenRefused: It is malformed, not signed by the issuer, for another audience, or expired.
+            TokenRefused: It is malformed, not the issuer's, for another audience, or expired.
             KeysUnavailable: The issuer's keys cannot be fetched now.
         """
         if len(token) > _MAX_TOKEN_CHARACTERS:
