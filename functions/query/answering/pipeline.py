@@ -92,7 +92,7 @@ def answer_question(
         unavailable=unavailable,
         whole=whole,
         prompt_max_characters=dependencies.prompt_max_characters,
-        weights=dependencies.weights,
+        choosing=dependencies.choosing,
         journal=journal,
     ):
         if isinstance(step, Token):
