@@ -128,7 +128,7 @@ def _explain_lead(parts: ScoreParts, after: ScoreParts | None) -> str:
 
 def _load_embedder(settings: ExplainSettings) -> Embedder:
     try:
-        return Embedder(settings.model_dir, threads=settings.embedding_threads)
+        return Embedder(settings.model_dir)
     except ModuleNotFoundError as error:
         # The image that runs the operator's jobs has no model.
         raise click.ClickException(

@@ -44,7 +44,7 @@ def environment(
         register_vector(connection)
         index_document(connection, Embedder(model_dir, threads=1), "guides/paris.txt", [TEXT])
     port = free_port()
-    settings = {"DATABASE_URL": url, "MODEL_DIR": str(model_dir), "EMBEDDING_THREADS": "1"}
+    settings = {"DATABASE_URL": url, "MODEL_DIR": str(model_dir)}
     log = tmp_path_factory.mktemp("query") / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(

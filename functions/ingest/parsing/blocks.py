@@ -44,12 +44,14 @@ class Block:
     Attributes:
         text: What the document says, cleaned (see clean).
         page: Page, slide or sheet, from 1.
-        level: Depth of a heading, from 1; 0 for anything else.
+        level: Depth of a heading, from 1; of other text, that from which headings end before it,
+            or 0.
         label: Name of a heading in the heading path where it is not the text itself.
         gap: Characters between the block before and this one in the extracted text.
         header: The table's header rows, for every row that is not itself one of them.
         page_starts: Where in *text* further pages begin.
         lines: Where *text* stands on its pages, positions from its beginning.
+        begins_document: A heading that names a document inside of this one.
     """
 
     kind: BlockKind
@@ -62,6 +64,7 @@ class Block:
     source: TextSource = "text"
     page_starts: tuple[PageStart, ...] = ()
     lines: tuple[LineBox, ...] = ()
+    begins_document: bool = False
 
     @property
     def last_page(self) -> int | None:

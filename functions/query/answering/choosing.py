@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shared.embedding.tokenizer import read_model_info
 from shared.errors import Misconfigured
 
 from .confidence import ConfidenceWeights
 from .scoring import Weights
 
+# Written by `kaydangpt evaluate --answers SET --fit`.
 CHOOSING_FILE = "answering.json"
 
 
@@ -32,16 +34,23 @@ class Choosing:
     least: float = 0.5
 
 
-def read_choosing(model_dir: Path | None) -> Choosing:
+def read_choosings(model_dirs: Sequence[Path | None]) -> dict[str, Choosing]:
     """
-    Return what `kaydangpt evaluate --fit` keeps with a model, or what is fitted for the default.
+    Return what `kaydangpt evaluate --fit` keeps with the models, by their digests.
+
+    A model without it is not in there: Choosing() is fitted for the default model.
 
     Raises:
-        Misconfigured: The file is damaged.
+        Misconfigured: A file is damaged.
     """
-    file = None if model_dir is None else model_dir / CHOOSING_FILE
-    if file is None or not file.is_file():
-        return Choosing()
+    return {
+        read_model_info(folder).digest: _read(folder / CHOOSING_FILE)
+        for folder in model_dirs
+        if folder is not None and (folder / CHOOSING_FILE).is_file()
+    }
+
+
+def _read(file: Path) -> Choosing:
     default = Choosing()
     try:
         given = json.loads(file.read_text("utf-8"))
@@ -53,7 +62,7 @@ def read_choosing(model_dir: Path | None) -> Choosing:
             margin=float(given["margin"]),
             least=float(given["least"]),
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise Misconfigured(
             f"{file} is damaged ({error!r}); make it again: kaydangpt evaluate --answers SET --fit"
         ) from error

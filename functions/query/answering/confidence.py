@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from shared.search.query_terms import Question
-from shared.values import Hit
 
-from .question_kind import Kinds, holds_duration, holds_money, holds_number
+from .question_kind import holds_duration, holds_money, holds_number
 from .scoring import Candidates, Part, Scored, terms
 from .units import Unit
 
@@ -25,23 +24,22 @@ from .units import Unit
 class ConfidenceWeights:
     """What each sign counts; *bias* always does."""
 
-    bias: float = -1.19
-    score: float = -1.91
-    lead: float = 3.41
-    cosine: float = 4.03
-    words: float = -0.6
-    context_words: float = -1.23
-    focus: float = 0.81
-    passage_words: float = 3.5
-    missing: float = -1.4
-    unknown: float = -2.23
-    similarity: float = 2.66
-    coverage: float = 2.26
-    no_number: float = 0.17
-    no_measure: float = -0.01
-    no_name: float = 0.16
-    no_date: float = -0.83
-    not_counted: float = -1.68
+    bias: float = -1.78
+    score: float = 0.0
+    lead: float = 2.41
+    cosine: float = 3.36
+    words: float = 0.0
+    context_words: float = 0.0
+    focus: float = 0.0
+    passage_words: float = 2.05
+    missing: float = -1.65
+    unknown: float = -4.17
+    similarity: float = 1.86
+    coverage: float = 1.41
+    no_number: float = -0.64
+    no_measure: float = -0.12
+    no_name: float = 0.0
+    no_date: float = -0.84
 
 
 SIGNS = tuple(each.name for each in fields(ConfidenceWeights))
@@ -54,14 +52,12 @@ def measure_confidence(
     candidates: Candidates,
     *,
     analysis: Question | None,
-    unrelated_similarity: float,
 ) -> dict[str, float]:
     """
     Return the signs that *chosen* answers *part*, each about 0 to 1.
 
     Args:
         ranked: All that was scored, best first.
-        unrelated_similarity: The cosine from which on this model's vectors say something.
     """
     best = ranked[0]
     passages = candidates.passages
@@ -75,29 +71,27 @@ def measure_confidence(
     measured = not (part.kinds.duration and not any(map(holds_duration, texts))) and not (
         part.kinds.money and not any(map(holds_money, texts))
     )
-    scale = 1.0 - unrelated_similarity
     shown = [each for each in ranked if each.unit in chosen]
+    similarity = candidates.scale(passage.similarity)
+    held = sum(weight for word, weight in part.worth.items() if word in whole) / total
+    compared = [each.features["cosine"] for each in shown if each.features["cosine"]]
     return {
         "bias": 1.0,
         "score": best.score / 10.0,
         "lead": (best.score - ranked[1].score) / 10.0 if len(ranked) > 1 else 1.0,
-        "cosine": max(0.0, max(each.features["cosine"] for each in shown) - unrelated_similarity)
-        / scale,
+        "cosine": max(compared, default=similarity),
         "words": max(each.features["words"] for each in shown),
         "context_words": max(each.features["context_words"] for each in shown),
         "focus": max(each.features["focus"] for each in shown),
-        "passage_words": sum(w for word, w in part.worth.items() if word in whole) / total,
+        "passage_words": held,
         "missing": max(missing, default=0.0) / (max(own.values(), default=0.0) or 1.0),
         "unknown": _unknown_share(part, analysis),
-        "similarity": max(0.0, passage.similarity - unrelated_similarity) / scale,
-        "coverage": passage.coverage or 0.0,
+        "similarity": similarity,
+        "coverage": held if passage.coverage is None else passage.coverage,
         "no_number": float(part.kinds.number and not new_number),
         "no_measure": float((part.kinds.duration or part.kinds.money) and not measured),
         "no_name": float(part.kinds.person and not any(each.features["name"] for each in shown)),
         "no_date": float(part.kinds.date and not any(each.features["date"] for each in shown)),
-        "not_counted": float(
-            part.kinds.quantity and not _counts(new_number, part.kinds, chosen, passages)
-        ),
     }
 
 
@@ -119,11 +113,13 @@ def _unknown_share(part: Part, analysis: Question | None) -> float:
     return unknown / len(own)
 
 
-def _counts(
-    new_number: bool, kinds: Kinds, chosen: Sequence[Unit], passages: Sequence[Hit]
-) -> bool:
-    """Return whether what was chosen holds a number of what the question counts."""
-    if not new_number:
+def counts(part: Part, chosen: Sequence[Unit], candidates: Candidates) -> bool:
+    """Return whether *chosen* hold a number of what *part* counts; true where it counts nothing."""
+    kinds, passages = part.kinds, candidates.passages
+    if not kinds.quantity:
+        return True
+    texts = [candidates.texts[candidates.units.index(unit)] for unit in chosen]
+    if not any(holds_number(text, beside=part.text) for text in texts):
         return False
     counted = set(terms(kinds.counted))
     if not counted or counted & _MEASURED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from ..quotas.answer_cache import AnswerCache
 from ..quotas.token_budget import TokenBudget
 from ..settings import QuerySettings
 from .answerability import Floors, choose_floors
-from .choosing import Choosing, read_choosing
+from .choosing import Choosing, read_choosings
 from .generation import Gemini
 from .reranking import Reranker
 from .retrieving import FindEmbedder, Retriever, Search, ServingModelCache
@@ -29,26 +30,22 @@ class AnsweringDependencies:
 
     Attributes:
         reranker: None where the order of the search stands.
-        choosing: What an answer without a model is chosen by.
+        choosing: What an answer without a model is chosen by, by the digest of the embedding model.
         gemini: None where answers are extractive.
         budget: None where tokens are not limited.
         cache: None where answers are not kept.
         metrics: None where nothing is measured.
-        context_characters: Passages grow by what stands around them, up to so many characters.
-        prompt_max_characters: Of all passages in the prompt together.
     """
 
     pool: Pool
     retriever: Retriever
     reranker: Reranker | None
     floors: Floors
-    choosing: Choosing
+    choosing: Mapping[str, Choosing]
     gemini: Gemini | None
     budget: TokenBudget | None
     cache: AnswerCache | None
     metrics: Metrics | None
-    context_characters: int
-    prompt_max_characters: int
 
 
 def make_answering_dependencies(
@@ -78,7 +75,7 @@ def make_answering_dependencies(
             coverage=settings.refusal_coverage,
             similarity=settings.refusal_similarity,
         ),
-        choosing=read_choosing(settings.model_dir),
+        choosing=read_choosings([settings.model_dir, settings.other_model_dir]),
         gemini=gemini,
         budget=TokenBudget(pool, tokens_per_day=settings.daily_token_budget)
         if settings.daily_token_budget
@@ -87,6 +84,4 @@ def make_answering_dependencies(
         if settings.answer_cache_seconds
         else None,
         metrics=metrics,
-        context_characters=settings.context_characters,
-        prompt_max_characters=settings.prompt_max_characters,
     )

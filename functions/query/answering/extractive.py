@@ -18,7 +18,7 @@ from shared.search.query_terms import Question
 from shared.values import Hit
 
 from .choosing import Choosing
-from .confidence import measure_confidence, weigh_confidence
+from .confidence import counts, measure_confidence, weigh_confidence
 from .question_kind import detect_kinds, split_question
 from .scoring import Candidates, Part, Scored, gather, score, terms, understand
 from .units import Unit, split_units
@@ -28,9 +28,11 @@ MAX_PASSAGES = 8
 MAX_EMBEDDED = 22
 # Longer texts cost more than they say.
 MAX_COMPARED = 320
-MAX_UNITS = 4
-# And of each part of a question that has several.
-_MAX_UNITS_A_PART = 2
+MAX_UNITS = 3
+# Of a question for one number or date, and of each part of a question that has several.
+_MAX_UNITS_OF_ONE = 2
+# An item of a list answers by itself if it scores so little less than the whole list.
+_ITEM_MARGIN = 2.0
 # A part of a question with so few words is understood with the others only.
 _UNDERSTOOD_WORDS = 6
 # Two units say the same from this share of common words on.
@@ -106,7 +108,7 @@ def extract(
     ]
     if not units:
         return Extract([], answers=False)
-    candidates = gather(considered, units)
+    candidates = gather(considered, units, unrelated=unrelated_similarity)
     parts = [
         understand(
             part,
@@ -129,7 +131,6 @@ def extract(
             candidates,
             cosines,
             analysis=analysis,
-            unrelated_similarity=unrelated_similarity,
             choosing=choosing,
             alone=len(parts) == 1,
         )
@@ -149,7 +150,7 @@ def _compare(
     *,
     follows: bool,
 ) -> list[Mapping[int, float] | None]:
-    """Return the cosines of each part with the units that are best by words, by their place."""
+    """Return the scaled cosines of each part with the units best by words, by their place."""
     share = MAX_EMBEDDED // len(parts)
     places: dict[int, None] = {}
     for part in parts:
@@ -164,7 +165,7 @@ def _compare(
     )
     return [
         {
-            place: float(vectors[at] @ vectors[len(parts) + row])
+            place: candidates.scale(float(vectors[at] @ vectors[len(parts) + row]))
             for row, place in enumerate(places)
         }
         for at in range(len(parts))
@@ -182,7 +183,6 @@ def _extract_part(
     cosines: Mapping[int, float] | None,
     *,
     analysis: Question | None,
-    unrelated_similarity: float,
     choosing: Choosing,
     alone: bool,
 ) -> ExtractedPart:
@@ -190,18 +190,15 @@ def _extract_part(
     ranked = sorted(scored, key=lambda each: -each.score)
     if part.kinds.date:
         ranked = _date_first(ranked)
+    ranked = _items_first(ranked)
+    one = not alone or part.kinds.number or part.kinds.date
     chosen = _choose(
-        ranked, candidates, choosing.margin, most=MAX_UNITS if alone else _MAX_UNITS_A_PART
+        ranked, candidates, choosing.margin, most=_MAX_UNITS_OF_ONE if one else MAX_UNITS
     )
-    signs = measure_confidence(
-        part,
-        ranked,
-        chosen,
-        candidates,
-        analysis=analysis,
-        unrelated_similarity=unrelated_similarity,
-    )
+    signs = measure_confidence(part, ranked, chosen, candidates, analysis=analysis)
     confidence = weigh_confidence(signs, choosing.confidence)
+    if not counts(part, chosen, candidates):
+        chosen = []
     return ExtractedPart(part.text, ranked, chosen, confidence, signs)
 
 
@@ -225,6 +222,29 @@ def _date_first(ranked: list[Scored]) -> list[Scored]:
     return [dated, *(each for each in ranked if each is not dated)]
 
 
+def _items_first(ranked: list[Scored]) -> list[Scored]:
+    """Return *ranked* with an item before its list, where it holds as much of the question."""
+    first = ranked[0]
+    if first.unit.kind != "list":
+        return ranked
+    item = next(
+        (
+            each
+            for each in ranked[1:]
+            if each.unit.kind in ("item", "sentence")
+            and each.unit.number == first.unit.number
+            and first.unit.head_end <= each.unit.start
+            and each.unit.end <= first.unit.end
+            and each.features["words"] >= first.features["words"]
+            and each.score >= first.score - _ITEM_MARGIN
+        ),
+        None,
+    )
+    if item is None:
+        return ranked
+    return [item, *(each for each in ranked if each is not item and each is not first)]
+
+
 def _choose(
     ranked: Sequence[Scored], candidates: Candidates, margin: float, *, most: int
 ) -> list[Unit]:
@@ -237,9 +257,7 @@ def _choose(
         unit = each.unit
         passage = candidates.passages[unit.number - 1]
         words = set(terms(passage.text[unit.start : unit.end]))
-        if any(
-            len(words & other) >= _SAME_WORDS * min(len(words), len(other)) for other in said
-        ):
+        if any(len(words & other) >= _SAME_WORDS * min(len(words), len(other)) for other in said):
             continue
         chosen.append(unit)
         said.append(words)

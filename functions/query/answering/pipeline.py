@@ -21,6 +21,7 @@ from shared.values import Filter, Hit
 
 from ..quotas.answer_cache import CacheSlot
 from .answerability import decide
+from .choosing import Choosing
 from .citations import Citation
 from .context import expand_context
 from .dependencies import AnsweringDependencies
@@ -33,6 +34,11 @@ from .rewriting import finds_more, rewrite
 from .writing import write_answer
 
 logger = get_logger(__name__)
+
+# Of all passages of an answer together, with what stands around them under the same heading.
+CONTEXT_CHARACTERS = 12_000
+# Of all passages in the prompt: about 12,000 tokens, which every Gemini reads in a second or two.
+PROMPT_CHARACTERS = 48_000
 
 
 def find_passages(
@@ -78,7 +84,7 @@ def answer_question(
         retrieval,
         query=query,
         pool=dependencies.pool,
-        max_characters=dependencies.context_characters,
+        max_characters=CONTEXT_CHARACTERS,
         journal=journal,
     )
     retrieval = decide(
@@ -91,8 +97,8 @@ def answer_question(
         gemini=gemini,
         unavailable=unavailable,
         whole=whole,
-        prompt_max_characters=dependencies.prompt_max_characters,
-        choosing=dependencies.choosing,
+        prompt_max_characters=PROMPT_CHARACTERS,
+        choosing=_find_choosing(retrieval, dependencies),
         journal=journal,
     ):
         if isinstance(step, Token):
@@ -132,6 +138,12 @@ def _find(
         else:
             journal.explain(question=retrieval.question, rewritten_by="rule")
     return rerank(retrieval, query=query, reranker=dependencies.reranker, journal=journal)
+
+
+def _find_choosing(retrieval: Retrieval, dependencies: AnsweringDependencies) -> Choosing:
+    """Return what was fitted for the model that found the passages."""
+    digest = "" if retrieval.embedder is None else retrieval.embedder.info.digest
+    return dependencies.choosing.get(digest, Choosing())
 
 
 def _choose_writer(

@@ -31,6 +31,14 @@ _LITERAL = re.compile(
     r"(?<![\w-])(?:--?[a-z][\w-]+|\$?\w*[A-Za-z]\w*_\w+|~?/?[\w.-]+/[\w./*-]+|[a-z]+[A-Z]\w+"
     r"|\$[A-Z]\w+|[A-Z]+(?:-[A-Za-z]+)+|\w+\(\)|<[\w-]+>|[\w-]+\.(?:conf|cfg|d|ini|ya?ml|json|sh|txt))"
 )
+# What points back to the sentence before, at the beginning of a sentence.
+_POINTS_BACK = re.compile(
+    r"^\W*(?:it|its|they|their|this|these|those|that|he|she|his|her|such|er|sie|es|sein|ihre?|dies\w*"
+    r"|dabei|dazu|él|ella|ellos|su|sus|est[aeo]s?|es[aeo]s?|il|ils|elles?|leurs?|ce|cette|ces|cela"
+    r"|esso|essa|quest[aeio]|ele|ela|eles|isso|isto|nó|họ|chúng|điều này|việc này)\b"
+    r"|^.{0,60}\b(?:this|these|such|dies\w{1,2}|est[ea]|cette|quest[ao]|này|đó) \w+",
+    re.IGNORECASE,
+)
 # Words of the whole question count so much for one part of it.
 _OTHER_PARTS_SHARE = 0.35
 # And those of the questions before a question that follows them.
@@ -41,32 +49,33 @@ _EARLIER_SHARE = 0.05
 class Weights:
     """What each feature of a part is worth."""
 
-    cosine: float = 5.25
-    words: float = -2.29
-    context_words: float = 5.21
-    focus: float = 4.83
-    before: float = 1.72
-    after: float = 0.49
-    passage: float = 1.33
-    nearest: float = -0.28
-    first: float = 0.95
-    fused: float = 4.54
-    opening: float = 2.19
-    answered: float = 0.14
-    number: float = 2.27
-    measure: float = 2.17
-    name: float = 1.42
-    date: float = 0.96
-    command: float = 3.55
-    literal: float = 0.78
-    instruction: float = 1.45
-    listing: float = 0.45
-    definition: float = 3.29
-    reason: float = -0.6
-    row: float = -0.13
-    code: float = 0.73
-    length: float = -0.13
-    short: float = 0.52
+    cosine: float = 3.94
+    words: float = 0.0
+    context_words: float = 4.89
+    focus: float = 2.83
+    novelty: float = -2.44
+    before: float = 1.39
+    after: float = 0.38
+    passage: float = 1.12
+    nearest: float = 0.47
+    first: float = 1.2
+    fused: float = 3.58
+    opening: float = 2.06
+    answered: float = 0.59
+    number: float = 1.87
+    measure: float = 2.15
+    name: float = 1.55
+    date: float = 0.98
+    command: float = 2.76
+    literal: float = 0.84
+    instruction: float = 1.4
+    listing: float = 0.43
+    definition: float = 3.14
+    reason: float = -0.5
+    row: float = 0.29
+    code: float = -0.07
+    length: float = 0.08
+    short: float = 0.21
 
 
 FEATURES = tuple(each.name for each in fields(Weights))
@@ -108,6 +117,9 @@ class Candidates:
         own: The words of each.
         contexts: The words of each and of what it stands under.
         leads: The words of the heading, the term or the question right above each.
+        unrelated: The cosine from which on the model's vectors say something: 0 on the scale that
+            cosines are compared on here, so that the same weights serve models whose cosines all
+            lie near one another.
     """
 
     passages: Sequence[Hit]
@@ -116,23 +128,36 @@ class Candidates:
     own: Sequence[set[str]]
     contexts: Sequence[set[str]]
     leads: Sequence[set[str]]
+    unrelated: float = 0.0
+
+    def scale(self, cosine: float) -> float:
+        """Return *cosine* as a share of the way from unrelated to equal texts."""
+        return (cosine - self.unrelated) / max(1e-6, 1.0 - self.unrelated)
 
 
-def gather(passages: Sequence[Hit], units: Sequence[Unit]) -> Candidates:
+def gather(passages: Sequence[Hit], units: Sequence[Unit], *, unrelated: float = 0.0) -> Candidates:
     """Return *units* of *passages* with their texts and words."""
     texts = [describe(unit, passages[unit.number - 1]) for unit in units]
     own = [set(terms(text)) for text in texts]
     leads = [
         set(terms(passages[unit.number - 1].text[unit.lead[0] : unit.lead[1]])) for unit in units
     ]
-    headings = [
-        set(terms(" ".join(passage.heading.split(" > ")[-2:]))) for passage in passages
-    ]
+    headings = [set(terms(" ".join(passage.heading.split(" > ")[-2:]))) for passage in passages]
     contexts = [
-        words | lead | headings[unit.number - 1]
-        for unit, words, lead in zip(units, own, leads, strict=True)
+        words | lead | headings[unit.number - 1] | _referred_to(place, units, texts, own)
+        for place, (unit, words, lead) in enumerate(zip(units, own, leads, strict=True))
     ]
-    return Candidates(passages, units, texts, own, contexts, leads)
+    return Candidates(passages, units, texts, own, contexts, leads, unrelated)
+
+
+def _referred_to(
+    place: int, units: Sequence[Unit], texts: Sequence[str], own: Sequence[set[str]]
+) -> set[str]:
+    """Return the words of the sentence before a unit that points back to it."""
+    before = place - 1
+    if before < 0 or units[before].number != units[place].number or units[place].kind == "row":
+        return set()
+    return own[before] if _POINTS_BACK.match(texts[place]) else set()
 
 
 def understand(
@@ -176,14 +201,15 @@ def score(
     Return the candidates with their scores, in their order.
 
     Args:
-        vectors: Cosine of question and unit by place; units that are not in it are left out. None
-            scores all of them by words alone.
+        vectors: Scaled cosine of question and unit by place; units that are not in it are left
+            out. None scores all of them by words alone.
     """
     total = sum(part.worth.values()) or 1.0
     focused = {word: weight * part.local[word] for word, weight in part.worth.items()}
     focus_total = sum(focused.values()) or 1.0
     passages = candidates.passages
-    nearest = max((passage.similarity for passage in passages), default=1.0) or 1.0
+    similarities = [candidates.scale(passage.similarity) for passage in passages]
+    nearest = max(max(similarities), 1e-6)
     best = max((passage.score for passage in passages), default=1.0) or 1.0
     closeness = (
         [_share(held, part.worth, total) for held in candidates.own]
@@ -205,10 +231,11 @@ def score(
             "words": _share(own, part.worth, total),
             "context_words": _share(candidates.contexts[place], part.worth, total),
             "focus": _share(own, focused, focus_total),
+            "novelty": len(own - part.asked) / (len(own) or 1),
             "before": _beside(candidates.units, closeness, place, -1),
             "after": _beside(candidates.units, closeness, place, 1),
-            "passage": passage.similarity,
-            "nearest": passage.similarity / nearest,
+            "passage": similarities[unit.number - 1],
+            "nearest": similarities[unit.number - 1] / nearest,
             "first": 1.0 / unit.number,
             "fused": passage.score / best,
             "opening": lead * behind_lead,
@@ -300,8 +327,14 @@ def _share(held: set[str], worth: Mapping[str, float], total: float) -> float:
 
 
 def _beside(units: Sequence[Unit], closeness: Sequence[float], place: int, step: int) -> float:
-    """Return how close to the question the unit beside is; an answer often follows its subject."""
+    """
+    Return how close to the question the unit beside is; an answer often follows its subject.
+
+    A row of a table says nothing of the next.
+    """
     other = place + step
+    if units[place].kind == "row":
+        return 0.0
     if not 0 <= other < len(units) or units[other].number != units[place].number:
         return 0.0
     return closeness[other]

@@ -32,7 +32,8 @@ _BLOCK_BREAK = re.compile(r"\n[ \t]*\n[\s]*")
 _ITEM = re.compile(r"[ \t]*(?:[-*•‣▪–+]|\(?(?:\d{1,2}|[A-Za-z])[.)])[ \t]+(?=\S)")
 _MARKDOWN_HEADING = re.compile(r"#{1,6}[ \t]+\S")
 _NUMBERED_HEADING = re.compile(
-    r"(?:(?:[A-Z]|(?:§ ?)?\d{1,3})(?:\.\d{1,3})*\.?|(?:Chapter|Section|Appendix|Table|Figure|Example|Part"
+    r"(?:(?:[A-Z]|(?:§ ?)?\d{1,3})(?:\.\d{1,3})*\.?|(?:Chapter|Section|Appendix|Table|Figure"
+    r"|Example|Part"
     r"|Kapitel|Abschnitt|Anhang|Tabelle|Abbildung|Capítulo|Sección|Tabla|Chapitre|Chương|Phần|Bảng)"
     r"\s+[\w.]+\.?)\s+\S",
     re.IGNORECASE,
@@ -47,7 +48,8 @@ _CODE_SIGNS = re.compile(
 )
 # The name of an option, a parameter or a function, as lists of definitions have it.
 _TERM = re.compile(
-    r"(?:--?[A-Za-z][\w-]*(?:[ =,]+[-\[<A-Za-z][^\s]*){0,6}|\S*[\w>\]](?: ?\([^()\n]{0,80}\))?)\s*¶?"
+    r"(?:--?[A-Za-z][\w-]*(?:[ =,]+[-\[<A-Za-z][^\s]*){0,6}"
+    r"|\S*[\w>\]](?: ?\([^()\n]{0,80}\))?)\s*¶?"
 )
 _CALL = re.compile(r"[\w.]+\([^()\n]*\)\s*¶?|[\w.]+\s*¶")
 _CODE_NAME = re.compile(r"(?=\w*\d)(?=\w*[A-Z])[\w-]{2,12}[:.]?\s+\S")
@@ -184,10 +186,16 @@ def _is_entry(text: str) -> bool:
 
 def _with_tail(text: str, unit: Unit, following: _Block, language: str) -> Unit:
     """Return *unit* with the end of its sentence, where that goes on behind the command."""
-    if following.kind != "prose" or not text[following.start : following.end].lstrip()[:1].islower():
+    if (
+        following.kind != "prose"
+        or not text[following.start : following.end].lstrip()[:1].islower()
+    ):
         return unit
     end = next((stop for _, stop in _sentences(text, following.start, following.end, language)), 0)
-    if not _SENTENCE_ENDS.search(text[following.start : end]) or end - unit.start > MAX_UNIT_CHARACTERS:
+    if (
+        not _SENTENCE_ENDS.search(text[following.start : end])
+        or end - unit.start > MAX_UNIT_CHARACTERS
+    ):
         return unit
     return replace(unit, end=end, code_end=unit.end)
 
@@ -214,9 +222,7 @@ def _is_heading(text: str, block: _Block, following: _Block | None, language: st
     return not _SENTENCE_ENDS.search(whole) and not re.search(r"[:=]", whole)
 
 
-def _parts(
-    text: str, block: _Block, passage: Hit, number: int, language: str
-) -> Iterator[Unit]:
+def _parts(text: str, block: _Block, passage: Hit, number: int, language: str) -> Iterator[Unit]:
     if block.kind == "rows":
         lines = list(_lines(text, block.start, block.end))
         header = passage.header.strip()
@@ -249,9 +255,7 @@ def _parts(
                 yield Unit(number, start, end, "sentence", start)
 
 
-def _item_units(
-    text: str, start: int, end: int, number: int, language: str
-) -> Iterator[Unit]:
+def _item_units(text: str, start: int, end: int, number: int, language: str) -> Iterator[Unit]:
     marker = _ITEM.match(text, start, end)
     inner = marker.end() if marker else start
     sentences = list(_sentences(text, inner, end, language))

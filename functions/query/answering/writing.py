@@ -11,9 +11,9 @@ from shared.gemini.requests import Usage
 from shared.runtime.tracing import span
 from shared.values import Hit
 
+from .choosing import Choosing
 from .citations import Citation, cite, place_marks
 from .composition import compose
-from .choosing import Choosing
 from .extractive import Extract, extract
 from .generation import Gemini
 from .journal import Journal

@@ -13,8 +13,10 @@ from .problems import Problem
 from .replies import EVENT_STREAM
 from .schemas import (
     AcceptedResponse,
+    CollectionsResponse,
     DocumentOut,
     DocumentsResponse,
+    FacetsResponse,
     HealthResponse,
     QueryRequest,
     QueryResponse,
@@ -35,6 +37,8 @@ _SCHEMAS: list[type[BaseModel]] = [
     RetrieveResponse,
     QueryResponse,
     DocumentsResponse,
+    CollectionsResponse,
+    FacetsResponse,
     DocumentOut,
     TextResponse,
     UploadResponse,

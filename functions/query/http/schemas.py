@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from shared.store import CollectionSummary, Facet, Selection
 from shared.values import DocumentStatus, Hit
 
 from ..answering.citations import Citation
@@ -354,16 +355,72 @@ class DocumentOut(BaseModel):
         )
 
 
-class DocumentsQuery(_Request):
-    """Which documents to list."""
+MAX_ALTERNATIVES = 20
+State = Literal["queued", "indexing", "ready", "failed", "deleted"]
+_MetadataPair = Annotated[
+    str, StringConstraints(max_length=1_100, pattern=r"^[A-Za-z0-9_.-]{1,64}:[^\x00]*$")
+]
 
-    state: Literal["queued", "indexing", "ready", "failed", "deleted"] | None = None
-    prefix: Name | None = None
-    collection: NameOrNone = None
-    cursor: Annotated[str, StringConstraints(max_length=4_096, pattern=r"^[^\x00]*$")] | None = (
+
+class SelectionQuery(_Request):
+    """Which documents; each condition given must hold, and of a repeated one any value."""
+
+    state: list[State] = Field(
+        default_factory=list,
+        max_length=MAX_ALTERNATIVES,
+        description="Repeat it for several; without it all but the deleted.",
+    )
+    prefix: Name | None = Field(default=None, description="How the name begins.")
+    search: Name | None = Field(
+        default=None,
+        description="Words that the name holds, each anywhere in it, in upper or lower case.",
+    )
+    collection: list[Name] = Field(
+        default_factory=list, max_length=MAX_ALTERNATIVES, description="Repeat it for several."
+    )
+    content_type: list[Name] = Field(
+        default_factory=list,
+        max_length=MAX_ALTERNATIVES,
+        description="Repeat it for several; image/* stands for all that begin so.",
+    )
+    metadata: list[_MetadataPair] = Field(
+        default_factory=list,
+        max_length=16,
+        description="KEY:VALUE of the object's custom metadata; each must be equal.",
+    )
+
+    def selection(self) -> Selection:
+        """Return it as the store takes it."""
+        return Selection(
+            states=self.state,
+            prefix=self.prefix or "",
+            search=self.search or "",
+            collections=[name for name in self.collection if name],
+            content_types=[name for name in self.content_type if name],
+            metadata={key: value for key, _, value in (p.partition(":") for p in self.metadata)},
+        )
+
+
+class DocumentsQuery(SelectionQuery):
+    """Which documents to list, and in which order."""
+
+    sort: Literal["name", "updated", "size", "state"] = Field(
+        default="name", description="state: failed, indexing, queued, ready; then by name."
+    )
+    order: Literal["asc", "desc"] | None = Field(
+        default=None, description="Without it desc for updated and size: the newest, the largest."
+    )
+    cursor: Annotated[str, StringConstraints(max_length=8_192, pattern=r"^[^\x00]*$")] | None = (
         Field(default=None, description="The next of the page before; empty for the first page.")
     )
     limit: int = Field(default=50, ge=1, le=500)
+
+    @property
+    def descending(self) -> bool:
+        """Return whether the greatest come first."""
+        if self.order is None:
+            return self.sort in ("updated", "size")
+        return self.order == "desc"
 
 
 class DocumentsResponse(BaseModel):
@@ -371,6 +428,87 @@ class DocumentsResponse(BaseModel):
 
     documents: list[DocumentOut]
     next: str | None = Field(description="The cursor of the next page; null on the last.")
+    total: int = Field(description="How many documents all pages have, as of the first page.")
+    total_is_exact: bool = Field(description="false: there are more than total.")
+
+
+class CollectionOut(BaseModel):
+    """A collection that has documents that you may read."""
+
+    name: str
+    documents: int
+    states: dict[State, int] = Field(description="Documents by state; without those of none.")
+    size: int = Field(description="Bytes of all its documents.")
+    updated: datetime = Field(description="When one of its documents last changed.")
+
+    @classmethod
+    def of(cls, summary: CollectionSummary) -> CollectionOut:
+        """Return *summary* with its total."""
+        return cls.model_validate(
+            asdict(summary) | {"documents": sum(summary.states.values())},
+        )
+
+
+class CollectionsResponse(BaseModel):
+    """The collections, by name."""
+
+    collections: list[CollectionOut]
+
+
+class FacetsQuery(SelectionQuery):
+    """Of which documents, and how much of it."""
+
+    values: int = Field(default=20, ge=1, le=200, description="Values of a field at most.")
+
+
+class FacetValue(BaseModel):
+    """A value, and how many documents have it."""
+
+    value: str
+    documents: int
+
+
+class FacetOut(BaseModel):
+    """The values of one field, the most common first."""
+
+    documents: int = Field(description="How many documents have a value.")
+    distinct: int = Field(description="How many values there are, listed or not.")
+    values: list[FacetValue]
+
+    @classmethod
+    def of(cls, facet: Facet | None) -> FacetOut:
+        """Return *facet*; None where no document has a value."""
+        if facet is None:
+            return cls(documents=0, distinct=0, values=[])
+        return cls(
+            documents=facet.documents,
+            distinct=facet.distinct,
+            values=[FacetValue(value=value, documents=number) for value, number in facet.values],
+        )
+
+
+class MetadataFacetOut(FacetOut):
+    """The values of one key of custom metadata, the most common first."""
+
+    key: str
+
+    @classmethod
+    def of(cls, facet: Facet | None) -> MetadataFacetOut:
+        """Return *facet* with its key."""
+        key = "" if facet is None else facet.key
+        return cls(key=key, **FacetOut.of(facet).model_dump())
+
+
+class FacetsResponse(BaseModel):
+    """What the documents have in their fields: what filters can ask for."""
+
+    documents: int = Field(description="How many documents were counted.")
+    is_complete: bool = Field(description="false: there are more, which were not counted.")
+    collection: FacetOut
+    content_type: FacetOut
+    language: FacetOut
+    state: FacetOut
+    metadata: list[MetadataFacetOut] = Field(description="By key, the most common first.")
 
 
 class DocumentPath(BaseModel):
