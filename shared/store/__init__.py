@@ -91,6 +91,8 @@ from shared.store.status import (
     find_documents,
     get_document,
     iterate_known_objects,
+    read_link_secret,
+    read_marks,
     read_text,
 )
 
@@ -152,6 +154,8 @@ __all__ = [
     "read_backlog",
     "read_facets",
     "read_generations",
+    "read_link_secret",
+    "read_marks",
     "read_text",
     "read_unfilled",
     "reading",
