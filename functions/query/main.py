@@ -33,7 +33,7 @@ from .dependencies import make_dependencies
 from .http.concurrency import SPARE_THREADS
 from .http.problems import MISCONFIGURED, make_problem, render
 from .http.routes import create_app
-from .settings import QuerySettings
+from .settings import MAX_REQUEST_BYTES, QuerySettings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 # Somebody waits for what the page reads from the bucket, or changes there.
 _STORAGE_READ_SECONDS = 20.0
 _STORAGE_RETRY_SECONDS = 15.0
+_GEMINI_ATTEMPTS = 3
 _BREAKER_FAILURES = 5
 _BREAKER_PAUSE_SECONDS = 30.0
 
@@ -89,9 +90,7 @@ def _read_settings() -> QuerySettings:
 @once
 def _find_models() -> Embedders:
     settings = _read_settings()
-    return Embedders(
-        [settings.model_dir, settings.other_model_dir], threads=settings.embedding_threads
-    )
+    return Embedders([settings.model_dir, settings.other_model_dir])
 
 
 @once
@@ -115,7 +114,7 @@ def _start() -> Flask:
                 pool=pool,
                 find_embedder=find_embedder,
                 embedding_threads=ThreadPoolExecutor(
-                    settings.embedding_threads or available_cores(), thread_name_prefix="question"
+                    available_cores(), thread_name_prefix="question"
                 ),
                 gemini=_make_gemini() if settings.gemini_configured else None,
                 metrics=metrics,
@@ -134,7 +133,7 @@ def _make_gemini() -> Gemini:
     settings = _read_settings()
     return Gemini(
         settings,
-        attempts=settings.gemini_attempts,
+        attempts=_GEMINI_ATTEMPTS,
         max_output_tokens=settings.gemini_max_output_tokens,
         thinking_budget=settings.gemini_thinking_budget,
         thinking_level=settings.gemini_thinking_level,
@@ -177,9 +176,7 @@ def _open_bucket() -> DocumentBucket:
 
 
 def _serve_whole_requests() -> None:
-    # A faulty setting is told by the first request.
-    with suppress(Misconfigured):
-        serve_whole_requests(max_body_bytes=load(QuerySettings).max_request_bytes)
+    serve_whole_requests(max_body_bytes=MAX_REQUEST_BYTES)
 
 
 def _make_room_for_refusals() -> None:

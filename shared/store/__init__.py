@@ -35,7 +35,13 @@ from shared.store.builds import (
     release_build,
     stage_build,
 )
-from shared.store.connection import Connection, Pool, connect, open_pool
+from shared.store.connection import (
+    STATEMENT_TIMEOUT_SECONDS,
+    Connection,
+    Pool,
+    connect,
+    open_pool,
+)
 from shared.store.dead_letters import (
     list_dead_letters,
     mark_replayed,
@@ -72,9 +78,11 @@ from shared.store.models import (
     find_model,
     list_models,
     plan_filling,
+    read_fusion,
     read_unfilled,
     register_model,
     serving_model,
+    store_fusion,
     switch_model,
 )
 from shared.store.recovery import (
@@ -99,6 +107,7 @@ from shared.store.status import (
 __all__ = [
     "EVERY_COLLECTION",
     "NO_MODEL",
+    "STATEMENT_TIMEOUT_SECONDS",
     "Backlog",
     "BatchLease",
     "BuildLease",
@@ -153,6 +162,7 @@ __all__ = [
     "plan_filling",
     "read_backlog",
     "read_facets",
+    "read_fusion",
     "read_generations",
     "read_link_secret",
     "read_marks",
@@ -178,5 +188,6 @@ __all__ = [
     "set_collection",
     "set_default",
     "stage_build",
+    "store_fusion",
     "switch_model",
 ]

@@ -35,11 +35,12 @@ def app(
     connection: Connection,
 ) -> Flask:
     embedder = Embedder(model_dir, threads=1)
-    fields = {"database_url": database_url, "model_dir": model_dir, "max_request_bytes": 2**25}
+    fields = {"database_url": database_url, "model_dir": model_dir}
     index_document(connection, embedder, "a.txt", ["The first passage.", "The second passage."])
     client: FlaskClient = make_client(
         QuerySettings.model_validate(fields), pool=pool, embedder=embedder
     )
+    client.application.config["MAX_CONTENT_LENGTH"] = 2**25
     return client.application
 
 

@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 
 from functions.query.answering.generation import Gemini
 from functions.query.answering.reranking import Reranker
-from functions.query.settings import QuerySettings
+from functions.query.settings import MAX_REQUEST_BYTES, QuerySettings
 from shared import store
 from shared.embedding.embedder import Embedder
 from shared.store import Connection, Pool, open_pool
@@ -74,9 +74,7 @@ def stand_in() -> Iterator[GeminiStandIn]:
 
 @pytest.fixture
 def gemini(stand_in: GeminiStandIn) -> Iterator[Gemini]:
-    with open_gemini(
-        stand_in.url, gemini_timeout_seconds=2.0, gemini_read_timeout_seconds=1.0
-    ) as opened:
+    with open_gemini(stand_in.url, gemini_timeout_seconds=2.0) as opened:
         yield opened
 
 
@@ -592,6 +590,14 @@ def test_changes_when_uploads_are_off(client: FlaskClient) -> None:
 # --- faults of requests -----------------------------------------------------------------------
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """Return a filter in a filter, so many deep."""
+    value: dict[str, Any] = {"name": "x"}
+    for _ in range(depth):
+        value = {"and": [value]}
+    return value
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -610,7 +616,18 @@ def test_changes_when_uploads_are_off(client: FlaskClient) -> None:
         ({"question": "x", "filter": {"colection": "a"}}, "filter.colection"),
         ({"question": "x", "filter": {"updated_from": "yesterday"}}, "filter.updated_from"),
         ({"question": "x", "filter": {"updated_to": 5}}, "filter.updated_to"),
-        ({"question": "x", "filter": {"metadata": {"a": 1}}}, "filter.metadata.a"),
+        ({"question": "x", "filter": {"metadata": {"a": [1]}}}, "filter.metadata.a.any_of.0.text"),
+        (
+            {"question": "x", "filter": {"metadata": {"a": {"gt": "b"}}}},
+            "filter.metadata.a.gt.text",
+        ),
+        ({"question": "x", "filter": {"metadata": {"a b": "c"}}}, "filter.metadata.a b.[key]"),
+        ({"question": "x", "filter": {"collection": {"gt": "b"}}}, "filter.collection.gt"),
+        ({"question": "x", "filter": {"and": [{"name": 5}]}}, "filter.and.0.name.any_of.0"),
+        ({"question": "x", "filter": nested(6)}, "filter"),
+        ({"question": "x", "filter": nested(300)}, "filter"),
+        ({"question": "x", "filter": {"or": [{"or": [{"name": "x"}] * 33}] * 2}}, "filter"),
+        ({"question": "x", "filter": {"and": [{"name": {"any_of": ["x"] * 100}}] * 6}}, "filter"),
         ({"question": "x", "filter": {"prefix": "a\u0000"}}, "filter.prefix"),
         ({"question": "x", "history": [{"role": "system", "content": ""}]}, "history.0.role"),
         ({"question": "x", "mode": "best"}, "mode"),
@@ -619,7 +636,7 @@ def test_changes_when_uploads_are_off(client: FlaskClient) -> None:
 def test_query_when_a_field_is_wrong(client: FlaskClient, body: dict[str, Any], field: str) -> None:
     """The problem names the field at fault."""
     problem = problem_of(client.post("/query", json=body), 400)
-    assert field in [fault["field"] for fault in problem["errors"]]
+    assert any(fault["field"].startswith(field) for fault in problem["errors"])
     assert field in problem["detail"]
 
 
@@ -649,8 +666,8 @@ def test_request_when_not_json(client: FlaskClient) -> None:
 
 def test_request_when_too_large(client_with: MakeClient) -> None:
     """A body over the limit is refused before it is read."""
-    client = client_with(max_request_bytes=1024)
-    problem_of(client.post("/query", json={"question": "x" * 2000}), 413)
+    client = client_with()
+    problem_of(client.post("/query", json={"question": "x" * MAX_REQUEST_BYTES}), 413)
 
 
 def test_request_when_path_or_method_is_wrong(client: FlaskClient) -> None:
@@ -672,9 +689,8 @@ def test_request_when_the_database_is_away(
 ) -> None:
     """Without its database the service is there, but not ready, and says when to come back."""
     settings = QuerySettings(
-        database_url="postgresql://nobody@127.0.0.1:1/nothing",  # type: ignore[arg-type] # pydantic converts it
+        database_url="postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=1",  # type: ignore[arg-type] # pydantic converts it
         model_dir=model_dir,
-        database_connect_timeout_seconds=1,
     )
     with open_pool(settings) as pool:
         client = make_client(settings, pool=pool, embedder=embedder)

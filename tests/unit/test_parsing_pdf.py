@@ -84,8 +84,8 @@ def test_pdf_table_rows() -> None:
         for column, cell in enumerate(cells)
     )
     rows = [block for block in blocks_of(make_pdf([stream]), "a.pdf") if block.kind == "row"]
-    assert [row.text.split("\t") for row in rows] == [list(cells) for cells in table]
-    assert rows[1].header == "Code\tPlace\tCount"
+    assert [row.text.split(" | ") for row in rows] == [list(cells) for cells in table]
+    assert rows[1].header == "Code | Place | Count"
 
 
 def test_pdf_headings_by_size() -> None:
@@ -198,7 +198,7 @@ def test_pdf_header_of_a_table_over_pages() -> None:
     ]
     found = [block for block in blocks_of(make_pdf(pages), "a.pdf") if block.page == 2]
     assert len(found) == 21
-    assert {block.header for block in found} == {"Part\tPlace\tTool"}
+    assert {block.header for block in found} == {"Part | Place | Tool"}
 
 
 def test_pdf_marks_that_are_no_text() -> None:

@@ -25,6 +25,10 @@ from .schemas import (
     ReadyResponse,
     RetrieveRequest,
     RetrieveResponse,
+    TableOut,
+    TableQueryRequest,
+    TableQueryResponse,
+    TablesResponse,
     TextResponse,
     UploadRequest,
     UploadResponse,
@@ -45,13 +49,17 @@ _SCHEMAS: list[type[BaseModel]] = [
     TextResponse,
     MarksResponse,
     OriginalResponse,
+    TablesResponse,
+    TableOut,
+    TableQueryRequest,
+    TableQueryResponse,
     UploadResponse,
     AcceptedResponse,
     HealthResponse,
     ReadyResponse,
     Problem,
 ]
-_REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest})
+_REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest, TableQueryRequest})
 
 
 # https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format

@@ -32,12 +32,13 @@ from shared.store import (
     reading,
     serving_model,
 )
-from shared.values import Filter, ObjectVersion
+from shared.values import ObjectVersion
 
 from ..answering.journal import Journal
 from ..answering.pipeline import answer_question, find_passages
 from ..answering.query import EXTRACTIVE, Answer, Query, Retrieval
 from ..dependencies import Dependencies
+from ..settings import MAX_REQUEST_BYTES
 from .concurrency import Admission, admit
 from .cursors import Cursor, decode_cursor
 from .known_documents import find_document, principals
@@ -87,6 +88,7 @@ from .schemas import (
     UploadRequest,
     UploadResponse,
 )
+from .tables import add_tables
 
 if TYPE_CHECKING:
     from shared.bucket import DocumentBucket
@@ -125,7 +127,7 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
         validation_error_model=Problem,
         validation_error_callback=_refuse_fields,
     )
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
+    app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     # First: a refusal must cost nothing, not even a look into the database.
     admit(app, Admission(places=settings.max_concurrent_requests))
     guard(app, dependencies)
@@ -134,6 +136,7 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
     _add_documents(app, dependencies)
     add_originals(app, dependencies)
     _add_changes(app, dependencies)
+    add_tables(app, dependencies, principals=principals)
     _add_service(app, dependencies)
     return app
 
@@ -195,10 +198,11 @@ def _read_query(body: RetrieveRequest) -> Query:
     return Query(
         question=body.question,
         limit=body.limit,
-        filter=Filter(**body.filter.model_dump()),
+        filter=body.filter.to_filter(),
         turns=tuple((turn.role, turn.content) for turn in body.history),
         per_document=body.per_document,
         mode=body.mode,
+        effort=body.effort,
         principals=principals(),
     )
 
