@@ -37,7 +37,7 @@ _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0  # between two reads
 _RETRY_SECONDS = 30.0
 _GZIP = b"\x1f\x8b"
-# What is read of an object in a listing: a third of all there is to say of one.
+# The fields of an object that a listing asks for, a third of all that there are.
 _LISTED_FIELDS = (
     "nextPageToken,items(name,generation,metageneration,size,contentType,metadata,updated,md5Hash,"
     "crc32c)"
@@ -149,7 +149,7 @@ class DocumentBucket:
 
     @contextmanager
     def _translated_refusals(self) -> Iterator[None]:
-        """Tell one object that Storage does not hand over from a bucket that cannot be read."""
+        """Distinguish one unreadable object from an unreadable bucket."""
         try:
             yield
         except BadRequest as error:
@@ -236,7 +236,7 @@ class DocumentBucket:
 
     def begin_upload(self, name: str, *, content_type: str, size: int, origin: str | None) -> str:
         """
-        Return the URL of a resumable upload session; who has it may send these *size* bytes.
+        Return the URL of a resumable upload session: its bearer may send these *size* bytes.
 
         https://cloud.google.com/storage/docs/resumable-uploads#session-uris
 
@@ -344,7 +344,7 @@ class Original:
 @dataclass(frozen=True, slots=True)
 class Notification:
     """
-    Whom a bucket tells of its objects.
+    A notification of a bucket: where it publishes which events.
 
     Attributes:
         topic: PROJECT/TOPIC.
@@ -358,7 +358,7 @@ class Notification:
 
 
 class BucketReader:
-    """Looks at a bucket itself, which only operators may."""
+    """Reads the configuration of a bucket, which takes an operator's rights."""
 
     def __init__(self, name: str, *, project: str) -> None:
         self._bucket = storage.Client(project=project).bucket(name)
@@ -384,7 +384,7 @@ class BucketReader:
 
     def notifications(self) -> list[Notification]:
         """
-        Return whom the bucket tells of its objects.
+        Return the bucket's notifications.
 
         Raises:
             NotPermitted: This account may not look.
@@ -429,7 +429,7 @@ class _Bounded:
 
 
 def describe_too_large(max_bytes: int) -> str:
-    """Return the reason of a document that has too many bytes."""
+    """Return the failure of a document that has too many bytes."""
     return (
         f"The file is larger than {max_bytes:,} bytes. Split it, or raise MAX_FILE_BYTES"
         " and the memory of the ingest function."
@@ -475,7 +475,7 @@ def _translated_denial(permission: str) -> Iterator[None]:
 
 @contextmanager
 def _translated_preconditions() -> Iterator[None]:
-    """Tell an object that is gone from one that has another generation than was seen."""
+    """Distinguish a deleted object from an overwritten one."""
     try:
         yield
     except NotFound as error:

@@ -181,7 +181,7 @@ def _serve_whole_requests() -> None:
 
 def _make_room_for_refusals() -> None:
     """Let the server have a thread for each place and some more: it reads THREADS after this."""
-    # A faulty setting is told by the first request.
+    # The first request reports a faulty setting.
     with suppress(Misconfigured):
         threads = load(QuerySettings).max_concurrent_requests + SPARE_THREADS
         os.environ.setdefault("THREADS", str(threads))

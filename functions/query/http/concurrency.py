@@ -45,7 +45,7 @@ def admit(app: OpenAPI, admission: Admission) -> None:
     """
     Refuse a request when all places are taken; what is streamed holds its place to its end.
 
-    Without it they would wait in the server's own queue, which has no bound and tells nobody.
+    Without it they would wait in the server's own queue, which is unbounded and invisible.
     """
 
     @app.before_request
@@ -69,7 +69,7 @@ def admit(app: OpenAPI, admission: Admission) -> None:
             return response
         if response.mimetype == EVENT_STREAM or request.endpoint == "original":
             response.response = _to_the_end(response.response, leave)
-            # For an answer that nobody begins to read.
+            # For an answer whose reader never starts.
             response.call_on_close(leave)
         else:
             leave()

@@ -159,7 +159,7 @@ def _refuse_foreign_pages(allowed_origins: Sequence[str]) -> None:
 
 
 def _identify(dependencies: Dependencies) -> callers.Caller:
-    """Return who asks; nobody in particular where neither keys nor tokens are asked for."""
+    """Return the caller; an anonymous one where neither keys nor tokens are required."""
     settings, headers = dependencies.settings, request.headers
     if not settings.api_keys and dependencies.tokens is None:
         return callers.NOBODY
