@@ -138,7 +138,7 @@ def _install_folder() -> Path:
 
 
 def _make_reachable(data_dir: Path, install: Path, uid: int) -> Path:
-    """Make *data_dir* the user's own, where he can get at it; return binaries he can run."""
+    """Give *data_dir* to the user at a reachable path; return binaries that the user can run."""
     elsewhere = _REACHABLE_FOLDER / f"kaydangpt-{_short_hash(data_dir)}"
     if not _others_may_enter(data_dir.parent) and not data_dir.is_symlink():
         if data_dir.exists():
@@ -267,7 +267,7 @@ def _wait_until_it_answers(server: PostgresServer, log: Path, timeout_seconds: f
     except psycopg.OperationalError as error:
         raise PostgresFailed(
             f"PostgreSQL does not let us in with {server.data_dir.with_name(PASSWORD_FILE)}. "
-            f"Remove {server.data_dir} (make clean) to begin anew. {error}"
+            f"Remove {server.data_dir} (make clean) to start over. {error}"
         ) from error
 
 

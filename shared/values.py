@@ -1,4 +1,4 @@
-"""What travels between the functions and the store: frozen values without behaviour."""
+"""Frozen values that the functions and the store exchange."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ class Filter:
 @dataclass(frozen=True, slots=True)
 class ScoreParts:
     """
-    What a fused score is the sum of.
+    The summands of a fused score.
 
     Attributes:
         vector: By meaning: the cosine beside the best of this search, times the vectors' weight.

@@ -756,7 +756,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 async def _ignore_disconnect(_: Request, __: Exception) -> Response:
-    """Answer nobody: the client is gone, and what it sent of a resumable upload is kept."""
+    """The client is gone, so nothing is sent; received bytes of a resumable upload are kept."""
     return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
@@ -1003,7 +1003,7 @@ def main(*, host: str, port: int, state: Path, allowed_hosts: str) -> None:
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
     )
-    # uvicorn stops at these and then raises them again for whoever was there before it.
+    # uvicorn stops at these and then raises them again for the previous handler.
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: None)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
