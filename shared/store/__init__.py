@@ -78,9 +78,11 @@ from shared.store.models import (
     find_model,
     list_models,
     plan_filling,
+    read_fusion,
     read_unfilled,
     register_model,
     serving_model,
+    store_fusion,
     switch_model,
 )
 from shared.store.recovery import (
@@ -97,6 +99,8 @@ from shared.store.status import (
     find_documents,
     get_document,
     iterate_known_objects,
+    read_link_secret,
+    read_marks,
     read_text,
 )
 
@@ -158,7 +162,10 @@ __all__ = [
     "plan_filling",
     "read_backlog",
     "read_facets",
+    "read_fusion",
     "read_generations",
+    "read_link_secret",
+    "read_marks",
     "read_text",
     "read_unfilled",
     "reading",
@@ -181,5 +188,6 @@ __all__ = [
     "set_collection",
     "set_default",
     "stage_build",
+    "store_fusion",
     "switch_model",
 ]

@@ -210,7 +210,7 @@ def test_other_model_without_torch_says_how_to_get_it(small_model: Path, tmp_pat
         f"main(['--model', {str(small_model)!r}, '--output', {str(tmp_path / 'model')!r}])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == export_model.NEEDS_TORCH
     assert "make model" in done.stderr
 
 
@@ -310,8 +310,8 @@ def test_weights_other_than_the_known_are_refused(
     ("model", "message"),
     [
         ("./no/such/folder", "no folder on this machine"),
-        ("nobody/no-such-model", "cannot be had from the Hugging Face hub"),
-        ("not a name", "cannot be had from the Hugging Face hub"),
+        ("nobody/no-such-model", "cannot be downloaded from the Hugging Face hub"),
+        ("not a name", "cannot be downloaded from the Hugging Face hub"),
     ],
 )
 def test_unknown_model_is_a_clear_error(model: str, message: str, tmp_path: Path) -> None:

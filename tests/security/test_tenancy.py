@@ -484,6 +484,7 @@ def test_policies_when_listed(connection: Connection) -> None:
         "active_model",
         "index_state",
         "lexeme_statistics",
+        "link_secret",
         "models",
         "rate_limits",
         "search_statistics",
@@ -511,7 +512,7 @@ def test_owner_when_it_is_no_superuser(connection: Connection, ids: dict[str, UU
         WHERE polname = 'owner'
         """
     ).fetchone()
-    assert row == (7, True)
+    assert row == (9, True)
     connection.execute("SET ROLE kaydang_worker")
     assert count_rows(connection, "live_chunks") == 3
     found = connection.execute("SELECT * FROM chunks_matching('gate', '{}/1000000000', 'x')")

@@ -18,11 +18,17 @@ from .schemas import (
     DocumentsResponse,
     FacetsResponse,
     HealthResponse,
+    MarksResponse,
+    OriginalResponse,
     QueryRequest,
     QueryResponse,
     ReadyResponse,
     RetrieveRequest,
     RetrieveResponse,
+    TableOut,
+    TableQueryRequest,
+    TableQueryResponse,
+    TablesResponse,
     TextResponse,
     UploadRequest,
     UploadResponse,
@@ -41,13 +47,19 @@ _SCHEMAS: list[type[BaseModel]] = [
     FacetsResponse,
     DocumentOut,
     TextResponse,
+    MarksResponse,
+    OriginalResponse,
+    TablesResponse,
+    TableOut,
+    TableQueryRequest,
+    TableQueryResponse,
     UploadResponse,
     AcceptedResponse,
     HealthResponse,
     ReadyResponse,
     Problem,
 ]
-_REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest})
+_REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest, TableQueryRequest})
 
 
 # https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
@@ -63,6 +75,19 @@ def text_responses(
         "description": HTTPStatus.OK.phrase,
         "content": {METRICS_TYPE: {"schema": {"type": "string"}}},
     }
+    return answers
+
+
+def file_responses(
+    *failures: int,
+) -> dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]:
+    """Return what a route answers that answers with a file, whole or in part."""
+    answers = responses(Problem, *failures)
+    for status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        answers[status.value] = {
+            "description": status.phrase,
+            "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+        }
     return answers
 
 
