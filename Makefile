@@ -7,12 +7,15 @@ export PYTHONPATH := $(CURDIR)
 # Folders with Python of ours; some are made later than others.
 CODE := $(wildcard shared functions admin local infra tests benchmarks)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
-MODEL_DIR ?= $(CACHE)/kaydangpt/models/all-MiniLM-L6-v2
+MODEL_DIR ?= $(CACHE)/kaydangpt/models/$(notdir $(or $(EMBEDDING_MODEL_NAME),all-MiniLM-L6-v2))
 # Two processes of tests, each with a database server and a system of its own; ARGS="-n 0" takes one.
 IN_PARALLEL := -n 2 --dist loadfile
 FUNCTIONS := ingest embed_worker query
+EXPORT = $(PY) -m infra.model.export --output "$(MODEL_DIR)"
+TRACING := local/requirements.txt infra/model/tracing/requirements.txt
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: admin images compose-test bench bench-lock bench-report help install install-tests run test test-fast load mutants faults lint audit security format lock clean clean-all model
 
 help: ## List the targets
@@ -24,19 +27,19 @@ run: install ## Start everything on this machine; Ctrl-C stops it
 admin: install ## The old name of ./kaydangpt, for one release: ARGS="status --failed"
 	@exec ./kaydangpt $(or $(ARGS),--help)
 
-test: model ## Run all tests; ARGS="-k name" chooses
+test: install-tests model ## Run all tests; ARGS="-k name" chooses
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest $(IN_PARALLEL) $(ARGS)
 
-test-fast: model ## Run the tests that take less than ten seconds each
+test-fast: install-tests model ## Run the tests that take less than ten seconds each
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest $(IN_PARALLEL) -m "not slow" $(ARGS)
 
 mutants: install-tests ## Hold the protocol and its broken designs against each other; writes docs/reliability.md
 	@$(PY) -m tests.protocol.mutants $(ARGS)
 
-faults: model ## Inject every fault into the running system; writes docs/reliability.md
+faults: install-tests model ## Inject every fault into the running system; writes docs/reliability.md
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m tests.faults $(ARGS)
 
-bench: model ## Measure ourselves beside other systems; ARGS="--help" tells the options
+bench: install-tests model ## Measure ourselves beside other systems; ARGS="--help" tells the options
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m benchmarks.compare $(ARGS)
 
 bench-report: install-tests ## Write the tables and plots of docs/performance.md from the last result
@@ -50,7 +53,7 @@ bench-lock: install-tests
 	    $${folder}requirements.in -o $${folder}requirements.txt || exit 1; \
 	done
 
-load: model ## Load the running system for ten minutes and more; writes docs/load.md
+load: install-tests model ## Load the running system for ten minutes and more; writes docs/load.md
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m benchmarks.load $(ARGS)
 
 lint: install-tests ## Check style, types, layers, spelling and prose
@@ -73,7 +76,7 @@ audit: install-tests ## Look up advisories for what is locked, write each image'
 	@$(PY) infra/audit.py
 
 # Everything that make test has a short form of; docs/security.md has the figures.
-security: model ## Attack in full: 50,000 documents, 10,000 requests, 5,000 statements
+security: install-tests model ## Attack in full: 50,000 documents, 10,000 requests, 5,000 statements
 	@PARSING_CASES=50000 $(PY) -m pytest -s -q tests/unit/test_parsing_fuzz.py
 	@MODEL_DIR="$(MODEL_DIR)" SQL_CASES=5000 SCHEMATHESIS_EXAMPLES=900 LOG_LEVEL=WARNING \
 	  $(PY) -m pytest -s -q tests/security tests/integration/test_injection.py \
@@ -87,7 +90,7 @@ format: install-tests ## Rewrite the code in the common format
 lock: install-tests ## Pin requirements again; UPGRADE=1 takes the newest versions
 	@$(PY) -m uv pip compile --quiet $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock" \
 	  tests/requirements.in -o tests/requirements.txt
-	@for folder in $(addprefix functions/,$(FUNCTIONS)) local infra/model infra/sbom infra/audit; do \
+	@for folder in $(addprefix functions/,$(FUNCTIONS)) local infra/model infra/model/tracing infra/sbom infra/audit; do \
 	  $(PY) -m uv pip compile --quiet --custom-compile-command "make lock" --no-annotate \
 	    -c tests/requirements.txt $$folder/requirements.in -o $$folder/requirements.txt || exit 1; \
 	done
@@ -100,9 +103,9 @@ clean: ## Remove the local state: database, bucket, topics, logs (not local/buck
 clean-all: clean ## Remove the virtual environment as well
 	@rm -rf $(VENV)
 
-# The tests embed with the same exported model as `make run`.
-model: install-tests
-	@$(PY) -m infra.model.export --output "$(MODEL_DIR)"
+# The tests embed with the same exported model as `make run`. Status 3: this model needs torch.
+model: install ## Export the embedding model EMBEDDING_MODEL_NAME to MODEL_DIR
+	@$(EXPORT) || { [ $$? -eq 3 ] && $(PYTHON) local/install.py $(TRACING) && $(EXPORT); }
 
 install:
 	@$(PYTHON) local/install.py local/requirements.txt

@@ -39,9 +39,7 @@ def status(prefix: str, *, failed: bool, as_json: bool) -> None:
     """Count the documents by state and list those whose names begin with PREFIX."""
     with one_sentence(), store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
         counts = store.count_documents(connection)
-        documents = list(
-            _find(connection, prefix=prefix, state="failed" if failed else None, collection=None)
-        )
+        documents = list(_find(connection, prefix=prefix, state="failed" if failed else None))
     if as_json:
         print_json({"states": counts, "documents": [_describe(each) for each in documents]})
         return
@@ -53,13 +51,21 @@ def status(prefix: str, *, failed: bool, as_json: bool) -> None:
 @click.argument("prefix", default="")
 @click.option("--state", type=click.Choice(get_args(DocumentState)), help="Only those.")
 @click.option("--collection", help="Only the documents of this collection.")
+@click.option("--search", default="", help="Words that the name holds, each anywhere in it.")
 @json_option
 def list_documents(
-    prefix: str, *, state: DocumentState | None, collection: str | None, as_json: bool
+    prefix: str,
+    *,
+    state: DocumentState | None,
+    collection: str | None,
+    search: str,
+    as_json: bool,
 ) -> None:
     """List the documents whose names begin with PREFIX."""
     with one_sentence(), store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
-        documents = list(_find(connection, prefix=prefix, state=state, collection=collection))
+        documents = list(
+            _find(connection, prefix=prefix, state=state, collection=collection, search=search)
+        )
     if as_json:
         print_json([_describe(each) for each in documents])
     else:
@@ -170,15 +176,20 @@ def _find(
     *,
     prefix: str,
     state: DocumentState | None,
-    collection: str | None,
+    collection: str | None = None,
+    search: str = "",
 ) -> Iterable[DocumentStatus]:
-    cursor: str | None = None
+    selection = store.Selection(
+        states=[] if state is None else [state],
+        prefix=prefix,
+        search=search,
+        collections=[] if collection is None else [collection],
+    )
+    place: tuple[object, ...] | None = None
     while True:
-        page, cursor = store.list_documents(
-            connection, prefix=prefix, state=state, collection=collection, cursor=cursor, limit=500
-        )
+        page, place = store.list_documents(connection, selection, after=place, limit=500)
         yield from page
-        if cursor is None:
+        if place is None:
             return
 
 
@@ -195,7 +206,7 @@ def _require(connection: store.Connection, name: str) -> DocumentStatus:
         for document_id in store.find_documents(connection, name=form):
             if (document := store.get_document(connection, document_id)) is not None:
                 return document
-    near, _ = store.list_documents(connection, prefix=name[:4], limit=3)
+    near, _ = store.list_documents(connection, store.Selection(prefix=name[:4]), limit=3)
     others = f" There is {', '.join(each.name for each in near)}." if near else ""
     raise click.ClickException(f"There is no document {name}.{others}")
 

@@ -10,14 +10,13 @@ ranked by their best chunk. With --upload the corpus is put into the bucket firs
 of SET as prefix, and waited for.
 
 Reads GOOGLE_CLOUD_PROJECT and DOCUMENTS_BUCKET for --upload, DATABASE_URL and MODEL_DIR for
---calibrate, and API_KEY where the service asks for one.
+--calibrate, and QUERY_TOKEN where the service asks for a key.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +36,7 @@ from rich.table import Table
 from urllib3.util.retry import Retry
 
 from admin.folder_sync import upload_folder
+from admin.questions import QuestionSettings
 from shared.bucket import DocumentBucket
 from shared.embedding.embedder import Embedder
 from shared.errors import KaydangError, StorageUnavailable
@@ -348,7 +348,7 @@ def calibrate(questions: QuestionSet, *, prefix: str) -> Calibration:
     languages name alike but for the language.
     """
     settings = load(CalibrationSettings)
-    embedder = Embedder(settings.model_dir, threads=settings.embedding_threads)
+    embedder = Embedder(settings.model_dir)
     answerable, unanswerable = [], []
     pool = open_pool(settings)
     with pool, connect(pool) as connection:
@@ -436,7 +436,7 @@ def main(
         if with_calibration:
             _report_calibration(calibrate(questions, prefix=prefix), as_json=as_json)
             return
-        service = Service(url, key=os.environ.get("API_KEY"))
+        service = Service(url, key=load(QuestionSettings).query_token.get_secret_value() or None)
         table = evaluate(questions, service, prefix=prefix, concurrency=concurrency)
     except KaydangError as error:
         raise click.ClickException(str(error)) from error
@@ -452,7 +452,7 @@ def _upload(questions: QuestionSet, *, prefix: str, url: str) -> None:
     settings = load(Settings)
     bucket = DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project)
     count = upload(questions.corpus, prefix=prefix, bucket=bucket)
-    service = Service(url, key=os.environ.get("API_KEY"))
+    service = Service(url, key=load(QuestionSettings).query_token.get_secret_value() or None)
     wait_until_ready(service, prefix=prefix, documents=count)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 import click
@@ -28,6 +28,7 @@ _REASONS = {
     "text": "by its words",
     "exact": "by an identifier, phrase or file name",
     "other_language": "by its language",
+    "feedback": "by its likeness to the first",
 }
 
 
@@ -128,7 +129,7 @@ def _explain_lead(parts: ScoreParts, after: ScoreParts | None) -> str:
 
 def _load_embedder(settings: ExplainSettings) -> Embedder:
     try:
-        return Embedder(settings.model_dir, threads=settings.embedding_threads)
+        return Embedder(settings.model_dir)
     except ModuleNotFoundError as error:
         # The image that runs the operator's jobs has no model.
         raise click.ClickException(
@@ -153,10 +154,14 @@ def _plan(connection: Connection, prepared: PreparedSearch) -> list[str]:
 
 
 def _print_question(prepared: PreparedSearch) -> None:
-    question, weight = prepared.question, prepared.vector_weight
+    question, weights = prepared.question, prepared.weights
     language = ", ".join(question.languages) or "not known, so no language is preferred"
     click.echo(f"Language: {language}")
-    click.echo(f"Weights: {weight:.2f} meaning, {1 - weight:.2f} words")
+    click.echo(
+        f"Weights: {weights.vector:.2f} meaning, {1 - weights.vector:.2f} words,"
+        f" {weights.feedback:.2f} likeness to the first,"
+        f" {-weights.other_language:.2f} another language"
+    )
     if prepared.required:
         click.echo(f"Should hold to the letter: {_clean(prepared.required)}")
     if prepared.file_names:
@@ -175,7 +180,18 @@ def _print_question(prepared: PreparedSearch) -> None:
 def _print_passages(hits: Sequence[Hit], *, mode: Mode) -> None:
     click.echo("\nPassages:")
     print_table(
-        ["", "passage", "score", "meaning", "words", "exact", "language", "cosine", "before next"],
+        [
+            "",
+            "passage",
+            "score",
+            "meaning",
+            "words",
+            "exact",
+            "language",
+            "likeness",
+            "cosine",
+            "before next",
+        ],
         [
             (
                 str(number),
@@ -198,14 +214,8 @@ def _show_passage(hit: Hit) -> str:
     return f"{hit.name}{page}: {' '.join(hit.text.split())[:60]}"
 
 
-def _show_parts(hit: Hit) -> tuple[str, str, str, str]:
-    if hit.parts is None:
-        return ("", "", "", "")
-    parts = hit.parts
-    vector, text, exact, language = (
-        f"{part:.3f}" for part in (parts.vector, parts.text, parts.exact, parts.other_language)
-    )
-    return vector, text, exact, language
+def _show_parts(hit: Hit) -> list[str]:
+    return [""] * 5 if hit.parts is None else [f"{part:.3f}" for part in astuple(hit.parts)]
 
 
 def _show_ranks(hit: Hit) -> str:
@@ -217,7 +227,7 @@ def _describe(
 ) -> dict[str, Any]:
     return {
         "languages": prepared.question.languages,
-        "vector_weight": prepared.vector_weight,
+        "weights": asdict(prepared.weights),
         "required": prepared.required,
         "file_names": prepared.file_names,
         "candidates": prepared.candidates,

@@ -29,7 +29,12 @@ from admin.rights import (
 from shared import store
 from shared.errors import KaydangError, Misconfigured
 from shared.settings import DatabaseSettings, load
-from shared.store.connection import check_version, connect_once, translated_errors
+from shared.store.connection import (
+    check_version,
+    connect_once,
+    connect_seconds,
+    translated_errors,
+)
 
 _MIGRATIONS = Path(__file__).parents[1] / "shared" / "migrations"
 # Any constant does; this one spells "kaydang" in the lock tables of a curious operator.
@@ -39,13 +44,15 @@ _EARLIER_FORMS = {
     # It made the group roles itself.
     1: {"51da6234be7611a9a8a6effda8455d84409212478d0f19423d78bbba7f3c3424"},
 }
+# Of one migration: rebuilding an index over millions of chunks takes minutes.
+_MIGRATION_SECONDS = 3600
 _WAIT_INITIAL_SECONDS = 0.5
 _WAIT_MAX_SECONDS = 5.0
 
 
 class Settings(DatabaseSettings):
     """
-    Where the database is; how long one migration may take; which model to register.
+    Where the database is; which model to register.
 
     DATABASE_OWNER_ROLE is the role to work as where the login only is a member of it: on Cloud SQL
     cloudsqlsuperuser may make roles, and membership alone does not pass that on.
@@ -54,7 +61,6 @@ class Settings(DatabaseSettings):
     model_dir: Path | None = None
     database_owner_role: str = Field(default="", pattern=r"^[a-z_][a-z0-9_]*$|^$")
     database_role_members: str = ""
-    migration_timeout_seconds: int = Field(default=3600, ge=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +203,15 @@ def _connect(settings: Settings) -> store.Connection:
     Connect, and try again for as long as a pool would wait.
 
     A new job on Cloud Run has no network for up to 80 s, and a new grant to log in takes a minute
-    to be known: DATABASE_CONNECT_TIMEOUT_SECONDS=60 waits for both.
+    to be known: connect_timeout=60 in DATABASE_URL waits for both.
     """
-    options = f"-c statement_timeout={settings.migration_timeout_seconds}s -c timezone=UTC"
+    options = f"-c statement_timeout={_MIGRATION_SECONDS}s -c timezone=UTC"
     if settings.database_owner_role:
         options += f" -c role={settings.database_owner_role}"
     for attempt in stamina.retry_context(
         on=psycopg.OperationalError,
         attempts=None,
-        timeout=settings.database_connect_timeout_seconds * 2,
+        timeout=connect_seconds(settings) * 2,
         wait_initial=_WAIT_INITIAL_SECONDS,
         wait_max=_WAIT_MAX_SECONDS,
     ):

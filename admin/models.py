@@ -1,7 +1,8 @@
-"""Commands that change the embedding model without a gap: add, list, fill, switch, drop."""
+"""Commands that change the embedding model without a gap: add, list, fill, switch, drop, fit."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,10 +26,25 @@ from shared.messaging.publisher import Publisher
 from shared.settings import load
 
 
-@click.group()
+class _ModelCommands(click.Group):
+    """A group that imports what only a checkout can run when it is called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), "fit"])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name != "fit":
+            return super().get_command(context, name)
+        # It embeds questions, which needs more than the image of the operator's jobs holds.
+        command = importlib.import_module("admin.fusion_fitting").fit_model
+        assert isinstance(command, click.Command)  # noqa: S101 -- ours
+        return command
+
+
+@click.group(cls=_ModelCommands)
 def model() -> None:
     """
-    Change the embedding model without a gap: add, fill, switch, drop.
+    Change the embedding model without a gap: add, fill, switch, drop; fit its weights.
 
     The new model embeds the stored texts while the old one answers; then one row switches. The
     functions need both meanwhile: MODEL_DIR and OTHER_MODEL_DIR (docs/operations.md).

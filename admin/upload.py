@@ -117,10 +117,10 @@ def _wait(uploaded: list[Outcome], *, prefix: str, timeout_seconds: float) -> li
     with store.open_pool(load(Settings)) as pool:
         while missing and time.monotonic() < deadline:
             with store.connect(pool) as connection:
-                cursor: str | None = None
+                place: tuple[object, ...] | None = None
                 while True:
-                    page, cursor = store.list_documents(
-                        connection, prefix=prefix, cursor=cursor, limit=500
+                    page, place = store.list_documents(
+                        connection, store.Selection(prefix=prefix), after=place, limit=500
                     )
                     for document in page:
                         wanted = missing.get(document.name)
@@ -131,7 +131,7 @@ def _wait(uploaded: list[Outcome], *, prefix: str, timeout_seconds: float) -> li
                         ):
                             del missing[document.name]
                             ended.append((document.name, document.reason or ""))
-                    if cursor is None:
+                    if place is None:
                         break
             if missing:
                 time.sleep(_POLL_SECONDS)

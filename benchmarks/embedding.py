@@ -27,11 +27,13 @@ import click
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from rich.console import Console
 from rich.table import Table
 
 from infra.model import quantisation
+from infra.model.bert import read_bert, write_graph
 from infra.model.export import DEFAULT_MODEL, export_model, find_source
 from shared.embedding.embedder import Embedder
 from shared.embedding.tokenizer import DESCRIPTION_FILE, GRAPH_FILE, TokenCounter
@@ -108,29 +110,29 @@ def _variants(model: str, work: Path) -> dict[str, Path]:
         description["files"][GRAPH_FILE] = (folder / GRAPH_FILE).stat().st_size
         path.write_text(json.dumps(description), encoding="utf-8")
 
-    def dynamic(*, per_channel: bool) -> Callable[[Path, Path], None]:
-        return lambda old, new: quantize_dynamic(
-            old, new, per_channel=per_channel, weight_type=QuantType.QInt8
+    def dynamic(_: Path, new: Path) -> None:
+        """Quantise the same graph of one text as is chosen, by onnxruntime's own means."""
+        plain = work / "one text.onnx"
+        bert = read_bert(find_source(model).folder)
+        if bert is None:
+            raise click.ClickException(f"{model} is no plain BERT model")
+        write_graph(bert, plain)
+        quantize_dynamic(
+            plain,
+            new,
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"DefaultTensorType": TensorProto.FLOAT},
         )
 
-    def rows(levels: int) -> Callable[[Path, Path], None]:
-        def quantise(old: Path, new: Path) -> None:
-            before, quantisation.WEIGHT_LEVELS = quantisation.WEIGHT_LEVELS, levels
-            try:
-                quantisation.quantise(old, new)
-            finally:
-                quantisation.WEIGHT_LEVELS = before
-
-        return quantise
-
-    variant("dynamic, per tensor", dynamic(per_channel=False))
-    variant("dynamic, per channel", dynamic(per_channel=True))
-    variant("rows, 8-bit weights", rows(127))
-    # What is chosen, but of the graph that takes batches.
+    variant("dynamic, per channel", dynamic)
     variant("rows, for batches", quantisation.quantise)
     export_model(model, work / "chosen")
-    names = ("float32", "dynamic, per tensor", "dynamic, per channel", "rows, 8-bit weights")
-    return {name: work / name for name in (*names, "rows, for batches", "chosen")}
+    return {
+        name: work / name
+        for name in ("float32", "dynamic, per channel", "rows, for batches", "chosen")
+    }
 
 
 def _chunks(counter: TokenCounter, count: int) -> list[str]:

@@ -25,6 +25,7 @@ LOCKS = [
     ROOT / "local" / "requirements.txt",
     ROOT / "tests" / "requirements.txt",
     ROOT / "infra" / "model" / "requirements.txt",
+    ROOT / "infra" / "model" / "tracing" / "requirements.txt",
     ROOT / "infra" / "sbom" / "requirements.txt",
     ROOT / "infra" / "audit" / "requirements.txt",
 ]

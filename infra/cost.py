@@ -53,15 +53,18 @@ PRICES = {
     "sql disk": Price(0.17, "GB-month", _SQL),
     "sql backup": Price(0.08, "GB-month", _SQL),
     "storage": Price(0.02, "GB-month", "https://cloud.google.com/storage/pricing"),
-    "logs": Price(
-        0.50, "GiB beyond 50", "https://cloud.google.com/products/observability/pricing"
-    ),
+    "logs": Price(0.50, "GiB beyond 50", "https://cloud.google.com/products/observability/pricing"),
     "alert condition": Price(
-        1.50, "condition a month", "https://cloud.google.com/products/observability/pricing"
+        0.10, "condition a month", "https://cloud.google.com/products/observability/pricing"
+    ),
+    "alert points": Price(
+        0.35 / 1e6, "point returned", "https://cloud.google.com/products/observability/pricing"
     ),
     "images": Price(0.10, "GB-month", "https://cloud.google.com/artifact-registry/pricing"),
     "load balancer": Price(0.025, "hour", "https://cloud.google.com/vpc/network-pricing#lb"),
-    "armor": Price(8.0, "month, a policy and three rules", "https://cloud.google.com/armor/pricing"),
+    "armor": Price(
+        8.0, "month, a policy and three rules", "https://cloud.google.com/armor/pricing"
+    ),
     "gemini in": Price(0.30 / 1e6, "token", _MODELS, "2026-10-07"),
     "gemini out": Price(2.50 / 1e6, "token", _MODELS, "2026-10-07"),
 }
@@ -159,6 +162,8 @@ SECONDS_A_QUESTION = 3
 LOG_LINES_A_QUESTION, LOG_LINES_A_CHUNK = 4, 0.1
 # Share of the database that changes between two backups, which keep the differences.
 CHANGED_BETWEEN_BACKUPS = 0.05
+# One a minute of each of three services or so.
+POINTS_A_CONDITION = 3 * HOURS * 60
 IMAGES_GB = 6  # the last ten of three images, which share most of their layers
 
 
@@ -199,7 +204,8 @@ def cost(usage: Usage, sizing: Sizing) -> dict[str, float]:
         / 30
         * price["storage"],
         "logs": max(0.0, lines / 2**20 - 50) * price["logs"],
-        "alert conditions": sizing.alert_conditions * price["alert condition"],
+        "alerts": sizing.alert_conditions
+        * (price["alert condition"] + POINTS_A_CONDITION * price["alert points"]),
         "images": IMAGES_GB * price["images"],
         "load balancer and Cloud Armor": (
             HOURS * price["load balancer"] + price["armor"] if sizing.balanced else 0.0
@@ -371,7 +377,8 @@ def write_tables(usage: Usage, environments: Sequence[str]) -> str:
     said = (
         f"{usage.documents:,} documents of {usage.chunks_a_document} chunks and"
         f" {usage.megabytes_a_document:g} MB, {usage.replaced:.0%} replaced a month,"
-        f" {usage.questions:,} questions of {usage.tokens_in:,} tokens in and {usage.tokens_out} out:"
+        f" {usage.questions:,} questions of {usage.tokens_in:,} tokens in and {usage.tokens_out}"
+        " out:"
     )
     beside = (
         "Beside others, with the same documents, questions and model that writes the answers."
@@ -382,9 +389,7 @@ def write_tables(usage: Usage, environments: Sequence[str]) -> str:
             said,
             _table(("US dollars a month", *environments), rows),
             beside,
-            _table(
-                ("", "idle a month", "a month", "first indexing", "source", "read"), others
-            ),
+            _table(("", "idle a month", "a month", "first indexing", "source", "read"), others),
         )
     )
 

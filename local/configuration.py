@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -52,8 +53,12 @@ _DEFAULTS = {
 }
 
 
-class WrongSetting(Exception):
-    """A variable holds what cannot be used; the message names it."""
+# PostgreSQL refuses to run as root; this is the user "nobody" of every Linux.
+POSTGRES_UID = 65534
+
+
+class WrongSettings(Exception):
+    """Variables are misspelt or hold unusable values; the message names every one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +70,14 @@ class Configuration:
         ports: Of what this stack starts itself: a server named by the caller has none here.
         settings: What the caller set of the variables in .env.example, and defaults.
         base: The environment that every child gets, before what is its own.
-        postgres_uid: Who runs PostgreSQL where the caller is root, as which it refuses to run.
+        unread: Variables of .env that neither this stack nor Compose reads.
     """
 
     root: Path
     ports: dict[str, int]
     settings: dict[str, str]
     base: dict[str, str]
-    postgres_uid: int
+    unread: list[str]
 
     @property
     def state(self) -> Path:
@@ -123,6 +128,10 @@ class Configuration:
         )
 
 
+def _find_none(_: Mapping[str, str]) -> list[str]:
+    return []
+
+
 def configure(
     environ: Mapping[str, str],
     *,
@@ -130,6 +139,8 @@ def configure(
     home: Path,
     dotenv: Mapping[str, str | None],
     example: str,
+    compose: str = "",
+    find_faults: Callable[[Mapping[str, str]], Sequence[str]] = _find_none,
     system: str = sys.platform,
 ) -> Configuration:
     """
@@ -138,20 +149,25 @@ def configure(
     Args:
         dotenv: Content of .env; a variable of the environment wins over it.
         example: Text of .env.example: the variables it names are handed on, others are not.
+        compose: Text of docker-compose.yml, which reads the same .env.
+        find_faults: Returns what the functions cannot read in the environment it is given.
         system: The operating system, as sys.platform names it.
 
     Raises:
-        WrongSetting: A port is no port, two are the same, or an address is no address.
+        WrongSettings: A name is misspelt, a port is no port or used twice, an address is no
+            address, or a function cannot read a value. All of them are named.
     """
+    known = known_names(example) | _OWN_NAMES
+    composed = frozenset(re.findall(r"\$\{([A-Z][A-Z0-9_]*)", compose))
+    faults, unread = _find_misspelt(environ, dotenv, known=known, others=composed)
     given = {
         name: value
         for name, value in ({**dotenv, **environ}).items()
-        if value and (name in known_names(example) or name in _OWN_NAMES)
+        # OpenTelemetry reads some dozens of its own.
+        if value and (name in known or name.startswith("OTEL_"))
     }
     settings = _DEFAULTS | {
-        name: value
-        for name, value in given.items()
-        if name not in {*_PORT_VARIABLES, "POSTGRES_UID"}
+        name: value for name, value in given.items() if name not in _PORT_VARIABLES
     }
     if system != "linux":
         # Nothing there contains a parser, and the documents are the developer's own.
@@ -165,18 +181,22 @@ def configure(
     settings.setdefault("MODEL_DIR", str(cache / "kaydangpt" / "models" / model))
     # A child runs in another folder than the caller did.
     settings["MODEL_DIR"] = str((root / Path(settings["MODEL_DIR"]).expanduser()).absolute())
-    _check_storage_host(settings.get("STORAGE_EMULATOR_HOST"))
+    faults += _check_storage_host(settings.get("STORAGE_EMULATOR_HOST"))
     outside = {
         "storage": "STORAGE_EMULATOR_HOST",
         "pubsub": "PUBSUB_EMULATOR_HOST",
         "postgres": "DATABASE_URL",
     }
-    ports = {
-        name: _port(given, variable, default)
-        for name, (variable, default) in PORTS.items()
-        if not settings.get(outside.get(name, ""))
-    }
-    _check_different(ports)
+    ports = {}
+    for name, (variable, default) in PORTS.items():
+        if settings.get(outside.get(name, "")):
+            continue
+        text = given.get(variable, str(default))
+        if text.isdecimal() and 1 <= int(text) <= 65535:
+            ports[name] = int(text)
+        else:
+            faults.append(f"{variable} is {text!r}, which is no port: set it to 1 to 65535.")
+    faults += _check_different(ports)
     base = {name: environ[name] for name in _INHERITED if environ.get(name)}
     base |= {
         "PATH": f"{root / '.venv' / 'bin'}:{environ.get('PATH', '/usr/bin:/bin')}",
@@ -185,9 +205,12 @@ def configure(
         # A proxy knows nothing of this machine's loopback.
         "NO_PROXY": ",".join(filter(None, ("127.0.0.1,localhost", environ.get("NO_PROXY")))),
     }
-    return Configuration(
-        root=root, ports=ports, settings=settings, base=base, postgres_uid=_uid(given)
-    )
+    found = find_faults(base | settings | _PLACEHOLDERS | given)
+    # A wrong port was named above.
+    faults += [fault for fault in found if not any(name in fault for name in _PORT_VARIABLES)]
+    if faults:
+        raise WrongSettings("\n".join(dict.fromkeys(faults)))
+    return Configuration(root=root, ports=ports, settings=settings, base=base, unread=unread)
 
 
 def known_names(example: str) -> frozenset[str]:
@@ -204,39 +227,84 @@ _OWN_NAMES = (
         "STORAGE_EMULATOR_HOST",
         "PUBSUB_EMULATOR_HOST",
         "MODEL_DIR",
-        "POSTGRES_UID",
         "GOOGLE_APPLICATION_CREDENTIALS",
     }
 )
 
 
-def _port(given: Mapping[str, str], variable: str, default: int) -> int:
-    text = given.get(variable, str(default))
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise WrongSetting(f"{variable} is {text!r}, which is no port: set it to 1 to 65535.")
-    return int(text)
+# What the stack itself gives the functions.
+_PLACEHOLDERS = {"DATABASE_URL": "postgresql:///"}
 
 
-def _uid(given: Mapping[str, str]) -> int:
-    text = given.get("POSTGRES_UID", "65534")
-    if not text.isdecimal() or int(text) == 0:
-        raise WrongSetting(f"POSTGRES_UID is {text!r}: set it to the number of a user, not root.")
-    return int(text)
+def _find_misspelt(
+    environ: Mapping[str, str],
+    dotenv: Mapping[str, str | None],
+    *,
+    known: Collection[str],
+    others: Collection[str],
+) -> tuple[list[str], list[str]]:
+    """
+    Return a sentence for each name that is nearly one of *known*, and what .env has beside them.
+
+    The environment is full of other programs' variables, so there only a missing underscore, a
+    wrong case or one wrong letter counts; .env is ours.
+    """
+    faults, unread = [], []
+    for name in dotenv:
+        if name in known or name in others or name.startswith(("OTEL_", "COMPOSE_", "DOCKER_")):
+            continue
+        near = get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+        if near:
+            faults.append(f".env sets {name}, which nothing reads: did you mean {near[0]}?")
+        else:
+            unread.append(name)
+    for name, value in environ.items():
+        if not value or name in known or name in others or name in dotenv:
+            continue
+        faults += [
+            f"{name} is set, which nothing reads: did you mean {meant}?"
+            for meant in sorted(known)
+            if _is_slip(name, meant) and meant not in environ
+        ]
+    return faults, unread
 
 
-def _check_different(ports: Mapping[str, int]) -> None:
+# Shorter names are too near to those of other programs: API_KEY is not a slip of API_KEYS.
+_SHORTEST_SLIP = 8
+
+
+def _is_slip(name: str, meant: str) -> bool:
+    """Tell whether *name* is *meant* but for underscores, case and one letter at most."""
+    one, other = (each.replace("_", "").upper() for each in (name, meant))
+    if len(one) < _SHORTEST_SLIP:
+        return False
+    same = _common_prefix(one, other) + _common_prefix(one[::-1], other[::-1])
+    left = max(len(one), len(other)) - same
+    swapped = left == 2 and sorted(one) == sorted(other)
+    return left <= 1 or swapped
+
+
+def _common_prefix(one: str, other: str) -> int:
+    return next(
+        (length for length, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
+    )
+
+
+def _check_different(ports: Mapping[str, int]) -> list[str]:
     users: dict[int, str] = {}
+    faults = []
     for name, port in ports.items():
         variable = PORTS[name][0]
         if port in users:
-            raise WrongSetting(
+            faults.append(
                 f"{users[port]} and {variable} are both {port}: set {variable} to another port."
             )
         users[port] = variable
+    return faults
 
 
-def _check_storage_host(text: str | None) -> None:
+def _check_storage_host(text: str | None) -> list[str]:
     if text and urlsplit(text).scheme not in ("http", "https"):
-        raise WrongSetting(
-            f"STORAGE_EMULATOR_HOST is {text!r}: write the address with http:// in front."
-        )
+        return [f"STORAGE_EMULATOR_HOST is {text!r}: write the address with http:// in front."]
+    return []

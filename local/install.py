@@ -29,7 +29,7 @@ UV = "uv==0.13.9"
 TORCH = "torch==2.13.0"
 # Locks whose packages need torch, which no lock holds: `make run` exports the default model
 # without it.
-NEEDS_TORCH = ("tests/requirements.txt", "infra/model/requirements.txt")
+NEEDS_TORCH = ("tests/requirements.txt", "infra/model/tracing/requirements.txt")
 # PyTorch's own index has the build for processors; the package index's build for Linux brings
 # gigabytes of CUDA along. Where the first cannot be reached the second works as well.
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -46,11 +46,14 @@ def main(lock_files: list[str]) -> None:
     if any(name in NEEDS_TORCH for name in lock_files):
         wanted = {"torch": TORCH} | wanted
     installed = read_stamp()
+    if PYTHON.exists():
+        link_checkout()
     if all(installed.get(name) == value for name, value in wanted.items()):
         return
     if installed.get("uv") != UV or not PYTHON.exists():
         # Not there, or cut off while it was made: nothing in it is worth a repair.
         step("virtual environment", create_environment)
+        link_checkout()
         step("uv", partial(run, PYTHON, "-m", "pip", "install", "--quiet", UV))
         installed = remember({"uv": UV})
     for name, value in wanted.items():
@@ -89,6 +92,16 @@ def create_environment() -> None:
         venv.create(ENVIRONMENT, with_pip=True, clear=True)
     except subprocess.CalledProcessError:
         sys.exit("Python's venv module lacks pip. On Debian: apt-get install python3-venv")
+
+
+def link_checkout() -> None:
+    """Let the environment's programs, such as functions-framework, find the checkout's packages."""
+    if ENVIRONMENT.is_symlink():
+        return  # another checkout's
+    for packages in ENVIRONMENT.glob("lib/python3*/site-packages"):
+        link = packages / "kaydangpt.pth"
+        if not link.exists() or link.read_text(encoding="utf-8") != f"{ROOT}\n":
+            link.write_text(f"{ROOT}\n", encoding="utf-8")
 
 
 def install_torch(*, again: bool) -> None:

@@ -20,9 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -33,7 +34,7 @@ from psycopg import sql
 
 from local import configuration, postgres, processes
 from local.checkout import STATE, AlreadyRunning, alone
-from local.configuration import PORTS, Configuration, WrongSetting
+from local.configuration import PORTS, POSTGRES_UID, Configuration, WrongSettings
 from local.roles import ensure_login
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -128,9 +129,8 @@ class _Stack:
                 EMBED_WORKER_URL=self.configuration.url("embed_worker"),
                 DEAD_LETTER_URL=self.configuration.url("dead_letters"),
             )
-            for name in ("ingest", "embed_worker", "dead_letters", "query"):
-                self._wait_for_port(name)
-            self._wait_until(self._answers, "query")
+            for name in _FUNCTIONS:
+                self._wait_until(partial(self._is_unready, name), name)
         self._start_service("watcher", self._module("local.watcher"), self._environment())
         self._write_env(owner_url)
         _say(f"READY {self.configuration.query_url}")
@@ -150,7 +150,7 @@ class _Stack:
                 ours.state / "postgres",
                 port=ours.ports["postgres"],
                 log=self.logs / "postgres.log",
-                unprivileged_uid=ours.postgres_uid,
+                unprivileged_uid=POSTGRES_UID,
             )
             return server.process
 
@@ -302,7 +302,7 @@ class _Stack:
         finally:
             processes.stop(process)
         if process.returncode != 0:
-            raise StackFailed(f"{module} failed:\n{_last_lines(log)}")
+            raise StackFailed(f"{module} failed: {_why(log)}")
 
     def _check(self) -> None:
         """Raise when the stop was asked for, or a process has ended that should run."""
@@ -311,8 +311,14 @@ class _Stack:
         for service in self.services:
             if service.process is not None and service.process.poll() is not None:
                 raise StackFailed(
-                    f"{service.name} ended at once ({_told(service.process.returncode)}):\n"
-                    f"{_last_lines(service.log)}"
+                    f"{service.name} cannot start ({_told(service.process.returncode)}): "
+                    f"{_why(service.log)}"
+                )
+            if service.name in PORTS and _lost_its_port(service.log):
+                variable, port = PORTS[service.name][0], self.configuration.ports[service.name]
+                raise StackFailed(
+                    f"{variable}: port {port} was taken by another process meanwhile. Stop it, or"
+                    f" choose another port: {variable}=... make run"
                 )
 
     def _wait_until(self, answered: Callable[[], str], name: str) -> None:
@@ -323,8 +329,7 @@ class _Stack:
             if time.monotonic() > deadline:
                 log = self.logs / f"{name}.log"
                 raise StackFailed(
-                    f"{name} was not ready within {_START_TIMEOUT_SECONDS} s: {amiss}\n"
-                    f"{_last_lines(log)}"
+                    f"{name} was not ready within {_START_TIMEOUT_SECONDS} s: {amiss}\n{_why(log)}"
                 )
             time.sleep(_POLL_SECONDS)
 
@@ -339,10 +344,15 @@ class _Stack:
         if port is not None:
             self._wait_until(answered, name)
 
-    def _answers(self) -> str:
-        """Return why a question cannot be answered, nothing when it can."""
+    def _is_unready(self, name: str) -> str:
+        """
+        Return why the function *name* cannot work yet, nothing when it can.
+
+        Raises:
+            StackFailed: It says that it is misconfigured, which waiting does not mend.
+        """
         connection = http.client.HTTPConnection(
-            "127.0.0.1", self.configuration.ports["query"], timeout=10
+            "127.0.0.1", self.configuration.ports[name], timeout=10
         )
         try:
             connection.request("GET", "/readyz")
@@ -352,7 +362,11 @@ class _Stack:
             return str(error)
         finally:
             connection.close()
-        return "" if response.status == 200 else f"/readyz answers {response.status}: {body}"
+        if response.status == http.HTTPStatus.OK:
+            return ""
+        if '"misconfigured"' in body:
+            raise StackFailed(f"{name} cannot start: {_why(self.logs / f'{name}.log')}")
+        return f"/readyz answers {response.status}: {body}"
 
     def _keep_last_logs(self) -> None:
         """Begin new logs; those of the run before are kept in logs/last."""
@@ -379,7 +393,7 @@ def main(*, stop_with_parent: bool) -> None:
     except (
         AlreadyRunning,
         StackFailed,
-        WrongSetting,
+        WrongSettings,
         postgres.PostgresFailed,
         psycopg.Error,
     ) as error:
@@ -394,13 +408,27 @@ def _run_stack() -> None:
         home=Path.home(),
         dotenv=dotenv_values(ROOT / ".env"),
         example=example.read_text() if example.exists() else "",
+        compose=(ROOT / "local" / "docker-compose.yml").read_text(),
+        find_faults=_find_faults,
     )
+    for name in configured.unread:
+        _say(f"  note: .env sets {name}, which nothing reads")
     with tempfile.TemporaryDirectory(prefix="kaydangpt-") as runtime:
         _run_until_stopped(_Stack(configured, Path(runtime)))
 
 
-def _run_until_stopped(stack: _Stack) -> None:
+def _find_faults(environment: Mapping[str, str]) -> list[str]:
+    """Return what the functions cannot read in *environment*."""
+    command = [sys.executable, "-m", "local.settings_check"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=dict(environment), check=False, capture_output=True, text=True
+    )
+    if done.returncode not in (0, 1) or (done.returncode and not done.stdout):
+        raise StackFailed(f"{' '.join(command[1:])} failed:\n{done.stderr}")
+    return done.stdout.splitlines()
 
+
+def _run_until_stopped(stack: _Stack) -> None:
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
         stack.stopping = True
 
@@ -471,11 +499,30 @@ def _told(status: int | None) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
-def _last_lines(log: Path) -> str:
-    with suppress(FileNotFoundError):
+# The last line of a traceback whose error is ours, what click prints, and a function's own log.
+_SENTENCE = re.compile(
+    r"^(?:shared\.errors\.\w+|Error): (?P<raised>.+)$|cannot start\b.*\berror=(?P<logged>.+)$"
+)
+
+
+def _why(log: Path) -> str:
+    """Return the sentence with which a process ended, or else the last lines of its log."""
+    try:
         lines = log.read_text(errors="replace").splitlines()
-        return "\n".join([*lines[-12:], f"(whole log: {log})"])
-    return f"(no log at {log})"
+    except FileNotFoundError:
+        return f"(no log at {log})"
+    for line in reversed(lines):
+        if found := _SENTENCE.search(line):
+            sentence = found["raised"] or found["logged"].strip("'\"")
+            return f"{sentence}\n(whole log: {log})"
+    return "\n".join(["", *lines[-12:], f"(whole log: {log})"])
+
+
+def _lost_its_port(log: Path) -> bool:
+    """Tell whether gunicorn found its port taken: it tries for five seconds, then ends."""
+    with suppress(FileNotFoundError):
+        return "Connection in use" in log.read_text(errors="replace")
+    return False
 
 
 def _say(line: str, *, end: str = "\n") -> None:

@@ -53,7 +53,7 @@ class _Group(BaseSettings):
 
 class DatabaseSettings(_Group):
     """
-    Where the database is.
+    Where the database is; libpq's parameters in DATABASE_URL hold, connect_timeout and options too.
 
     With DATABASE_IAM_AUTH the password is a fresh access token of the service account
     (https://cloud.google.com/sql/docs/postgres/iam-authentication).
@@ -62,9 +62,6 @@ class DatabaseSettings(_Group):
     database_url: SecretStr
     database_pool_size: int = Field(default=4, ge=1, le=100)
     database_iam_auth: bool = False
-    database_connect_timeout_seconds: int = Field(default=5, ge=1, le=60)
-    database_statement_timeout_seconds: int = Field(default=60, ge=1, le=3600)
-    database_lock_timeout_seconds: int = Field(default=10, ge=1, le=600)
 
 
 class BucketSettings(_Group):
@@ -117,7 +114,6 @@ class PushSettings(TokenSettings):
 
     push_audience: CommaSeparated = Field(default=[])
     push_service_account: str = Field(default="", pattern=r"^[^@\s]+@[^@\s]+$|^$")
-    push_certs_url: CertsUrl = GOOGLE_CERTS_URL
 
     @model_validator(mode="after")
     def _check_account(self) -> Self:
@@ -128,7 +124,7 @@ class PushSettings(TokenSettings):
 
 class ModelSettings(_Group):
     """
-    Which embedding model is served; EMBEDDING_THREADS 0 means every core this process has.
+    Which embedding model is served.
 
     OTHER_MODEL_DIR is the second model's folder while one model takes over from another
     (docs/operations.md): a process then has both, and uses the one that the database says.
@@ -136,15 +132,13 @@ class ModelSettings(_Group):
 
     model_dir: Path
     other_model_dir: Path | None = None
-    embedding_threads: int = Field(default=0, ge=0, le=64)
 
 
 class GeminiSettings(_Group):
     """
     How Gemini is reached; with neither GEMINI_API_KEY nor GOOGLE_GENAI_USE_VERTEXAI it is not.
 
-    GEMINI_TIMEOUT_SECONDS bounds a call with all its tries, GEMINI_READ_TIMEOUT_SECONDS each wait
-    for the next bytes.
+    GEMINI_TIMEOUT_SECONDS bounds a call with all its tries.
     """
 
     google_cloud_project: str = ""
@@ -155,13 +149,17 @@ class GeminiSettings(_Group):
     gemini_model: str = "gemini-3.5-flash-lite"
     google_gemini_base_url: str = ""
     gemini_timeout_seconds: float = Field(default=30, gt=0, le=600)
-    gemini_read_timeout_seconds: float = Field(default=10, gt=0, le=600)
 
     @model_validator(mode="after")
     def _check_project(self) -> Self:
         if self.google_genai_use_vertexai and not self.google_cloud_project:
             raise ValueError("GOOGLE_GENAI_USE_VERTEXAI needs GOOGLE_CLOUD_PROJECT")
         return self
+
+    @property
+    def gemini_read_timeout_seconds(self) -> float:
+        """The longest wait for the next bytes: time is left for another try."""
+        return self.gemini_timeout_seconds / 3
 
     @property
     def gemini_configured(self) -> bool:
@@ -203,6 +201,28 @@ class TraceSettings(_Group):
 
 
 S = TypeVar("S", bound=BaseSettings)
+_NOT_SET = "missing"  # pydantic's name for it
+
+
+def find_faults(settings: type[BaseSettings]) -> list[str]:
+    """Return one sentence for each variable that *settings* cannot take from the environment."""
+    try:
+        settings()
+    except ValidationError as error:
+        return _describe(error)
+    return []
+
+
+def _describe(error: ValidationError) -> list[str]:
+    faults = []
+    for fault in error.errors(include_input=False, include_url=False):
+        name = ".".join(str(part) for part in fault["loc"]).upper()
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == _NOT_SET:
+            faults.append(f"{name} is not set")
+        else:
+            faults.append(f"{name}: {message}" if name else message)
+    return faults
 
 
 @cache
@@ -216,8 +236,5 @@ def load(settings: type[S]) -> S:
     try:
         return settings()
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']).upper() or 'settings'}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        )
+        faults = "; ".join(_describe(error))
         raise Misconfigured(f"environment variables are missing or wrong: {faults}") from None

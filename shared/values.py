@@ -224,12 +224,14 @@ class ScoreParts:
         text: By words: the text score beside the best, times what the vectors leave.
         exact: For identifiers, quoted phrases and the name of the file.
         other_language: Zero or less: the document is not in the question's language.
+        feedback: For likeness to the passage that is best without it.
     """
 
     vector: float
     text: float
     exact: float
     other_language: float
+    feedback: float
 
 
 @dataclass(frozen=True, slots=True)

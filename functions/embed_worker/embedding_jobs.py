@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 from shared import store
 from shared.embedding.embedder import Embedder
-from shared.errors import Misconfigured, RejectedByDatabase
+from shared.errors import Misconfigured, RejectedByDatabase, Transient
 from shared.runtime.logs import get_logger
 from shared.runtime.slots import WorkSlots
 from shared.runtime.tracing import span
 from shared.settings import RetrySettings
 from shared.values import EmbedJob, FillJob
+
+# Each look that is in vain says that another worker has taken a batch.
+_LOOKS = 100
 
 _log = get_logger("embed_worker")
 
@@ -38,51 +41,73 @@ class Resources:
     batch_slots: WorkSlots
 
 
-def embed_batch(job: EmbedJob, resources: Resources) -> None:
+def embed_batch(job: EmbedJob | None, resources: Resources) -> None:
     """
     Embed one batch and store it; the last one of a document lets it answer.
+
+    Args:
+        job: Whose turn is used; None for a batch that no worker has tried.
 
     Raises:
         Transient: Another try may help.
     """
+    alone = False
+    for _ in range(_LOOKS):
+        # A slot is acquired before the lease, so that no lease is held while waiting.
+        with resources.batch_slots.hold(alone=alone):
+            with span("lease"), store.connect(resources.pool) as connection:
+                turn = store.find_turn(connection, job)
+                if turn is None:
+                    return
+                if turn.suspect and not alone:
+                    alone = True
+                    continue
+                lease = _lease(turn.job, connection, resources)
+            if lease is not None:
+                _embed(lease, resources)
+                return
+    raise Transient("other workers were faster each time")
+
+
+def _lease(
+    job: EmbedJob, connection: store.Connection, resources: Resources
+) -> tuple[store.BatchLease, Embedder] | None:
     settings = resources.settings
-    with store.connect(resources.pool) as connection:
-        suspect = store.is_suspect_batch(connection, job)
-    # A slot is acquired before the lease, so that no lease is held while waiting.
-    with resources.batch_slots.hold(alone=suspect):
-        with span("lease"), store.connect(resources.pool) as connection:
-            model = store.serving_model(connection)
-            if model is None:
-                raise Misconfigured(store.NO_MODEL)
-            # Before the lease: a worker without this model must not use up the batch's attempts.
-            embedder = resources.find_embedder(model.digest)
-            lease = store.lease_batch(
-                connection,
-                job,
-                model_id=model.id,
-                lease_seconds=settings.lease_seconds,
-                max_attempts=settings.max_attempts,
-            )
-        if lease is None:
-            return
-        try:
-            with span("embed", {"chunks": len(lease.texts)}):
-                started = time.perf_counter()
-                embeddings = embedder.embed_documents(lease.texts)
-                seconds = time.perf_counter() - started
-            with span("finish"), store.connect(resources.pool) as connection:
-                ready = store.finish_batch(connection, lease, embeddings)
-        except RejectedByDatabase as error:
-            _log.error("batch refused by the database", build=job.build_id, reason=error.message)
-            with store.connect(resources.pool) as connection:
-                store.fail_batch(connection, lease, code="embedding_failed", reason=error.message)
-            return
-        except Exception as error:
-            store.give_back(resources.pool, store.release_batch, lease, error=error)
-            raise
+    model = store.serving_model(connection)
+    if model is None:
+        raise Misconfigured(store.NO_MODEL)
+    # Before the lease: a worker without this model must not use up the batch's attempts.
+    embedder = resources.find_embedder(model.digest)
+    lease = store.lease_batch(
+        connection,
+        job,
+        model_id=model.id,
+        lease_seconds=settings.lease_seconds,
+        max_attempts=settings.max_attempts,
+    )
+    return None if lease is None else (lease, embedder)
+
+
+def _embed(leased: tuple[store.BatchLease, Embedder], resources: Resources) -> None:
+    lease, embedder = leased
+    try:
+        with span("embed", {"build": lease.job.build_id, "chunks": len(lease.texts)}):
+            started = time.perf_counter()
+            embeddings = embedder.embed_documents(lease.texts)
+            seconds = time.perf_counter() - started
+        with span("finish"), store.connect(resources.pool) as connection:
+            ready = store.finish_batch(connection, lease, embeddings)
+    except RejectedByDatabase as error:
+        _log.error("batch refused by the database", build=lease.job.build_id, reason=error.message)
+        with store.connect(resources.pool) as connection:
+            store.fail_batch(connection, lease, code="embedding_failed", reason=error.message)
+        return
+    except Exception as error:
+        store.give_back(resources.pool, store.release_batch, lease, error=error)
+        raise
     _log.info(
         "batch embedded",
-        build=job.build_id,
+        build=lease.job.build_id,
         chunks=len(lease.texts),
         ready=ready,
         seconds=round(seconds, 3),
@@ -93,12 +118,14 @@ def fill_model(job: FillJob, resources: Resources) -> None:
     """
     Embed stored texts for a model that does not answer yet.
 
+    A document that waits comes first: a model is filled by as many jobs as there are batches.
     Without a lease: doing it twice wastes work and changes nothing, and what is lost the operator's
     next `model fill` finds.
 
     Raises:
         Transient: Another try may help.
     """
+    embed_batch(None, resources)
     with resources.batch_slots.hold(alone=False):
         with store.connect(resources.pool) as connection:
             model = store.find_model(connection, job.model_id)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functions_framework
 from cloudevents.http import CloudEvent
-from pydantic import Field
 
 from shared import store
-from shared.embedding.embedder import Device, Embedders
+from shared.embedding.embedder import Embedders
 from shared.errors import Malformed
 from shared.messaging.events import read_job, read_message
 from shared.runtime.hosts import admit_hosts
@@ -21,31 +20,15 @@ from shared.runtime.server import serve_whole_requests
 from shared.runtime.slots import WorkSlots
 from shared.runtime.startup import once, warm_after_fork
 from shared.runtime.tracing import set_up_tracing, traced
-from shared.settings import (
-    DatabaseSettings,
-    HostSettings,
-    LogSettings,
-    ModelSettings,
-    PushSettings,
-    RetrySettings,
-    load,
-)
+from shared.settings import HostSettings, PushSettings, load
 from shared.values import FillJob
 
 from .dead_letters import keep_dead_letter
 from .embedding_jobs import Resources, embed_batch, fill_model
+from .settings import Settings
 
-
-class Settings(DatabaseSettings, ModelSettings, RetrySettings, LogSettings):
-    """
-    How many batches one instance holds at once: some embed while another is read or stored.
-
-    EMBEDDING_DEVICE=cuda embeds on a GPU; it takes a float32 export and onnxruntime-gpu.
-    """
-
-    embedding_device: Device = "cpu"
-    batches_at_once: int = Field(default=3, ge=1, le=16)
-
+# One process holds so many: some embed while another is read or stored.
+_BATCHES_AT_ONCE = 3
 
 set_up_logs(load(Settings))
 answer_probes(lambda: _check_database())
@@ -97,8 +80,7 @@ def record_dead_letter(event: CloudEvent) -> None:
 
 @once
 def _open_pool() -> store.Pool:
-    settings = load(Settings)
-    return store.open_pool(settings, statement_seconds=settings.database_statement_timeout_seconds)
+    return store.open_pool(load(Settings), statement_seconds=store.STATEMENT_TIMEOUT_SECONDS)
 
 
 def _check_database() -> None:
@@ -111,14 +93,13 @@ def _open_resources() -> Resources:
     settings = load(Settings)
     embedders = Embedders(
         [settings.model_dir, settings.other_model_dir],
-        threads=settings.embedding_threads,
         device=settings.embedding_device,
     )
     return Resources(
         settings=settings,
         pool=_open_pool(),
         find_embedder=embedders.find,
-        batch_slots=WorkSlots(settings.batches_at_once),
+        batch_slots=WorkSlots(_BATCHES_AT_ONCE),
     )
 
 

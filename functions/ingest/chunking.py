@@ -151,9 +151,10 @@ class _Packer:
         self.shorten = lru_cache(maxsize=256)(self._shorten)
 
     def add(self, block: Block, *, gap: str, start: int) -> Iterator[Chunk]:
-        if block.kind == "heading":
+        if block.level:
             while self.path and self.path[-1][0] >= block.level:
                 self.path.pop()
+        if block.kind == "heading":
             self.path.append((block.level, block.label))
         path = tuple(label for _, label in self.path)
         if self.open and self._ends_section(block, path):
@@ -182,8 +183,11 @@ class _Packer:
             return True
         if path == last.path:
             return False
-        only_headings = all(unit.kind == "heading" for unit in self.open)
-        return not only_headings and self.open_cost >= _SMALL_SECTION_TOKENS
+        if all(unit.kind == "heading" for unit in self.open):
+            return False
+        if block.begins_document or (block.level and block.kind != "heading"):
+            return True
+        return self.open_cost >= _SMALL_SECTION_TOKENS
 
     def _units(
         self, block: Block, *, gap: str, start: int, path: tuple[str, ...]

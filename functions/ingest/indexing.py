@@ -25,13 +25,14 @@ from shared.runtime.tracing import span
 from shared.values import EmbedJob, ObjectEvent, ObjectVersion
 
 from .lease import lease_kept_alive
+from .numerals import decimal_mark
 from .ocr import PageReader
 from .sandbox import ParsedDocument, parse_document
 from .settings import Settings
 
 # Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
 # hash that every build carries.
-_PIPELINE_VERSION = 5
+_PIPELINE_VERSION = 6
 
 _LOOKS = 3
 _REFUSED = (
@@ -187,6 +188,9 @@ def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources
                         for chunk in parsed.chunks()
                     ),
                     text_segments=parsed.text_segments(),
+                    tables=parsed.tables(
+                        decimal=decimal_mark(language, content_type=parsed.content_type)
+                    ),
                     search_config=search_config(language),
                     batch_size=settings.chunks_per_job,
                 )

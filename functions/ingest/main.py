@@ -66,8 +66,7 @@ def ingest(event: CloudEvent) -> None:
 
 @once
 def _open_pool() -> store.Pool:
-    settings = load(Settings)
-    return store.open_pool(settings, statement_seconds=settings.database_statement_timeout_seconds)
+    return store.open_pool(load(Settings), statement_seconds=store.STATEMENT_TIMEOUT_SECONDS)
 
 
 def _check_database() -> None:
@@ -96,7 +95,7 @@ def _open_resources() -> Resources:
         model=model,
         tokenizer=folder / TOKENIZER_FILE,
         pages=PageReader(settings) if settings.reads_pictures else None,
-        parse_slots=WorkSlots(settings.parse_concurrency or len(os.sched_getaffinity(0))),
+        parse_slots=WorkSlots(len(os.sched_getaffinity(0))),
     )
 
 

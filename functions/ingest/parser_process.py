@@ -5,7 +5,8 @@ sandbox.py starts this module in a fresh interpreter. Everything is imported onc
 first fork, so that a child starts in milliseconds and needs no file but its input.
 
 Frames of a child are a kind (one byte), a length (four bytes, network order) and the data:
-T text in UTF-8, C a chunk and M the summary as JSON, P a picture to be read, E a refusal as JSON.
+T text in UTF-8, C a chunk, W a row of a table and M the summary as JSON, P a picture to be
+read, E a refusal as JSON.
 The only frame the other way is R, the text that was read from a picture.
 """
 
@@ -31,6 +32,7 @@ from typing import Any, Literal
 from tokenizers import Tokenizer
 
 from shared.errors import Unreadable
+from shared.tables import MAX_COLUMNS, MAX_TABLES
 from shared.values import Chunk
 
 from .chunking import Budget, chunk_blocks
@@ -44,6 +46,7 @@ from .parsing.blocks import (
     ParseLimits,
     PictureBudget,
     Request,
+    TableHead,
     Title,
 )
 from .parsing.registry import parse
@@ -288,6 +291,7 @@ class _Blocks:
 
     def __init__(self, events: Iterator[Event]) -> None:
         self.events = events
+        self.last: Block | None = None
         self.title = ""
         self.first_heading = ""
         self.pages: int | None = None
@@ -298,6 +302,7 @@ class _Blocks:
             if isinstance(event, Block):
                 if event.kind == "heading" and not self.first_heading:
                     self.first_heading = event.label
+                self.last = event
                 yield event
             elif isinstance(event, Title):
                 self.title = self.title or event.text[:300]
@@ -330,6 +335,7 @@ def _parse(request: dict[str, Any], *, limits: ParseLimits, source: int, channel
         budget = Budget.for_model(
             request["max_tokens"] + special_tokens, special_tokens=special_tokens
         )
+        rows = _Rows(channel, max_cells=limits.max_cells)
         chars = chunks = 0
         for piece in chunk_blocks(
             blocks, tokenize=tokenize, budget=budget, title=lambda: blocks.title
@@ -352,6 +358,8 @@ def _parse(request: dict[str, Any], *, limits: ParseLimits, source: int, channel
                         "Split it into smaller files.",
                     )
                 channel.send_text(piece.encode())
+                assert blocks.last is not None, "a piece is a block's"  # noqa: S101
+                rows.add(blocks.last, end=chars)
     if chunks == 0:
         raise _no_text(
             blocks, content_type=content_type, reads_pictures=request["picture_budget"] > 0
@@ -361,8 +369,48 @@ def _parse(request: dict[str, Any], *, limits: ParseLimits, source: int, channel
         "content_type": content_type,
         "pages": blocks.pages,
         "pages_without_text": blocks.pages_without_text,
+        "tables": rows.complete,
     }
     channel.send(b"M", json.dumps(summary).encode())
+
+
+class _Rows:
+    """
+    Sends the rows of the document's tables; tables that are too large to keep are left out.
+
+    Attributes:
+        complete: Numbers of the tables that were sent whole.
+    """
+
+    def __init__(self, channel: _Channel, *, max_cells: int) -> None:
+        self.channel = channel
+        self.left = max_cells
+        self.head: TableHead | None = None
+        self.number = -1
+        self.complete: list[int] = []
+
+    def add(self, block: Block, *, end: int) -> None:
+        """Send the row that *block* writes out, whose text ends at *end*."""
+        row = block.row
+        if row is None:
+            return
+        head = None
+        if row.head is not self.head:
+            self.head = row.head
+            self.number += 1
+            if self.number >= MAX_TABLES or len(row.head.names) > MAX_COLUMNS:
+                return
+            self.complete.append(self.number)
+            head = [row.head.title, row.head.names, block.page]
+        if self.complete[-1:] != [self.number]:
+            return
+        self.left -= len(row.cells)
+        if self.left < 0 or len(row.cells) > MAX_COLUMNS:
+            self.complete.pop()
+            return
+        place = [end - len(block.text), end, block.page]
+        frame = [self.number, head, place, row.cells, row.covered]
+        self.channel.send(b"W", json.dumps(frame).encode())
 
 
 def _pack_chunk(chunk: Chunk) -> bytes:

@@ -29,6 +29,16 @@ from typing import IO, Any, Self, cast
 from shared.boxes import MAX_PACKED_BYTES
 from shared.errors import Misconfigured, ParserDied, Unreadable
 from shared.runtime.logs import get_logger
+from shared.tables import (
+    MAX_COLUMNS,
+    MAX_TABLES,
+    ColumnReader,
+    DecimalMark,
+    Row,
+    Table,
+    is_total,
+    read_cells,
+)
 from shared.values import Chunk, PageStart, TextSource
 
 from .confinement import UNCONFINED_STATUS, find_gap, landlock_version
@@ -88,6 +98,8 @@ class ParsedDocument:
         self._files = ExitStack()
         self._text = self._files.enter_context(_spool("parsed-text-"))
         self._chunks = self._files.enter_context(_spool("parsed-chunks-"))
+        self._rows = self._files.enter_context(_spool("parsed-rows-"))
+        self._tables: frozenset[int] = frozenset()
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +141,70 @@ class ParsedDocument:
                     boxes=base64.b64decode(boxes)[:MAX_PACKED_BYTES],
                 )
                 ordinal += 1
+
+    def tables(self, *, decimal: DecimalMark | None) -> Iterator[tuple[Table, Iterator[Row]]]:
+        """
+        Yield each table that came whole, with its rows; those of one end before the next begins.
+
+        Args:
+            decimal: What the document's numbers are written with where a table does not tell.
+        """
+        position = 0
+        for number, (title, names, page), first, end in self._places():
+            if number not in self._tables:
+                continue
+            reader = ColumnReader(names)
+            for _, cells, _ in self._read_rows(first, end):
+                reader.add(cells)
+            columns = reader.columns(decimal=decimal)
+            if len(columns) > MAX_COLUMNS:
+                continue
+            table = Table(position, title, page, columns)
+            position += 1
+            yield table, self._typed_rows(table, first, end)
+
+    def _places(self) -> Iterator[tuple[int, tuple[str, list[str], int | None], int, int]]:
+        """Yield (number, head, first byte, byte behind) of the rows of each table."""
+        begun: tuple[int, tuple[str, list[str], int | None], int] | None = None
+        at = 0
+        self._rows.seek(0)
+        for line in self._rows:
+            number, head, _, _, _ = json.loads(line)
+            if head is not None:
+                if begun is not None:
+                    yield (*begun, at)
+                begun = (number, tuple(head), at)
+            at += len(line)
+        if begun is not None:
+            yield (*begun, at)
+
+    def _read_rows(
+        self, first: int, end: int
+    ) -> Iterator[tuple[tuple[int, int, int | None], list[str], list[int]]]:
+        position, rest = first, b""
+        while position < end:
+            data = os.pread(self._rows.fileno(), min(1 << 16, end - position), position)
+            position += len(data)
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                _, _, place, cells, covered = json.loads(line)
+                yield tuple(place), cells, covered
+
+    def _typed_rows(self, table: Table, first: int, end: int) -> Iterator[Row]:
+        width = len(table.columns)
+        for number, (place, cells, covered) in enumerate(self._read_rows(first, end), 1):
+            numbers, dates = read_cells(table.columns, cells, covered)
+            char_start, char_end, page = place
+            yield Row(
+                number=number,
+                char_start=char_start,
+                char_end=char_end,
+                page=page,
+                cells=tuple([*cells, *[""] * width][:width]),
+                numbers=numbers,
+                dates=dates,
+                is_total=is_total(cells),
+            )
 
     def text_segments(self) -> Iterator[tuple[int, str]]:
         """Yield (position, text) of pieces that join to the extracted text."""
@@ -258,6 +334,25 @@ def check_confinement(*, allow_unconfined: bool) -> None:
         )
 
 
+def _is_row(data: bytes, text_chars: int) -> bool:
+    """Return whether a frame is a row of a table that stands in the text so far."""
+    try:
+        number, head, (start, end, page), cells, covered = json.loads(data)
+        title, names, first_page = head or ("", [], None)
+    except (ValueError, TypeError):
+        return False
+    texts = [title, *names, *cells]
+    return (
+        b"\n" not in data
+        and all(isinstance(value, int) for value in (number, start, end, *covered))
+        and all(isinstance(value, int | None) for value in (page, first_page))
+        and 0 <= start <= end <= text_chars
+        and len(names) <= MAX_COLUMNS
+        and len(cells) <= MAX_COLUMNS
+        and all(isinstance(text, str) and "\x00" not in text for text in texts)
+    )
+
+
 class _Child:
     """One parsing child, from its start to its end."""
 
@@ -298,6 +393,7 @@ class _Child:
         sample: list[str] = []
         sample_chars = 0
         partial = b""
+        rows = 0
         while (frame := self._frame()) is not None:
             kind, data = frame
             if kind == b"T":
@@ -315,6 +411,11 @@ class _Child:
                 document.chunk_count += 1
                 if document.chunk_count > self.limits.max_chunks or b"\n" in data:
                     raise self._broken()
+            elif kind == b"W":
+                rows += 1
+                if rows > self.limits.max_cells or not _is_row(data, document.text_chars):
+                    raise self._broken()
+                document._rows.write(data + b"\n")
             elif kind == b"P" and ocr is not None:
                 began = time.monotonic()
                 self._answer(ocr(data))
@@ -328,6 +429,7 @@ class _Child:
                 document.content_type = summary["content_type"]
                 document.pages = summary["pages"]
                 document.pages_without_text = summary["pages_without_text"]
+                document._tables = frozenset(summary["tables"][:MAX_TABLES])
                 finished = True
             else:
                 raise self._broken()
@@ -336,6 +438,7 @@ class _Child:
         document.sample = "".join(sample)
         document._text.flush()
         document._chunks.flush()
+        document._rows.flush()
 
     def _answer(self, text: str) -> None:
         data = text.encode("utf-8", "replace")

@@ -15,6 +15,11 @@ from shared.settings import (
 
 from .sandbox import ParseLimits
 
+# Far beyond any document that people read; they bound what a hostile file of allowed size makes.
+MAX_CELLS = 2_000_000
+MAX_CHUNKS = 200_000
+MAX_TEXT_CHARACTERS = 128 * 2**20
+
 
 class Settings(
     DatabaseSettings, EventSettings, ModelSettings, RetrySettings, GeminiSettings, LogSettings
@@ -24,12 +29,8 @@ class Settings(
     max_file_bytes: int = Field(default=256 * 2**20, ge=1)
     max_pages: int = Field(default=10_000, ge=1)
     max_decompressed_bytes: int = Field(default=256 * 2**20, ge=1)
-    max_cells: int = Field(default=2_000_000, ge=1)
-    max_chunks: int = Field(default=200_000, ge=1)
-    max_text_chars: int = Field(default=128 * 2**20, ge=1)
     parse_timeout_seconds: float = Field(default=300, gt=0, le=540)
     parse_memory_bytes: int = Field(default=2**30, ge=256 * 2**20)
-    parse_concurrency: int = Field(default=0, ge=0, le=64, description="0: one a core")
     chunks_per_job: int = Field(default=64, ge=1, le=1000)
     ocr_page_budget: int = Field(default=100, ge=0, le=1000, description="0: no OCR")
     ocr_languages: str = Field(
@@ -50,9 +51,9 @@ class Settings(
         return ParseLimits(
             max_pages=self.max_pages,
             max_decompressed_bytes=self.max_decompressed_bytes,
-            max_cells=self.max_cells,
-            max_chunks=self.max_chunks,
-            max_text_chars=self.max_text_chars,
+            max_cells=MAX_CELLS,
+            max_chunks=MAX_CHUNKS,
+            max_text_chars=MAX_TEXT_CHARACTERS,
             timeout_seconds=self.parse_timeout_seconds,
             memory_bytes=self.parse_memory_bytes,
         )

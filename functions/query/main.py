@@ -34,7 +34,7 @@ from .dependencies import make_dependencies
 from .http.concurrency import SPARE_THREADS
 from .http.problems import MISCONFIGURED, make_problem, render
 from .http.routes import create_app
-from .settings import QuerySettings
+from .settings import MAX_REQUEST_BYTES, QuerySettings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 # Somebody waits for the page's changes of the bucket.
 _STORAGE_READ_SECONDS = 20.0
 _STORAGE_RETRY_SECONDS = 15.0
+_GEMINI_ATTEMPTS = 3
 _BREAKER_FAILURES = 5
 _BREAKER_PAUSE_SECONDS = 30.0
 
@@ -90,9 +91,7 @@ def _read_settings() -> QuerySettings:
 @once
 def _find_models() -> Embedders:
     settings = _read_settings()
-    return Embedders(
-        [settings.model_dir, settings.other_model_dir], threads=settings.embedding_threads
-    )
+    return Embedders([settings.model_dir, settings.other_model_dir])
 
 
 @once
@@ -116,7 +115,7 @@ def _start() -> Flask:
                 pool=pool,
                 find_embedder=find_embedder,
                 embedding_threads=ThreadPoolExecutor(
-                    settings.embedding_threads or available_cores(), thread_name_prefix="question"
+                    available_cores(), thread_name_prefix="question"
                 ),
                 gemini=_make_gemini() if settings.gemini_configured else None,
                 metrics=metrics,
@@ -134,7 +133,7 @@ def _make_gemini() -> Gemini:
     settings = _read_settings()
     return Gemini(
         settings,
-        attempts=settings.gemini_attempts,
+        attempts=_GEMINI_ATTEMPTS,
         max_output_tokens=settings.gemini_max_output_tokens,
         thinking_budget=settings.gemini_thinking_budget,
         thinking_level=settings.gemini_thinking_level,
@@ -175,9 +174,7 @@ def _make_uploads_maker(settings: QuerySettings) -> partial[DocumentBucket]:
 
 
 def _serve_whole_requests() -> None:
-    # A faulty setting is told by the first request.
-    with suppress(Misconfigured):
-        serve_whole_requests(max_body_bytes=load(QuerySettings).max_request_bytes)
+    serve_whole_requests(max_body_bytes=MAX_REQUEST_BYTES)
 
 
 def _make_room_for_refusals() -> None:

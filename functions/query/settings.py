@@ -19,6 +19,9 @@ from shared.settings import (
     ModelSettings,
 )
 
+# A question with a long conversation has a few kilobytes.
+MAX_REQUEST_BYTES = 262_144
+
 _KEY = re.compile(r"(?:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62})=)?(?P<digest>[0-9a-fA-F]{64})")
 _OWN_PRINCIPALS = frozenset({"key", "email", "domain", "subject"})
 _ORIGIN = re.compile(r"\*|https?://[^/\s?#@]+")
@@ -61,10 +64,6 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     # None leaves it to the model. Gemini 3 and later read the level, older models the budget.
     gemini_thinking_level: ThinkingLevel | None = None
     gemini_thinking_budget: int | None = Field(default=None, ge=-1, le=32768)
-    gemini_attempts: int = Field(default=3, ge=1, le=10)
-    # Of all passages of an answer together, with what stands around them under the same heading.
-    context_characters: int = Field(default=12_000, ge=0, le=1_000_000)
-    prompt_max_characters: int = Field(default=48_000, ge=1_000, le=2_000_000)
     # What passages have to reach, in one or the other (python -m admin.evaluation SET --calibrate).
     refusal_coverage: float | None = Field(default=None, ge=0, le=1)
     refusal_similarity: float | None = Field(default=None, ge=-1, le=1)
@@ -86,13 +85,11 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     rate_limit_per_minute: int = Field(default=0, ge=0, le=100_000)
     # How many proxies in front add to X-Forwarded-For; Cloud Run's front end is one.
     trusted_proxies: int = Field(default=0, ge=0, le=10)
-    max_request_bytes: int = Field(default=262_144, ge=1_024, le=33_554_432)
     max_concurrent_requests: int = Field(default=40, ge=1, le=1_000)
 
     metrics_enabled: bool = False
     uploads_enabled: bool = False
     documents_bucket: str = ""
-    object_events_topic: str = "object-events"
     max_file_bytes: int = Field(default=268_435_456, ge=1)
 
     @property

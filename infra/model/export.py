@@ -17,7 +17,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,6 +165,14 @@ TRANSLATIONS = {
 LEAST_NEARNESS = 0.2
 
 
+class NeedsTorch(ExportError):
+    """The model has to be traced, and what traces it is not installed."""
+
+
+# Exit status of that; `make model` and the Dockerfile then install it and try again.
+NEEDS_TORCH = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A model's files on this machine; *origin* tells a person where they are from."""
@@ -227,6 +235,9 @@ def main(
             force=force,
         )
     except KaydangError as error:
+        if isinstance(error, NeedsTorch):
+            click.echo(f"Error: {error}", err=True)
+            raise SystemExit(NEEDS_TORCH) from error
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{folder} (MODEL_DIR) cannot be written: {error}") from error
@@ -478,7 +489,7 @@ def _write_bert(
     # The float graph gives sentence-transformers' own vectors: tests/integration/test_export_model.
     expected = _embed(folder)
     quantise(graph, graph)
-    _write_description(describe("int8") | {"form": "one text"}, folder)
+    _write_description(describe("int8"), folder)
     _check_quantised(_embed(folder), expected, name=source.name)
 
 
@@ -488,9 +499,9 @@ def _trace(
     import numpy as np
 
     try:
-        from infra.model.graph_tracing import trace_batches, trace_one_text
+        from infra.model.graph_tracing import trace
     except ImportError as error:
-        raise ExportError(
+        raise NeedsTorch(
             f"{source.name} is not a plain BERT model, so its export needs torch and"
             f" sentence-transformers ({error.name} is not installed): run `make model` once, which"
             " installs them, with the same EMBEDDING_MODEL_NAME"
@@ -538,20 +549,8 @@ def _trace(
                 _write_description(describe(precision), folder)
                 return _embed(folder)
 
-            def is_traced(trace: Callable[..., None]) -> bool:
-                trace(model, graph, texts=texts)
-                cosines = np.sum(embed("float32") * expected, axis=1)
-                return bool(cosines.min() >= LEAST_FLOAT_COSINE)
-
-            # Eight bits are for processors, which read one text at a time; float32 is for all.
-            form = "one text" if precision == "int8" else "batches"
-            if precision == "int8":
-                try:
-                    if not is_traced(trace_one_text):
-                        form = "batches, because without a mask its vectors are others"
-                except Exception as error:  # whatever a model's code raises without its mask
-                    form = f"batches, because of {type(error).__name__}: {error}"
-            if form != "one text" and not is_traced(trace_batches):
+            trace(model, graph, texts=texts)
+            if np.sum(embed("float32") * expected, axis=1).min() < LEAST_FLOAT_COSINE:
                 raise ExportError(
                     f"the ONNX graph of {source.name} gives other vectors than "
                     "sentence-transformers: the model does something that is not traced; choose "
@@ -560,7 +559,6 @@ def _trace(
             if precision == "int8":
                 quantise(graph, graph)
                 _check_quantised(embed("int8"), expected, name=source.name)
-            _write_description(read_description(folder) | {"form": form}, folder)
         except KaydangError:
             raise
         except Exception as error:  # whatever these libraries raise: this is their boundary

@@ -82,7 +82,7 @@ resource "google_cloud_run_v2_job" "job" {
               DATABASE_POOL_SIZE = tostring(each.value.pool_size)
               # A new instance has no network for up to 80 s; a job waits twice this long for a connection.
               # https://docs.cloud.google.com/run/docs/configuring/vpc-direct-vpc
-              DATABASE_CONNECT_TIMEOUT_SECONDS = "60"
+              DATABASE_URL = "${local.database_urls[each.value.account]}&connect_timeout=60"
             },
           )
           content {

@@ -118,9 +118,7 @@ locals {
         # ends a full instance with all its answers.
         THREADS = tostring(max(service.concurrency, tonumber(lookup(var.settings, "MAX_CONCURRENT_REQUESTS", "0"))) + local.spare_threads)
       },
-      name == "ingest" ? merge(local.topic_environment, { PARSE_CONCURRENCY = tostring(service.concurrency) }) : {},
-      # A message that is let in finds a place at once: its lease is not taken while it waits.
-      name == "embed-worker" ? { BATCHES_AT_ONCE = tostring(service.concurrency) } : {},
+      name == "ingest" ? local.topic_environment : {},
       contains(local.gemini_callers, name) ? local.gemini_environment : {},
       lookup(local.push_environment, name, {}),
       name == "query" && var.query_access.identify_callers ? local.identity_environment : {},

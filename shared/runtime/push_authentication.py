@@ -9,7 +9,7 @@ import flask
 
 from shared.errors import KaydangError, KeysUnavailable, TokenRefused
 from shared.runtime.logs import get_logger
-from shared.settings import GOOGLE_ISSUERS, PushSettings
+from shared.settings import GOOGLE_CERTS_URL, GOOGLE_ISSUERS, PushSettings
 
 PROBE_PATH = "/readyz"
 
@@ -30,7 +30,7 @@ def admit_pushes(settings: PushSettings) -> None:
 
     guard = PushGuard(
         TokenVerifier(
-            SigningKeys(settings.push_certs_url),
+            SigningKeys(GOOGLE_CERTS_URL),
             audiences=settings.push_audience,
             issuers=GOOGLE_ISSUERS,
             signature_removed=settings.tokens_checked_by_cloud_run,

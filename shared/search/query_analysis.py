@@ -18,6 +18,7 @@ from shared.language import (
     language_by_letters,
     searchable_text,
 )
+from shared.search.fusion import Fusion
 from shared.search.query_terms import Question, Term, quote_lexeme, weigh_rarity
 from shared.store.connection import Connection, fetch_one
 
@@ -57,12 +58,14 @@ class Analysis:
     Attributes:
         model_id, model_digest: The model whose vectors answer; None where there is none yet.
         restricted: Some of what answers is closed to the caller.
+        fusion: What was fitted for that model; None where nothing was.
     """
 
     question: Question
     model_id: int | None
     model_digest: str | None
     restricted: bool
+    fusion: Fusion | None
 
 
 # The question is analysed as the documents were: once for each configuration that is in use. The
@@ -132,6 +135,7 @@ _ANALYSIS = sql.SQL(
     SELECT (SELECT id FROM serving_model) AS model_id,
            (SELECT digest FROM serving_model) AS model_digest,
            NOT sees_every_collection() AS restricted,
+           (SELECT fusion FROM serving_model) AS fusion,
            set_config('hnsw.iterative_scan', 'relaxed_order', true),
            set_config(
                'hnsw.ef_search',
@@ -247,7 +251,7 @@ def _find_familiar_language(
 
 def analyse(connection: Connection, question: str, *, leg_size: int = LEG_SIZE) -> Analysis:
     """Analyse *question* and set this transaction up for the search with it."""
-    model_id, model_digest, restricted, _, _, _, *analysis = fetch_one(
+    model_id, model_digest, restricted, fusion, _, _, _, *analysis = fetch_one(
         connection,
         _ANALYSIS,
         {
@@ -258,7 +262,11 @@ def analyse(connection: Connection, question: str, *, leg_size: int = LEG_SIZE) 
         },
     )
     return Analysis(
-        _read_analysis(connection, question, *analysis), model_id, model_digest, restricted
+        _read_analysis(connection, question, *analysis),
+        model_id,
+        model_digest,
+        restricted,
+        None if fusion is None else Fusion.read(fusion),
     )
 
 

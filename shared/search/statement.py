@@ -23,6 +23,7 @@ from psycopg.types.json import Jsonb
 
 from shared.errors import ModelSwitched
 from shared.language import find_file_names
+from shared.search.fusion import Fusion, Weights, default_fusion
 from shared.search.query_analysis import CONFIGS, LANGUAGES, LEG_SIZE, analyse, find_required
 from shared.search.query_terms import (
     MAX_LOOKED_AT,
@@ -39,15 +40,8 @@ Mode = Literal["fused", "vector", "text"]
 
 # Below this many chunks a filter's documents are searched whole, without any index.
 _NARROW_CHUNKS = 5000
-# Shares of the vector leg in the fused score (docs/retrieval.md, "Fusion"): for questions in
-# English, which the models of this size know best, and for all others. A multilingual model knows
-# them all: its vectors weigh what they weigh in English, and other languages cost nothing.
-_VECTOR_WEIGHT = 0.6
-_VECTOR_WEIGHT_OTHER_LANGUAGE = 0.5
 # What two neighbouring words of the question are worth that stand together in a chunk too.
 _PROXIMITY_WEIGHT = 0.6
-# A translation holds the same names and numbers: the document in the question's language is meant.
-_OTHER_LANGUAGE_COST = 0.08
 # Statements kept ready: one for each way to ask, of which a service sees a handful.
 _STATEMENTS_KEPT = 256
 
@@ -60,12 +54,12 @@ class SearchResult:
     Attributes:
         hits: Best first.
         question: What the index made of the question; None where no model answers yet.
-        vector_weight: The vectors' share of a fused score; the words have the rest.
+        weights: What the parts of a fused score weigh; None where no model answers yet.
     """
 
     hits: list[Hit]
     question: Question | None
-    vector_weight: float | None = None
+    weights: Weights | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +69,7 @@ class PreparedSearch:
 
     Attributes:
         statement: With the names of *values* as its parameters.
+        weights: What the parts of a fused score weigh.
         candidates: The tsquery of the chunks that the text leg scores.
         required: The tsquery of what a chunk should hold to the letter; empty where nothing is.
         file_names: Closed forms of the files that the question may name.
@@ -84,6 +79,7 @@ class PreparedSearch:
     values: dict[str, Any]
     model_id: int
     question: Question
+    weights: Weights
 
     @property
     def candidates(self) -> str:
@@ -96,10 +92,6 @@ class PreparedSearch:
     @property
     def file_names(self) -> list[str]:
         return list(self.values["file_names"])
-
-    @property
-    def vector_weight(self) -> float:
-        return float(self.values["vector_weight"])
 
 
 def search(
@@ -114,6 +106,7 @@ def search(
     filter: Filter = Filter(),  # noqa: B008 -- frozen; "filter" is the word of the API
     per_document: int = 3,
     mode: Mode = "fused",
+    fusion: Fusion | None = None,
 ) -> SearchResult:
     """
     Return the chunks that answer *question* best, and what the index made of it.
@@ -127,6 +120,8 @@ def search(
         per_document: Chunks of one document before those of the others; further ones follow only
             where there is nothing else.
         mode: "vector" and "text" rank by one leg alone.
+        fusion: What the parts of a score weigh; None takes what is stored with the model, or else
+            what suits models of its kind.
 
     Returns:
         At most *limit* hits; similarity is given for each.
@@ -146,6 +141,7 @@ def search(
             filter=filter,
             per_document=per_document,
             mode=mode,
+            fusion=fusion,
         )
         return SearchResult([], None) if prepared is None else run(connection, prepared)
 
@@ -162,6 +158,7 @@ def prepare(
     filter: Filter = Filter(),  # noqa: B008 -- frozen; "filter" is the word of the API
     per_document: int = 3,
     mode: Mode = "fused",
+    fusion: Fusion | None = None,
 ) -> PreparedSearch | None:
     """
     Return the statement that search() runs, None where no model answers yet.
@@ -177,6 +174,9 @@ def prepare(
         return None
     if model_digest not in (None, analysis.model_digest):
         raise ModelSwitched(f"model {analysis.model_digest[:12]} answers, not {model_digest[:12]}")
+    if fusion is None:
+        fusion = analysis.fusion or default_fusion(multilingual=multilingual)
+    weights = fusion.weights_for(analysis.question.languages, multilingual=multilingual)
     statement, values = _statement(
         connection,
         question,
@@ -184,7 +184,7 @@ def prepare(
         embedding=embedding.result() if isinstance(embedding, Future) else embedding,
         model_id=analysis.model_id,
         unrelated_similarity=unrelated_similarity,
-        multilingual=multilingual,
+        weights=weights,
         limit=limit,
         leg_size=leg_size,
         filter=filter,
@@ -192,7 +192,7 @@ def prepare(
         per_document=per_document,
         mode=mode,
     )
-    return PreparedSearch(statement, values, analysis.model_id, analysis.question)
+    return PreparedSearch(statement, values, analysis.model_id, analysis.question, weights)
 
 
 def run(connection: Connection, prepared: PreparedSearch) -> SearchResult:
@@ -211,17 +211,17 @@ def run(connection: Connection, prepared: PreparedSearch) -> SearchResult:
     hits = [
         Hit(
             *(
-                *row[2:-5],
+                *row[2:-6],
                 measure_coverage(weighed, held=set(row[1])),
-                pair_page_starts(row[-5]),
+                pair_page_starts(row[-6]),
                 (),
-                ScoreParts(*row[-4:]),
+                ScoreParts(*row[-5:]),
             )
         )
         for row in rows
         if row[1] is not None
     ]
-    return SearchResult(hits, prepared.question, prepared.vector_weight)
+    return SearchResult(hits, prepared.question, prepared.weights)
 
 
 @contextmanager
@@ -250,7 +250,7 @@ _STATEMENT = sql.SQL(
     scored AS MATERIALIZED (
         SELECT document_id, bucket, name, collection, generation, build_id, ordinal,
                text, heading, header, page, char_start, char_end, source, page_starts, language,
-               search,
+               search, embedding,
                1 - {distance} AS similarity,
                -(weights <#> (SELECT weights FROM text_query))
                    + {proximity_weight} * coalesce(proximity.sum, 0)
@@ -273,10 +273,10 @@ _STATEMENT = sql.SQL(
             WHERE search @@ pair
         ) AS proximity
     ),
-    fused AS MATERIALIZED (
+    weighed AS MATERIALIZED (
         SELECT scored.*,
                parts.*,
-               {score} AS score
+               {score} AS score_alone
         FROM scored
         CROSS JOIN (
             SELECT greatest(max(similarity), 1e-6) AS similarity,
@@ -288,6 +288,12 @@ _STATEMENT = sql.SQL(
                    {text_part} AS text_part,
                    {language_part} AS language_part
         ) AS parts
+    ),
+    fused AS MATERIALIZED (
+        SELECT weighed.*,
+               {feedback_part} AS feedback_part,
+               score_alone + {feedback_part} AS score
+        FROM weighed
     ),
     chosen AS MATERIALIZED (
         SELECT fused.*,
@@ -327,7 +333,7 @@ _STATEMENT = sql.SQL(
            header, page, char_start, char_end, source, score, similarity,
            vector_leg.rank::integer AS vector_rank, text_leg.rank::integer AS text_rank,
            page_starts,
-           vector_part, text_part, exact::float8 AS exact_part, language_part
+           vector_part, text_part, exact::float8 AS exact_part, language_part, feedback_part
     FROM (VALUES (true)) AS always (one_row)
     LEFT JOIN chosen ON true
     LEFT JOIN vector_leg USING (build_id, ordinal)
@@ -363,6 +369,27 @@ _PARTS: dict[str, sql.Composable] = {
         """
     ),
 }
+# What is like the best passage is likely about the same: questions have words that only one of the
+# passages about their subject has. Rocchio's feedback, from the candidates' own vectors.
+_FEEDBACK = sql.SQL(
+    """
+    (
+        %(feedback_weight)s::float8
+        * greatest(
+            1 - (
+                embedding::halfvec({0}) <=> (
+                    SELECT embedding::halfvec({0})
+                    FROM weighed AS best
+                    ORDER BY score_alone DESC, build_id, ordinal
+                    LIMIT 1
+                )
+            ) - %(unrelated)s::float8,
+            0
+        )
+        / greatest(1 - %(unrelated)s::float8, 1e-6)
+    )
+    """
+)
 _SCORES: dict[Mode, sql.Composable] = {
     "vector": sql.SQL("scored.similarity"),
     "text": sql.SQL("scored.text_score"),
@@ -378,7 +405,7 @@ def _statement(
     embedding: NDArray[np.float32],
     model_id: int,
     unrelated_similarity: float,
-    multilingual: bool,
+    weights: Weights,
     limit: int,
     leg_size: int,
     filter: Filter,
@@ -414,10 +441,9 @@ def _statement(
         "word_queries": [quote_lexeme(term.lexeme) for term in analysed.terms],
         "languages": LANGUAGES,
         "configs": CONFIGS,
-        "vector_weight": _VECTOR_WEIGHT
-        if multilingual or "en" in analysed.languages
-        else _VECTOR_WEIGHT_OTHER_LANGUAGE,
-        "other_language_cost": 0 if multilingual else _OTHER_LANGUAGE_COST,
+        "vector_weight": weights.vector,
+        "feedback_weight": weights.feedback,
+        "other_language_cost": weights.other_language,
         "unrelated": unrelated_similarity,
         # Below it the vectors say nothing. Where none is known, opposite texts count against.
         "least_similarity": 0 if unrelated_similarity > 0 else -1,
@@ -479,6 +505,9 @@ def _compose(
         proximity_weight=sql.Literal(_PROXIMITY_WEIGHT),
         exact=exact,
         score=_SCORES[mode],
+        feedback_part=_FEEDBACK.format(sql.Literal(dimension))
+        if mode == "fused"
+        else sql.SQL("0::float8"),
         **_PARTS,
         per_document=sql.Literal(per_document),
         limit=sql.Literal(limit),

@@ -16,9 +16,10 @@ from shared.store.access import (
 from shared.store.backlog import Backlog, read_backlog
 from shared.store.batches import (
     BatchLease,
+    Turn,
     fail_batch,
+    find_turn,
     finish_batch,
-    is_suspect_batch,
     lease_batch,
     note_published,
     release_batch,
@@ -34,7 +35,13 @@ from shared.store.builds import (
     release_build,
     stage_build,
 )
-from shared.store.connection import Connection, Pool, connect, open_pool
+from shared.store.connection import (
+    STATEMENT_TIMEOUT_SECONDS,
+    Connection,
+    Pool,
+    connect,
+    open_pool,
+)
 from shared.store.dead_letters import (
     list_dead_letters,
     mark_replayed,
@@ -51,6 +58,16 @@ from shared.store.documents import (
     record_refused,
 )
 from shared.store.leases import give_back
+from shared.store.listing import (
+    CollectionSummary,
+    Facet,
+    ListOrder,
+    Selection,
+    count_selected,
+    list_collections,
+    list_documents,
+    read_facets,
+)
 from shared.store.models import (
     NO_MODEL,
     ModelProgress,
@@ -61,9 +78,11 @@ from shared.store.models import (
     find_model,
     list_models,
     plan_filling,
+    read_fusion,
     read_unfilled,
     register_model,
     serving_model,
+    store_fusion,
     switch_model,
 )
 from shared.store.recovery import (
@@ -80,32 +99,38 @@ from shared.store.status import (
     find_documents,
     get_document,
     iterate_known_objects,
-    list_documents,
     read_text,
 )
 
 __all__ = [
     "EVERY_COLLECTION",
     "NO_MODEL",
+    "STATEMENT_TIMEOUT_SECONDS",
     "Backlog",
     "BatchLease",
     "BuildLease",
     "BuildStart",
     "CollectionAccess",
+    "CollectionSummary",
     "Connection",
+    "Facet",
     "KnownGenerations",
     "KnownObject",
+    "ListOrder",
     "ModelProgress",
     "Pool",
     "RegisteredModel",
+    "Selection",
     "StagedDocument",
     "StalledWork",
+    "Turn",
     "begin_build",
     "caller_rights",
     "check_model",
     "claim_stalled",
     "connect",
     "count_documents",
+    "count_selected",
     "drop_model",
     "extend_lease",
     "fail_batch",
@@ -113,17 +138,18 @@ __all__ = [
     "fill",
     "find_documents",
     "find_model",
+    "find_turn",
     "finish_batch",
     "forget_old",
     "get_document",
     "give_back",
     "grant_collection",
     "is_closed_by_default",
-    "is_suspect_batch",
     "is_suspect_build",
     "iterate_known_objects",
     "lease_batch",
     "list_access",
+    "list_collections",
     "list_dead_letters",
     "list_documents",
     "list_models",
@@ -133,6 +159,8 @@ __all__ = [
     "open_pool",
     "plan_filling",
     "read_backlog",
+    "read_facets",
+    "read_fusion",
     "read_generations",
     "read_text",
     "read_unfilled",
@@ -156,5 +184,6 @@ __all__ = [
     "set_collection",
     "set_default",
     "stage_build",
+    "store_fusion",
     "switch_model",
 ]

@@ -2,7 +2,8 @@
 Batches: leased, embedded, finished; the last one makes its build the one that answers.
 
 Rule 4: attempts are counted by the lease, in a commit of its own before the work; the last batch
-and the flip are one transaction.
+and the flip are one transaction. A job is a turn at the queue: it goes to the document that is
+least far, so that a long one does not hold up those behind it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ from shared.values import EmbedJob, join_embedded_text
 _BATCH_SIZE = 64
 # A job that was published this long ago, and that no worker holds, may be published again.
 _PUBLISHED_SECONDS = 60
+# One in so many batches waits for its own job.
+_TURNS = 4
+_ANY_NUMBER = 2**31 - 1
+_PAUSE = "interval '10 s'"
+_WAITS = "NOT done AND (lease_until IS NULL OR lease_until <= clock_timestamp())"
+_SUSPECT = "attempts > 0 AND last_error IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +46,63 @@ class BatchLease:
     texts: list[str]
 
 
-def is_suspect_batch(connection: Connection, job: EmbedJob) -> bool:
-    """Return whether the last worker of a batch died with it: it may have been the cause."""
-    return (
-        connection.execute(
-            """
-        SELECT 1 FROM batches
-        WHERE build_id = %(build_id)s AND number = %(number)s
-            AND NOT done AND attempts > 0 AND last_error IS NULL
-            AND lease_until <= clock_timestamp()
-        """,
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """
+    The batch that a job is used for.
+
+    Attributes:
+        suspect: Its last worker died with it, and it may have been the cause.
+    """
+
+    job: EmbedJob
+    suspect: bool
+
+
+def find_turn(connection: Connection, job: EmbedJob | None) -> Turn | None:
+    """
+    Return the batch to be embedded now that *job* has come.
+
+    That is the one of the lowest number that no worker has tried: documents take turns, whichever
+    came first. A batch that was tried before waits for its own job; so does one in four, which
+    keeps a long document moving while short ones keep coming. A job whose own batch is done, or
+    held, does another's: each job does one batch for as long as any waits, so none is left without.
+
+    Args:
+        job: None where only a batch that no worker has tried will do.
+
+    Returns:
+        None where nothing waits; as the look holds no lock, its batch may be gone by the lease.
+    """
+    own = (
+        job
+        and connection.execute(
+            f"""
+        SELECT attempts, {_SUSPECT} FROM batches
+        WHERE build_id = %(build_id)s AND number = %(number)s AND {_WAITS}
+        """,  # noqa: S608 - constants
             {"build_id": job.build_id, "number": job.batch_number},
         ).fetchone()
-        is not None
     )
+    if job and own and (own[0] or job.batch_number % _TURNS == _TURNS - 1):
+        return Turn(job, own[1])
+    if own or job is None:
+        tried = "attempts = 0"
+    else:
+        # What failed a moment ago has a job of its own, which comes again later.
+        tried = f"(last_error IS NULL OR lease_until < clock_timestamp() - {_PAUSE})"
+    row = connection.execute(
+        f"""
+        SELECT build_id, number, {_SUSPECT} FROM batches
+        WHERE {_WAITS} AND {tried} AND number < %(number)s
+        ORDER BY number, build_id
+        LIMIT 1
+        """,  # noqa: S608 - constants
+        {"number": job.batch_number if job and own else _ANY_NUMBER},
+    ).fetchone()
+    if row is not None:
+        return Turn(EmbedJob(row[0], row[1]), row[2])
+    return Turn(job, own[1]) if job and own else None
 
 
 def lease_batch(

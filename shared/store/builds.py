@@ -32,6 +32,8 @@ from shared.store.documents import (
     record_failure,
     record_seen,
 )
+from shared.store.tables import insert_tables
+from shared.tables import Row, Table
 from shared.values import Chunk, EmbedJob, ObjectVersion
 
 
@@ -170,6 +172,7 @@ def stage_build(
     document: StagedDocument,
     chunks: Iterable[tuple[Chunk, str]],
     text_segments: Iterable[tuple[int, str]],
+    tables: Iterable[tuple[Table, Iterable[Row]]] = (),
     search_config: str,
     batch_size: int,
 ) -> list[EmbedJob]:
@@ -182,6 +185,7 @@ def stage_build(
     Args:
         chunks: Each chunk with the text that its tsvector is made of.
         text_segments: The extracted text in pieces, each with its first character's offset.
+        tables: The tables of the document, the rows of each in order.
         search_config: A Postgres text search configuration.
 
     Returns:
@@ -207,6 +211,7 @@ def stage_build(
         if not chunk_count:
             raise ValueError("a document without chunks cannot be staged")
         insert_text(connection, build.id, text_segments)
+        insert_tables(connection, build.id, tables)
         connection.cursor().executemany(
             """
             INSERT INTO batches (build_id, number, size, published)

@@ -13,6 +13,7 @@ import psycopg
 from pgvector.psycopg import register_vector
 from psycopg import sql
 from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -86,6 +87,12 @@ class Pool(ConnectionPool[_LentConnection]):
     has_pooler = False
 
 
+CONNECT_TIMEOUT_SECONDS = 5
+# The longest statement of the protocol stages some thousand chunks in a second or two.
+STATEMENT_TIMEOUT_SECONDS = 60
+# A lock is held for the length of one such statement.
+LOCK_TIMEOUT_SECONDS = 10
+
 # https://github.com/pgvector/pgvector/blob/master/CHANGELOG.md: iterative scans, sparsevec's casts.
 NEEDED_PGVECTOR = (0, 8)
 # Views with their reader's rights (security_invoker), on which row-level security stands.
@@ -104,14 +111,14 @@ def connection_arguments(
     for every connection (a token lives for an hour).
     """
     timeouts = {
-        "lock_timeout": settings.database_lock_timeout_seconds,
+        "lock_timeout": LOCK_TIMEOUT_SECONDS,
         # Nobody waits longer for it.
-        "statement_timeout": min(settings.database_statement_timeout_seconds, answer_seconds),
-        "idle_in_transaction_session_timeout": settings.database_statement_timeout_seconds,
+        "statement_timeout": min(STATEMENT_TIMEOUT_SECONDS, answer_seconds),
+        "idle_in_transaction_session_timeout": STATEMENT_TIMEOUT_SECONDS,
     }
     arguments: dict[str, Any] = {
         "autocommit": True,
-        "connect_timeout": settings.database_connect_timeout_seconds,
+        "connect_timeout": connect_seconds(settings),
         "application_name": "kaydangpt",
         # A peer that vanished (failover, firewall) is noticed within about 30 s, not two hours.
         "keepalives_idle": 10,
@@ -120,7 +127,8 @@ def connection_arguments(
         "tcp_user_timeout": 30_000,
         "options": " ".join(f"-c {name}={seconds}s" for name, seconds in timeouts.items())
         # All statements are short: compiling one takes longer than running it.
-        + " -c timezone=UTC -c jit=off",
+        + " -c timezone=UTC -c jit=off "
+        + str(url_parameters(settings).get("options") or ""),
     }
     if settings.database_iam_auth:
         arguments["password"] = _fetch_token()
@@ -142,6 +150,20 @@ def connection_string(settings: DatabaseSettings) -> str:
             " postgresql://"
         )
     return url
+
+
+def url_parameters(settings: DatabaseSettings) -> dict[str, Any]:
+    """Return what DATABASE_URL says by libpq's names; nothing where it cannot be read."""
+    try:
+        return conninfo_to_dict(connection_string(settings))
+    except psycopg.Error:
+        return {}  # connecting says what is wrong
+
+
+def connect_seconds(settings: DatabaseSettings) -> int:
+    """Return how long one attempt to connect may take: DATABASE_URL's connect_timeout, or 5."""
+    given = str(url_parameters(settings).get("connect_timeout") or "")
+    return max(1, int(given)) if given.isdecimal() else CONNECT_TIMEOUT_SECONDS
 
 
 def connect_once(settings: DatabaseSettings, **options: Any) -> psycopg.Connection[Any]:
@@ -238,7 +260,7 @@ def open_pool(
         answer_seconds: How long a borrower of a connection waits for the server, in all.
         statement_seconds: How long a borrower waits for one statement.
     """
-    connect_seconds = settings.database_connect_timeout_seconds
+    wait_seconds = connect_seconds(settings)
 
     class Remembering(_LentConnection):
         @classmethod
@@ -252,7 +274,7 @@ def open_pool(
             return connection
 
     def set_up(connection: _LentConnection) -> None:
-        connection.remaining_seconds = connect_seconds
+        connection.remaining_seconds = wait_seconds
         if not pool.is_checked:
             _check(connection, pool)
         if pool.has_pooler:
@@ -262,7 +284,7 @@ def open_pool(
             register_vector(connection)
 
     def lend(connection: _LentConnection) -> None:
-        connection.remaining_seconds = connect_seconds
+        connection.remaining_seconds = wait_seconds
         if _has_news(connection):
             ConnectionPool.check_connection(connection)
         connection.remaining_seconds = answer_seconds + _GRACE_SECONDS
@@ -274,7 +296,7 @@ def open_pool(
         kwargs=lambda: connection_arguments(settings, answer_seconds=answer_seconds),
         min_size=0,
         max_size=settings.database_pool_size,
-        timeout=connect_seconds * 2,
+        timeout=wait_seconds * 2,
         max_lifetime=30 * 60,
         max_idle=5 * 60,
         reconnect_timeout=30,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import sql
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from shared.errors import Misconfigured
 from shared.store.connection import Connection
@@ -52,6 +54,20 @@ def serving_model(connection: Connection) -> RegisteredModel | None:
     """Return the model whose vectors answer, None where none was registered yet."""
     with connection.cursor(row_factory=class_row(RegisteredModel)) as cursor:
         return cursor.execute("SELECT id, name, dimension, digest FROM serving_model").fetchone()
+
+
+def read_fusion(connection: Connection) -> dict[str, Any] | None:
+    """Return the fusion weights that were fitted for the model that answers, None where none."""
+    row = connection.execute("SELECT fusion FROM serving_model").fetchone()
+    return None if row is None else row[0]
+
+
+def store_fusion(connection: Connection, fusion: Mapping[str, float] | None) -> None:
+    """Store fusion weights with the model that answers, or none; needs the owner's rights."""
+    connection.execute(
+        "UPDATE models SET fusion = %(fusion)s WHERE id = (SELECT id FROM serving_model)",
+        {"fusion": None if fusion is None else Jsonb(dict(fusion))},
+    )
 
 
 def check_model(connection: Connection, digests: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""What readers and operators see of the documents: states, reasons, text, counts."""
+"""What readers and operators see of a document: state, reason, text; and counts of all."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from shared.store.connection import Connection, fetch_one
-from shared.values import DocumentState, DocumentStatus, composed, plain_beginning
+from shared.values import DocumentState, DocumentStatus
 
-_STATUS_COLUMNS = """
+STATUS_COLUMNS = """
     id, bucket, name, collection, title, language, generation, answering_generation, state,
     reason_code, reason, pages, pages_without_text, chunks, chunks_embedded, attempts, size,
     content_type, metadata, updated
 """
-
-# The state is worked out for each document; this is found by an index.
-_FAILED = "AND id IN (SELECT document_id FROM builds WHERE builds.state = 'failed')"
 _KNOWN_AT_A_TIME = 1000
 
 
@@ -31,54 +28,11 @@ class KnownObject:
     state: DocumentState
 
 
-def list_documents(
-    connection: Connection,
-    *,
-    state: DocumentState | None = None,
-    prefix: str = "",
-    collection: str | None = None,
-    cursor: str | None = None,
-    limit: int = 100,
-) -> tuple[list[DocumentStatus], str | None]:
-    """
-    Return a page of documents in the order of their names, and where the next page begins.
-
-    Args:
-        state: Only these; without it all but the deleted ones.
-        cursor: The second value of the page before; None for the first page.
-    """
-    with connection.cursor(row_factory=class_row(DocumentStatus)) as rows:
-        page = rows.execute(
-            f"""
-            SELECT {_STATUS_COLUMNS}
-            FROM document_status
-            WHERE (%(state)s::text IS NULL AND state <> 'deleted' OR state = %(state)s)
-                AND (%(collection)s::text IS NULL OR collection = %(collection)s)
-                AND starts_with(normalize(name, NFC), %(prefix)s)
-                AND name COLLATE "C" >= %(beginning)s
-                AND name COLLATE "C" <= %(beginning)s || repeat(chr(1114111), 256)
-                AND name COLLATE "C" > %(cursor)s
-                {_FAILED if state == "failed" else ""}
-            ORDER BY name COLLATE "C"
-            LIMIT %(limit)s + 1
-            """,  # noqa: S608 - constant columns and condition
-            {
-                "state": state,
-                "collection": None if collection is None else composed(collection),
-                "prefix": composed(prefix),
-                "beginning": plain_beginning(prefix),
-                "cursor": cursor or "",
-                "limit": limit,
-            },
-        ).fetchall()
-    return page[:limit], page[limit - 1].name if len(page) > limit else None
-
-
 def get_document(connection: Connection, document_id: UUID) -> DocumentStatus | None:
     """Return one document, None where there never was one with this id."""
     with connection.cursor(row_factory=class_row(DocumentStatus)) as rows:
         return rows.execute(
-            f"SELECT {_STATUS_COLUMNS} FROM document_status WHERE id = %(id)s",  # noqa: S608
+            f"SELECT {STATUS_COLUMNS} FROM document_status WHERE id = %(id)s",  # noqa: S608
             {"id": document_id},
         ).fetchone()
 

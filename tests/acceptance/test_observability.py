@@ -262,10 +262,8 @@ def test_doctor_when_the_database_is_old(
     assert last.name in faults(old)["migrations"]
     empty = patient.model_copy(update={"database_url": SecretStr(postgres_url)})
     assert "no tables yet" in faults(empty)["migrations"]
-    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
-    away = patient.model_copy(
-        update={"database_url": SecretStr(nowhere), "database_connect_timeout_seconds": 1}
-    )
+    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none?connect_timeout=1"
+    away = patient.model_copy(update={"database_url": SecretStr(nowhere)})
     assert "nothing listens at port" in faults(away)["database"]
 
 

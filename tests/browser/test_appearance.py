@@ -29,14 +29,16 @@ def shelf(system: System) -> None:
     [
         ("de-AT", "de", "Fragen"),
         ("vi-VN", "vi", "Hỏi"),
+        ("es-MX", "es", "Preguntar"),
+        ("fr-FR", "fr", "Demander"),
         ("en-US", "en", "Ask"),
-        ("fr-FR", "en", "Ask"),
+        ("ja-JP", "en", "Ask"),
     ],
 )
 def test_page_speaks_the_language_of_the_browser(
     open_page: OpenPage, locale: str, language: str, send: str
 ) -> None:
-    """German, Vietnamese, and English for all others."""
+    """German, Spanish, French, Vietnamese, and English for all others."""
     page = open_page(locale=locale)
     expect(page.locator("html")).to_have_attribute("lang", language)
     expect(page.locator("#send")).to_have_text(send)
@@ -47,9 +49,16 @@ def test_every_language_says_everything(open_page: OpenPage) -> None:
     """The same texts with the same places; each form of a text that its language counts with."""
     page = open_page()
     texts: dict[str, dict[str, Any]] = page.evaluate(
-        "async () => (await import('/web/texts.js')).TEXTS"
+        """async () => {
+          const { LANGUAGES } = await import("/web/texts.js");
+          const texts = {};
+          for (const name of Object.keys(LANGUAGES)) {
+            texts[name] = (await import(`/web/texts/${name}.js`)).default;
+          }
+          return texts;
+        }"""
     )
-    assert set(texts) == {"en", "de", "vi"}
+    assert set(texts) == {"en", "de", "es", "fr", "vi"}
     for language, own in texts.items():
         assert _places(own) == _places(texts["en"]), language
         categories = page.evaluate(
@@ -90,7 +99,7 @@ def test_accessibility_has_no_known_fault(open_page: OpenPage, scheme: str) -> N
     assert faults(page) == []
     page.keyboard.press("Escape")
     page.get_by_role("link", name="Documents").click()
-    page.get_by_label("Name begins with").fill(f"{SHELF}/")
+    page.get_by_label("Name contains").fill(f"{SHELF}/")
     expect(page.locator("#document-list > li")).to_have_count(2)
     assert faults(page) == []
 
@@ -99,6 +108,16 @@ def faults(page: Page) -> list[str]:
     """Return what axe-core has against the page as it stands."""
     found = Axe().run(page).response["violations"]
     return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
+
+
+def test_language_is_chosen_and_kept(open_page: OpenPage) -> None:
+    """The choice counts more than the browser's languages, after a reload too."""
+    page = open_page(locale="fr-FR")
+    page.get_by_label("Langue").select_option("Deutsch")
+    expect(page.locator("#send")).to_have_text("Fragen")
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    expect(page.get_by_label("Sprache")).to_have_value("de")
 
 
 def test_skip_link_leads_past_the_head(open_page: OpenPage) -> None:

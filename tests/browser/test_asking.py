@@ -229,7 +229,7 @@ def test_answer_that_breaks_off_is_told(open_page: OpenPage) -> None:
         ),
     )
     sheet = ask(page, QUESTION)
-    expect(sheet.locator(".warning")).to_have_text("The answer broke off. Ask once more.")
+    expect(sheet.locator(".warning")).to_have_text("The answer broke off. Ask again.")
 
 
 def test_document_that_changed_since_is_told(open_page: OpenPage, system: System) -> None:

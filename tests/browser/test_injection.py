@@ -72,7 +72,7 @@ def test_document_is_shown_as_text(open_page: OpenPage) -> None:
     assert_harmless(page, before)
     page.keyboard.press("Escape")
     page.get_by_role("link", name="Documents").click()
-    page.get_by_label("Name begins with").fill(f"{SHELF}/")
+    page.get_by_label("Name contains").fill(f"{SHELF}/")
     expect(document(page, NAME)).to_be_visible()
     page.get_by_role("button", name=f"Delete: {NAME}").click()
     expect(page.get_by_role("dialog")).to_contain_text(NAME)

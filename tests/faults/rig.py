@@ -28,6 +28,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import PubsubMessage, RetryPolicy, Subscription
+from psycopg.conninfo import make_conninfo
 
 from functions.ingest.sandbox import ParseLimits
 from local.checkout import remove
@@ -60,13 +61,9 @@ _DISK_BYTES = 500 * 2**20
 _VARIABLES = {
     "LEASE_SECONDS": "5",
     "CHUNKS_PER_JOB": "3",
-    "EMBEDDING_THREADS": "1",
-    "DATABASE_LOCK_TIMEOUT_SECONDS": "3",
-    "DATABASE_CONNECT_TIMEOUT_SECONDS": "2",
     "DATABASE_ANSWER_TIMEOUT_SECONDS": "3",
     "GEMINI_API_KEY": "any",
     "GEMINI_TIMEOUT_SECONDS": "6",
-    "GEMINI_READ_TIMEOUT_SECONDS": "2",
     "PARSE_TIMEOUT_SECONDS": "20",
 }
 
@@ -352,7 +349,9 @@ def _assemble(
         **_VARIABLES,
     }
     proxied = {
-        "DATABASE_URL": through(postgres.url, database.port),
+        "DATABASE_URL": make_conninfo(
+            through(postgres.url, database.port), connect_timeout=2, options="-c lock_timeout=3s"
+        ),
         "STORAGE_EMULATOR_HOST": bucket.url,
         "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{broker.port}",
     }

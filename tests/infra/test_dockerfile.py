@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from infra.model.export import NEEDS_TORCH
 from tests.infra.conftest import ROOT
 
 _DOCKERFILE = (ROOT / "infra/Dockerfile").read_text()
@@ -56,7 +57,7 @@ def test_everything_copied_is_there_and_not_ignored() -> None:
                 assert (
                     path in entries
                     or path.split("/")[0] in entries & {"shared", "functions", "admin"}
-                    or path.rpartition("/")[0] in entries
+                    or any(path.startswith(f"{entry}/") for entry in entries - {"infra", "local"})
                 )
 
 
@@ -91,10 +92,19 @@ def _imported(module: str) -> set[str]:
 def test_requirements_are_installed_with_hashes_only() -> None:
     """Every install but torch's, which has an index of its own, checks hashes."""
     installs = re.findall(r"pip --python \S+ install (.+)", _DOCKERFILE)
-    assert len(installs) == 4
-    assert [line for line in installs if "--require-hashes" not in line] == [
+    assert len(installs) == 5
+    assert [line.rstrip(" \\") for line in installs if "--require-hashes" not in line] == [
         '--index-url "${TORCH_INDEX_URL}" torch==2.13.0'
     ]
+
+
+def test_the_default_model_is_built_without_torch() -> None:
+    """Torch is installed where the export asks for it by its status, and nowhere else."""
+    (stage,) = re.findall(r"^FROM base AS model\n(.*?)^FROM", _DOCKERFILE, re.M | re.S)
+    always, asked = stage.split(f"[ $? -eq {NEEDS_TORCH} ]")
+    assert "torch==" not in always
+    assert "torch==" in asked
+    assert "torch" not in (ROOT / "infra/model/requirements.txt").read_text()
 
 
 def test_cloud_build_takes_the_base_by_digest() -> None:

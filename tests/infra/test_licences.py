@@ -51,6 +51,7 @@ _LOCKS = [
     "local/requirements.txt",
     "tests/requirements.txt",
     "infra/model/requirements.txt",
+    "infra/model/tracing/requirements.txt",
 ]
 
 

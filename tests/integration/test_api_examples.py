@@ -44,7 +44,7 @@ def environment(
         register_vector(connection)
         index_document(connection, Embedder(model_dir, threads=1), "guides/paris.txt", [TEXT])
     port = free_port()
-    settings = {"DATABASE_URL": url, "MODEL_DIR": str(model_dir), "EMBEDDING_THREADS": "1"}
+    settings = {"DATABASE_URL": url, "MODEL_DIR": str(model_dir)}
     log = tmp_path_factory.mktemp("query") / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -108,5 +108,5 @@ def test_client_when_run(environment: dict[str, str], example: str) -> None:
 
 def test_examples_when_counted() -> None:
     """The guide still holds the examples that are run here."""
-    assert len(CURLS) == 5
+    assert len(CURLS) == 6
     assert len(PROGRAMS) == 1

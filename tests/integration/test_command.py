@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from click.testing import CliRunner, Result
 
 from admin.cli import main
 from shared.embedding.embedder import Embedder
+from shared.search.fusion import ENGLISH
 from shared.settings import load
-from shared.store import Connection
+from shared.store import Connection, store_fusion
 from tests.support.asking import index_document
 
 LONG_NAME = "handbook/" + "a-rather-long-folder-name/" * 8 + "leave.pdf"
@@ -145,6 +147,34 @@ def test_explain_when_an_identifier_decides(
         "codes.txt"
     ]
     assert "Execution Time" in run("explain", question, "--plan").stdout
+
+
+def test_model_fit_when_made_of_the_documents(
+    documents: None,
+    connection: Connection,
+    embedder: Embedder,
+    model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Weights are stored where they win, used from then on, and forgotten by --reset."""
+    monkeypatch.setenv("MODEL_DIR", str(model_dir))
+    for number, subject in enumerate(("pump", "valve", "tank", "boiler")):
+        text = (
+            f"The {subject} of line {number} is opened once a year by two people of the workshop. "
+            f"Before that its water is let out, and the {subject} is cold for at least six hours. "
+            "Whoever opens it signs the book that lies in the office of the shift."
+        )
+        index_document(connection, embedder, f"{subject}.txt", [text])
+    fitted = json.loads(run("model", "fit", "--known-items", "12", "--dry-run", "--json").stdout)
+    assert [each["questions"] for each in fitted["sets"]] == [2, 2]
+    assert not fitted["stored"]
+    assert "before" in run("model", "fit", "--known-items", "4", "--dry-run").stdout
+    store_fusion(connection, replace(ENGLISH, vector=0.25).store())
+    assert json.loads(run("explain", "pump", "--json").stdout)["weights"]["vector"] in (0.25, 0.5)
+    assert "0.25 meaning" in run("explain", "How is the pump opened?").stdout
+    run("model", "fit", "--reset")
+    assert "0.60 meaning" in run("explain", "How is the pump opened?").stdout
+    assert "--known-items" in run("model", "fit", code=2).stderr
 
 
 def test_explain_when_another_model_answers(

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from functions.query.settings import QuerySettings
 from shared.embedding.embedder import Embedder
@@ -33,9 +34,8 @@ def server(connection: Connection) -> int:
 def settings(database_url: str, model_dir: Path) -> QuerySettings:
     return QuerySettings.model_validate(
         {
-            "database_url": database_url,
+            "database_url": make_conninfo(database_url, connect_timeout=1),
             "model_dir": model_dir,
-            "database_connect_timeout_seconds": 1,
             "database_answer_timeout_seconds": 1,
         }
     )

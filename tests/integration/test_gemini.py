@@ -50,7 +50,6 @@ def make_gemini(stand_in: GeminiStandIn) -> Iterator[MakeGemini]:
         def make(**options: Any) -> Gemini:
             usual = {
                 "gemini_timeout_seconds": 5.0,
-                "gemini_read_timeout_seconds": 2.0,
                 "attempts": 3,
                 "breaker": CircuitBreaker(failures=100, pause_seconds=60),
             }
@@ -231,7 +230,7 @@ def test_failure_when_gemini_hangs(stand_in: GeminiStandIn, make_gemini: MakeGem
     """A silent Gemini costs the total deadline at most."""
     stand_in.plan(stand_ins.HANG)
     started = time.monotonic()
-    gemini = make_gemini(gemini_timeout_seconds=1.5, gemini_read_timeout_seconds=0.5)
+    gemini = make_gemini(gemini_timeout_seconds=1.5)
     assert fail(gemini).code == "timeout"
     assert time.monotonic() - started < 30  # of the minute that it would hang
 
@@ -240,7 +239,7 @@ def test_failure_when_gemini_drips(stand_in: GeminiStandIn, make_gemini: MakeGem
     """A Gemini that sends byte by byte never meets a read timeout, but the deadline ends it."""
     stand_in.plan(stand_ins.DRIP)
     started = time.monotonic()
-    gemini = make_gemini(gemini_timeout_seconds=1.0, gemini_read_timeout_seconds=0.5)
+    gemini = make_gemini(gemini_timeout_seconds=1.0)
     assert fail(gemini).code == "timeout"
     assert time.monotonic() - started < 10  # of the half minute that it would drip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from shared import store
 from shared.store import Connection
@@ -38,16 +39,21 @@ def test_pages_of_many_documents(connection: Connection) -> None:
     fill(connection)
     for options in (
         {},
-        {"cursor": "folder/00030000"},
-        {"prefix": "folder/0003"},
-        {"state": "failed"},
+        {"after": ("folder/00030000", UUID(int=2**128 - 1))},
+        {"order": "updated", "descending": True},
+        {"order": "size"},
+        {"order": "state"},
+        {"selection": store.Selection(prefix="folder/0003")},
+        {"selection": store.Selection(search="R/00045123")},
+        {"selection": store.Selection(states=["failed"])},
     ):
         rows = rows_read(connection, options)
         assert rows < 5000, options
-    page, cursor = store.list_documents(connection, cursor="folder/00030000", limit=2)
+    behind = ("folder/00030000", UUID(int=2**128 - 1))
+    page, cursor = store.list_documents(connection, after=behind, limit=2)
     assert [document.name for document in page] == ["folder/00030001", "folder/00030002"]
-    assert cursor == "folder/00030002"
-    failed, _ = store.list_documents(connection, state="failed", limit=100)
+    assert cursor == ("folder/00030002", page[-1].id)
+    failed, _ = store.list_documents(connection, store.Selection(states=["failed"]), limit=100)
     assert len(failed) == MANY // 1000
     # Counted by the sweeper from here on.
     assert store.count_documents(connection) == {"ready": MANY - 60, "failed": 60}

@@ -88,11 +88,9 @@ def test_migration_waits_for_a_network_that_comes_late(database_url: str) -> Non
     where = conninfo_to_dict(database_url)
     proxy = TcpProxy(int(where["port"] or 5432))
     proxy.refuse()
-    url = make_conninfo(database_url, port=proxy.port)
+    url = make_conninfo(database_url, port=proxy.port, connect_timeout=30)
     with ThreadPoolExecutor(1) as threads:
-        job = threads.submit(
-            migrate, Settings(database_url=SecretStr(url), database_connect_timeout_seconds=30)
-        )
+        job = threads.submit(migrate, Settings(database_url=SecretStr(url)))
         assert not wait([job], timeout=1).done
         proxy.carry()
         job.result(timeout=30)
@@ -188,8 +186,8 @@ def test_pool_when_pgvector_is_old(database_url: str) -> None:
 )
 def test_connection_that_fails(database_url: str, change: dict[str, str], match: str) -> None:
     """What the server or its client said is told with what to do, the password never."""
-    url = make_conninfo(database_url, **change)
-    settings = Settings(database_url=SecretStr(url), database_connect_timeout_seconds=1)
+    url = make_conninfo(database_url, **change, connect_timeout=1)
+    settings = Settings(database_url=SecretStr(url))
     secret = conninfo_to_dict(url)["password"]
     for attempt in (migrate, has_tables, open_and_connect):
         with pytest.raises(DatabaseUnavailable, match=match) as failure:

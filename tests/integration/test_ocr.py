@@ -30,7 +30,6 @@ def reader(gemini: GeminiStandIn) -> Iterator[PageReader]:
                 "gemini_api_key": "key",
                 "google_gemini_base_url": gemini.url,
                 "gemini_timeout_seconds": 2.0,
-                "gemini_read_timeout_seconds": 1.0,
             }
         )
     )

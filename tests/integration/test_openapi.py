@@ -24,7 +24,7 @@ from tests.support.asking import index_document, make_client
 
 # Cases of each operation; SCHEMATHESIS_EXAMPLES=300 makes more than two thousand of all.
 EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "15"))
-UNDOCUMENTED = {"/", "/web/{name}", "/openapi.json"}
+UNDOCUMENTED = {"/", "/web/{name}", "/openapi.json", "/favicon.ico", "/robots.txt"}
 
 
 @pytest.fixture
@@ -35,11 +35,12 @@ def app(
     connection: Connection,
 ) -> Flask:
     embedder = Embedder(model_dir, threads=1)
-    fields = {"database_url": database_url, "model_dir": model_dir, "max_request_bytes": 2**25}
+    fields = {"database_url": database_url, "model_dir": model_dir}
     index_document(connection, embedder, "a.txt", ["The first passage.", "The second passage."])
     client: FlaskClient = make_client(
         QuerySettings.model_validate(fields), pool=pool, embedder=embedder
     )
+    client.application.config["MAX_CONTENT_LENGTH"] = 2**25
     return client.application
 
 
@@ -79,6 +80,9 @@ def test_requests_when_made_of_the_document(app: Flask, mode: GenerationMode) ->
     def call(case: Case[Any]) -> None:
         nonlocal cases
         cases += 1
+        if mode is GenerationMode.POSITIVE and case.query:
+            # No schema says which cursors there are.
+            case.query.pop("cursor", None)
         case.call_and_validate()
 
     for result in schema.get_all_operations():

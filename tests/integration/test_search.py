@@ -6,6 +6,7 @@ import threading
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,16 +15,21 @@ import psycopg
 import pytest
 from numpy.typing import NDArray
 
+from admin.evaluation import Question, QuestionSet
+from admin.fusion_fitting import judge
 from admin.lexeme_statistics import refresh_statistics
 from admin.vector_index import HNSW_EF_CONSTRUCTION, create_vector_index
 from benchmarks.candidates import load
 from functions.query.answering.context import expand
 from shared.embedding.embedder import Embedder
+from shared.errors import Misconfigured
 from shared.language import detect_language, search_config
+from shared.search.fusion import ENGLISH, combine
 from shared.search.query_analysis import analyse
-from shared.search.query_terms import Question, measure_support
+from shared.search.query_terms import Question as AnalysedQuestion
+from shared.search.query_terms import measure_support
 from shared.search.statement import search
-from shared.store import Connection
+from shared.store import Connection, store_fusion
 from shared.values import Filter, Hit
 from tests.support.asking import index_document
 
@@ -277,9 +283,10 @@ def test_search_when_model_is_multilingual(find: Find, index: Callable[..., str]
     english, german = find(question)
     assert (english.name, german.name) == ("en.txt", "de.txt")
     assert english.score - german.score > 0.05
-    scores = {hit.name: hit.score for hit in find(question, multilingual=True)}
-    assert scores["de.txt"] == pytest.approx(german.score + 0.08)
-    assert scores["en.txt"] == pytest.approx(english.score)
+    costs = [hit.parts.other_language for hit in (english, german) if hit.parts]
+    assert costs == [0.0, pytest.approx(-0.08)]
+    parts = [hit.parts for hit in find(question, multilingual=True)]
+    assert [part.other_language for part in parts if part] == [0.0, 0.0]
 
 
 def test_search_when_cosines_lie_close_together(find: Find, index: Callable[..., str]) -> None:
@@ -290,12 +297,75 @@ def test_search_when_cosines_lie_close_together(find: Find, index: Callable[...,
     similarities = {hit.name: hit.similarity for hit in find(question, mode="vector")}
     worst, best = sorted(similarities.values())
     unrelated = worst + (best - worst) / 2
-    before = {hit.name: hit.score for hit in find(question)}
-    after = {hit.name: hit.score for hit in find(question, unrelated_similarity=unrelated)}
+    alone = replace(ENGLISH, feedback=0.0)
+    before = {hit.name: hit.score for hit in find(question, fusion=alone)}
+    found = find(question, fusion=alone, unrelated_similarity=unrelated)
+    after = {hit.name: hit.score for hit in found}
     low, high = sorted(similarities, key=similarities.__getitem__)
     # What lies below says nothing: none of the vectors' weight is left to it.
     assert before[low] - after[low] == pytest.approx(0.6 * worst / best, abs=1e-3)
     assert after[high] == pytest.approx(before[high])
+
+
+def test_search_when_a_passage_is_like_the_best(find: Find, index: Callable[..., str]) -> None:
+    """Likeness to the best passage counts, and only as much as it weighs."""
+    index("pump.txt", "The coolant pump of the reactor is driven by an electric motor.")
+    index("motor.txt", "Its electric motor drives the coolant of the reactor through the loop.")
+    index("poem.txt", "The heart is a pump, the poet says, and love is what it moves.")
+    question = "What drives the reactor coolant pump?"
+    hits = {hit.name: hit for hit in find(question)}
+    likeness = {name: hit.parts.feedback for name, hit in hits.items() if hit.parts}
+    assert max(likeness.values()) == pytest.approx(ENGLISH.feedback, abs=1e-3)
+    assert min(likeness["pump.txt"], likeness["motor.txt"]) > likeness["poem.txt"] + 0.1
+    without = replace(ENGLISH, feedback=0.0)
+    assert [hit.parts.feedback for hit in find(question, fusion=without) if hit.parts] == [0.0] * 3
+
+
+def test_search_when_weights_are_stored(
+    connection: Connection, find: Find, index: Callable[..., str]
+) -> None:
+    """What was fitted for the model counts instead of what suits its kind."""
+    index("wing.txt", "Air that an aerofoil turns downwards pushes the aeroplane upwards.")
+    index("lift.txt", "The lift is out of order; take the stairs to the fourth floor.")
+    question = "How does a wing make lift?"
+    for vector, first in ((1.0, "wing.txt"), (0.0, "lift.txt")):
+        fusion = replace(ENGLISH, vector=vector, feedback=0.0)
+        store_fusion(connection, fusion.store())
+        assert names(find(question))[0] == first
+    store_fusion(connection, {"vector": 1.0})
+    with pytest.raises(Misconfigured, match="model fit"):
+        find(question)
+
+
+def test_combine_when_the_database_scores(
+    connection: Connection, find: Find, index: Callable[..., str], embedder: Embedder
+) -> None:
+    """What model fit orders candidates by is what the statement orders them by."""
+    for number, text in enumerate(
+        (
+            "The pump 4711 runs at the plant in Bremen.",
+            "Die Pumpe 4711 läuft im Werk in Bremen.",
+            "A plant needs water and light.",
+            "The plant in Bremen makes pumps and valves for ships.",
+        )
+    ):
+        index(f"{number}.txt", text)
+    questions = [Question(id="1", text="Which pump runs in Bremen?", language="en", gains={})]
+    (judged,) = judge(QuestionSet("", questions, None), connection, embedder, prefix="")
+    weights = ENGLISH.weights_for(["en"], multilingual=False)
+    scores = combine(
+        weights,
+        vector=judged.vector,
+        text=judged.text,
+        exact=judged.exact,
+        foreign=judged.foreign,
+        likeness=judged.likeness,
+    )
+    unrelated = embedder.info.unrelated_similarity
+    found = find(questions[0].text, unrelated_similarity=unrelated)
+    expected = {hit.name: hit.score for hit in found}
+    names = [place.document for place in judged.places]
+    assert dict(zip(names, scores, strict=True)) == pytest.approx(expected, abs=2e-3)
 
 
 def test_search_when_decomposed(find: Find, index: Callable[..., str]) -> None:
@@ -451,6 +521,8 @@ def test_create_vector_index_when_another_builds_it(
     with psycopg.connect(database_url, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [int.from_bytes(b"vectors")])
         assert "being built" in create_vector_index(connection, from_chunks=1)
+        # The server ends a session some time after its client.
+        other.execute("SELECT pg_advisory_unlock_all()")
     assert "is built" in create_vector_index(connection, from_chunks=1)
 
 
@@ -545,7 +617,7 @@ def test_breadth_when_chunks_grow(connection: Connection, chunks: int | None, br
 
 def test_question_when_frozen(connection: Connection) -> None:
     """An empty collection has no terms."""
-    assert analyse(connection, "What is there?").question == Question(
+    assert analyse(connection, "What is there?").question == AnalysedQuestion(
         terms=[], words=[], neighbours=[], languages=["en"], chunks=0.0, configs=[]
     )
 

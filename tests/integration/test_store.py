@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -11,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared import store
-from shared.store import BuildLease, BuildStart, Connection, StalledWork
+from shared.store import BuildLease, BuildStart, Connection, StalledWork, Turn
 from shared.values import Chunk, EmbedJob, ObjectVersion
 
 DIMENSION = 384
@@ -107,7 +108,7 @@ def answers(connection: Connection, name: str = "report.txt") -> tuple[set[int],
 
 
 def state(connection: Connection, name: str = "report.txt") -> str:
-    documents, _ = store.list_documents(connection, prefix=name)
+    documents, _ = store.list_documents(connection, store.Selection(prefix=name))
     return documents[0].state if documents else "deleted"
 
 
@@ -332,15 +333,57 @@ def test_jobs_are_published_again_once(connection: Connection) -> None:
 def test_batch_is_suspect_when_its_worker_died(connection: Connection) -> None:
     """A worker that reported its failure is not meant, nor one that is at work."""
     (job,) = stage(connection, must_begin(connection, 1), "one")
-    assert not store.is_suspect_batch(connection, job)
+    assert store.find_turn(connection, job) == Turn(job, suspect=False)
     lease = store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=9)
     assert lease is not None
-    assert not store.is_suspect_batch(connection, job)
+    assert store.find_turn(connection, job) is None
     store.release_batch(connection, lease, error="the database restarted")
-    assert not store.is_suspect_batch(connection, job)
+    assert store.find_turn(connection, job) == Turn(job, suspect=False)
     store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=9)
     expire_leases(connection)
-    assert store.is_suspect_batch(connection, job)
+    assert store.find_turn(connection, job) == Turn(job, suspect=True)
+
+
+def take_turns(connection: Connection, jobs: Sequence[EmbedJob]) -> Iterator[EmbedJob]:
+    """Yield the batch that each of *jobs* is used for, and embed it."""
+    for job in jobs:
+        turn = store.find_turn(connection, job)
+        assert turn is not None
+        assert embed(connection, turn.job) is not None
+        yield turn.job
+
+
+def test_documents_take_turns(connection: Connection) -> None:
+    """A short document behind a long one is embedded by the next jobs, and every batch by one."""
+    long_texts = [f"long {number}" for number in range(12)]
+    long = stage(connection, must_begin(connection, 1), *long_texts, batch_size=1)
+    turns = take_turns(connection, [*long, *long])
+    assert [next(turns) for _ in range(5)] == long[:5]
+    short = stage(
+        connection, must_begin(connection, 1, name="short.txt"), "one", "two", batch_size=1
+    )
+    assert [next(turns) for _ in range(2)] == short
+    assert state(connection, "short.txt") == "ready"
+    # One in four keeps its own job, and the jobs that gave their turn away are made up for.
+    assert [next(turns).batch_number for _ in range(5)] == [7, 5, 6, 8, 11]
+    assert {job.batch_number for job in take_turns(connection, short)} == {9, 10}
+    assert state(connection) == "ready"
+    assert [store.find_turn(connection, job) for job in (*long, *short, None)] == [None] * 15
+
+
+def test_turn_when_a_batch_has_failed(connection: Connection) -> None:
+    """It waits for its own job, which Pub/Sub holds back, or for a job that finds nothing else."""
+    long = stage(connection, must_begin(connection, 1), "one", "two", "three", batch_size=1)
+    lease = store.lease_batch(connection, long[0], model_id=1, lease_seconds=60, max_attempts=9)
+    assert lease is not None
+    store.release_batch(connection, lease, error="out of memory")
+    turns = [turn.job for job in long if (turn := store.find_turn(connection, job))]
+    assert turns == [long[0], long[1], long[1]]
+    assert list(take_turns(connection, long[1:])) == long[1:]
+    assert store.find_turn(connection, long[2]) is None
+    connection.execute("UPDATE batches SET lease_until = lease_until - interval '11 s'")
+    assert store.find_turn(connection, None) is None
+    assert store.find_turn(connection, long[2]) == Turn(long[0], suspect=False)
 
 
 def test_build_is_suspect_when_its_worker_died(connection: Connection) -> None:
@@ -543,7 +586,7 @@ def test_metadata_update_changes_what_filters_see(connection: Connection) -> Non
             metadata={"collection": "legal"},
         ),
     )
-    (document,), _ = store.list_documents(connection, collection="legal")
+    (document,), _ = store.list_documents(connection, store.Selection(collections=["legal"]))
     assert document.state == "ready"
 
 
@@ -583,7 +626,7 @@ def test_documents_come_in_pages(connection: Connection) -> None:
         index(connection, 1, name, name=name)
     first, cursor = store.list_documents(connection, limit=2)
     assert [document.name for document in first] == ["Z.txt", "a/ä.txt"]
-    second, end = store.list_documents(connection, limit=2, cursor=cursor)
+    second, end = store.list_documents(connection, after=cursor, limit=2)
     assert [document.name for document in second] == ["b.txt"]
     assert end is None
 
@@ -598,8 +641,8 @@ def test_documents_are_listed_by_names_in_either_form(
         index(connection, 1, name, name=name)
     folder = unicodedata.normalize(asked, "Bürö")
     for found, _ in (
-        store.list_documents(connection, prefix=f"{folder}/"),
-        store.list_documents(connection, collection=folder),
+        store.list_documents(connection, store.Selection(prefix=f"{folder}/")),
+        store.list_documents(connection, store.Selection(collections=[folder])),
     ):
         assert sorted(document.name for document in found) == sorted(both)
 

@@ -46,7 +46,7 @@ def record(connection: Connection, blob: storage.Blob) -> UUID:
     """Let the database know the object's present generation, and return the document's id."""
     version = ObjectVersion(bucket=blob.bucket.name, name=blob.name, generation=blob.generation)
     store.begin_build(connection, version, config_hash="test", lease_seconds=60, max_attempts=10)
-    documents, _ = store.list_documents(connection, prefix=blob.name)
+    documents, _ = store.list_documents(connection, store.Selection(prefix=blob.name))
     return documents[0].id
 
 

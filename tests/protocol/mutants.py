@@ -170,6 +170,20 @@ def _no_jobs_again(_original: Any) -> Any:
     return lambda _connection, _build_id: []
 
 
+def _no_turn_made_up_for(find_turn: Any) -> Any:
+    def find_own_turn(connection: Any, job: Any) -> Any:
+        own = (
+            job
+            and connection.execute(
+                "SELECT 1 FROM batches WHERE build_id = %s AND number = %s AND NOT done",
+                [job.build_id, job.batch_number],
+            ).fetchone()
+        )
+        return find_turn(connection, job) if own else None
+
+    return find_own_turn
+
+
 def _only_dead_is_obsolete(_original: Any) -> Any:
     def is_obsolete(document: Any, generation: int) -> bool:
         return bool(generation <= document.dead_generation)
@@ -405,6 +419,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "unfinished batches are not published again",
         Design(attributes=[(_BATCHES, "unpublished_jobs", _no_jobs_again)]),
         ("fault: first finalize",),
+    ),
+    Mutant(
+        "a job whose batch another's did, does none",
+        Design(attributes=[(_STORE, "find_turn", _no_turn_made_up_for)]),
+        ("fault: job whose batch",),
     ),
     Mutant(
         "attempts counted after the work",

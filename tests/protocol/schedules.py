@@ -188,9 +188,9 @@ def _deliver(said: str, *, which: int = 0) -> Step:
     return deliver
 
 
-def _finish_delivery(said: str) -> Step:
+def _finish_delivery(said: str, *, which: int = 0) -> Step:
     def deliver(world: World) -> None:
-        if (letter := _find(world, said)) is not None:
+        if (letter := _find(world, said, which=which)) is not None:
             world.finish(world.deliver(letter))
 
     return deliver
@@ -250,6 +250,11 @@ SCENARIOS: tuple[Scenario, ...] = (
         _then(_upload("a", OLD), _finish_delivery("finalize"), _finish_delivery("embed")),
         "embed",
     ),
+    _fault(
+        "job whose batch another's did",
+        _then(_upload("a", OLD), _finish_delivery("finalize"), _finish_delivery("embed", which=1)),
+        "embed",
+    ),
     _fault("delete", _then(_indexed(("a", OLD)), _delete("a")), "delete", versioned=True),
     _fault("overwrite's delete", _then(_indexed(("a", OLD)), _upload("a", NEW)), "delete"),
     _fault("unreadable", _upload("a", UNREADABLE), "finalize"),
@@ -296,6 +301,17 @@ SCENARIOS: tuple[Scenario, ...] = (
         _deliver("finalize"),
         (_deliver_rest,),
         versioned=True,
+    ),
+    Scenario(
+        "two documents take turns",
+        _then(
+            _upload("a", OLD),
+            _finish_delivery("finalize"),
+            _upload("b", NEW),
+            _finish_delivery("finalize"),
+        ),
+        _deliver("embed", which=1),
+        (_deliver("embed", which=1), _deliver("embed", which=-1)),
     ),
     Scenario(
         "deleted while parsing",

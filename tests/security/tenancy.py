@@ -211,6 +211,19 @@ def _list(connection: Connection, turn: _Turn) -> _Seen:
     return seen, set(seen) == turn.caller.collections
 
 
+def _list_by(connection: Connection, turn: _Turn) -> _Seen:
+    order: store.ListOrder = turn.chance.choice(("name", "updated", "size", "state"))
+    word = turn.chance.choice(("gate", "GATE1", "tenant", "at"))
+    selection = store.Selection(search=word)
+    documents, _ = store.list_documents(connection, selection, order=order, limit=100)
+    counted = store.count_selected(connection, selection, ceiling=1000)
+    facets, _ = store.read_facets(connection, selection, values=100, ceiling=1000)
+    seen = [document.collection for document in documents]
+    seen += [value for facet in facets if facet.name == "collection" for value, _ in facet.values]
+    expected = {name for name in turn.caller.collections if word != "tenant" or word in name}
+    return seen, set(seen) == expected and counted == len(documents)
+
+
 def _read(connection: Connection, turn: _Turn) -> _Seen:
     collection = turn.chance.choice(list(turn.tenants.documents))
     document_id = turn.chance.choice(turn.tenants.documents[collection])
@@ -224,7 +237,8 @@ def _read(connection: Connection, turn: _Turn) -> _Seen:
 _KINDS: tuple[tuple[str, Callable[..., _Seen], int], ...] = (
     ("search", _search, 1),
     ("search with filter", _search_in, 1),
-    ("list", _list, 9),
+    ("list", _list, 8),
+    ("search, sort, count", _list_by, 1),
     ("read by id", _read, 9),
 )
 

@@ -93,11 +93,9 @@ def test_body_when_the_database_is_away(
     database_url: str, model_dir: Path, embedder: Embedder
 ) -> None:
     """Neither its address nor its user or password is told."""
-    url = f"postgresql://{SECRET}:{SECRET}@127.0.0.1:1/{SECRET}"
-    fields = {"database_url": url, "database_connect_timeout_seconds": 1, "model_dir": model_dir}
-    with open_pool(
-        DatabaseSettings(database_url=SecretStr(url), database_connect_timeout_seconds=1)
-    ) as pool:
+    url = f"postgresql://{SECRET}:{SECRET}@127.0.0.1:1/{SECRET}?connect_timeout=1"
+    fields = {"database_url": url, "model_dir": model_dir}
+    with open_pool(DatabaseSettings(database_url=SecretStr(url))) as pool:
         client = make_client(QuerySettings.model_validate(fields), pool=pool, embedder=embedder)
         check(client.post("/query", json=ASKED), 503)
         check(client.get("/documents"), 503)

@@ -237,9 +237,9 @@ def function(
     for name, value in {
         "PUSH_AUDIENCE": AUDIENCE,
         "PUSH_SERVICE_ACCOUNT": ACCOUNT,
-        "PUSH_CERTS_URL": issuer.url,
     }.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("shared.runtime.push_authentication.GOOGLE_CERTS_URL", issuer.url)
     load.cache_clear()
     app = functions_framework.create_app(  # type: ignore[no-untyped-call]
         "receive", str(source), "cloudevent"

@@ -139,6 +139,13 @@ def check_every_endpoint(
             assert {passage["name"].split("/")[0] for passage in passages} == collections
     listed = client.get("/documents", headers=headers).get_json()["documents"]
     assert {document["collection"] for document in listed} == collections
+    found = client.get("/documents?search=gate", headers=headers).get_json()
+    assert {document["collection"] for document in found["documents"]} == collections
+    assert found["total"] == len(collections)
+    counted = client.get("/collections", headers=headers).get_json()["collections"]
+    assert {each["name"] for each in counted} == collections
+    facets = client.get("/facets", headers=headers).get_json()
+    assert {each["value"] for each in facets["collection"]["values"]} == collections
     for collection, document_id in ids.items():
         status = 200 if collection in collections else 404
         for path in ("", "/text"):
@@ -156,7 +163,8 @@ def test_every_endpoint_when_the_key_is_none(keyed: FlaskClient, ids: dict[str, 
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"X-API-Key": digest("finance")}):
         assert keyed.post("/query", json=QUESTION, headers=headers).status_code == 401
         assert keyed.post("/retrieve", json=QUESTION, headers=headers).status_code == 401
-        assert keyed.get("/documents", headers=headers).status_code == 401
+        for path in ("/documents", "/collections", "/facets"):
+            assert keyed.get(path, headers=headers).status_code == 401
         assert keyed.get(f"/documents/{ids['commons']}", headers=headers).status_code == 401
         assert keyed.get(f"/documents/{ids['commons']}/text", headers=headers).status_code == 401
 
@@ -503,7 +511,7 @@ def test_owner_when_it_is_no_superuser(connection: Connection, ids: dict[str, UU
         WHERE polname = 'owner'
         """
     ).fetchone()
-    assert row == (7, True)
+    assert row == (9, True)
     connection.execute("SET ROLE kaydang_worker")
     assert count_rows(connection, "live_chunks") == 3
     found = connection.execute("SELECT * FROM chunks_matching('gate', '{}/1000000000', 'x')")

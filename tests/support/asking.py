@@ -101,7 +101,6 @@ def open_gemini(url: str, **options: Any) -> Iterator[Gemini]:
             "google_cloud_project": "test",
             "gemini_model": "gemini-3.5-flash-lite",
             "gemini_timeout_seconds": 10.0,
-            "gemini_read_timeout_seconds": 5.0,
             "google_gemini_base_url": url,
         }
         | {name: options.pop(name) for name in GeminiSettings.model_fields if name in options}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from tests.support.compounds import make_compound
 from tests.support.documents import make_zip, relations
 
 _OFFICE = "urn:oasis:names:tc:opendocument:xmlns"
@@ -105,52 +106,6 @@ def make_xls(
     size = record(0x200, struct.pack("<IIHHH", 0, len(rows), 0, 256, 0))
     body = beginning(0x10) + size + cells + record(0xE5, areas) + end
     return make_compound({"Workbook": head + sheet + end + body})
-
-
-def make_compound(streams: dict[str, bytes]) -> bytes:
-    """Return a compound file (OLE2) of *streams*, each of 4 KiB or more."""
-    free, chain_end, table = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
-    sectors: list[bytes] = []
-    links: list[int] = []
-
-    def add(data: bytes) -> int:
-        first = len(sectors)
-        data = data.ljust(-(-max(len(data), 1) // 512) * 512, b"\0")
-        for at in range(0, len(data), 512):
-            sectors.append(data[at : at + 512])
-            links.append(len(sectors))
-        links[-1] = chain_end
-        return first
-
-    def entry(name: str, kind: int, child: int, right: int, first: int, size: int) -> bytes:
-        encoded = (name + "\0").encode("utf-16-le")
-        return (
-            encoded.ljust(64, b"\0")
-            + struct.pack("<HBBIII", len(encoded), kind, 1, free, right, child)
-            + bytes(36)
-            + struct.pack("<IQ", first, size)
-        )
-
-    entries = [entry("Root Entry", 5, 1 if streams else free, free, chain_end, 0)]
-    for number, (name, data) in enumerate(streams.items(), start=1):
-        data = data.ljust(4096, b"\0")
-        right = number + 1 if number < len(streams) else free
-        entries.append(entry(name, 2, free, right, add(data), len(data)))
-    directory = add(b"".join(entries))
-    places = [len(sectors) + i for i in range(-(-(len(sectors) + 8) // 128))]
-    links += [table] * len(places)
-    links += [free] * (len(places) * 128 - len(links))
-    packed = struct.pack(f"<{len(links)}I", *links)
-    header = (
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-        + bytes(16)
-        + struct.pack("<HHHHH", 0x3E, 3, 0xFFFE, 9, 6)
-        + bytes(6)
-        + struct.pack("<IIIIIIIIII", 0, len(places), directory, 0, 4096, chain_end, 0, chain_end, 0,
-                      *places[:1])
-        + b"".join(struct.pack("<I", place) for place in places[1:])
-    )  # fmt: skip
-    return header.ljust(512, b"\xff") + b"".join(sectors) + packed
 
 
 def make_xlsb(

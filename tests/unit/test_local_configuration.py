@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local.configuration import Configuration, WrongSetting, configure, known_names
+from local.configuration import Configuration, WrongSettings, configure, known_names
 
 ROOT = Path("/checkout")
 EXAMPLE = "# GEMINI_API_KEY=\n# ALLOWED_HOSTS=\nLOG_LEVEL=INFO\n# --- not a variable\n"
@@ -115,26 +115,66 @@ def test_a_port_that_is_none_is_named(port: str) -> None:
     if not port:
         assert configured({"PUBSUB_PORT": port}).ports["pubsub"] == 8085
         return
-    with pytest.raises(WrongSetting, match="PUBSUB_PORT"):
+    with pytest.raises(WrongSettings, match="PUBSUB_PORT"):
         configured({"PUBSUB_PORT": port})
 
 
 def test_two_equal_ports_are_named() -> None:
     """One port for two servers is found before anything starts."""
-    with pytest.raises(WrongSetting, match=r"QUERY_PORT and INGEST_PORT are both 8081"):
+    with pytest.raises(WrongSettings, match=r"QUERY_PORT and INGEST_PORT are both 8081"):
         configured({"QUERY_PORT": "8081"})
 
 
 def test_a_storage_address_without_scheme_is_refused() -> None:
     """The storage client needs http:// in front."""
-    with pytest.raises(WrongSetting, match="STORAGE_EMULATOR_HOST"):
+    with pytest.raises(WrongSettings, match="STORAGE_EMULATOR_HOST"):
         configured({"STORAGE_EMULATOR_HOST": "127.0.0.1:4443"})
 
 
-def test_root_is_no_user_for_postgres() -> None:
-    """PostgreSQL would refuse to start as root."""
-    with pytest.raises(WrongSetting, match="POSTGRES_UID"):
-        configured({"POSTGRES_UID": "0"})
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("GEMINI_APIKEY", "GEMINI_API_KEY"),
+        ("GEMINI_API_KEYS", "GEMINI_API_KEY"),
+        ("gemini_api_key", "GEMINI_API_KEY"),
+        ("ALOWED_HOSTS", "ALLOWED_HOSTS"),
+        ("DATABSAE_URL", "DATABASE_URL"),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_a_misspelt_name_names_the_one_that_is_meant(written: str, meant: str, place: str) -> None:
+    """A setting that nothing reads would silently be the default."""
+    there: dict[str, str] = {written: "x"} if place == "environment" else {}
+    dotenv: dict[str, str | None] = {written: "x"} if place == ".env" else {}
+    with pytest.raises(WrongSettings, match=rf"{written}.*did you mean {meant}\?"):
+        configured(there, **dotenv)
+
+
+def test_names_of_other_programs_are_left_alone() -> None:
+    """The environment belongs to all programs, .env to this one and to Compose."""
+    foreign = {"API_KEY": "x", "GOOGLE_API_KEY": "x", "DATABASE_HOST": "x", "LANG": "C"}
+    assert configured(foreign).unread == []
+    assert configured(FAVOURITE_COLOUR="red").unread == ["FAVOURITE_COLOUR"]
+
+
+def test_every_fault_is_named_at_once() -> None:
+    """Two ports, a name and a value: one run tells them all."""
+    with pytest.raises(WrongSettings) as caught:
+        configure(
+            {"QUERY_PORT": "none", "INGEST_PORT": "8082", "GEMINI_APIKEY": "x"},
+            root=ROOT,
+            home=Path("/home/ada"),
+            dotenv={},
+            example=EXAMPLE,
+            find_faults=lambda environment: [f"{environment['DATABASE_URL']} DATABASE_POOL_SIZE"],
+        )
+    for part in ("QUERY_PORT", "INGEST_PORT and EMBED_WORKER_PORT", "GEMINI_API_KEY", "POOL_SIZE"):
+        assert part in str(caught.value)
+
+
+def test_variables_of_opentelemetry_are_handed_on() -> None:
+    """Its libraries read them themselves, and .env.example cannot list them all."""
+    assert configured({"OTEL_BSP_SCHEDULE_DELAY": "1"}).settings["OTEL_BSP_SCHEDULE_DELAY"] == "1"
 
 
 def test_names_are_read_from_comments_too() -> None:

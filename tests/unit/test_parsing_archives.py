@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import tarfile
 import zipfile
 import zlib
 from dataclasses import replace
 
 import pytest
 
-from functions.ingest.parsing.registry import GZIP, ZIP
+from functions.ingest.parsing.registry import GZIP, TAR, ZIP
 from functions.ingest.parsing.zip_files import MAX_MEMBERS
 from shared.errors import Unreadable
 from tests.support.documents import (
@@ -96,6 +97,40 @@ def test_zip_when_nested() -> None:
     assert "(not read: nested too deeply)" in text_of(data, "a.zip")
 
 
+def _tar(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, data in members.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz", "a"])
+def test_tar_when_of_several_kinds(name: str) -> None:
+    """Each file is read under its path, compressed or not; links and junk leave no text."""
+    data = _tar(
+        {"a/größe.txt": b"Width is 4 m.", "a/._x": b"junk", "../up.csv": b"first,second\n1,2\n"}
+    )
+    kind, _ = parse_bytes(data, "any")
+    assert kind == TAR
+    packed = gzip.compress(data) if name.endswith("gz") else data
+    assert text_of(packed, name) == (
+        "File: a/größe.txt\nWidth is 4 m.\nFile: ../up.csv\nfirst | second\n1 | 2"
+    )
+
+
+def test_tar_when_cut_off() -> None:
+    """An archive that ends within a file says so."""
+    with pytest.raises(Unreadable) as refused:
+        parse_bytes(_tar({"a.txt": bytes(range(32, 126)) * 40})[:2000], "a.tar")
+    assert refused.value.code == "corrupt"
+
+
 def _bomb() -> bytes:
     return make_zip({f"{number}.txt": bytes(400_000) for number in range(4)})
 
@@ -109,8 +144,11 @@ def _bomb() -> bytes:
         (gzip.compress(bytes(3 << 20)), "a.txt.gz"),
         (make_zip({"a.txt.gz": gzip.compress(b"a" * (3 << 20))}), "a.zip"),
         (make_zip({f"{number}": b"" for number in range(MAX_MEMBERS + 1)}), "a.zip"),
+        (gzip.compress(_tar({"a.txt": b"a" * (3 << 20)})), "a.tgz"),
+        (_tar({f"{number}.txt": b"a" * 400_000 for number in range(4)}), "a.tar"),
+        (_tar({f"{number}": b"" for number in range(MAX_MEMBERS + 1)}), "a.tar"),
     ],
-    ids=["zip", "zips", "gzip", "gzip in zip", "members"],
+    ids=["zip", "zips", "gzip", "gzip in zip", "members", "tgz", "tar", "members of tar"],
 )
 def test_archive_when_a_bomb(data: bytes, name: str) -> None:
     """What grows beyond the limit refuses the whole document."""

@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 from functions.ingest.parsing.blocks import Block, Request
 from functions.ingest.parsing.registry import parse
 from shared.errors import Unreadable
+from tests.support.compounds import SAMPLES as FILES
+from tests.support.compounds import make_compound, make_msg
 from tests.support.documents import (
     LIMITS,
     docx_paragraph,
@@ -66,6 +68,15 @@ SAMPLES: dict[str, bytes] = {
     "a.xlsb": make_xlsb([["a", 1.5], ["b", (2.0, 1)]], formats=["0.0 %"], merged=[(0, 1, 0, 0)]),
     "b.xls": make_spreadsheet_xml(
         '<Row><Cell ss:MergeAcross="1"><Data ss:Type="Number">1</Data></Cell></Row>'
+    ),
+    "a.doc": FILES.joinpath("rules.doc").read_bytes(),
+    "a.ppt": FILES.joinpath("harbour.ppt").read_bytes(),
+    "a.msg": make_compound(
+        make_msg(
+            {0x0037: "s", 0x1000: "text", 0x1013: b"<p>text"},
+            people=[(1, "a", "a@b.c")],
+            files=[("a.txt", "text/plain", b"a"), ("m", "", make_msg({0x1000: "in"}, head=24))],
+        )
     ),
     "a.ods": make_open_document("spreadsheet", _ODF_TABLE),
     "a.odt": make_open_document(

@@ -36,6 +36,29 @@ class ParseLimits:
     memory_bytes: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TableHead:
+    """What the rows of one table share: its title, "" for none, and a name for each column."""
+
+    title: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """
+    A row of data, apart from its text.
+
+    Attributes:
+        cells: By column, as the document shows them.
+        covered: Columns of which the cell is a merged one's, repeated.
+    """
+
+    head: TableHead
+    cells: tuple[str, ...]
+    covered: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """
@@ -44,12 +67,15 @@ class Block:
     Attributes:
         text: What the document says, cleaned (see clean).
         page: Page, slide or sheet, from 1.
-        level: Depth of a heading, from 1; 0 for anything else.
+        level: Depth of a heading, from 1; of other text, that from which headings end before it,
+            or 0.
         label: Name of a heading in the heading path where it is not the text itself.
         gap: Characters between the block before and this one in the extracted text.
         header: The table's header rows, for every row that is not itself one of them.
         page_starts: Where in *text* further pages begin.
         lines: Where *text* stands on its pages, positions from its beginning.
+        row: The row of data that *text* writes out; None for anything else.
+        begins_document: A heading that names a document inside of this one.
     """
 
     kind: BlockKind
@@ -62,6 +88,8 @@ class Block:
     source: TextSource = "text"
     page_starts: tuple[PageStart, ...] = ()
     lines: tuple[LineBox, ...] = ()
+    row: TableRow | None = None
+    begins_document: bool = False
 
     @property
     def last_page(self) -> int | None:
@@ -189,6 +217,7 @@ def paragraph(
     source: TextSource = "text",
     page_starts: tuple[PageStart, ...] = (),
     lines: tuple[LineBox, ...] = (),
+    row: TableRow | None = None,
 ) -> Iterator[Block]:
     """Yield *text* as one block, or as several that continue each other where it is too long."""
     start = 0
@@ -209,8 +238,9 @@ def paragraph(
                 for line in lines
                 if start <= line.position < end
             ),
+            row=row,
         )
-        start, gap = end, ""
+        start, gap, row = end, "", None
 
 
 def heading(text: str, *, level: int, page: int | None = None) -> Iterator[Block]:

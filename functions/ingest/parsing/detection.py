@@ -12,19 +12,13 @@ from shared.errors import Unreadable
 
 from .archives import Archive
 from .blocks import ParseLimits
+from .compound import COMPOUND_ERRORS, CompoundFile
 
 _HEAD_BYTES = 4096
 # White space, NUL and the bytes of byte order marks.
 _BLANKS = b"\0 \t\r\n\f\v\xef\xbb\xbf\xff\xfe"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-# https://learn.microsoft.com/openspecs/windows_protocols/ms-cfb, 2.6.1: names have 64 bytes.
-_OLE2_NAME_BYTES = 64
-_OLD_OFFICE = {
-    "WordDocument": ("an old Word file (doc)", "docx"),
-    "PowerPoint Document": ("an old PowerPoint file (ppt)", "pptx"),
-    "__substg1.0_": ("an Outlook message (msg)", "eml"),
-}
 # Formats known by their first bytes that hold no text of ours.
 _FOREIGN = (
     (b"GIF8", "a GIF picture"),
@@ -147,8 +141,6 @@ def detect_format(
             raise _unsupported(what, extension, formats)
     if head[4:12] in (b"ftypisom", b"ftypmp42", b"ftypM4A ", b"ftypqt  ", b"ftypheic"):
         raise _unsupported("a video, sound or HEIC file", extension, formats)
-    if head[257:262] == b"ustar":
-        raise _unsupported("a tar archive", extension, formats)
     if _is_binary(head):
         raise _unsupported("a binary file of an unknown kind", extension, formats)
     return _detect_text(_text_start(head), extension, declared, formats)
@@ -243,6 +235,11 @@ def is_svg(start: bytes) -> bool:
 def is_gzip(head: bytes) -> bool:
     """Tell a gzip file by its mark and its only method (RFC 1952, 2.3.1)."""
     return head.startswith(b"\x1f\x8b\x08")
+
+
+def is_tar(head: bytes) -> bool:
+    """Tell a tar archive by the mark in its first header (POSIX.1-1988, GNU)."""
+    return head[257:262] == b"ustar"
 
 
 def is_spreadsheet_xml(start: bytes) -> bool:
@@ -372,34 +369,27 @@ def _detect_zip(
 
 
 def _detect_ole2(source: BinaryIO, formats: Sequence[Format]) -> Format:
-    """Tell old office files by the streams in their directory, wherever in the file it stands."""
-    names = {stream: stream.encode("utf-16-le") for stream in ("EncryptedPackage", *_OLD_OFFICE)}
-    # The directory's name for what Excel 5 and 95 wrote; the word alone stands in many texts.
-    names["Book"] = "Book".encode("utf-16-le").ljust(_OLE2_NAME_BYTES, b"\0")
-    names |= {known.stream: known.stream.encode("utf-16-le") for known in formats if known.stream}
-    found: set[str] = set()
+    """Tell old office files by the streams at the top; those of what is embedded are below."""
     source.seek(0)
-    rest = b""
-    while data := source.read(1 << 20):
-        data = rest + data
-        found.update(stream for stream, encoded in names.items() if encoded in data)
-        rest = data[-_OLE2_NAME_BYTES:]
-    if "Book" in found:
-        found.add("Workbook")
-    if "EncryptedPackage" in found:
+    data = source.read()
+    try:
+        found = set(CompoundFile(data).root.streams)
+    except COMPOUND_ERRORS:
+        # The parser says that the file is damaged, where its kind can be told at all.
+        names = ["EncryptedPackage", *(known.stream for known in formats if known.stream)]
+        found = {name.lower() for name in names if name.encode("utf-16-le") in data}
+    if "encryptedpackage" in found:
         raise Unreadable(
             "encrypted",
             "The office document is protected by a password. "
             "Remove the password and upload it again.",
         )
+    if "book" in found:
+        # What Excel 5 and 95 wrote.
+        found.add("workbook")
     for known in formats:
-        if known.stream in found:
+        if known.stream and known.stream.lower() in found:
             return known
-    for stream, (what, better) in _OLD_OFFICE.items():
-        if stream in found:
-            raise Unreadable(
-                "unsupported_type", f"The file is {what}, which is not read. Save it as {better}."
-            )
     raise Unreadable("unsupported_type", "The file is an old office file. Save it in a new format.")
 
 

@@ -83,6 +83,7 @@ _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
 _MAX_ANCHOR_CHARS = 80
 _MAX_DESCRIPTION_CHARS = 4_000
+_CODES = re.compile("[\uf000-\uf0ff]")
 # Page headers and footers that are read: a document has a few, a damaged one may have thousands.
 _MAX_RUNNING_PARTS = 30
 
@@ -833,6 +834,11 @@ def drawing_lines(archive: Archive, part: str) -> Iterator[str]:
             if line := clean_line("".join(text)):
                 yield line
             text = []
+
+
+def show_symbols(text: str) -> str:
+    """Return *text* with the signs of Wingdings, the usual symbol font, in place of its codes."""
+    return _CODES.sub(lambda found: _symbol("wingdings", f"{ord(found.group()):X}"), text)
 
 
 def _symbol(font: str, code: str) -> str:

@@ -21,14 +21,13 @@ from .blocks import (
     Title,
     clean,
     clean_line,
-    heading,
     paragraph,
     read_all,
 )
 from .calendars import calendar_entries
 from .decoding import decode
 from .html import parse_markup
-from .members import MAX_DEPTH, demoted, read_member
+from .members import MAX_DEPTH, demoted, document_heading, read_member
 from .text import verbatim_paragraphs
 
 _MAX_PARTS = 1000
@@ -59,7 +58,11 @@ _PIECE_BYTES = 1 << 16
 
 def parse_mail(request: Request) -> Iterator[Event]:
     """Yield the blocks of a message."""
-    message = _read(read_all(request))
+    yield from read_message(_read(read_all(request)), request)
+
+
+def read_message(message: Message, request: Request) -> Iterator[Event]:
+    """Yield the blocks of a message that is taken apart already."""
     if subject := _field(message, "Subject"):
         yield Title(subject)
     yield from _Reader(request).message(message)
@@ -69,7 +72,7 @@ def parse_mailbox(request: Request) -> Iterator[Event]:
     """Yield the messages of a mailbox, each under its subject."""
     for data in _messages(request.source):
         message = _read(data)
-        yield from heading(_field(message, "Subject") or "(no subject)", level=1)
+        yield from document_heading(_field(message, "Subject") or "(no subject)")
         yield from demoted(_Reader(request).message(message), by=1)
 
 
@@ -114,11 +117,13 @@ class _Reader:
 
     Attributes:
         parts: How many were met.
+        attached: Parts that are read behind the text, so that no text stands below their headings.
         known: Digests of the calendars given out: many invitations hold theirs twice.
     """
 
     request: Request
     parts: int = 0
+    attached: list[Message] = field(default_factory=list)
     known: set[bytes] = field(default_factory=set)
 
     def message(self, message: Message) -> Iterator[Event]:
@@ -127,6 +132,11 @@ class _Reader:
         if lines:
             yield from paragraph("\n".join(lines))
         yield from self._part(message, depth=self.request.depth)
+        for part in self.attached:
+            if _is_message(part):
+                yield from self._inner_message(part)
+            else:
+                yield from self._attachment(part)
 
     def leaves(self, message: Message) -> Iterator[Message]:
         """Yield the parts that have none themselves."""
@@ -149,8 +159,8 @@ class _Reader:
     def _part(self, part: Message, *, depth: int) -> Iterator[Event]:
         self._count()
         kind = _kind(part)
-        if kind == "message/rfc822" or (kind == "message/global" and part.is_multipart()):
-            yield from self._inner_message(part)
+        if _is_message(part):
+            self.attached.append(part)
         elif depth > self.request.depth + 50:
             # No author writes this; a parser that recurses must end.
             yield from paragraph("(not read: nested too deeply)")
@@ -170,7 +180,7 @@ class _Reader:
             # Encoded in base64, which the standard forbids and programs do.
             inner = [_read(_content(part))]
         subject = _field(inner[0], "Subject") or _name(part)
-        yield from heading(clean_line(f"Forwarded message: {subject}")[:290], level=1)
+        yield from document_heading(f"Forwarded message: {subject}")
         if self.request.depth + 1 > MAX_DEPTH:
             yield from paragraph("(not read: nested too deeply)")
             return
@@ -196,10 +206,12 @@ class _Reader:
             if chosen is not None:
                 yield from self._part(chosen, depth=depth)
         else:
+            known = len(self.attached)
             events = list(self._part(rich, depth=depth))
             if _says_more(events, _text(plain)):
                 yield from events
             else:
+                del self.attached[known:]
                 yield from self._part(plain, depth=depth)
                 if _kind(rich) == "multipart/related":
                     yield from self._beside(rich, depth=depth)
@@ -227,31 +239,23 @@ class _Reader:
             return
         if kind in _CALENDARS or name.lower().endswith(".ics"):
             yield from self._calendar(part)
-        elif kind.startswith("image/"):
-            yield from self._picture(part, name=name, kind=kind)
         elif kind in ("text/plain", "text/html", "message/delivery-status") and not (
             name or _is_attachment(part)
         ):
             yield from self._text(part, kind)
         else:
-            data = _content(part)
-            yield from read_member(
-                self.request,
-                data,
-                name=name or "attachment",
-                content_type=kind,
-                called="Attachment",
-            )
+            self.attached.append(part)
 
-    def _picture(self, part: Message, *, name: str, kind: str) -> Iterator[Event]:
-        data = _content(part)
-        shown = part.get("Content-ID") or _disposition(part) == "inline" or not name
-        if shown and len(data) < _LOGO_BYTES:
+    def _attachment(self, part: Message) -> Iterator[Event]:
+        name, kind, data = _name(part), _kind(part), _content(part)
+        is_picture = kind.startswith("image/")
+        is_shown = part.get("Content-ID") or _disposition(part) == "inline" or not name
+        if is_picture and is_shown and len(data) < _LOGO_BYTES:
             return
         yield from read_member(
             self.request,
             data,
-            name=name or "picture",
+            name=name or ("picture" if is_picture else "attachment"),
             content_type=kind,
             called="Attachment",
         )
@@ -284,6 +288,11 @@ def _says_more(rich: list[Event], plain: str) -> bool:
         return False
     known = set(_WORD.findall(plain.lower()))
     return len(words & known) < _LEAST_SHARE * len(words)
+
+
+def _is_message(part: Message) -> bool:
+    kind = _kind(part)
+    return kind == "message/rfc822" or (kind == "message/global" and part.is_multipart())
 
 
 def _parts(part: Message) -> list[Message]:

@@ -42,7 +42,7 @@ def read_member(
     """
     shown = f"{called}: {clean_line(name)[:_MAX_NAME_CHARS]}"
     if request.depth >= MAX_DEPTH:
-        yield from paragraph(f"{shown} (not read: nested too deeply)")
+        yield Block("paragraph", f"{shown} (not read: nested too deeply)", level=level)
         return
     inside = replace(
         request,
@@ -56,9 +56,9 @@ def read_member(
     except Unreadable as error:
         if error.code in _OF_THE_WHOLE:
             raise
-        yield from not_read(shown, error)
+        yield from not_read(shown, error, level=level)
         return
-    yield from heading(shown, level=level)
+    yield from document_heading(shown, level=level)
     try:
         empty = True
         for event in demoted(events, by=level):
@@ -88,10 +88,15 @@ def demoted(events: Iterator[Event], *, by: int) -> Iterator[Event]:
             yield from heading(event.text, level=by + 1)
 
 
-def not_read(name: str, error: Unreadable) -> Iterator[Event]:
+def document_heading(name: str, *, level: int = 1) -> Iterator[Event]:
+    """Yield the name of a document that is inside of another: its text is in no other's chunk."""
+    for block in heading(clean_line(name)[:_MAX_NAME_CHARS], level=level):
+        yield replace(block, begins_document=True)
+
+
+def not_read(name: str, error: Unreadable, *, level: int = 1) -> Iterator[Event]:
     """Yield the name of what could not be read, and why."""
     shown = clean_line(name)[:_MAX_NAME_CHARS]
-    if error.code in ("unsupported_type", "empty"):
-        yield from paragraph(f"{shown} (not read)")
-    else:
-        yield from paragraph(f"{shown} (not read: {error.message})")
+    silent = error.code in ("unsupported_type", "empty")
+    text = f"{shown} (not read)" if silent else f"{shown} (not read: {error.message})"
+    yield Block("paragraph", text, level=level)

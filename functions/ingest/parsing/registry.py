@@ -20,6 +20,8 @@ PPTX = f"{_OPEN_XML}.presentationml.presentation"
 XLSX = f"{_OPEN_XML}.spreadsheetml.sheet"
 XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
 XLS = "application/vnd.ms-excel"
+DOC = "application/msword"
+PPT = "application/vnd.ms-powerpoint"
 SPREADSHEET_XML = "application/vnd.ms-excel+xml"
 _OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
 ODT = f"{_OPEN_DOCUMENT}.text"
@@ -28,6 +30,7 @@ ODP = f"{_OPEN_DOCUMENT}.presentation"
 EPUB = "application/epub+zip"
 RTF = "application/rtf"
 EML = "message/rfc822"
+MSG = "application/vnd.ms-outlook"
 MBOX = "application/mbox"
 CALENDAR = "text/calendar"
 WEB_ARCHIVE = "multipart/related"
@@ -46,6 +49,7 @@ TIFF = "image/tiff"
 WEBP = "image/webp"
 ZIP = "application/zip"
 GZIP = "application/gzip"
+TAR = "application/x-tar"
 SVG = "image/svg+xml"
 SOURCE_CODE = "text/x-source"
 YAML = "application/yaml"
@@ -129,6 +133,27 @@ FORMATS = (
         stream="Workbook",
     ),
     Format(
+        content_type=DOC,
+        label="an old Word document",
+        parser="doc.parse_doc",
+        extensions=("doc", "dot"),
+        stream="WordDocument",
+    ),
+    Format(
+        content_type=PPT,
+        label="an old PowerPoint presentation",
+        parser="ppt.parse_ppt",
+        extensions=("ppt", "pps", "pot"),
+        stream="PowerPoint Document",
+    ),
+    Format(
+        content_type=MSG,
+        label="an Outlook message",
+        parser="msg.parse_msg",
+        extensions=("msg",),
+        stream="__properties_version1.0",
+    ),
+    Format(
         content_type=EPUB,
         label="an EPUB book",
         parser="epub.parse_epub",
@@ -147,9 +172,16 @@ FORMATS = (
         content_type=GZIP,
         label="a gzip file",
         parser="zip_files.parse_gzip",
-        extensions=("gz", "svgz"),
+        extensions=("gz", "tgz", "svgz"),
         declared=("application/x-gzip",),
         magic=detection.is_gzip,
+    ),
+    Format(
+        content_type=TAR,
+        label="a tar archive",
+        parser="tar_files.parse_tar",
+        extensions=("tar",),
+        magic=detection.is_tar,
     ),
     Format(
         content_type=RTF,

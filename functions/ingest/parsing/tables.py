@@ -17,7 +17,7 @@ from typing import Literal
 
 from shared.values import TextSource
 
-from .blocks import Block, paragraph
+from .blocks import Block, TableHead, TableRow, paragraph
 
 # A row of more characters is written as a record, a line a column: its cells stay near their names.
 _MAX_ROW_CHARS = 600
@@ -357,6 +357,7 @@ class TableWriter:
         self.left = 0
         self.width = 0
         self.names: list[str] = []
+        self.head: TableHead | None = None
         self.header_rows: list[list[str]] = []
         self.header = ""
         self.group = ""
@@ -520,6 +521,7 @@ class TableWriter:
             return
         self.names = column_names(heads)
         header = " | ".join(self.names)
+        self.head = TableHead(self.title, tuple(self.names))
         if self.title:
             header, self.title = f"{self.title}\n{header}", ""
         self.header = header if _estimated_tokens(header) <= _MAX_HEADER_TOKENS else ""
@@ -578,6 +580,7 @@ class TableWriter:
             else:
                 cells[0] = self.above
         text = " | ".join(cells)
+        row = self._data(cells)
         if len(text) > _MAX_DATA_CELL_CHARS and max(map(len, cells)) > _MAX_DATA_CELL_CHARS:
             for cell in cells:
                 if cell and not isinstance(cell, Beside | Below):
@@ -586,13 +589,19 @@ class TableWriter:
             return
         header = self.header
         if self.names and (not header or len(text) > _MAX_ROW_CHARS):
-            yield from self._record(cells)
+            yield from self._record(cells, row)
             return
         if header and self.group:
             header = f"{header}\n{self.group}"
         if filled <= len(cells) // 4:
             text = " | ".join(self._named(cells))
-        yield from self._row_block(text, gap=self.gap, header=header)
+        yield from self._row_block(text, gap=self.gap, header=header, row=row)
+
+    def _data(self, cells: list[str]) -> TableRow | None:
+        if self.head is None:
+            return None
+        covered = tuple(i for i, cell in enumerate(cells) if isinstance(cell, Beside | Below))
+        return TableRow(self.head, tuple(map(str, cells)), covered)
 
     def _single(self, cells: list[str]) -> Iterator[Block]:
         """Yield a row with one text: the name of a group of rows, a note, or a thin table's row."""
@@ -602,18 +611,27 @@ class TableWriter:
             self.gap = "\n\n"
             return
         if place and self.names:
-            yield from self._row_block(" | ".join(cells), gap=self.gap, header=self.header)
+            yield from self._row_block(
+                " | ".join(cells), gap=self.gap, header=self.header, row=self._data(cells)
+            )
             return
         is_name = self.width > 2 and len(text) <= MAX_TITLE_CHARS and text[-1:] not in ".!?"
         self.group = text if is_name else ""
-        yield from self._row_block(text, gap=self.gap, header=self.header)
+        # In a table of two columns a row with a key alone is data without a value.
+        row = None if is_name or self.width > 2 else self._data(cells)
+        yield from self._row_block(text, gap=self.gap, header=self.header, row=row)
 
-    def _record(self, cells: list[str]) -> Iterator[Block]:
+    def _record(self, cells: list[str], row: TableRow | None) -> Iterator[Block]:
         """Yield a line a column; the parts of a long record go with its first line."""
         lines = self._named(cells)
         key = lines[0] if len(lines[0]) <= MAX_TITLE_CHARS else ""
         yield from paragraph(
-            "\n".join(lines), kind="row", page=self.page, header=key, source=self.source
+            "\n".join(lines),
+            kind="row",
+            page=self.page,
+            header=key,
+            source=self.source,
+            row=row,
         )
         self.gap = "\n\n"
 
@@ -625,9 +643,11 @@ class TableWriter:
             if cell
         ]
 
-    def _row_block(self, text: str, *, gap: str, header: str = "") -> Iterator[Block]:
+    def _row_block(
+        self, text: str, *, gap: str, header: str = "", row: TableRow | None = None
+    ) -> Iterator[Block]:
         yield from paragraph(
-            text, kind="row", page=self.page, gap=gap, header=header, source=self.source
+            text, kind="row", page=self.page, gap=gap, header=header, source=self.source, row=row
         )
         self.gap = "\n"
 

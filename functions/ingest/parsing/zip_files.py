@@ -19,7 +19,7 @@ from .registry import parse
 # In all archives of one document together; each costs at least a line of text.
 MAX_MEMBERS = 5_000
 # A larger member is a recording or an image of a disk, and would not fit into the memory.
-_MAX_MEMBER_BYTES = 64 << 20
+MAX_MEMBER_BYTES = 64 << 20
 _PIECE_BYTES = 1 << 16
 _UTF8_NAME = 0x800
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
@@ -41,13 +41,13 @@ def parse_zip(request: Request) -> Iterator[Event]:
         path = _path(entry)
         if entry.is_dir() or is_junk(path):
             continue
-        _count_member(request)
-        if entry.file_size > _MAX_MEMBER_BYTES:
-            too_large = Unreadable("too_large", f"it has over {_MAX_MEMBER_BYTES >> 20} MiB.")
+        count_member(request)
+        if entry.file_size > MAX_MEMBER_BYTES:
+            too_large = Unreadable("too_large", f"it has over {MAX_MEMBER_BYTES >> 20} MiB.")
             yield from not_read(f"File: {path}", too_large)
             continue
         try:
-            data = b"".join(_metered(request, archive.pieces(entry.filename)))
+            data = b"".join(metered(request, archive.pieces(entry.filename)))
         except Unreadable as error:
             if error.code == "decompression_limit":
                 raise
@@ -70,8 +70,12 @@ def parse_gzip(request: Request) -> Iterator[Event]:
     """
     if request.depth >= MAX_DEPTH:
         raise Unreadable("unsupported_type", "The gzip files are nested too deeply.")
-    data = b"".join(_metered(request, _unpacked(request)))
-    name = request.name[:-1] if request.name.lower().endswith(".svgz") else request.name
+    data = b"".join(metered(request, _unpacked(request)))
+    name = request.name
+    if name.lower().endswith(".svgz"):
+        name = name[:-1]
+    elif name.lower().endswith(".tgz"):
+        name = f"{name[:-4]}.tar"
     inside = replace(
         request,
         source=io.BytesIO(data),
@@ -110,7 +114,8 @@ def _damaged() -> Unreadable:
     return corrupt("The gzip file is damaged or incomplete. Upload it again.")
 
 
-def _metered(request: Request, pieces: Iterator[bytes]) -> Iterator[bytes]:
+def metered(request: Request, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield *pieces* while all archives of the document together stay within the limit."""
     limit = request.limits.max_decompressed_bytes
     for piece in pieces:
         request.unpacked.bytes += len(piece)
@@ -123,7 +128,8 @@ def _metered(request: Request, pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _count_member(request: Request) -> None:
+def count_member(request: Request) -> None:
+    """Count a file of an archive against the limit that holds for the whole document."""
     request.unpacked.members += 1
     if request.unpacked.members > MAX_MEMBERS:
         raise Unreadable(

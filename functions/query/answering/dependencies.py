@@ -34,8 +34,6 @@ class AnsweringDependencies:
         budget: None where tokens are not limited.
         cache: None where answers are not kept.
         metrics: None where nothing is measured.
-        context_characters: Passages grow by what stands around them, up to so many characters.
-        prompt_max_characters: Of all passages in the prompt together.
     """
 
     pool: Pool
@@ -47,8 +45,6 @@ class AnsweringDependencies:
     budget: TokenBudget | None
     cache: AnswerCache | None
     metrics: Metrics | None
-    context_characters: int
-    prompt_max_characters: int
 
 
 def make_answering_dependencies(
@@ -87,6 +83,4 @@ def make_answering_dependencies(
         if settings.answer_cache_seconds
         else None,
         metrics=metrics,
-        context_characters=settings.context_characters,
-        prompt_max_characters=settings.prompt_max_characters,
     )

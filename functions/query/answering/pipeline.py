@@ -22,6 +22,7 @@ from shared.values import Filter, Hit
 from ..quotas.answer_cache import CacheSlot
 from .answerability import decide
 from .citations import Citation
+from .computing import compute
 from .context import expand_context
 from .dependencies import AnsweringDependencies
 from .generation import Gemini
@@ -33,6 +34,11 @@ from .rewriting import finds_more, rewrite
 from .writing import write_answer
 
 logger = get_logger(__name__)
+
+# Of all passages of an answer together, with what stands around them under the same heading.
+CONTEXT_CHARACTERS = 12_000
+# Of all passages in the prompt: about 12,000 tokens, which every Gemini reads in a second or two.
+PROMPT_CHARACTERS = 48_000
 
 
 def find_passages(
@@ -74,11 +80,16 @@ def answer_question(
         yield from _repeat(kept, rewritten, dependencies)
         return
     retrieval = _find(query, rewritten, dependencies, journal)
+    if gemini is None:
+        computed = compute(retrieval, query=query, pool=dependencies.pool, journal=journal)
+        if computed is not None:
+            yield from _show_computed(*computed, rewritten, unavailable, dependencies, journal)
+            return
     retrieval = expand_context(
         retrieval,
         query=query,
         pool=dependencies.pool,
-        max_characters=dependencies.context_characters,
+        max_characters=CONTEXT_CHARACTERS,
         journal=journal,
     )
     retrieval = decide(
@@ -91,7 +102,7 @@ def answer_question(
         gemini=gemini,
         unavailable=unavailable,
         whole=whole,
-        prompt_max_characters=dependencies.prompt_max_characters,
+        prompt_max_characters=PROMPT_CHARACTERS,
         weights=dependencies.weights,
         journal=journal,
     ):
@@ -104,6 +115,23 @@ def answer_question(
         if slot is not None and answer.failure is None:
             _keep(answer, retrieval, dependencies, slot)
         yield answer
+
+
+def _show_computed(
+    retrieval: Retrieval,
+    answer: Answer,
+    rewritten: RewrittenQuery,
+    unavailable: GenerationUnavailable | None,
+    dependencies: AnsweringDependencies,
+    journal: Journal,
+) -> Iterator[Retrieval | Token | Answer]:
+    answer = replace(answer, usage=rewritten.usage, failure=unavailable)
+    _explain_ranks(retrieval, journal)
+    yield retrieval
+    yield Token(answer.text)
+    _count(answer, dependencies, journal)
+    _log(answer, retrieval, journal)
+    yield answer
 
 
 def _find(

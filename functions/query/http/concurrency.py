@@ -17,7 +17,9 @@ from .replies import EVENT_STREAM
 SPARE_THREADS = 8
 _RETRY_SECONDS = 2
 # These cost nothing, and an overloaded service is still alive.
-_ALWAYS = frozenset({"healthz", "readyz", "page", "static_file", "openapi_document"})
+_ALWAYS = frozenset(
+    {"healthz", "readyz", "page", "static_file", "favicon", "robots", "openapi_document"}
+)
 
 
 class Admission:

@@ -33,8 +33,10 @@ from .problems import MISCONFIGURED, ProblemRaised, bad_field, make_problem, ren
 from .replies import milliseconds_since
 
 _RETRY_SECONDS = 5
-_PUBLIC = frozenset({"healthz", "readyz", "page", "static_file", "openapi_document"})
-_UNTRACED = frozenset({"healthz", "readyz", "page", "static_file", "openapi_document"})
+_PUBLIC = frozenset(
+    {"healthz", "readyz", "page", "static_file", "favicon", "robots", "openapi_document"}
+)
+_UNTRACED = _PUBLIC
 # Asking changes nothing, and its JSON makes a browser ask before a foreign page may send it.
 _ASKING = frozenset({"query", "retrieve"})
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})

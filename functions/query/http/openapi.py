@@ -13,14 +13,20 @@ from .problems import Problem
 from .replies import EVENT_STREAM
 from .schemas import (
     AcceptedResponse,
+    CollectionsResponse,
     DocumentOut,
     DocumentsResponse,
+    FacetsResponse,
     HealthResponse,
     QueryRequest,
     QueryResponse,
     ReadyResponse,
     RetrieveRequest,
     RetrieveResponse,
+    TableOut,
+    TableQueryRequest,
+    TableQueryResponse,
+    TablesResponse,
     TextResponse,
     UploadRequest,
     UploadResponse,
@@ -35,15 +41,21 @@ _SCHEMAS: list[type[BaseModel]] = [
     RetrieveResponse,
     QueryResponse,
     DocumentsResponse,
+    CollectionsResponse,
+    FacetsResponse,
     DocumentOut,
     TextResponse,
+    TablesResponse,
+    TableOut,
+    TableQueryRequest,
+    TableQueryResponse,
     UploadResponse,
     AcceptedResponse,
     HealthResponse,
     ReadyResponse,
     Problem,
 ]
-_REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest})
+_REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest, TableQueryRequest})
 
 
 # https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format

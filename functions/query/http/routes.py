@@ -24,9 +24,12 @@ from shared.runtime.logs import get_logger
 from shared.store import (
     NO_MODEL,
     connect,
+    count_selected,
     get_document,
+    list_collections,
     list_documents,
     may_write,
+    read_facets,
     read_text,
     reading,
     serving_model,
@@ -37,8 +40,10 @@ from ..answering.journal import Journal
 from ..answering.pipeline import answer_question, find_passages
 from ..answering.query import EXTRACTIVE, Answer, Query, Retrieval
 from ..dependencies import Dependencies
+from ..settings import MAX_REQUEST_BYTES
 from .callers import Caller
 from .concurrency import Admission, admit
+from .cursors import Cursor, decode_cursor
 from .middleware import guard, handle_errors
 from .openapi import METRICS_TYPE, SECURITY, make_document, responses, text_responses
 from .problems import (
@@ -62,11 +67,17 @@ from .replies import (
 from .schemas import (
     MAX_OBJECT_NAME_BYTES,
     AcceptedResponse,
+    CollectionOut,
+    CollectionsResponse,
     DocumentOut,
     DocumentPath,
     DocumentsQuery,
     DocumentsResponse,
+    FacetOut,
+    FacetsQuery,
+    FacetsResponse,
     HealthResponse,
+    MetadataFacetOut,
     QueryRequest,
     QueryResponse,
     ReadyResponse,
@@ -78,12 +89,16 @@ from .schemas import (
     UploadRequest,
     UploadResponse,
 )
+from .tables import add_tables
 
 if TYPE_CHECKING:
     from shared.bucket import DocumentBucket
 
 _WEB = Path(__file__).parents[1] / "web"
 _MAX_TEXT_CHARACTERS = 100_000
+# Counting further takes longer than reading a page.
+_MAX_TOTAL = 10_000
+_MAX_COUNTED = 100_000
 
 _ASKING = Tag(name="asking", description="Questions, answers and passages.")
 _DOCUMENTS = Tag(name="documents", description="The documents and how far their indexing is.")
@@ -112,7 +127,7 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
         validation_error_model=Problem,
         validation_error_callback=_refuse_fields,
     )
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
+    app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     # First: a refusal must cost nothing, not even a look into the database.
     admit(app, Admission(places=settings.max_concurrent_requests))
     guard(app, dependencies)
@@ -120,6 +135,7 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
     _add_asking(app, dependencies)
     _add_documents(app, dependencies)
     _add_changes(app, dependencies)
+    add_tables(app, dependencies, principals=_principals)
     _add_service(app, dependencies)
     return app
 
@@ -207,23 +223,75 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
     @app.get(
         "/documents",
         tags=[_DOCUMENTS],
-        summary="List documents by name",
+        summary="List, search and sort documents",
         responses=responses(DocumentsResponse, 503),
         security=SECURITY,
     )
     def list_all(query: DocumentsQuery) -> Response:
+        order, descending = query.sort, query.descending
+        after = None
+        if query.cursor:
+            after = decode_cursor(query.cursor, order=order, descending=descending)
+        selection = query.selection()
         with reading(dependencies.pool, _principals()) as connection:
-            documents, following = list_documents(
+            documents, place = list_documents(
                 connection,
-                state=query.state,
-                prefix=query.prefix or "",
-                collection=query.collection,
-                cursor=query.cursor,
+                selection,
+                order=order,
+                descending=descending,
+                after=None if after is None else after.place,
                 limit=query.limit,
             )
+            total = len(documents) if after is None else after.total
+            if after is None and place is not None:
+                total = count_selected(connection, selection, ceiling=_MAX_TOTAL + 1)
+        following = None if place is None else Cursor(order, descending, place, total)
         return reply(
             DocumentsResponse(
-                documents=[DocumentOut.of(document) for document in documents], next=following
+                documents=[DocumentOut.of(document) for document in documents],
+                next=None if following is None else following.encode(),
+                total=min(total, _MAX_TOTAL),
+                total_is_exact=total <= _MAX_TOTAL,
+            )
+        )
+
+    @app.get(
+        "/collections",
+        tags=[_DOCUMENTS],
+        summary="List collections and count their documents",
+        responses=responses(CollectionsResponse, 503),
+        security=SECURITY,
+    )
+    def list_all_collections() -> Response:
+        with reading(dependencies.pool, _principals()) as connection:
+            summaries = list_collections(connection)
+        return reply(CollectionsResponse(collections=[CollectionOut.of(one) for one in summaries]))
+
+    @app.get(
+        "/facets",
+        tags=[_DOCUMENTS],
+        summary="Count documents by the values of their fields and metadata",
+        description="Of deleted documents only those that state asks for.",
+        responses=responses(FacetsResponse, 503),
+        security=SECURITY,
+    )
+    def show_facets(query: FacetsQuery) -> Response:
+        with reading(dependencies.pool, _principals()) as connection:
+            facets, counted = read_facets(
+                connection, query.selection(), values=query.values, ceiling=_MAX_COUNTED + 1
+            )
+        by_name = {facet.name: facet for facet in facets}
+        return reply(
+            FacetsResponse(
+                documents=min(counted, _MAX_COUNTED),
+                is_complete=counted <= _MAX_COUNTED,
+                collection=FacetOut.of(by_name.get("collection")),
+                content_type=FacetOut.of(by_name.get("content_type")),
+                language=FacetOut.of(by_name.get("language")),
+                state=FacetOut.of(by_name.get("state")),
+                metadata=[
+                    MetadataFacetOut.of(facet) for facet in facets if facet.name == "metadata"
+                ],
             )
         )
 
@@ -422,7 +490,15 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
     def static_file(name: str) -> Response:
         return send_from_directory(_WEB, name, max_age=0)
 
+    def favicon() -> Response:
+        return send_from_directory(_WEB, "icon.svg", max_age=0)
+
+    def robots() -> Response:
+        return Response("User-agent: *\nDisallow: /\n", content_type="text/plain; charset=utf-8")
+
     app.add_url_rule("/openapi.json", view_func=openapi_document)
+    app.add_url_rule("/favicon.ico", view_func=favicon)
+    app.add_url_rule("/robots.txt", view_func=robots)
     app.add_url_rule("/", view_func=page)
     # Not /static: functions-framework answers there itself, from its own application.
     app.add_url_rule("/web/<path:name>", view_func=static_file)

@@ -24,10 +24,14 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from shared.store import CollectionSummary, Facet, Selection
+from shared.store.tables import SourceRow, StoredTable
+from shared.tables import Column, ColumnType
 from shared.values import DocumentStatus, Hit
 
 from ..answering.citations import Citation
 from ..answering.journal import Journal
+from ..answering.table_plan import PlanIn
 
 MAX_QUESTION_CHARACTERS = 4_000
 MAX_TURNS = 40
@@ -354,16 +358,72 @@ class DocumentOut(BaseModel):
         )
 
 
-class DocumentsQuery(_Request):
-    """Which documents to list."""
+MAX_ALTERNATIVES = 20
+State = Literal["queued", "indexing", "ready", "failed", "deleted"]
+_MetadataPair = Annotated[
+    str, StringConstraints(max_length=1_100, pattern=r"^[A-Za-z0-9_.-]{1,64}:[^\x00]*$")
+]
 
-    state: Literal["queued", "indexing", "ready", "failed", "deleted"] | None = None
-    prefix: Name | None = None
-    collection: NameOrNone = None
-    cursor: Annotated[str, StringConstraints(max_length=4_096, pattern=r"^[^\x00]*$")] | None = (
+
+class SelectionQuery(_Request):
+    """Which documents; each condition given must hold, and of a repeated one any value."""
+
+    state: list[State] = Field(
+        default_factory=list,
+        max_length=MAX_ALTERNATIVES,
+        description="Repeat it for several; without it all but the deleted.",
+    )
+    prefix: Name | None = Field(default=None, description="How the name begins.")
+    search: Name | None = Field(
+        default=None,
+        description="Words that the name holds, each anywhere in it, in upper or lower case.",
+    )
+    collection: list[Name] = Field(
+        default_factory=list, max_length=MAX_ALTERNATIVES, description="Repeat it for several."
+    )
+    content_type: list[Name] = Field(
+        default_factory=list,
+        max_length=MAX_ALTERNATIVES,
+        description="Repeat it for several; image/* stands for all that begin so.",
+    )
+    metadata: list[_MetadataPair] = Field(
+        default_factory=list,
+        max_length=16,
+        description="KEY:VALUE of the object's custom metadata; each must be equal.",
+    )
+
+    def selection(self) -> Selection:
+        """Return it as the store takes it."""
+        return Selection(
+            states=self.state,
+            prefix=self.prefix or "",
+            search=self.search or "",
+            collections=[name for name in self.collection if name],
+            content_types=[name for name in self.content_type if name],
+            metadata={key: value for key, _, value in (p.partition(":") for p in self.metadata)},
+        )
+
+
+class DocumentsQuery(SelectionQuery):
+    """Which documents to list, and in which order."""
+
+    sort: Literal["name", "updated", "size", "state"] = Field(
+        default="name", description="state: failed, indexing, queued, ready; then by name."
+    )
+    order: Literal["asc", "desc"] | None = Field(
+        default=None, description="Without it desc for updated and size: the newest, the largest."
+    )
+    cursor: Annotated[str, StringConstraints(max_length=8_192, pattern=r"^[^\x00]*$")] | None = (
         Field(default=None, description="The next of the page before; empty for the first page.")
     )
     limit: int = Field(default=50, ge=1, le=500)
+
+    @property
+    def descending(self) -> bool:
+        """Return whether the greatest come first."""
+        if self.order is None:
+            return self.sort in ("updated", "size")
+        return self.order == "desc"
 
 
 class DocumentsResponse(BaseModel):
@@ -371,6 +431,87 @@ class DocumentsResponse(BaseModel):
 
     documents: list[DocumentOut]
     next: str | None = Field(description="The cursor of the next page; null on the last.")
+    total: int = Field(description="How many documents all pages have, as of the first page.")
+    total_is_exact: bool = Field(description="false: there are more than total.")
+
+
+class CollectionOut(BaseModel):
+    """A collection that has documents that you may read."""
+
+    name: str
+    documents: int
+    states: dict[State, int] = Field(description="Documents by state; without those of none.")
+    size: int = Field(description="Bytes of all its documents.")
+    updated: datetime = Field(description="When one of its documents last changed.")
+
+    @classmethod
+    def of(cls, summary: CollectionSummary) -> CollectionOut:
+        """Return *summary* with its total."""
+        return cls.model_validate(
+            asdict(summary) | {"documents": sum(summary.states.values())},
+        )
+
+
+class CollectionsResponse(BaseModel):
+    """The collections, by name."""
+
+    collections: list[CollectionOut]
+
+
+class FacetsQuery(SelectionQuery):
+    """Of which documents, and how much of it."""
+
+    values: int = Field(default=20, ge=1, le=200, description="Values of a field at most.")
+
+
+class FacetValue(BaseModel):
+    """A value, and how many documents have it."""
+
+    value: str
+    documents: int
+
+
+class FacetOut(BaseModel):
+    """The values of one field, the most common first."""
+
+    documents: int = Field(description="How many documents have a value.")
+    distinct: int = Field(description="How many values there are, listed or not.")
+    values: list[FacetValue]
+
+    @classmethod
+    def of(cls, facet: Facet | None) -> FacetOut:
+        """Return *facet*; None where no document has a value."""
+        if facet is None:
+            return cls(documents=0, distinct=0, values=[])
+        return cls(
+            documents=facet.documents,
+            distinct=facet.distinct,
+            values=[FacetValue(value=value, documents=number) for value, number in facet.values],
+        )
+
+
+class MetadataFacetOut(FacetOut):
+    """The values of one key of custom metadata, the most common first."""
+
+    key: str
+
+    @classmethod
+    def of(cls, facet: Facet | None) -> MetadataFacetOut:
+        """Return *facet* with its key."""
+        key = "" if facet is None else facet.key
+        return cls(key=key, **FacetOut.of(facet).model_dump())
+
+
+class FacetsResponse(BaseModel):
+    """What the documents have in their fields: what filters can ask for."""
+
+    documents: int = Field(description="How many documents were counted.")
+    is_complete: bool = Field(description="false: there are more, which were not counted.")
+    collection: FacetOut
+    content_type: FacetOut
+    language: FacetOut
+    state: FacetOut
+    metadata: list[MetadataFacetOut] = Field(description="By key, the most common first.")
 
 
 class DocumentPath(BaseModel):
@@ -455,3 +596,102 @@ class ReadyResponse(BaseModel):
     dimension: int
     model: str
     uploads: bool
+
+
+class TablePath(BaseModel):
+    """The table's id: that of its document, a dot, and its number in the document."""
+
+    table_id: Annotated[str, StringConstraints(max_length=60)]
+
+
+class ColumnOut(BaseModel):
+    """A column of a table, or of what was computed from one."""
+
+    name: str
+    type: ColumnType
+    unit: str
+
+    @classmethod
+    def of(cls, column: Column) -> Self:
+        """Return what is told of *column*."""
+        return cls(name=column.name, type=column.type, unit=column.unit)
+
+
+class TableOut(BaseModel):
+    """A table of a document."""
+
+    id: str
+    document_id: UUID
+    name: str
+    generation: int
+    title: str
+    page: int | None
+    row_count: int
+    columns: list[ColumnOut]
+
+    @classmethod
+    def of(cls, stored: StoredTable) -> Self:
+        """Return what is told of *stored*."""
+        return cls(
+            id=stored.id,
+            document_id=stored.document_id,
+            name=stored.name,
+            generation=stored.generation,
+            title=stored.table.title,
+            page=stored.table.page,
+            row_count=stored.row_count,
+            columns=[ColumnOut.of(column) for column in stored.table.columns],
+        )
+
+
+class TablesResponse(BaseModel):
+    """The tables of a document."""
+
+    tables: list[TableOut]
+
+
+class TableQueryRequest(PlanIn):
+    """What to compute over a table."""
+
+
+class SourceOut(BaseModel):
+    """A row that a value comes from: its number, and where it stands in the extracted text."""
+
+    row: int
+    char_start: int
+    char_end: int
+    page: int | None
+
+    @classmethod
+    def of(cls, source: SourceRow) -> Self:
+        """Return what is told of *source*."""
+        return cls(
+            row=source.number,
+            char_start=source.char_start,
+            char_end=source.char_end,
+            page=source.page,
+        )
+
+
+class ComputedRowOut(BaseModel):
+    """
+    A line of what was computed.
+
+    values are exact: numbers as decimal text, dates as 2026-01-31, null for an empty cell. cells
+    are the same as the document shows or would write them.
+    """
+
+    values: list[str | None]
+    cells: list[str]
+    sources: list[SourceOut] = Field(description="The rows that it comes from, at most 100.")
+    source_count: int
+
+
+class TableQueryResponse(BaseModel):
+    """What was computed over a table."""
+
+    table: TableOut
+    columns: list[ColumnOut]
+    rows: list[ComputedRowOut]
+    truncated: bool = Field(description="There are more lines than limit.")
+    totals_left_out: int = Field(description="Rows that add up others and took no part.")

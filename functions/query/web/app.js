@@ -2,8 +2,9 @@
 
 import { offerCollections, startConversation } from "./conversation.js";
 import { refresh, startDocuments } from "./documents.js";
+import { add } from "./elements.js";
 import { call, onKeyNeeded, useKey } from "./service.js";
-import { text, translatePage } from "./texts.js";
+import { chooseLanguage, LANGUAGES, language, text, translatePage } from "./texts.js";
 
 const NOTICE_MILLISECONDS = 8000;
 
@@ -51,8 +52,20 @@ function askForKey({ refused }) {
   return keyGiven;
 }
 
+function offerLanguages() {
+  const choice = document.getElementById("language");
+  for (const [name, spoken] of Object.entries(LANGUAGES)) {
+    const option = add(choice, "option", "", spoken);
+    option.value = name;
+    option.lang = name;
+    option.selected = name === language;
+  }
+  choice.addEventListener("change", () => chooseLanguage(choice.value));
+}
+
 async function start() {
   translatePage();
+  offerLanguages();
   for (const button of document.querySelectorAll("dialog .close")) {
     button.addEventListener("click", () => button.closest("dialog").close());
   }

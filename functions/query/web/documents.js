@@ -165,7 +165,11 @@ function knownOf(one) {
   known.push(formatSize(one.size));
   if (one.pages !== null) known.push(text("pages", { count: one.pages }));
   if (one.chunks && one.state === "indexing") {
-    known.push(text("chunks", { done: one.chunks_embedded, all: one.chunks }));
+    known.push(text("chunks", {
+        done: one.chunks_embedded,
+        all: one.chunks,
+        percent: Math.floor((100 * one.chunks_embedded) / one.chunks),
+      }));
   } else if (one.chunks) {
     known.push(text("passages", { count: one.chunks }));
   }

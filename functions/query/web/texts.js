@@ -1,219 +1,50 @@
-// What the page says, in the languages it speaks. {name} stands for a value; a text in several forms
-// takes the one that its language uses for {count}.
+// What the page says, in the languages it speaks: a file each in texts/. {name} stands for a value; a
+// text in several forms takes the one that its language uses for {count}.
 
-export const TEXTS = {
-  en: {
-    skip: "Skip to the content",
-    navigation: "Pages",
-    conversation: "Conversation",
-    ask: "Ask",
-    documents: "Documents",
-    welcome: "What would you like to know?",
-    promise: "Every answer shows where it stands in your documents.",
-    nothingYet: "There are no documents yet. Add some:",
-    question: "Your question",
-    collection: "Collection",
-    allCollections: "all collections",
-    send: "Ask",
-    stop: "Stop",
-    forget: "New conversation",
-    choose: "Choose files",
-    dropHere: "or drop files and folders anywhere on this page",
-    folder: "Into the folder",
-    filter: "Filter the documents",
-    uploads: "Uploads",
-    nameBegins: "Name begins with",
-    state: "State",
-    allStates: "all",
-    ready: "ready",
-    indexing: "being indexed",
-    queued: "waiting",
-    failed: "failed",
-    deleted: "deleted",
-    noDocuments: "There are no documents here.",
-    more: "More",
-    close: "Close",
-    cancel: "Cancel",
-    delete: "Delete",
-    retry: "Retry",
-    keyNeeded: "This service asks for a key.",
-    key: "Key",
-    keyRefused: "That key was not accepted.",
-    useKey: "Use this key",
-    page: "page {page}",
-    pages: { one: "{count} page", other: "{count} pages" },
-    chunks: "{done} of {all} passages",
-    passages: { one: "{count} passage", other: "{count} passages" },
-    found: { one: "{count} passage found", other: "{count} passages found" },
-    withoutText: "Pages without text: {pages}",
-    verified: "quote found in the document",
-    unverified: "quote not found in the document",
-    extractive: "Sentences of the documents, word for word; no language model wrote this.",
-    answeredBy: "Answered by {model}.",
-    notGrounded: "No passage is cited.",
-    degraded: "Gemini gave no answer ({message}); the best sentences found stand here instead.",
-    sources: "Sources",
-    openPassage: "Open passage {number} of {name}",
-    searching: "Searching …",
-    stopped: "Stopped.",
-    uploading: "{name}: {percent} %",
-    uploaded: "{name}: uploaded, is being indexed",
-    uploadFailed: "{name}: {message}",
-    askDelete: "Delete {name} from the bucket?",
-    deleting: "{name} is being deleted",
-    retrying: "{name} is indexed again",
-    changed: "This document has changed since it was quoted.",
-    failedRequest: "The service did not answer ({message}).",
-    failedUpload: "The upload failed ({message}). Try it once more.",
-    noAnswer: "no connection",
-    cut: "The answer broke off. Ask once more.",
-  },
-  de: {
-    skip: "Zum Inhalt",
-    navigation: "Seiten",
-    conversation: "Gespräch",
-    ask: "Fragen",
-    documents: "Dokumente",
-    welcome: "Was möchten Sie wissen?",
-    promise: "Jede Antwort zeigt, wo sie in Ihren Dokumenten steht.",
-    nothingYet: "Es gibt noch keine Dokumente. Hinzufügen unter:",
-    question: "Ihre Frage",
-    collection: "Sammlung",
-    allCollections: "alle Sammlungen",
-    send: "Fragen",
-    stop: "Abbrechen",
-    forget: "Neues Gespräch",
-    choose: "Dateien wählen",
-    dropHere: "oder Dateien und Ordner irgendwo auf diese Seite ziehen",
-    folder: "In den Ordner",
-    filter: "Dokumente filtern",
-    uploads: "Uploads",
-    nameBegins: "Name beginnt mit",
-    state: "Zustand",
-    allStates: "alle",
-    ready: "bereit",
-    indexing: "wird indexiert",
-    queued: "wartet",
-    failed: "gescheitert",
-    deleted: "gelöscht",
-    noDocuments: "Hier sind keine Dokumente.",
-    more: "Mehr",
-    close: "Schließen",
-    cancel: "Abbrechen",
-    delete: "Löschen",
-    retry: "Erneut versuchen",
-    keyNeeded: "Dieser Dienst verlangt einen Schlüssel.",
-    key: "Schlüssel",
-    keyRefused: "Dieser Schlüssel wurde nicht angenommen.",
-    useKey: "Schlüssel verwenden",
-    page: "Seite {page}",
-    pages: { one: "{count} Seite", other: "{count} Seiten" },
-    chunks: "{done} von {all} Abschnitten",
-    passages: { one: "{count} Abschnitt", other: "{count} Abschnitte" },
-    found: { one: "{count} Abschnitt gefunden", other: "{count} Abschnitte gefunden" },
-    withoutText: "Seiten ohne Text: {pages}",
-    verified: "Zitat im Dokument gefunden",
-    unverified: "Zitat nicht im Dokument gefunden",
-    extractive: "Sätze aus den Dokumenten, Wort für Wort; kein Sprachmodell hat das geschrieben.",
-    answeredBy: "Beantwortet von {model}.",
-    notGrounded: "Kein Abschnitt wird zitiert.",
-    degraded: "Gemini hat nicht geantwortet ({message}); hier stehen dafür die besten gefundenen Sätze.",
-    sources: "Quellen",
-    openPassage: "Abschnitt {number} aus {name} öffnen",
-    searching: "Suche …",
-    stopped: "Abgebrochen.",
-    uploading: "{name}: {percent} %",
-    uploaded: "{name}: hochgeladen, wird indexiert",
-    uploadFailed: "{name}: {message}",
-    askDelete: "{name} aus dem Bucket löschen?",
-    deleting: "{name} wird gelöscht",
-    retrying: "{name} wird erneut indexiert",
-    changed: "Dieses Dokument hat sich geändert, seit es zitiert wurde.",
-    failedRequest: "Der Dienst hat nicht geantwortet ({message}).",
-    failedUpload: "Das Hochladen ist gescheitert ({message}). Versuchen Sie es noch einmal.",
-    noAnswer: "keine Verbindung",
-    cut: "Die Antwort brach ab. Fragen Sie noch einmal.",
-  },
-  vi: {
-    skip: "Đến nội dung",
-    navigation: "Trang",
-    conversation: "Hội thoại",
-    ask: "Hỏi",
-    documents: "Tài liệu",
-    welcome: "Bạn muốn biết điều gì?",
-    promise: "Mỗi câu trả lời đều chỉ rõ nguồn trong tài liệu của bạn.",
-    nothingYet: "Chưa có tài liệu nào. Thêm tài liệu tại:",
-    question: "Câu hỏi của bạn",
-    collection: "Bộ sưu tập",
-    allCollections: "mọi bộ sưu tập",
-    send: "Hỏi",
-    stop: "Dừng",
-    forget: "Cuộc hội thoại mới",
-    choose: "Chọn tệp",
-    dropHere: "hoặc thả tệp và thư mục vào bất kỳ đâu trên trang này",
-    folder: "Vào thư mục",
-    filter: "Lọc tài liệu",
-    uploads: "Tệp đang tải lên",
-    nameBegins: "Tên bắt đầu bằng",
-    state: "Trạng thái",
-    allStates: "tất cả",
-    ready: "sẵn sàng",
-    indexing: "đang lập chỉ mục",
-    queued: "đang chờ",
-    failed: "thất bại",
-    deleted: "đã xóa",
-    noDocuments: "Không có tài liệu nào.",
-    more: "Thêm",
-    close: "Đóng",
-    cancel: "Hủy",
-    delete: "Xóa",
-    retry: "Thử lại",
-    keyNeeded: "Dịch vụ này cần khóa.",
-    key: "Khóa",
-    keyRefused: "Khóa này không được chấp nhận.",
-    useKey: "Dùng khóa này",
-    page: "trang {page}",
-    pages: { other: "{count} trang" },
-    chunks: "{done} trên {all} đoạn",
-    passages: { other: "{count} đoạn" },
-    found: { other: "Tìm thấy {count} đoạn" },
-    withoutText: "Trang không có chữ: {pages}",
-    verified: "tìm thấy trích dẫn trong tài liệu",
-    unverified: "không tìm thấy trích dẫn trong tài liệu",
-    extractive: "Các câu lấy nguyên văn từ tài liệu; không do mô hình ngôn ngữ viết.",
-    answeredBy: "Trả lời bởi {model}.",
-    notGrounded: "Không trích dẫn đoạn nào.",
-    degraded: "Gemini không trả lời ({message}); thay vào đó là những câu phù hợp nhất tìm được.",
-    sources: "Nguồn",
-    openPassage: "Mở đoạn {number} của {name}",
-    searching: "Đang tìm …",
-    stopped: "Đã dừng.",
-    uploading: "{name}: {percent} %",
-    uploaded: "{name}: đã tải lên, đang lập chỉ mục",
-    uploadFailed: "{name}: {message}",
-    askDelete: "Xóa {name} khỏi bucket?",
-    deleting: "Đang xóa {name}",
-    retrying: "Đang lập chỉ mục lại {name}",
-    changed: "Tài liệu này đã thay đổi kể từ khi được trích dẫn.",
-    failedRequest: "Dịch vụ không trả lời ({message}).",
-    failedUpload: "Tải lên thất bại ({message}). Hãy thử lại.",
-    noAnswer: "không có kết nối",
-    cut: "Câu trả lời bị ngắt. Hãy hỏi lại.",
-  },
+/** Each language by the name that its speakers give it. */
+export const LANGUAGES = {
+  en: "English",
+  de: "Deutsch",
+  es: "Español",
+  fr: "Français",
+  vi: "Tiếng Việt",
 };
 
-/** The locale of the browser's user that TEXTS speaks and the user likes best. */
-export const locale =
-  navigator.languages.find((tag) => tag.split("-")[0] in TEXTS) ?? "en";
+const CHOSEN = "kaydangpt-language";
 
-const language = locale.split("-")[0];
+const chosen = localStorage.getItem(CHOSEN);
+
+/** The locale that the user has chosen, or likes best of those the page speaks. */
+export const locale =
+  chosen in LANGUAGES
+    ? chosen
+    : (navigator.languages.find((tag) => tag.split("-")[0] in LANGUAGES) ?? "en");
+
+export const language = locale.split("-")[0];
+
+const { default: texts } = await import(`./texts/${language}.js`);
 const plurals = new Intl.PluralRules(language);
+
+/** Speak *name* from now on. */
+export function chooseLanguage(name) {
+  localStorage.setItem(CHOSEN, name);
+  location.reload();
+}
 
 /** Return the text called *name* in the user's language, its {places} filled in. */
 export function text(name, values = {}) {
-  const known = TEXTS[language][name];
+  const known = texts[name];
   const form = typeof known === "string" ? known : known[plurals.select(values.count)];
-  return form.replace(/\{(\w+)\}/g, (_, place) => String(values[place]));
+  return form.replace(/\{(\w+)\}/g, (_, place) => shown(values[place]));
+}
+
+/** Return whether there is a text called *name*. */
+export function hasText(name) {
+  return Object.hasOwn(texts, name);
+}
+
+function shown(value) {
+  return typeof value === "number" ? new Intl.NumberFormat(locale).format(value) : String(value);
 }
 
 /** Put the texts into the elements of the page that name one. */

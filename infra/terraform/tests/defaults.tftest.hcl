@@ -149,6 +149,14 @@ run "services_log_in_without_a_password" {
     ]))
     error_message = "a DATABASE_URL has a password or does not use the socket"
   }
+  assert {
+    condition = alltrue([
+      for job in google_cloud_run_v2_job.job : anytrue([
+        for variable in job.template[0].template[0].containers[0].env : variable.name == "DATABASE_URL" && endswith(variable.value, "&connect_timeout=60")
+      ])
+    ])
+    error_message = "a job gives up before it has a network"
+  }
 }
 
 run "functions_framework_is_the_command_and_digests_are_the_images" {

@@ -1,0 +1,136 @@
+"""
+What meaning, words and the rest of a score weigh: belongs to the model whose vectors are searched.
+
+docs/retrieval.md, "Fusion", says what each is worth. The statement computes the score; combine()
+does the same outside of the database, for fitting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import Misconfigured
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """
+    What the parts of a score weigh for one question.
+
+    Attributes:
+        vector: The vectors' share; the words have the rest.
+        feedback: For likeness to the passage that is best without it.
+        other_language: What a document costs that is not in the question's language.
+    """
+
+    vector: float
+    feedback: float
+    other_language: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """
+    What the parts of a score weigh with one model.
+
+    Attributes:
+        vector, feedback: As in Weights, for questions in a language that the model knows well.
+        vector_foreign, feedback_foreign: The same for all other questions.
+        other_language: As in Weights.
+    """
+
+    vector: float
+    vector_foreign: float
+    feedback: float
+    feedback_foreign: float
+    other_language: float
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Self:
+        """
+        Return what model fit stored.
+
+        Raises:
+            Misconfigured: It is not what this release stores.
+        """
+        names = [field.name for field in fields(cls)]
+        try:
+            values = {name: float(stored[name]) for name in names}
+        except (KeyError, TypeError, ValueError) as error:
+            raise Misconfigured(
+                "the fusion weights that are stored with the model cannot be read: run"
+                " kaydangpt model fit again, or model fit --reset"
+            ) from error
+        return cls(**values)
+
+    def store(self) -> dict[str, float]:
+        """Return what read() reads."""
+        return asdict(self)
+
+    def weights_for(self, languages: Sequence[str], *, multilingual: bool) -> Weights:
+        """Return the weights for a question that may be in *languages* (ISO 639-1)."""
+        known = is_known(languages, multilingual=multilingual)
+        return Weights(
+            vector=self.vector if known else self.vector_foreign,
+            feedback=self.feedback if known else self.feedback_foreign,
+            other_language=self.other_language,
+        )
+
+
+# Of models that know English best, as those of this size do ...
+ENGLISH = Fusion(
+    vector=0.6,
+    vector_foreign=0.5,
+    feedback=0.5,
+    feedback_foreign=0.15,
+    # A translation holds the same names and numbers: the one in the question's language is meant.
+    other_language=0.08,
+)
+# ... and of those to which a translation is near: they know all languages alike.
+MULTILINGUAL = Fusion(
+    vector=0.7, vector_foreign=0.7, feedback=0.4, feedback_foreign=0.4, other_language=0.0
+)
+
+
+def default_fusion(*, multilingual: bool) -> Fusion:
+    """Return the weights of a model that none were fitted for."""
+    return MULTILINGUAL if multilingual else ENGLISH
+
+
+def is_known(languages: Sequence[str], *, multilingual: bool) -> bool:
+    """Return whether a question that may be in *languages* is in one that the model knows well."""
+    return multilingual or "en" in languages
+
+
+def combine(
+    weights: Weights,
+    *,
+    vector: NDArray[np.float64],
+    text: NDArray[np.float64],
+    exact: NDArray[np.float64],
+    foreign: NDArray[np.float64],
+    likeness: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """
+    Return the fused score of each candidate of a question.
+
+    Args:
+        vector, text, exact: Each candidate's parts before they are weighed, 1 for the best.
+        foreign: 1 where its document is in another language than the question, else 0.
+        likeness: Of each two candidates, 1 for equal ones and 0 for unrelated ones.
+    """
+    score = (
+        weights.vector * vector
+        + (1 - weights.vector) * text
+        + exact
+        - weights.other_language * foreign
+    )
+    if not len(score):
+        return score
+    combined: NDArray[np.float64] = score + weights.feedback * likeness[int(np.argmax(score))]
+    return combined
