@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
+import pypdf
 import pytest
 
 from functions.ingest.parsing.blocks import Block, EmptyPage, PageCount, Title
@@ -82,8 +84,8 @@ def test_pdf_table_rows() -> None:
         for column, cell in enumerate(cells)
     )
     rows = [block for block in blocks_of(make_pdf([stream]), "a.pdf") if block.kind == "row"]
-    assert [row.text.split("\t") for row in rows] == [list(cells) for cells in table]
-    assert rows[1].header == "Code\tPlace\tCount"
+    assert [row.text.split(" | ") for row in rows] == [list(cells) for cells in table]
+    assert rows[1].header == "Code | Place | Count"
 
 
 def test_pdf_headings_by_size() -> None:
@@ -159,6 +161,19 @@ def test_pdf_sentence_over_a_page() -> None:
     assert block.text[start.position :].startswith("built by anybody")
 
 
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_pdf_pages_turned_and_cropped(turn: int) -> None:
+    """What is seen of a page is read, whichever way it is turned and wherever it begins."""
+    writer = pypdf.PdfWriter(
+        io.BytesIO(make_pdf([pdf_lines(["Seen at the top."]) + pdf_lines(["Cut off."], top=40)]))
+    )
+    writer.pages[0].cropbox = pypdf.generic.RectangleObject((30, 60, 560, 840))
+    writer.pages[0].rotate(turn)
+    out = io.BytesIO()
+    writer.write(out)
+    assert text_of(out.getvalue(), "a.pdf") == "Seen at the top."
+
+
 def test_pdf_boxes_of_words() -> None:
     """Each word of a block is where the page shows it."""
     (block,) = blocks_of(make_pdf([pdf_lines(["A second word."], x=100, top=500)]), "a.pdf")
@@ -183,7 +198,7 @@ def test_pdf_header_of_a_table_over_pages() -> None:
     ]
     found = [block for block in blocks_of(make_pdf(pages), "a.pdf") if block.page == 2]
     assert len(found) == 21
-    assert {block.header for block in found} == {"Part\tPlace\tTool"}
+    assert {block.header for block in found} == {"Part | Place | Tool"}
 
 
 def test_pdf_marks_that_are_no_text() -> None:
