@@ -8,6 +8,7 @@ two-part question is answered by itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -38,6 +39,9 @@ _UNDERSTOOD_WORDS = 6
 # Two units say the same from this share of common words on.
 _SAME_WORDS = 0.8
 
+# So many words of a question in their order are no chance.
+_ECHO_WORDS = 4
+_PLAIN_WORD = re.compile(r"\w+")
 # "When was it built?": of the best parts of a passage, one with a date this near to the best.
 _DATED_CANDIDATES = 6
 _DATED_SHARE = 0.6
@@ -105,6 +109,7 @@ def extract(
         unit
         for number, passage in enumerate(considered, 1)
         for unit in split_units(passage, number=number, language=language)
+        if not (unit.kind == "code" and _asks(question, passage.text[unit.start : unit.end]))
     ]
     if not units:
         return Extract([], answers=False)
@@ -139,6 +144,14 @@ def extract(
     answered = [part for part in extracted if part.chosen and part.confidence >= choosing.least]
     shown = list(dict.fromkeys(unit for part in answered for unit in part.chosen))
     return Extract(shown, bool(answered), extracted)
+
+
+def _asks(question: str, code: str) -> bool:
+    """Return whether *code* is an example that asks the question: it does not answer it."""
+    words = _PLAIN_WORD.findall(question.casefold())
+    return len(words) >= _ECHO_WORDS and f" {' '.join(words)} " in (
+        f" {' '.join(_PLAIN_WORD.findall(code.casefold()))} "
+    )
 
 
 def _compare(
