@@ -134,7 +134,7 @@ def _reap(children: dict[int, socket.socket]) -> None:
 
 
 def _tell(status_socket: socket.socket, message: dict[str, int]) -> None:
-    # The parent may have given up on this child; then nobody listens.
+    # The parent may have given up on this child and closed the socket.
     with contextlib.suppress(OSError):
         status_socket.sendall(json.dumps(message).encode() + b"\n")
 

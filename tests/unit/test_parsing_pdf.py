@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
+import pypdf
 import pytest
 
 from functions.ingest.parsing.blocks import Block, EmptyPage, PageCount, Title
@@ -157,6 +159,19 @@ def test_pdf_sentence_over_a_page() -> None:
     (start,) = block.page_starts
     assert (block.page, start.page) == (1, 2)
     assert block.text[start.position :].startswith("built by anybody")
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_pdf_pages_turned_and_cropped(turn: int) -> None:
+    """What is seen of a page is read, whichever way it is turned and wherever it begins."""
+    writer = pypdf.PdfWriter(
+        io.BytesIO(make_pdf([pdf_lines(["Seen at the top."]) + pdf_lines(["Cut off."], top=40)]))
+    )
+    writer.pages[0].cropbox = pypdf.generic.RectangleObject((30, 60, 560, 840))
+    writer.pages[0].rotate(turn)
+    out = io.BytesIO()
+    writer.write(out)
+    assert text_of(out.getvalue(), "a.pdf") == "Seen at the top."
 
 
 def test_pdf_boxes_of_words() -> None:

@@ -433,7 +433,8 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
                 lines.extend(_by_height(line, bottoms))
             else:
                 lines.append(line)
-        width, height = page.get_size()
+        # As the lines' coordinates are: what is seen of a page may be turned, and begin elsewhere.
+        box_left, box_bottom, box_right, box_top = page.get_cropbox()
         return _without_rulers(
             _on_one_baseline(
                 [
@@ -442,10 +443,10 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
                     if line.text
                     and line.cells
                     and not _ORNAMENT.fullmatch(line.text)
-                    and line.right > -1
-                    and line.left < width + 1
-                    and line.top > -1
-                    and line.bottom < height + 1
+                    and line.right > min(box_left, box_right) - 1
+                    and line.left < max(box_left, box_right) + 1
+                    and line.top > min(box_bottom, box_top) - 1
+                    and line.bottom < max(box_bottom, box_top) + 1
                 ]
             )
         )
