@@ -60,6 +60,15 @@ def test_extract_when_a_command_answers() -> None:
     )
 
 
+def test_extract_when_code_asks_the_question() -> None:
+    """An example that asks the very question is no answer to it."""
+    example = hit('Ask:\n\n```\nkaydang ask "How long does a topic keep its messages?"\n```\n')
+    says = hit("A topic keeps its messages for seven days, so seek works that far back.")
+    answer = shown("How long does a topic keep its messages?", example, says)
+    assert "seven days" in answer
+    assert "kaydang ask" not in answer
+
+
 def test_extract_when_a_list_answers() -> None:
     """A list comes with its introduction, as a list."""
     answer = shown("What are the action items of the meeting?", ACTIONS)

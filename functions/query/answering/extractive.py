@@ -51,6 +51,9 @@ _UNDERSTOOD_WORDS = 6
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
+# So many words of a question in their order are no chance.
+_ECHO_WORDS = 4
+_PLAIN_WORD = re.compile(r"\w+")
 # "When was it built?": of the best parts of a passage, one with a date this near to the best.
 _DATED_CANDIDATES = 6
 _DATED_SHARE = 0.6
@@ -145,6 +148,7 @@ def extract(
         unit
         for number, passage in enumerate(considered, 1)
         for unit in split_units(passage, number=number)
+        if not (unit.kind == "code" and _asks(question, passage.text[unit.start : unit.end]))
     ]
     if not units:
         return Extract([], -math.inf, answers=False)
@@ -388,6 +392,14 @@ def _answer_type(text: str, unit: Unit, kinds: Kinds, asked: set[str]) -> dict[s
         "definition": float(kinds.is_definition_in(text)),
         "reason": float(kinds.reason and kinds.gives_reason(text)),
     }
+
+
+def _asks(question: str, code: str) -> bool:
+    """Return whether *code* is an example that asks the question: it does not answer it."""
+    words = _PLAIN_WORD.findall(question.casefold())
+    return len(words) >= _ECHO_WORDS and f" {' '.join(words)} " in (
+        f" {' '.join(_PLAIN_WORD.findall(code.casefold()))} "
+    )
 
 
 def _to_embed(scored_parts: Sequence[Sequence[Scored]], units: Sequence[Unit]) -> list[int]:
