@@ -7,6 +7,7 @@ server that is dead.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
@@ -145,11 +146,14 @@ def _make_reachable(data_dir: Path, install: Path, uid: int) -> Path:
                 f"User {uid} cannot reach {data_dir}, which exists already. Make its parent "
                 "folders passable (chmod o+x), or remove it (make clean)."
             )
-        _remove_forgotten()
-        data_dir.symlink_to(elsewhere / "data")
-        (elsewhere / "data").mkdir(parents=True, exist_ok=True)
-        (elsewhere / _ORIGIN_FILE).write_text(str(data_dir))
-        elsewhere.chmod(0o711)
+        # Another start must not take what is being made for forgotten.
+        with (_REACHABLE_FOLDER / "kaydangpt.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _remove_forgotten()
+            data_dir.symlink_to(elsewhere / "data")
+            (elsewhere / "data").mkdir(parents=True, exist_ok=True)
+            (elsewhere / _ORIGIN_FILE).write_text(str(data_dir))
+            elsewhere.chmod(0o711)
     data_dir.mkdir(exist_ok=True)
     target = data_dir.resolve()
     if target.stat().st_uid != uid:

@@ -113,6 +113,44 @@ class DocumentBucket:
                 )
                 _refuse_damaged(file)
 
+    def describe(self, version: ObjectVersion) -> Original:
+        """
+        Return what is to be known of a generation before it is read in pieces.
+
+        Raises:
+            ObjectGone: The generation is no longer in the bucket.
+            NotPermitted: This account may not read objects.
+            StorageUnavailable: Storage did not answer.
+        """
+        blob = self._bucket.blob(version.name, generation=version.generation)
+        with (
+            _translated_errors(),
+            _translated_denial("storage.objects.get"),
+            _translated_preconditions(),
+        ):
+            blob.reload(**self._patience)
+        return Original(size=int(blob.size or 0), content_encoding=blob.content_encoding or "")
+
+    def read(self, version: ObjectVersion, *, first: int, last: int) -> bytes:
+        """
+        Return the bytes *first* to *last* of a generation as they are stored.
+
+        Raises:
+            ObjectGone: The generation is no longer in the bucket.
+            NotPermitted: This account may not read objects.
+            StorageUnavailable: Storage did not answer.
+        """
+        blob = self._bucket.blob(version.name, generation=version.generation)
+        with (
+            _translated_errors(),
+            _translated_denial("storage.objects.get"),
+            _translated_preconditions(),
+        ):
+            data: bytes = blob.download_as_bytes(
+                start=first, end=last, raw_download=True, checksum=None, **self._patience
+            )
+        return data
+
     @contextmanager
     def _translated_refusals(self) -> Iterator[None]:
         """Distinguish one unreadable object from an unreadable bucket."""
@@ -299,6 +337,20 @@ class DocumentBucket:
                         yield version
             except NotFound as error:
                 raise Misconfigured(f"there is no bucket {self.name}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """
+    A generation of an object as it is stored.
+
+    Attributes:
+        size: In bytes, compressed where it is stored so.
+        content_encoding: "gzip" where the bytes are compressed; mostly empty.
+    """
+
+    size: int
+    content_encoding: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,6 @@ from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-
-Embedding = NDArray[np.float32]
-
 TextSource = Literal["text", "ocr"]
 DocumentState = Literal["queued", "indexing", "ready", "failed", "deleted"]
 

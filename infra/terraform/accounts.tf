@@ -52,10 +52,10 @@ resource "google_project_iam_member" "sql_user" {
   }
 }
 
-# Download a document by its generation; list them to reconcile.
+# Download a document by its generation; list them to reconcile; show the original behind a citation.
 # https://cloud.google.com/storage/docs/access-control/iam-roles
 resource "google_storage_bucket_iam_member" "reader" {
-  for_each = toset(["ingest", "maintenance"])
+  for_each = toset(["ingest", "maintenance", "query"])
 
   bucket = google_storage_bucket.documents.name
   role   = "roles/storage.objectViewer"

@@ -100,6 +100,8 @@ from shared.store.status import (
     get_document,
     note_position,
     read_known_objects,
+    read_link_secret,
+    read_marks,
     read_position,
     read_text,
 )
@@ -165,6 +167,8 @@ __all__ = [
     "read_fusion",
     "read_generations",
     "read_known_objects",
+    "read_link_secret",
+    "read_marks",
     "read_position",
     "read_text",
     "read_unfilled",

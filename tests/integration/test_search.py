@@ -20,7 +20,6 @@ from admin.evaluation import Question, QuestionSet
 from admin.fusion_fitting import judge
 from admin.lexeme_statistics import refresh_statistics
 from admin.vector_index import HNSW_EF_CONSTRUCTION, create_vector_index
-from benchmarks.candidates import load
 from functions.query.answering.context import expand
 from shared import store
 from shared.embedding.embedder import Embedder
@@ -34,6 +33,7 @@ from shared.search.statement import search
 from shared.store import Connection, store_fusion
 from shared.values import Filter, Hit
 from tests.support.asking import index_document
+from tests.support.many_documents import load
 
 Find = Callable[..., list[Hit]]
 

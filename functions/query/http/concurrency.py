@@ -43,7 +43,7 @@ class Admission:
 
 def admit(app: OpenAPI, admission: Admission) -> None:
     """
-    Refuse a request when all places are taken; a streamed answer holds its place to its end.
+    Refuse a request when all places are taken; what is streamed holds its place to its end.
 
     Without it they would wait in the server's own queue, which is unbounded and invisible.
     """
@@ -67,7 +67,7 @@ def admit(app: OpenAPI, admission: Admission) -> None:
         leave = g.pop("leave", None)
         if leave is None:
             return response
-        if response.mimetype == EVENT_STREAM:
+        if response.mimetype == EVENT_STREAM or request.endpoint == "original":
             response.response = _to_the_end(response.response, leave)
             # For an answer whose reader never starts.
             response.call_on_close(leave)
