@@ -104,7 +104,7 @@ def find_delimiter(sample: str) -> str:
         if score > best:
             best, chosen = score, candidate
     # In a file of one column a sentence may have a comma.
-    return _NO_DELIMITER if has_lone and best == (0,) else chosen
+    return _NO_DELIMITER if has_lone and len(best) == 1 else chosen
 
 
 def _is_torn(row: list[str], delimiter: str) -> bool:
