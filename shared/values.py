@@ -198,10 +198,49 @@ class Chunk:
         return hashlib.sha256(self.embedded_text.encode()).digest()
 
 
+FilterField = Literal["collection", "name", "content_type", "language", "updated", "metadata"]
+FilterOperator = Literal["any_of", "none_of", "prefix", "gt", "gte", "lt", "lte", "exists"]
+FilterValue = bool | int | float | str | datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """
+    A condition on one field of a document.
+
+    Attributes:
+        key: The key of custom metadata; empty for other fields.
+        values: Any number for any_of and none_of, else one; bool for exists. What metadata is
+            compared as goes by their type: text, number, truth or time.
+    """
+
+    field: FilterField
+    operator: FilterOperator
+    values: tuple[FilterValue, ...]
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Each of *parts* must hold."""
+
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """One of *parts* must hold."""
+
+    parts: tuple[Condition, ...]
+
+
+Condition = Comparison | AllOf | AnyOf
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """
-    Which documents may answer; an empty field asks nothing.
+    Which documents may answer; an empty field asks nothing, and each that asks must hold.
 
     *updated_from* is inclusive, *updated_to* exclusive; both speak of the object's update time.
     """
@@ -212,6 +251,7 @@ class Filter:
     metadata: dict[str, str] = field(default_factory=dict)
     updated_from: datetime | None = None
     updated_to: datetime | None = None
+    where: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)

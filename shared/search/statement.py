@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import sql
 from psycopg.pq import TransactionStatus
-from psycopg.types.json import Jsonb
 
 from shared.errors import ModelSwitched
 from shared.language import find_file_names
+from shared.search.filters import compile_filter
 from shared.search.fusion import Fusion, Weights, default_fusion
 from shared.search.query_analysis import CONFIGS, LANGUAGES, LEG_SIZE, analyse, find_required
 from shared.search.query_terms import (
@@ -34,7 +34,7 @@ from shared.search.query_terms import (
     weigh_words,
 )
 from shared.store.connection import Connection
-from shared.values import Filter, Hit, ScoreParts, composed, pair_page_starts, plain_beginning
+from shared.values import Filter, Hit, ScoreParts, pair_page_starts
 
 Mode = Literal["fused", "vector", "text"]
 
@@ -415,7 +415,7 @@ def _statement(
 ) -> tuple[bytes, dict[str, Any]]:
     required = find_required(connection, question, analysed)
     file_names = find_file_names(question)
-    conditions, values = _conditions(filter)
+    conditions, values = compile_filter(filter)
     if not conditions and restricted:
         # What is closed to the caller is a filter like any other: few documents may pass it.
         conditions = ("true",)
@@ -730,40 +730,3 @@ def _legs(
 
 def _union(selects: list[sql.Composed]) -> sql.Composed:
     return sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(select) for select in selects)
-
-
-def _conditions(filter: Filter) -> tuple[tuple[LiteralString, ...], dict[str, Any]]:
-    """Return the conditions on a document's columns, none where all pass, and their values."""
-    given: list[tuple[LiteralString, Any]] = [
-        (
-            "collection = %(collection)s",
-            None if filter.collection is None else composed(filter.collection),
-        ),
-        # The first finds few names by their index, the second compares them in one form.
-        (
-            "starts_with(name, %(beginning)s)",
-            plain_beginning(filter.prefix) if filter.prefix else None,
-        ),
-        (
-            "starts_with(normalize(name, NFC), %(prefix)s)",
-            composed(filter.prefix) if filter.prefix else None,
-        ),
-        ("content_type = %(content_type)s", filter.content_type),
-        ("metadata @> %(metadata)s", Jsonb(filter.metadata) if filter.metadata else None),
-        ("object_updated >= %(updated_from)s", filter.updated_from),
-        ("object_updated < %(updated_to)s", filter.updated_to),
-    ]
-    conditions = tuple(condition for condition, value in given if value is not None)
-    names = (
-        "collection",
-        "beginning",
-        "prefix",
-        "content_type",
-        "metadata",
-        "updated_from",
-        "updated_to",
-    )
-    values = {
-        name: value for name, (_, value) in zip(names, given, strict=True) if value is not None
-    }
-    return conditions, values

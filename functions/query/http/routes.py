@@ -34,7 +34,7 @@ from shared.store import (
     reading,
     serving_model,
 )
-from shared.values import DocumentStatus, Filter, ObjectVersion
+from shared.values import DocumentStatus, ObjectVersion
 
 from ..answering.journal import Journal
 from ..answering.pipeline import answer_question, find_passages
@@ -197,10 +197,11 @@ def _read_query(body: RetrieveRequest) -> Query:
     return Query(
         question=body.question,
         limit=body.limit,
-        filter=Filter(**body.filter.model_dump()),
+        filter=body.filter.to_filter(),
         turns=tuple((turn.role, turn.content) for turn in body.history),
         per_document=body.per_document,
         mode=body.mode,
+        effort=body.effort,
         principals=_principals(),
     )
 

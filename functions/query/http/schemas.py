@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from uuid import UUID
 
 from pydantic import (
@@ -15,9 +15,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetJsonSchemaHandler,
     StringConstraints,
+    Tag,
     WithJsonSchema,
     model_validator,
 )
@@ -27,7 +29,17 @@ from pydantic_core import CoreSchema
 from shared.store import CollectionSummary, Facet, Selection
 from shared.store.tables import SourceRow, StoredTable
 from shared.tables import Column, ColumnType
-from shared.values import DocumentStatus, Hit
+from shared.values import (
+    AllOf,
+    AnyOf,
+    Comparison,
+    Condition,
+    DocumentStatus,
+    Filter,
+    FilterField,
+    FilterOperator,
+    Hit,
+)
 
 from ..answering.citations import Citation
 from ..answering.journal import Journal
@@ -78,23 +90,6 @@ DateTime = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 _METADATA_KEY = r"^[A-Za-z0-9_.-]{1,64}$"
-Metadata = Annotated[
-    dict[Annotated[str, StringConstraints(pattern=_METADATA_KEY)], Name],
-    Field(max_length=16),
-    # pydantic's own schema would let every other key pass.
-    WithJsonSchema(
-        {
-            "type": "object",
-            "maxProperties": 16,
-            "propertyNames": {"pattern": _METADATA_KEY},
-            "additionalProperties": {
-                "type": "string",
-                "maxLength": 1_024,
-                "pattern": r"^[^\x00]*$",
-            },
-        }
-    ),
-]
 
 
 class _Request(BaseModel):
@@ -113,7 +108,11 @@ class _Body(_Request):
     def _leave_out_null(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        optional = {
+            field.alias or name
+            for name, field in cls.model_fields.items()
+            if not field.is_required()
+        }
         return {name: v for name, v in value.items() if v is not None or name not in optional}
 
     @classmethod
@@ -122,7 +121,9 @@ class _Body(_Request):
     ) -> JsonSchemaValue:
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema)["properties"]
-        for name, field in cls.model_fields.items():
+        for name, field in (
+            (field.alias or name, field) for name, field in cls.model_fields.items()
+        ):
             if not field.is_required() and {"type": "null"} not in properties[name].get(
                 "anyOf", []
             ):
@@ -135,19 +136,281 @@ class _Body(_Request):
         return schema
 
 
-class FilterIn(_Body):
-    """Which documents may answer; every condition given must hold."""
+MAX_FILTER_DEPTH = 5
+MAX_FILTER_CONDITIONS = 64
+MAX_FILTER_VALUES = 500
+_MAX_NUMBER = 10**30
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
-    collection: NameOrNone = Field(
-        default=None, description="The top folder of the object, or what its metadata says."
+
+def _refuse_text_and_truth_of_numbers(value: object) -> object:
+    if isinstance(value, str | bool) or not isinstance(value, int | float):
+        raise ValueError("give a number")
+    return value
+
+
+def _refuse_what_is_no_truth(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError("give true or false")
+    return value
+
+
+def _as_time(value: object) -> object:
+    """A date is its midnight in UTC."""
+    if isinstance(value, str) and _DATE.fullmatch(value):
+        return f"{value}T00:00:00Z"
+    return _only_date_time(value)
+
+
+Number = Annotated[
+    Annotated[int, Field(ge=-_MAX_NUMBER, le=_MAX_NUMBER)]
+    | Annotated[float, Field(ge=-_MAX_NUMBER, le=_MAX_NUMBER, allow_inf_nan=False)],
+    BeforeValidator(_refuse_text_and_truth_of_numbers),
+    WithJsonSchema({"type": "number", "minimum": -_MAX_NUMBER, "maximum": _MAX_NUMBER}),
+]
+Truth = Annotated[
+    bool, BeforeValidator(_refuse_what_is_no_truth), WithJsonSchema({"type": "boolean"})
+]
+Time = Annotated[
+    AwareDatetime,
+    BeforeValidator(_as_time),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "string", "format": "date"},
+            ]
+        }
+    ),
+]
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return "truth"
+    return "number" if isinstance(value, int | float) else "text"
+
+
+_Scalar = Annotated[
+    Annotated[Name, Tag("text")]
+    | Annotated[Number, Tag("number")]
+    | Annotated[Truth, Tag("truth")],
+    Discriminator(_kind),
+]
+_Bound = Annotated[
+    Annotated[Number, Tag("number")] | Annotated[Time, Tag("text")],
+    Discriminator(lambda value: "number" if _kind(value) == "number" else "text"),
+]
+_MAX_ANY = 100
+
+
+class _Operators(_Body):
+    """What a field is compared with, by operator; a value alone stands for any_of with it."""
+
+    _plain: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "maxLength": 1_024,
+        "pattern": r"^[^\x00]*$",
+    }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_value(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"any_of": [value]}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        operators = handler.resolve_ref_schema(schema)
+        described: dict[str, Any] = {
+            key: operators.pop(key) for key in ("title", "description") if key in operators
+        }
+        if cls._plain:
+            alone = dict(operators)
+            operators.clear()
+            operators["anyOf"] = [cls._plain, alone]
+        operators.update(described)
+        return schema
+
+    def comparisons(self, field: FilterField, key: str = "") -> list[Comparison]:
+        """Return what is asked of *field*."""
+        return [
+            Comparison(
+                field, operator, tuple(value) if isinstance(value, list) else (value,), key=key
+            )
+            for operator in get_args(FilterOperator)
+            if (value := getattr(self, operator, None)) is not None
+        ]
+
+
+class TextCondition(_Operators):
+    """A text to equal, or operators; each that is given must hold."""
+
+    any_of: Annotated[list[Name], Field(max_length=_MAX_ANY)] | None = Field(
+        default=None, description="One of these."
+    )
+    none_of: Annotated[list[Name], Field(max_length=_MAX_ANY)] | None = Field(
+        default=None, description="None of these."
+    )
+    prefix: Name | None = Field(default=None, description="How the text begins.")
+    exists: Truth | None = Field(default=None, description="Whether there is a value.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_asks_nothing(cls, value: Any) -> Any:
+        return {} if value == "" else value
+
+
+class TimeCondition(_Operators):
+    """Bounds of a time: a date and time with its offset, or a date for its midnight in UTC."""
+
+    _plain: ClassVar[dict[str, Any]] = {}
+
+    gt: Time | None = Field(default=None, description="After.")
+    gte: Time | None = Field(default=None, description="At, or after.")
+    lt: Time | None = Field(default=None, description="Before.")
+    lte: Time | None = Field(default=None, description="At, or before.")
+    exists: Truth | None = Field(default=None, description="Whether there is a value.")
+
+
+class MetadataCondition(_Operators):
+    """
+    A value to equal, or operators; each that is given must hold.
+
+    Metadata is text: it is compared as what the value is, a text, a number, true or false, or in
+    bounds a number or a time. Metadata that says none of that kind is not equal and in no bounds.
+    """
+
+    _plain: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            {"type": "string", "maxLength": 1_024, "pattern": r"^[^\x00]*$"},
+            {"type": "number", "minimum": -_MAX_NUMBER, "maximum": _MAX_NUMBER},
+            {"type": "boolean"},
+        ]
+    }
+
+    any_of: Annotated[list[_Scalar], Field(max_length=_MAX_ANY)] | None = Field(
+        default=None, description="One of these."
+    )
+    none_of: Annotated[list[_Scalar], Field(max_length=_MAX_ANY)] | None = Field(
+        default=None, description="None of these; it holds where the key is missing, too."
+    )
+    prefix: Name | None = Field(default=None, description="How the text begins.")
+    gt: _Bound | None = Field(default=None, description="Greater, or after.")
+    gte: _Bound | None = Field(default=None, description="At least, or at this time or after.")
+    lt: _Bound | None = Field(default=None, description="Less, or before.")
+    lte: _Bound | None = Field(default=None, description="At most, or at this time or before.")
+    exists: Truth | None = Field(default=None, description="Whether the key is there.")
+
+
+MetadataFilter = Annotated[
+    dict[Annotated[str, StringConstraints(pattern=_METADATA_KEY)], MetadataCondition],
+    # pydantic's own schema would let every other key pass.
+    Field(max_length=16, json_schema_extra={"additionalProperties": False}),
+]
+
+
+class FilterIn(_Body):
+    """
+    Which documents may answer; every condition given must hold.
+
+    Nested five deep at most, with 64 conditions and 500 values in all.
+    """
+
+    collection: TextCondition = Field(
+        default_factory=TextCondition,
+        description="The top folder of the object, or what its metadata says.",
     )
     prefix: Name | None = Field(default=None, description="How the object's name begins.")
-    content_type: NameOrNone = None
-    metadata: Metadata = Field(
-        default_factory=dict, description="Custom metadata of the object; each must be equal."
+    name: TextCondition = Field(
+        default_factory=TextCondition, description="The object's name, with its folders."
     )
-    updated_from: DateTime | None = Field(default=None, description="Inclusive.")
-    updated_to: DateTime | None = Field(default=None, description="Exclusive.")
+    content_type: TextCondition = Field(default_factory=TextCondition)
+    language: TextCondition = Field(
+        default_factory=TextCondition, description="By ISO 639-1, as it was detected."
+    )
+    updated: TimeCondition = Field(
+        default_factory=TimeCondition, description="When the object was last written."
+    )
+    metadata: MetadataFilter = Field(
+        default_factory=dict, description="Custom metadata of the object, by key."
+    )
+    updated_from: DateTime | None = Field(default=None, description="The same as updated.gte.")
+    updated_to: DateTime | None = Field(default=None, description="The same as updated.lt.")
+    and_: Annotated[list[FilterIn], Field(max_length=MAX_FILTER_CONDITIONS)] = Field(
+        default_factory=list, alias="and", description="Filters that must all hold."
+    )
+    or_: Annotated[list[FilterIn], Field(max_length=MAX_FILTER_CONDITIONS)] = Field(
+        default_factory=list, alias="or", description="Filters of which one must hold."
+    )
+
+    def to_filter(self) -> Filter:
+        """Return it as the search takes it."""
+        parts = self._parts()
+        return Filter(where=AllOf(tuple(parts)) if parts else None)
+
+    def _parts(self) -> list[Condition]:
+        parts: list[Condition] = [
+            *self.collection.comparisons("collection"),
+            *self.name.comparisons("name"),
+            *self.content_type.comparisons("content_type"),
+            *self.language.comparisons("language"),
+            *self.updated.comparisons("updated"),
+        ]
+        if self.prefix:
+            parts.append(Comparison("name", "prefix", (self.prefix,)))
+        for key in sorted(self.metadata):
+            parts += self.metadata[key].comparisons("metadata", key)
+        if self.updated_from is not None:
+            parts.append(Comparison("updated", "gte", (self.updated_from,)))
+        if self.updated_to is not None:
+            parts.append(Comparison("updated", "lt", (self.updated_to,)))
+        for each in self.and_:
+            parts += each._parts()
+        if self.or_:
+            parts.append(AnyOf(tuple(AllOf(tuple(each._parts())) for each in self.or_)))
+        return parts
+
+
+def _check_depth(value: object) -> object:
+    """Look before anything else does: what reads a filter goes as deep as it is."""
+    level = [value]
+    for _ in range(MAX_FILTER_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict)
+            for name in ("and", "or")
+            if isinstance(outer.get(name), list)
+            for inner in outer[name][: MAX_FILTER_CONDITIONS + 1]
+        ]
+        if len(level) > MAX_FILTER_CONDITIONS:
+            raise ValueError(f"has more than {MAX_FILTER_CONDITIONS} conditions")
+    if level:
+        raise ValueError(f"is nested more than {MAX_FILTER_DEPTH} deep")
+    return value
+
+
+def _check_size(value: FilterIn) -> FilterIn:
+    where = value.to_filter().where
+    comparisons: list[Comparison] = []
+    left: list[Condition] = [] if where is None else [where]
+    while left:
+        condition = left.pop()
+        if isinstance(condition, Comparison):
+            comparisons.append(condition)
+        else:
+            left += condition.parts
+    if len(comparisons) > MAX_FILTER_CONDITIONS:
+        raise ValueError(f"has more than {MAX_FILTER_CONDITIONS} conditions")
+    if sum(len(each.values) for each in comparisons) > MAX_FILTER_VALUES:
+        raise ValueError(f"has more than {MAX_FILTER_VALUES} values")
+    return value
+
+
+WholeFilter = Annotated[FilterIn, AfterValidator(_check_size), BeforeValidator(_check_depth)]
 
 
 class Turn(_Body):
@@ -162,7 +425,7 @@ class RetrieveRequest(_Body):
 
     question: Text
     limit: UpToHundred = Field(default=8, description="How many passages at most.")
-    filter: FilterIn = Field(default_factory=FilterIn)
+    filter: WholeFilter = Field(default_factory=FilterIn)
     history: list[Turn] = Field(
         default_factory=list,
         max_length=MAX_TURNS,
@@ -173,6 +436,13 @@ class RetrieveRequest(_Body):
     )
     mode: Literal["fused", "vector", "text"] = Field(
         default="fused", description="Which legs of the search answer; for evaluation."
+    )
+    effort: Literal["low", "medium"] = Field(
+        default="low",
+        description=(
+            "medium searches for each part of a question by itself and, where Gemini is"
+            " configured, up to three times for what is missing."
+        ),
     )
     trace: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="Say what each step did."
