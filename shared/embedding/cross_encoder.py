@@ -30,7 +30,7 @@ class CrossEncoder:
         threads: Passages read at once; 0 takes the cores that this process may use.
 
     Raises:
-        ModelUnavailable: The folder is missing, incomplete, damaged, or holds another kind of model.
+        ModelUnavailable: The folder is missing, incomplete, damaged, or holds another kind.
     """
 
     def __init__(self, model_dir: Path, *, threads: int = 0) -> None:
@@ -57,21 +57,21 @@ class CrossEncoder:
         Args:
             passage_tokens: So many tokens of each text are read.
         """
-        asked = set(self._tokenizer.encode(question, add_special_tokens=False).ids)
-        pairs = [self._encode(question, text, asked, passage_tokens) for text in texts]
+        own = self._tokenizer.encode(question, add_special_tokens=False)
+        special = len(self._tokenizer.encode("", "")) + len(own)
+        room = min(passage_tokens, self._max_tokens - special)
+        asked = set(own.ids)
+        pairs = [self._encode(question, text, asked, max(room, 1)) for text in texts]
         return list(self._runs.map(self._run, pairs))
 
     def _encode(
-        self, question: str, text: str, asked: set[int], passage_tokens: int
+        self, question: str, text: str, asked: set[int], room: int
     ) -> dict[str, NDArray[np.int64]]:
-        encoding = self._tokenizer.encode(question, text)
-        surplus = len(encoding) - self._max_tokens
         own = self._tokenizer.encode(text, add_special_tokens=False)
-        room = min(passage_tokens, len(own) - max(surplus, 0))
         if room < len(own):
-            start, end = _find_window(own.ids, asked, size=max(room, 1))
-            characters = own.offsets[start][0], own.offsets[end - 1][1]
-            encoding = self._tokenizer.encode(question, text[slice(*characters)])
+            start, end = _find_window(own.ids, asked, size=room)
+            text = text[own.offsets[start][0] : own.offsets[end - 1][1]]
+        encoding = self._tokenizer.encode(question, text)
         # What is left over is the question's: it fills the model by itself.
         encoding.truncate(self._max_tokens)
         values = {

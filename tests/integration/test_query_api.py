@@ -20,6 +20,7 @@ from functions.query.answering.reranking import Reranker
 from functions.query.settings import MAX_REQUEST_BYTES, QuerySettings
 from shared import store
 from shared.embedding.embedder import Embedder
+from shared.errors import RankingUnavailable
 from shared.store import Connection, Pool, open_pool
 from shared.values import ObjectVersion
 from tests.support import gemini_stand_in as stand_ins
@@ -833,3 +834,27 @@ def test_query_when_passages_are_reranked(
     assert ["Berlin" in passage["text"] for passage in body["passages"]] == [True]
     assert body["timings"]["rerank_ms"] >= 0
     assert body["trace"]["rerank"][0]["score"] == 1
+
+
+@pytest.mark.usefixtures("towers")
+def test_replies_when_the_reranker_fails(
+    database_url: str, model_dir: Path, pool: Pool, embedder: Embedder
+) -> None:
+    """Both ways to ask answer with the order of the search, and say what they did without."""
+
+    def fail(_question: str, _texts: object) -> list[float]:
+        raise RankingUnavailable("the ranking API answered 503")
+
+    client = make_client(
+        QuerySettings(database_url=SecretStr(database_url), model_dir=model_dir),
+        pool=pool,
+        embedder=embedder,
+        reranker=Reranker(score=fail),
+    )
+    for path in ("/query", "/retrieve"):
+        body = body_of(client.post(path, json=QUESTION | {"limit": 1}))
+        assert "Eiffel" in body["passages"][0]["text"]
+        assert body["degraded"] == {
+            "code": "not_reranked",
+            "message": "the ranking API answered 503",
+        }
