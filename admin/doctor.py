@@ -105,7 +105,7 @@ def _look(check: str, find: Callable[[], Iterator[Finding]]) -> Iterator[Finding
         yield Finding(
             check,
             "not permitted",
-            f"This account lacks {error}, so nobody looked. Run the doctor as somebody who has it,"
+            f"This account lacks {error}, so this was not checked. Use an account that has it,"
             " such as a project's viewer.",
         )
     except KaydangError as error:
@@ -325,8 +325,8 @@ def _check_bucket(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "bucket",
             "hint",
-            f"{name} is there, but not versioned: what is overwritten or deleted by mistake cannot"
-            " be had back.",
+            f"{name} is not versioned: objects overwritten or deleted by mistake cannot be"
+            " recovered.",
         )
     yield from _look("notification", lambda: _check_notification(reader, settings))
 
@@ -337,7 +337,7 @@ def _check_notification(reader: BucketReader, settings: Settings) -> Iterator[Fi
     to_us = [notification for notification in there if notification.topic == topic]
     repair = "terraform apply (or python -m local.setup), then python -m admin reconcile"
     if not to_us:
-        told = ", ".join(sorted({notification.topic for notification in there})) or "nobody"
+        told = ", ".join(sorted({notification.topic for notification in there})) or "no topic"
         yield Finding(
             "notification",
             "fault",
@@ -382,7 +382,7 @@ def _check_subscription(
         yield Finding(
             check,
             "fault",
-            f"It is not there, so what is published to {topic} reaches nobody and is lost:"
+            f"It does not exist, so messages to {topic} are lost:"
             " terraform apply (or python -m local.setup), then python -m admin reconcile"
             " and sweep.",
         )

@@ -111,7 +111,7 @@ def _build_index(
         connection.execute(rename.format(sql.Identifier(new), sql.Identifier(index)))
     connection.execute(drop.format(sql.Identifier(old)))
     return (
-        f"The index {index} over {vectors} vectors is built anew: ef_construction was"
+        f"The index {index} over {vectors} vectors is rebuilt: ef_construction was"
         f" {ef_construction}, and is {HNSW_EF_CONSTRUCTION}.{advice}"
     )
 

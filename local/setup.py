@@ -35,7 +35,7 @@ from local.roles import ensure_login
 from shared.errors import Misconfigured
 from shared.settings import EventSettings, load
 
-# The same numbers as infra/terraform sets.
+# The same numbers as infra/terraform sets, but for the attempts: no full instance answers 429 here.
 ACK_DEADLINE = timedelta(seconds=600)
 SHORTEST_BACKOFF = timedelta(seconds=10)
 LONGEST_BACKOFF = timedelta(seconds=600)
@@ -103,7 +103,7 @@ def set_up(settings: Settings) -> Iterator[str]:
 
 
 def subscriptions(settings: Settings) -> list[Subscription]:
-    """Return the three push subscriptions as they shall be."""
+    """Return the three push subscriptions as they should be."""
     project = settings.google_cloud_project
 
     def subscription(name: str, *, topic: str, url: str, dead_letters: bool) -> Subscription:
@@ -185,7 +185,7 @@ def _ensure_bucket(settings: Settings) -> Iterator[str]:
         yield f"notification to {settings.object_events_topic}"
     except NotFound:
         # fake-gcs-server has no notifications; its -event.pubsub-topic option does their work.
-        yield "no notification: this storage server must be told to publish by its own options"
+        yield "no notification: this storage server publishes by its own options"
 
 
 if __name__ == "__main__":

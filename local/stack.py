@@ -71,12 +71,12 @@ class StackFailed(Exception):
 
 
 class _Stopped(Exception):
-    """Somebody asked for the end while the stack was starting."""
+    """The stack was asked to stop while it was starting."""
 
 
 @dataclass(slots=True)
 class _Service:
-    """A process that shall run until the end."""
+    """A process that runs until the stack stops."""
 
     name: str
     start: Callable[[], subprocess.Popen[bytes]]
@@ -91,13 +91,13 @@ class _Service:
 
 @dataclass(slots=True)
 class _Stack:
-    """What runs, in the order in which it was started."""
+    """The running processes, in starting order."""
 
     configuration: Configuration
     runtime: Path
     services: list[_Service] = field(default_factory=list)
     stopping: bool = False
-    # New ones at each start: nobody else needs to know them.
+    # New at each start: no other program needs them.
     passwords: dict[str, str] = field(
         default_factory=lambda: {login: secrets.token_urlsafe(24) for login, _ in _LOGINS.values()}
     )
@@ -217,7 +217,7 @@ class _Stack:
         written.replace(file)
 
     def watch(self) -> None:
-        """Start again what ends, and show warnings and errors, until the stop."""
+        """Restart what ends, and show warnings and errors, until the stop."""
         while not self.stopping:
             for service in self.services:
                 self._revive(service)
@@ -251,8 +251,8 @@ class _Stack:
         _say(f"{service.name} started again")
 
     def stop(self) -> None:
-        """Stop everything: what asks first, what is asked last."""
-        # Signals to all but the database at once: nobody waits for another.
+        """Stop everything, the database last."""
+        # All but the database are signalled at once, so that they stop in parallel.
         others = [service for service in self.services if service.name != "postgres"]
         for service in others:
             if service.process is not None and service.process.poll() is None:
@@ -526,7 +526,7 @@ def _lost_its_port(log: Path) -> bool:
 
 
 def _say(line: str, *, end: str = "\n") -> None:
-    with suppress(OSError):  # whoever read our output may be gone; the stack goes on
+    with suppress(OSError):  # the reader of our output may be gone; the stack goes on
         print(line, end=end, flush=True)
 
 

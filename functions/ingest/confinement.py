@@ -277,7 +277,7 @@ def _forbid_by_landlock() -> None:
 
 
 def _give_up_privileges() -> None:
-    """Become nobody where this process is root, and drop its capabilities."""
+    """Where this process is root, switch to the user "nobody" and drop capabilities."""
     if os.geteuid() == 0:
         # A container may have taken the right to do so, or know no such user.
         with suppress(OSError):

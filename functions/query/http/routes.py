@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from flask import Response, g, request, send_from_directory
+from flask import Response, request, send_from_directory
 from flask_openapi3.models.info import Info
 from flask_openapi3.models.tag import Tag
 from flask_openapi3.openapi import OpenAPI
@@ -25,7 +24,6 @@ from shared.store import (
     NO_MODEL,
     connect,
     count_selected,
-    get_document,
     list_collections,
     list_documents,
     may_write,
@@ -34,18 +32,19 @@ from shared.store import (
     reading,
     serving_model,
 )
-from shared.values import DocumentStatus, ObjectVersion
+from shared.values import ObjectVersion
 
 from ..answering.journal import Journal
 from ..answering.pipeline import answer_question, find_passages
 from ..answering.query import EXTRACTIVE, Answer, Query, Retrieval
 from ..dependencies import Dependencies
 from ..settings import MAX_REQUEST_BYTES
-from .callers import Caller
 from .concurrency import Admission, admit
 from .cursors import Cursor, decode_cursor
+from .known_documents import find_document, principals
 from .middleware import guard, handle_errors
 from .openapi import METRICS_TYPE, SECURITY, make_document, responses, text_responses
+from .originals import add_originals
 from .problems import (
     Problem,
     ProblemRaised,
@@ -97,6 +96,7 @@ if TYPE_CHECKING:
 
 _WEB = Path(__file__).parents[1] / "web"
 _MAX_TEXT_CHARACTERS = 100_000
+_KEPT_SECONDS = 30 * 86_400
 # Counting further takes longer than reading a page.
 _MAX_TOTAL = 10_000
 _MAX_COUNTED = 100_000
@@ -135,8 +135,9 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
     handle_errors(app)
     _add_asking(app, dependencies)
     _add_documents(app, dependencies)
+    add_originals(app, dependencies)
     _add_changes(app, dependencies)
-    add_tables(app, dependencies, principals=_principals)
+    add_tables(app, dependencies, principals=principals)
     _add_service(app, dependencies)
     return app
 
@@ -204,13 +205,8 @@ def _read_query(body: RetrieveRequest) -> Query:
         per_document=body.per_document,
         mode=body.mode,
         effort=body.effort,
-        principals=_principals(),
+        principals=principals(),
     )
-
-
-def _principals() -> tuple[str, ...]:
-    caller: Caller = g.caller
-    return caller.principals
 
 
 def _events(events: Iterator[str]) -> Response:
@@ -236,7 +232,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         if query.cursor:
             after = decode_cursor(query.cursor, order=order, descending=descending)
         selection = query.selection()
-        with reading(dependencies.pool, _principals()) as connection:
+        with reading(dependencies.pool, principals()) as connection:
             documents, place = list_documents(
                 connection,
                 selection,
@@ -266,7 +262,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         security=SECURITY,
     )
     def list_all_collections() -> Response:
-        with reading(dependencies.pool, _principals()) as connection:
+        with reading(dependencies.pool, principals()) as connection:
             summaries = list_collections(connection)
         return reply(CollectionsResponse(collections=[CollectionOut.of(one) for one in summaries]))
 
@@ -279,7 +275,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         security=SECURITY,
     )
     def show_facets(query: FacetsQuery) -> Response:
-        with reading(dependencies.pool, _principals()) as connection:
+        with reading(dependencies.pool, principals()) as connection:
             facets, counted = read_facets(
                 connection, query.selection(), values=query.values, ceiling=_MAX_COUNTED + 1
             )
@@ -306,7 +302,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         security=SECURITY,
     )
     def show_document(path: DocumentPath) -> Response:
-        return reply(DocumentOut.of(_known_document(dependencies, path.document_id)))
+        return reply(DocumentOut.of(find_document(dependencies, path.document_id)))
 
     @app.get(
         "/documents/<document_id>/text",
@@ -316,7 +312,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         security=SECURITY,
     )
     def show_text(path: DocumentPath, query: TextQuery) -> Response:
-        document = _known_document(dependencies, path.document_id)
+        document = find_document(dependencies, path.document_id)
         end = query.char_end
         if end is None:
             end = query.char_start + _MAX_TEXT_CHARACTERS
@@ -325,7 +321,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         if end - query.char_start > _MAX_TEXT_CHARACTERS:
             raise bad_field("char_end", f"ask for {_MAX_TEXT_CHARACTERS} characters at most")
         start = max(0, query.char_start - query.context)
-        with reading(dependencies.pool, _principals()) as connection:
+        with reading(dependencies.pool, principals()) as connection:
             text = read_text(
                 connection,
                 document_id=document.id,
@@ -407,7 +403,7 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
     )
     def delete_document(path: DocumentPath) -> Response:
         target = uploads()
-        document = _known_document(dependencies, path.document_id)
+        document = find_document(dependencies, path.document_id)
         _change(
             lambda: target.delete(
                 document.name, if_generation=document.generation, missing_ok=False
@@ -425,7 +421,7 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
     )
     def retry_document(path: DocumentPath) -> Response:
         target = uploads()
-        document = _known_document(dependencies, path.document_id)
+        document = find_document(dependencies, path.document_id)
         version = ObjectVersion(document.bucket, document.name, document.generation)
         _change(lambda: target.rewrite(version))
         logger.info("document renewed", document_id=str(document.id))
@@ -491,7 +487,9 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
         return send_from_directory(_WEB, "index.html", max_age=0)
 
     def static_file(name: str) -> Response:
-        return send_from_directory(_WEB, name, max_age=0)
+        # A folder of vendor/ is named after its version: what is in it never changes.
+        kept = _KEPT_SECONDS if name.startswith("vendor/") else 0
+        return send_from_directory(_WEB, name, max_age=kept)
 
     def favicon() -> Response:
         return send_from_directory(_WEB, "icon.svg", max_age=0)
@@ -515,7 +513,7 @@ def _refuse_fields(error: ValidationError) -> Response:
 
 def _check_may_write(dependencies: Dependencies, *, bucket: str, name: str) -> None:
     collection = ObjectVersion(bucket=bucket, name=name, generation=0).collection
-    with reading(dependencies.pool, _principals()) as connection:
+    with reading(dependencies.pool, principals()) as connection:
         allowed = may_write(connection, bucket=bucket, name=name, collection=collection)
     if not allowed:
         raise ProblemRaised(
@@ -523,16 +521,6 @@ def _check_may_write(dependencies: Dependencies, *, bucket: str, name: str) -> N
             "unknown_collection",
             "There is no collection for an object of this name that you may read.",
         )
-
-
-def _known_document(dependencies: Dependencies, document_id: UUID) -> DocumentStatus:
-    with reading(dependencies.pool, _principals()) as connection:
-        document = get_document(connection, document_id)
-    if document is None:
-        raise ProblemRaised(
-            HTTPStatus.NOT_FOUND, "unknown_document", "There is no document with this id."
-        )
-    return document
 
 
 def _change(apply: Callable[[], None]) -> None:

@@ -796,6 +796,50 @@ class DocumentPath(BaseModel):
     document_id: UUID
 
 
+class OriginalPath(BaseModel):
+    """The end of a link."""
+
+    token: Annotated[str, StringConstraints(max_length=16_384, pattern=r"^[A-Za-z0-9_.-]+$")]
+
+
+class OriginalResponse(BaseModel):
+    """Where the file is fetched from; url begins with the path of this service."""
+
+    url: str
+    expires: datetime
+    name: str
+    generation: int
+    content_type: str
+    size: int
+    pages: int | None
+
+
+class MarksQuery(_Request):
+    """Which characters of the extracted text, and of which generation."""
+
+    generation: int = Field(ge=0, le=2**63 - 1)
+    char_start: int = Field(ge=0, le=2**31 - 1)
+    char_end: int = Field(ge=0, le=2**31 - 1)
+
+
+class MarkOut(BaseModel):
+    """A rectangle on a page, in points of the PDF's user space from the lower left corner."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    page: int
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+
+class MarksResponse(BaseModel):
+    """A rectangle a line; none where it is not known where the text stands."""
+
+    marks: list[MarkOut]
+
+
 class TextQuery(_Request):
     """Which part of the extracted text to return."""
 

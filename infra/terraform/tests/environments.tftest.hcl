@@ -158,6 +158,15 @@ run "a_key_of_ones_own_encrypts_everything_that_is_kept" {
   }
 }
 
+run "the_page_shows_originals" {
+  command = plan
+
+  assert {
+    condition     = google_storage_bucket_iam_member.reader["query"].role == "roles/storage.objectViewer"
+    error_message = "the query cannot read the file behind a citation"
+  }
+}
+
 run "uploads_on_the_page_let_the_query_write_documents" {
   command = plan
   variables {
