@@ -4,7 +4,7 @@ The answer without a model: the parts of the passages that answer the question b
 Each part (units.py) is scored by what the embedding model and the words say together: the cosine
 of question and part, the share of the question's rare words that it holds, alone and with what it
 stands under, the passage's own cosine, and whether it holds the kind of thing that is asked for.
-The weights are fitted on questions with answers (`python -m admin evaluate --answers SET
+The weights are fitted on questions with answers (`kaydangpt evaluate --answers SET
 --fit`) and kept with the model. Each part of a two-part question is answered by itself.
 """
 
