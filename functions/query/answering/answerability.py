@@ -19,7 +19,7 @@ class Floors:
 
     Attributes:
         coverage: Share of the question's words, weighted by rarity, in the best passage.
-        similarity: Cosine of question and nearest passage.
+        similarity: Cosine of question and nearest passage, scaled: 0 for unrelated texts.
     """
 
     coverage: float
@@ -83,5 +83,9 @@ def _find_refusal(retrieval: Retrieval, floors: Floors, *, extractive: bool) -> 
     if missing:
         near = tuple(find_near(missing, passages))
         return Refusal("missing", "no passage holds what the question names", tuple(missing), near)
-    reason = should_refuse(measure_support(passages), floors)
+    info = None if retrieval.embedder is None else retrieval.embedder.info
+    support = measure_support(
+        passages, unrelated_similarity=0.0 if info is None else info.unrelated_similarity
+    )
+    reason = should_refuse(support, floors)
     return None if reason is None else Refusal("not_found", reason)
