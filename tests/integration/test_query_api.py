@@ -111,9 +111,6 @@ def stream(client: FlaskClient, **body: Any) -> list[tuple[str, dict[str, Any]]]
     )
 
 
-# --- answers --------------------------------------------------------------------------------
-
-
 def test_query_when_documents_answer(client: FlaskClient, towers: str) -> None:
     """Without Gemini the answer is made of sentences, each with its place in the document."""
     body = body_of(client.post("/query", json=QUESTION))
@@ -256,9 +253,6 @@ def test_query_when_gemini_rewrites(
     assert body["usage"]["calls"] == 2
 
 
-# --- what is kept between requests ------------------------------------------------------------
-
-
 @pytest.mark.usefixtures("towers")
 def test_cache_when_asked_twice(
     client_with: MakeClient,
@@ -356,9 +350,6 @@ def test_rate_limit_when_behind_a_proxy(client_with: MakeClient) -> None:
     assert status("1.1.1.1, 9.9.9.9") == 200
     assert status("2.2.2.2, 9.9.9.9") == 429
     assert status("1.1.1.1, 8.8.8.8") == 200
-
-
-# --- passages and documents -------------------------------------------------------------------
 
 
 def test_retrieve_when_documents_match(client: FlaskClient, towers: str) -> None:
@@ -588,9 +579,6 @@ def test_changes_when_uploads_are_off(client: FlaskClient) -> None:
         assert problem_of(response, 403)["code"] == "uploads_disabled"
 
 
-# --- faults of requests -----------------------------------------------------------------------
-
-
 def nested(depth: int) -> dict[str, Any]:
     """Return a filter in a filter, so many deep."""
     value: dict[str, Any] = {"name": "x"}
@@ -699,9 +687,6 @@ def test_request_when_the_database_is_away(
         for response in (client.post("/query", json=QUESTION), client.get("/readyz")):
             assert problem_of(response, 503)["code"] == "database_unavailable"
             assert int(response.headers["Retry-After"]) > 0
-
-
-# --- who may ask ------------------------------------------------------------------------------
 
 
 def test_keys_when_set(client_with: MakeClient) -> None:

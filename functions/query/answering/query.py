@@ -1,4 +1,4 @@
-"""What is known of a question, from how it was asked to its answer; each stage adds to it."""
+"""The states of a question, from how it was asked to its answer; each stage adds to it."""
 
 from __future__ import annotations
 
