@@ -86,7 +86,7 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class Question:
     """
-    A question and what answers it.
+    A question and its relevant documents.
 
     Attributes:
         gains: Relevance by document, as the set names documents; higher is better.
@@ -181,9 +181,6 @@ def _rows(path: Path, *, columns: int) -> Iterable[list[str]]:
             yield line.split("\t")[:columns]
 
 
-# --- measures ------------------------------------------------------------------------------------
-
-
 def measure_documents(ranked: Sequence[str], gains: Mapping[str, float]) -> dict[str, float]:
     """Return nDCG (gain = score, discount log2(rank + 1)), recall and reciprocal rank at ten."""
     ideal = sum(
@@ -210,9 +207,6 @@ def measure_spans(returned: Sequence[Span], gold: Sequence[Span]) -> dict[str, f
         "span_precision": hit / len(given) if given else 0.0,
         "span_iou": hit / (len(wanted) + len(given) - hit) if given or wanted else 0.0,
     }
-
-
-# --- the running service -------------------------------------------------------------------------
 
 
 class Service:
@@ -277,10 +271,10 @@ class Service:
 
 def upload(corpus: Path, *, prefix: str, bucket: DocumentBucket) -> int:
     """
-    Bring the files of *corpus* into the bucket; return how many there are.
+    Upload the files of *corpus*; return their number.
 
     Raises:
-        StorageUnavailable: Some could not be brought in.
+        StorageUnavailable: Some could not be uploaded.
     """
     brought = upload_folder(corpus, bucket, prefix=prefix)
     outcomes = list(track(brought, description="uploading", console=_progress))
@@ -300,7 +294,7 @@ def wait_until_ready(service: Service, *, prefix: str, documents: int) -> None:
             time.sleep(2)
     raise click.ClickException(
         f"{unfinished} of {known} documents are unfinished after {_WAIT_SECONDS:.0f} seconds; "
-        "look at: python -m admin status"
+        "look at: kaydangpt status"
     )
 
 
@@ -350,9 +344,6 @@ def evaluate(
             measure: fmean(row[measure] for row in rows) for measure in rows[0]
         } | {"questions": len(rows)}
     return dict(table)
-
-
-# --- calibration of the refusal ------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,9 +418,6 @@ def choose_floors(answerable: Sequence[Support], unanswerable: Sequence[Support]
 def _untranslated(document: str) -> str:
     language, dash, rest = document.partition("-")
     return rest if dash and len(language) == 2 else document
-
-
-# --- command -------------------------------------------------------------------------------------
 
 
 @click.command(help=__doc__)

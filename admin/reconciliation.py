@@ -38,7 +38,7 @@ class ListedBucket(Protocol):
 @dataclass(frozen=True, slots=True)
 class Difference:
     """
-    One object about which bucket and index do not agree.
+    One object on which bucket and index differ.
 
     *event* is what heals it; None for what is only unfinished: the sweeper sees to that.
     """

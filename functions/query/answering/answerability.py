@@ -14,7 +14,7 @@ from .query import Refusal, Retrieval
 @dataclass(frozen=True, slots=True)
 class Floors:
     """
-    What passages have to reach, in one or the other; measured by `python -m admin.evaluation
+    Floors of which passages have to reach one; measured by `python -m admin.evaluation
     --calibrate` (docs/retrieval.md, "Refusal").
 
     Attributes:
@@ -26,7 +26,7 @@ class Floors:
     similarity: float
 
 
-# A model reads the passages and refuses by itself: only the hopeless is kept from it.
+# A model reads the passages and refuses by itself: only hopeless ones are kept from it.
 BEFORE_MODEL = Floors(coverage=0.2, similarity=0.5)
 # The parts of the passages are scored one by one after this (extractive.py): the same here.
 BEFORE_EXTRACT = Floors(coverage=0.12, similarity=0.35)

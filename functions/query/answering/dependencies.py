@@ -1,4 +1,4 @@
-"""What answering a question needs, made from the settings once a process."""
+"""The dependencies of answering, made from the settings once a process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class AnsweringDependencies:
     """
-    What the stages of an answer need.
+    The dependencies of the stages of an answer.
 
     Attributes:
         reranker: None where the order of the search stands.
@@ -59,7 +59,7 @@ def make_answering_dependencies(
     search: Search = search,
     reranker: Reranker | None = None,
 ) -> AnsweringDependencies:
-    """Return what the stages of an answer need under *settings*."""
+    """Return the dependencies that *settings* ask for."""
     return AnsweringDependencies(
         pool=pool,
         retriever=Retriever(
