@@ -35,7 +35,7 @@ from local.roles import ensure_login
 from shared.errors import Misconfigured
 from shared.settings import EventSettings, load
 
-# The same numbers as infra/terraform sets.
+# The same numbers as infra/terraform sets, but for the attempts: no full instance answers 429 here.
 ACK_DEADLINE = timedelta(seconds=600)
 SHORTEST_BACKOFF = timedelta(seconds=10)
 LONGEST_BACKOFF = timedelta(seconds=600)

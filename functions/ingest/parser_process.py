@@ -49,7 +49,7 @@ from .parsing.blocks import (
     TableHead,
     Title,
 )
-from .parsing.registry import parse
+from .parsing.registry import PDF, parse
 
 FRAME = struct.Struct("!cI")
 _TEXT_FRAME_BYTES = 1 << 16
@@ -437,6 +437,9 @@ def _no_text(blocks: _Blocks, *, content_type: str, reads_pictures: bool) -> Unr
     named = ", ".join(map(str, pages[:_MAX_PAGES_NAMED]))
     more = f" and {len(pages) - _MAX_PAGES_NAMED} more" if len(pages) > _MAX_PAGES_NAMED else ""
     which: Literal["page", "pages"] = "page" if len(pages) == 1 else "pages"
+    if content_type != PDF and not content_type.startswith("image/"):
+        # Sheets and slides: no picture of them is read.
+        return Unreadable("no_text", "The document holds no text. Nothing can be found in it.")
     if content_type.startswith("image/"):
         told = f"The document is a picture in which no text was found ({which} {named}{more}). "
     else:

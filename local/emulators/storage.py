@@ -102,6 +102,8 @@ class Api:
         upload = "/upload/storage/v1/b/{bucket}/o"
         routes = [
             Route("/", self._say_hello, methods=["GET"]),
+            # fake-gcs-server's, so that one health check in Compose fits both.
+            Route("/_internal/healthcheck", self._say_hello, methods=["GET"]),
             Route("/storage/v1/b", self._buckets, methods=["GET", "POST"]),
             Route(bucket, self._one_bucket, methods=["GET", "PATCH", "PUT", "DELETE"]),
             Route(f"{bucket}/o", self._list_objects, methods=["GET"]),
