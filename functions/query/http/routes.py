@@ -55,6 +55,7 @@ from .problems import (
 )
 from .replies import (
     EVENT_STREAM,
+    describe_degradation,
     failure_problem,
     is_failure,
     make_passages,
@@ -158,6 +159,7 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
             RetrieveResponse(
                 passages=make_passages(retrieval),
                 timings=RetrieveTimings.of(journal),
+                degraded=describe_degradation(retrieval),
                 trace=journal.explanation if body.trace else None,
             )
         )

@@ -553,7 +553,12 @@ class Timings(RetrieveTimings):
 
 
 class Degraded(BaseModel):
-    """Why the answer is extractive although Gemini is configured."""
+    """
+    What the answer had to do without.
+
+    not_reranked: passages are in the order of the search, without that of the reranker. All other
+    codes: the answer is extractive although Gemini is configured.
+    """
 
     code: str
     message: str
@@ -564,6 +569,7 @@ class RetrieveResponse(BaseModel):
 
     passages: list[PassageOut]
     timings: RetrieveTimings
+    degraded: Degraded | None = None
     trace: dict[str, Any] | None = None
 
 
