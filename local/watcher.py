@@ -22,7 +22,7 @@ from threading import Event
 import click
 import watchfiles
 
-from admin.folder_sync import FileState, in_parallel, name_problem, scan, upload_file
+from admin.folder_sync import FileState, in_parallel, matches, name_problem, scan, upload_file
 from shared.bucket import DocumentBucket
 from shared.errors import FileChanged, KaydangError, ObjectChanged
 from shared.runtime.tracing import set_up_tracing
