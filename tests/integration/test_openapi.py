@@ -24,7 +24,17 @@ from tests.support.asking import index_document, make_client
 
 # Cases of each operation; SCHEMATHESIS_EXAMPLES=300 makes more than two thousand of all.
 EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "15"))
-UNDOCUMENTED = {"/", "/web/{name}", "/openapi.json", "/favicon.ico", "/robots.txt"}
+UNDOCUMENTED = {
+    "/",
+    "/web/{name}",
+    "/openapi.json",
+    "/favicon.ico",
+    "/robots.txt",
+    # Described by their own standards.
+    "/mcp",
+    "/.well-known/oauth-protected-resource",
+    "/.well-known/oauth-protected-resource/mcp",
+}
 
 
 @pytest.fixture

@@ -95,6 +95,11 @@ def make_response(
     )
 
 
+def event_stream(events: Iterator[str]) -> Response:
+    """Return *events* as a response that no proxy collects."""
+    return Response(events, content_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+
+
 def make_passages(retrieval: Retrieval) -> list[PassageOut]:
     """Return the passages, numbered from 1."""
     return [PassageOut.of(hit, number=number) for number, hit in enumerate(retrieval.passages, 1)]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from flask import Response, g, request, send_from_directory
+from flask import Response, request, send_from_directory
 from flask_openapi3.models.info import Info
+from flask_openapi3.models.server import Server
 from flask_openapi3.models.tag import Tag
 from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
@@ -35,27 +36,32 @@ from shared.store import (
     serving_model,
 )
 from shared.values import DocumentStatus, ObjectVersion
+from shared.version import VERSION
 
 from ..answering.journal import Journal
 from ..answering.pipeline import answer_question, find_passages
 from ..answering.query import EXTRACTIVE, Answer, Query, Retrieval
 from ..dependencies import Dependencies
 from ..settings import MAX_REQUEST_BYTES
-from .callers import Caller
+from .agents import add_chat, add_mcp
 from .concurrency import Admission, admit
 from .cursors import Cursor, decode_cursor
-from .middleware import guard, handle_errors
+from .keep_alive import keep_alive
+from .middleware import current_principals, guard, handle_errors, wants_page
 from .openapi import METRICS_TYPE, SECURITY, make_document, responses, text_responses
 from .problems import (
+    PROBLEM_TYPES,
     Problem,
     ProblemRaised,
+    ProblemType,
     bad_field,
     describe_faults,
     make_problem,
     render,
+    unknown_document,
 )
 from .replies import (
-    EVENT_STREAM,
+    event_stream,
     failure_problem,
     is_failure,
     make_passages,
@@ -67,17 +73,21 @@ from .replies import (
 from .schemas import (
     MAX_OBJECT_NAME_BYTES,
     AcceptedResponse,
+    CitationsEvent,
     CollectionOut,
     CollectionsResponse,
     DocumentOut,
     DocumentPath,
     DocumentsQuery,
     DocumentsResponse,
+    DoneEvent,
     FacetOut,
     FacetsQuery,
     FacetsResponse,
     HealthResponse,
     MetadataFacetOut,
+    PassagesEvent,
+    ProblemPath,
     QueryRequest,
     QueryResponse,
     ReadyResponse,
@@ -86,12 +96,15 @@ from .schemas import (
     RetrieveTimings,
     TextQuery,
     TextResponse,
+    TokenEvent,
     UploadRequest,
     UploadResponse,
 )
 from .tables import add_tables
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
     from shared.bucket import DocumentBucket
 
 _WEB = Path(__file__).parents[1] / "web"
@@ -114,9 +127,10 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
         __name__,
         info=Info(
             title="KaydangPT",
-            version="1",
+            version=VERSION,
             description="Ask questions of the documents in a bucket; every answer proves itself.",
         ),
+        servers=[Server(url="/v1"), Server(url="/", description="The same, for older clients.")],
         security_schemes={
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -135,8 +149,11 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
     _add_asking(app, dependencies)
     _add_documents(app, dependencies)
     _add_changes(app, dependencies)
-    add_tables(app, dependencies, principals=_principals)
+    add_tables(app, dependencies, principals=current_principals)
     _add_service(app, dependencies)
+    add_chat(app, dependencies)
+    add_mcp(app, dependencies)
+    app.wsgi_app = _without_version(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app
 
 
@@ -145,6 +162,7 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
         "/retrieve",
         tags=[_ASKING],
         summary="Find passages",
+        operation_id="find_passages",
         responses=responses(RetrieveResponse, 503),
         security=SECURITY,
     )
@@ -165,12 +183,25 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
         "/query",
         tags=[_ASKING],
         summary="Answer a question",
+        operation_id="answer_question",
         description=(
             "With Accept: text/event-stream the answer comes as server-sent events: passages,"
             " token (any number), citations, and done or error. After error the tokens before it"
             " are void; it carries the extractive answer."
         ),
-        responses=responses(QueryResponse, 502, 503, 504, streamed=True),
+        responses=responses(
+            QueryResponse,
+            502,
+            503,
+            504,
+            events={
+                "passages": PassagesEvent,
+                "token": TokenEvent,
+                "citations": CitationsEvent,
+                "done": DoneEvent,
+                "error": Problem,
+            },
+        ),
         security=SECURITY,
     )
     def query(body: QueryRequest) -> Response:
@@ -185,7 +216,8 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
         # Until then nothing is sent, so that what fails has a status of its own.
         retrieval = next(step for step in steps if isinstance(step, Retrieval))
         if streamed:
-            return _events(stream_answer(retrieval, steps, journal=journal, trace=body.trace))
+            events = stream_answer(retrieval, steps, journal=journal, trace=body.trace)
+            return event_stream(keep_alive(events))
         answer = next(step for step in steps if isinstance(step, Answer))
         response = make_response(retrieval, answer, journal=journal, trace=body.trace)
         if is_failure(answer.failure):
@@ -201,21 +233,7 @@ def _read_query(body: RetrieveRequest) -> Query:
         turns=tuple((turn.role, turn.content) for turn in body.history),
         per_document=body.per_document,
         mode=body.mode,
-        principals=_principals(),
-    )
-
-
-def _principals() -> tuple[str, ...]:
-    caller: Caller = g.caller
-    return caller.principals
-
-
-def _events(events: Iterator[str]) -> Response:
-    return Response(
-        events,
-        content_type=EVENT_STREAM,
-        # Proxies such as nginx would collect the events.
-        headers={"X-Accel-Buffering": "no"},
+        principals=current_principals(),
     )
 
 
@@ -224,6 +242,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         "/documents",
         tags=[_DOCUMENTS],
         summary="List, search and sort documents",
+        operation_id="list_documents",
         responses=responses(DocumentsResponse, 503),
         security=SECURITY,
     )
@@ -233,7 +252,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         if query.cursor:
             after = decode_cursor(query.cursor, order=order, descending=descending)
         selection = query.selection()
-        with reading(dependencies.pool, _principals()) as connection:
+        with reading(dependencies.pool, current_principals()) as connection:
             documents, place = list_documents(
                 connection,
                 selection,
@@ -259,11 +278,12 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         "/collections",
         tags=[_DOCUMENTS],
         summary="List collections and count their documents",
+        operation_id="list_collections",
         responses=responses(CollectionsResponse, 503),
         security=SECURITY,
     )
     def list_all_collections() -> Response:
-        with reading(dependencies.pool, _principals()) as connection:
+        with reading(dependencies.pool, current_principals()) as connection:
             summaries = list_collections(connection)
         return reply(CollectionsResponse(collections=[CollectionOut.of(one) for one in summaries]))
 
@@ -271,12 +291,13 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         "/facets",
         tags=[_DOCUMENTS],
         summary="Count documents by the values of their fields and metadata",
+        operation_id="count_facets",
         description="Of deleted documents only those that state asks for.",
         responses=responses(FacetsResponse, 503),
         security=SECURITY,
     )
     def show_facets(query: FacetsQuery) -> Response:
-        with reading(dependencies.pool, _principals()) as connection:
+        with reading(dependencies.pool, current_principals()) as connection:
             facets, counted = read_facets(
                 connection, query.selection(), values=query.values, ceiling=_MAX_COUNTED + 1
             )
@@ -299,16 +320,21 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         "/documents/<document_id>",
         tags=[_DOCUMENTS],
         summary="Look at one document",
+        operation_id="get_document",
         responses=responses(DocumentOut, 404, 503),
         security=SECURITY,
     )
     def show_document(path: DocumentPath) -> Response:
+        if wants_page(request):
+            # Where a citation leads: the page reads what stands behind # in its address.
+            return send_from_directory(_WEB, "index.html", max_age=0)
         return reply(DocumentOut.of(_known_document(dependencies, path.document_id)))
 
     @app.get(
         "/documents/<document_id>/text",
         tags=[_DOCUMENTS],
         summary="Read a part of the extracted text, as a citation points into it",
+        operation_id="get_document_text",
         responses=responses(TextResponse, 404, 503),
         security=SECURITY,
     )
@@ -322,7 +348,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         if end - query.char_start > _MAX_TEXT_CHARACTERS:
             raise bad_field("char_end", f"ask for {_MAX_TEXT_CHARACTERS} characters at most")
         start = max(0, query.char_start - query.context)
-        with reading(dependencies.pool, _principals()) as connection:
+        with reading(dependencies.pool, current_principals()) as connection:
             text = read_text(
                 connection,
                 document_id=document.id,
@@ -366,6 +392,7 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
         "/documents",
         tags=[_DOCUMENTS],
         summary="Begin an upload",
+        operation_id="begin_upload",
         description="Send the bytes to the returned URL; the document is indexed when they are in.",
         responses=responses(UploadResponse, 403, 404, 503, status=201),
         security=SECURITY,
@@ -399,6 +426,7 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
         "/documents/<document_id>",
         tags=[_DOCUMENTS],
         summary="Delete a document from the bucket",
+        operation_id="delete_document",
         responses=responses(AcceptedResponse, 403, 404, 409, 503, status=202),
         security=SECURITY,
     )
@@ -417,6 +445,7 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
         "/documents/<document_id>/retry",
         tags=[_DOCUMENTS],
         summary="Index a document once more",
+        operation_id="retry_document",
         responses=responses(AcceptedResponse, 403, 404, 409, 503, status=202),
         security=SECURITY,
     )
@@ -434,6 +463,7 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
         "/healthz",
         tags=[_SERVICE],
         summary="Is the process there?",
+        operation_id="check_health",
         responses=responses(HealthResponse),
     )
     def healthz() -> Response:
@@ -443,6 +473,7 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
         "/readyz",
         tags=[_SERVICE],
         summary="Can questions be answered?",
+        operation_id="check_readiness",
         responses=responses(ReadyResponse, 503),
     )
     def readyz() -> Response:
@@ -467,6 +498,7 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
         "/metrics",
         tags=[_SERVICE],
         summary="What is counted and measured, for Prometheus",
+        operation_id="read_metrics",
         description="Of this process, and of the whole index. METRICS_ENABLED switches it on.",
         responses=text_responses(404),
         security=SECURITY,
@@ -480,6 +512,20 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
                 " can call /metrics.",
             )
         return Response(dependencies.metrics.write(), content_type=METRICS_TYPE)
+
+    @app.get(
+        "/problems/<code>",
+        tags=[_SERVICE],
+        summary="What a problem's code means",
+        operation_id="get_problem_type",
+        responses=responses(ProblemType, 404),
+    )
+    def problem_type(path: ProblemPath) -> Response:
+        if (meaning := PROBLEM_TYPES.get(path.code)) is None:
+            raise ProblemRaised(
+                HTTPStatus.NOT_FOUND, "unknown_problem", "There is no problem of this name."
+            )
+        return reply(ProblemType(code=path.code, meaning=meaning))
 
     def openapi_document() -> Response:
         return Response(json.dumps(make_document(app)), content_type="application/json")
@@ -504,6 +550,19 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
     app.add_url_rule("/web/<path:name>", view_func=static_file)
 
 
+def _without_version(app: WSGIApplication) -> WSGIApplication:
+    """Answer under /v1 what is answered without it."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith("/v1/") and len(path) > len("/v1/"):
+            script = environ.get("SCRIPT_NAME", "") + "/v1"
+            environ = environ | {"PATH_INFO": path[len("/v1") :], "SCRIPT_NAME": script}
+        return app(environ, start_response)
+
+    return answer
+
+
 def _refuse_fields(error: ValidationError) -> Response:
     faults = describe_faults(error)
     detail = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
@@ -512,7 +571,7 @@ def _refuse_fields(error: ValidationError) -> Response:
 
 def _check_may_write(dependencies: Dependencies, *, bucket: str, name: str) -> None:
     collection = ObjectVersion(bucket=bucket, name=name, generation=0).collection
-    with reading(dependencies.pool, _principals()) as connection:
+    with reading(dependencies.pool, current_principals()) as connection:
         allowed = may_write(connection, bucket=bucket, name=name, collection=collection)
     if not allowed:
         raise ProblemRaised(
@@ -523,12 +582,10 @@ def _check_may_write(dependencies: Dependencies, *, bucket: str, name: str) -> N
 
 
 def _known_document(dependencies: Dependencies, document_id: UUID) -> DocumentStatus:
-    with reading(dependencies.pool, _principals()) as connection:
+    with reading(dependencies.pool, current_principals()) as connection:
         document = get_document(connection, document_id)
     if document is None:
-        raise ProblemRaised(
-            HTTPStatus.NOT_FOUND, "unknown_document", "There is no document with this id."
-        )
+        raise unknown_document()
     return document
 
 
