@@ -16,7 +16,7 @@ TRACING := local/requirements.txt infra/model/tracing/requirements.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: admin bench bench-lock bench-report help install install-tests run test test-fast load mutants faults lint audit security format lock clean clean-all model
+.PHONY: admin images compose-test bench bench-lock bench-report help install install-tests run test test-fast load mutants faults lint audit security format lock clean clean-all model
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | awk -F ' - ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -64,6 +64,13 @@ lint: install-tests ## Check style, types, layers, spelling and prose
 	@$(VENV)/bin/typos --quiet README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs
 	@$(VENV)/bin/proselint check *.md docs/*.md
 	@$(PY) -m bandit --quiet --recursive --configfile pyproject.toml shared functions admin local
+
+images: install-tests ## Build the images without Docker, and answer a question from them (root, podman)
+	@$(PY) -m infra.images
+	@$(PY) -m pytest -s -q tests/containers/test_images.py $(ARGS)
+
+compose-test: install-tests ## Run all of local/docker-compose.yml, from up to down (root, podman)
+	@COMPOSE_TEST=1 $(PY) -m pytest -s -q tests/containers/test_compose.py $(ARGS)
 
 audit: install-tests ## Look up advisories for what is locked, write each image's bill of materials
 	@$(PY) infra/audit.py

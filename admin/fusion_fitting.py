@@ -1,7 +1,7 @@
 """
 Fitting what meaning, words and likeness weigh (shared.search.fusion) to questions with answers.
 
-The candidates of each question are fetched once; each choice of weights orders them anew, outside
+The candidates of each question are fetched once; each choice of weights reorders them, outside
 of the database. A choice is kept only where it wins on questions that it was not fitted to.
 """
 
@@ -331,9 +331,6 @@ def _measure(judged: Iterable[JudgedQuestion], fusion: Fusion) -> float:
         )
         for each in judged
     )
-
-
-# --- command -------------------------------------------------------------------------------------
 
 
 @click.command("fit")

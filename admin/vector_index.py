@@ -22,7 +22,7 @@ def create_vector_index(connection: Connection, *, from_chunks: int = INDEX_USEF
     """
     Build the HNSW index of the serving model's vectors where it is useful, without stopping writes.
 
-    One that an older release has built less well is replaced; it serves until the new one does.
+    An index with older options is replaced; it serves until the new one does.
 
     Args:
         from_chunks: How many vectors make it useful.
@@ -111,7 +111,7 @@ def _build_index(
         connection.execute(rename.format(sql.Identifier(new), sql.Identifier(index)))
     connection.execute(drop.format(sql.Identifier(old)))
     return (
-        f"The index {index} over {vectors} vectors is built anew: ef_construction was"
+        f"The index {index} over {vectors} vectors is rebuilt: ef_construction was"
         f" {ef_construction}, and is {HNSW_EF_CONSTRUCTION}.{advice}"
     )
 

@@ -24,11 +24,11 @@ import click
 from functions.ingest.chunking import Budget, chunk_blocks
 from functions.ingest.parsing.blocks import Block, ParseLimits, Request, Title
 from functions.ingest.parsing.registry import parse
-from shared.embedding.tokenizer import TokenCounter
 from shared.values import Chunk
 
 from .corpus import EDIT_KINDS, EditKind, corpus_folders, edit, list_files
 from .recording import ROOT, describe_machine, make_table, replace_block, write_result
+from .tokens import TokenCounter
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 CHUNK_CHARACTERS = 800

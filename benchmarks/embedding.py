@@ -36,7 +36,9 @@ from infra.model import quantisation
 from infra.model.bert import read_bert, write_graph
 from infra.model.export import DEFAULT_MODEL, export_model, find_source
 from shared.embedding.embedder import Embedder
-from shared.embedding.tokenizer import DESCRIPTION_FILE, GRAPH_FILE, TokenCounter
+from shared.embedding.tokenizer import DESCRIPTION_FILE, GRAPH_FILE
+
+from .tokens import TokenCounter
 
 CHUNK_TOKENS = (60, 230)
 QUESTIONS = 40

@@ -48,7 +48,6 @@ from benchmarks.running import (
     sentences,
 )
 from benchmarks.simulation import (
-    PRICES,
     Deployment,
     Service,
     ServiceTimes,
@@ -360,8 +359,8 @@ def _finished(running: Running) -> tuple[dict[str, float], int]:
     return {name: moment.timestamp() for name, moment, _ in rows}, sum(n or 0 for *_, n in rows)
 
 
-# As infra/terraform has them: the defaults of services.tf, environments/production.tfvars.example,
-# and a back-fill on many instances.
+# As infra/terraform has them: the defaults of services.tf, environments/*.tfvars.example, and a
+# back-fill on many instances.
 _DEFAULTS = Deployment(
     ingest=Service(concurrency=1, max_instances=10, cores=2, memory_gib=3, pool_size=2),
     worker=Service(concurrency=2, max_instances=10, cores=2, memory_gib=2, pool_size=2),
@@ -370,11 +369,17 @@ _DEFAULTS = Deployment(
     ),
     database_cores=1,
 )
+_SMALL = replace(
+    _DEFAULTS,
+    ingest=replace(_DEFAULTS.ingest, max_instances=2, pool_size=1),
+    worker=replace(_DEFAULTS.worker, max_instances=2),
+    # db-f1-micro has a fifth of a core for good.
+    database_cores=0.2,
+)
 _PRODUCTION = replace(
     _DEFAULTS,
-    ingest=replace(_DEFAULTS.ingest, max_instances=20),
-    worker=replace(_DEFAULTS.worker, max_instances=20, cores=4),
-    query=replace(_DEFAULTS.query, max_instances=20, cores=2, memory_gib=2, concurrency=16),
+    worker=replace(_DEFAULTS.worker, max_instances=5, cores=4),
+    query=replace(_DEFAULTS.query, cores=2, memory_gib=2, concurrency=16),
     database_cores=4,
 )
 _BACKFILL = replace(
@@ -385,6 +390,7 @@ _BACKFILL = replace(
     database_cores=16,
 )
 DEPLOYMENTS = {
+    "small, db-f1-micro": _SMALL,
     "defaults, 1 database core": _DEFAULTS,
     "production, 4 cores": _PRODUCTION,
     "back-fill, 16 cores": _BACKFILL,
@@ -441,6 +447,64 @@ def predict(times: ServiceTimes, *, documents: int = 20_000, chunks: int = 50) -
                 }
             )
     return {"documents": documents, "chunks": chunks, "indexing": indexing, "asking": asking}
+
+
+def predict_bulk(
+    times: ServiceTimes, *, documents: int = 10_000, chunks: int = 20
+) -> dict[str, Any]:
+    """Return what becomes of *documents* that are all put into the smallest deployment at once."""
+    rows = []
+    for slows_down, attempts in ((True, 10), (True, 100), (False, 10), (False, 100)):
+        indexed = simulate_indexing(
+            # As fast as eight uploads at a time go.
+            [(number / 20, chunks) for number in range(documents)],
+            times=times,
+            deployment=replace(_SMALL, max_attempts=attempts, slows_down=slows_down),
+        )
+        rows.append(
+            {
+                "slows_down": slows_down,
+                "attempts": attempts,
+                "ready": len(indexed.latencies),
+                "dead_letters": indexed.dead_letters,
+                "hours": indexed.drain_seconds / 3600,
+                "deliveries_a_message": indexed.deliveries / indexed.messages,
+            }
+        )
+    return {"documents": documents, "chunks": chunks, "rows": rows}
+
+
+def write_bulk(result: dict[str, Any]) -> str:
+    """Return the table of the bulk load."""
+    bulk = result["bulk"]
+    table = make_table(
+        (
+            "Pub/Sub, when refused",
+            "max_delivery_attempts",
+            "ready",
+            "given up",
+            "drained after h",
+            "deliveries a message",
+        ),
+        [
+            (
+                "slows down, as documented"
+                if row["slows_down"]
+                else "pushes up to 1,000 at once all the same",
+                row["attempts"],
+                f"{row['ready']:,}",
+                f"{row['dead_letters']:,}",
+                f"{row['hours']:.1f}",
+                f"{row['deliveries_a_message']:.2f}",
+            )
+            for row in bulk["rows"]
+        ],
+    )
+    what = (
+        f"`python -m benchmarks.simulate`: {bulk['documents']:,} files of {bulk['chunks']} chunks"
+        " put into `small` (two instances of ingest and of the worker, db-f1-micro) at 20 a second:"
+    )
+    return "\n\n".join((what, table, describe_run(result)))
 
 
 def write_check(result: dict[str, Any]) -> str:
@@ -526,22 +590,15 @@ def write_predictions(result: dict[str, Any]) -> str:
             for row in predicted["asking"]
         ],
     )
-    prices = make_table(
-        ("price", "USD", "a", "page", "read"),
-        [
-            (name, f"{price.dollars:.3g}", price.unit, price.url, "yes" if price.verified else "no")
-            for name, price in PRICES.items()
-        ],
-    )
     assumed = (
         f"Gemini is taken to answer in {_GENERATE_SECONDS:.0f} s with {_TOKENS_IN:,} tokens in and"
         f" {_TOKENS_OUT} out (assumed, not measured)."
     )
     listed = (
-        "Prices of a tier-1 region, 2026-11-22; the database's own is not in the figures above."
-        " Where the last column says no, the page could not be read here: the linked page wins."
+        "The database's month is not in the figures above; the prices are those of the table in"
+        " [operations.md](operations.md#cost)."
     )
-    return "\n\n".join((indexing, assumed, asking, listed, prices, describe_run(result)))
+    return "\n\n".join((indexing, assumed, asking, listed, describe_run(result)))
 
 
 @click.command(help=__doc__)
@@ -571,11 +628,18 @@ def main(
     click.echo(text)
     predicted = predict(ServiceTimes(**latest["times"]))
     write_result(
-        "simulate", {"machine": describe_machine(), "from": latest["file"], "predicted": predicted}
+        "simulate",
+        {
+            "machine": describe_machine(),
+            "from": latest["file"],
+            "predicted": predicted,
+            "bulk": predict_bulk(ServiceTimes(**latest["times"])),
+        },
     )
-    text = write_predictions(read_latest("simulate"))
-    replace_block(DOCUMENT, "simulate", text)
-    click.echo(text)
+    result = read_latest("simulate")
+    for block, text in (("simulate", write_predictions(result)), ("bulk", write_bulk(result))):
+        replace_block(DOCUMENT, block, text)
+        click.echo(text)
 
 
 if __name__ == "__main__":

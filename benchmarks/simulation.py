@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from infra.cost import PRICES
+
 _NEVER = math.inf
 
 
@@ -75,6 +77,7 @@ class Deployment:
     Attributes:
         database_cores: None: everything runs on one machine of *machine_cores*.
         window: Pushes of a subscription under way at most.
+        slows_down: Whether Pub/Sub pushes less after refusals, as its page says it does.
     """
 
     ingest: Service
@@ -84,10 +87,11 @@ class Deployment:
     machine_cores: float = 2.0
     chunks_a_batch: int = 64
     window: int = 1000
+    slows_down: bool = True
     ack_deadline_seconds: float = 600.0
     shortest_backoff_seconds: float = 10.0
     longest_backoff_seconds: float = 600.0
-    max_attempts: int = 10
+    max_attempts: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,7 +397,8 @@ class _Subscription:
     def _refused(self, message: _Message) -> None:
         message.held = False
         self.under_way -= 1
-        self.window = max(1.0, self.window / 2)
+        if self.deployment.slows_down:
+            self.window = max(1.0, self.window / 2)
         if message.attempts >= self.deployment.max_attempts:
             message.over = True
             self.dead_letters += 1
@@ -579,39 +584,6 @@ def percentile(values: Sequence[float], share: float) -> float:
     return values[min(len(values) - 1, int(share * len(values)))]
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """
-    A list price in US dollars.
-
-    Attributes:
-        verified: Whether the page was read when this was written; else it is from memory.
-    """
-
-    dollars: float
-    unit: str
-    url: str
-    verified: bool = False
-
-
-# List prices of a tier-1 region, as of 2026-11-22; docs/operations.md uses the same.
-PRICES = {
-    "run vCPU": Price(0.000024, "vCPU-second", "https://cloud.google.com/run/pricing"),
-    "run memory": Price(0.0000025, "GiB-second", "https://cloud.google.com/run/pricing"),
-    "run request": Price(0.40 / 1e6, "request", "https://cloud.google.com/run/pricing"),
-    "pubsub": Price(
-        40 / 2**40, "byte, 1 kB a message at least", "https://cloud.google.com/pubsub/pricing"
-    ),
-    "sql vCPU": Price(0.0413 / 3600, "vCPU-second", "https://cloud.google.com/sql/pricing"),
-    "sql memory": Price(0.0070 / 3600, "GiB-second", "https://cloud.google.com/sql/pricing"),
-    "sql disk": Price(0.17, "GB-month", "https://cloud.google.com/sql/pricing"),
-    "gemini in": Price(
-        0.30 / 1e6, "token", "https://cloud.google.com/vertex-ai/generative-ai/pricing"
-    ),
-    "gemini out": Price(
-        2.50 / 1e6, "token", "https://cloud.google.com/vertex-ai/generative-ai/pricing"
-    ),
-}
 # A message is billed when it is published and when it is delivered, at 1,000 bytes or more.
 _MESSAGE_BYTES = 2 * 1_000
 

@@ -158,7 +158,7 @@ initialise() {
   tf init -input=false -reconfigure -backend-config="bucket=$state_bucket" -backend-config="prefix=$prefix" \
     > "$work/init.log" || { cat "$work/init.log"; exit 1; }
 }
-# Each apply knows the images by a file beside the state: nobody types digests.
+# Each apply knows the images by a file beside the state: digests are never typed by hand.
 images_object="gs://$state_bucket/$prefix.images.json"
 fetch_images() { gcloud storage cp --quiet "$images_object" "$work/images.json" > /dev/null 2>&1; }
 apply() { # apply IMAGES.json [more arguments]; again where Google was not ready

@@ -23,7 +23,7 @@ class AlreadyRunning(Exception):
 
 def close_to_others(state: Path) -> None:
     """
-    Leave what is kept in *state* to its owner: documents, passwords, logs.
+    Make *state* readable by its owner only: documents, passwords, logs.
 
     Where that is root, PostgreSQL's user has to pass through the folder to its own.
     """

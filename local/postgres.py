@@ -7,6 +7,7 @@ server that is dead.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
@@ -40,7 +41,7 @@ class PostgresFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """A server that runs; *url* belongs to its superuser."""
+    """A running server; *url* belongs to its superuser."""
 
     url: str
     host: str
@@ -137,7 +138,7 @@ def _install_folder() -> Path:
 
 
 def _make_reachable(data_dir: Path, install: Path, uid: int) -> Path:
-    """Make *data_dir* the user's own, where he can get at it; return binaries he can run."""
+    """Give *data_dir* to the user at a reachable path; return binaries that the user can run."""
     elsewhere = _REACHABLE_FOLDER / f"kaydangpt-{_short_hash(data_dir)}"
     if not _others_may_enter(data_dir.parent) and not data_dir.is_symlink():
         if data_dir.exists():
@@ -145,11 +146,14 @@ def _make_reachable(data_dir: Path, install: Path, uid: int) -> Path:
                 f"User {uid} cannot reach {data_dir}, which exists already. Make its parent "
                 "folders passable (chmod o+x), or remove it (make clean)."
             )
-        _remove_forgotten()
-        data_dir.symlink_to(elsewhere / "data")
-        (elsewhere / "data").mkdir(parents=True, exist_ok=True)
-        (elsewhere / _ORIGIN_FILE).write_text(str(data_dir))
-        elsewhere.chmod(0o711)
+        # Another start must not take what is being made for forgotten.
+        with (_REACHABLE_FOLDER / "kaydangpt.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _remove_forgotten()
+            data_dir.symlink_to(elsewhere / "data")
+            (elsewhere / "data").mkdir(parents=True, exist_ok=True)
+            (elsewhere / _ORIGIN_FILE).write_text(str(data_dir))
+            elsewhere.chmod(0o711)
     data_dir.mkdir(exist_ok=True)
     target = data_dir.resolve()
     if target.stat().st_uid != uid:
@@ -177,7 +181,7 @@ def _make_reachable(data_dir: Path, install: Path, uid: int) -> Path:
 
 
 def _remove_forgotten() -> None:
-    """Delete the data whose link is gone: its checkout, or a killed test's folder, was deleted."""
+    """Delete data whose link is gone because its checkout or test folder was deleted."""
     for origin in _REACHABLE_FOLDER.glob(f"kaydangpt-*/{_ORIGIN_FILE}"):
         data = origin.with_name("data")
         with suppress(OSError):
@@ -263,7 +267,7 @@ def _wait_until_it_answers(server: PostgresServer, log: Path, timeout_seconds: f
     except psycopg.OperationalError as error:
         raise PostgresFailed(
             f"PostgreSQL does not let us in with {server.data_dir.with_name(PASSWORD_FILE)}. "
-            f"Remove {server.data_dir} (make clean) to begin anew. {error}"
+            f"Remove {server.data_dir} (make clean) to start over. {error}"
         ) from error
 
 

@@ -19,7 +19,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 def end_with_parent(number: signal.Signals, *, parent: int) -> None:
     """
-    Let this process get *number* when process *parent* dies, which may have happened already.
+    Have *number* sent to this process when process *parent* dies, even if it has died already.
 
     Linux only: elsewhere a parent killed by SIGKILL leaves its children behind.
     """

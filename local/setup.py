@@ -3,8 +3,8 @@ Make what the event path needs: topics, push subscriptions, bucket, notification
 
     python -m local.setup
 
-Run again at will: what exists is kept, what differs (a port, a deadline) is changed. Speaks with
-the unchanged Google clients to whatever STORAGE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name, so
+It can be repeated: what exists is kept, what differs (a port, a deadline) is changed. It uses the
+unchanged Google clients with whatever STORAGE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name, so
 that `make run` and Compose are set up alike. In the cloud Terraform does this work.
 """
 
@@ -35,7 +35,7 @@ from local.roles import ensure_login
 from shared.errors import Misconfigured
 from shared.settings import EventSettings, load
 
-# The same numbers as infra/terraform sets.
+# The same numbers as infra/terraform sets, but for the attempts: no full instance answers 429 here.
 ACK_DEADLINE = timedelta(seconds=600)
 SHORTEST_BACKOFF = timedelta(seconds=10)
 LONGEST_BACKOFF = timedelta(seconds=600)
@@ -47,7 +47,7 @@ _PATIENT = Retry(predicate=if_transient_error, initial=0.1, maximum=2, timeout=6
 
 
 class Settings(EventSettings):
-    """Where to set up what; a login role is made for each database URL that is given."""
+    """Addresses and names; each given database URL gets a login role."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -103,7 +103,7 @@ def set_up(settings: Settings) -> Iterator[str]:
 
 
 def subscriptions(settings: Settings) -> list[Subscription]:
-    """Return the three push subscriptions as they shall be."""
+    """Return the three push subscriptions as they should be."""
     project = settings.google_cloud_project
 
     def subscription(name: str, *, topic: str, url: str, dead_letters: bool) -> Subscription:
@@ -154,7 +154,7 @@ def _ensure_subscription(subscriber: pubsub_v1.SubscriberClient, wanted: Subscri
     except NotFound:
         subscriber.create_subscription(request=wanted, retry=_PATIENT)
         return
-    if found.topic != wanted.topic:  # its topic was deleted, which cannot be mended
+    if found.topic != wanted.topic:  # its topic was deleted, which cannot be repaired
         subscriber.delete_subscription(subscription=wanted.name, retry=_PATIENT)
         subscriber.create_subscription(request=wanted, retry=_PATIENT)
         return
@@ -185,7 +185,7 @@ def _ensure_bucket(settings: Settings) -> Iterator[str]:
         yield f"notification to {settings.object_events_topic}"
     except NotFound:
         # fake-gcs-server has no notifications; its -event.pubsub-topic option does their work.
-        yield "no notification: this storage server must be told to publish by its own options"
+        yield "no notification: this storage server publishes by its own options"
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What two functions use, or say to each other."""
+"""What several entry points use, and the messages that they exchange."""

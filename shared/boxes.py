@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# A quarter of a point is less than a hair's breadth on the page.
+# A quarter of a point is finer than anything visible on the page.
 _UNITS_PER_POINT = 4
 # No page is larger (ISO 32000-1, annex C: 14,400 points); a damaged one may say anything.
 _MAX_POINTS = 100_000
 
-# What one chunk may take; its words stay unmarked beyond.
+# At most so much for one chunk; words beyond it are not marked.
 MAX_PACKED_BYTES = 16_384
 
 
@@ -61,7 +61,7 @@ def pack(lines: Iterable[LineBox], *, start: int, end: int) -> bytes:
     """
     Return the words between positions *start* and *end* packed, positions counted from *start*.
 
-    What would be more than MAX_PACKED_BYTES is left out.
+    Words beyond MAX_PACKED_BYTES are left out.
     """
     out = bytearray()
     position, page = start, 0

@@ -37,7 +37,7 @@ _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0  # between two reads
 _RETRY_SECONDS = 30.0
 _GZIP = b"\x1f\x8b"
-# What is read of an object in a listing: a third of all there is to say of one.
+# The fields of an object that a listing asks for, a third of all that there are.
 _LISTED_FIELDS = (
     "nextPageToken,items(name,generation,metageneration,size,contentType,metadata,updated,md5Hash,"
     "crc32c)"
@@ -109,9 +109,47 @@ class DocumentBucket:
                 )
                 _refuse_damaged(file)
 
+    def describe(self, version: ObjectVersion) -> Original:
+        """
+        Return what is to be known of a generation before it is read in pieces.
+
+        Raises:
+            ObjectGone: The generation is no longer in the bucket.
+            NotPermitted: This account may not read objects.
+            StorageUnavailable: Storage did not answer.
+        """
+        blob = self._bucket.blob(version.name, generation=version.generation)
+        with (
+            _translated_errors(),
+            _translated_denial("storage.objects.get"),
+            _translated_preconditions(),
+        ):
+            blob.reload(**self._patience)
+        return Original(size=int(blob.size or 0), content_encoding=blob.content_encoding or "")
+
+    def read(self, version: ObjectVersion, *, first: int, last: int) -> bytes:
+        """
+        Return the bytes *first* to *last* of a generation as they are stored.
+
+        Raises:
+            ObjectGone: The generation is no longer in the bucket.
+            NotPermitted: This account may not read objects.
+            StorageUnavailable: Storage did not answer.
+        """
+        blob = self._bucket.blob(version.name, generation=version.generation)
+        with (
+            _translated_errors(),
+            _translated_denial("storage.objects.get"),
+            _translated_preconditions(),
+        ):
+            data: bytes = blob.download_as_bytes(
+                start=first, end=last, raw_download=True, checksum=None, **self._patience
+            )
+        return data
+
     @contextmanager
     def _translated_refusals(self) -> Iterator[None]:
-        """Tell one object that Storage does not hand over from a bucket that cannot be read."""
+        """Distinguish one unreadable object from an unreadable bucket."""
         try:
             yield
         except BadRequest as error:
@@ -198,7 +236,7 @@ class DocumentBucket:
 
     def begin_upload(self, name: str, *, content_type: str, size: int, origin: str | None) -> str:
         """
-        Return the URL of a resumable upload session; who has it may send these *size* bytes.
+        Return the URL of a resumable upload session: its bearer may send these *size* bytes.
 
         https://cloud.google.com/storage/docs/resumable-uploads#session-uris
 
@@ -290,9 +328,23 @@ class DocumentBucket:
 
 
 @dataclass(frozen=True, slots=True)
+class Original:
+    """
+    A generation of an object as it is stored.
+
+    Attributes:
+        size: In bytes, compressed where it is stored so.
+        content_encoding: "gzip" where the bytes are compressed; mostly empty.
+    """
+
+    size: int
+    content_encoding: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notification:
     """
-    Whom a bucket tells of its objects.
+    A notification of a bucket: where it publishes which events.
 
     Attributes:
         topic: PROJECT/TOPIC.
@@ -306,7 +358,7 @@ class Notification:
 
 
 class BucketReader:
-    """Looks at a bucket itself, which only operators may."""
+    """Reads the configuration of a bucket, which takes an operator's rights."""
 
     def __init__(self, name: str, *, project: str) -> None:
         self._bucket = storage.Client(project=project).bucket(name)
@@ -332,7 +384,7 @@ class BucketReader:
 
     def notifications(self) -> list[Notification]:
         """
-        Return whom the bucket tells of its objects.
+        Return the bucket's notifications.
 
         Raises:
             NotPermitted: This account may not look.
@@ -377,7 +429,7 @@ class _Bounded:
 
 
 def describe_too_large(max_bytes: int) -> str:
-    """Return the reason of a document that has too many bytes."""
+    """Return the failure of a document that has too many bytes."""
     return (
         f"The file is larger than {max_bytes:,} bytes. Split it, or raise MAX_FILE_BYTES"
         " and the memory of the ingest function."
@@ -423,7 +475,7 @@ def _translated_denial(permission: str) -> Iterator[None]:
 
 @contextmanager
 def _translated_preconditions() -> Iterator[None]:
-    """Tell an object that is gone from one that has another generation than was seen."""
+    """Distinguish a deleted object from an overwritten one."""
     try:
         yield
     except NotFound as error:

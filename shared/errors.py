@@ -4,7 +4,7 @@ The tree of errors, and with it the one decision of the event path: again or nev
     KaydangError
     ├── Transient                  another try may help: refuse the message, it comes again
     │   ├── ModelSwitched          another embedding model answers than a moment ago
-    │   ├── DatabaseUnavailable    no connection, a lock not had in time, a restart, missing tables
+    │   ├── DatabaseUnavailable    no connection, a lock timeout, a restart, missing tables
     │   ├── StorageUnavailable     Cloud Storage answered 429 or 5xx, or not at all
     │   ├── PublishFailed          Pub/Sub did not take a message
     │   ├── KeysUnavailable        the issuer of identity tokens does not give its keys
@@ -21,7 +21,7 @@ The tree of errors, and with it the one decision of the event path: again or nev
     ├── TokenRefused               an identity token proves nothing here
     ├── NotPermitted               an account may not do something to the bucket: for an operator
     ├── FileChanged                a file is written to while it is uploaded
-    ├── ObjectChanged              the live generation is another one than was seen
+    ├── ObjectChanged              the live generation is not the one that was seen
     └── ObjectGone                 the generation is no longer in the bucket: a fact, not a fault
 """
 
@@ -29,7 +29,7 @@ from __future__ import annotations
 
 
 class KaydangError(Exception):
-    """Something went wrong that has a name here."""
+    """The root of all errors raised here."""
 
 
 class Transient(KaydangError):
@@ -74,6 +74,10 @@ class GenerationUnavailable(Transient):
         self.code = code
 
 
+class RankingUnavailable(Transient):
+    """A reranker gave no scores, or not in time."""
+
+
 class TriesExhausted(GenerationUnavailable):
     """The service failed each time that it was asked, until tries or time were used up."""
 
@@ -105,7 +109,7 @@ class Unreadable(Permanent):
 
 
 class RejectedByDatabase(Permanent):
-    """The database refuses a value for what it is."""
+    """The database rejects a value: no retry will make it fit."""
 
     def __init__(self, message: str) -> None:
         super().__init__("rejected_by_database", message)
@@ -141,7 +145,7 @@ class NotPermitted(KaydangError):
 
 
 class FileChanged(KaydangError):
-    """A file is no longer what was seen of it."""
+    """A file changed while it was uploaded."""
 
 
 class ObjectChanged(KaydangError):

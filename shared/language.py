@@ -1,5 +1,5 @@
 """
-Which language a text is in, and what of it is handed to full-text search.
+The language of a text, and the form of it that full-text search indexes.
 
 Chunks and questions pass through the same functions, so that what is alike to a reader is alike to
 the index: composed and decomposed letters, "E-1234" and "e1234", 全角 and ASCII.
@@ -135,7 +135,7 @@ def searchable_text(
     asked: bool = False,
 ) -> str:
     """
-    Return what is handed to to_tsvector for *text*.
+    Return *text* as it is passed to to_tsvector.
 
     Folded (NFKC, lower case) without the database's locale having a say; scripts without spaces
     become overlapping pairs of characters; punctuation separates words, and each compound such as
@@ -220,7 +220,7 @@ def find_phrases(question: str) -> list[str]:
 
 @cache
 def _identifier() -> LanguageIdentifier:
-    # Half a second and 70 MB: paid by who asks, not by who imports.
+    # It takes half a second and 70 MB, so it is imported by the first call.
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
@@ -276,4 +276,7 @@ def _is_identifier(compound: str) -> bool:
 def _is_code(word: str) -> bool:
     # 3rd, 1970s and 24-yard are ordinary words.
     digits = sum(map(str.isdigit, word))
-    return digits >= _MIN_NUMBER_DIGITS or (digits > 0 and word[0].isalpha())
+    if digits >= _MIN_NUMBER_DIGITS or (digits > 0 and word[0].isalpha()):
+        return True
+    # 40P01, and not 40th
+    return re.fullmatch(r"\d+[^\W\d_]+\d\w*", word) is not None

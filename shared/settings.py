@@ -95,9 +95,9 @@ CertsUrl = Annotated[str, AfterValidator(_check_certs_url)]
 
 class TokenSettings(_Group):
     """
-    TOKENS_CHECKED_BY_CLOUD_RUN: whether its IAM stands before this service and lets in nobody else.
+    TOKENS_CHECKED_BY_CLOUD_RUN: whether its IAM authenticates every caller before this service.
 
-    It removes the signature of the tokens it has checked, which cannot be checked again then.
+    It removes the signature of each token that it has checked, so it cannot be checked again.
     """
 
     tokens_checked_by_cloud_run: bool = False
@@ -110,7 +110,7 @@ class HostSettings(_Group):
 
 
 class PushSettings(TokenSettings):
-    """Whose pushes are taken: with PUSH_AUDIENCE those of PUSH_SERVICE_ACCOUNT alone."""
+    """Which pushes are accepted: with PUSH_AUDIENCE only those of PUSH_SERVICE_ACCOUNT."""
 
     push_audience: CommaSeparated = Field(default=[])
     push_service_account: str = Field(default="", pattern=r"^[^@\s]+@[^@\s]+$|^$")
@@ -171,8 +171,8 @@ class RetrySettings(_Group):
     """
     How often, and how long, one piece of work is tried.
 
-    A lease is renewed while its work goes on, so it is the time until somebody else may take the
-    work of a process that died.
+    A lease is renewed while its work goes on, so it is the time until another process may take
+    over the work of one that died.
     """
 
     max_attempts: int = Field(default=10, ge=1, le=100)

@@ -1,4 +1,4 @@
-"""What travels between the functions and the store: frozen values without behaviour."""
+"""Frozen values that the functions and the store exchange."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
-
-import numpy as np
-from numpy.typing import NDArray
-
-Embedding = NDArray[np.float32]
 
 TextSource = Literal["text", "ocr"]
 DocumentState = Literal["queued", "indexing", "ready", "failed", "deleted"]
@@ -257,7 +252,7 @@ class Filter:
 @dataclass(frozen=True, slots=True)
 class ScoreParts:
     """
-    What a fused score is the sum of.
+    The summands of a fused score.
 
     Attributes:
         vector: By meaning: the cosine beside the best of this search, times the vectors' weight.

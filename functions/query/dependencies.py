@@ -28,6 +28,7 @@ class Dependencies:
     Attributes:
         find_embedder: The model of a digest; raises Misconfigured where it is not loaded here.
         limiter: None where requests are not limited.
+        make_originals: The bucket to read files from; None where it is not known.
         make_uploads: None where the service may not write to the bucket.
         metrics: None where nothing is measured.
         tokens: None where callers send no identity tokens.
@@ -38,6 +39,7 @@ class Dependencies:
     answering: AnsweringDependencies
     find_embedder: FindEmbedder
     limiter: RateLimiter | None
+    make_originals: Callable[[], DocumentBucket] | None
     make_uploads: Callable[[], DocumentBucket] | None
     metrics: Metrics | None
     tokens: TokenVerifier | None
@@ -49,6 +51,7 @@ def make_dependencies(
     pool: Pool,
     answering: AnsweringDependencies,
     find_embedder: FindEmbedder,
+    make_originals: Callable[[], DocumentBucket] | None = None,
     make_uploads: Callable[[], DocumentBucket] | None = None,
     metrics: Metrics | None = None,
     tokens: TokenVerifier | None = None,
@@ -62,6 +65,7 @@ def make_dependencies(
         limiter=RateLimiter(pool, per_minute=settings.rate_limit_per_minute)
         if settings.rate_limit_per_minute
         else None,
+        make_originals=make_originals,
         make_uploads=make_uploads,
         metrics=metrics,
         tokens=tokens,

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
@@ -30,6 +29,7 @@ from shared.store import Backlog, Pool, connect, open_pool, read_backlog
 
 from .answering.dependencies import make_answering_dependencies
 from .answering.generation import CircuitBreaker, Gemini
+from .answering.reranking import make_reranker
 from .dependencies import make_dependencies
 from .http.concurrency import SPARE_THREADS
 from .http.problems import MISCONFIGURED, make_problem, render
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from .metrics import Metrics
 
-# Somebody waits for the page's changes of the bucket.
+# Somebody waits for what the page reads from the bucket, or changes there.
 _STORAGE_READ_SECONDS = 20.0
 _STORAGE_RETRY_SECONDS = 15.0
 _GEMINI_ATTEMPTS = 3
@@ -119,9 +119,11 @@ def _start() -> Flask:
                 ),
                 gemini=_make_gemini() if settings.gemini_configured else None,
                 metrics=metrics,
+                reranker=make_reranker(settings.reranker, project=settings.google_cloud_project),
             ),
             find_embedder=find_embedder,
-            make_uploads=_make_uploads_maker(settings) if settings.uploads_enabled else None,
+            make_originals=_open_bucket if settings.documents_bucket else None,
+            make_uploads=_open_bucket if settings.uploads_enabled else None,
             metrics=metrics,
             tokens=_make_token_verifier(settings) if settings.query_audience else None,
         )
@@ -161,11 +163,13 @@ def _make_token_verifier(settings: QuerySettings) -> TokenVerifier:
     )
 
 
-def _make_uploads_maker(settings: QuerySettings) -> partial[DocumentBucket]:
+@once
+def _open_bucket() -> DocumentBucket:
+    # Its client takes a third of a second to import: questions do not wait for it.
     from shared.bucket import DocumentBucket
 
-    return partial(
-        cache(DocumentBucket),
+    settings = _read_settings()
+    return DocumentBucket(
         settings.documents_bucket,
         project=settings.google_cloud_project,
         read_seconds=_STORAGE_READ_SECONDS,
@@ -179,7 +183,7 @@ def _serve_whole_requests() -> None:
 
 def _make_room_for_refusals() -> None:
     """Let the server have a thread for each place and some more: it reads THREADS after this."""
-    # A faulty setting is told by the first request.
+    # The first request reports a faulty setting.
     with suppress(Misconfigured):
         threads = load(QuerySettings).max_concurrent_requests + SPARE_THREADS
         os.environ.setdefault("THREADS", str(threads))

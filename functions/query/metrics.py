@@ -143,6 +143,6 @@ class _BacklogGauges:
             ("oldest_batch_seconds", "Age of the oldest of them.", backlog.oldest_batch_seconds),
             ("builds_waiting", "Generations not parsed.", backlog.builds_waiting),
             ("oldest_build_seconds", "Age of the oldest of them.", backlog.oldest_build_seconds),
-            ("dead_letters", "Dead letters that nobody replayed.", backlog.dead_letters),
+            ("dead_letters", "Dead letters that have not been replayed.", backlog.dead_letters),
         ):
             yield GaugeMetricFamily(f"kaydang_{name}", about, value=value)

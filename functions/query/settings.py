@@ -31,7 +31,7 @@ def _check_digests(digests: list[str]) -> list[str]:
     if not all(_KEY.fullmatch(digest) for digest in digests):
         raise ValueError(
             "give the sha256 of each key in hexadecimal, not the key: printf %s KEY | sha256sum;"
-            " with a name before it, if it shall have one: NAME=SHA256"
+            " optionally prefixed with a name: NAME=SHA256"
         )
     return digests
 
@@ -57,7 +57,7 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     Without GEMINI_API_KEY and GOOGLE_GENAI_USE_VERTEXAI answers are extractive.
     """
 
-    # Of all that one step of a request asks the database; then it is told 503.
+    # For all statements of one step of a request; after it the answer is 503.
     database_answer_timeout_seconds: int = Field(default=15, ge=1, le=3600)
 
     gemini_max_output_tokens: int = Field(default=8192, ge=64, le=65536)
@@ -67,6 +67,8 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     # What passages have to reach, in one or the other (python -m admin.evaluation SET --calibrate).
     refusal_coverage: float | None = Field(default=None, ge=0, le=1)
     refusal_similarity: float | None = Field(default=None, ge=-1, le=1)
+    # none, vertex, vertex:MODEL or the folder of a cross-encoder (docs/models.md).
+    reranker: str = Field(default="none", min_length=1)
     daily_token_budget: int = Field(default=0, ge=0)
     answer_cache_seconds: int = Field(default=0, ge=0, le=30 * 86_400)
 
@@ -79,7 +81,7 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     query_certs_url: CertsUrl = GOOGLE_CERTS_URL
     query_token_header: str = Field(default="Authorization", pattern=r"^[A-Za-z0-9-]+$")
     query_claims: Annotated[CommaSeparated, AfterValidator(_check_claims)] = Field(default=[])
-    # Principals of whom a caller must have one; empty: whoever has a token for this audience.
+    # A caller needs one of these principals; empty admits every token for this audience.
     query_callers: CommaSeparated = Field(default=[])
     allowed_hosts: CommaSeparated = Field(default=[])
     rate_limit_per_minute: int = Field(default=0, ge=0, le=100_000)
@@ -97,6 +99,12 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
         """Return the name of each key by its digest, None where it has none."""
         matches = [match for key in self.api_keys if (match := _KEY.fullmatch(key))]
         return {match["digest"].lower(): match["name"] for match in matches}
+
+    @model_validator(mode="after")
+    def _check_reranker(self) -> QuerySettings:
+        if self.reranker.partition(":")[0] == "vertex" and not self.google_cloud_project:
+            raise ValueError("RERANKER=vertex needs GOOGLE_CLOUD_PROJECT")
+        return self
 
     @model_validator(mode="after")
     def _check_uploads(self) -> QuerySettings:

@@ -52,10 +52,10 @@ resource "google_project_iam_member" "sql_user" {
   }
 }
 
-# Download a document by its generation; list them to reconcile.
+# Download a document by its generation; list them to reconcile; show the original behind a citation.
 # https://cloud.google.com/storage/docs/access-control/iam-roles
 resource "google_storage_bucket_iam_member" "reader" {
-  for_each = toset(["ingest", "maintenance"])
+  for_each = toset(["ingest", "maintenance", "query"])
 
   bucket = google_storage_bucket.documents.name
   role   = "roles/storage.objectViewer"
@@ -76,7 +76,7 @@ resource "google_pubsub_topic_iam_member" "publisher" {
   member  = google_service_account.this[each.value.account].member
 }
 
-# Pub/Sub's pushes may call the three event functions, and nobody else may.
+# Pub/Sub's pushes may call the three event functions, and no other account may.
 # https://cloud.google.com/run/docs/triggering/pubsub-push
 resource "google_cloud_run_v2_service_iam_member" "push" {
   for_each = toset([for push in local.pushes : push.service])
@@ -116,6 +116,16 @@ resource "google_project_iam_member" "vertex" {
   project = var.project_id
   role    = "roles/aiplatform.user"
   member  = google_service_account.this[each.key].member
+}
+
+# The ranking API alone takes discoveryengine.rankingConfigs.rank, which no narrower role has.
+# https://cloud.google.com/generative-ai-app-builder/docs/access-control#discoveryengine.viewer
+resource "google_project_iam_member" "ranking" {
+  count = startswith(var.reranker, "vertex") ? 1 : 0
+
+  project = var.project_id
+  role    = "roles/discoveryengine.viewer"
+  member  = google_service_account.this["query"].member
 }
 
 # Gemini by key: this secret alone. https://cloud.google.com/secret-manager/docs/access-control

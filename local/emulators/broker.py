@@ -416,7 +416,7 @@ class Broker:
             live.notify()
 
     def take_back(self, live: LiveSubscription, leases: Iterable[tuple[int, int]]) -> None:
-        """Undo the claim of *leases* (delivery id, attempt), which reached nobody."""
+        """Undo the claim of *leases* (delivery id, attempt), which no subscriber received."""
         with self.transaction():
             self._database.executemany(
                 "UPDATE deliveries SET attempts = attempts - 1, available_at = ?, leased = 0"
@@ -516,7 +516,7 @@ class Broker:
         self._database.execute("DELETE FROM deliveries WHERE id = ?", (delivery_id,))
 
     def _release_pushes(self) -> None:
-        """Make what a killed server was pushing due again at once: nobody will answer for it."""
+        """Make what a killed server was pushing due again: no acknowledgement can arrive."""
         with self.transaction():
             self._database.executemany(
                 "UPDATE deliveries SET leased = 0, available_at = ?"

@@ -137,7 +137,7 @@ class Pusher:
         future = loop.run_in_executor(
             self._threads, self._connections.post, endpoint, body, timeout_seconds, delivery
         )
-        # The socket's own timeout starts anew with each byte; this one does not.
+        # The socket's own timeout restarts with each byte; this one does not.
         deadline = loop.call_later(timeout_seconds, self._connections.abort, delivery.id)
 
         def finish(done: asyncio.Future[_Outcome]) -> None:

@@ -1,5 +1,5 @@
 """
-Serve the part of Cloud Storage's JSON and XML APIs that its clients use, over a folder.
+Serve the part of Cloud Storage's JSON API that its clients use, over a folder.
 
     python -m local.emulators.storage --port 4443 --state .local/storage
 
@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from weakref import WeakValueDictionary
-from xml.sax.saxutils import escape
 
 import click
 import uvicorn
@@ -89,7 +88,7 @@ EXPOSED_HEADERS = (
 
 
 class Api:
-    """The handlers of both APIs over one ObjectStore."""
+    """The handlers of the API over one ObjectStore."""
 
     def __init__(self, store: ObjectStore, *, hosts: Collection[str] = LOOPBACK_HOSTS) -> None:
         self._store = store
@@ -103,6 +102,8 @@ class Api:
         upload = "/upload/storage/v1/b/{bucket}/o"
         routes = [
             Route("/", self._say_hello, methods=["GET"]),
+            # fake-gcs-server's, so that one health check in Compose fits both.
+            Route("/_internal/healthcheck", self._say_hello, methods=["GET"]),
             Route("/storage/v1/b", self._buckets, methods=["GET", "POST"]),
             Route(bucket, self._one_bucket, methods=["GET", "PATCH", "PUT", "DELETE"]),
             Route(f"{bucket}/o", self._list_objects, methods=["GET"]),
@@ -119,11 +120,7 @@ class Api:
             Route("/storage/v1/projects/{project}/serviceAccount", _service_account),
             Route(f"/download{stored}", self._download, methods=["GET"]),
             Route(upload, self._upload, methods=["POST", "PUT", "DELETE"]),
-            Route("/storage/{rest:path}", _not_implemented, methods=_ALL_METHODS),
-            Route("/upload/{rest:path}", _not_implemented, methods=_ALL_METHODS),
-            Route("/download/{rest:path}", _not_implemented, methods=_ALL_METHODS),
-            Route("/batch/{rest:path}", _not_implemented, methods=_ALL_METHODS),
-            Route("/{bucket}/{object:path}", self._xml_object, methods=_ALL_METHODS),
+            Route("/{rest:path}", _not_implemented, methods=_ALL_METHODS),
         ]
         application = Starlette(
             routes=routes,
@@ -134,8 +131,6 @@ class Api:
         )
         application.router.redirect_slashes = False
         return _RawPath(_Hosts(_Cors(application, self._store), self._hosts))
-
-    # JSON API
 
     async def _say_hello(self, _: Request) -> Response:
         return JSONResponse({"name": "KaydangPT storage emulator"})
@@ -474,66 +469,12 @@ class Api:
             )
         )
 
-    # XML API, which signed URLs use
-
-    async def _xml_object(self, request: Request) -> Response:
-        bucket, name = _path_value(request, "bucket"), _path_value(request, "object")
-        request.scope["xml"] = True
-        if request.method in ("GET", "HEAD"):
-            return await self._media(request, name)
-        generation = _integer(request.query_params, "generation")
-        preconditions = _header_preconditions(request)
-        if request.method == "DELETE":
-            await _run(
-                partial(
-                    self._store.delete_object,
-                    bucket,
-                    name,
-                    generation=generation,
-                    preconditions=preconditions,
-                )
-            )
-            return Response(status_code=204)
-        if "upload_id" in request.query_params:
-            return await self._continue_upload(request)
-        fields = _xml_fields(request)
-        if request.method == "POST" and request.headers.get("x-goog-resumable") == "start":
-            upload = await _run(
-                partial(
-                    self._store.start_upload,
-                    bucket,
-                    name,
-                    fields=fields,
-                    preconditions=preconditions,
-                    origin=request.headers.get("origin", ""),
-                )
-            )
-            return Response(status_code=201, headers=_session_headers(upload, request))
-        if request.method != "PUT":
-            return await _not_implemented(request)
-        key, path = self._store.new_content()
-        try:
-            await write_body(request.stream(), path)
-            content = await _run(self._store.keep_content, key)
-        except BaseException:
-            self._store.drop_content(key)
-            raise
-        created = await self._create(
-            bucket,
-            name,
-            content=content,
-            fields={**fields, **_declared_hashes(request)},
-            preconditions=preconditions,
-        )
-        return Response(status_code=200, headers=_media_headers(created))
-
     # Contents
 
     async def _media(self, request: Request, name: str) -> Response:
         bucket = _path_value(request, "bucket")
         generation = _integer(request.query_params, "generation")
-        xml = "xml" in request.scope
-        preconditions = _header_preconditions(request) if xml else _preconditions(request)
+        preconditions = _preconditions(request)
         while True:
             stored = await _run(
                 partial(
@@ -551,8 +492,6 @@ class Api:
                 # It was replaced between the two lines: look again, and find the new one.
                 continue
         headers = _media_headers(stored)
-        if xml:
-            headers.update(_custom_headers(stored))
         size = stored.content.size
         status, first, last = 200, 0, size - 1
         encoding = stored.fields.get("contentEncoding")
@@ -693,7 +632,7 @@ class _Cors:
 
     async def _rules(self, path: str) -> list[Json] | None:
         segments = path.split("/")[1:]
-        name = segments[segments.index("b") + 1 :][:1] if "b" in segments[:4] else segments[:1]
+        name = segments[segments.index("b") + 1 :][:1] if "b" in segments[:5] else []
         try:
             bucket = await _run(self._store.bucket, unquote("".join(name)))
         except NotFound:
@@ -702,10 +641,7 @@ class _Cors:
 
 
 def _starts_upload(request: Request) -> bool:
-    return request.method == "POST" and (
-        request.query_params.get("uploadType") == "resumable"
-        or request.headers.get("x-goog-resumable") == "start"
-    )
+    return request.method == "POST" and request.query_params.get("uploadType") == "resumable"
 
 
 def _cors_headers(
@@ -740,23 +676,15 @@ async def _not_implemented(request: Request) -> Response:
     return _error(501, "notImplemented", message)
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def _refuse(_: Request, error: Exception) -> Response:
     assert isinstance(error, StorageError)  # noqa: S101 (registered for it alone)
     if error.status == 304:
         return Response(status_code=304)
-    if "xml" in request.scope:
-        code = {404: "NoSuchKey", 412: "PreconditionFailed"}.get(error.status, "InvalidArgument")
-        return Response(
-            f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code>"
-            f"<Message>{escape(str(error))}</Message></Error>",
-            status_code=error.status,
-            media_type="application/xml",
-        )
     return _error(error.status, error.reason, str(error))
 
 
 async def _ignore_disconnect(_: Request, __: Exception) -> Response:
-    """Answer nobody: the client is gone, and what it sent of a resumable upload is kept."""
+    """The client is gone, so nothing is sent; received bytes of a resumable upload are kept."""
     return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
@@ -803,13 +731,6 @@ def _preconditions(request: Request, *, prefix: str = "if") -> Preconditions:
         generation_not_match=_integer(query, f"{prefix}GenerationNotMatch"),
         metageneration_match=_integer(query, f"{prefix}MetagenerationMatch"),
         metageneration_not_match=_integer(query, f"{prefix}MetagenerationNotMatch"),
-    )
-
-
-def _header_preconditions(request: Request) -> Preconditions:
-    return Preconditions(
-        generation_match=_integer(request.headers, "x-goog-if-generation-match"),
-        metageneration_match=_integer(request.headers, "x-goog-if-metageneration-match"),
     )
 
 
@@ -860,21 +781,6 @@ def _session_headers(upload: Upload, request: Request) -> dict[str, str]:
     }
 
 
-def _xml_fields(request: Request) -> Json:
-    """Return the object's fields that the headers of an XML API request set."""
-    fields: Json = {
-        field: request.headers[header]
-        for header, field in _FIELD_HEADERS.items()
-        if header in request.headers
-    }
-    metadata = {
-        name.removeprefix("x-goog-meta-"): unquote(value)
-        for name, value in request.headers.items()
-        if name.startswith("x-goog-meta-")
-    }
-    return {**fields, "metadata": metadata} if metadata else fields
-
-
 _FIELD_HEADERS = {
     "cache-control": "cacheControl",
     "content-disposition": "contentDisposition",
@@ -902,13 +808,6 @@ def _media_headers(stored: StoredObject) -> dict[str, str]:
         "x-goog-stored-content-length": str(stored.content.size),
     }
     return {name: _header_text(value) for name, value in headers.items()}
-
-
-def _custom_headers(stored: StoredObject) -> dict[str, str]:
-    return {
-        f"x-goog-meta-{_header_text(name)}": _header_text(str(value))
-        for name, value in stored.fields.get("metadata", {}).items()
-    }
 
 
 def _header_text(value: str) -> str:
@@ -1003,7 +902,7 @@ def main(*, host: str, port: int, state: Path, allowed_hosts: str) -> None:
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
     )
-    # uvicorn stops at these and then raises them again for whoever was there before it.
+    # uvicorn stops at these and then raises them again for the previous handler.
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: None)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

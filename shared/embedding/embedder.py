@@ -25,6 +25,7 @@ __all__ = [
     "Embedders",
     "ModelInfo",
     "available_cores",
+    "open_session",
     "read_model_info",
 ]
 
@@ -32,7 +33,7 @@ __all__ = [
 GPU_BATCH_TOKENS = 16_384
 
 Device = Literal["cpu", "cuda"]
-# The processor takes the operators that the GPU has not.
+# Operators that the GPU lacks run on the processor.
 _PROVIDERS: dict[Device, list[str]] = {
     "cpu": ["CPUExecutionProvider"],
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
@@ -78,7 +79,7 @@ class Embedder:
             self._batch_tokens = 0
         self._run = _open_graph(model_dir, device=device)
         self._threads = threads or available_cores()
-        # One for all who call: what one leaves idle at the end of its texts, another takes.
+        # Shared by all callers: a core that one leaves idle at the end of its texts serves another.
         self._runs = ThreadPoolExecutor(self._threads, thread_name_prefix="embed")
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -130,9 +131,15 @@ class Embedder:
         return vectors
 
 
-def _open_graph(model_dir: Path, *, device: Device) -> Run:
+def open_session(model_dir: Path, *, device: Device = "cpu") -> Any:
+    """
+    Return onnxruntime's session of a model's graph, whose runs are one thread each.
+
+    Raises:
+        ModelUnavailable: The graph is missing or damaged.
+    """
     # Not at import: the server forks after it, and a child whose parent has loaded onnxruntime
-    # hangs or aborts when it exits, waiting for threads that it never had.
+    # hangs or aborts at exit, waiting for threads that exist only in the parent.
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -144,7 +151,7 @@ def _open_graph(model_dir: Path, *, device: Device) -> Run:
     # process grew for ten minutes (make load) and was no faster for it.
     options.enable_mem_pattern = False
     try:
-        session: Any = onnxruntime.InferenceSession(
+        return onnxruntime.InferenceSession(
             model_dir / GRAPH_FILE, options, providers=_PROVIDERS[device]
         )
     except Exception as error:  # onnxruntime's own errors have no public base class
@@ -154,7 +161,10 @@ def _open_graph(model_dir: Path, *, device: Device) -> Run:
         )
         raise ModelUnavailable(message) from error
 
-    # The graph of one text has none; a model that cannot do without is exported with it.
+
+def _open_graph(model_dir: Path, *, device: Device) -> Run:
+    session = open_session(model_dir, device=device)
+    # Only graphs for batches take a mask.
     takes_mask = any(each.name == "attention_mask" for each in session.get_inputs())
 
     def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -190,9 +200,9 @@ def _check_cuda(model_dir: Path, *, quantisation: str) -> None:
 
 class Embedders:
     """
-    The models that this process has, each loaded when it is first asked for; threads may share it.
+    The models of this process, each loaded when it is first needed; threads may share them.
 
-    There are two while one model takes over from another, otherwise one.
+    There are two during a change of models, otherwise one.
 
     Raises:
         ModelUnavailable: A folder is missing, incomplete or damaged.
@@ -214,7 +224,7 @@ class Embedders:
         self._loading = threading.Lock()
 
     def warm_up(self) -> None:
-        """Load the model, where there is one alone: nobody has to say which one answers."""
+        """Load the model where there is only one."""
         if len(self._folders) == 1:
             self.find(next(iter(self._folders)))
 
@@ -223,7 +233,7 @@ class Embedders:
         Return the model of this digest.
 
         Raises:
-            Misconfigured: This process has it not.
+            Misconfigured: No folder of this process holds it.
         """
         with self._loading:
             if digest not in self._loaded:

@@ -23,8 +23,8 @@ class ModelInfo:
     Attributes:
         name: The model's name on the hub, or its folder's name.
         dimension: Length of a vector.
-        max_tokens: Tokens of text that the model reads, as TokenCounter counts them: special
-            tokens and the prompt before documents are already taken off. The rest is cut.
+        max_tokens: Tokens of text that the model reads; special tokens and the prompt before
+            documents are already subtracted. The rest is cut.
         digest: Equal for two exports whose vectors may stand in one index: sha256 (hex) over the
             source weights, the pooling, the prompts, the sequence length and the quantisation.
         unrelated_similarity: The cosine that texts without anything in common have on average.
@@ -81,24 +81,6 @@ def read_model_info(model_dir: Path) -> ModelInfo:
         unrelated_similarity=float(description.get("unrelated_similarity", 0.0)),
         multilingual=bool(description.get("multilingual", False)),
     )
-
-
-class TokenCounter:
-    """Counts tokens as the model's own tokenizer makes them, without loading the model."""
-
-    def __init__(self, model_dir: Path) -> None:
-        self.info = read_model_info(model_dir)
-        self._tokenizer = read_tokenizer(model_dir)
-        self._tokenizer.no_truncation()
-
-    def count(self, text: str) -> int:
-        """Return the number of tokens of *text*, special tokens left out; nothing is cut."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
-
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return where each token of *text* begins and ends, in characters."""
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        return [(start, end) for start, end in encoding.offsets]
 
 
 def read_tokenizer(model_dir: Path) -> Tokenizer:

@@ -1,1 +1,1 @@
-"""The only client of Gemini, and what is asked of it."""
+"""The client of Gemini, and its requests."""

@@ -1,8 +1,8 @@
 """
 Gemini through google-genai: bounded in time, retried with care, whole or named as failed.
 
-google-genai 3.4 has no timeout and no retries unless told, ignores RetryInfo, and raises nothing
-for a blocked, empty or cut answer; what it says is translated into our own errors here, once.
+google-genai 3.4 has no timeout and no retries by default, ignores RetryInfo, and raises nothing
+for a blocked, empty or cut answer. This module translates its failures into our own errors.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class GeminiClient:
             timeout_seconds: For the request, with all its tries and waits.
 
         Raises:
-            TriesExhausted: The service failed, and not for the request's sake.
+            TriesExhausted: The service failed every time; the request was not at fault.
             GenerationUnavailable: No whole answer; the text so far is void.
         """
         # https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
@@ -161,7 +161,7 @@ class GeminiClient:
                         yield part.text
             with _within(deadline), _translated_errors(self.model):
                 chunk = next(chunks, None)
-        # An answer that is no use is paid for all the same.
+        # An unusable answer is paid for, too.
         yield _usage(usage)
         _refuse_unfinished(finish_reason, some_text=some_text)
 
@@ -213,7 +213,7 @@ def _backoff(error: Exception, *, deadline: float) -> bool | float:
     left = deadline - time.monotonic()
     if error.wait_seconds is None:
         return left > _WAIT_INITIAL_SECONDS
-    # Waiting past the deadline helps nobody: say so now.
+    # Waiting past the deadline would be pointless: fail now.
     return error.wait_seconds if error.wait_seconds < left else False
 
 
@@ -271,7 +271,7 @@ def _translate(error: errors.APIError, *, model: str) -> Exception:
 
 
 def describe_missing_model(model: str) -> str:
-    """Return what an operator does about a model that Google has retired or never had."""
+    """Return the advice for a model that Google has retired or never offered."""
     advice = f"set GEMINI_MODEL={DEFAULT_MODEL}; " if model != DEFAULT_MODEL else ""
     return (
         f"Google no longer offers the model {model} to this project and location:"
@@ -355,7 +355,7 @@ _deadline: ContextVar[float] = ContextVar("deadline")
 
 class _DeadlineTransport(httpx2.HTTPTransport):
     """
-    Bounds a whole exchange, which httpx's timeouts do not: they begin anew with each read.
+    Bounds a whole exchange, which httpx's timeouts do not: they restart with each read.
 
     A service that drips a byte a second would otherwise be read for ever.
     """

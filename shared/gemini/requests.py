@@ -1,4 +1,4 @@
-"""What a generative model is given, and what that costs; nothing of its client."""
+"""Requests to a generative model, and their cost; independent of the client."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """Return all tokens that are paid for."""
+        """Return the number of billed tokens."""
         return self.prompt_tokens + self.answer_tokens + self.thinking_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """
-    What one call of a generative model is given.
+    One call of a generative model.
 
     Attributes:
         rules: The system instruction.

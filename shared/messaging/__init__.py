@@ -1,1 +1,1 @@
-"""Notifications and jobs: how they are read, written and published."""
+"""Reading, writing and publishing notifications and jobs."""

@@ -1,5 +1,5 @@
 """
-Identity tokens: who signed them, for whom they are, whom they speak of.
+Identity tokens: their issuer, audience and bearer.
 
 Their form: https://openid.net/specs/openid-connect-core-1_0.html#IDToken.
 The keys come from the issuer's JWKS (https://datatracker.ietf.org/doc/html/rfc7517), by an address
@@ -43,8 +43,8 @@ class SigningKeys:
     The public keys of an issuer, fetched when they are first needed; threads may share them.
 
     Args:
-        pause_seconds: How long after a fetch a token with an unknown key causes no other one, so
-            that nobody makes us ask the issuer with every request.
+        pause_seconds: After a fetch, unknown keys cause no other one for so long, so that
+            forged tokens cannot make each request ask the issuer.
         fresh_seconds: From this age on keys are fetched again, by one thread: the others believe
             what they have, for a day.
     """
@@ -125,12 +125,12 @@ def _fetch_keys(url: str) -> dict[str, jwt.PyJWK]:
 
 class TokenVerifier:
     """
-    Tells what an identity token says, after everything in it has been checked.
+    Verifies identity tokens and returns their claims.
 
     Args:
-        audiences: For whom the token must be, one of them; empty where the platform has seen to it.
-        signature_removed: Whether Cloud Run's IAM stands before this service and lets in nobody
-            else: a token whose signature it removed is then taken at its word. Where anyone may
+        audiences: One of them must be the token's; empty where the platform checks it.
+        signature_removed: Whether Cloud Run's IAM authenticates every caller before this
+            service: only then is a token trusted whose signature it removed. Where anyone may
             call the service, anyone could write such a token.
     """
 
@@ -152,8 +152,8 @@ class TokenVerifier:
         Return the claims of *token*.
 
         Raises:
-            TokenRefused: It is none, not signed by the issuer, for somebody else, or expired.
-            KeysUnavailable: Nobody can say now whether it was signed.
+            TokenRefused: It is malformed, not the issuer's, for another audience, or expired.
+            KeysUnavailable: The issuer's keys cannot be fetched now.
         """
         if len(token) > _MAX_TOKEN_CHARACTERS:
             raise TokenRefused("the token is too long")
@@ -188,7 +188,7 @@ class TokenVerifier:
         header = jwt.get_unverified_header(token)
         key_id = header.get("kid")
         if header.get("alg") not in _ALGORITHMS or not isinstance(key_id, str):
-            raise TokenRefused("the token is not signed in a way that is accepted here")
+            raise TokenRefused("the token is signed by an algorithm that is not accepted here")
         key = self._keys.find(key_id)
         if key is None or key.algorithm_name != header["alg"]:
             raise TokenRefused("the token is signed with a key that the issuer does not have")
@@ -196,7 +196,7 @@ class TokenVerifier:
 
 
 class PushGuard:
-    """Lets in the requests of one service account: that of the push subscriptions."""
+    """Admits the requests of the push subscriptions' service account only."""
 
     def __init__(self, verifier: TokenVerifier, *, service_account: str) -> None:
         self._verifier = verifier
@@ -211,7 +211,7 @@ class PushGuard:
 
         Raises:
             TokenRefused: It does not, or does not prove it; *forbidden* where it is somebody else.
-            KeysUnavailable: Nobody can say now.
+            KeysUnavailable: The issuer's keys cannot be fetched now.
         """
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():

@@ -1,4 +1,4 @@
-"""What functions-framework leaves out of a CloudEvent function: pushes as they come, and probes."""
+"""What functions-framework lacks for CloudEvent functions: authentication of pushes, and probes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _log = get_logger(__name__)
 
 def admit_pushes(settings: PushSettings) -> None:
     """
-    Let nobody but the push service account reach the function that is being loaded.
+    Admit only pushes of the push service account to the function that is being loaded.
 
-    Before anything of the body is read, and only where PUSH_AUDIENCE is set. What is refused is not
+    It runs before the body is read, and only where PUSH_AUDIENCE is set. A refused push is not
     acknowledged. Call it while main.py is imported; elsewhere, as in a test, it does nothing.
     """
     if not (settings.push_audience and flask.has_app_context()):
@@ -87,7 +87,7 @@ def answer_probes(check: Callable[[], None]) -> None:
 
 def accept_pushes_without_data() -> None:
     """
-    Let messages that have attributes alone reach the function that is being loaded.
+    Admit messages without data to the function that is being loaded.
 
     functions-framework knows a push by its member "data", and Pub/Sub leaves that out where a
     message has none: it would answer 400, and the message would come again for days, as a dead

@@ -1,11 +1,11 @@
 """
-The server of a function: it gives a request to a thread when the request is there.
+The server of a function: a request gets a thread once it has arrived.
 
 functions-framework serves by gunicorn's threads, each of which reads its request from the socket
 for as long as the client likes: some fifty clients that send a byte now and then hold every thread,
-and nobody else is answered. This worker reads in its one loop, as a proxy that buffers does:
+and no other client is answered. This worker reads in one loop, as a proxy that buffers does:
 
-- A head has to come within HEAD_SECONDS, a body within BODY_SECONDS; then the client is told 408.
+- A head has to come within HEAD_SECONDS, a body within BODY_SECONDS; then the client gets 408.
 - A request whose body is late is asked about at once. What the function refuses for its head (no
   key, no such path, too large) is answered, and the body is never read. A function that reads the
   body says by that that it needs it, and gets the request again when it is whole.
@@ -202,8 +202,6 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         self._timers: list[tuple[float, int, _Connection, int, Callable[[_Connection], None]]] = []
         self._numbers = count()
 
-    # ---- what gunicorn's loop calls, all in one thread but handle and handle_request
-
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection and wait for its first request."""
         try:
@@ -279,8 +277,6 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         for connection in self._waiting:
             if not connection.received:
                 self._at(min(connection.deadline, deadline), connection, self._expire)
-
-    # ---- waiting
 
     def _wait(self, connection: _Connection, *, until: float) -> None:
         connection.sock.setblocking(False)
@@ -376,8 +372,6 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         return bool(
             source is not None and source.whole and source.exhausted and not unreader.buf.getvalue()
         )
-
-    # ---- ends
 
     def _expire(self, connection: _Connection) -> None:
         if connection.received and connection.drained is None:

@@ -1,4 +1,4 @@
-"""How much work one process holds at once, and work that it holds alone."""
+"""Slots that bound the work of one process, and work that has the process to itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class WorkSlots:
     """
     Slots for work; work that may kill the process takes all of them.
 
-    What dies with a process has lost an attempt, whichever piece of work was at fault. The second
+    All work that dies with a process loses an attempt, whichever was at fault. The second
     attempt is therefore made alone: only the guilty one dies again.
     """
 

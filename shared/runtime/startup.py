@@ -1,4 +1,4 @@
-"""What a process makes once, when it is first needed."""
+"""Lazily created per-process singletons, and warm-up after the fork."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # google.cloud.pubsub_v1.open_telemetry.context_propagation puts this before the header's name.
 MESSAGE_ATTRIBUTE = "googclient_traceparent"
-# An object's own metadata is nobody's but the uploader's; this key is not kept with the document.
+# The metadata belong to the uploader; this key is ours and is not kept with the document.
 OBJECT_METADATA = "traceparent"
 # https://docs.cloud.google.com/stackdriver/docs/reference/telemetry/overview
 _GOOGLE_ENDPOINT = "https://telemetry.googleapis.com/v1/traces"

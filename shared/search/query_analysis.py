@@ -1,5 +1,5 @@
 """
-Taking a question apart as the documents were, before the search for it: one statement, as a rule.
+The analysis of a question before its search, as documents were analysed: usually one statement.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_COUNTED = 5000
 _NEIGHBOUR_POSITIONS = 3
 _STOP_WORD_SHARE = 0.2
 _OTHER_LANGUAGE_WEIGHT = 0.5
-# Documents and chunks of each that a language's common words are told from.
+# The sample of documents, and of chunks of each, that shows a language's common words.
 _SAMPLED_DOCUMENTS = 50
 _SAMPLED_CHUNKS_A_DOCUMENT = 2
 # Words in the documents of a language: the sum of their squared shares of its chunks says that a

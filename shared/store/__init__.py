@@ -99,6 +99,8 @@ from shared.store.status import (
     find_documents,
     get_document,
     iterate_known_objects,
+    read_link_secret,
+    read_marks,
     read_text,
 )
 
@@ -162,6 +164,8 @@ __all__ = [
     "read_facets",
     "read_fusion",
     "read_generations",
+    "read_link_secret",
+    "read_marks",
     "read_text",
     "read_unfilled",
     "reading",

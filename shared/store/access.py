@@ -1,4 +1,4 @@
-"""Who may read which collection (migration 0004): what operators keep, what holds readers."""
+"""Who may read which collection (migration 0004): grants by operators, limits of readers."""
 
 from __future__ import annotations
 
@@ -46,9 +46,8 @@ def reading(pool: Pool, principals: Sequence[str]) -> Iterator[Connection]:
     """
     Lend a connection, in a transaction that sees what one of *principals* may read.
 
-    Row-level security sees to it. The transaction has the rights of the query role, whoever logged
-    in; role and principals are forgotten with it, so that whoever borrows the connection next is
-    nobody until he says who he is.
+    Row-level security enforces it. The transaction has the rights of the query role, whatever the
+    login; role and principals end with it, so the next borrower starts with no identity.
 
     Raises:
         DatabaseUnavailable: As connect() does; also where the login is no member of the role.
@@ -59,7 +58,7 @@ def reading(pool: Pool, principals: Sequence[str]) -> Iterator[Connection]:
             connection.execute(begin)
             yield connection
         except BaseException:
-            # What went wrong is told; whether the rest could be undone as well is the pool's care.
+            # The first error is raised; the pool discards a connection that cannot be rolled back.
             with suppress(psycopg.Error):
                 connection.rollback()
             raise
@@ -77,7 +76,7 @@ def may_write(connection: Connection, *, bucket: str, name: str, collection: str
     """
     Return whether this reader may put an object of that name into *collection*.
 
-    He may not where he would not see the result, or would overwrite what he does not see.
+    Not where the reader could not see the result, or would overwrite an object that it cannot see.
     """
     row = connection.execute(
         "SELECT caller_may_write(%(bucket)s, %(name)s, %(collection)s)",

@@ -1,4 +1,4 @@
-"""What is still to be done, and since when: counts only (migration 0005)."""
+"""Pending work and its age: counts only (migration 0005)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Backlog:
         documents: How many are in each state; a state without any is left out.
         batches_waiting: Of chunks that are not embedded.
         builds_waiting: Generations that are not parsed.
-        dead_letters: Those that nobody has replayed.
+        dead_letters: Those that have not been replayed.
     """
 
     documents: dict[str, int]
@@ -30,7 +30,7 @@ class Backlog:
 
 
 def read_backlog(connection: Connection) -> Backlog:
-    """Return the backlog of all collections, whoever asks."""
+    """Return the backlog of all collections, whatever the caller may read."""
     with connection.cursor(row_factory=class_row(Backlog)) as cursor:
         row = cursor.execute(
             """

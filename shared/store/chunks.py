@@ -94,7 +94,7 @@ def _copy_embeddings(
     Copy the embeddings that equal texts have already; return the ordinals so served.
 
     Only from documents that all who may read *collection* may read: from others, the time until a
-    document is ready would tell whoever adds a guessed text that a closed collection holds it. For
+    document is ready would show that a closed collection holds a guessed text. For
     the same reason no more than a few holders of a text are looked at.
     """
     # Planned for the tables of this moment: a plan that was kept from when they filled a page or

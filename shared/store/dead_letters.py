@@ -52,7 +52,7 @@ def record_dead_letter(
 
 
 def list_dead_letters(connection: Connection) -> list[DeadLetter]:
-    """Return the dead letters that nobody has replayed, oldest first."""
+    """Return the dead letters that have not been replayed, oldest first."""
     with connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
         return cursor.execute(
             """

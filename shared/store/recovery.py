@@ -21,7 +21,7 @@ _QUEUED_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class StalledWork:
-    """Work that nobody holds: to be published again."""
+    """Work without a lease, to be published again."""
 
     objects: list[ObjectVersion]
     jobs: list[EmbedJob]
@@ -121,14 +121,14 @@ def claim_stalled(
     connection: Connection, *, unleased_seconds: int, pause_seconds: int, limit: int
 ) -> StalledWork:
     """
-    Return the work that nobody holds, oldest first, and note that it is published now.
+    Return the work without a lease, oldest first, and record it as published now.
 
     Args:
-        unleased_seconds: How long a message that nobody has taken up may be under way, while no
+        unleased_seconds: How long a message may be under way without a lease, while no
             other of its kind is being worked on.
         pause_seconds: The least time between two messages for one piece of work.
     """
-    # While others of its kind are held, what nobody has taken up is in a long queue rather than
+    # While others of its kind are leased, work without a lease is in a long queue rather than
     # lost; to publish it again and again would make the queue longer still.
     waiting = """
         lease_until < clock_timestamp()

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
+from shared.boxes import Mark, find_marks
 from shared.store.connection import Connection, fetch_one
 from shared.values import DocumentState, DocumentStatus
 
@@ -17,6 +18,8 @@ STATUS_COLUMNS = """
     content_type, metadata, updated
 """
 _KNOWN_AT_A_TIME = 1000
+# No quote is longer.
+_MARKED_CHUNKS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,51 @@ def read_text(
     return "".join(
         text[max(0, char_start - start) : max(0, char_end - start)] for start, text in rows
     )
+
+
+def read_marks(
+    connection: Connection, *, document_id: UUID, generation: int, char_start: int, char_end: int
+) -> list[Mark]:
+    """
+    Return where on its pages the characters [char_start:char_end) of a text that answers stand.
+
+    Returns:
+        A rectangle a line, in the order of the text; none where it is not known, or where another
+        generation answers by now.
+    """
+    rows = connection.execute(
+        """
+        SELECT char_start, boxes
+        FROM live_boxes
+        WHERE document_id = %(document_id)s
+            AND char_start < %(char_end)s
+            AND char_end > %(char_start)s
+            AND EXISTS (
+                SELECT FROM live_texts
+                WHERE document_id = %(document_id)s AND generation = %(generation)s
+            )
+        ORDER BY ordinal
+        LIMIT %(limit)s
+        """,
+        {
+            "document_id": document_id,
+            "generation": generation,
+            "char_start": char_start,
+            "char_end": char_end,
+            "limit": _MARKED_CHUNKS,
+        },
+    ).fetchall()
+    return [
+        mark
+        for start, boxes in rows
+        for mark in find_marks(boxes, start=char_start - start, end=char_end - start)
+    ]
+
+
+def read_link_secret(connection: Connection) -> bytes:
+    """Return what links to originals are signed with."""
+    secret: bytes = fetch_one(connection, "SELECT secret FROM link_secret")[0]
+    return secret
 
 
 def count_documents(connection: Connection) -> dict[DocumentState, int]:

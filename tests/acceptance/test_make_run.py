@@ -212,6 +212,11 @@ def test_a_fresh_checkout_answers_from_a_dropped_file(checkout: Checkout) -> Non
 # again until it does, as a reader would run it: documents take a moment.
 OUTPUTS = {
     "README.md": ["QX-7714"],
+    "docs/tutorial.md": [
+        *("ready", "", "seven days", ""),
+        *("", "4711", "", "4722", ""),
+        *("seven days", "fused"),
+    ],
 }
 
 

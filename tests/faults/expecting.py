@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from functions.ingest.sandbox import ParseLimits, parse_document
 from shared.embedding.embedder import Embedder
 from shared.embedding.tokenizer import TOKENIZER_FILE, read_model_info
 from shared.errors import Unreadable
-from shared.values import Embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Oracle:
         self._embedder = Embedder(model_dir, threads=1)
         self._limits = limits
         self._documents: dict[tuple[str, bytes], Expected] = {}
-        self._embeddings: dict[bytes, Embedding] = {}
+        self._embeddings: dict[bytes, NDArray[np.float32]] = {}
         self._lock = threading.Lock()
 
     def expect(self, name: str, data: bytes) -> Expected:
@@ -58,7 +58,7 @@ class Oracle:
                 self._documents[key] = self._parse(name, data)
             return self._documents[key]
 
-    def embed(self, expected: Expected) -> list[Embedding]:
+    def embed(self, expected: Expected) -> list[NDArray[np.float32]]:
         """Return the embeddings of the chunks, by ordinal."""
         with self._lock:
             missing = {

@@ -1,4 +1,4 @@
-"""infra/Dockerfile and what leads to it; infra/prove_image.py really builds and runs it."""
+"""infra/Dockerfile and what leads to it; tests/containers really builds and runs it."""
 
 from __future__ import annotations
 

@@ -124,3 +124,34 @@ def test_no_function_brings_a_package_that_hides_ours(lock: str) -> None:
     assert not {"shared", "functions", "local", "torch", "sentence-transformers"} & set(
         _locked(lock)
     )
+
+
+_VENDORED = {
+    "functions/query/web/vendor/pdfjs-6.5.438": {
+        "LICENSE": "Apache License",
+        "cmaps/LICENSE": "Redistribution and use in source and binary forms",
+        "standard_fonts/LICENSE_FOXIT": "Redistribution and use in source and binary forms",
+        "wasm/LICENSE_JBIG2": "Redistribution and use in source and binary forms",
+        "wasm/LICENSE_OPENJPEG": "2-clauses",
+        "wasm/LICENSE_PDFJS_JBIG2": "Apache License",
+        "wasm/LICENSE_PDFJS_OPENJPEG": "Redistribution and use in source and binary forms",
+    },
+    "tests/browser/renderers/marked": {"LICENSE": "Permission is hereby granted, free of charge"},
+    "tests/browser/renderers/markdown-it": {
+        "LICENSE": "Permission is hereby granted, free of charge"
+    },
+}
+
+
+def test_scripts_of_others_are_here_with_their_licences() -> None:
+    """Every folder of such scripts is named, and holds the texts that its licences ask for."""
+    folders = {
+        str(path.relative_to(ROOT))
+        for parent in ("functions/query/web/vendor", "tests/browser/renderers")
+        for path in (ROOT / parent).iterdir()
+        if path.is_dir()
+    }
+    assert folders == set(_VENDORED)
+    for folder, licences in _VENDORED.items():
+        for file, words in licences.items():
+            assert words in (ROOT / folder / file).read_text("utf-8", "replace"), f"{folder}/{file}"

@@ -310,8 +310,8 @@ def test_weights_other_than_the_known_are_refused(
     ("model", "message"),
     [
         ("./no/such/folder", "no folder on this machine"),
-        ("nobody/no-such-model", "cannot be had from the Hugging Face hub"),
-        ("not a name", "cannot be had from the Hugging Face hub"),
+        ("nobody/no-such-model", "cannot be downloaded from the Hugging Face hub"),
+        ("not a name", "cannot be downloaded from the Hugging Face hub"),
     ],
 )
 def test_unknown_model_is_a_clear_error(model: str, message: str, tmp_path: Path) -> None:

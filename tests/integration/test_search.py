@@ -19,7 +19,6 @@ from admin.evaluation import Question, QuestionSet
 from admin.fusion_fitting import judge
 from admin.lexeme_statistics import refresh_statistics
 from admin.vector_index import HNSW_EF_CONSTRUCTION, create_vector_index
-from benchmarks.candidates import load
 from functions.query.answering.context import expand
 from shared.embedding.embedder import Embedder
 from shared.errors import Misconfigured
@@ -32,6 +31,7 @@ from shared.search.statement import search
 from shared.store import Connection, store_fusion
 from shared.values import Filter, Hit
 from tests.support.asking import index_document
+from tests.support.many_documents import load
 
 Find = Callable[..., list[Hit]]
 

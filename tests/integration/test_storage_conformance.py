@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import psutil
 import pytest
@@ -792,7 +791,7 @@ def test_cors_of_bucket(emulator: Emulator, bucket: Any) -> None:
     ]
     bucket.patch()
     put(bucket, "name")
-    url = f"{emulator.url}/{bucket.name}/name"
+    url = f"{emulator.url}/storage/v1/b/{bucket.name}/o/name"
     allowed = requests.get(url, headers={"Origin": "http://page"}, timeout=10)
     other = requests.get(url, headers={"Origin": "http://localhost"}, timeout=10)
     assert allowed.headers["Access-Control-Allow-Origin"] == "http://page"
@@ -825,43 +824,6 @@ def test_cors_by_default(emulator: Emulator, bucket: Any, origin: str, status: i
     assert response.headers.get("Access-Control-Allow-Origin") == (
         origin if status == 200 else None
     )
-
-
-# Signed URLs, whose signature is not looked at
-
-
-def test_signed_put_and_get(emulator: Emulator, bucket: Any) -> None:
-    """The XML API stores and reads by path."""
-    url = f"{emulator.url}/{bucket.name}/{quote('földer/a b.txt')}?X-Goog-Signature=0"
-    stored = requests.put(
-        url,
-        data=b"data",
-        headers={"Content-Type": "text/plain", "x-goog-meta-collection": "books"},
-        timeout=10,
-    )
-    read = requests.get(url, timeout=10)
-    assert stored.status_code == 200
-    assert read.content == b"data"
-    assert read.headers["x-goog-meta-collection"] == "books"
-    assert read.headers["x-goog-generation"] == stored.headers["x-goog-generation"]
-    found = bucket.get_blob("földer/a b.txt")
-    assert found.metadata == {"collection": "books"}
-    assert found.content_type == "text/plain"
-    assert requests.head(url, timeout=10).headers["Content-Length"] == "4"
-    assert requests.delete(url, timeout=10).status_code == 204
-    assert requests.get(url, timeout=10).status_code == 404
-
-
-def test_signed_resumable_upload(emulator: Emulator, bucket: Any) -> None:
-    """The XML API starts a session too."""
-    started = requests.post(
-        f"{emulator.url}/{bucket.name}/name",
-        headers={"x-goog-resumable": "start", "Content-Type": "text/plain"},
-        timeout=10,
-    )
-    assert started.status_code == 201
-    assert requests.put(started.headers["Location"], data=b"data", timeout=10).status_code == 200
-    assert bucket.blob("name").download_as_bytes() == b"data"
 
 
 # Notifications

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -23,8 +24,15 @@ from shared.embedding.embedder import Embedder
 from shared.language import searchable_text
 from shared.values import ObjectVersion
 from tests.conftest import create_database
-from tests.support.asking import BUCKET, make_client
+from tests.support.asking import BUCKET, make_client, open_gemini
 from tests.support.documents import LIMITS
+from tests.support.gemini_stand_in import (
+    GeminiStandIn,
+    Scenario,
+    gemini_stand_in,
+    prompt_of,
+    quote_first_passage,
+)
 
 REGIONS = ["North", "South", "East", "West"]
 PRODUCTS = ["Pump", "Valve", "Filter", "Hose", "Clamp"]
@@ -89,8 +97,15 @@ HEADER = ["Order", "Region", "Product", "Quantity", "Amount", "Shipped"]
 class Figures:
     """A service over one table, and the same rows in SQLite."""
 
-    def __init__(self, client: FlaskClient, rows: list[list[str]], document_id: str) -> None:
+    def __init__(
+        self,
+        client: FlaskClient,
+        settings: QuerySettings,
+        rows: list[list[str]],
+        document_id: str,
+    ) -> None:
         self.client = client
+        self.settings = settings
         self.rows = rows
         self.document_id = document_id
         self.oracle = sqlite3.connect(":memory:")
@@ -135,27 +150,36 @@ def module_database_url(postgres_url: str, template_database: str) -> str:
 
 
 @pytest.fixture(scope="module")
+def settings(module_database_url: str, model_dir: Path) -> QuerySettings:
+    return QuerySettings.model_validate(
+        {"database_url": module_database_url, "model_dir": model_dir}
+    )
+
+
+@pytest.fixture(scope="module")
+def pool(settings: QuerySettings) -> Iterator[store.Pool]:
+    with store.open_pool(settings) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
 def figures(
-    module_database_url: str,
+    settings: QuerySettings,
+    pool: store.Pool,
     model_dir: Path,
     embedder: Embedder,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Figures]:
+) -> Figures:
     rows = make_rows(random.Random(22), 300)
     path = tmp_path_factory.mktemp("tables") / "orders.csv"
     total = sum(Decimal(row[4].replace(",", "")) for row in rows)
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([HEADER, *rows, ["Total", "", "", "", f"{total:,.2f}", ""]])
-    settings = QuerySettings.model_validate(
-        {"database_url": module_database_url, "model_dir": model_dir}
-    )
-    pool = store.open_pool(settings)
     with store.connect(pool) as connection:
         index_file(connection, embedder, model_dir, path, "sales/orders.csv")
     client = make_client(settings, pool=pool, embedder=embedder)
     documents = client.get("/documents").get_json()["documents"]
-    yield Figures(client, rows, documents[0]["id"])
-    pool.close()
+    return Figures(client, settings, rows, documents[0]["id"])
 
 
 def test_tables_when_listed(figures: Figures) -> None:
@@ -355,6 +379,77 @@ def test_questions_when_computed(figures: Figures, question: str, sql: str) -> N
 def test_questions_when_a_word_is_left_over(figures: Figures, question: str) -> None:
     """Nothing is computed where a condition would be dropped."""
     assert "**" not in figures.ask(question)["answer"]
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[GeminiStandIn]:
+    with gemini_stand_in() as running:
+        yield running
+
+
+def ask_gemini(
+    figures: Figures, pool: store.Pool, embedder: Embedder, stand_in: GeminiStandIn, plan: Any
+) -> dict[str, Any]:
+    """Ask where Gemini plans so, and else quotes the first passage."""
+
+    def answer(request: dict[str, Any]) -> list[str]:
+        if "BEGIN TABLE 1" in prompt_of(request):
+            return [json.dumps({"table": 1, "plan": json.dumps(plan)})]
+        return quote_first_passage(request)
+
+    stand_in.plan(Scenario(pieces=answer))
+    with open_gemini(stand_in.url) as gemini:
+        client = make_client(figures.settings, pool=pool, embedder=embedder, gemini=gemini)
+        response = client.post(
+            "/query", json={"question": "total amount of northern pump orders", "trace": True}
+        )
+    body: dict[str, Any] = response.get_json()
+    assert response.status_code == 200, body
+    return body
+
+
+def test_questions_when_gemini_plans(
+    figures: Figures, pool: store.Pool, embedder: Embedder, stand_in: GeminiStandIn
+) -> None:
+    """Gemini says what to compute; the figure is ours, and so is its proof."""
+    plan = {
+        "where": {
+            "and": [{"column": "Region", "value": "North"}, {"column": "Product", "value": "pump"}]
+        },
+        "aggregates": [{"function": "sum", "column": "Amount"}],
+    }
+    body = ask_gemini(figures, pool, embedder, stand_in, plan)
+    (cents,) = figures.oracle.execute(
+        "SELECT sum(Amount) FROM t WHERE Region = 'North' AND Product = 'Pump'"
+    ).fetchone()
+    assert f"{Decimal(cents) / 100:,f}".rstrip("0").rstrip(".") in body["answer"]
+    assert body["trace"]["compute"]["planned_by"] == "gemini"
+    assert body["usage"]["calls"] == 1
+    assert body["grounded"]
+    assert body["citations"]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"aggregates": [{"function": "sum", "column": "Profit"}]},
+        {"aggregates": [{"function": "sum", "column": "Region"}]},
+        {"where": {"column": "Region", "value": "Atlantis"}, "select": ["Order"]},
+        {"sql": "DROP TABLE documents"},
+        "SELECT 1",
+    ],
+)
+def test_questions_when_gemini_plans_what_does_not_fit(
+    figures: Figures,
+    pool: store.Pool,
+    embedder: Embedder,
+    stand_in: GeminiStandIn,
+    plan: Any,
+) -> None:
+    """Then the question is answered from passages, as any other."""
+    body = ask_gemini(figures, pool, embedder, stand_in, plan)
+    assert body["trace"]["compute"]["table"] is None
+    assert body["model"] == "gemini-3.5-flash-lite"
 
 
 def test_csv_when_written_in_german(model_dir: Path, tmp_path: Path) -> None:

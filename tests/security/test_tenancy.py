@@ -386,8 +386,6 @@ def test_tokens_when_wrong(client_with: MakeClient, issuer: Issuer) -> None:
     assert status(issuer.sign(headers={"kid": "new"})) == (503, "keys_unavailable")
 
 
-# --- the database ------------------------------------------------------------------------------
-
 _RELATIONS = (
     "documents",
     "builds",
@@ -484,6 +482,7 @@ def test_policies_when_listed(connection: Connection) -> None:
         "active_model",
         "index_state",
         "lexeme_statistics",
+        "link_secret",
         "models",
         "rate_limits",
         "search_statistics",
@@ -573,9 +572,6 @@ def test_rows_when_queries_are_interleaved(
     assert (result.foreign, result.missing) == ([], [])
     kept = json.loads(json.dumps(result.as_json()))
     assert sum(kept["by_kind"].values()) == kept["queries"] == _QUERIES
-
-
-# --- the operator ------------------------------------------------------------------------------
 
 
 def test_admin_when_access_is_managed(

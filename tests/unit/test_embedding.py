@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.tokens import TokenCounter
 from shared.embedding.embedder import Embedder, _batches, available_cores
 from shared.embedding.tokenizer import (
     DESCRIPTION_FILE,
     GRAPH_FILE,
     TOKENIZER_FILE,
-    TokenCounter,
     read_model_info,
 )
 from shared.errors import Misconfigured, ModelUnavailable

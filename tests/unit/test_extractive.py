@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.query.answering.composition import compose
-from functions.query.answering.extractive import extract, terms
+from functions.query.answering.extractive import extract
 from functions.query.answering.question_kind import detect_kinds, split_question
+from functions.query.answering.scoring import terms
 from functions.query.answering.units import split_units
 from shared.values import Hit
 from tests.unit.test_citing import hit
@@ -58,6 +59,15 @@ def test_extract_when_a_command_answers() -> None:
     assert "With apt, you can set a package to hold using [1]\n```\napt-mark hold package_name" in (
         answer
     )
+
+
+def test_extract_when_code_asks_the_question() -> None:
+    """An example that asks the very question is no answer to it."""
+    example = hit('Ask:\n\n```\nkaydang ask "How long does a topic keep its messages?"\n```\n')
+    says = hit("A topic keeps its messages for seven days, so seek works that far back.")
+    answer = shown("How long does a topic keep its messages?", example, says)
+    assert "seven days" in answer
+    assert "kaydang ask" not in answer
 
 
 def test_extract_when_a_list_answers() -> None:

@@ -99,7 +99,9 @@ def test_deliveries_when_places_are_short() -> None:
 
 def test_dead_letters_when_nothing_has_room() -> None:
     """A message that is refused ten times is given up."""
-    none = replace(CLOUD, worker=replace(SERVICE, max_instances=0, wait_seconds=0.0))
+    none = replace(
+        CLOUD, worker=replace(SERVICE, max_instances=0, wait_seconds=0.0), max_attempts=10
+    )
     indexed = simulate_indexing([(0.0, 10)], times=TIMES, deployment=none)
     assert (indexed.dead_letters, indexed.latencies) == (1, [])
     assert indexed.deliveries == 1 + 10

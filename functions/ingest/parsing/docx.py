@@ -23,6 +23,7 @@ from .blocks import (
     clean_line,
     heading,
     paragraph,
+    raised,
 )
 from .charts import chart_blocks
 from .equations import EquationReader
@@ -121,6 +122,7 @@ class _Run:
 
     is_hidden: bool | None = None
     is_struck: bool = False
+    is_raised: bool = False
     is_bold: bool | None = None
     style: str = ""
 
@@ -456,6 +458,8 @@ class _Reader:
             run.is_hidden = _is_on(value)
         elif name in ("strike", "dstrike"):
             run.is_struck = run.is_struck or _is_on(value)
+        elif name == "vertAlign":
+            run.is_raised = value == "superscript"
         elif name == "b":
             run.is_bold = _is_on(value)
         else:
@@ -549,6 +553,8 @@ class _Reader:
                 text = TICKED if control.is_checked else UNTICKED
         if self.fields and self.fields[-1].in_result and _PAGE_FIELD.match(self.fields[-1].code):
             return
+        if self.runs and self.runs[-1].is_raised:
+            text = raised(text)
         for anchor in self.open_anchors:
             if len(self.anchors[anchor]) < _MAX_ANCHOR_CHARS:
                 self.anchors[anchor] += text[:_MAX_ANCHOR_CHARS]
@@ -802,7 +808,7 @@ _TABLE_NAMES = frozenset(
         "hidden",
     ]
 )
-_RUN_NAMES = frozenset(["vanish", "strike", "dstrike", "b", "rStyle"])
+_RUN_NAMES = frozenset(["vanish", "strike", "dstrike", "b", "rStyle", "vertAlign"])
 _CONTROL_NAMES = frozenset(["sdt", "checkbox", "showingPlcHdr"])
 _FIELD_NAMES = frozenset(
     [

@@ -17,6 +17,7 @@ from .blocks import (
     clean_line,
     heading,
     paragraph,
+    raised,
     read_all,
 )
 from .decoding import declared_charset, decode
@@ -187,6 +188,7 @@ class _Walker:
         self.lists: list[int | None] = []
         self.tables: list[_Table] = []
         self.gap = "\n\n"
+        self.raised = 0
 
     def walk(self, root: LexborNode) -> Iterator[Event]:
         node: LexborNode | None = root
@@ -234,6 +236,8 @@ class _Walker:
     def _start(self, tag: str, node: LexborNode) -> Iterator[Event]:
         if tag in ("td", "th") and self.tables and self.tables[-1].cells is not None:
             self._begin_cell(tag, node)
+        elif tag == "sup":
+            self.raised = len(self.inline)
         elif tag == "br":
             self.inline.append("\n" if self.preformatted else " \n")
         elif tag == "img":
@@ -277,6 +281,9 @@ class _Walker:
     def _end(self, tag: str) -> Iterator[Event]:
         if tag in ("td", "th") and self._in_cell():
             self._end_cell()
+        elif tag == "sup":
+            text = "".join(self.inline[self.raised :])
+            self.inline[self.raised :] = [raised(text)]
         elif tag in _HEADINGS:
             yield from self._flush()
         elif tag == "pre":

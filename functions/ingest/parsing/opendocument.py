@@ -69,7 +69,6 @@ class _Style:
     parent: str = ""
     is_hidden: bool | None = None
     is_bold: bool | None = None
-    list_style: str = ""
 
 
 @dataclass(slots=True)
@@ -103,7 +102,6 @@ class _Styles:
         if name == "style":
             self.style = _Style(
                 parent=attributes.get("parent-style-name", ""),
-                list_style=attributes.get("list-style-name", ""),
             )
             self.styles[attributes.get("name", "")] = self.style
         elif name == "text-properties":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import math
 import re
 import statistics
 import struct
@@ -13,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -37,7 +39,8 @@ from .blocks import (
     paragraph,
 )
 from .pdf_annotations import Value
-from .tables import looks_like_header
+from .pdf_tables import CAPTION, LEAST_CELLS, MAX_CAPTION_CHARS, Rules, Table, Word, find_tables
+from .tables import TableWriter
 
 # Pages looked at on either side to tell a running header from text.
 _WINDOW_PAGES = 4
@@ -55,8 +58,13 @@ _MAX_DEPTH = 3
 # What a scanner's app or an archive writes onto a scan is shorter.
 _MAX_STAMP_CHARS = 200
 _MAX_PICTURES = 200
-# A table's header goes with rows on the next page whose columns begin at most so many points apart.
-_COLUMN_SHIFT = 6.0
+# Drawings have more; what is thinner, in points, is a line, and shorter than that an ornament.
+_MAX_DRAWN = 4_000
+_MAX_SEGMENTS = 1_500
+_LOOKED_AT = 80
+_THIN = 3.0
+_LEAST_LINE = 6.0
+_LEAST_TABLE = 20.0
 _MAX_OPEN_LINES = 400
 # So many numbers in steps of the same size are a ruler or the numbers of lines.
 _RULER_NUMBERS = 8
@@ -98,6 +106,7 @@ class _Line:
     Attributes:
         cells: Parts between wide gaps, each (text, left, right); one where there are none.
         edges: (left, right) of each word; empty where they are unknown.
+        leads: Dots led from its text to a page number.
         hyphenated: PDFium found a hyphen at its end that only the line break put there.
     """
 
@@ -111,6 +120,7 @@ class _Line:
     hyphenated: bool = False
     page: int = 0
     edges: tuple[tuple[float, float], ...] = ()
+    leads: bool = False
 
     @property
     def height(self) -> float:
@@ -129,6 +139,8 @@ class _Page:
     is_picture: bool = False
     ocr: str = ""
     notes: list[str] = field(default_factory=list)
+    rules: Rules = field(default_factory=lambda: Rules([], []))
+    edge_lines: list[tuple[str, _Line]] = field(default_factory=list)
 
 
 def parse_pdf(request: Request) -> Iterator[Event]:
@@ -240,9 +252,15 @@ def _with_values(lines: list[_Line], values: list[Value], *, page: int) -> list[
             if value.bottom - 3 <= line.middle <= value.top + 3
         ]
         # A box is ticked before its label, everything else is written behind it.
+        around = [
+            (i, line) for i, line in beside if line.edges and line.left < value.left < line.right
+        ]
         before = [(i, line) for i, line in beside if line.left < value.left]
         behind = [(i, line) for i, line in beside if line.left >= value.right - 2]
-        if value.is_box and behind:
+        if around:
+            i, line = around[0]
+            result[i] = _inserted(line, own)
+        elif value.is_box and behind:
             i, line = min(behind, key=lambda pair: pair[1].left)
             result[i] = _joined_lines(own, line)
         elif before:
@@ -255,6 +273,16 @@ def _with_values(lines: list[_Line], values: list[Value], *, page: int) -> list[
             at = next((i for i, line in enumerate(result) if line.middle < middle), len(result))
             result.insert(at, own)
     return result
+
+
+def _inserted(line: _Line, value: _Line) -> _Line:
+    """Return a line with a value between its words, where the page has it."""
+    words = line.text.split(" ")
+    at = sum(1 for left, _ in line.edges if left < value.left)
+    own = value.text.split(" ")
+    text = " ".join([*words[:at], *own, *words[at:]])
+    edges = (*line.edges[:at], *[(value.left, value.right)] * len(own), *line.edges[at:])
+    return replace(line, text=text, cells=((text, line.left, line.right),), edges=edges)
 
 
 def _joined_lines(first: _Line, second: _Line) -> _Line:
@@ -295,6 +323,7 @@ def _read_pages(
     can_read = recognition.is_available() or request.read_picture is not None
     # What is left of the time is for the rest of the document.
     read_until = time.process_time() + _READING_SHARE * request.limits.timeout_seconds
+    rules = Rules([], [])
     for index in range(count):
         read = ""
         lines: list[_Line] = []
@@ -307,6 +336,9 @@ def _read_pages(
                 is_picture = _is_picture(page, lines)
                 values, notes = pdf_annotations.read(page, form)
                 lines = _with_values(lines, values, page=index + 1)
+                # The rows of a table that goes on may leave no wide gaps.
+                is_likely = len(rules.down) > 2 or _may_hold_table(lines)
+                rules = _read_rules(page) if is_likely and _is_ruled(page) else Rules([], [])
                 if (
                     (not lines or is_picture)
                     and can_read
@@ -321,7 +353,7 @@ def _read_pages(
             # A page that cannot be loaded is told as one without text; the others are kept.
             lines = []
         if lines or read or notes:
-            yield _Page(index + 1, lines, outline.get(index, {}), is_picture, read, notes)
+            yield _Page(index + 1, lines, outline.get(index, {}), is_picture, read, notes, rules)
         else:
             yield EmptyPage(index + 1)
 
@@ -367,31 +399,42 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
             pdfium.FPDFText_GetFontInfo(
                 handle, index_of((first + last) // 2), name, 128, ctypes.byref(flags)
             )
+            bold = _BOLD.search(name.value) is not None
             edges: list[tuple[float, float]] = []
-            cells = tuple(_cells(stripped, first, left, right, top - bottom, sides, edges))
+            bottoms: list[float] = []
+            cells = tuple(_cells(stripped, first, left, right, top - bottom, sides, edges, bottoms))
             cleaned = clean_line(stripped)
-            if _LEADERS.search(cleaned):
+            if bold and len(cells) > 1:
+                # The first column of a table may be bold, and the rest of a row not.
+                pdfium.FPDFText_GetFontInfo(handle, index_of(last), name, 128, ctypes.byref(flags))
+                bold = _BOLD.search(name.value) is not None
+            leads = _LEADERS.search(cleaned) is not None
+            if leads:
                 cleaned = clean_line(_LEADERS.sub(" ", cleaned))
                 cells = tuple(
                     (clean_line(_LEADERS.sub(" ", cell)), begin, end) for cell, begin, end in cells
                 )
                 cells = tuple(cell for cell in cells if cell[0])
                 edges = []
-            lines.append(
-                _Line(
-                    text=cleaned,
-                    left=min(left, right),
-                    bottom=bottom,
-                    right=max(left, right),
-                    top=top,
-                    bold=bool(_BOLD.search(name.value)),
-                    cells=cells,
-                    hyphenated=text[found.end() : found.end() + 1] == "\ufffe",
-                    page=number,
-                    edges=tuple(edges) if cleaned.count(" ") + 1 == len(edges) else (),
-                )
+            line = _Line(
+                text=cleaned,
+                left=min(left, right),
+                bottom=bottom,
+                right=max(left, right),
+                top=top,
+                bold=bold,
+                cells=cells,
+                hyphenated=text[found.end() : found.end() + 1] == "\ufffe",
+                page=number,
+                edges=tuple(edges) if cleaned.count(" ") + 1 == len(edges) else (),
+                leads=leads,
             )
-        width, height = page.get_size()
+            if len(cells) > 1 and line.edges and max(bottoms) - min(bottoms) > 0.8 * (top - bottom):
+                lines.extend(_by_height(line, bottoms))
+            else:
+                lines.append(line)
+        # As the lines' coordinates are: what is seen of a page may be turned, and begin elsewhere.
+        box_left, box_bottom, box_right, box_top = page.get_cropbox()
         return _without_rulers(
             _on_one_baseline(
                 [
@@ -400,15 +443,186 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
                     if line.text
                     and line.cells
                     and not _ORNAMENT.fullmatch(line.text)
-                    and line.right > -1
-                    and line.left < width + 1
-                    and line.top > -1
-                    and line.bottom < height + 1
+                    and line.right > min(box_left, box_right) - 1
+                    and line.left < max(box_left, box_right) + 1
+                    and line.top > min(box_bottom, box_top) - 1
+                    and line.bottom < max(box_bottom, box_top) + 1
                 ]
             )
         )
     finally:
         textpage.close()
+
+
+def _may_hold_table(lines: list[_Line]) -> bool:
+    """Tell whether a page has as many parts of lines that wide gaps set off as a small table."""
+    parts = sum(len(line.cells) for line in lines if len(line.cells) > 1)
+    if parts >= LEAST_CELLS:
+        return True
+    for a, b in pairwise(lines):
+        # Cells may be written one by one.
+        if b.left > a.right and abs(a.bottom - b.bottom) < 0.5 * (a.top - a.bottom):
+            parts += 2
+    return parts >= LEAST_CELLS
+
+
+def _is_ruled(page: pypdfium2.PdfPage) -> bool:
+    """Tell whether some of the things on a page are drawn, by a look at a few of them."""
+    count = pdfium.FPDFPage_CountObjects(page.raw)
+    drawn = 0
+    for index in range(0, count, count // _LOOKED_AT + 1):
+        thing = pdfium.FPDFPage_GetObject(page.raw, index)
+        drawn += pdfium.FPDFPageObj_GetType(thing) == pdfium.FPDF_PAGEOBJ_PATH
+        if drawn > 2:
+            return True
+    return False
+
+
+def _read_rules(page: pypdfium2.PdfPage) -> Rules:
+    """Return the lines that are drawn on a page, sides of boxes among them."""
+    rules = Rules([], [])
+    count = pdfium.FPDFPage_CountObjects(page.raw)
+    if count > _MAX_DRAWN:
+        return rules
+    sides = [ctypes.c_float() for _ in range(4)]
+    places = [ctypes.byref(side) for side in sides]
+    width, height = page.get_size()
+    segments = 0
+    raw, get_object, get_type = page.raw, pdfium.FPDFPage_GetObject, pdfium.FPDFPageObj_GetType
+    for index in range(count):
+        thing = get_object(raw, index)
+        if get_type(thing) != pdfium.FPDF_PAGEOBJ_PATH:
+            continue
+        if not pdfium.FPDFPageObj_GetBounds(thing, *places):
+            continue
+        left, bottom, right, top = (side.value for side in sides)
+        if right - left > 0.95 * width and top - bottom > 0.95 * height:
+            continue
+        if top - bottom < _THIN or right - left < _THIN:
+            _add_rule(rules, left, bottom, right, top)
+            continue
+        parts = pdfium.FPDFPath_CountSegments(thing)
+        if parts < 4 or right - left < _LEAST_TABLE or top - bottom < _LEAST_LINE:
+            continue
+        segments += parts
+        first = pdfium.FPDFPath_GetPathSegment(thing, 1)
+        is_curve = pdfium.FPDFPathSegment_GetType(first) != pdfium.FPDF_SEGMENT_LINETO
+        if is_curve or segments > _MAX_SEGMENTS:
+            continue
+        if parts <= 6:
+            if _is_box(thing, parts):
+                _add_rule(rules, left, bottom, right, bottom)
+                _add_rule(rules, left, top, right, top)
+                _add_rule(rules, left, bottom, left, top)
+                _add_rule(rules, right, bottom, right, top)
+        else:
+            for x, y, to_x, to_y in _strokes(thing, parts):
+                if abs(x - to_x) < 0.5 or abs(y - to_y) < 0.5:
+                    _add_rule(rules, min(x, to_x), min(y, to_y), max(x, to_x), max(y, to_y))
+    return rules
+
+
+def _add_rule(rules: Rules, left: float, bottom: float, right: float, top: float) -> None:
+    if right - left >= max(_LEAST_LINE, top - bottom):
+        rules.across.append(((bottom + top) / 2, left, right))
+    elif top - bottom >= _LEAST_LINE:
+        rules.down.append(((left + right) / 2, bottom, top))
+
+
+def _is_box(path: Any, parts: int) -> bool:
+    return all(
+        abs(x - to_x) < 0.5 or abs(y - to_y) < 0.5 for x, y, to_x, to_y in _strokes(path, parts)
+    )
+
+
+def _strokes(path: Any, parts: int) -> Iterator[tuple[float, float, float, float]]:
+    """Yield the straight lines of a path, in points of the page."""
+    matrix = pdfium.FS_MATRIX()
+    pdfium.FPDFPageObj_GetMatrix(path, ctypes.byref(matrix))
+    x, y = ctypes.c_float(), ctypes.c_float()
+    before: tuple[float, float] | None = None
+    for index in range(parts):
+        segment = pdfium.FPDFPath_GetPathSegment(path, index)
+        pdfium.FPDFPathSegment_GetPoint(segment, ctypes.byref(x), ctypes.byref(y))
+        here = (
+            matrix.a * x.value + matrix.c * y.value + matrix.e,
+            matrix.b * x.value + matrix.d * y.value + matrix.f,
+        )
+        if pdfium.FPDFPathSegment_GetType(segment) == pdfium.FPDF_SEGMENT_LINETO and before:
+            yield *before, *here
+        before = here
+
+
+def _words(lines: list[_Line]) -> list[Word]:
+    found: list[Word] = []
+    for number, line in enumerate(lines):
+        if line.edges:
+            parts = zip(line.text.split(" "), line.edges, strict=True)
+            found.extend(
+                Word(text, left, right, line.bottom, line.top, line.bold, number)
+                for text, (left, right) in parts
+            )
+        else:
+            found.extend(
+                Word(text, left, right, line.bottom, line.top, line.bold, number)
+                for text, left, right in line.cells
+            )
+    return found
+
+
+def _without_tables(lines: list[_Line], tables: list[Table]) -> list[_Line]:
+    """Return what the tables leave of the lines."""
+    taken = {word for table in tables for row in table.words for word in row}
+    touched = {number for table in tables for number in table.lines}
+    left: dict[int, list[Word]] = {}
+    for word in _words(lines):
+        if word.line in touched and word not in taken:
+            left.setdefault(word.line, []).append(word)
+    rest: list[_Line] = []
+    for number, line in enumerate(lines):
+        if number not in touched:
+            rest.append(line)
+        elif words := left.get(number):
+            text = " ".join(word.text for word in words)
+            begin, end = words[0].left, words[-1].right
+            rest.append(
+                replace(
+                    line, text=text, left=begin, right=end, cells=((text, begin, end),), edges=()
+                )
+            )
+    return rest
+
+
+def _by_height(line: _Line, bottoms: list[float]) -> Iterator[_Line]:
+    """Yield the parts of what PDFium took for one line, its words standing at many heights."""
+    words = list(zip(line.text.split(" "), line.edges, [None, *bottoms], strict=True))
+    height = line.height
+    # The height of the first word is not among them: that of its neighbour at the left edge.
+    first = bottoms[0] if line.edges[1][0] - line.edges[0][1] < height else line.bottom
+    parts: list[tuple[float, list[tuple[str, tuple[float, float]]]]] = []
+    for text, edge, bottom in words:
+        place = first if bottom is None else bottom
+        if not parts or abs(parts[-1][0] - place) > 0.8 * height:
+            parts.append((place, []))
+        parts[-1][1].append((text, edge))
+    for bottom, some in parts:
+        cells: list[tuple[str, float, float]] = []
+        for text, (left, right) in some:
+            if cells and left - cells[-1][2] <= 1.5 * height:
+                cells[-1] = (f"{cells[-1][0]} {text}", cells[-1][1], right)
+            else:
+                cells.append((text, left, right))
+        yield replace(
+            line,
+            text=" ".join(text for text, _ in some),
+            left=some[0][1][0],
+            right=some[-1][1][1],
+            bottom=bottom,
+            top=bottom + height,
+            cells=tuple(cells),
+            edges=tuple(edge for _, edge in some),
+            hyphenated=line.hyphenated and some is parts[-1][1],
+        )
 
 
 def _without_rulers(lines: list[_Line]) -> list[_Line]:
@@ -475,12 +689,14 @@ def _cells(
     height: float,
     sides: _Sides,
     edges: list[tuple[float, float]],
+    bottoms: list[float],
 ) -> Iterator[tuple[str, float, float]]:
     """
     Yield the parts of a line that gaps wider than 1.5 times its height separate.
 
     Args:
         edges: Gets (left, right) of each word.
+        bottoms: Gets the bottom of each word but the first.
     """
     begin, begin_left = 0, left
     word_left = left
@@ -490,7 +706,8 @@ def _cells(
         while text[after] == " ":
             after += 1
         gap_left = sides(offset + position - 1)[2]
-        gap_right = sides(offset + after)[0]
+        gap_right, bottom, _, _ = sides(offset + after)
+        bottoms.append(bottom)
         edges.append((word_left, gap_left))
         word_left = gap_right
         if gap_right - gap_left > 1.5 * height:
@@ -548,7 +765,7 @@ class _Assembler:
 
     Attributes:
         unfinished: The lines of a paragraph whose sentence may go on, on the next page.
-        table: Header and left sides of the columns of the table that the page before ended with.
+        table: Writer and left sides of the columns of the table that the page before ended with.
     """
 
     def __init__(self, *, outlined: bool, pages: int) -> None:
@@ -557,7 +774,7 @@ class _Assembler:
         self.sizes: Counter[float] = Counter()
         self.heading_sizes: set[float] = set()
         self.unfinished: tuple[BlockKind, list[_Line]] | None = None
-        self.table: tuple[str, list[float]] | None = None
+        self.table: tuple[TableWriter, list[float]] | None = None
 
     def read(self, pages: Iterable[_Page | EmptyPage]) -> Iterator[Event]:
         """Yield the blocks of each page once the pages after it are known."""
@@ -567,6 +784,7 @@ class _Assembler:
         for page in pages:
             waiting.append(page)
             if isinstance(page, _Page):
+                page.edge_lines = _edge_lines(page)
                 window.append(page)
                 for line in page.lines:
                     self.sizes[_size(line)] += len(line.text)
@@ -577,6 +795,7 @@ class _Assembler:
         while waiting:
             yield from self._next(waiting, window)
         yield from self._finish()
+        yield from self._end_table()
 
     def _finish(self) -> Iterator[Block]:
         if self.unfinished is not None:
@@ -588,6 +807,7 @@ class _Assembler:
         page = waiting.popleft()
         if isinstance(page, EmptyPage):
             yield from self._finish()
+            yield from self._end_table()
             yield page
             return
         lines = _without_running_lines(page, window, pages=self.pages)
@@ -598,6 +818,7 @@ class _Assembler:
             lines = page.lines
         if page.ocr:
             yield from self._finish()
+            yield from self._end_table()
             # A stamp is text and in the picture of the page.
             known = {_fold(line.text) for line in page.lines}
             read = [line for line in page.ocr.split("\n") if not line or _fold(line) not in known]
@@ -607,6 +828,7 @@ class _Assembler:
         yield from self._blocks(page, lines)
         if page.notes:
             yield from self._finish()
+            yield from self._end_table()
         for note in page.notes:
             yield from paragraph(note, page=page.number)
         while window and window[0].number < page.number - _WINDOW_PAGES:
@@ -614,12 +836,14 @@ class _Assembler:
 
     def _blocks(self, page: _Page, lines: list[_Line]) -> Iterator[Block]:
         body = self.sizes.most_common(1)[0][0] if self.sizes else 10.0
-        groups = list(_paragraphs(_in_reading_order(lines)))
+        may_hold = len(page.rules.down) > 2 or _may_hold_table(lines)
+        tables = find_tables(_words(lines), page.rules) if may_hold else []
+        groups = _groups(_without_tables(lines, tables) if tables else lines, tables)
         right = max((line.right for line in lines), default=0.0)
         if self.unfinished is not None:
-            kind, begun = self.unfinished
+            _, begun = self.unfinished
             if (at := _continuation(begun, groups)) is not None and len(begun) < _MAX_OPEN_LINES:
-                begun.extend(groups.pop(at)[1])
+                begun.extend(groups.pop(at).lines)
                 if groups or not _is_unfinished(begun, right=right):
                     yield from self._finish()
             else:
@@ -628,49 +852,70 @@ class _Assembler:
         if self.unfinished is None:
             at = len(groups) - 1
             # Footnotes stand below the text, in smaller type.
-            while at > 0 and max(map(_size, groups[at][1])) < 0.95 * body:
+            while at > 0 and groups[at].lines and max(map(_size, groups[at].lines)) < 0.95 * body:
                 at -= 1
-            if at >= 0 and groups[at][0] != "row" and _is_unfinished(groups[at][1], right=right):
-                text, _, _ = _joined(groups[at][1])
-                if not self._heading_level(page, groups[at][1], text, body):
-                    begun_here = groups.pop(at)
-        header = ""
+            if at >= 0 and groups[at].is_text and _is_unfinished(groups[at].lines, right=right):
+                text, _, _ = _joined(groups[at].lines)
+                if not self._heading_level(page, groups[at].lines, text, body):
+                    begun_here = groups[at].kind, groups.pop(at).lines
         rows = 0
-        table, self.table = self.table, None
-        for place, (kind, group) in enumerate(groups):
-            if kind == "row":
-                cells = [text for text, _, _ in group[0].cells]
-                lefts = [left for _, left, _ in group[0].cells]
-                text = "\t".join(cells)
-                if rows == place == 0 and table is not None and _same_columns(table[1], lefts):
-                    header = table[0]
-                    self.table = table
-                    rows = 1
-                    if text == header:
-                        continue
-                gap = "\n" if rows else "\n\n"
+        caption = ""
+        # What a row that the page breaks has left may stand before the rest of its table.
+        is_first = True
+        for place, group in enumerate(groups):
+            if group.table is not None:
+                is_last = place == len(groups) - 1
+                yield from self._table(
+                    group.table, page, is_first=is_first, is_last=is_last, title=caption
+                )
+                rows, caption, is_first = 0, "", False
+                continue
+            is_first = is_first and place == 0 and group.lines[0].text[:1].islower()
+            if not is_first:
+                yield from self._end_table()
+            if group.kind == "row":
+                cells = [text for text, _, _ in group.lines[0].cells]
                 yield from paragraph(
-                    text,
+                    " | ".join(cells),
                     kind="row",
                     page=page.number,
-                    gap=gap,
-                    header=header,
-                    lines=(_line_box(group[0], position=0),),
+                    gap="\n" if rows else "\n\n",
+                    lines=(_line_box(group.lines[0], position=0),),
                 )
-                if rows == 0 and looks_like_header(cells):
-                    header = text
-                    self.table = header, lefts
                 rows += 1
                 continue
-            rows, header, self.table = 0, "", None
-            text, boxes, _ = _joined(group)
-            level = self._heading_level(page, group, text, body)
+            rows = 0
+            text, boxes, _ = _joined(group.lines)
+            is_caption = len(text) <= MAX_CAPTION_CHARS and CAPTION.match(text)
+            caption = text if is_caption else ""
+            level = self._heading_level(page, group.lines, text, body)
             if level:
                 yield Block("heading", text, page=page.number, level=level, label=text, lines=boxes)
             else:
-                yield from paragraph(text, kind=kind, page=page.number, lines=boxes)
+                yield from paragraph(text, kind=group.kind, page=page.number, lines=boxes)
         if begun_here is not None:
             self.unfinished = begun_here
+
+    def _table(
+        self, table: Table, page: _Page, *, is_first: bool, is_last: bool, title: str
+    ) -> Iterator[Block]:
+        known, self.table = self.table, None
+        if known is not None and is_first and table.goes_on_from(known[1]):
+            writer = known[0]
+            writer.page = page.number
+        else:
+            if known is not None:
+                yield from known[0].end()
+            writer = TableWriter(page=page.number)
+            writer.title = title
+        yield from table.blocks(writer, page=page.number, goes_on=is_last)
+        if is_last:
+            self.table = writer, table.lefts
+
+    def _end_table(self) -> Iterator[Block]:
+        if self.table is not None:
+            yield from self.table[0].end()
+            self.table = None
 
     def _heading_level(self, page: _Page, group: list[_Line], text: str, body: float) -> int:
         """Return the level of a heading from 1, 0 for body text."""
@@ -698,6 +943,70 @@ class _Assembler:
         return 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A paragraph, list item or row of a page, or a table of it."""
+
+    kind: BlockKind
+    lines: list[_Line]
+    table: Table | None = None
+
+    @property
+    def is_text(self) -> bool:
+        return self.table is None and self.kind != "row"
+
+
+def _groups(lines: list[_Line], tables: list[Table]) -> list[_Group]:
+    """Return the paragraphs of a page, each table where a person comes to it."""
+    pitches = [
+        a.middle - b.middle for a, b in pairwise(lines) if 0 < a.middle - b.middle < 4 * a.height
+    ]
+    pitch = statistics.median(pitches) if pitches else 0.0
+    right = max((line.right for line in lines), default=0.0)
+    left = min((line.left for line in lines), default=0.0)
+    groups: list[_Group] = []
+
+    def add(part: list[_Line]) -> None:
+        groups.extend(_Group(k, g) for k, g in _paragraphs(part, pitch=pitch, right=right))
+
+    rest = lines
+    narrow: list[Table] = []
+    for table in [*sorted(tables, key=lambda table: -table.top), None]:
+        if table is not None and table.right - table.left < 0.6 * (right - left):
+            narrow.append(table)
+            continue
+        # What is above a wide table is read before it, in all columns.
+        top = table.top if table is not None else -math.inf
+        ordered = _in_reading_order([line for line in rest if line.middle >= top])
+        rest = [line for line in rest if line.middle < top]
+        begin = 0
+        for at, some in _placed(narrow, ordered):
+            add(ordered[begin:at])
+            groups.extend(_Group("row", [], one) for one in some)
+            begin = at
+        add(ordered[begin:])
+        narrow = []
+        if table is not None:
+            groups.append(_Group("row", [], table))
+    return groups
+
+
+def _placed(tables: list[Table], lines: list[_Line]) -> list[tuple[int, list[Table]]]:
+    """Return the tables by the number of the first line that stands below them."""
+    places: dict[int, list[Table]] = {}
+    for table in tables:
+        at = next(
+            (
+                i
+                for i, line in enumerate(lines)
+                if line.middle < table.top and line.left < table.right and line.right > table.left
+            ),
+            len(lines),
+        )
+        places.setdefault(at, []).append(table)
+    return sorted(places.items())
+
+
 def _flowing(kind: BlockKind, lines: list[_Line]) -> Iterator[Block]:
     """Yield a paragraph that may stand on several pages."""
     text, boxes, page_starts = _joined(lines)
@@ -716,12 +1025,15 @@ def _is_unfinished(lines: list[_Line], *, right: float) -> bool:
     return len(lines) > 1 and last.right >= widest - 6 * last.height and (last.right >= 0.4 * right)
 
 
-def _continuation(begun: list[_Line], groups: list[tuple[BlockKind, list[_Line]]]) -> int | None:
+def _continuation(begun: list[_Line], groups: list[_Group]) -> int | None:
     """Return which of the first paragraphs of a page goes on with *begun*."""
     last = begun[-1]
-    for at, (kind, lines) in enumerate(groups[:4]):
+    for at, group in enumerate(groups[:4]):
+        if group.table is not None or group.kind != "paragraph":
+            continue
+        lines = group.lines
         first = lines[0]
-        if kind != "paragraph" or abs(_size(first) - _size(last)) > 0.15 * _size(last):
+        if abs(_size(first) - _size(last)) > 0.15 * _size(last):
             continue
         if first.text[:1].islower() or (
             at == 0
@@ -732,12 +1044,6 @@ def _continuation(begun: list[_Line], groups: list[tuple[BlockKind, list[_Line]]
         ):
             return at
     return None
-
-
-def _same_columns(lefts: list[float], others: list[float]) -> bool:
-    return len(lefts) == len(others) and all(
-        abs(a - b) <= _COLUMN_SHIFT for a, b in zip(lefts[:1], others[:1], strict=True)
-    )
 
 
 def _without_stamps(lines: list[_Line], page: _Page, window: Iterable[_Page]) -> list[_Line]:
@@ -765,11 +1071,11 @@ def _fold(text: str) -> str:
 
 def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) -> list[_Line]:
     """Return the lines of *page* but those that stand at the same edge place on pages near by."""
-    own = _edge_lines(page)
+    own = page.edge_lines
     if not own:
         return page.lines
     near = [
-        _edge_lines(other)
+        other.edge_lines
         for other in window
         if other is not page and abs(other.number - page.number) <= _WINDOW_PAGES
     ]
@@ -787,6 +1093,12 @@ def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) 
     return [line for line in page.lines if not any(line is other for other in dropped)]
 
 
+def _is_between(line: _Line, down: list[tuple[float, float, float]]) -> bool:
+    """Tell whether lines are drawn on both sides of a line of text, as around cells."""
+    beside = [x for x, bottom, top in down if bottom < line.middle < top]
+    return bool(beside) and min(beside) < line.left + 3 and max(beside) > line.right - 3
+
+
 def _edge_lines(page: _Page) -> list[tuple[str, _Line]]:
     """
     Return the lines that a gap sets off at the top and the bottom, numbers folded.
@@ -794,8 +1106,13 @@ def _edge_lines(page: _Page) -> list[tuple[str, _Line]]:
     Where no gap does, the outermost line counts, with its numbers, unless it is one.
     """
     lines = sorted(page.lines, key=lambda line: -line.middle)
+    if len(page.rules.down) > 2:
+        down = [rule for rule in page.rules.down if rule[2] - rule[1] > _LEAST_TABLE]
+        lines = [line for line in lines if not _is_between(line, down)]
     if len(lines) < 2:
-        return []
+        # Beside a table a line stands alone.
+        alone = [line for line in lines if len(page.lines) > 1]
+        return [(_DIGITS.sub("#", line.text), line) for line in alone]
     pitch = statistics.median(a.middle - b.middle for a, b in pairwise(lines))
     found: dict[int, tuple[str, _Line]] = {}
     for order in (lines, lines[::-1]):
@@ -897,13 +1214,10 @@ def _columns(band: list[_Line]) -> list[_Line]:
     ]
 
 
-def _paragraphs(lines: list[_Line]) -> Iterator[tuple[BlockKind, list[_Line]]]:
+def _paragraphs(
+    lines: list[_Line], *, pitch: float, right: float
+) -> Iterator[tuple[BlockKind, list[_Line]]]:
     """Yield the lines of each paragraph, list item or table row."""
-    pitches = [
-        a.middle - b.middle for a, b in pairwise(lines) if 0 < a.middle - b.middle < 4 * a.height
-    ]
-    pitch = statistics.median(pitches) if pitches else 0.0
-    right = max((line.right for line in lines), default=0.0)
     group: list[_Line] = []
     kind: BlockKind = "paragraph"
     for i, line in enumerate(lines):
@@ -939,6 +1253,8 @@ def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> boo
     drop = before.middle - line.middle
     if before.hyphenated or abs(drop) < 0.5 * before.height:
         return True
+    if before.leads:
+        return False
     if drop < 0:
         # The top of the next column: only a sentence that is not over goes on there.
         return line.text[:1].islower() and not _SENTENCE_END.search(before.text)

@@ -410,6 +410,15 @@ class TableWriter:
         self._forget()
         self.gap = "\n\n"
 
+    def pause(self) -> Iterator[Block]:
+        """Yield what waits; the rows that come next, on another page, are of the same table."""
+        if self.waiting:
+            yield from self._settle(at_end=True)
+        if self.lone is not None:
+            lone, self.lone = self.lone, None
+            yield from self._line(lone.cells)
+        self.gap = "\n\n"
+
     def note(self, text: str) -> Iterator[Block]:
         """Yield what stands beside the tables."""
         yield from self.end()

@@ -39,7 +39,8 @@ def parse_zip(request: Request) -> Iterator[Event]:
     is_read = False
     for entry in archive.names.values():
         path = _path(entry)
-        if entry.is_dir() or is_junk(path):
+        # A damaged directory may hold an entry without a name, which is_dir does not expect.
+        if not entry.filename or entry.is_dir() or is_junk(path):
             continue
         count_member(request)
         if entry.file_size > MAX_MEMBER_BYTES:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from functools import partial
 
+from pydantic import ValidationError
+
+from shared.errors import GenerationUnavailable
 from shared.gemini.requests import Usage
 from shared.store import Connection, Pool, reading
 from shared.store.tables import (
     Condition,
     SourceRow,
     StoredTable,
+    TablePlan,
     TableResult,
     list_tables,
     read_chunks_at,
@@ -24,9 +29,12 @@ from shared.tables import Column, write_number
 from shared.values import Hit
 
 from .citations import Citation
+from .generation import Gemini
 from .journal import Journal
+from .prompt import make_table_prompt, read_table_plan
 from .query import EXTRACTIVE, Answer, Query, Retrieval
 from .sanitizer import quote_line
+from .table_plan import PlanIn, WrongPlan, check_plan, label_of
 from .table_questions import MAX_TIES, TableQuestion, looks_computed, read_question
 
 # Documents whose tables are looked at, and tables of them.
@@ -35,6 +43,11 @@ _MAX_TABLES = 50
 # A column with more different cells names things, which the passages find.
 _MAX_DISTINCT = 2_000
 _MAX_CITED_ROWS = 3
+# What Gemini is told of tables, and how much of what it asks for is shown.
+_MAX_DESCRIBED = 8
+_MAX_DESCRIBED_COLUMNS = 40
+_MAX_DESCRIBED_VALUES = 30
+_MAX_SHOWN_ROWS = 50
 
 _WORDS = {
     "en": ("sum", "average", "lowest", "highest", "number of rows", "rows", "without totals"),
@@ -65,50 +78,136 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
+    """
+    What a plan gave over one table.
+
+    Attributes:
+        asked: What the question asks for, where a rule read it; None where Gemini made the plan.
+    """
+
     stored: StoredTable
-    asked: TableQuestion
+    plan: TablePlan
     result: TableResult
+    asked: TableQuestion | None = None
 
 
 def compute(
-    retrieval: Retrieval, *, query: Query, pool: Pool, journal: Journal
-) -> tuple[Retrieval, Answer] | None:
+    retrieval: Retrieval,
+    *,
+    query: Query,
+    pool: Pool,
+    gemini: Gemini | None,
+    journal: Journal,
+) -> tuple[Retrieval, Answer | None, Usage]:
     """
     Return the answer that a table of the found documents gives, and the passages that prove it.
 
-    None where the question asks for nothing that is computed, no table fits, or two would say
-    different things.
+    A rule reads the question; where it cannot, Gemini may make the plan. None where the question
+    asks for nothing that is computed, no table fits, or two would say different things.
 
     Raises:
         DatabaseUnavailable: The database is away.
     """
     if not retrieval.passages or not looks_computed(retrieval.question):
-        return None
+        return retrieval, None, Usage()
     documents = list(dict.fromkeys(hit.document_id for hit in retrieval.passages))
-    with journal.stage("compute"), reading(pool, query.principals) as connection:
-        found = [
-            computed
-            for stored in list_tables(connection, documents[:_MAX_DOCUMENTS], limit=_MAX_TABLES)
-            if (computed := _compute(connection, stored, retrieval.question)) is not None
-        ]
-        if not found or any(each.result.rows != found[0].result.rows for each in found):
-            journal.explain(compute={"tables": len(found)})
-            return None
-        computed = min(found, key=lambda each: documents.index(each.stored.document_id))
+    usage = Usage()
+    with journal.stage("compute"):
+        with reading(pool, query.principals) as connection:
+            tables = list_tables(connection, documents[:_MAX_DOCUMENTS], limit=_MAX_TABLES)
+            tables.sort(key=lambda stored: documents.index(stored.document_id))
+            computed = _compute_by_rule(connection, tables, retrieval.question)
+            described = [] if computed or gemini is None else _describe(connection, tables)
+        if described and gemini is not None:
+            # No connection is held while Gemini thinks.
+            text, usage = _ask_for_plan(gemini, retrieval.question, described)
+            with reading(pool, query.principals) as connection:
+                computed = _compute_plan(connection, tables, text)
+        journal.explain(
+            compute={
+                "tables": len(tables),
+                "table": None if computed is None else computed.stored.id,
+                "planned_by": None
+                if computed is None
+                else "gemini"
+                if computed.asked is None
+                else "rule",
+            }
+        )
+        if computed is None:
+            return retrieval, None, usage
         sources = [source for line in computed.result.sources for source in line[:_MAX_CITED_ROWS]][
             : 2 * _MAX_CITED_ROWS
         ]
-        passages = _passages(connection, retrieval.passages, computed.stored, sources)
+        with reading(pool, query.principals) as connection:
+            passages = _passages(connection, retrieval.passages, computed.stored, sources)
     text, citations = _write(computed, retrieval.languages, passages, sources)
-    journal.explain(compute={"tables": len(found), "table": computed.stored.id})
     answer = Answer(
         text,
         grounded=bool(citations),
-        model=EXTRACTIVE,
+        model=EXTRACTIVE if computed.asked is not None or gemini is None else gemini.model,
         citations=citations,
-        usage=Usage(),
+        usage=usage,
     )
-    return replace(retrieval, passages=passages, refusal=None), answer
+    return replace(retrieval, passages=passages, refusal=None), answer, usage
+
+
+def _compute_by_rule(
+    connection: Connection, tables: Sequence[StoredTable], question: str
+) -> _Computed | None:
+    found = [
+        computed
+        for stored in tables
+        if (computed := _compute(connection, stored, question)) is not None
+    ]
+    if not found or any(each.result.rows != found[0].result.rows for each in found):
+        return None
+    return found[0]
+
+
+def _describe(connection: Connection, tables: Sequence[StoredTable]) -> list[str]:
+    """Return what Gemini is told of each table: names, types, and values of short columns."""
+    described = []
+    for stored in tables[:_MAX_DESCRIBED]:
+        lines = [f"Document: {stored.name}", f"Title: {stored.table.title}"]
+        for place, column in enumerate(stored.table.columns[:_MAX_DESCRIBED_COLUMNS]):
+            values = (
+                read_distinct(connection, stored, place, limit=_MAX_DESCRIBED_VALUES)
+                if column.type == "text"
+                else None
+            )
+            told = f", one of: {'; '.join(value[:60] for value in values)}" if values else ""
+            unit = f" in {column.unit}" if column.unit else ""
+            lines.append(f"Column {column.name}: {column.type}{unit}{told}")
+        described.append("\n".join(lines))
+    return described
+
+
+def _ask_for_plan(gemini: Gemini, question: str, described: Sequence[str]) -> tuple[str, Usage]:
+    prompt = make_table_prompt(question, described, boundary=secrets.token_hex(12))
+    try:
+        return gemini.plan_table(prompt)
+    except GenerationUnavailable:
+        return "", Usage()  # the answer itself will name the failure
+
+
+def _compute_plan(
+    connection: Connection, tables: Sequence[StoredTable], text: str
+) -> _Computed | None:
+    """Run the plan that Gemini wrote, if it fits its table."""
+    found = read_table_plan(text, tables=min(len(tables), _MAX_DESCRIBED))
+    if found is None:
+        return None
+    place, given = found
+    stored = tables[place]
+    try:
+        plan = check_plan(PlanIn.model_validate(given), stored.table.columns)
+    except (ValidationError, WrongPlan):
+        return None
+    result = run_plan(connection, stored, plan)
+    if not any(result.source_counts) or len(result.rows) > _MAX_SHOWN_ROWS:
+        return None
+    return _Computed(stored, plan, result)
 
 
 def _compute(connection: Connection, stored: StoredTable, question: str) -> _Computed | None:
@@ -141,7 +240,7 @@ def _compute(connection: Connection, stored: StoredTable, question: str) -> _Com
         return None
     elif len(asked.plan.aggregates) == 2 and any(row[-1] != row[-2] for row in result.rows):
         return None  # some are named twice: rows or different ones?
-    return _Computed(stored, asked, result)
+    return _Computed(stored, asked.plan, result, asked)
 
 
 def _passages(
@@ -182,7 +281,6 @@ def _write(
     columns = computed.stored.table.columns
     language = next((name for name in languages if name in _WORDS), "en")
     total, average, lowest, highest, count, rows, without = _WORDS[language]
-    asked = computed.asked
     citations = []
     for source in sources:
         place = _holder(passages, computed.stored, source)
@@ -200,6 +298,9 @@ def _write(
             )
         )
     marks = "".join(f"[{number}]" for number in dict.fromkeys(c.number for c in citations))
+    asked = computed.asked
+    if asked is None:
+        return _write_lines(computed, rows, without, marks), citations
     words = {"sum": total, "avg": average, "min": lowest, "max": highest, "top": highest}
     name = count if asked.target is None else f"{words[asked.kind]} {columns[asked.target].name}"
     where = ", ".join(_told(condition, columns) for condition in asked.conditions)
@@ -233,6 +334,36 @@ def _write(
     return "\n".join([f"{head} ({note}): {marks}".strip(), "", *lines]), citations
 
 
+def _write_lines(computed: _Computed, rows: str, without: str, marks: str) -> str:
+    """Return what a plan of Gemini's gave as a table, or the one value alone."""
+    columns = computed.stored.table.columns
+    plan, result = computed.plan, computed.result
+    shown: list[Column | None] = [columns[place] for place in plan.columns]
+    labels = [columns[place].name for place in plan.columns]
+    for aggregate in plan.aggregates:
+        counts = aggregate.column is None or aggregate.function in ("count", "count_distinct")
+        shown.append(None if counts else columns[aggregate.column or 0])
+        labels.append(label_of(aggregate, columns))
+    cells = [
+        [_cell(_shown(value, column, "avg")) for value, column in zip(row, shown, strict=True)]
+        for row in result.rows
+    ]
+    note = f"{sum(result.source_counts)} {rows}"
+    if result.totals_left_out:
+        note += f", {without}"
+    if len(cells) == 1:
+        pairs = [
+            f"{quote_line(label)}: **{cell}**" for label, cell in zip(labels, cells[0], strict=True)
+        ]
+        return f"{'; '.join(pairs)} ({note}) {marks}".strip()
+    lines = [
+        "| " + " | ".join(map(_cell, labels)) + " |",
+        "|" + " --- |" * len(labels),
+        *("| " + " | ".join(row) + " |" for row in cells),
+    ]
+    return "\n".join([f"{note} {marks}".strip(), "", *lines])
+
+
 def _told(condition: Condition, columns: Sequence[Column]) -> str:
     signs = {"eq": ":", "in": ":", "gt": " >", "gte": " ≥", "lt": " <", "lte": " ≤"}
     column = columns[condition.column]
@@ -247,3 +378,7 @@ def _shown(value: str | Decimal | date | int | None, column: Column | None, kind
             number = round(number, 6)
         return str(value) if column is None else write_number(number, column)
     return "–" if value is None else str(value)
+
+
+def _cell(text: str) -> str:
+    return quote_line(text).replace("|", "\\|")

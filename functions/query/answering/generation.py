@@ -1,29 +1,39 @@
-"""Answers and rewritten questions by Gemini, left alone for a while after it failed repeatedly."""
+"""Answers and rewritten questions by Gemini, behind a circuit breaker."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import GenerationUnavailable, TriesExhausted
 from shared.gemini.requests import GenerationRequest, ThinkingLevel, Usage
 from shared.runtime.startup import once
 from shared.settings import GeminiSettings
 
-from .prompt import ANSWER_SCHEMA, REWRITING_RULES, REWRITING_SCHEMA, Prompt
+from .prompt import (
+    ANSWER_SCHEMA,
+    PLANNING_RULES,
+    PLANNING_SCHEMA,
+    REWRITING_RULES,
+    REWRITING_SCHEMA,
+    TABLE_RULES,
+    TABLE_SCHEMA,
+    Prompt,
+)
 
 if TYPE_CHECKING:
     from shared.gemini.client import GeminiClient
 
-_REWRITING_TIMEOUT_SECONDS = 5.0
-_REWRITING_MAX_TOKENS = 1_024
+# Rewriting and planning: what is asked beside the answer.
+_ASIDE_TIMEOUT_SECONDS = 5.0
+_ASIDE_MAX_TOKENS = 1_024
 
 
 class CircuitBreaker:
     """
-    Asks nothing of a service that has just failed several times in a row.
+    Keeps calls from a service that has just failed several times in a row.
 
     After *failures* failures it is open for *pause_seconds*; then one call tries, and its success
     closes it. (pybreaker holds one lock around each call, so that calls wait for one another.)
@@ -133,15 +143,36 @@ class Gemini:
         Raises:
             GenerationUnavailable: No whole answer within a few seconds.
         """
+        return self._ask_aside(prompt, rules=REWRITING_RULES, schema=REWRITING_SCHEMA)
+
+    def plan(self, prompt: str) -> tuple[str, Usage]:
+        """
+        Return the model's JSON for a planning prompt, and the usage.
+
+        Raises:
+            GenerationUnavailable: No whole answer within a few seconds.
+        """
+        return self._ask_aside(prompt, rules=PLANNING_RULES, schema=PLANNING_SCHEMA)
+
+    def plan_table(self, prompt: str) -> tuple[str, Usage]:
+        """
+        Return the model's JSON for a prompt about tables, and the usage.
+
+        Raises:
+            GenerationUnavailable: No whole answer within a few seconds.
+        """
+        return self._ask_aside(prompt, rules=TABLE_RULES, schema=TABLE_SCHEMA)
+
+    def _ask_aside(self, prompt: str, *, rules: str, schema: dict[str, Any]) -> tuple[str, Usage]:
         request = GenerationRequest(
             text=prompt,
-            rules=REWRITING_RULES,
-            schema=REWRITING_SCHEMA,
-            max_output_tokens=_REWRITING_MAX_TOKENS,
+            rules=rules,
+            schema=schema,
+            max_output_tokens=_ASIDE_MAX_TOKENS,
             thinking_budget=self._thinking_budget,
             thinking_level=self._thinking_level,
         )
-        timeout_seconds = min(_REWRITING_TIMEOUT_SECONDS, self._timeout_seconds)
+        timeout_seconds = min(_ASIDE_TIMEOUT_SECONDS, self._timeout_seconds)
         parts = list(self._ask(request, timeout_seconds=timeout_seconds, whole=True))
         text = "".join(part for part in parts if isinstance(part, str))
         return text, sum((part for part in parts if isinstance(part, Usage)), Usage())

@@ -21,6 +21,7 @@ from shared.values import Filter, Hit
 
 from ..quotas.answer_cache import CacheSlot
 from .answerability import decide
+from .choosing import Choosing
 from .citations import Citation
 from .computing import compute
 from .context import expand_context
@@ -29,6 +30,7 @@ from .generation import Gemini
 from .journal import Journal
 from .query import Answer, Query, Retrieval, RewrittenQuery, Token
 from .reranking import candidates_for, rerank
+from .research import research
 from .retrieving import find
 from .rewriting import finds_more, rewrite
 from .writing import write_answer
@@ -52,10 +54,11 @@ def find_passages(
         Misconfigured: The model that answers is not loaded in this process.
         ModelSwitched: The model that answers was switched twice meanwhile.
     """
-    gemini, _ = _choose_writer(dependencies) if query.turns else (None, None)
+    needs_gemini = query.turns or query.effort != "low"
+    gemini, _ = _choose_writer(dependencies) if needs_gemini else (None, None)
     rewritten = rewrite(query, gemini=gemini, journal=journal)
-    _count_tokens(dependencies, rewritten.usage)
-    retrieval = _find(query, rewritten, dependencies, journal)
+    retrieval, usage = _find(query, rewritten, dependencies, journal, gemini=gemini)
+    _count_tokens(dependencies, rewritten.usage + usage)
     _explain_ranks(retrieval, journal)
     _count_stages(dependencies, journal)
     return retrieval
@@ -79,12 +82,17 @@ def answer_question(
     if kept is not None:
         yield from _repeat(kept, rewritten, dependencies)
         return
-    retrieval = _find(query, rewritten, dependencies, journal)
-    if gemini is None:
-        computed = compute(retrieval, query=query, pool=dependencies.pool, journal=journal)
-        if computed is not None:
-            yield from _show_computed(*computed, rewritten, unavailable, dependencies, journal)
-            return
+    retrieval, usage = _find(query, rewritten, dependencies, journal, gemini=gemini)
+    rewritten = replace(rewritten, usage=rewritten.usage + usage)
+    retrieval, computed, usage = compute(
+        retrieval, query=query, pool=dependencies.pool, gemini=gemini, journal=journal
+    )
+    rewritten = replace(rewritten, usage=rewritten.usage + usage)
+    if computed is not None:
+        yield from _show_computed(
+            retrieval, computed, rewritten, unavailable, dependencies, journal
+        )
+        return
     retrieval = expand_context(
         retrieval,
         query=query,
@@ -103,7 +111,7 @@ def answer_question(
         unavailable=unavailable,
         whole=whole,
         prompt_max_characters=PROMPT_CHARACTERS,
-        weights=dependencies.weights,
+        choosing=_find_choosing(retrieval, dependencies),
         journal=journal,
     ):
         if isinstance(step, Token):
@@ -139,7 +147,9 @@ def _find(
     rewritten: RewrittenQuery,
     dependencies: AnsweringDependencies,
     journal: Journal,
-) -> Retrieval:
+    *,
+    gemini: Gemini | None,
+) -> tuple[Retrieval, Usage]:
     candidates = candidates_for(query, dependencies.reranker)
 
     def find_for(rewritten: RewrittenQuery) -> Retrieval:
@@ -159,7 +169,14 @@ def _find(
             retrieval = alone
         else:
             journal.explain(question=retrieval.question, rewritten_by="rule")
-    return rerank(retrieval, query=query, reranker=dependencies.reranker, journal=journal)
+    retrieval = rerank(retrieval, query=query, reranker=dependencies.reranker, journal=journal)
+    return research(retrieval, query=query, find=find_for, gemini=gemini, journal=journal)
+
+
+def _find_choosing(retrieval: Retrieval, dependencies: AnsweringDependencies) -> Choosing:
+    """Return what was fitted for the model that found the passages."""
+    digest = "" if retrieval.embedder is None else retrieval.embedder.info.digest
+    return dependencies.choosing.get(digest, Choosing())
 
 
 def _choose_writer(
@@ -212,6 +229,7 @@ def _look_up(
         "filter": _filter_adapter().dump_python(query.filter, mode="json"),
         "per_document": query.per_document,
         "mode": query.mode,
+        "effort": query.effort,
         "model": gemini.model,
     }
     kept, slot = dependencies.cache.read(key, principals=query.principals)

@@ -1,4 +1,4 @@
-"""What is known of a question, from how it was asked to its answer; each stage adds to it."""
+"""The states of a question, from how it was asked to its answer; each stage adds to it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Query:
     Attributes:
         turns: (role, content) of the conversation before it, oldest first.
         per_document: How many passages of one document at most; None takes the search's own rule.
+        effort: How far to search: "medium" searches for each part, and again for what is missing.
         principals: Who asks; only what one of them may read can answer.
     """
 
@@ -33,6 +34,7 @@ class Query:
     turns: tuple[tuple[str, str], ...] = ()
     per_document: int | None = None
     mode: Literal["fused", "vector", "text"] = "fused"
+    effort: Literal["low", "medium"] = "low"
     principals: tuple[str, ...] = ()
 
 
@@ -63,6 +65,15 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class ResearchStep:
+    """A search for one question: how many passages it found, and how many that were not known."""
+
+    question: str
+    found: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieval:
     """
     The passages for a question, best first; number n is passages[n - 1].
@@ -73,6 +84,8 @@ class Retrieval:
         analysis: What the search made of its words; None where there was nothing to search.
         refusal: Why the passages cannot answer it; None where they may.
         embedder: The model that found them; None where the answer was kept from before.
+        steps: The searches that found them, where there were several.
+        not_reranked: Why the configured reranker gave no order; empty where it did.
     """
 
     question: str
@@ -81,6 +94,8 @@ class Retrieval:
     refusal: Refusal | None = None
     asked: str = ""
     embedder: Embedder | None = None
+    steps: tuple[ResearchStep, ...] = ()
+    not_reranked: str = ""
 
     @property
     def languages(self) -> list[str]:

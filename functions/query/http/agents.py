@@ -32,7 +32,7 @@ from .chat import (
     stream_completion,
 )
 from .keep_alive import keep_alive
-from .middleware import current_principals
+from .known_documents import principals
 from .openapi import SECURITY, responses
 from .problems import ProblemRaised
 from .replies import event_stream, reply
@@ -57,7 +57,7 @@ def add_chat(app: OpenAPI, dependencies: Dependencies) -> None:
     )
     def chat_completion(body: ChatCompletionRequest) -> Response:
         _check_model(body.model)
-        query = read_conversation(body, principals=current_principals())
+        query = read_conversation(body, principals=principals())
         base = base_address(trusted_proxies=dependencies.settings.trusted_proxies)
         steps = answer_question(
             query,
@@ -81,7 +81,7 @@ def add_chat(app: OpenAPI, dependencies: Dependencies) -> None:
         security=SECURITY,
     )
     def chat_models() -> Response:
-        with reading(dependencies.pool, current_principals()) as connection:
+        with reading(dependencies.pool, principals()) as connection:
             names = [summary.name for summary in list_collections(connection)]
         return reply(make_models(names))
 
@@ -96,7 +96,7 @@ def add_chat(app: OpenAPI, dependencies: Dependencies) -> None:
     def chat_model(path: ModelPath) -> Response:
         _check_model(path.model)
         collection = collection_of(path.model)
-        with reading(dependencies.pool, current_principals()) as connection:
+        with reading(dependencies.pool, principals()) as connection:
             names = {summary.name for summary in list_collections(connection)}
         if collection is not None and collection not in names:
             raise _unknown_model(path.model)
@@ -112,7 +112,7 @@ def add_mcp(app: OpenAPI, dependencies: Dependencies) -> None:
         from .mcp import answer_message
 
         base = base_address(trusted_proxies=dependencies.settings.trusted_proxies)
-        tools = make_tools(dependencies, principals=current_principals(), base=base)
+        tools = make_tools(dependencies, principals=principals(), base=base)
         return _render(
             answer_message(
                 json.loads(request.get_data(cache=True)),

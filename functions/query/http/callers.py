@@ -10,7 +10,7 @@ from typing import Any
 
 from werkzeug.datastructures import Headers
 
-# Its assertions have no email_verified: it lets in nobody whose address it does not know itself.
+# Its assertions have no email_verified: it admits only people whose addresses it has verified.
 # https://cloud.google.com/iap/docs/signed-headers-howto#verifying_the_jwt_payload
 _IDENTITY_AWARE_PROXY = "https://cloud.google.com/iap"
 

@@ -52,9 +52,9 @@ class Admission:
 
 def admit(app: OpenAPI, admission: Admission) -> None:
     """
-    Refuse a request when all places are taken; a streamed answer holds its place to its end.
+    Refuse a request when all places are taken; what is streamed holds its place to its end.
 
-    Without it they would wait in the server's own queue, which has no bound and tells nobody.
+    Without it they would wait in the server's own queue, which is unbounded and invisible.
     """
 
     @app.before_request
@@ -76,9 +76,9 @@ def admit(app: OpenAPI, admission: Admission) -> None:
         leave = g.pop("leave", None)
         if leave is None:
             return response
-        if response.mimetype == EVENT_STREAM:
+        if response.mimetype == EVENT_STREAM or request.endpoint == "original":
             response.response = _to_the_end(response.response, leave)
-            # For an answer that nobody begins to read.
+            # For an answer whose reader never starts.
             response.call_on_close(leave)
         else:
             leave()

@@ -46,9 +46,10 @@ _PUBLIC = frozenset(
         "openapi_document",
         "problem_type",
         "protected_resource",
+        "original",
     }
 )
-_UNTRACED = _PUBLIC
+_UNTRACED = _PUBLIC - {"original"}
 # Asking changes nothing, and its JSON makes a browser ask before a foreign page may send it.
 _ASKING = frozenset({"query", "retrieve", "chat_completion"})
 _CHAT = frozenset({"chat_completion", "chat_models", "chat_model"})
@@ -102,7 +103,7 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
     @app.after_request
     def finish(response: Response) -> Response:
         headers = response.headers
-        headers["Content-Security-Policy"] = policy
+        headers.setdefault("Content-Security-Policy", policy)
         headers["X-Content-Type-Options"] = "nosniff"
         headers["X-Frame-Options"] = "DENY"
         headers["Referrer-Policy"] = "no-referrer"
@@ -158,12 +159,6 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
             tracing.close()
 
 
-def current_principals() -> tuple[str, ...]:
-    """Return who asks, as grants name them."""
-    caller: callers.Caller = g.caller
-    return caller.principals
-
-
 def wants_page(asked: Request) -> bool:
     """Return whether a browser goes to a document's address: it gets the page."""
     if asked.endpoint != "show_document" or asked.method != "GET":
@@ -181,7 +176,7 @@ def _refuse_foreign_pages(allowed_origins: Sequence[str]) -> None:
 
 
 def _identify(dependencies: Dependencies) -> callers.Caller:
-    """Return who asks; nobody in particular where neither keys nor tokens are asked for."""
+    """Return the caller; an anonymous one where neither keys nor tokens are required."""
     settings, headers = dependencies.settings, request.headers
     if not settings.api_keys and dependencies.tokens is None:
         return callers.NOBODY
@@ -273,7 +268,8 @@ def _describe_route(asked: Request) -> str:
 def _content_security_policy(*, uploads: bool) -> str:
     connect_to = f"'self' {_storage_origin()}" if uploads else "'self'"
     return (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self';"
+        " img-src 'self' data:; "
         f"connect-src {connect_to}; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
     )
 

@@ -30,6 +30,8 @@ from .schemas import (
     DoneEvent,
     FacetsResponse,
     HealthResponse,
+    MarksResponse,
+    OriginalResponse,
     PassagesEvent,
     QueryRequest,
     QueryResponse,
@@ -59,6 +61,8 @@ _SCHEMAS: list[type[BaseModel]] = [
     FacetsResponse,
     DocumentOut,
     TextResponse,
+    MarksResponse,
+    OriginalResponse,
     TablesResponse,
     TableOut,
     TableQueryRequest,
@@ -97,6 +101,19 @@ def text_responses(
         "description": HTTPStatus.OK.phrase,
         "content": {METRICS_TYPE: {"schema": {"type": "string"}}},
     }
+    return answers
+
+
+def file_responses(
+    *failures: int,
+) -> dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]:
+    """Return what a route answers that answers with a file, whole or in part."""
+    answers = responses(Problem, *failures)
+    for status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        answers[status.value] = {
+            "description": status.phrase,
+            "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+        }
     return answers
 
 

@@ -11,9 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 CONTENT_TYPE = "application/problem+json"
 # Which setting, folder or model is at fault is for the operator's log, not for callers.
-MISCONFIGURED = (
-    "The service is not set up rightly: the log of the query function says what is at fault."
-)
+MISCONFIGURED = "The service is misconfigured; see the query function's log for the cause."
 
 
 # What each code means, and what to do; docs/api.md has the same table.
@@ -24,6 +22,7 @@ PROBLEM_TYPES = {
     "token_missing_or_wrong": "Send an identity token for this service.",
     "uploads_disabled": "This service may not write to the bucket.",
     "caller_not_admitted": "The token is valid, but its bearer may not ask.",
+    "link_expired": "The link has expired; ask for another one.",
     "foreign_origin": "Pages of other origins may not change anything here.",
     "not_found": "There is nothing at this path.",
     "unknown_document": "There is no such document, or none that you may read.",
@@ -32,6 +31,8 @@ PROBLEM_TYPES = {
     "unknown_model": "There is no model of this name; GET /v1/models lists them.",
     "unknown_problem": "There is no problem of this name.",
     "not_answering": "The document has no text now.",
+    "object_gone": "The file is no longer in the bucket.",
+    "original_unavailable": "This service does not hand out the file.",
     "metrics_disabled": "Metrics are not enabled.",
     "no_authorization_server": "This service takes no identity tokens.",
     "method_not_allowed": "The path has other methods; Allow names them.",
@@ -39,6 +40,7 @@ PROBLEM_TYPES = {
     "request_entity_too_large": "The body is too large.",
     "not_json": "Send the request as JSON.",
     "encoded": "Send the request uncompressed.",
+    "requested_range_not_satisfiable": "The file has no such bytes.",
     "unknown_host": "This service does not answer for that host.",
     "rate_limited": "Too many requests; Retry-After says when the next one is taken.",
     "internal": "Something failed here; the service's log says what.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, TypeGuard
 
@@ -37,16 +38,18 @@ def stream_answer(
     journal: Journal,
     trace: bool,
 ) -> Iterator[str]:
-    """Yield the events of an answer as it comes, after the passages of *retrieval*."""
+    """Yield the events of an answer as it comes, after the searches and passages of *retrieval*."""
+    for step in retrieval.steps:
+        yield _event("step", asdict(step))
     yield _event("passages", {"passages": _dump(make_passages(retrieval))})
-    for step in steps:
-        if isinstance(step, Token):
-            yield _event("token", {"text": step.text})
-        elif isinstance(step, Answer):
-            response = make_response(retrieval, step, journal=journal, trace=trace)
+    for part in steps:
+        if isinstance(part, Token):
+            yield _event("token", {"text": part.text})
+        elif isinstance(part, Answer):
+            response = make_response(retrieval, part, journal=journal, trace=trace)
             yield _event("citations", {"citations": _dump(response.citations)})
-            if is_failure(step.failure):
-                yield _event("error", failure_problem(response, step.failure).as_json())
+            if is_failure(part.failure):
+                yield _event("error", failure_problem(response, part.failure).as_json())
             else:
                 yield _event("done", _without_lists(response))
 
@@ -74,7 +77,7 @@ def make_response(
     retrieval: Retrieval, answer: Answer, *, journal: Journal, trace: bool
 ) -> QueryResponse:
     """Return *answer* as the interface gives it."""
-    degraded = None
+    degraded = describe_degradation(retrieval)
     if answer.failure is not None:
         degraded = Degraded(code=answer.failure.code, message=str(answer.failure))
     return QueryResponse(
@@ -98,6 +101,13 @@ def make_response(
 def event_stream(events: Iterator[str]) -> Response:
     """Return *events* as a response that no proxy collects."""
     return Response(events, content_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+
+
+def describe_degradation(retrieval: Retrieval) -> Degraded | None:
+    """Return what the search had to do without."""
+    if not retrieval.not_reranked:
+        return None
+    return Degraded(code="not_reranked", message=retrieval.not_reranked)
 
 
 def make_passages(retrieval: Retrieval) -> list[PassageOut]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from flask import Response, request, send_from_directory
 from flask_openapi3.models.info import Info
@@ -26,7 +25,6 @@ from shared.store import (
     NO_MODEL,
     connect,
     count_selected,
-    get_document,
     list_collections,
     list_documents,
     may_write,
@@ -35,7 +33,7 @@ from shared.store import (
     reading,
     serving_model,
 )
-from shared.values import DocumentStatus, ObjectVersion
+from shared.values import ObjectVersion
 from shared.version import VERSION
 
 from ..answering.journal import Journal
@@ -47,8 +45,10 @@ from .agents import add_chat, add_mcp
 from .concurrency import Admission, admit
 from .cursors import Cursor, decode_cursor
 from .keep_alive import keep_alive
-from .middleware import current_principals, guard, handle_errors, wants_page
+from .known_documents import find_document, principals
+from .middleware import guard, handle_errors, wants_page
 from .openapi import METRICS_TYPE, SECURITY, make_document, responses, text_responses
+from .originals import add_originals
 from .problems import (
     PROBLEM_TYPES,
     Problem,
@@ -58,9 +58,9 @@ from .problems import (
     describe_faults,
     make_problem,
     render,
-    unknown_document,
 )
 from .replies import (
+    describe_degradation,
     event_stream,
     failure_problem,
     is_failure,
@@ -109,6 +109,7 @@ if TYPE_CHECKING:
 
 _WEB = Path(__file__).parents[1] / "web"
 _MAX_TEXT_CHARACTERS = 100_000
+_KEPT_SECONDS = 30 * 86_400
 # Counting further takes longer than reading a page.
 _MAX_TOTAL = 10_000
 _MAX_COUNTED = 100_000
@@ -148,8 +149,9 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
     handle_errors(app)
     _add_asking(app, dependencies)
     _add_documents(app, dependencies)
+    add_originals(app, dependencies)
     _add_changes(app, dependencies)
-    add_tables(app, dependencies, principals=current_principals)
+    add_tables(app, dependencies, principals=principals)
     _add_service(app, dependencies)
     add_chat(app, dependencies)
     add_mcp(app, dependencies)
@@ -175,6 +177,7 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
             RetrieveResponse(
                 passages=make_passages(retrieval),
                 timings=RetrieveTimings.of(journal),
+                degraded=describe_degradation(retrieval),
                 trace=journal.explanation if body.trace else None,
             )
         )
@@ -233,7 +236,8 @@ def _read_query(body: RetrieveRequest) -> Query:
         turns=tuple((turn.role, turn.content) for turn in body.history),
         per_document=body.per_document,
         mode=body.mode,
-        principals=current_principals(),
+        effort=body.effort,
+        principals=principals(),
     )
 
 
@@ -252,7 +256,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         if query.cursor:
             after = decode_cursor(query.cursor, order=order, descending=descending)
         selection = query.selection()
-        with reading(dependencies.pool, current_principals()) as connection:
+        with reading(dependencies.pool, principals()) as connection:
             documents, place = list_documents(
                 connection,
                 selection,
@@ -283,7 +287,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         security=SECURITY,
     )
     def list_all_collections() -> Response:
-        with reading(dependencies.pool, current_principals()) as connection:
+        with reading(dependencies.pool, principals()) as connection:
             summaries = list_collections(connection)
         return reply(CollectionsResponse(collections=[CollectionOut.of(one) for one in summaries]))
 
@@ -297,7 +301,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         security=SECURITY,
     )
     def show_facets(query: FacetsQuery) -> Response:
-        with reading(dependencies.pool, current_principals()) as connection:
+        with reading(dependencies.pool, principals()) as connection:
             facets, counted = read_facets(
                 connection, query.selection(), values=query.values, ceiling=_MAX_COUNTED + 1
             )
@@ -328,7 +332,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         if wants_page(request):
             # Where a citation leads: the page reads what stands behind # in its address.
             return send_from_directory(_WEB, "index.html", max_age=0)
-        return reply(DocumentOut.of(_known_document(dependencies, path.document_id)))
+        return reply(DocumentOut.of(find_document(dependencies, path.document_id)))
 
     @app.get(
         "/documents/<document_id>/text",
@@ -339,7 +343,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         security=SECURITY,
     )
     def show_text(path: DocumentPath, query: TextQuery) -> Response:
-        document = _known_document(dependencies, path.document_id)
+        document = find_document(dependencies, path.document_id)
         end = query.char_end
         if end is None:
             end = query.char_start + _MAX_TEXT_CHARACTERS
@@ -348,7 +352,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         if end - query.char_start > _MAX_TEXT_CHARACTERS:
             raise bad_field("char_end", f"ask for {_MAX_TEXT_CHARACTERS} characters at most")
         start = max(0, query.char_start - query.context)
-        with reading(dependencies.pool, current_principals()) as connection:
+        with reading(dependencies.pool, principals()) as connection:
             text = read_text(
                 connection,
                 document_id=document.id,
@@ -432,7 +436,7 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
     )
     def delete_document(path: DocumentPath) -> Response:
         target = uploads()
-        document = _known_document(dependencies, path.document_id)
+        document = find_document(dependencies, path.document_id)
         _change(
             lambda: target.delete(
                 document.name, if_generation=document.generation, missing_ok=False
@@ -451,7 +455,7 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
     )
     def retry_document(path: DocumentPath) -> Response:
         target = uploads()
-        document = _known_document(dependencies, path.document_id)
+        document = find_document(dependencies, path.document_id)
         version = ObjectVersion(document.bucket, document.name, document.generation)
         _change(lambda: target.rewrite(version))
         logger.info("document renewed", document_id=str(document.id))
@@ -534,7 +538,9 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
         return send_from_directory(_WEB, "index.html", max_age=0)
 
     def static_file(name: str) -> Response:
-        return send_from_directory(_WEB, name, max_age=0)
+        # A folder of vendor/ is named after its version: what is in it never changes.
+        kept = _KEPT_SECONDS if name.startswith("vendor/") else 0
+        return send_from_directory(_WEB, name, max_age=kept)
 
     def favicon() -> Response:
         return send_from_directory(_WEB, "icon.svg", max_age=0)
@@ -571,7 +577,7 @@ def _refuse_fields(error: ValidationError) -> Response:
 
 def _check_may_write(dependencies: Dependencies, *, bucket: str, name: str) -> None:
     collection = ObjectVersion(bucket=bucket, name=name, generation=0).collection
-    with reading(dependencies.pool, current_principals()) as connection:
+    with reading(dependencies.pool, principals()) as connection:
         allowed = may_write(connection, bucket=bucket, name=name, collection=collection)
     if not allowed:
         raise ProblemRaised(
@@ -579,14 +585,6 @@ def _check_may_write(dependencies: Dependencies, *, bucket: str, name: str) -> N
             "unknown_collection",
             "There is no collection for an object of this name that you may read.",
         )
-
-
-def _known_document(dependencies: Dependencies, document_id: UUID) -> DocumentStatus:
-    with reading(dependencies.pool, current_principals()) as connection:
-        document = get_document(connection, document_id)
-    if document is None:
-        raise unknown_document()
-    return document
 
 
 def _change(apply: Callable[[], None]) -> None:

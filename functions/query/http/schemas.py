@@ -437,6 +437,13 @@ class RetrieveRequest(_Body):
     mode: Literal["fused", "vector", "text"] = Field(
         default="fused", description="Which legs of the search answer; for evaluation."
     )
+    effort: Literal["low", "medium"] = Field(
+        default="low",
+        description=(
+            "medium searches for each part of a question by itself and, where Gemini is"
+            " configured, up to three times for what is missing."
+        ),
+    )
     trace: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="Say what each step did."
     )
@@ -546,7 +553,12 @@ class Timings(RetrieveTimings):
 
 
 class Degraded(BaseModel):
-    """Why the answer is extractive although Gemini is configured."""
+    """
+    What the answer had to do without.
+
+    not_reranked: passages are in the order of the search, without that of the reranker. All other
+    codes: the answer is extractive although Gemini is configured.
+    """
 
     code: str
     message: str
@@ -557,6 +569,7 @@ class RetrieveResponse(BaseModel):
 
     passages: list[PassageOut]
     timings: RetrieveTimings
+    degraded: Degraded | None = None
     trace: dict[str, Any] | None = None
 
 
@@ -810,6 +823,50 @@ class ProblemPath(BaseModel):
     """The problem's code."""
 
     code: str
+
+
+class OriginalPath(BaseModel):
+    """The end of a link."""
+
+    token: Annotated[str, StringConstraints(max_length=16_384, pattern=r"^[A-Za-z0-9_.-]+$")]
+
+
+class OriginalResponse(BaseModel):
+    """Where the file is fetched from; url begins with the path of this service."""
+
+    url: str
+    expires: datetime
+    name: str
+    generation: int
+    content_type: str
+    size: int
+    pages: int | None
+
+
+class MarksQuery(_Request):
+    """Which characters of the extracted text, and of which generation."""
+
+    generation: int = Field(ge=0, le=2**63 - 1)
+    char_start: int = Field(ge=0, le=2**31 - 1)
+    char_end: int = Field(ge=0, le=2**31 - 1)
+
+
+class MarkOut(BaseModel):
+    """A rectangle on a page, in points of the PDF's user space from the lower left corner."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    page: int
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+
+class MarksResponse(BaseModel):
+    """A rectangle a line; none where it is not known where the text stands."""
+
+    marks: list[MarkOut]
 
 
 class TextQuery(_Request):

@@ -3,7 +3,7 @@
 
 import { add } from "./elements.js";
 import { build, parse } from "./markdown.js";
-import { openPassage } from "./passage.js";
+import { nameOfPlace, openPassage } from "./passage.js";
 import { hasText, text } from "./texts.js";
 
 /** Append an empty sheet to *parent* and return what fills it. */
@@ -123,7 +123,7 @@ function addCitation(list, citation, passage) {
   const where = add(button, "span", "where");
   add(where, "span", "number", String(citation.number));
   add(where, "span", "visually-hidden", citation.name);
-  if (citation.page !== null) add(where, "span", "", text("page", { page: citation.page }));
+  if (citation.page !== null) add(where, "span", "", nameOfPlace(citation.name, citation.page));
   const verdict = citation.verified ? "verified" : "unverified";
   add(where, "span", verdict, `${citation.verified ? "✓" : "✗"} ${text(verdict)}`);
   if (citation.quote) add(button, "span", "quote", `“${citation.quote}”`);
@@ -140,7 +140,7 @@ function listPassages(sheet, passages) {
     button.type = "button";
     add(button, "span", "number", String(passage.number));
     add(button, "span", "name", passage.name);
-    if (passage.page !== null) add(button, "span", "", text("page", { page: passage.page }));
+    if (passage.page !== null) add(button, "span", "", nameOfPlace(passage.name, passage.page));
     if (passage.heading) add(button, "span", "heading", passage.heading);
     button.addEventListener("click", () => openPassage(passage, null));
   }

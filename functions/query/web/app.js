@@ -3,7 +3,7 @@
 import { offerCollections, startConversation } from "./conversation.js";
 import { refresh, startDocuments } from "./documents.js";
 import { add } from "./elements.js";
-import { openPassage } from "./passage.js";
+import { openPassage, startPassages } from "./passage.js";
 import { call, onKeyNeeded, useKey } from "./service.js";
 import { chooseLanguage, LANGUAGES, language, text, translatePage } from "./texts.js";
 
@@ -97,6 +97,7 @@ async function start() {
   }
   onKeyNeeded(askForKey);
   startConversation();
+  startPassages();
   const service = await call("/readyz").catch((error) => {
     notify(error.message);
     return { uploads: false };

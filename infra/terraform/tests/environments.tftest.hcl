@@ -158,6 +158,15 @@ run "a_key_of_ones_own_encrypts_everything_that_is_kept" {
   }
 }
 
+run "the_page_shows_originals" {
+  command = plan
+
+  assert {
+    condition     = google_storage_bucket_iam_member.reader["query"].role == "roles/storage.objectViewer"
+    error_message = "the query cannot read the file behind a citation"
+  }
+}
+
 run "uploads_on_the_page_let_the_query_write_documents" {
   command = plan
   variables {
@@ -167,5 +176,21 @@ run "uploads_on_the_page_let_the_query_write_documents" {
   assert {
     condition     = google_storage_bucket_iam_member.uploads[0].role == "roles/storage.objectUser"
     error_message = "the page cannot upload"
+  }
+}
+
+run "the_ranking_api_is_called_by_the_query_alone" {
+  command = plan
+  variables {
+    reranker = "vertex"
+  }
+
+  assert {
+    condition     = length(google_project_iam_member.ranking) == 1 && google_project_iam_member.ranking[0].role == "roles/discoveryengine.viewer"
+    error_message = "the query function may not rank"
+  }
+  assert {
+    condition     = contains(keys(google_project_service.api), "discoveryengine.googleapis.com")
+    error_message = "the API is not enabled"
   }
 }

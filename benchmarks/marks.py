@@ -1,0 +1,120 @@
+"""
+Are the words of a quote marked where they stand? python -m benchmarks.marks FILE_OR_FOLDER...
+
+PDFs are parsed and chunked as ingest does it; sentences of their chunks are the quotes, which the
+query would verify. The rectangles of each are what the page would mark. PDFium is asked, apart from
+how the boxes were made, which text lies in them: it must be the quote's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import io
+import random
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import pypdfium2
+
+from functions.ingest.chunking import Budget, chunk_blocks
+from functions.ingest.parsing.blocks import Block, Request
+from functions.ingest.parsing.registry import parse
+from shared.boxes import Mark, find_marks
+from shared.values import Chunk
+from tests.support.documents import LIMITS, small_tokenizer
+
+_SENTENCE = re.compile(r"(?:^|(?<=[.!?\n]\s)|(?<=\n))\w[^.!?\n\t]{30,300}[.!?](?=\s|$)")
+# Of the quote's letters and digits, so many must be found between the marks' own, in order.
+_SAME = 0.9
+
+
+def find_files(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+    """Yield the PDFs in *paths*, unpacked."""
+    for path in paths:
+        files = sorted(path.rglob("*.pdf*")) if path.is_dir() else [path]
+        for file in files:
+            data = file.read_bytes()
+            if file.suffix == ".gz":
+                data = gzip.decompress(data)
+            if data[:5] == b"%PDF-":
+                yield file.name, data
+
+
+def find_quotes(data: bytes, name: str, *, count: int) -> list[tuple[str, list[Mark]]]:
+    """Return sentences of a PDF, spread over it, and their marks."""
+    tokenizer = small_tokenizer()
+    _, events = parse(Request(source=io.BytesIO(data), name=name, content_type=None, limits=LIMITS))
+    pieces = chunk_blocks(
+        (event for event in events if isinstance(event, Block)),
+        tokenize=lambda text: tokenizer.encode(text, add_special_tokens=False).offsets,
+        budget=Budget.for_model(256, special_tokens=2),
+        title=lambda: "",
+    )
+    quotes = [
+        (
+            found.group().strip(),
+            chunk,
+            found.start() + len(found.group()) - len(found.group().lstrip()),
+        )
+        for chunk in pieces
+        if isinstance(chunk, Chunk)
+        for found in _SENTENCE.finditer(chunk.text)
+    ]
+    chosen = random.Random(7).sample(quotes, min(count, len(quotes)))
+    return [
+        (quote, find_marks(chunk.boxes, start=start, end=start + len(quote)))
+        for quote, chunk, start in chosen
+    ]
+
+
+def is_marked(quote: str, marks: Sequence[Mark], document: pypdfium2.PdfDocument) -> bool:
+    """Return whether the text between the marks is the quote's."""
+    texts = []
+    for mark in marks:
+        page = document[mark.page - 1]
+        text = page.get_textpage()
+        texts.append(
+            text.get_text_bounded(mark.left - 0.5, mark.bottom, mark.right + 0.5, mark.top)
+        )
+    wanted, found = _plain(quote), _plain("".join(texts))
+    same = difflib.SequenceMatcher(None, wanted, found, autojunk=False).get_matching_blocks()
+    held = sum(block.size for block in same)
+    # Neither is much of the quote unmarked, nor is much else marked.
+    return bool(wanted) and held >= _SAME * len(wanted) and held >= _SAME * len(found)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text).lower()
+
+
+@click.command(help=__doc__)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--quotes", default=200, show_default=True, help="Of each file at most.")
+@click.option("--show", is_flag=True, help="Print the quotes that are marked wrongly.")
+def main(paths: tuple[Path, ...], quotes: int, show: bool) -> None:
+    """Print the share a file, and of all."""
+    right = all_quotes = 0
+    for name, data in find_files(paths):
+        try:
+            found = find_quotes(data, name, count=quotes)
+        except Exception as error:  # damaged and protected ones are among them
+            click.echo(f"{name}: {type(error).__name__}")
+            continue
+        document = pypdfium2.PdfDocument(data)
+        good = 0
+        for quote, marks in found:
+            if is_marked(quote, marks, document):
+                good += 1
+            elif show:
+                click.echo(f"  {quote!r} {marks}")
+        click.echo(f"{name}: {good} of {len(found)}")
+        right, all_quotes = right + good, all_quotes + len(found)
+        document.close()
+    click.echo(f"all: {right} of {all_quotes} ({100 * right / max(1, all_quotes):.1f} %)")
+
+
+if __name__ == "__main__":
+    main()

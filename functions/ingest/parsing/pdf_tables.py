@@ -1,0 +1,780 @@
+"""
+Tables on a page of a PDF, which knows words and lines at places and nothing of tables.
+
+Where lines are drawn around the cells they tell rows, columns and merged cells. Elsewhere columns
+are what the words of several rows leave free between them, and a row's second line belongs to it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from operator import attrgetter
+from typing import NamedTuple
+
+from shared.boxes import LineBox, WordBox
+
+from .blocks import Block
+from .tables import Below, Beside, TableWriter, cover, kind_of
+
+# Lines that are nearer, in points, are one; so are the ends of lines that meet.
+_NEAR = 2.5
+_MAX_LINES = 400
+_MAX_COLUMNS = 60
+_MAX_ROWS = 400
+_MAX_CELL_CHARS = 2_000
+# Columns of prose are no table.
+_MAX_USUAL_CHARS = 60
+# How many rows may reach over the gap between two columns.
+_CROSSING_SHARE = 0.1
+# In heights of a line: between rows of one table, and between the words of two columns.
+_MAX_DROP = 3.6
+_LEAST_GAP = 0.35
+_MAX_LINES_BETWEEN = 2
+LEAST_CELLS = 6
+# Of the cells of a column, so many begin, end or have their middle at one place, in points.
+_ALIGNED_SHARE = 0.6
+_ALIGNED = 4.0
+# Formulas are set in many short pieces.
+_LEAST_WORDS = 0.6
+_WORD = re.compile(r"[^\W_]{2}|^\W?\d[\d.,]*\W?$")
+_MAX_LINES_BELOW = 12
+# A table that goes on, on the next page, has its columns at the same places, in points.
+_COLUMN_SHIFT = 15.0
+CAPTION = re.compile(
+    r"(?:table|tab\.|tabelle|tableau|tabla|tabela|tabella|tabell|bảng|таблица)\s*[\dA-Z]",
+    re.IGNORECASE,
+)
+MAX_CAPTION_CHARS = 120
+_left = attrgetter("left")
+
+
+class Word(NamedTuple):
+    """A word, or the text of a cell where its words have no places."""
+
+    text: str
+    left: float
+    right: float
+    bottom: float
+    top: float
+    bold: bool
+    line: int
+
+    @property
+    def middle(self) -> float:
+        return (self.bottom + self.top) / 2
+
+
+class Rules(NamedTuple):
+    """Lines drawn on a page: (y, left, right) and (x, bottom, top)."""
+
+    across: list[tuple[float, float, float]]
+    down: list[tuple[float, float, float]]
+
+
+@dataclass(slots=True)
+class Table:
+    """
+    A table.
+
+    Attributes:
+        lefts: Where its columns begin.
+        words: Of each row, in the order of its cells.
+        strong: Which rows are all bold.
+        lines: The lines of the page that it took its words from.
+    """
+
+    left: float
+    right: float
+    top: float
+    lefts: list[float]
+    rows: list[list[str]]
+    words: list[list[Word]]
+    strong: list[bool]
+    lines: set[int] = field(default_factory=set)
+
+    def goes_on_from(self, lefts: Sequence[float]) -> bool:
+        """Tell whether its columns are those of a table on the page before."""
+        return len(lefts) == len(self.lefts) and all(
+            abs(a - b) <= _COLUMN_SHIFT for a, b in zip(lefts, self.lefts, strict=True)
+        )
+
+    def blocks(self, writer: TableWriter, *, page: int, goes_on: bool) -> Iterator[Block]:
+        """Yield its rows by *writer*, each with the places of its words."""
+        pending = [list(words) for words in self.words]
+
+        def placed(blocks: Iterator[Block]) -> Iterator[Block]:
+            for block in blocks:
+                yield replace(block, lines=_boxes(block.text, pending, page=page))
+
+        for cells, is_strong in zip(self.rows, self.strong, strict=True):
+            yield from placed(writer.row(cells, is_strong=is_strong))
+        yield from placed(writer.pause() if goes_on else writer.end())
+
+
+def find_tables(words: Sequence[Word], rules: Rules) -> list[Table]:
+    """Return the tables of a page from its words, those with drawn lines first."""
+    found = list(_ruled_tables(words, rules))
+    taken = {word for table in found for row in table.words for word in row}
+    found.extend(_aligned_tables([word for word in words if word not in taken]))
+    return found
+
+
+def _boxes(text: str, pending: list[list[Word]], *, page: int) -> tuple[LineBox, ...]:
+    """Return where the words of *text* stand; takes the rows from *pending* that are in it."""
+    found: list[LineBox] = []
+    at = 0
+    while pending:
+        places: list[tuple[int, Word]] = []
+        end = at
+        for word in pending[0]:
+            place = text.find(word.text, end)
+            if place < 0:
+                break
+            places.append((place, word))
+            end = place + len(word.text)
+        if len(places) < len(pending[0]):
+            if found or not places:
+                if not found:
+                    # A row that was printed again, or that the writer left out.
+                    pending.pop(0)
+                    continue
+                break
+            break
+        pending.pop(0)
+        if places:
+            start = places[0][0]
+            found.append(
+                LineBox(
+                    start,
+                    page,
+                    min(word.bottom for _, word in places),
+                    max(word.top for _, word in places),
+                    tuple(WordBox(p - start, word.left, word.right) for p, word in places),
+                )
+            )
+        at = end
+        if at >= len(text):
+            break
+    return tuple(found)
+
+
+def _ruled_tables(words: Sequence[Word], rules: Rules) -> Iterator[Table]:
+    across, down = _merged(rules.across), _merged(rules.down)
+    if not across or len(down) < 3 or len(across) * len(down) > _MAX_LINES * _MAX_LINES:
+        return
+    for rows, columns in _grids(across, down):
+        last = len(_places(rows)) - 1
+        for begin, end in _parts(rows, columns):
+            table = _read_grid(words, rows[begin : end + 1], columns, is_last=end == last)
+            if table is not None:
+                yield table
+
+
+def _merged(lines: list[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
+    """Return lines with those at one place and next to each other made one."""
+    found: list[tuple[float, float, float]] = []
+    clusters: list[list[tuple[float, float, float]]] = []
+    for line in sorted(lines):
+        if clusters and line[0] - clusters[-1][-1][0] <= _NEAR / 2:
+            clusters[-1].append(line)
+        else:
+            clusters.append([line])
+    for cluster in clusters:
+        place = statistics.fmean(line[0] for line in cluster)
+        spans = sorted((begin, end) for _, begin, end in cluster)
+        begin, end = spans[0]
+        for start, stop in spans[1:]:
+            if start <= end + _NEAR:
+                end = max(end, stop)
+            else:
+                found.append((place, begin, end))
+                begin, end = start, stop
+        found.append((place, begin, end))
+    return found
+
+
+_Lines = list[tuple[float, float, float]]
+
+
+def _grids(across: _Lines, down: _Lines) -> Iterator[tuple[_Lines, _Lines]]:
+    """Yield the lines that meet each other: of each grid those across, from above, and down."""
+    owner = list(range(len(across) + len(down)))
+
+    def root(i: int) -> int:
+        while owner[i] != i:
+            owner[i] = owner[owner[i]]
+            i = owner[i]
+        return i
+
+    for i, (y, left, right) in enumerate(across):
+        for j, (x, bottom, top) in enumerate(down, start=len(across)):
+            if left - _NEAR <= x <= right + _NEAR and bottom - _NEAR <= y <= top + _NEAR:
+                owner[root(i)] = root(j)
+    groups: dict[int, tuple[_Lines, _Lines]] = {}
+    for i, line in enumerate([*across, *down]):
+        groups.setdefault(root(i), ([], []))[i >= len(across)].append(line)
+    for rows, columns in groups.values():
+        if len(rows) > 1 and len({round(x) for x, _, _ in columns}) > 2:
+            yield sorted(rows, reverse=True), sorted(columns)
+
+
+def _parts(rows: _Lines, columns: _Lines) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of the lines across of each table, where several touch each other."""
+    tops = _places(rows)
+    start = 0
+    inner: set[int] = set()
+    for i, (upper, lower) in enumerate(pairwise(tops)):
+        middle = (upper + lower) / 2
+        here = {round(x) for x, bottom, top in columns if bottom < middle < top}
+        here -= {min(here), max(here)} if here else set()
+        if inner and here and not _share(inner, here):
+            yield start, i
+            start, inner = i, set()
+        inner |= here
+    yield start, len(tops) - 1
+
+
+def _share(places: set[int], others: set[int]) -> bool:
+    return any(abs(a - b) <= _NEAR for a in places for b in others)
+
+
+def _places(lines: _Lines) -> list[float]:
+    """Return where lines are, each place once, in their order."""
+    found: list[float] = []
+    for place, _, _ in lines:
+        if not found or abs(place - found[-1]) > _NEAR:
+            found.append(place)
+    return found
+
+
+def _read_grid(
+    words: Sequence[Word], across: _Lines, down: _Lines, *, is_last: bool
+) -> Table | None:
+    tops = _places(across)
+    # Of tables that touch each other the other one may have other columns.
+    down = [line for line in down if line[1] < tops[0] - _NEAR and line[2] > tops[-1] + _NEAR]
+    lefts = _places(down)
+    tops = [top for top in tops if tops[-1] - _NEAR <= top]
+    lefts = lefts[:_MAX_COLUMNS]
+    tops = tops[:_MAX_ROWS]
+    if is_last:
+        tops = _with_open_row(words, tops, lefts)
+    columns, rows = len(lefts) - 1, len(tops) - 1
+    if columns < 2 or rows < 1:
+        return None
+    inside: dict[tuple[int, int], list[Word]] = {}
+    for word in words:
+        x, y = (word.left + word.right) / 2, word.middle
+        if lefts[0] - _NEAR <= x <= lefts[-1] + _NEAR and tops[-1] <= y <= tops[0]:
+            inside.setdefault((_row_at(tops, y), _column_at(lefts, word)), []).append(word)
+    tops = _with_hidden_rows(tops, lefts, inside)
+    if len(tops) - 1 != rows:
+        rows = len(tops) - 1
+        across = [*across, *((top, lefts[0], lefts[-1]) for top in tops)]
+        everything = [word for some in inside.values() for word in some]
+        inside = {}
+        for word in everything:
+            place = (_row_at(tops, word.middle), _column_at(lefts, word))
+            inside.setdefault(place, []).append(word)
+    if tops[-1] < across[-1][0] - _NEAR:
+        across = [*across, (tops[-1], lefts[0], lefts[-1])]
+    origins = _origins(across, down, tops, lefts)
+    _part_columns(origins, inside, columns)
+    cells: dict[tuple[int, int], list[Word]] = {}
+    for place, some in inside.items():
+        cells.setdefault(origins[place], []).extend(some)
+    if rows <= 2 and columns >= 2:
+        # Lines between the columns alone: each line of text is a row.
+        ordered = _by_lines([word for some in inside.values() for word in some])
+        filled = [{bisect_right(lefts, (w.left + w.right) / 2) for w in line} for line in ordered]
+        if sum(1 for one in filled if len(one) > 1) > max(2, rows):
+            return _table(
+                [
+                    [
+                        [w for w in line if bisect_right(lefts, (w.left + w.right) / 2) - 1 == c]
+                        for c in range(columns)
+                    ]
+                    for line in ordered
+                ],
+                lefts[:-1],
+                right=lefts[-1],
+            )
+    if max((sum(len(w.text) + 1 for w in some) for some in cells.values()), default=0) > (
+        _MAX_CELL_CHARS
+    ):
+        return None
+    texts = [[""] * columns for _ in range(rows)]
+    row_words: list[list[Word]] = [[] for _ in range(rows)]
+    for row in range(rows):
+        for column in range(columns):
+            origin = origins[row, column]
+            if origin == (row, column):
+                ordered = _by_lines(cells.get(origin, []))
+                texts[row][column] = _cell_text(ordered)
+                row_words[row].extend(word for line in ordered for word in line)
+                continue
+            text = texts[origin[0]][origin[1]]
+            below = origin[0] < row
+            texts[row][column] = (
+                Below(cover(text, below=True)) if below else Beside(cover(text, below=False))
+            )
+    if sum(1 for line in texts if _own(line) > 1) < 2:
+        return None
+    kept = [i for i in range(rows) if any(texts[i])]
+    return Table(
+        left=lefts[0],
+        right=lefts[-1],
+        top=tops[0],
+        lefts=lefts[:-1],
+        rows=[texts[i] for i in kept],
+        words=[row_words[i] for i in kept],
+        strong=[_is_strong(row_words[i]) for i in kept],
+        lines={word.line for i in kept for word in row_words[i]},
+    )
+
+
+def _with_open_row(words: Sequence[Word], tops: list[float], lefts: list[float]) -> list[float]:
+    """Return where rows begin, with the last one of a page, which may have no line below it."""
+    if len(tops) < 3:
+        return tops
+    usual = statistics.median(a - b for a, b in pairwise(tops))
+    below = [
+        word
+        for word in words
+        if tops[-1] - usual < word.middle < tops[-1]
+        and lefts[0] - _NEAR <= word.left
+        and word.right <= lefts[-1] + _NEAR
+    ]
+    lines = _by_lines(below)
+    is_row = len(lines) == 1 and len({_column_at(lefts, word) for word in below}) > 1
+    gaps = [b.left - a.right for a, b in pairwise(lines[0])] if is_row else []
+    if gaps and max(gaps) > 1.5 * (below[0].top - below[0].bottom):
+        return [*tops, tops[-1] - usual]
+    return tops
+
+
+def _row_at(tops: list[float], y: float) -> int:
+    return min(sum(1 for top in tops[1:] if y < top), len(tops) - 2)
+
+
+def _column_at(lefts: list[float], word: Word) -> int:
+    place = bisect_right(lefts, (word.left + word.right) / 2) - 1
+    return min(max(place, 0), len(lefts) - 2)
+
+
+def _with_hidden_rows(
+    tops: list[float], lefts: list[float], inside: dict[tuple[int, int], list[Word]]
+) -> list[float]:
+    """Return where rows begin, also those that no line parts from the row above: stripes do so."""
+    usual = statistics.median(a - b for a, b in pairwise(tops))
+    found = [tops[0]]
+    for row, (top, bottom) in enumerate(pairwise(tops)):
+        if top - bottom >= 1.6 * usual:
+            words = [word for column in range(len(lefts)) for word in inside.get((row, column), ())]
+            lines = _by_lines(words)
+            columns = [{_column_at(lefts, word) for word in line} for line in lines]
+            if len(lines) > 1 and all(0 in some and len(some) > 1 for some in columns):
+                for above, below in pairwise(lines):
+                    if above[0].middle - below[0].middle >= 0.8 * usual:
+                        found.append((above[0].middle + below[0].middle) / 2)
+        found.append(bottom)
+    return found
+
+
+def _part_columns(
+    origins: dict[tuple[int, int], tuple[int, int]],
+    inside: dict[tuple[int, int], list[Word]],
+    columns: int,
+) -> None:
+    """Part cells that no line parts, but gaps in their text at the place of the line."""
+    for place in [place for place, origin in origins.items() if place == origin]:
+        row, first = place
+        over = [c for c in range(first, columns) if origins[row, c] == place]
+        if len(over) < 2:
+            continue
+        words = [(c, word) for c in over for word in inside.get((row, c), ())]
+        for line in _by_lines([word for _, word in words]):
+            for left, right in pairwise(line):
+                gap = right.left - left.right
+                if gap > 1.5 * (left.top - left.bottom) and _in(words, left) != _in(words, right):
+                    for one, origin in list(origins.items()):
+                        if origin == place:
+                            origins[one] = (row, one[1])
+                    break
+
+
+def _in(words: list[tuple[int, Word]], word: Word) -> int:
+    return next(column for column, one in words if one is word)
+
+
+def _own(cells: Sequence[str]) -> int:
+    return sum(1 for cell in cells if cell and not isinstance(cell, Beside | Below))
+
+
+def _is_strong(words: Sequence[Word]) -> bool:
+    return bool(words) and all(word.bold for word in words)
+
+
+def _origins(
+    across: _Lines, down: _Lines, tops: list[float], lefts: list[float]
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """Return for each place of a grid the upper left one of its cell: no line parts them."""
+    found: dict[tuple[int, int], tuple[int, int]] = {}
+    for row, (top, bottom) in enumerate(pairwise(tops)):
+        y = (top + bottom) / 2
+        for column, (left, right) in enumerate(pairwise(lefts)):
+            x = (left + right) / 2
+            origin = (row, column)
+            if row and not _crosses(across, top, x):
+                origin = found[row - 1, column]
+            elif column and not _crosses(down, left, y):
+                beside = found[row, column - 1]
+                origin = beside if beside[0] == row else origin
+            found[row, column] = origin
+    return found
+
+
+def _crosses(lines: _Lines, place: float, at: float) -> bool:
+    return any(abs(one - place) <= _NEAR and begin <= at <= end for one, begin, end in lines)
+
+
+def _by_lines(words: Sequence[Word]) -> list[list[Word]]:
+    """Return words by the lines that they stand on, from above, each from left to right."""
+    lines: list[list[Word]] = []
+    middle = math.inf
+    for word in sorted(words, key=_height_on_page):
+        here = (word.bottom + word.top) / 2
+        if middle - here <= 0.5 * max(word.top - word.bottom, 1.0):
+            lines[-1].append(word)
+        else:
+            lines.append([word])
+            middle = here
+    return [sorted(line, key=_left) if len(line) > 1 else line for line in lines]
+
+
+def _height_on_page(word: Word) -> float:
+    return -(word.bottom + word.top)
+
+
+def _cell_text(lines: Sequence[Sequence[Word]]) -> str:
+    return " ".join(word.text for line in lines for word in line)
+
+
+@dataclass(slots=True)
+class _Row:
+    """A line of words from left to right; *parts* are set apart by wide gaps."""
+
+    words: list[Word]
+    parts: list[tuple[float, float]]
+
+    @property
+    def middle(self) -> float:
+        return self.words[0].middle
+
+    @property
+    def height(self) -> float:
+        return max(statistics.median(word.top - word.bottom for word in self.words), 1.0)
+
+
+def _aligned_tables(words: Sequence[Word]) -> Iterator[Table]:
+    rows = [_row(line) for line in _by_lines(words)]
+    at = 0
+    while at < len(rows):
+        if len(rows[at].parts) < 2:
+            at += 1
+            continue
+        end = _run_end(rows, at)
+        parts = sum(len(row.parts) for row in rows[at:end] if len(row.parts) > 1)
+        if parts < LEAST_CELLS:
+            at = end
+            continue
+        begin = _begun_before(rows, at)
+        table = _aligned_table(rows[begin:end], above=rows[at - 1] if at and begin == at else None)
+        if table is not None:
+            yield table
+        at = end
+
+
+def _begun_before(rows: list[_Row], at: int) -> int:
+    """Return where a table begins that goes on from the page before with lines of its last row."""
+    starts = [part[0] for part in rows[at].parts[1:]]
+    below = all(
+        len(row.parts) == 1 and any(abs(row.parts[0][0] - start) <= _NEAR for start in starts)
+        for row in rows[:at]
+    )
+    return 0 if below and at <= _MAX_LINES_BELOW else at
+
+
+def _row(words: list[Word]) -> _Row:
+    parts: list[tuple[float, float]] = []
+    for word in words:
+        height = max(word.top - word.bottom, 1.0)
+        if parts and word.left - parts[-1][1] <= 1.5 * height:
+            parts[-1] = (parts[-1][0], max(parts[-1][1], word.right))
+        else:
+            parts.append((word.left, word.right))
+    return _Row(words, parts)
+
+
+def _run_end(rows: list[_Row], begin: int) -> int:
+    """Return the end of the rows from *begin* on that may be one table."""
+    last = at = begin
+    between = 0
+    starts = [part[0] for part in rows[begin].parts]
+    while at + 1 < len(rows) and at - begin < _MAX_ROWS:
+        before, row = rows[at], rows[at + 1]
+        if before.middle - row.middle > _MAX_DROP * before.height:
+            break
+        at += 1
+        if len(row.parts) > 1:
+            last, between = at, 0
+            starts = [part[0] for part in row.parts]
+            continue
+        # Lines below a cell that is not the first go on with it; others may be anything.
+        is_below = any(abs(row.parts[0][0] - start) <= _NEAR for start in starts[1:])
+        between += 1 if is_below else _MAX_LINES_BELOW // _MAX_LINES_BETWEEN
+        if between > _MAX_LINES_BELOW:
+            break
+    # Further lines of the last row.
+    usual = [a.middle - b.middle for a, b in pairwise(rows[begin : last + 1])]
+    starts = [part[0] for part in rows[last].parts]
+    while last + 1 < len(rows) and len(rows[last + 1].parts) == 1:
+        row = rows[last + 1]
+        drop = rows[last].middle - row.middle
+        place = row.parts[0][0]
+        is_below = any(abs(place - start) <= _NEAR for start in starts[1:])
+        is_key = abs(place - starts[0]) <= _NEAR and len({round(one) for one in usual}) > 1
+        if not (
+            (is_below and drop <= 1.8 * row.height)
+            or (is_key and usual and drop <= min(usual) + 0.5)
+        ):
+            break
+        last += 1
+    return last + 1
+
+
+def _aligned_table(rows: list[_Row], *, above: _Row | None) -> Table | None:
+    full = [row for row in rows if len(row.parts) > 1]
+    if len(full) < 2:
+        return None
+    zones = _refined(_zones(full), rows)
+    if not 2 <= len(zones) <= _MAX_COLUMNS:
+        return None
+    if above is not None and (
+        above.middle - rows[0].middle <= 2.5 * rows[0].height
+        and len("".join(word.text for word in above.words)) < 150
+        and above.words[-1].text[-1:] not in ".:;,!?"
+    ):
+        split = _split(above, zones)
+        if sum(1 for cell in split if cell) >= max(2, (len(zones) + 1) // 2):
+            rows = [above, *rows]
+    lines = [_split(row, zones) for row in rows]
+    drops = [a.middle - b.middle for a, b in pairwise(rows)]
+    keyed = all(cells[0] for cells in lines if sum(1 for cell in cells if cell) > 1)
+    merged: list[list[list[Word]]] = []
+    for i, cells in enumerate(lines):
+        following = drops[i] if i < len(drops) else 0.0
+        if merged and _continues(
+            merged[-1],
+            cells,
+            drop=drops[i - 1],
+            following=following,
+            height=rows[i].height,
+            keyed=keyed,
+        ):
+            for own, more in zip(merged[-1], cells, strict=True):
+                own.extend(more)
+        else:
+            merged.append(cells)
+    if not all(_is_aligned([row[column] for row in merged]) for column in range(len(zones))):
+        return None
+    table = _table(merged, [left for left, _ in zones], right=zones[-1][1])
+    return table if _is_table(table) else None
+
+
+def _is_aligned(cells: list[list[Word]]) -> bool:
+    """Tell whether most cells of a column stand below each other."""
+    filled = [cell for cell in cells if cell]
+    if len(filled) < 3:
+        return True
+    lefts = [min(word.left for word in cell) for cell in filled]
+    rights = [max(word.right for word in cell) for cell in filled]
+    middles = [(left + right) / 2 for left, right in zip(lefts, rights, strict=True)]
+    return any(
+        sum(1 for place in places if abs(place - middle) <= _ALIGNED)
+        >= _ALIGNED_SHARE * len(filled)
+        for places in (lefts, rights, middles)
+        for middle in (statistics.median(places),)
+    )
+
+
+def _zones(rows: list[_Row]) -> list[tuple[float, float]]:
+    """Return (left, right) of the columns: what nearly all rows leave free parts them."""
+    height = statistics.median(row.height for row in rows)
+    allowed = int(_CROSSING_SHARE * len(rows))
+    marks = sorted(
+        [(left, 1) for row in rows for left, _ in row.parts]
+        + [(right, -1) for row in rows for _, right in row.parts]
+    )
+    zones: list[tuple[float, float]] = []
+    depth = 0
+    begin: float | None = None
+    for place, step in marks:
+        before, depth = depth, depth + step
+        if before <= allowed < depth:
+            begin = place
+        elif depth <= allowed < before and begin is not None:
+            if zones and begin - zones[-1][1] < _LEAST_GAP * height:
+                begin = zones.pop()[0]
+            zones.append((begin, place))
+            begin = None
+    return zones
+
+
+def _refined(zones: list[tuple[float, float]], rows: list[_Row]) -> list[tuple[float, float]]:
+    """Return *zones* parted where all rows leave a narrow gap at the same place."""
+    height = statistics.median(row.height for row in rows)
+    found: list[tuple[float, float]] = []
+    for begin, end in zones:
+        words = [
+            [w for w in row.words if begin - 1 <= w.left and w.right <= end + 1] for row in rows
+        ]
+        parts: list[tuple[float, float]] = []
+        for left, right in sorted((w.left, w.right) for some in words for w in some):
+            if parts and left - parts[-1][1] < 0.5 * height:
+                parts[-1] = (parts[-1][0], max(parts[-1][1], right))
+            else:
+                parts.append((left, right))
+        for i in reversed(range(len(parts) - 1)):
+            gap = parts[i][1]
+            both = sum(1 for some in words if some and some[0].right <= gap and some[-1].left > gap)
+            if both < max(3, 0.3 * len(rows)):
+                parts[i : i + 2] = [(parts[i][0], parts[i + 1][1])]
+        found.extend(parts or [(begin, end)])
+    return found
+
+
+def _split(row: _Row, zones: list[tuple[float, float]]) -> list[list[Word]]:
+    """Return the words of a row by columns; a name above several of them stands in the first."""
+    cells: list[list[Word]] = [[] for _ in zones]
+    for left, right in row.parts:
+        words = [w for w in row.words if left <= w.left and w.right <= right + 0.01]
+        over = [i for i, (begin, end) in enumerate(zones) if left < end - 1 and right > begin + 1]
+        if len(over) < 2:
+            column = over[0] if over else _nearest(zones, (left + right) / 2)
+            cells[column].extend(words)
+            continue
+        split = [(_nearest(zones, (w.left + w.right) / 2), w) for w in words]
+        groups: dict[int, list[Word]] = {}
+        for column, word in split:
+            groups.setdefault(column, []).append(word)
+        if all(_fits(some, zones[column]) for column, some in groups.items()):
+            for column, some in groups.items():
+                cells[column].extend(some)
+        else:
+            cells[over[0]].extend(words)
+    return cells
+
+
+def _fits(words: list[Word], zone: tuple[float, float]) -> bool:
+    left, right = words[0].left, words[-1].right
+    return (
+        abs(left - zone[0]) <= _NEAR
+        or abs(right - zone[1]) <= _NEAR
+        or abs((left + right) / 2 - (zone[0] + zone[1]) / 2) <= 2 * _NEAR
+    )
+
+
+def _nearest(zones: list[tuple[float, float]], place: float) -> int:
+    return min(
+        range(len(zones)),
+        key=lambda i: max(zones[i][0] - place, place - zones[i][1], 0.0),
+    )
+
+
+def _continues(
+    above: list[list[Word]],
+    cells: list[list[Word]],
+    *,
+    drop: float,
+    following: float,
+    height: float,
+    keyed: bool,
+) -> bool:
+    """
+    Tell whether a line of words goes on with the row above it.
+
+    Args:
+        keyed: Every row has something in its first column.
+    """
+    filled = [i for i, cell in enumerate(cells) if cell]
+    own = [i for i, cell in enumerate(above) if cell]
+    if not filled or not set(filled) <= set(own) or len(filled) > max(1, len(own) // 2):
+        return False
+    if len(own) < 2 or drop > 1.8 * height:
+        return False
+    if keyed and 0 not in filled:
+        return True
+    texts = [_cell_text([cells[i]]) for i in filled]
+    if any(kind_of(text) != "text" for text in texts):
+        return False
+    if following and drop <= 0.8 * following:
+        return True
+    if not following and drop <= 1.3 * height:
+        return 0 not in filled or texts[0][:1].islower()
+    return (
+        0 not in filled
+        and drop <= 1.5 * height
+        and (following >= drop + 0.5 or texts[0][:1].islower())
+    )
+
+
+def _table(rows: list[list[list[Word]]], lefts: list[float], *, right: float) -> Table:
+    texts = [[_cell_text(_by_lines(cell)) for cell in row] for row in rows]
+    words = [[w for cell in row for line in _by_lines(cell) for w in line] for row in rows]
+    kept = [i for i, some in enumerate(words) if some]
+    return Table(
+        left=lefts[0],
+        right=right,
+        top=max((word.top for some in words for word in some), default=0.0),
+        lefts=lefts,
+        rows=[texts[i] for i in kept],
+        words=[words[i] for i in kept],
+        strong=[_is_strong(words[i]) for i in kept],
+        lines={word.line for some in words for word in some},
+    )
+
+
+def _is_table(table: Table) -> bool:
+    """Tell rows of values from columns of prose and from blocks that stand beside each other."""
+    if len(table.rows) < 2:
+        return False
+    lengths = [len(cell) for row in table.rows for cell in row if cell]
+    if statistics.median(lengths) > _MAX_USUAL_CHARS:
+        return False
+    cells = [cell for row in table.rows for cell in row if cell]
+    if sum(1 for cell in cells if _WORD.search(cell)) < _LEAST_WORDS * len(cells):
+        return False
+    if sum(1 for row in table.rows if sum(map(bool, row)) > 1) < (3 if len(table.rows) > 2 else 2):
+        return False
+    columns = len(table.lefts)
+    usual = [
+        statistics.median([len(r[c]) for r in table.rows if r[c]] or [0]) for c in range(columns)
+    ]
+    if sum(1 for length in usual if length > 45) > 1:
+        return False
+    body = table.rows[1:] if len(table.rows) > 2 else table.rows
+    values = [
+        sum(1 for row in body if kind_of(row[c]) not in ("text", "empty")) for c in range(columns)
+    ]
+    if any(2 * count >= len(body) for count in values):
+        return True
+    # Words alone: names of columns above, or rows as full as a table's.
+    full = sum(1 for row in table.rows if all(row))
+    return columns > 2 and 2 * full >= len(table.rows)
