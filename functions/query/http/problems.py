@@ -40,7 +40,7 @@ PROBLEM_TYPES = {
     "request_entity_too_large": "The body is too large.",
     "not_json": "Send the request as JSON.",
     "encoded": "Send the request uncompressed.",
-    "requested_range_not_satisfiable": "The file has no such bytes.",
+    "range_not_satisfiable": "The file has no such bytes.",
     "unknown_host": "This service does not answer for that host.",
     "rate_limited": "Too many requests; Retry-After says when the next one is taken.",
     "internal": "Something failed here; the service's log says what.",
