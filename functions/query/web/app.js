@@ -1,6 +1,6 @@
 // The page: two views, chosen by the address, over the HTTP interface.
 
-import { offerCollections, startConversation } from "./conversation.js";
+import { offerCollections, offerQuestions, startConversation } from "./conversation.js";
 import { refresh, startDocuments } from "./documents.js";
 import { add } from "./elements.js";
 import { openPassage, startPassages } from "./passage.js";
@@ -20,7 +20,7 @@ function notify(message) {
 }
 
 function showView() {
-  const name = location.hash === "#documents" ? "documents" : "ask";
+  const name = location.hash.startsWith("#documents") ? "documents" : "ask";
   for (const view of ["ask", "documents"]) {
     document.getElementById(`${view}-page`).hidden = view !== name;
     const link = document.querySelector(`nav a[href="#${view}"]`);
@@ -96,7 +96,7 @@ async function start() {
     button.addEventListener("click", () => button.closest("dialog").close());
   }
   onKeyNeeded(askForKey);
-  startConversation();
+  startConversation({ notify });
   startPassages();
   const service = await call("/readyz").catch((error) => {
     notify(error.message);
@@ -106,7 +106,7 @@ async function start() {
   addEventListener("hashchange", showView);
   showView();
   await openAddress().catch((error) => notify(error.message));
-  await offerCollections().catch((error) => notify(error.message));
+  await Promise.all([offerCollections(), offerQuestions()]).catch((error) => notify(error.message));
 }
 
 start();
