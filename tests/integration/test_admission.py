@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +121,13 @@ def test_place_when_a_stream_is_never_begun(client: FlaskClient, gate: Gate) -> 
     """So does one who goes away before the first part was asked for."""
     gate.open.set()
     asked = EnvironBuilder(
-        method="POST", path="/query", json=QUESTION, headers={"Accept": "text/event-stream"}
+        method="POST", path="/query", json=QUESTION, headers=[("Accept", "text/event-stream")]
     )
-    parts: Any = client.application.wsgi_app(asked.get_environ(), lambda *_: None)
+
+    def begin(*_: Any) -> Callable[[bytes], object]:
+        return lambda _: None
+
+    parts: Any = client.application.wsgi_app(asked.get_environ(), begin)
     assert client.post("/query", json=QUESTION).status_code == 503
     parts.close()
     assert client.post("/query", json=QUESTION).status_code == 200

@@ -14,7 +14,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
-from admin.migrate import Settings, has_tables, migrate
+from admin.database import has_tables
+from admin.migrate import Settings, migrate
 from functions.query.settings import QuerySettings
 from local.postgres import NOBODY, PostgresServer, start_postgres
 from shared.embedding.embedder import Embedder
