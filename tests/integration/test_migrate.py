@@ -17,6 +17,10 @@ from shared.store import connect, open_pool
 from tests.faults.proxies import TcpProxy
 
 
+# Migrations of the last release before documents were listed by their columns.
+_WITH_DOCUMENTS = 10
+
+
 @pytest.fixture
 def empty_database_url(postgres_url: str, database_url: str) -> str:
     """Return a database of which the first migration knows nothing."""
@@ -37,6 +41,29 @@ def test_two_runs_at_once_apply_each_migration_once(empty_database_url: str) -> 
     with ThreadPoolExecutor(2) as threads:
         runs = list(threads.map(lambda _: run(empty_database_url, migrations), range(2)))
     assert sorted(runs, key=len) == [[], [migration.name for migration in migrations]]
+
+
+def test_migrations_when_there_are_documents(empty_database_url: str) -> None:
+    """A release is migrated from with its documents, whose deferred keys are checked meanwhile."""
+    migrations = read_migrations()
+    run(empty_database_url, migrations[:_WITH_DOCUMENTS])
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute(
+            """
+            WITH document AS (
+                INSERT INTO documents (bucket, name, collection, seen_generation)
+                VALUES ('b', 'a.txt', 'default', 1) RETURNING id
+            ), build AS (
+                INSERT INTO builds (document_id, generation, epoch, state)
+                SELECT id, 1, 0, 'ready' FROM document RETURNING id
+            )
+            SELECT count(*) FROM build
+            """
+        )
+        connection.execute("UPDATE documents SET active_build = (SELECT id FROM builds)")
+    run(empty_database_url, migrations)
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("SELECT state FROM documents").fetchone() == ("ready",)
 
 
 def test_changed_migration_is_refused(database_url: str) -> None:

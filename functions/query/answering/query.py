@@ -96,6 +96,11 @@ class Retrieval:
     steps: tuple[ResearchStep, ...] = ()
 
     @property
+    def found_in_others(self) -> bool:
+        """Return whether a passage counts less because it is in another language."""
+        return any(hit.parts is not None and hit.parts.other_language < 0 for hit in self.passages)
+
+    @property
     def languages(self) -> list[str]:
         """Return the languages that the question may be in, by ISO 639-1; empty if unknown."""
         return [] if self.analysis is None else self.analysis.languages

@@ -72,7 +72,9 @@ def write_answer(
 
 
 def _refuse(retrieval: Retrieval, *, model: str) -> Iterator[Token | Answer]:
-    text = refusal_text(retrieval.languages, retrieval.refusal)
+    text = refusal_text(
+        retrieval.languages, retrieval.refusal, passages_in_others=retrieval.found_in_others
+    )
     return _show(Answer(text, grounded=False, model=model, citations=[], usage=Usage()))
 
 
@@ -187,7 +189,9 @@ def _extract(
     _explain(extracted, journal)
     if not extracted.answers:
         return Answer(
-            refusal_text(retrieval.languages),
+            refusal_text(
+                retrieval.languages, passages_in_others=retrieval.found_in_others
+            ),
             grounded=False,
             model=EXTRACTIVE,
             citations=[],
