@@ -135,6 +135,8 @@ def apply_migrations(connection: store.Connection, migrations: list[Migration]) 
                     )
                 continue
             with connection.transaction():
+                # A table with rows whose constraints are yet to be checked takes no index.
+                connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
                 connection.execute(migration.statements.encode())
                 connection.execute(
                     "INSERT INTO migrations (number, name, checksum) VALUES (%s, %s, %s)",

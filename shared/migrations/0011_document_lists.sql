@@ -47,9 +47,6 @@ LEFT JOIN builds AS latest ON latest.document_id = listed.id
     AND latest.epoch = listed.epoch
 WHERE listed.id = documents.id;
 
--- What the deferred foreign keys still have to check would stand in the way of the indexes below.
-SET CONSTRAINTS ALL IMMEDIATE;
-
 CREATE FUNCTION note_generations() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp

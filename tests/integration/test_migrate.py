@@ -17,10 +17,6 @@ from shared.store import connect, open_pool
 from tests.faults.proxies import TcpProxy
 
 
-# Migrations of the last release before documents were listed by their columns.
-_WITH_DOCUMENTS = 10
-
-
 @pytest.fixture
 def empty_database_url(postgres_url: str, database_url: str) -> str:
     """Return a database of which the first migration knows nothing."""
@@ -43,27 +39,30 @@ def test_two_runs_at_once_apply_each_migration_once(empty_database_url: str) -> 
     assert sorted(runs, key=len) == [[], [migration.name for migration in migrations]]
 
 
-def test_migrations_when_there_are_documents(empty_database_url: str) -> None:
-    """A release is migrated from with its documents, whose deferred keys are checked meanwhile."""
+def test_migrations_of_a_filled_index(empty_database_url: str) -> None:
+    """An upgrade finds documents: a change of their rows and an index go together."""
     migrations = read_migrations()
-    run(empty_database_url, migrations[:_WITH_DOCUMENTS])
+    run(empty_database_url, migrations[:10])
     with psycopg.connect(empty_database_url) as connection:
         connection.execute(
             """
             WITH document AS (
-                INSERT INTO documents (bucket, name, collection, seen_generation)
-                VALUES ('b', 'a.txt', 'default', 1) RETURNING id
-            ), build AS (
-                INSERT INTO builds (document_id, generation, epoch, state)
-                SELECT id, 1, 0, 'ready' FROM document RETURNING id
+                INSERT INTO documents (bucket, name, seen_generation) VALUES ('b', 'a.txt', 1)
+                RETURNING id
+            ),
+            build AS (
+                INSERT INTO builds (document_id, generation, epoch, state, size)
+                SELECT id, 1, 0, 'ready', 7 FROM document
+                RETURNING id
             )
-            SELECT count(*) FROM build
+            SELECT id FROM build
             """
         )
         connection.execute("UPDATE documents SET active_build = (SELECT id FROM builds)")
-    run(empty_database_url, migrations)
+    assert len(run(empty_database_url, migrations)) == len(migrations) - 10
     with psycopg.connect(empty_database_url) as connection:
-        assert connection.execute("SELECT state FROM documents").fetchone() == ("ready",)
+        row = connection.execute("SELECT state, latest_size FROM documents").fetchone()
+    assert row == ("ready", 7)
 
 
 def test_changed_migration_is_refused(database_url: str) -> None:

@@ -252,3 +252,30 @@ def test_notebook_when_a_cell_failed() -> None:
     cell = {"cell_type": "code", "source": ["f()"], "outputs": outputs}
     text = text_of(json.dumps({"nbformat": 4, "cells": [cell]}).encode(), "a.ipynb")
     assert text == "f()\nValueError: bad"
+
+
+def test_html_lists_as_a_browser_numbers_them() -> None:
+    """Starts, values and letters of lists are kept; lists in lists are set in."""
+    page = (
+        "<ol start=5><li>five<li value=9>nine<li>ten<ul><li>inner</ul></ol>"
+        "<ol type=a><li>first<li>second</ol><ol type=I><li>one<li>two</ol>"
+    )
+    assert text_of(f"<html><body>{page}".encode(), "a.html").split("\n") == [
+        *(
+            "5. five",
+            "9. nine",
+            "10. ten",
+            "  - inner",
+            "a. first",
+            "b. second",
+            "I. one",
+            "II. two",
+        ),
+    ]
+
+
+def test_xml_when_a_field_holds_markup() -> None:
+    """The markup that feeds put into their fields is no text."""
+    item = "<title>Bridge</title><description>&lt;p&gt;Until &lt;b&gt;noon&lt;/b&gt;&lt;/p&gt;"
+    feed = f"<?xml version='1.0'?><rss><item>{item}</description></item></rss>"
+    assert text_of(feed.encode(), "a.xml") == "Bridge\nUntil noon"

@@ -79,6 +79,8 @@ _SYMBOLS = {
         0xCE: "∈", 0xC7: "∩", 0xC8: "∪", 0xDB: "⇔", 0xDE: "⇒", 0xD7: "⋅", 0x22: "∀", 0x24: "∃",
     },
 }  # fmt: skip
+# What a code means where its font is not known: bullets are written in Symbol.
+_USUAL_SYMBOLS = {0xB7: "•"} | _SYMBOLS["wingdings 2"] | _SYMBOLS["wingdings"]
 # A table within a cell that is no larger is read as the cell's text.
 _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
@@ -843,8 +845,8 @@ def drawing_lines(archive: Archive, part: str) -> Iterator[str]:
 
 
 def show_symbols(text: str) -> str:
-    """Return *text* with the signs of Wingdings, the usual symbol font, in place of its codes."""
-    return _CODES.sub(lambda found: _symbol("wingdings", f"{ord(found.group()):X}"), text)
+    """Return *text* with the signs that Wingdings and its like show in place of their codes."""
+    return _CODES.sub(lambda found: _USUAL_SYMBOLS.get(ord(found.group()) & 0xFF, ""), text)
 
 
 def _symbol(font: str, code: str) -> str:
