@@ -189,9 +189,7 @@ def _extract(
     _explain(extracted, journal)
     if not extracted.answers:
         return Answer(
-            refusal_text(
-                retrieval.languages, passages_in_others=retrieval.found_in_others
-            ),
+            refusal_text(retrieval.languages, passages_in_others=retrieval.found_in_others),
             grounded=False,
             model=EXTRACTIVE,
             citations=[],
