@@ -99,8 +99,12 @@ class Retrieval:
 
     @property
     def found_in_others(self) -> bool:
-        """Return whether a passage counts less because it is in another language."""
-        return any(hit.parts is not None and hit.parts.other_language < 0 for hit in self.passages)
+        """
+        Return whether a passage is in another language than the question and the model knows one.
+        """
+        knows_all = self.embedder is not None and self.embedder.info.multilingual
+        known = {hit.language for hit in self.passages} - {""}
+        return bool(self.languages and not knows_all and known - set(self.languages))
 
     @property
     def languages(self) -> list[str]:

@@ -184,6 +184,7 @@ def _extract(
         analysis=retrieval.analysis,
         embed=None if embedder is None else embedder.embed_documents,
         unrelated_similarity=0.0 if embedder is None else embedder.info.unrelated_similarity,
+        multilingual=embedder is not None and embedder.info.multilingual,
         choosing=choosing,
     )
     _explain(extracted, journal)
