@@ -90,6 +90,7 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     max_concurrent_requests: int = Field(default=40, ge=1, le=1_000)
 
     metrics_enabled: bool = False
+    suggestions_enabled: bool = True
     uploads_enabled: bool = False
     documents_bucket: str = ""
     max_file_bytes: int = Field(default=268_435_456, ge=1)

@@ -790,6 +790,12 @@ class FacetsResponse(BaseModel):
     metadata: list[MetadataFacetOut] = Field(description="By key, the most common first.")
 
 
+class SuggestionsResponse(BaseModel):
+    """What a reader could ask about; empty where SUGGESTIONS_ENABLED is false."""
+
+    headings: list[str]
+
+
 class DocumentPath(BaseModel):
     """The document's id."""
 
