@@ -339,6 +339,18 @@ def test_rate_limit_when_passed(client_with: MakeClient) -> None:
     assert clients[0].get("/documents").status_code == 200
 
 
+def test_rate_limit_when_reading(client_with: MakeClient) -> None:
+    """Ten times as many requests may only read, whatever they read; probes are not counted."""
+    client = client_with(rate_limit_per_minute=1)
+    paths = ["/documents", f"/documents/{uuid4()}", "/none"] * 3
+    assert {client.get(path).status_code for path in paths} == {200, 404}
+    assert client.get("/documents").status_code == 200
+    refused = problem_of(client.get("/documents"), 429)
+    assert refused["code"] == "rate_limited"
+    assert client.get("/healthz").status_code == 200
+    assert client.post("/retrieve", json=QUESTION).status_code == 200
+
+
 def test_rate_limit_when_behind_a_proxy(client_with: MakeClient) -> None:
     """The address is what the trusted proxy saw, not what the client claims."""
     client = client_with(rate_limit_per_minute=1, trusted_proxies=1)

@@ -89,7 +89,7 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
             # A body that has not come whole ends this here, and the request comes again with it:
             # nothing may have been counted by then.
             request.get_data(cache=True)
-        if dependencies.limiter is not None and request.method in ("POST", "DELETE"):
+        if dependencies.limiter is not None and request.endpoint not in _PUBLIC:
             _limit(dependencies.limiter, settings.trusted_proxies)
         if reads_body:
             _check_body(request)
@@ -214,7 +214,8 @@ def _limit(limiter: RateLimiter, trusted_proxies: int) -> None:
         trusted_proxies=trusted_proxies,
     )
     subjects = [g.caller.subject] if g.caller.subject else []
-    wait = limiter.wait_seconds(*subjects, f"address {address}")
+    reads = request.method not in _CHANGING
+    wait = limiter.wait_seconds(*subjects, f"address {address}", reads=reads)
     if wait is not None:
         raise ProblemRaised(
             HTTPStatus.TOO_MANY_REQUESTS,
