@@ -67,7 +67,9 @@ def place(tmp_path: Path, storage_url: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
     load.cache_clear()
     (tmp_path / "folder").mkdir()
-    yield Place(tmp_path / "folder", bucket, DocumentBucket(bucket.name, project="test-project"))
+    documents = DocumentBucket(bucket.name, project="test-project")
+    yield Place(tmp_path / "folder", bucket, documents)
+    documents.close()
     load.cache_clear()
     client.close()
 
