@@ -342,8 +342,8 @@ def test_pdf_places_of_rows() -> None:
 
 def test_pdf_of_a_slide() -> None:
     """What stands on a wide page is read by its place, however the file was written."""
-    places = [(500, 300, "Right, above."), (60, 120, "Left, below."), (60, 300, "Left, above."),
-              (500, 120, "Right, below."), (60, 520, "Title")]  # fmt: skip
+    places = [(230, 300, "Right, above."), (60, 120, "Left, below."), (60, 300, "Left, above."),
+              (230, 120, "Right, below."), (60, 520, "Title")]  # fmt: skip
     data = make_pdf([pdf_text(places)]).replace(b"[0 0 595 842]", b"[0 0 842 595]")
     texts = [block.text for block in blocks_of(data, "a.pdf")]
     assert texts == ["Title", "Left, above.", "Right, above.", "Left, below.", "Right, below."]
