@@ -166,7 +166,7 @@ def _compute_by_rule(
 
 
 def _describe(connection: Connection, tables: Sequence[StoredTable]) -> list[str]:
-    """Return the description of each table for Gemini: names, types, and values of short columns."""
+    """Return the description of each table for Gemini: names, types, values of short columns."""
     described = []
     for stored in tables[:_MAX_DESCRIBED]:
         lines = [f"Document: {stored.name}", f"Title: {stored.table.title}"]
