@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -40,11 +40,18 @@ def index_document(
     language: str = "en",
     search_config: str = "english",
     paragraphs_a_page: int = 1,
+    metadata: Mapping[str, str] | None = None,
 ) -> str:
     """Make a document of one chunk a paragraph answer, and return its extracted text."""
     lease = store.begin_build(
         connection,
-        ObjectVersion(bucket=BUCKET, name=name, generation=generation, size=10),
+        ObjectVersion(
+            bucket=BUCKET,
+            name=name,
+            generation=generation,
+            size=10,
+            metadata=dict(metadata or {}),
+        ),
         config_hash="test",
         lease_seconds=60,
         max_attempts=10,
@@ -80,8 +87,12 @@ def index_document(
         search_config=search_config,
         batch_size=100,
     )
+    serving = store.serving_model(connection)
+    assert serving is not None
     for job in jobs:
-        batch = store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=10)
+        batch = store.lease_batch(
+            connection, job, model_id=serving.id, lease_seconds=60, max_attempts=10
+        )
         assert batch is not None
         store.finish_batch(connection, batch, embedder.embed_documents(batch.texts))
     return text
