@@ -16,14 +16,14 @@ import click
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where a command is, and what the list of commands says of it."""
+    """A command: its module, and its line in the list of commands."""
 
     place: str
     help: str
     hidden: bool = False
 
 
-# Imported when called: `kaydangpt ask` needs none of what `kaydangpt doctor` needs.
+# Imported when called: `kaydangpt ask` does not need the imports of `kaydangpt doctor`.
 _COMMANDS = {
     "ask": _Entry("admin.questions:ask", "Ask a question; print the answer and its sources."),
     "search": _Entry("admin.questions:search", "Print the passages for a question."),

@@ -1,4 +1,4 @@
-"""How the database is: what `python -m admin doctor` looks at."""
+"""The state of the database, which `kaydangpt doctor` examines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.store.connection import Connection, check_server, connect_once, tran
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """
-    What the database says of itself.
+    The state of the database.
 
     Attributes:
         roles: Those of kaydang_owner, kaydang_worker and kaydang_query that this login has.
@@ -36,13 +36,13 @@ class Inspection:
 
     @property
     def index_useful(self) -> bool:
-        """Return whether so many vectors are better searched by an index."""
+        """Return whether an index pays for so many vectors."""
         return self.vectors >= INDEX_USEFUL_CHUNKS
 
 
 def has_tables(settings: DatabaseSettings) -> bool:
     """
-    Return whether any migration was applied, by a connection that needs none.
+    Return whether the schema exists, by a plain connection that needs no pgvector types.
 
     Raises:
         DatabaseUnavailable: The database does not answer.
@@ -66,7 +66,7 @@ def applied_migrations(connection: Connection) -> dict[int, str] | None:
 
 
 def inspect(connection: Connection) -> Inspection:
-    """Return how the database is; its tables have to be there."""
+    """Return the state of the database; its tables have to exist."""
     with connection.cursor(row_factory=class_row(Inspection)) as cursor:
         row = cursor.execute(
             """

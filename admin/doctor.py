@@ -1,8 +1,8 @@
 """
-A look at a whole deployment: what is wrong, in words that somebody can act on.
+Examine a whole deployment, and say what is wrong in words that an operator can act on.
 
-Each check looks at one thing and yields findings; one that cannot look says why, and the others go
-on. Nothing is changed, but for the one document of the probe.
+Each check examines one thing and yields findings; one that cannot look says why, and the others go
+on. Only the probe changes anything: it uploads one document and deletes it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ State = Literal["ok", "hint", "not permitted", "left out", "fault"]
 
 class Settings(DatabaseSettings, EventSettings, GeminiSettings, LogSettings):
     """
-    Where everything is; QUERY_URL and QUERY_TOKEN tell where the query function is asked.
+    Where everything is; QUERY_URL and QUERY_TOKEN are those of the query function.
 
     QUERY_TOKEN goes out as a bearer token: an identity token where Cloud Run asks for one (gcloud
     auth print-identity-token), or a key of API_KEYS.
@@ -56,12 +56,12 @@ class Settings(DatabaseSettings, EventSettings, GeminiSettings, LogSettings):
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    What one look found.
+    What one check found.
 
     Attributes:
         check: What was looked at.
-        state: Only "fault" makes the deployment unfit; a "hint" is worth a thought.
-        message: What is, and for anything but "ok" what to do about it.
+        state: Only a "fault" makes the deployment unfit; a "hint" is advice.
+        message: The fact, and for anything but "ok" what to do about it.
     """
 
     check: str
@@ -74,8 +74,8 @@ def examine(settings: Settings, *, gemini: bool, probe_seconds: float | None) ->
     Yield the findings about a deployment, as they come.
 
     Args:
-        gemini: Ask Gemini for one token too.
-        probe_seconds: How long a probe may take from its upload to its end; None leaves it out.
+        gemini: Also ask Gemini for one token.
+        probe_seconds: How long a probe may take in all; None leaves it out.
     """
     yield from _look("database", lambda: _check_database(settings))
     yield from _look("bucket", lambda: _check_bucket(settings))
@@ -112,17 +112,12 @@ def _look(check: str, find: Callable[[], Iterator[Finding]]) -> Iterator[Finding
         yield Finding(check, "fault", f"{type(error).__name__}: {error}")
 
 
-# --- database ------------------------------------------------------------------------------------
-
-
 def _check_database(settings: Settings) -> Iterator[Finding]:
     address = urlsplit(settings.database_url.get_secret_value())
     where = address.hostname or "the socket of DATABASE_URL"
     try:
         if not has_tables(settings):
-            yield Finding(
-                "migrations", "fault", "There are no tables yet: run python -m admin migrate."
-            )
+            yield Finding("migrations", "fault", "There are no tables yet: run kaydangpt migrate.")
             return
         with store.open_pool(settings) as pool, store.connect(pool) as connection:
             yield Finding("database", "ok", f"It answers at {where}.")
@@ -150,7 +145,7 @@ def _compare_migrations(applied: dict[int, str] | None) -> Finding:
         return Finding(
             "migrations",
             "not permitted",
-            "This login may not read the table migrations: python -m admin migrate tells, as the"
+            "This login may not read the table migrations: kaydangpt migrate says, as the"
             " tables' owner, whether any is missing.",
         )
     ours = {migration.number: migration for migration in read_migrations()}
@@ -164,7 +159,7 @@ def _compare_migrations(applied: dict[int, str] | None) -> Finding:
             "migrations",
             "fault",
             f"The tables are of an older release; not applied: {', '.join(missing)}. Run"
-            " python -m admin migrate.",
+            " kaydangpt migrate.",
         )
     if changed:
         return Finding(
@@ -192,7 +187,7 @@ def _check_rights_and_room(connection: store.Connection, settings: Settings) -> 
             "rights",
             "fault",
             f"{found.login} is no member of kaydang_worker: grant it with DATABASE_ROLE_MEMBERS"
-            " and python -m admin migrate.",
+            " and kaydangpt migrate.",
         )
     needed = len(_FUNCTIONS) * settings.database_pool_size
     use = f"{found.connections} of {found.max_connections} connections are in use"
@@ -221,7 +216,7 @@ def _check_rights_and_room(connection: store.Connection, settings: Settings) -> 
         yield Finding(
             "vector index",
             "hint",
-            f"{found.vectors} vectors are compared one by one: python -m admin index.",
+            f"{found.vectors} vectors are compared one by one: kaydangpt index.",
         )
     else:
         how = "by an index" if found.indexed else "one by one, exactly"
@@ -231,7 +226,7 @@ def _check_rights_and_room(connection: store.Connection, settings: Settings) -> 
             "leases",
             "hint",
             f"{found.expired_leases} pieces of work were left by a worker that died or is too slow."
-            " The next sweep publishes them again (python -m admin sweep).",
+            " The next sweep publishes them again (kaydangpt sweep).",
         )
 
 
@@ -260,7 +255,7 @@ def _check_model(connection: store.Connection, settings: Settings) -> Iterator[F
             "fault",
             f"MODEL_DIR holds {info.name} ({info.digest[:12]}), but the database answers with"
             f" {model.name} ({model.digest[:12]}). Set MODEL_DIR to the export of the latter, or"
-            " change the model: python -m admin model --help.",
+            " change the model: kaydangpt model --help.",
         )
 
 
@@ -271,16 +266,16 @@ def _check_backlog(connection: store.Connection) -> Iterator[Finding]:
             "backlog",
             "fault",
             f"{backlog.builds_waiting} documents wait to be parsed, the oldest for"
-            f" {backlog.oldest_build_seconds / 60:.0f} minutes. Does ingest run, and does anybody"
-            " sweep (python -m admin sweep)? Its log says what fails.",
+            f" {backlog.oldest_build_seconds / 60:.0f} minutes. Does ingest run, and does a"
+            " schedule run kaydangpt sweep? Its log says what fails.",
         )
     if backlog.oldest_batch_seconds > _OLD_SECONDS:
         yield Finding(
             "backlog",
             "fault",
             f"{backlog.batches_waiting} batches wait to be embedded, the oldest for"
-            f" {backlog.oldest_batch_seconds / 60:.0f} minutes. Does embed_worker run, and does"
-            " anybody sweep (python -m admin sweep)? Its log says what fails.",
+            f" {backlog.oldest_batch_seconds / 60:.0f} minutes. Does embed_worker run, and"
+            " does a schedule run kaydangpt sweep? Its log says what fails.",
         )
     if max(backlog.oldest_build_seconds, backlog.oldest_batch_seconds) <= _OLD_SECONDS:
         yield Finding(
@@ -293,18 +288,15 @@ def _check_backlog(connection: store.Connection) -> Iterator[Finding]:
         yield Finding(
             "dead letters",
             "fault",
-            f"{backlog.dead_letters} messages were given up and not looked at. Mend what failed,"
-            " then python -m admin replay.",
+            f"{backlog.dead_letters} dead letters were not replayed. Repair what failed,"
+            " then kaydangpt replay.",
         )
     if failed := backlog.documents.get("failed", 0):
         yield Finding(
             "documents",
             "hint",
-            f"{failed} failed: python -m admin status --failed says why.",
+            f"{failed} failed: kaydangpt status --failed says why.",
         )
-
-
-# --- bucket and topics ---------------------------------------------------------------------------
 
 
 def _check_bucket(settings: Settings) -> Iterator[Finding]:
@@ -335,13 +327,13 @@ def _check_notification(reader: BucketReader, settings: Settings) -> Iterator[Fi
     topic = f"{settings.google_cloud_project}/{settings.object_events_topic}"
     there = reader.notifications()
     to_us = [notification for notification in there if notification.topic == topic]
-    repair = "terraform apply (or python -m local.setup), then python -m admin reconcile"
+    repair = "terraform apply (or python -m local.setup), then kaydangpt reconcile"
     if not to_us:
         told = ", ".join(sorted({notification.topic for notification in there})) or "no topic"
         yield Finding(
             "notification",
             "fault",
-            f"The bucket does not tell {topic} of its objects (it tells {told}), so no upload is"
+            f"The bucket does not notify {topic} (it notifies {told}), so no upload is"
             f" noticed: {repair}.",
         )
         return
@@ -351,11 +343,11 @@ def _check_notification(reader: BucketReader, settings: Settings) -> Iterator[Fi
         yield Finding(
             "notification",
             "fault",
-            f"The bucket tells {topic} nothing of {', '.join(sorted(missing))} for all names:"
+            f"The bucket does not notify {topic} of {', '.join(sorted(missing))} for all names:"
             f" {repair}.",
         )
     else:
-        yield Finding("notification", "ok", f"The bucket tells {topic} of its objects.")
+        yield Finding("notification", "ok", f"The bucket notifies {topic} of its objects.")
 
 
 def _check_topic(
@@ -363,7 +355,9 @@ def _check_topic(
 ) -> Iterator[Finding]:
     if not reader.has_topic(topic):
         yield Finding(
-            f"topic {topic}", "fault", "It is not there: terraform apply, or python -m local.setup."
+            f"topic {topic}",
+            "fault",
+            "It does not exist: terraform apply, or python -m local.setup.",
         )
         return
     yield Finding(f"topic {topic}", "ok", "It is there.")
@@ -383,7 +377,7 @@ def _check_subscription(
             check,
             "fault",
             f"It does not exist, so messages to {topic} are lost:"
-            " terraform apply (or python -m local.setup), then python -m admin reconcile"
+            " terraform apply (or python -m local.setup), then kaydangpt reconcile"
             " and sweep.",
         )
         return
@@ -395,7 +389,9 @@ def _check_subscription(
     if found.expires_after_seconds:
         days = found.expires_after_seconds // 86_400
         yield Finding(
-            check, "hint", f"It is deleted after {days} days without a message: let it not expire."
+            check,
+            "hint",
+            f"It is deleted after {days} days without a message: set it never to expire.",
         )
     if found.endpoint:
         yield _check_endpoint(found.endpoint, function=function)
@@ -407,7 +403,7 @@ def _faults_of(
     if found.topic != topic:
         yield f"Its topic is {found.topic}, not {topic}: delete it and set it up again."
     if not found.endpoint:
-        yield f"It pushes nowhere: its endpoint has to be the address of {function}."
+        yield f"It has no push endpoint: set the address of {function}."
     if found.ack_deadline_seconds < _ACK_DEADLINE_SECONDS:
         yield (
             f"Its acknowledgement deadline is {found.ack_deadline_seconds} s: {function} works"
@@ -434,9 +430,6 @@ def _check_endpoint(endpoint: str, *, function: str) -> Finding:
             " that its address?",
         )
     return Finding(function, "ok", f"It accepts connections at {endpoint}.")
-
-
-# --- the functions -------------------------------------------------------------------------------
 
 
 def _headers(settings: Settings) -> dict[str, str]:
@@ -517,9 +510,6 @@ def _check_gemini(settings: Settings) -> Iterator[Finding]:
     yield Finding("gemini", "ok", f"{settings.gemini_model} answers.")
 
 
-# --- the probe -----------------------------------------------------------------------------------
-
-
 def _probe(settings: Settings, *, timeout_seconds: float) -> Iterator[Finding]:
     """Upload a document, ask about it, delete it, and see that it is gone."""
     if not settings.query_url:
@@ -544,11 +534,11 @@ def _probe(settings: Settings, *, timeout_seconds: float) -> Iterator[Finding]:
     if trouble:
         yield Finding("probe", "fault", trouble)
     else:
-        yield Finding("probe", "ok", "The document was deleted, and answers no more.")
+        yield Finding("probe", "ok", "The document was deleted and no longer answers.")
 
 
 def _wait(look: Callable[[], str], *, deadline: float) -> str:
-    """Return "" as soon as *look* does, and what it said last when the time is over."""
+    """Return "" as soon as *look* does, or its last result when the time is over."""
     while True:
         trouble = look()
         if not trouble or time.monotonic() > deadline:
@@ -614,5 +604,5 @@ def _gone(settings: Settings, name: str) -> str:
         return ""
     return (
         "The deleted document still answers: no event of its end came to ingest in time. Look at"
-        " the notification (OBJECT_DELETE), and run python -m admin reconcile."
+        " the notification (OBJECT_DELETE), and run kaydangpt reconcile."
     )

@@ -1,5 +1,5 @@
 """
-Measure how well the running service finds: python -m admin.evaluation SET
+Measure how well the running service finds and answers.
 
 SET is a folder with corpus/, queries.jsonl and qrels.tsv (query-id, corpus-id, score), perhaps
 spans.tsv (query-id, corpus-id, start, end), or a file of JSON lines {"question": "...",
@@ -9,8 +9,14 @@ Each question is asked three times, of the vectors, of the text and of both fuse
 ranked by their best chunk. With --upload the corpus is put into the bucket first, under the name
 of SET as prefix, and waited for.
 
+With --answers SET is a file of JSON lines {"question": "...", "gold": [["...", ...], ...],
+"passages": ["...", ...]}, and answers are graded: each part of the gold must stand in the answer,
+in one of its forms. docs/answers.md has the fields and the figures. --compare reads what --json
+printed earlier. --fit fits what answers without Gemini are chosen by to one or more sets, and
+keeps it in the model's folder, from where the query function reads it when it starts.
+
 Reads GOOGLE_CLOUD_PROJECT and DOCUMENTS_BUCKET for --upload, DATABASE_URL and MODEL_DIR for
---calibrate, and QUERY_TOKEN where the service asks for a key.
+--calibrate, MODEL_DIR for --fit, and QUERY_TOKEN where the service asks for a key.
 """
 
 from __future__ import annotations
@@ -21,10 +27,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from statistics import fmean
-from typing import Any
+from typing import Any, TextIO
 
 import click
 import numpy as np
@@ -35,6 +41,17 @@ from rich.progress import track
 from rich.table import Table
 from urllib3.util.retry import Retry
 
+from admin.answer_evaluation import as_json as answers_as_json
+from admin.answer_evaluation import (
+    ask_all,
+    compare,
+    fit_choosing,
+    grade_all,
+    print_comparison,
+    print_grades,
+    read_questions,
+    share_as_it_should_be,
+)
 from admin.folder_sync import upload_folder
 from admin.questions import QuestionSettings
 from shared.bucket import DocumentBucket
@@ -69,7 +86,7 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class Question:
     """
-    A question and what answers it.
+    A question and its relevant documents.
 
     Attributes:
         gains: Relevance by document, as the set names documents; higher is better.
@@ -164,9 +181,6 @@ def _rows(path: Path, *, columns: int) -> Iterable[list[str]]:
             yield line.split("\t")[:columns]
 
 
-# --- measures ------------------------------------------------------------------------------------
-
-
 def measure_documents(ranked: Sequence[str], gains: Mapping[str, float]) -> dict[str, float]:
     """Return nDCG (gain = score, discount log2(rank + 1)), recall and reciprocal rank at ten."""
     ideal = sum(
@@ -195,9 +209,6 @@ def measure_spans(returned: Sequence[Span], gold: Sequence[Span]) -> dict[str, f
     }
 
 
-# --- the running service -------------------------------------------------------------------------
-
-
 class Service:
     """The query function over HTTP."""
 
@@ -217,6 +228,10 @@ class Service:
         passages: list[dict[str, Any]] = answer["passages"]
         return passages
 
+    def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the reply to a question; empty where the model that writes answers failed."""
+        return self._call("POST", "/query", failures=(502, 504), json=body)
+
     def count_unfinished(self, prefix: str) -> tuple[int, int]:
         """Return how many documents under *prefix* are known, and how many of them unfinished."""
         known = unfinished = 0
@@ -235,13 +250,17 @@ class Service:
             if not cursor:
                 return known, unfinished
 
-    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    def _call(
+        self, method: str, path: str, *, failures: Sequence[int] = (), **options: Any
+    ) -> dict[str, Any]:
         try:
             response = self._session.request(method, self._url + path, timeout=60, **options)
         except requests.ConnectionError as error:
             raise click.ClickException(
                 f"Nothing answers at {self._url}. Start the service (make run), or give its --url."
             ) from error
+        if response.status_code in failures:
+            return {}
         if not response.ok:
             raise click.ClickException(
                 f"{self._url}{path} answered {response.status_code}: {response.text[:500]}"
@@ -252,10 +271,10 @@ class Service:
 
 def upload(corpus: Path, *, prefix: str, bucket: DocumentBucket) -> int:
     """
-    Bring the files of *corpus* into the bucket; return how many there are.
+    Upload the files of *corpus*; return their number.
 
     Raises:
-        StorageUnavailable: Some could not be brought in.
+        StorageUnavailable: Some could not be uploaded.
     """
     brought = upload_folder(corpus, bucket, prefix=prefix)
     outcomes = list(track(brought, description="uploading", console=_progress))
@@ -275,7 +294,7 @@ def wait_until_ready(service: Service, *, prefix: str, documents: int) -> None:
             time.sleep(2)
     raise click.ClickException(
         f"{unfinished} of {known} documents are unfinished after {_WAIT_SECONDS:.0f} seconds; "
-        "look at: python -m admin status"
+        "look at: kaydangpt status"
     )
 
 
@@ -327,9 +346,6 @@ def evaluate(
     return dict(table)
 
 
-# --- calibration of the refusal ------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Floors for the gate, and what they do to questions with and without their documents."""
@@ -366,8 +382,9 @@ def calibrate(questions: QuestionSet, *, prefix: str) -> Calibration:
             left = [
                 hit for hit in hits if _untranslated(questions.document_of(hit.name)) not in gone
             ]
-            answerable.append(measure_support(hits[:CUT]))
-            unanswerable.append(measure_support(left[:CUT]))
+            unrelated = embedder.info.unrelated_similarity
+            answerable.append(measure_support(hits[:CUT], unrelated_similarity=unrelated))
+            unanswerable.append(measure_support(left[:CUT], unrelated_similarity=unrelated))
     return choose_floors(answerable, unanswerable)
 
 
@@ -403,41 +420,80 @@ def _untranslated(document: str) -> str:
     return rest if dash and len(language) == 2 else document
 
 
-# --- command -------------------------------------------------------------------------------------
-
-
 @click.command(help=__doc__)
-@click.argument("set_path", metavar="SET", type=click.Path(exists=True, path_type=Path))
+@click.argument(
+    "set_paths",
+    metavar="SET...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+)
 @click.option(
     "--url", envvar="QUERY_URL", default="http://127.0.0.1:8080", show_default=True, help="Service."
 )
 @click.option("--upload", "with_upload", is_flag=True, help="Put the corpus into the bucket first.")
 @click.option("--prefix", help="Ask only objects under this prefix; a folder's is its own name.")
 @click.option("--calibrate", "with_calibration", is_flag=True, help="Choose the refusal's floors.")
+@click.option("--answers", "with_answers", is_flag=True, help="Grade answers, not passages.")
+@click.option(
+    "--fit", "with_fit", is_flag=True, help="With --answers: fit the choice of sentences."
+)
+@click.option(
+    "--compare",
+    "earlier",
+    type=click.File("r", encoding="utf-8"),
+    help="With --answers: compare with what --json printed earlier.",
+)
+@click.option(
+    "--fail-below",
+    type=click.FloatRange(0, 1),
+    help="With --answers: exit status 1 if fewer questions are answered, or refused, rightly.",
+)
 @click.option("--concurrency", type=click.IntRange(1, 16), default=2, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
 def main(
-    set_path: Path,
+    set_paths: tuple[Path, ...],
     *,
     url: str,
     with_upload: bool,
     prefix: str | None,
     with_calibration: bool,
+    with_answers: bool,
+    with_fit: bool,
+    earlier: TextIO | None,
+    fail_below: float | None,
     concurrency: int,
     as_json: bool,
 ) -> None:
-    """Measure one set."""
-    questions = read_set(set_path)
-    if prefix is None:
-        prefix = f"{questions.name}/" if questions.corpus else ""
+    """Measure one set, or the answers to several."""
+    if (with_fit or earlier or fail_below is not None) and not with_answers:
+        raise click.UsageError("--fit, --compare and --fail-below go with --answers.")
+    if len(set_paths) > 1 and not with_fit:
+        raise click.UsageError("Give one SET; only --fit takes several.")
     try:
+        if with_answers:
+            service = _open_service(url)
+            if with_fit:
+                _fit_answers(set_paths, service, prefix=prefix or "", as_json=as_json)
+            else:
+                _evaluate_answers(
+                    set_paths[0],
+                    service,
+                    prefix=prefix or "",
+                    earlier=earlier,
+                    fail_below=fail_below,
+                    as_json=as_json,
+                )
+            return
+        questions = read_set(set_paths[0])
+        if prefix is None:
+            prefix = f"{questions.name}/" if questions.corpus else ""
         if with_upload:
             _upload(questions, prefix=prefix, url=url)
         if with_calibration:
             _report_calibration(calibrate(questions, prefix=prefix), as_json=as_json)
             return
-        service = Service(url, key=load(QuestionSettings).query_token.get_secret_value() or None)
-        table = evaluate(questions, service, prefix=prefix, concurrency=concurrency)
+        table = evaluate(questions, _open_service(url), prefix=prefix, concurrency=concurrency)
     except KaydangError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -446,14 +502,74 @@ def main(
         _print_table(questions.name, table)
 
 
+def _open_service(url: str) -> Service:
+    return Service(url, key=load(QuestionSettings).query_token.get_secret_value() or None)
+
+
+def _evaluate_answers(
+    path: Path,
+    service: Service,
+    *,
+    prefix: str,
+    earlier: TextIO | None,
+    fail_below: float | None,
+    as_json: bool,
+) -> None:
+    before = None if earlier is None else _read_earlier(earlier)
+    grades = grade_all(ask_all(read_questions(path), service.ask, prefix=prefix))
+    compared = None if before is None else compare(grades, before)
+    if as_json:
+        printed = answers_as_json(path.stem, grades)
+        if compared is not None:
+            printed["compared"] = {
+                measure: dict(zip(("difference", "from", "to"), values, strict=True))
+                for measure, values in compared.items()
+            }
+        click.echo(json.dumps(printed, ensure_ascii=False))
+    else:
+        print_grades(path.stem, grades)
+        if compared is not None:
+            print_comparison(compared)
+    if fail_below is not None and share_as_it_should_be(grades) < fail_below:
+        raise SystemExit(1)
+
+
+def _read_earlier(file: TextIO) -> dict[str, Any]:
+    try:
+        earlier = json.load(file)
+    except ValueError as error:
+        raise click.ClickException(f"{file.name} is no JSON: {error}") from error
+    if not isinstance(earlier, dict) or "answers" not in earlier:
+        raise click.ClickException(f"{file.name} is not what evaluate --answers --json printed.")
+    return earlier
+
+
+def _fit_answers(paths: Sequence[Path], service: Service, *, prefix: str, as_json: bool) -> None:
+    file = load(ModelSettings).model_dir / "answering.json"
+    asked = [
+        each
+        for path in paths
+        for each in ask_all(read_questions(path), service.ask, prefix=prefix, trace=True)
+    ]
+    fitted = fit_choosing(asked, file=file)
+    if as_json:
+        click.echo(json.dumps(asdict(fitted) | {"file": str(file)}))
+        return
+    click.echo(f"{file} is written; the query function reads it when it starts.")
+    click.echo(
+        f"Held out: {fitted.first_right:.1%} of the sentences put first are right; refused are"
+        f" {fitted.refused_unanswerable:.1%} of the questions without an answer and"
+        f" {fitted.refused_answerable:.1%} of those answered rightly."
+    )
+
+
 def _upload(questions: QuestionSet, *, prefix: str, url: str) -> None:
     if questions.corpus is None:
         raise click.ClickException("A file of questions has no corpus to upload.")
     settings = load(Settings)
     bucket = DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project)
     count = upload(questions.corpus, prefix=prefix, bucket=bucket)
-    service = Service(url, key=load(QuestionSettings).query_token.get_secret_value() or None)
-    wait_until_ready(service, prefix=prefix, documents=count)
+    wait_until_ready(_open_service(url), prefix=prefix, documents=count)
 
 
 def _print_table(name: str, results: dict[str, dict[str, dict[str, float]]]) -> None:

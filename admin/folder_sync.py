@@ -1,7 +1,7 @@
 """
 Bring a folder into the bucket: upload what differs, and nothing else.
 
-The command `python -m admin upload`, the watcher of `make run` and the benchmark use it.
+The command `kaydangpt upload`, the watcher of `make run` and the benchmark use it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _EMACS_SAVES = re.compile(r"#.*#", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What tells one content of a file from the next without reading it."""
+    """The attributes of a file that change with its content."""
 
     size: int
     modified_ns: int
@@ -50,7 +50,7 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class Scan:
     """
-    The files of a folder that belong into the bucket, by their names relative to it.
+    The files of a folder that belong in the bucket, by their names relative to it.
 
     Attributes:
         unread: Folders that could not be read, with the reason; what is in them is not known.
@@ -63,7 +63,7 @@ class Scan:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    What became of one object.
+    The outcome for one object.
 
     Attributes:
         kind: "different" and "superfluous" are what a check says instead of uploading and deleting.
@@ -87,12 +87,12 @@ def upload_folder(
     renew: bool = False,
 ) -> Iterator[Outcome]:
     """
-    Make the objects below *prefix* equal to the files of *folder*; yield what became of each.
+    Make the objects below *prefix* equal to the files of *folder*; yield the outcome of each.
 
     The bucket is listed once. A file is uploaded where there is no object of its name or one of
-    other bytes, and only while the bucket still holds what the listing said: of two who write the
-    same object, neither undoes the other's work unseen. Metadata that was set on an object stays.
-    Whatever stopped this half-way, the next call goes on.
+    other bytes, and only while the bucket still holds what the listing said: of two writers of
+    the same object, neither silently undoes the other's work. An object's own metadata stay.
+    After any interruption the next call goes on.
 
     Args:
         prefix: Begins the name of each object; "" or ending in "/".
@@ -108,7 +108,7 @@ def upload_folder(
     """
     found = scan(folder)
     if delete and not found.files:
-        # So looks a disk that is not mounted.
+        # An unmounted disk looks like this.
         raise Misconfigured(f"{folder} has no files, and with --delete the bucket would have none")
     # What is below a sub-folder that could not be read is not missing.
     unread = tuple(f"{name}/" for name in found.unread if name)
@@ -238,7 +238,7 @@ def holds(version: ObjectVersion, path: Path, *, size: int) -> bool:
 
 def scan(folder: Path) -> Scan:
     """
-    Find the regular files under *folder* that belong into the bucket.
+    Find the regular files under *folder* that belong in the bucket.
 
     Hidden and temporary files are not taken, links are not followed.
 
@@ -276,7 +276,7 @@ def scan(folder: Path) -> Scan:
 
 
 def is_taken(name: str) -> bool:
-    """Tell whether a file of this name, relative to the folder, belongs into the bucket."""
+    """Return whether a file of this name, relative to the folder, belongs in the bucket."""
     parts = name.split("/")
     if is_junk(name) or any(part.startswith(_TEMPORARY_PREFIXES) for part in parts):
         return False
@@ -306,7 +306,7 @@ def _seen(status: os.stat_result) -> Seen:
 
 
 def _digest(path: Path, digest: Any) -> str:
-    """Return the digest of a file as Cloud Storage tells it."""
+    """Return the digest of a file in the form of Cloud Storage."""
     with path.open("rb", buffering=0) as content:
         while block := content.read(_HASHED_BYTES):
             digest.update(block)

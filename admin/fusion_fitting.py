@@ -333,9 +333,6 @@ def _measure(judged: Iterable[JudgedQuestion], fusion: Fusion) -> float:
     )
 
 
-# --- command -------------------------------------------------------------------------------------
-
-
 @click.command("fit")
 @click.argument("sets", metavar="[SET]...", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--prefix", help="Search only objects under this prefix; a folder's is its own name.")

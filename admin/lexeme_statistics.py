@@ -16,8 +16,8 @@ def refresh_statistics(connection: Connection) -> bool:
     """
     Take a new sample of how common lexemes are, if the chunks have become other ones since.
 
-    A search is right without: what is not in the statistics is counted when asked for. They keep
-    that from taking long. One sample costs about a second, however many chunks there are.
+    Searches are correct without it: lexemes outside the statistics are counted when needed, which
+    takes longer. One sample costs about a second, however many chunks there are.
 
     Returns:
         Whether the statistics were taken; False too where another process is at it.

@@ -1,4 +1,4 @@
-"""Commands that keep a deployment well: sweep, reconcile, dead-letters, index, doctor."""
+"""Maintenance commands: sweep, reconcile, dead-letters, index, doctor."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def sweep(
     keep_days: int,
     as_json: bool,
 ) -> None:
-    """Publish stalled work again: what a crash or a lost message left behind."""
+    """Publish stalled work again: what crashes and lost messages left behind."""
     with one_sentence():
         settings = load(Settings)
         publisher = Publisher(settings)

@@ -52,7 +52,7 @@ _WAIT_MAX_SECONDS = 5.0
 
 class Settings(DatabaseSettings):
     """
-    Where the database is; which model to register.
+    The database, and the model to register.
 
     DATABASE_OWNER_ROLE is the role to work as where the login only is a member of it: on Cloud SQL
     cloudsqlsuperuser may make roles, and membership alone does not pass that on.
@@ -103,7 +103,7 @@ def apply_migrations(connection: store.Connection, migrations: list[Migration]) 
     Apply what is missing and return it, the rights of a restored database included.
 
     Raises:
-        Misconfigured: The server will not do, or an applied migration's file has changed since.
+        Misconfigured: The server is too old, or an applied migration's file has changed since.
     """
     check_version(connection)
     extension_schema = adapt_search_path(connection)
@@ -135,6 +135,8 @@ def apply_migrations(connection: store.Connection, migrations: list[Migration]) 
                     )
                 continue
             with connection.transaction():
+                # A table with rows whose constraints are yet to be checked takes no index.
+                connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
                 connection.execute(migration.statements.encode())
                 connection.execute(
                     "INSERT INTO migrations (number, name, checksum) VALUES (%s, %s, %s)",
@@ -151,7 +153,7 @@ def apply_migrations(connection: store.Connection, migrations: list[Migration]) 
 
 def read_role_members(text: str) -> dict[str, list[str]]:
     """
-    Return the logins that each group role shall have, from ROLE=LOGIN,LOGIN;ROLE=LOGIN.
+    Return the logins of each group role, from ROLE=LOGIN,LOGIN;ROLE=LOGIN.
 
     Raises:
         Misconfigured: A part has no role or no login.

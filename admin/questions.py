@@ -15,7 +15,7 @@ _TIMEOUT_SECONDS = (5, 120)
 
 
 class QuestionSettings(LogSettings):
-    """Where the query function is, and how it knows the caller."""
+    """The query function's address, and the caller's credentials."""
 
     query_url: str = Field("http://127.0.0.1:8080", description="The query function's address.")
     query_token: SecretStr = Field(SecretStr(""), description="A key, or an identity token.")

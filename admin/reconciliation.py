@@ -21,7 +21,7 @@ Kind = Literal["not_indexed", "not_deleted", "unfinished"]
 @dataclass(frozen=True, slots=True)
 class Difference:
     """
-    One object about which bucket and index do not agree.
+    One object on which bucket and index differ.
 
     *event* is what heals it; None for what is only unfinished: the sweeper sees to that.
     """

@@ -1,5 +1,5 @@
 """
-Roles, grants and policies: recorded when they are made, made again where they are missing.
+Roles, grants and policies: recorded when they are made, restored where they are missing.
 
 A dump holds no roles, and pg_restore drops every grant and policy that names a role which the new
 server does not have; the migrations count as applied all the same.

@@ -36,7 +36,7 @@ class Subscription:
 
 
 class SubscriptionReader:
-    """Looks at topics and subscriptions of one project."""
+    """Reads the topics and subscriptions of one project."""
 
     def __init__(self, project: str) -> None:
         self._project = project

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Settings(DatabaseSettings, EventSettings, LogSettings):
-    """Where everything is."""
+    """Where the database, the bucket and the topics are."""
 
 
 progress = Console(stderr=True)

@@ -22,7 +22,7 @@ def create_vector_index(connection: Connection, *, from_chunks: int = INDEX_USEF
     """
     Build the HNSW index of the serving model's vectors where it is useful, without stopping writes.
 
-    One that an older release has built less well is replaced; it serves until the new one does.
+    An index with older options is replaced; it serves until the new one does.
 
     Args:
         from_chunks: How many vectors make it useful.

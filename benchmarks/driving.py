@@ -207,7 +207,7 @@ class Ours:
 
     def ingest(self, folder: Path, *, renew: bool = False) -> Ingested:
         """
-        Bring a folder in as `python -m admin upload` does.
+        Bring a folder in as `kaydangpt upload` does.
 
         Args:
             renew: Upload unchanged files too, as a client does that does not compare.

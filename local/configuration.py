@@ -1,4 +1,4 @@
-"""What `make run` decides from the environment and .env before it starts anything: pure values."""
+"""The configuration of `make run`, from the environment and .env: pure values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-# One line a port: what listens there, the variable that moves it, the default.
+# Server: its variable and its default port.
 PORTS = {
     "query": ("QUERY_PORT", 8080),
     "ingest": ("INGEST_PORT", 8081),
@@ -22,7 +22,7 @@ PORTS = {
 }
 DATABASE = "kaydangpt"
 
-# What any program needs of the caller's environment to find files, hosts and certificates.
+# Any program needs these to find files, hosts and certificates.
 _INHERITED = (
     "HOME",
     "HF_ENDPOINT",
@@ -48,7 +48,7 @@ _DEFAULTS = {
     "DEAD_LETTERS_TOPIC": "dead-letters",
     "EMBEDDING_MODEL_NAME": "sentence-transformers/all-MiniLM-L6-v2",
     "LOG_FORMAT": "text",
-    # The page may write to this machine's own bucket; in the cloud somebody has to decide that.
+    # The page may write to this machine's own bucket; in the cloud an operator decides that.
     "UPLOADS_ENABLED": "true",
 }
 
@@ -64,12 +64,12 @@ class WrongSettings(Exception):
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """
-    Where everything of one checkout's stack is.
+    The addresses, settings and folders of one checkout's stack.
 
     Attributes:
-        ports: Of what this stack starts itself: a server named by the caller has none here.
+        ports: Those of the servers that this stack starts; a server named by the caller has none.
         settings: What the caller set of the variables in .env.example, and defaults.
-        base: The environment that every child gets, before what is its own.
+        base: The environment that all children share.
         unread: Variables of .env that neither this stack nor Compose reads.
     """
 
@@ -144,7 +144,7 @@ def configure(
     system: str = sys.platform,
 ) -> Configuration:
     """
-    Decide where everything goes.
+    Return the configuration.
 
     Args:
         dotenv: Content of .env; a variable of the environment wins over it.
@@ -170,9 +170,9 @@ def configure(
         name: value for name, value in given.items() if name not in _PORT_VARIABLES
     }
     if system != "linux":
-        # Nothing there contains a parser, and the documents are the developer's own.
+        # No other system can confine a parser, and the documents are the developer's own.
         settings.setdefault("ALLOW_UNCONFINED_PARSER", "true")
-    # A foreign name that points to this machine gets nothing; its own names are needed by us.
+    # Requests for foreign names that point to this machine (DNS rebinding) are refused.
     settings["ALLOWED_HOSTS"] = ",".join(
         filter(None, [settings.get("ALLOWED_HOSTS"), "127.0.0.1,localhost,[::1]"])
     )
@@ -202,7 +202,7 @@ def configure(
         "PATH": f"{root / '.venv' / 'bin'}:{environ.get('PATH', '/usr/bin:/bin')}",
         "PYTHONPATH": str(root),
         "PYTHONUNBUFFERED": "1",
-        # A proxy knows nothing of this machine's loopback.
+        # A proxy cannot reach this machine's loopback.
         "NO_PROXY": ",".join(filter(None, ("127.0.0.1,localhost", environ.get("NO_PROXY")))),
     }
     found = find_faults(base | settings | _PLACEHOLDERS | given)

@@ -36,7 +36,7 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 def main(lock_files: list[str]) -> None:
-    """Bring the environment to what *lock_files* say; print each step and its seconds."""
+    """Install *lock_files* into the environment; print each step and its seconds."""
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(
             f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}. "
@@ -51,7 +51,7 @@ def main(lock_files: list[str]) -> None:
     if all(installed.get(name) == value for name, value in wanted.items()):
         return
     if installed.get("uv") != UV or not PYTHON.exists():
-        # Not there, or cut off while it was made: nothing in it is worth a repair.
+        # Missing or incomplete: make it again from scratch.
         step("virtual environment", create_environment)
         link_checkout()
         step("uv", partial(run, PYTHON, "-m", "pip", "install", "--quiet", UV))
@@ -59,7 +59,7 @@ def main(lock_files: list[str]) -> None:
     for name, value in wanted.items():
         if installed.get(name) == value:
             continue
-        # Forgotten before it begins: an interrupted install is done again, from scratch.
+        # Marked before it begins, so that an interrupted install is repeated from scratch.
         again = installed.get(name) == "unfinished"
         installed = remember(installed | {name: "unfinished"})
         if name == "torch":
@@ -70,7 +70,7 @@ def main(lock_files: list[str]) -> None:
 
 
 def read_stamp() -> dict[str, str]:
-    """Return what is installed; nothing where that is unknown."""
+    """Return the installed locks and their hashes; empty where they are unknown."""
     try:
         installed: dict[str, str] = json.loads(STAMP.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -79,7 +79,7 @@ def read_stamp() -> dict[str, str]:
 
 
 def remember(installed: dict[str, str]) -> dict[str, str]:
-    """Write down what is installed, whole or not at all, and return it."""
+    """Record the installed locks atomically, and return them."""
     new = STAMP.with_suffix(".new")
     new.write_text(json.dumps(installed, indent=1), encoding="utf-8")
     new.replace(STAMP)

@@ -41,7 +41,7 @@ class PostgresFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """A server that runs; *url* belongs to its superuser."""
+    """A running server; *url* belongs to its superuser."""
 
     url: str
     host: str
@@ -181,7 +181,7 @@ def _make_reachable(data_dir: Path, install: Path, uid: int) -> Path:
 
 
 def _remove_forgotten() -> None:
-    """Delete the data whose link is gone: its checkout, or a killed test's folder, was deleted."""
+    """Delete data whose link is gone because its checkout or test folder was deleted."""
     for origin in _REACHABLE_FOLDER.glob(f"kaydangpt-*/{_ORIGIN_FILE}"):
         data = origin.with_name("data")
         with suppress(OSError):

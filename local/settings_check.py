@@ -1,5 +1,5 @@
 """
-Print what the functions cannot read of their settings, each fault on a line; `make run` asks first.
+Print the settings that the functions cannot read, one fault a line; `make run` does so first.
 
     python -m local.settings_check
 """

@@ -3,8 +3,8 @@ Make what the event path needs: topics, push subscriptions, bucket, notification
 
     python -m local.setup
 
-Run again at will: what exists is kept, what differs (a port, a deadline) is changed. Speaks with
-the unchanged Google clients to whatever STORAGE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name, so
+It can be repeated: what exists is kept, what differs (a port, a deadline) is changed. It uses the
+unchanged Google clients with whatever STORAGE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name, so
 that `make run` and Compose are set up alike. In the cloud Terraform does this work.
 """
 
@@ -47,7 +47,7 @@ _PATIENT = Retry(predicate=if_transient_error, initial=0.1, maximum=2, timeout=6
 
 
 class Settings(EventSettings):
-    """Where to set up what; a login role is made for each database URL that is given."""
+    """Addresses and names; each given database URL gets a login role."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -154,7 +154,7 @@ def _ensure_subscription(subscriber: pubsub_v1.SubscriberClient, wanted: Subscri
     except NotFound:
         subscriber.create_subscription(request=wanted, retry=_PATIENT)
         return
-    if found.topic != wanted.topic:  # its topic was deleted, which cannot be mended
+    if found.topic != wanted.topic:  # its topic was deleted, which cannot be repaired
         subscriber.delete_subscription(subscription=wanted.name, retry=_PATIENT)
         subscriber.create_subscription(request=wanted, retry=_PATIENT)
         return

@@ -107,7 +107,7 @@ class _Stack:
         return self.configuration.state / "logs"
 
     def start(self) -> None:
-        """Start everything, telling each step; return when a question can be answered."""
+        """Start everything and print each step; return when all functions are ready."""
         settings = self.configuration.settings
         _check_ports(self.configuration)
         self._keep_last_logs()
@@ -134,7 +134,7 @@ class _Stack:
         self._start_service("watcher", self._module("local.watcher"), self._environment())
         self._write_env(owner_url)
         _say(f"READY {self.configuration.query_url}")
-        # Cloud Scheduler's part: what lost messages and dead processes left behind.
+        # What Cloud Scheduler does in the cloud: heal after lost messages and dead processes.
         admin = self._environment(DATABASE_URL=logins["ingest"])
         for name, seconds in _SCHEDULE.items():
             command = [*self._module("admin"), name, "--every", str(seconds)]
@@ -190,7 +190,7 @@ class _Stack:
             command += ["--source", f"functions/{function}/main.py", "--target", target]
             command += ["--signature-type", signature]
             command += ["--host", "127.0.0.1", "--port", str(self.configuration.ports[name])]
-            # Where gunicorn puts its control socket: in a folder shared by all they collide.
+            # For gunicorn's control socket: in a shared folder the sockets would collide.
             runtime = self.runtime / name
             runtime.mkdir(exist_ok=True)
             environment = self._environment(
@@ -199,7 +199,7 @@ class _Stack:
             self._start_service(name, command, environment)
 
     def _write_env(self, owner_url: str) -> None:
-        """Write what a client, a test or python -m admin needs to join in."""
+        """Write what a client, a test or kaydangpt needs to join in."""
         ours = self.configuration
         names = ("GOOGLE_CLOUD_PROJECT", "DOCUMENTS_BUCKET", "MODEL_DIR", "EMBEDDING_MODEL_NAME")
         topics = ("OBJECT_EVENTS_TOPIC", "CHUNK_JOBS_TOPIC", "DEAD_LETTERS_TOPIC")
@@ -231,7 +231,7 @@ class _Stack:
                 return
             status = service.process.returncode if service.process is not None else None
             if service.process is not None:
-                processes.stop(service.process)  # what it may have left of its own children
+                processes.stop(service.process)  # and its remaining children
             settled = now - service.started > _SETTLED_SECONDS
             service.ends = 1 if settled else service.ends + 1
             delay = min(_FIRST_BACKOFF_SECONDS * 2 ** (service.ends - 1), _LONGEST_BACKOFF_SECONDS)
@@ -322,7 +322,7 @@ class _Stack:
                 )
 
     def _wait_until(self, answered: Callable[[], str], name: str) -> None:
-        """Wait until *answered* returns nothing; it returns what is still amiss."""
+        """Wait until *answered* returns nothing; until then it returns the reason."""
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         while amiss := answered():
             self._check()
@@ -349,7 +349,7 @@ class _Stack:
         Return why the function *name* cannot work yet, nothing when it can.
 
         Raises:
-            StackFailed: It says that it is misconfigured, which waiting does not mend.
+            StackFailed: The function is misconfigured, so waiting is useless.
         """
         connection = http.client.HTTPConnection(
             "127.0.0.1", self.configuration.ports[name], timeout=10
@@ -369,7 +369,7 @@ class _Stack:
         return f"/readyz answers {response.status}: {body}"
 
     def _keep_last_logs(self) -> None:
-        """Begin new logs; those of the run before are kept in logs/last."""
+        """Start new logs; those of the previous run are kept in logs/last."""
         last = self.logs / "last"
         shutil.rmtree(last, ignore_errors=True)
         last.mkdir(parents=True)
@@ -386,7 +386,7 @@ def main(*, stop_with_parent: bool) -> None:
     if stop_with_parent:
         processes.end_with_parent(signal.SIGTERM, parent=os.getppid())
     try:
-        # Whatever is written from here on is for its owner alone.
+        # Files written from here on are readable by their owner only.
         os.umask(0o077)
         with alone(STATE):
             _run_stack()
@@ -478,7 +478,7 @@ def _step(name: str) -> Iterator[None]:
 
 
 def _echo(service: _Service) -> None:
-    """Show what is new in a log and looks like trouble."""
+    """Show new warnings and errors of a log."""
     with suppress(FileNotFoundError), service.log.open("rb") as log:
         log.seek(service.echoed)
         new = log.read()

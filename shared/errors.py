@@ -74,6 +74,10 @@ class GenerationUnavailable(Transient):
         self.code = code
 
 
+class RankingUnavailable(Transient):
+    """A reranker gave no scores, or not in time."""
+
+
 class TriesExhausted(GenerationUnavailable):
     """The service failed each time that it was asked, until tries or time were used up."""
 

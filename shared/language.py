@@ -276,4 +276,7 @@ def _is_identifier(compound: str) -> bool:
 def _is_code(word: str) -> bool:
     # 3rd, 1970s and 24-yard are ordinary words.
     digits = sum(map(str.isdigit, word))
-    return digits >= _MIN_NUMBER_DIGITS or (digits > 0 and word[0].isalpha())
+    if digits >= _MIN_NUMBER_DIGITS or (digits > 0 and word[0].isalpha()):
+        return True
+    # 40P01, and not 40th
+    return re.fullmatch(r"\d+[^\W\d_]+\d\w*", word) is not None

@@ -1,4 +1,4 @@
-"""The old name of `python -m admin migrate`, for one release."""
+"""The old name of `kaydangpt migrate`, for one release."""
 
 import runpy
 

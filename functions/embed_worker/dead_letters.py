@@ -1,4 +1,4 @@
-"""The end of dead letters: kept for the operator, and their documents marked failed."""
+"""Dead letters: kept for the operator, and their documents marked failed."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def _mark_failed(connection: store.Connection, message: Message) -> None:
     try:
         if "eventType" in message.attributes:
             event = read_notification(message)
-            # A delete that was lost is no failure of a document: the reconciler sees to it.
+            # A lost delete is no failure of a document: the reconciler handles it.
             if event is not None and event.kind != "deleted":
                 store.record_dead_object(connection, event.object)
         else:
             job = read_job(message)
-            # A fill that was lost is no failure of a document: `model fill` finds it again.
+            # A lost fill is no failure of a document: `model fill` finds it again.
             if isinstance(job, EmbedJob):
                 store.record_dead_job(connection, job)
     except Malformed as error:

@@ -19,7 +19,7 @@ from shared.runtime.tracing import span
 from shared.settings import RetrySettings
 from shared.values import EmbedJob, FillJob
 
-# Each look that is in vain says that another worker has taken a batch.
+# Each failed attempt means that another worker has taken a batch.
 _LOOKS = 100
 
 _log = get_logger("embed_worker")
@@ -28,7 +28,7 @@ _log = get_logger("embed_worker")
 @dataclass(frozen=True, slots=True)
 class Resources:
     """
-    What embedding needs; it lives as long as the process.
+    The dependencies of embedding; they live as long as the process.
 
     Attributes:
         find_embedder: Returns the model of a digest, or raises Misconfigured.
@@ -43,7 +43,7 @@ class Resources:
 
 def embed_batch(job: EmbedJob | None, resources: Resources) -> None:
     """
-    Embed one batch and store it; the last one of a document lets it answer.
+    Embed one batch and store it; with its last batch a document begins to answer.
 
     Args:
         job: Whose turn is used; None for a batch that no worker has tried.
@@ -119,8 +119,8 @@ def fill_model(job: FillJob, resources: Resources) -> None:
     Embed stored texts for a model that does not answer yet.
 
     A document that waits comes first: a model is filled by as many jobs as there are batches.
-    Without a lease: doing it twice wastes work and changes nothing, and what is lost the operator's
-    next `model fill` finds.
+    There is no lease: doing it twice changes nothing, and the operator's next `model fill` finds
+    lost work.
 
     Raises:
         Transient: Another try may help.

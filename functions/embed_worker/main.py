@@ -1,4 +1,4 @@
-"""Embed worker: one batch of chunks in, vectors in Postgres out; and the end of dead letters."""
+"""Embed worker: a batch of chunks in, vectors in Postgres out; and the recorder of dead letters."""
 
 from __future__ import annotations
 

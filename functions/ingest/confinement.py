@@ -1,8 +1,8 @@
 """
-What a process may ask of the kernel once it parses a document: nearly nothing.
+The confinement of a process that parses a document: it may ask the kernel for almost nothing.
 
-A parser that was taken over by its document has the memory it was given, one open file and one
-socket. Three means keep it there, none of which needs a privilege:
+A compromised parser has its memory, one open file and one socket. Three mechanisms keep it there,
+and none of them needs a privilege:
 
 - Limits of resources: no new descriptor, no growing file, no more memory or processor time.
 - A seccomp filter with a list of the system calls that are allowed. Each other one fails with
@@ -52,12 +52,12 @@ _LANDLOCK_VERSION = 6
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 _NOBODY = 65534
 
-# How a process ends that the kernel would not contain.
+# Exit status of a process that the kernel cannot confine.
 UNCONFINED_STATUS = 3
 
 
 class Unconfined(Exception):
-    """The kernel refuses the seccomp filter, so that parsing would not be contained."""
+    """The kernel refuses the seccomp filter, so parsing would be unconfined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ _Instruction = tuple[int, int, int, int]
 
 def confine(limits: ParseLimits, *, filtered: bool = True) -> None:
     """
-    Take from this process, for good, what parsing does not need.
+    Drop, irrevocably, all rights of this process that parsing does not need.
 
     It must have one thread, and as open descriptors only what it is to keep.
 

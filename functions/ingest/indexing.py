@@ -1,5 +1,5 @@
 """
-Indexing: bring the index to where a storage event says that the bucket is.
+Indexing: bring the index to the state of the bucket that a storage event announces.
 
 Rules 1, 2 and 5 of the protocol, as far as they concern the bucket; those that concern the
 database are kept in shared/store.
@@ -46,7 +46,7 @@ _log = get_logger("ingest")
 @dataclass(frozen=True, slots=True)
 class Resources:
     """
-    What indexing needs; it lives as long as the process.
+    The dependencies of indexing; they live as long as the process.
 
     Attributes:
         pages: Reads pages without text; None where they stay without.
@@ -70,7 +70,7 @@ class Resources:
 
 def handle(event: ObjectEvent, resources: Resources) -> None:
     """
-    Bring the index to where *event* says the bucket is.
+    Bring the index to the state of the bucket that *event* announces.
 
     Raises:
         Transient: Another try may help.
@@ -89,7 +89,7 @@ def handle(event: ObjectEvent, resources: Resources) -> None:
     else:
         _index(version, resources)
         if event.kind == "metadata_updated":
-            # Only now there surely is a build to record it on: an older event may have made it.
+            # Only now a build surely exists to record it on; an older event may have made it.
             with store.connect(resources.pool) as connection:
                 store.record_metadata(connection, version)
 
@@ -148,7 +148,7 @@ def _index(version: ObjectVersion, resources: Resources) -> None:
 
 
 def _publish(jobs: list[EmbedJob], resources: Resources) -> None:
-    """Publish *jobs*, and only then note that they were: what is not noted is published again."""
+    """Publish *jobs*, and record that afterwards: unrecorded jobs are published again."""
     if jobs:
         resources.publisher.publish_jobs(jobs)
         with store.connect(resources.pool) as connection:
@@ -212,7 +212,7 @@ def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDo
 
 
 def _delete(version: ObjectVersion, resources: Resources) -> None:
-    """Handle a delete that may be an overwrite's: only a look tells the two apart."""
+    """Handle a delete that may mean an overwrite; only the bucket tells the two apart."""
     with store.connect(resources.pool) as connection:
         known = store.read_generations(connection, version)
     current = resources.bucket.look(version.name)
@@ -227,7 +227,7 @@ def _follow_bucket(
     version: ObjectVersion, resources: Resources, *, not_found: bool = False
 ) -> None:
     """
-    Go where the bucket is: *version* is behind what is recorded, or was not found there.
+    Follow the bucket: *version* is older than recorded, or was not found there.
 
     Args:
         not_found: The bucket did not give *version*.

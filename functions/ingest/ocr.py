@@ -47,7 +47,7 @@ class PageReader:
             )
         except GenerationUnavailable as error:
             if error.code in ("blocked", "cut_off", "empty"):
-                # The page stays one without text, and is told as such.
+                # The page is reported as one without text.
                 return ""
             raise
         text = "".join(part for part in parts if isinstance(part, str)).strip()

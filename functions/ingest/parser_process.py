@@ -49,7 +49,7 @@ from .parsing.blocks import (
     TableHead,
     Title,
 )
-from .parsing.registry import parse
+from .parsing.registry import PDF, parse
 
 FRAME = struct.Struct("!cI")
 _TEXT_FRAME_BYTES = 1 << 16
@@ -101,7 +101,7 @@ def _accept(control: socket.socket, children: dict[int, socket.socket]) -> bool:
     server = os.getpid()
     pid = os.fork()
     if pid == 0:
-        # From here on this process is the child, and never returns into the loop.
+        # From here on this process is the child; it never returns to the loop.
         try:
             _run_child(request, source=source, data=data, server=server)
         finally:
@@ -184,7 +184,7 @@ def _run_child(request: dict[str, Any], *, source: int, data: int, server: int) 
     except Unconfined:
         os._exit(UNCONFINED_STATUS)
     if os.getppid() != server:
-        # It died before the kernel was told to end this process with it.
+        # The parent died before the kernel could end this process with it.
         os._exit(1)
     code = 0
     try:
@@ -193,7 +193,7 @@ def _run_child(request: dict[str, Any], *, source: int, data: int, server: int) 
     except Unreadable as error:
         channel.refuse(error.code, error.message)
     except MemoryError:
-        # Whatever was being built is unreachable by now; let it go before anything is sent.
+        # Free the unreachable partial result before anything is sent.
         gc.collect()
         channel.refuse("out_of_memory", _out_of_memory(limits.memory_bytes))
     except RecursionError:
@@ -201,7 +201,7 @@ def _run_child(request: dict[str, Any], *, source: int, data: int, server: int) 
     except BrokenPipeError:
         code = 1
     except Exception as error:
-        # Parsers meet anything; only the kind is told, since messages may quote the document.
+        # Parsers meet anything; only the type is reported, because messages may quote the document.
         channel.refuse(
             "corrupt",
             "The file cannot be read: it is damaged or unusual "
@@ -287,7 +287,7 @@ class _Channel:
 
 
 class _Blocks:
-    """Passes the blocks of a document on, and keeps what else its events tell."""
+    """Passes the blocks of a document on, and keeps the facts in its other events."""
 
     def __init__(self, events: Iterator[Event]) -> None:
         self.events = events
@@ -437,6 +437,9 @@ def _no_text(blocks: _Blocks, *, content_type: str, reads_pictures: bool) -> Unr
     named = ", ".join(map(str, pages[:_MAX_PAGES_NAMED]))
     more = f" and {len(pages) - _MAX_PAGES_NAMED} more" if len(pages) > _MAX_PAGES_NAMED else ""
     which: Literal["page", "pages"] = "page" if len(pages) == 1 else "pages"
+    if content_type != PDF and not content_type.startswith("image/"):
+        # Sheets and slides: no picture of them is read.
+        return Unreadable("no_text", "The document holds no text. Nothing can be found in it.")
     if content_type.startswith("image/"):
         told = f"The document is a picture in which no text was found ({which} {named}{more}). "
     else:

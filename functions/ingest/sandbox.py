@@ -76,7 +76,7 @@ serve(socket.socket(fileno=int(sys.argv[2])))
 
 class ParsedDocument:
     """
-    What came out of the child: facts in memory, text and chunks in unlinked temporary files.
+    The result of the child: facts in memory, text and chunks in unlinked temporary files.
 
     Use it as a context manager; its iterators end with it.
 
@@ -113,7 +113,7 @@ class ParsedDocument:
         self.close()
 
     def close(self) -> None:
-        """Give the temporary files back."""
+        """Close the temporary files."""
         self._files.close()
 
     def chunks(self) -> Iterator[Chunk]:
@@ -308,7 +308,7 @@ def parse_document(
 
 def start_parser() -> None:
     """
-    Start this process's fork server, so that the first document does not wait for its imports.
+    Start this process's fork server early, so that the first document does not wait for imports.
 
     Call it after the worker's fork: a server started before belongs to the parent.
     """
@@ -317,7 +317,7 @@ def start_parser() -> None:
 
 def check_confinement(*, allow_unconfined: bool) -> None:
     """
-    Log how far this system can contain a parser.
+    Log how well this system can confine a parser.
 
     Raises:
         Misconfigured: It has no seccomp, and *allow_unconfined* is not set.
@@ -558,7 +558,7 @@ class _Child:
         )
 
     def _broken(self) -> Unreadable:
-        """What only a parser taken over by its document would send."""
+        """Only a compromised parser sends this."""
         return Unreadable("corrupt", "The file is damaged: it made its parser misbehave.")
 
 
@@ -590,7 +590,7 @@ class _ForkServer:
 
     def _running(self) -> socket.socket:
         if self.owner != os.getpid():
-            # Its socket came with a fork: the server belongs to the process before.
+            # The socket was inherited by a fork: the server belongs to the parent.
             self.process = self.control = None
         if self.process is not None and self.process.poll() is not None:
             self._stop()

@@ -24,7 +24,7 @@ MAX_TEXT_CHARACTERS = 128 * 2**20
 class Settings(
     DatabaseSettings, EventSettings, ModelSettings, RetrySettings, GeminiSettings, LogSettings
 ):
-    """What one document may cost, beside where everything is."""
+    """The limits of one document, and the common settings."""
 
     max_file_bytes: int = Field(default=256 * 2**20, ge=1)
     max_pages: int = Field(default=10_000, ge=1)

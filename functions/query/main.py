@@ -29,6 +29,7 @@ from shared.store import Backlog, Pool, connect, open_pool, read_backlog
 
 from .answering.dependencies import make_answering_dependencies
 from .answering.generation import CircuitBreaker, Gemini
+from .answering.reranking import make_reranker
 from .dependencies import make_dependencies
 from .http.concurrency import SPARE_THREADS
 from .http.problems import MISCONFIGURED, make_problem, render
@@ -118,6 +119,7 @@ def _start() -> Flask:
                 ),
                 gemini=_make_gemini() if settings.gemini_configured else None,
                 metrics=metrics,
+                reranker=make_reranker(settings.reranker, project=settings.google_cloud_project),
             ),
             find_embedder=find_embedder,
             make_originals=_open_bucket if settings.documents_bucket else None,

@@ -67,6 +67,8 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     # What passages have to reach, in one or the other (python -m admin.evaluation SET --calibrate).
     refusal_coverage: float | None = Field(default=None, ge=0, le=1)
     refusal_similarity: float | None = Field(default=None, ge=-1, le=1)
+    # none, vertex, vertex:MODEL or the folder of a cross-encoder (docs/models.md).
+    reranker: str = Field(default="none", min_length=1)
     daily_token_budget: int = Field(default=0, ge=0)
     answer_cache_seconds: int = Field(default=0, ge=0, le=30 * 86_400)
 
@@ -88,6 +90,7 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     max_concurrent_requests: int = Field(default=40, ge=1, le=1_000)
 
     metrics_enabled: bool = False
+    suggestions_enabled: bool = True
     uploads_enabled: bool = False
     documents_bucket: str = ""
     max_file_bytes: int = Field(default=268_435_456, ge=1)
@@ -97,6 +100,12 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
         """Return the name of each key by its digest, None where it has none."""
         matches = [match for key in self.api_keys if (match := _KEY.fullmatch(key))]
         return {match["digest"].lower(): match["name"] for match in matches}
+
+    @model_validator(mode="after")
+    def _check_reranker(self) -> QuerySettings:
+        if self.reranker.partition(":")[0] == "vertex" and not self.google_cloud_project:
+            raise ValueError("RERANKER=vertex needs GOOGLE_CLOUD_PROJECT")
+        return self
 
     @model_validator(mode="after")
     def _check_uploads(self) -> QuerySettings:

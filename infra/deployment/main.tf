@@ -52,6 +52,7 @@ module "kaydangpt" {
   settings                = var.settings
   embedding_model_name    = var.embedding_model_name
   gemini                  = var.gemini
+  reranker                = var.reranker
   query_access            = var.query_access
   allow_public_query      = var.allow_public_query
   tracing                 = var.tracing

@@ -78,11 +78,7 @@ def read_bert(folder: Path) -> BertEmbedder | None:
     if sequence is None:
         sequence = _read_json(folder / "tokenizer_config.json").get("model_max_length")
     if (
-        configuration.get("model_type") != "bert"
-        or configuration.get("hidden_act") != "gelu"
-        or configuration.get("position_embedding_type", "absolute") != "absolute"
-        or configuration.get("is_decoder")
-        or configuration.get("add_cross_attention")
+        not _is_plain(configuration)
         or tuple(modules) not in (_MODULES, _MODULES[:2])
         or modes not in (["mean"], ["cls"])
         or not pooling.get("include_prompt", True)
@@ -98,6 +94,53 @@ def read_bert(folder: Path) -> BertEmbedder | None:
         modules=[[name, mode if name == "Pooling" else ""] for name in modules],
         prompts=_read_json(folder / "config_sentence_transformers.json").get("prompts") or {},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class BertClassifier:
+    """BERT with its own pooling and one value for a text or a pair of texts."""
+
+    folder: Path
+    configuration: dict[str, Any]
+
+
+def read_bert_classifier(folder: Path) -> BertClassifier | None:
+    """Return the model in *folder*, or None where it is anything but plain BERT in safetensors."""
+    if not (folder / "model.safetensors").is_file() or not (folder / "tokenizer.json").is_file():
+        return None
+    configuration = _read_json(folder / "config.json")
+    if not _is_plain(configuration) or configuration.get("architectures") != [
+        "BertForSequenceClassification"
+    ]:
+        return None
+    return BertClassifier(folder, configuration)
+
+
+def _is_plain(configuration: dict[str, Any]) -> bool:
+    return (
+        configuration.get("model_type") == "bert"
+        and configuration.get("hidden_act") == "gelu"
+        and configuration.get("position_embedding_type", "absolute") == "absolute"
+        and not configuration.get("is_decoder")
+        and not configuration.get("add_cross_attention")
+    )
+
+
+def write_classifier_graph(model: BertClassifier, target: Path) -> None:
+    """
+    Write *model* with the inputs input_ids and token_type_ids, (1, tokens), and the output score.
+
+    Raises:
+        KeyError: A weight is missing.
+    """
+    from safetensors.numpy import load_file
+
+    graph = _Graph(load_file(model.folder / "model.safetensors"), model.configuration)
+    hidden = graph.embed_tokens(typed=True)
+    for layer in range(model.configuration["num_hidden_layers"]):
+        hidden = graph.add_layer(hidden, f"encoder.layer.{layer}.")
+    graph.classify(hidden)
+    onnx.save(graph.finish_classifier(), target)
 
 
 def write_graph(model: BertEmbedder, target: Path) -> None:
@@ -135,8 +178,13 @@ class _Graph:
         self._nodes: list[NodeProto] = []
         self._tensors: dict[str, TensorProto] = {}
 
-    def embed_tokens(self) -> str:
-        """Sum the embeddings of words, positions and the type of a single text."""
+    def embed_tokens(self, *, typed: bool = False) -> str:
+        """
+        Sum the embeddings of words, positions and types.
+
+        Args:
+            typed: The types are an input; else there is a single text.
+        """
         words = self._add("Gather", self._weight("embeddings.word_embeddings.weight"), "input_ids")
         tokens = self._add(
             "Slice",
@@ -150,8 +198,13 @@ class _Graph:
             self._integers("zero", [0]),
             tokens,
         )
-        kind = self._read("embeddings.token_type_embeddings.weight")[0]
-        summed = self._add("Add", self._add("Add", words, positions), self._tensor("kind", kind))
+        kinds = "embeddings.token_type_embeddings.weight"
+        kind = (
+            self._add("Gather", self._weight(kinds), "token_type_ids")
+            if typed
+            else self._tensor("kind", self._read(kinds)[0])
+        )
+        summed = self._add("Add", self._add("Add", words, positions), kind)
         return self._normalise(summed, "embeddings.LayerNorm.")
 
     def add_layer(self, hidden: str, layer: str) -> str:
@@ -202,14 +255,30 @@ class _Graph:
         length = self._add("Max", length, self._tensor("least", np.float32(1e-12)))
         self._nodes.append(helper.make_node("Div", [pooled, length], ["sentence_embedding"]))
 
+    def classify(self, hidden: str) -> None:
+        """Reduce the tokens to one score by BERT's pooler and the classifier."""
+        first = self._add("Gather", hidden, self._tensor("first", np.int64(0)), axis=1)
+        pooled = self._add("Tanh", self._project(first, "pooler.dense."))
+        kernel = self._tensor("classifier_kernel", self._whole("classifier.weight").T)
+        bias = self._tensor("classifier_bias", self._whole("classifier.bias"))
+        product = self._add("MatMul", pooled, kernel)
+        self._nodes.append(helper.make_node("Add", [product, bias], ["score"]))
+
     def finish(self) -> onnx.ModelProto:
-        """Return the model."""
-        ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "tokens"])
-        vector = helper.make_tensor_value_info(
-            "sentence_embedding", TensorProto.FLOAT, [1, self._size]
-        )
+        """Return the model of an embedder."""
+        return self._finish(["input_ids"], "sentence_embedding", self._size)
+
+    def finish_classifier(self) -> onnx.ModelProto:
+        """Return the model of a classifier."""
+        return self._finish(["input_ids", "token_type_ids"], "score", 1)
+
+    def _finish(self, names: list[str], output: str, width: int) -> onnx.ModelProto:
+        inputs = [
+            helper.make_tensor_value_info(name, TensorProto.INT64, [1, "tokens"]) for name in names
+        ]
+        result = helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, width])
         graph = helper.make_graph(
-            self._nodes, "bert", [ids], [vector], initializer=list(self._tensors.values())
+            self._nodes, "bert", inputs, [result], initializer=list(self._tensors.values())
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
@@ -239,6 +308,10 @@ class _Graph:
 
     def _read(self, name: str) -> NDArray[np.float32]:
         return self._weights[self._prefix + name].astype(np.float32)
+
+    def _whole(self, name: str) -> NDArray[np.float32]:
+        """Return a weight that is not BERT's own."""
+        return self._weights[name].astype(np.float32)
 
     def _weight(self, name: str) -> str:
         return self._tensor(name, self._read(name))

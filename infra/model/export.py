@@ -379,7 +379,7 @@ def _download(model: str) -> Source:
     return Source(name=model, folder=folder, origin=f"Hugging Face hub, revision {folder.name}")
 
 
-def _weights(source: Source) -> str:
+def weigh(source: Source) -> str:
     """
     Return the sha256 of the weights; of the list of such sums if there are several files.
 
@@ -437,7 +437,7 @@ def _write(source: Source, folder: Path, *, precision: str, given: GivenPrompts)
     """
     from infra.model.bert import read_bert
 
-    weights = _weights(source)
+    weights = weigh(source)
     bert = read_bert(source.folder) if precision == "int8" else None
     if bert is None:
         _trace(source, folder, weights=weights, precision=precision, given=given)
@@ -508,7 +508,7 @@ def _trace(
         ) from error
     from infra.model.quantisation import quantise
 
-    with _quiet():
+    with quiet():
         try:
             from sentence_transformers import SentenceTransformer
 
@@ -569,7 +569,7 @@ def _trace(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """
     Silence the tracer, the quantiser and the progress bars.
 

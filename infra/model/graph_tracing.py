@@ -48,3 +48,40 @@ def trace(model: SentenceTransformer, path: Path, *, texts: list[str]) -> None:
             # The newer exporter needs onnxscript and does not trace these models (torch 2.13).
             dynamo=False,
         )
+
+
+class _Score(torch.nn.Module):
+    """Token ids and mask of pairs in, one value for each out."""
+
+    def __init__(self, model: torch.nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.model(**dict(zip(self.names, inputs, strict=True))).logits
+        return scores
+
+
+def trace_classifier(folder: Path, path: Path, *, pair: tuple[str, str]) -> None:
+    """Write the classifier in *folder* with the inputs that its tokenizer makes of a pair."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, local_files_only=True, attn_implementation="eager"
+    )
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    features = tokenizer(*pair, return_tensors="pt")
+    names = list(features)
+    with torch.no_grad():
+        torch.onnx.export(
+            _Score(model.float().eval(), names).eval(),
+            tuple(features[name] for name in names),
+            str(path),
+            input_names=names,
+            output_names=["score"],
+            dynamic_axes={name: {0: "texts", 1: "tokens"} for name in names}
+            | {"score": {0: "texts"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )

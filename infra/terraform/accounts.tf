@@ -118,6 +118,16 @@ resource "google_project_iam_member" "vertex" {
   member  = google_service_account.this[each.key].member
 }
 
+# The ranking API alone takes discoveryengine.rankingConfigs.rank, which no narrower role has.
+# https://cloud.google.com/generative-ai-app-builder/docs/access-control#discoveryengine.viewer
+resource "google_project_iam_member" "ranking" {
+  count = startswith(var.reranker, "vertex") ? 1 : 0
+
+  project = var.project_id
+  role    = "roles/discoveryengine.viewer"
+  member  = google_service_account.this["query"].member
+}
+
 # Gemini by key: this secret alone. https://cloud.google.com/secret-manager/docs/access-control
 resource "google_secret_manager_secret_iam_member" "gemini_key" {
   for_each = toset(var.gemini.access == "key" ? local.gemini_callers : [])

@@ -36,7 +36,7 @@ locals {
       filter    = "resource.type = \"cloud_run_job\" AND resource.labels.job_name = ${local.our_jobs} AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.measured["oldest_batch"].name}\""
       aligner   = "ALIGN_PERCENTILE_99", reducer = "REDUCE_MAX", group = []
       threshold = var.alerts.oldest_message_minutes * 60, duration = "0s", period = "900s"
-      advice    = "Its batch is published again by each sweep and fails each time: the log of kaydang-embed-worker says why. python -m admin doctor looks at all that it needs."
+      advice    = "Its batch is published again by each sweep and fails each time: the log of kaydang-embed-worker says why. kaydangpt doctor looks at all that it needs."
     }
     generation-failures = {
       section   = "gemini-gives-no-answers"

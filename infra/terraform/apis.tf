@@ -15,6 +15,7 @@ locals {
       "storage.googleapis.com",
     ],
     length(local.gemini_callers) > 0 && var.gemini.access == "vertex" ? ["aiplatform.googleapis.com"] : [],
+    startswith(var.reranker, "vertex") ? ["discoveryengine.googleapis.com"] : [],
     var.query_access.mode == "iap" ? ["iap.googleapis.com"] : [],
     var.encryption.customer_managed ? ["cloudkms.googleapis.com"] : [],
     var.tracing.enabled ? ["cloudtrace.googleapis.com", "telemetry.googleapis.com"] : [],

@@ -70,6 +70,7 @@ locals {
     var.query_access.mode != "public" ? {} : { ALLOWED_HOSTS = var.query_access.domain },
     var.query_access.uploads ? { UPLOADS_ENABLED = "true" } : {},
     var.query_access.metrics ? { METRICS_ENABLED = "true" } : {},
+    var.reranker == "none" ? {} : { RERANKER = var.reranker },
   )
 
   trace_environment = var.tracing.enabled ? {

@@ -284,6 +284,18 @@ variable "embedding_model_name" {
   }
 }
 
+# The order of passages by a model that reads question and passage together.
+variable "reranker" {
+  type        = string
+  description = "none, vertex (Vertex AI's ranking API), vertex:MODEL, or the folder of a cross-encoder in the query function's image."
+  default     = "none"
+
+  validation {
+    condition     = can(regex("^(none|vertex(:[a-z0-9@.-]+)?|/[A-Za-z0-9._/-]+)$", var.reranker))
+    error_message = "reranker is none, vertex, vertex:MODEL or an absolute path."
+  }
+}
+
 variable "gemini" {
   type = object({
     access             = optional(string, "vertex")

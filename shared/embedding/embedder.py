@@ -25,6 +25,7 @@ __all__ = [
     "Embedders",
     "ModelInfo",
     "available_cores",
+    "open_session",
     "read_model_info",
 ]
 
@@ -130,7 +131,13 @@ class Embedder:
         return vectors
 
 
-def _open_graph(model_dir: Path, *, device: Device) -> Run:
+def open_session(model_dir: Path, *, device: Device = "cpu") -> Any:
+    """
+    Return onnxruntime's session of a model's graph, whose runs are one thread each.
+
+    Raises:
+        ModelUnavailable: The graph is missing or damaged.
+    """
     # Not at import: the server forks after it, and a child whose parent has loaded onnxruntime
     # hangs or aborts at exit, waiting for threads that exist only in the parent.
     import onnxruntime
@@ -144,7 +151,7 @@ def _open_graph(model_dir: Path, *, device: Device) -> Run:
     # process grew for ten minutes (make load) and was no faster for it.
     options.enable_mem_pattern = False
     try:
-        session: Any = onnxruntime.InferenceSession(
+        return onnxruntime.InferenceSession(
             model_dir / GRAPH_FILE, options, providers=_PROVIDERS[device]
         )
     except Exception as error:  # onnxruntime's own errors have no public base class
@@ -154,6 +161,9 @@ def _open_graph(model_dir: Path, *, device: Device) -> Run:
         )
         raise ModelUnavailable(message) from error
 
+
+def _open_graph(model_dir: Path, *, device: Device) -> Run:
+    session = open_session(model_dir, device=device)
     # Only graphs for batches take a mask.
     takes_mask = any(each.name == "attention_mask" for each in session.get_inputs())
 

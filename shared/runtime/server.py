@@ -202,8 +202,6 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         self._timers: list[tuple[float, int, _Connection, int, Callable[[_Connection], None]]] = []
         self._numbers = count()
 
-    # ---- what gunicorn's loop calls, all in one thread but handle and handle_request
-
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection and wait for its first request."""
         try:
@@ -279,8 +277,6 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         for connection in self._waiting:
             if not connection.received:
                 self._at(min(connection.deadline, deadline), connection, self._expire)
-
-    # ---- waiting
 
     def _wait(self, connection: _Connection, *, until: float) -> None:
         connection.sock.setblocking(False)
@@ -376,8 +372,6 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         return bool(
             source is not None and source.whole and source.exhausted and not unreader.buf.getvalue()
         )
-
-    # ---- ends
 
     def _expire(self, connection: _Connection) -> None:
         if connection.received and connection.drained is None:

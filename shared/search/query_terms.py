@@ -75,7 +75,7 @@ class Support:
     Attributes:
         coverage: Share of the question's words, by their rarity, that the best passage holds;
             None where the question has no words that count.
-        similarity: The highest cosine of question and passage.
+        similarity: The highest cosine of question and passage, scaled: 0 for unrelated texts.
     """
 
     coverage: float | None
@@ -110,12 +110,21 @@ def measure_coverage(weighed: Sequence[tuple[float, set[str]]], *, held: set[str
     return sum(weight for weight, forms in weighed if forms & held) / total if total else None
 
 
-def measure_support(hits: Sequence[Hit], *, passages: int = 3) -> Support:
-    """Return how much of their question the first *passages* of *hits* speak of."""
+def measure_support(
+    hits: Sequence[Hit], *, passages: int = 3, unrelated_similarity: float = 0.0
+) -> Support:
+    """
+    Return how much of their question the first *passages* of *hits* speak of.
+
+    Args:
+        unrelated_similarity: The cosine that texts without anything in common have with this
+            model: 0 on the scale of the support's similarity, so that floors serve all models.
+    """
     covered = [hit.coverage for hit in hits[:passages] if hit.coverage is not None]
+    nearest = max((hit.similarity for hit in hits), default=unrelated_similarity)
     return Support(
         coverage=max(covered, default=None if hits else 0.0),
-        similarity=max((hit.similarity for hit in hits), default=0.0),
+        similarity=(nearest - unrelated_similarity) / max(1e-6, 1.0 - unrelated_similarity),
     )
 
 

@@ -196,7 +196,7 @@ def check_server(connection: psycopg.Connection[Any]) -> None:
     if row is not None:
         raise Misconfigured(
             f"the extension vector is in the schema {row[0]}, which is not in the search_path of"
-            " this login: run python -m admin migrate, which adds it to the database's, or"
+            " this login: run kaydangpt migrate, which adds it to the database's, or"
             f" ALTER ROLE ... SET search_path = public, {row[0]}"
         )
 

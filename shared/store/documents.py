@@ -313,6 +313,6 @@ def record_exhaustion(
     )
     reason = (
         f"Indexing was tried {attempts} times and did not succeed; it is not tried again by"
-        f" itself. Mend the cause, then run: python -m admin retry.{last}"
+        f" itself. Mend the cause, then run: kaydangpt retry.{last}"
     )
     record_failure(connection, document, build, code="attempts_exhausted", reason=reason)

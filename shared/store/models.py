@@ -17,7 +17,7 @@ from shared.errors import Misconfigured
 from shared.store.connection import Connection
 from shared.values import FillJob, join_embedded_text
 
-NO_MODEL = "the database has no embedding model: run python -m admin migrate with MODEL_DIR set"
+NO_MODEL = "the database has no embedding model: run kaydangpt migrate with MODEL_DIR set"
 # Held in shared mode while a build is made to answer, exclusively while the model is switched.
 _LOCK = int.from_bytes(b"models")
 

@@ -20,6 +20,7 @@ STATUS_COLUMNS = """
 _KNOWN_AT_A_TIME = 1000
 # No quote is longer.
 _MARKED_CHUNKS = 50
+_HEADED_CHUNKS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,28 @@ def read_link_secret(connection: Connection) -> bytes:
     """Return what links to originals are signed with."""
     secret: bytes = fetch_one(connection, "SELECT secret FROM link_secret")[0]
     return secret
+
+
+def list_headings(connection: Connection, *, documents: int) -> list[tuple[UUID, str]]:
+    """Return the first headings of the documents that changed last, in reading order."""
+    rows: list[tuple[UUID, str]] = connection.execute(
+        """
+        SELECT recent.id, chunks.heading
+        FROM (
+            SELECT id, active_build
+            FROM documents
+            WHERE active_build IS NOT NULL
+            ORDER BY updated DESC
+            LIMIT %(documents)s
+        ) AS recent
+        JOIN chunks ON chunks.build_id = recent.active_build
+        WHERE chunks.ordinal < %(chunks)s
+            AND chunks.heading <> ''
+        ORDER BY recent.id, chunks.ordinal
+        """,
+        {"documents": documents, "chunks": _HEADED_CHUNKS},
+    ).fetchall()
+    return rows
 
 
 def count_documents(connection: Connection) -> dict[DocumentState, int]:

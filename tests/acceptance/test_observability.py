@@ -237,7 +237,7 @@ def test_doctor_when_names_are_wrong(patient: doctor.Settings, tmp_path: Path) -
     )
     found = faults(wrong)
     assert "DOCUMENTS_BUCKET" in found["bucket"]
-    assert "not there" in found["topic no-such-topic"]
+    assert "does not exist" in found["topic no-such-topic"]
     assert "QUERY_URL" in found["query"]
     assert "MODEL_DIR" in found["model"]
 
@@ -305,7 +305,7 @@ def test_doctor_when_an_index_is_due(
     assert told().startswith("ok: ")
     monkeypatch.setattr("admin.database.INDEX_USEFUL_CHUNKS", 1)
     assert told().startswith("hint: ")
-    assert told().endswith("python -m admin index.")
+    assert told().endswith("kaydangpt index.")
 
 
 @contextmanager

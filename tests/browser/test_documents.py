@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import psycopg
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
@@ -37,7 +40,7 @@ def test_chosen_file_is_uploaded_and_becomes_ready(open_page: OpenPage) -> None:
     page.get_by_label("Into the folder").fill(f"{SHELF}-chosen")
     choose(page, "Überblick & 100 %.txt", b"The lighthouse was built in 1871.")
     name = f"{SHELF}-chosen/Überblick & 100 %.txt"
-    expect(page.get_by_role("status").first).to_contain_text("uploaded")
+    expect(page.locator("#notice")).to_contain_text("uploaded")
     page.get_by_label("Name contains").fill(f"{SHELF}-chosen/")
     expect(document(page, name).locator(".state")).to_have_text("ready")
     page.get_by_role("link", name="Ask", exact=True).click()
@@ -108,21 +111,157 @@ def test_documents_are_listed_by_collection(open_page: OpenPage) -> None:
     expect(page.locator("#no-documents")).to_be_visible()
 
 
+def fail(system: System, name: str, *, code: str) -> int:
+    """Let a document have failed for a reason that another try can mend."""
+    generation = system.upload(name, BROKEN, "application/pdf")
+    system.wait_for(name, generation=generation)
+    with psycopg.connect(system.environment["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(
+            """
+            UPDATE builds SET reason_code = %s FROM documents
+            WHERE documents.id = document_id AND name = %s
+            """,
+            (code, name),
+        )
+    return generation
+
+
 def test_retry_indexes_once_more(open_page: OpenPage, system: System) -> None:
-    """The document gets a new generation, and its reason again."""
+    """The document gets a new generation, and its own reason; then a retry helps no more."""
     name = f"{SHELF}-retried/broken.pdf"
-    before = system.upload(name, BROKEN, "application/pdf")
-    system.wait_for(name, generation=before)
+    before = fail(system, name, code="attempts_exhausted")
     page = open_page(path="/#documents")
     page.get_by_label("Name contains").fill(name)
     page.get_by_role("button", name=f"Retry: {name}").click()
-    expect(page.get_by_role("status").first).to_have_text(f"{name} is indexed again")
+    expect(page.locator("#notice")).to_have_text(f"{name} is indexed again")
     wait_until(
         lambda: system.documents(prefix=name)[name]["generation"] > before,
         what="the new generation is known",
     )
     assert system.wait_for(name)["reason"]["code"] == "corrupt"
-    expect(document(page, name).locator(".state")).to_have_text("failed")
+    expect(document(page, name).locator(".reason")).to_contain_text("damaged")
+    expect(page.get_by_role("button", name=f"Retry: {name}")).to_have_count(0)
+
+
+def test_many_are_changed_at_once(open_page: OpenPage, system: System) -> None:
+    """What is selected is retried where that helps, and deleted after a question."""
+    shelf = f"{SHELF}-many"
+    names = [f"{shelf}/{number}.pdf" for number in range(3)]
+    for name in names[:2]:
+        fail(system, name, code="embedding_failed")
+    system.wait_for(names[2], generation=system.upload(names[2], "A third."))
+    page = open_page(path="/#documents")
+    page.get_by_label("Name contains").fill(f"{shelf}/")
+    expect(page.locator("#document-list > li")).to_have_count(3)
+    expect(page.locator("#totals")).to_contain_text("3 documents")
+    expect(page.locator("#totals")).to_contain_text("failed: 2")
+    page.get_by_label("Select all shown").check()
+    expect(page.locator("#selected")).to_have_text("3 selected")
+    page.get_by_role("button", name="Retry the selected").click()
+    expect(page.locator("#notice")).to_have_text("2 of 2 done")
+    for name in names[:2]:
+        expect(document(page, name).locator(".reason")).to_contain_text("damaged")
+    page.get_by_label("Select all shown").check()
+    page.get_by_role("button", name="Delete the selected").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Delete 3 documents from the bucket?")
+    dialog.get_by_role("button", name="Delete").click()
+    expect(page.locator("#document-list > li")).to_have_count(0)
+    assert list(system.bucket().list_blobs(prefix=f"{shelf}/")) == []
+
+
+def test_documents_are_found_and_sorted(open_page: OpenPage) -> None:
+    """By any part of the name, by type, the largest first."""
+    page = open_page(path="/#documents")
+    page.get_by_label("Name contains").fill(f"oken {SHELF}/")
+    expect(page.locator("#document-list > li")).to_have_count(1)
+    page.get_by_label("Name contains").fill(f"{SHELF}/")
+    page.get_by_label("Sort by").select_option("largest first")
+    names = page.locator("#document-list > li .name")
+    expect(names).to_have_text([f"{SHELF}/scan.pdf", f"{SHELF}/broken.pdf"])
+    page.get_by_label("Sort by").select_option("name")
+    expect(names).to_have_text([f"{SHELF}/broken.pdf", f"{SHELF}/scan.pdf"])
+    page.get_by_label("Type", exact=True).select_option("application/pdf")
+    expect(page.locator("#document-list > li")).to_have_count(2)
+
+
+def test_misspelt_collection_is_said(open_page: OpenPage) -> None:
+    """In the list, and before a question is asked in it."""
+    page = open_page(path="/#documents")
+    page.locator("#shown-collection").fill("browser-documnets")
+    expect(page.locator("#no-documents")).to_have_text(
+        re.compile("There is no collection “browser-documnets”. Did you mean .*browser-documents")
+    )
+    page.get_by_role("link", name="Ask", exact=True).click()
+    page.locator("#collection").fill("browser-documnets")
+    page.get_by_label("Your question").fill("What has text?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#notice")).to_contain_text("Did you mean")
+    expect(page.locator(".turn")).to_have_count(0)
+    expect(page.get_by_label("Your question")).to_have_value("What has text?")
+
+
+def test_open_tab_asks_ever_less(open_page: OpenPage) -> None:
+    """While nothing changes an instance can end: a dozen requests in the first hour, then none."""
+    page = open_page(path="/#documents")
+    expect(page.locator("#document-list > li").first).to_be_visible()
+    page.clock.install()
+    page.get_by_label("Name contains").fill(f"{SHELF}/")
+    expect(page.locator("#document-list > li")).to_have_count(2)
+    expect(page.locator("#totals")).to_contain_text("2 documents")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    by_hour = []
+    for _ in range(2):
+        asked.clear()
+        for _minute in range(60):
+            page.clock.run_for(60_000)
+            # What was asked for comes meanwhile.
+            page.evaluate("() => document.fonts.ready")
+        by_hour.append(len(asked))
+    assert 0 < by_hour[0] <= 12
+    assert by_hour[1] == 0
+    page.keyboard.press("Shift")
+    wait_until(lambda: page.evaluate("1") and asked, what="the reader is back")
+
+
+def test_ten_thousand_documents_stay_smooth(open_page: OpenPage, system: System) -> None:
+    """All are listed, and only those in sight are laid out."""
+    with psycopg.connect(system.environment["DATABASE_URL"], autocommit=True) as connection:
+        # In another bucket, which the reconciler does not look into.
+        connection.execute(
+            """
+            WITH made AS (
+                INSERT INTO documents (bucket, name, collection, seen_generation)
+                SELECT 'elsewhere', format('browser-shelves/%s.txt', number), 'browser-shelves', 1
+                FROM generate_series(10001, 20000) AS number
+                RETURNING id
+            )
+            INSERT INTO builds (document_id, generation, epoch, config_hash, state, collection)
+            SELECT id, 1, 0, 'test', 'ready', 'browser-shelves' FROM made
+            """
+        )
+    try:
+        page = open_page(path="/#documents")
+        page.get_by_label("Name contains").fill("browser-shelves/")
+        expect(page.locator("#totals")).to_contain_text("10,000 documents")
+        items = page.locator("#document-list > li")
+        while page.locator("#more").is_visible():
+            count = items.count()
+            page.locator("#more").evaluate("one => one.click()")
+            page.wait_for_function(
+                "count => document.querySelectorAll('#document-list > li').length > count",
+                arg=count,
+            )
+        expect(items).to_have_count(10_000)
+        shown = page.evaluate(
+            """() => [...document.querySelectorAll("#document-list > li .facts")]
+              .filter((one) => one.checkVisibility({ contentVisibilityAuto: true })).length"""
+        )
+        assert 0 < shown < 200
+    finally:
+        with psycopg.connect(system.environment["DATABASE_URL"], autocommit=True) as connection:
+            connection.execute("DELETE FROM documents WHERE bucket = 'elsewhere'")
 
 
 def test_delete_asks_and_removes_the_document(open_page: OpenPage, system: System) -> None:
@@ -183,7 +322,9 @@ def test_nothing_can_be_changed_where_the_service_may_not_write(
     page.get_by_label("Name contains").fill(f"{SHELF}/")
     expect(document(page, f"{SHELF}/broken.pdf")).to_be_visible()
     expect(page.get_by_label("Choose files")).to_be_hidden()
-    expect(page.locator("#document-list").get_by_role("button")).to_have_count(0)
+    changing = page.locator("#document-list").get_by_role("button", name=re.compile("Delete|Retry"))
+    expect(changing).to_have_count(0)
+    expect(page.get_by_role("checkbox")).to_have_count(0)
     transfer = page.evaluate_handle(
         "() => { const all = new DataTransfer(); all.items.add(new File(['a'], 'a')); return all; }"
     )

@@ -110,8 +110,6 @@ class Rig:
     pace: float = 1.0
     writer: Writer = field(init=False)
 
-    # --- processes ---
-
     def kill(self, *names: str) -> None:
         """kill -9, with all children."""
         for name in names:
@@ -153,8 +151,6 @@ class Rig:
             if process is None or process.poll() is not None:
                 self.start(name)
 
-    # --- the database ---
-
     @property
     def database_url(self) -> str:
         """Return the database without a proxy before it."""
@@ -175,8 +171,6 @@ class Rig:
         """Lend an autocommit connection past the proxy."""
         with psycopg.connect(self.database_url, autocommit=True, connect_timeout=5) as connection:
             yield connection
-
-    # --- messages ---
 
     def publish(
         self, topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]], *, limit: int = 100
@@ -229,8 +223,6 @@ class Rig:
                     ),
                     update_mask=FieldMask(paths=["retry_policy"]),
                 )
-
-    # --- the stream ---
 
     def upload(self, name: str, data: bytes | None = None, *, code: str | None = None) -> str:
         """

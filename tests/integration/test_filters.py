@@ -161,9 +161,6 @@ def documents(connection: Connection) -> list[Given]:
     return given
 
 
-# --- random filters, as a client writes them ----------------------------------------------------
-
-
 def make_filter(chance: random.Random, documents: list[Given], depth: int = 3) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for _ in range(chance.choice((0, 1, 1, 1, 2))):
@@ -250,8 +247,6 @@ MAKERS = {
     "nowhere": lambda chance: make_values(chance, TEAMS, [1, True]),
 }
 
-
-# --- the oracle: what the documentation says, in sets -------------------------------------------
 
 EVERYTHING = sql.SQL("SELECT DISTINCT number FROM facts")
 

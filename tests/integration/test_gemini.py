@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from google.oauth2.credentials import Credentials
 
-from functions.query.answering.extractive import Weights
+from functions.query.answering.choosing import Choosing
 from functions.query.answering.generation import CircuitBreaker, Gemini
 from functions.query.answering.journal import Journal
 from functions.query.answering.prompt import make_prompt
@@ -94,7 +94,7 @@ def ask(gemini: Gemini, *texts: str, whole: bool = False) -> tuple[str, Answer]:
             unavailable=None,
             whole=whole,
             prompt_max_characters=10_000,
-            weights=Weights(),
+            choosing=Choosing(),
             journal=Journal(),
         )
     )

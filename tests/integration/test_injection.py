@@ -21,7 +21,7 @@ import pytest
 from flask.testing import FlaskClient
 from pgvector.psycopg import register_vector
 
-from functions.query.answering.extractive import Weights
+from functions.query.answering.choosing import Choosing
 from functions.query.answering.generation import Gemini
 from functions.query.answering.journal import Journal
 from functions.query.answering.query import Answer, Retrieval
@@ -274,7 +274,7 @@ def test_extract_when_every_document_attacks() -> None:
                 unavailable=None,
                 whole=True,
                 prompt_max_characters=10_000,
-                weights=Weights(),
+                choosing=Choosing(),
                 journal=journal,
             )
         )
@@ -285,7 +285,7 @@ def test_extract_when_every_document_attacks() -> None:
         events = stream_answer(retrieval, iter(steps), journal=journal, trace=False)
         body = read_events("".join(events))
         check_answer(body)
-        assert "Kwai" in body["answer"], index
+        assert "1943" in body["answer"], index
 
 
 def make_hit(document: Hostile, text: str, ordinal: int) -> Hit:

@@ -39,6 +39,32 @@ def test_two_runs_at_once_apply_each_migration_once(empty_database_url: str) -> 
     assert sorted(runs, key=len) == [[], [migration.name for migration in migrations]]
 
 
+def test_migrations_of_a_filled_index(empty_database_url: str) -> None:
+    """An upgrade finds documents: a change of their rows and an index go together."""
+    migrations = read_migrations()
+    run(empty_database_url, migrations[:10])
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute(
+            """
+            WITH document AS (
+                INSERT INTO documents (bucket, name, seen_generation) VALUES ('b', 'a.txt', 1)
+                RETURNING id
+            ),
+            build AS (
+                INSERT INTO builds (document_id, generation, epoch, state, size)
+                SELECT id, 1, 0, 'ready', 7 FROM document
+                RETURNING id
+            )
+            SELECT id FROM build
+            """
+        )
+        connection.execute("UPDATE documents SET active_build = (SELECT id FROM builds)")
+    assert len(run(empty_database_url, migrations)) == len(migrations) - 10
+    with psycopg.connect(empty_database_url) as connection:
+        row = connection.execute("SELECT state, latest_size FROM documents").fetchone()
+    assert row == ("ready", 7)
+
+
 def test_changed_migration_is_refused(database_url: str) -> None:
     """The tables in production must be those that the files describe."""
     first, *rest = read_migrations()

@@ -199,3 +199,13 @@ def test_mail_with_pictures(parse: Parse) -> None:
     assert "twelve Bananas" in text
     assert "Cherries" not in text
     assert "60000 × 60000 pixels" in text
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_picture_when_turned(parse: Parse, turn: int) -> None:
+    """A page that lies on its side or stands on its head is read."""
+    page = Image.new("L", (1000, 1000), 255)
+    for line in range(6):
+        page.paste(drawn(SENTENCE).crop((0, 20, 900, 90)), (60, 60 + 110 * line))
+    with parse(saved(page.rotate(turn, expand=True), "PNG"), "a.png") as document:
+        assert words(document).count(SENTENCE) >= 5

@@ -20,6 +20,7 @@ from functions.query.answering.reranking import Reranker
 from functions.query.settings import MAX_REQUEST_BYTES, QuerySettings
 from shared import store
 from shared.embedding.embedder import Embedder
+from shared.errors import RankingUnavailable
 from shared.store import Connection, Pool, open_pool
 from shared.values import ObjectVersion
 from tests.support import gemini_stand_in as stand_ins
@@ -108,9 +109,6 @@ def stream(client: FlaskClient, **body: Any) -> list[tuple[str, dict[str, Any]]]
     return events_of(
         client.post("/query", json=QUESTION | body, headers={"Accept": "text/event-stream"})
     )
-
-
-# --- answers --------------------------------------------------------------------------------
 
 
 def test_query_when_documents_answer(client: FlaskClient, towers: str) -> None:
@@ -255,9 +253,6 @@ def test_query_when_gemini_rewrites(
     assert body["usage"]["calls"] == 2
 
 
-# --- what is kept between requests ------------------------------------------------------------
-
-
 @pytest.mark.usefixtures("towers")
 def test_cache_when_asked_twice(
     client_with: MakeClient,
@@ -355,9 +350,6 @@ def test_rate_limit_when_behind_a_proxy(client_with: MakeClient) -> None:
     assert status("1.1.1.1, 9.9.9.9") == 200
     assert status("2.2.2.2, 9.9.9.9") == 429
     assert status("1.1.1.1, 8.8.8.8") == 200
-
-
-# --- passages and documents -------------------------------------------------------------------
 
 
 def test_retrieve_when_documents_match(client: FlaskClient, towers: str) -> None:
@@ -587,9 +579,6 @@ def test_changes_when_uploads_are_off(client: FlaskClient) -> None:
         assert problem_of(response, 403)["code"] == "uploads_disabled"
 
 
-# --- faults of requests -----------------------------------------------------------------------
-
-
 def nested(depth: int) -> dict[str, Any]:
     """Return a filter in a filter, so many deep."""
     value: dict[str, Any] = {"name": "x"}
@@ -698,9 +687,6 @@ def test_request_when_the_database_is_away(
         for response in (client.post("/query", json=QUESTION), client.get("/readyz")):
             assert problem_of(response, 503)["code"] == "database_unavailable"
             assert int(response.headers["Retry-After"]) > 0
-
-
-# --- who may ask ------------------------------------------------------------------------------
 
 
 def test_keys_when_set(client_with: MakeClient) -> None:
@@ -833,3 +819,27 @@ def test_query_when_passages_are_reranked(
     assert ["Berlin" in passage["text"] for passage in body["passages"]] == [True]
     assert body["timings"]["rerank_ms"] >= 0
     assert body["trace"]["rerank"][0]["score"] == 1
+
+
+@pytest.mark.usefixtures("towers")
+def test_replies_when_the_reranker_fails(
+    database_url: str, model_dir: Path, pool: Pool, embedder: Embedder
+) -> None:
+    """Both ways to ask answer with the order of the search, and say what they did without."""
+
+    def fail(_question: str, _texts: object) -> list[float]:
+        raise RankingUnavailable("the ranking API answered 503")
+
+    client = make_client(
+        QuerySettings(database_url=SecretStr(database_url), model_dir=model_dir),
+        pool=pool,
+        embedder=embedder,
+        reranker=Reranker(score=fail),
+    )
+    for path in ("/query", "/retrieve"):
+        body = body_of(client.post(path, json=QUESTION | {"limit": 1}))
+        assert "Eiffel" in body["passages"][0]["text"]
+        assert body["degraded"] == {
+            "code": "not_reranked",
+            "message": "the ranking API answered 503",
+        }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +21,9 @@ LINES = [
 ]
 
 
-def scan(pages: int = 1, *, stamp: str = "") -> bytes:
-    """Return a PDF whose pages are pictures of LINES."""
-    rendered = pypdfium2.PdfDocument(make_pdf([pdf_lines(LINES, top=700, pitch=24)]))
+def scan(pages: int = 1, *, stamp: str = "", lines: Sequence[str] = LINES) -> bytes:
+    """Return a PDF whose pages are pictures of *lines*."""
+    rendered = pypdfium2.PdfDocument(make_pdf([pdf_lines(lines, top=700, pitch=24)]))
     bitmap = rendered[0].render(scale=200 / 72, grayscale=True)
     data = bytes(bitmap.buffer)
     rows = b"".join(
@@ -104,3 +105,14 @@ def test_scan_beyond_the_budget(tmp_path: Path, tokenizer: Path) -> None:
     with pytest.raises(Unreadable) as caught:
         parse(data, folder=tmp_path, tokenizer=tokenizer, budget=0)
     assert caught.value.code == "no_text"
+
+
+def test_scan_in_another_language(tmp_path: Path, tokenizer: Path) -> None:
+    """A page is read by the data of its own language, with all of its letters."""
+    lines = ["Die Kündigung erfolgt schriftlich sechs Wochen", "vor dem Ende des Vierteljahres.",
+             "Altöl gehört in den Behälter neben dem Tor."]  # fmt: skip
+    data = scan(lines=lines)
+    with parse(data, folder=tmp_path, tokenizer=tokenizer, budget=1) as parsed:
+        text = " ".join(" ".join(chunk.text for chunk in parsed.chunks()).split())
+    assert "Kündigung erfolgt schriftlich" in text
+    assert "Altöl gehört in den Behälter" in text

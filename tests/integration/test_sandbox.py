@@ -129,6 +129,13 @@ def test_document_when_no_page_has_text(parse: Parse) -> None:
     assert "pages 1, 2" in error.message
 
 
+def test_workbook_when_no_sheet_has_text(parse: Parse) -> None:
+    """An empty workbook is refused as such, not as a scan."""
+    error = refused(parse, make_xlsx({"S": ""}), "a.xlsx")
+    assert error.code == "no_text"
+    assert "scanned" not in error.message
+
+
 def test_document_when_empty(parse: Parse) -> None:
     """An empty file is refused without a child."""
     assert refused(parse, b"").code == "empty"

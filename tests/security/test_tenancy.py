@@ -386,8 +386,6 @@ def test_tokens_when_wrong(client_with: MakeClient, issuer: Issuer) -> None:
     assert status(issuer.sign(headers={"kid": "new"})) == (503, "keys_unavailable")
 
 
-# --- the database ------------------------------------------------------------------------------
-
 _RELATIONS = (
     "documents",
     "builds",
@@ -574,9 +572,6 @@ def test_rows_when_queries_are_interleaved(
     assert (result.foreign, result.missing) == ([], [])
     kept = json.loads(json.dumps(result.as_json()))
     assert sum(kept["by_kind"].values()) == kept["queries"] == _QUERIES
-
-
-# --- the operator ------------------------------------------------------------------------------
 
 
 def test_admin_when_access_is_managed(

@@ -284,3 +284,20 @@ def test_boxes_of_chunks() -> None:
         assert [one.text[at:].split(" ")[0] for at, _, _ in found] == one.text.split(" ")
         first = one.char_start // len(line)
         assert found[0][1] == 10.0 * first
+
+
+def test_chunks_when_documents_stand_in_one() -> None:
+    """Small documents inside of another have chunks and headings of their own."""
+    first, second = (
+        Block("heading", name, level=1, label=name, begins_document=True) for name in "AB"
+    )
+    unread = Block("paragraph", "c of", level=1)
+    text, chunks = chunk(
+        [first, Block("paragraph", "one."), second, Block("paragraph", "two."), unread]
+    )
+    check(text, chunks)
+    assert [(c.heading, c.text) for c in chunks] == [
+        ("A", "A\n\none."),
+        ("B", "B\n\ntwo."),
+        ("", "c of"),
+    ]

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.query.answering.composition import compose
-from functions.query.answering.extractive import extract, terms
+from functions.query.answering.extractive import extract
 from functions.query.answering.question_kind import detect_kinds, split_question
+from functions.query.answering.scoring import terms
 from functions.query.answering.units import split_units
 from shared.values import Hit
 from tests.unit.test_citing import hit

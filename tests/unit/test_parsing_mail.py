@@ -140,3 +140,15 @@ def test_mail_when_related_parts_were_sent() -> None:
     message["From"], message["To"], message["Subject"] = "a@b.example", "c@d.example", "S"
     message.attach(MIMEText("<p>hello", "html"))
     assert parse_bytes(message.as_bytes(), "a.eml")[0] == EML
+
+
+def test_mail_when_text_follows_an_attachment() -> None:
+    """Text behind an attachment belongs to the message, not to the attachment."""
+    message = MIMEMultipart()
+    message["From"], message["To"], message["Subject"] = "a@b.example", "c@d.example", "Three"
+    table = MIMEText("one,two\n1,2\n", "csv")
+    table.add_header("Content-Disposition", "attachment", filename="t.csv")
+    for part in (MIMEText("before"), table, MIMEText("behind")):
+        message.attach(part)
+    text = text_of(message.as_bytes(), "m.eml")
+    assert text.index("before") < text.index("behind") < text.index("Attachment: t.csv")

@@ -221,3 +221,61 @@ def test_blocks_when_nothing_is_left() -> None:
     """A block that was nothing but a picture is no block."""
     events = parse_bytes(f"One.\n\n{_NOISE}\n\nTwo.".encode(), "a.txt")[1]
     assert [event.text for event in events if isinstance(event, Block)] == ["One.", "Two."]
+
+
+def test_html_when_menus_stand_around_the_text() -> None:
+    """Menus outside of the main text, and lists of languages anywhere, are no text."""
+    page = (
+        "<header><ul><li><a href=/>Home</a><li><a href=/p>Products</a></ul></header>"
+        "<main><h1>Valves</h1><p>Grease the stem.<ul><li><a href=/a>Type A</a>"
+        "<li><a href=/b>Type B</a></ul>"
+        "<div><a href=/de>Deutsch</a> | <a href=/fr>Français</a> | <a href=/vi>Tiếng Việt</a></div>"
+        "</main><div><a href=/x>Imprint</a> · <a href=/y>Jobs</a></div>"
+    )
+    assert text_of(f"<html><body>{page}".encode(), "a.html").split("\n") == [
+        "Valves",
+        "Grease the stem.",
+        "- Type A",
+        "- Type B",
+    ]
+
+
+def test_html_when_digits_are_raised() -> None:
+    """A raised digit is no further digit of the number before it."""
+    page = b"<html><p>A load of 10<sup>3</sup> kg on 4 m<sup>2</sup> costs 40<sup>1</sup> EUR."
+    assert text_of(page, "a.html") == "A load of 10\u00b3 kg on 4 m\u00b2 costs 40\u00b9 EUR."
+
+
+def test_notebook_when_a_cell_failed() -> None:
+    """The message of an error that a cell ended with is read, its colours are not."""
+    outputs = [{"output_type": "error", "ename": "ValueError", "evalue": "bad", "traceback": ["x"]}]
+    cell = {"cell_type": "code", "source": ["f()"], "outputs": outputs}
+    text = text_of(json.dumps({"nbformat": 4, "cells": [cell]}).encode(), "a.ipynb")
+    assert text == "f()\nValueError: bad"
+
+
+def test_html_lists_as_a_browser_numbers_them() -> None:
+    """Starts, values and letters of lists are kept; lists in lists are set in."""
+    page = (
+        "<ol start=5><li>five<li value=9>nine<li>ten<ul><li>inner</ul></ol>"
+        "<ol type=a><li>first<li>second</ol><ol type=I><li>one<li>two</ol>"
+    )
+    assert text_of(f"<html><body>{page}".encode(), "a.html").split("\n") == [
+        *(
+            "5. five",
+            "9. nine",
+            "10. ten",
+            "  - inner",
+            "a. first",
+            "b. second",
+            "I. one",
+            "II. two",
+        ),
+    ]
+
+
+def test_xml_when_a_field_holds_markup() -> None:
+    """The markup that feeds put into their fields is no text."""
+    item = "<title>Bridge</title><description>&lt;p&gt;Until &lt;b&gt;noon&lt;/b&gt;&lt;/p&gt;"
+    feed = f"<?xml version='1.0'?><rss><item>{item}</description></item></rss>"
+    assert text_of(feed.encode(), "a.xml") == "Bridge\nUntil noon"

@@ -692,3 +692,10 @@ def test_json_when_invalid(data: bytes) -> None:
     with pytest.raises(Unreadable) as caught:
         parse_bytes(data, "a.json")
     assert caught.value.code == "corrupt"
+
+
+def test_docx_when_digits_are_raised() -> None:
+    """A raised digit is no further digit of the number before it."""
+    run = '<w:r><w:rPr><w:vertAlign w:val="superscript"/></w:rPr><w:t>3</w:t></w:r>'
+    data = make_docx(f"<w:p><w:r><w:t>10</w:t></w:r>{run}</w:p>")
+    assert text_of(data, "a.docx") == "10\u00b3"

@@ -215,3 +215,126 @@ def test_pdf_marks_that_are_no_text() -> None:
     assert "- -" not in text
     assert "0 1 2" not in text
     assert [word for word in text.split() if word.isdecimal()] == ["7"]
+
+
+def _table(
+    rows: list[list[str]], *, top: float = 760, pitch: float = 20, lefts: tuple[int, ...] = ()
+) -> str:
+    places = lefts or tuple(50 + 130 * column for column in range(9))
+    return pdf_text(
+        (float(places[column]), top - pitch * row, cell)
+        for row, cells in enumerate(rows)
+        for column, cell in enumerate(cells)
+        if cell
+    )
+
+
+def _grid(*, columns: int, rows: int, skip: frozenset[tuple[int, int]] = frozenset()) -> str:
+    """Return the lines around the cells of a table of _table; *skip* are sides left out."""
+    lines = []
+    for row in range(rows + 1):
+        for column in range(columns):
+            if (row, -1 - column) not in skip:
+                x, y = 45 + 130 * column, 774 - 20 * row
+                lines.append(f"{x} {y} m {x + 130} {y} l S")
+    for column in range(columns + 1):
+        for row in range(rows):
+            if (row, column) not in skip:
+                x, y = 45 + 130 * column, 774 - 20 * row
+                lines.append(f"{x} {y} m {x} {y - 20} l S")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(*pages: str) -> list[tuple[str, str]]:
+    blocks = blocks_of(make_pdf(list(pages)), "a.pdf")
+    return [(block.text, block.header) for block in blocks if block.kind == "row"]
+
+
+def test_pdf_table_with_lines() -> None:
+    """Drawn lines tell empty cells, merged cells and a header of two rows."""
+    cells = [
+        ["Vessel", "Season fee", "", "Note"],
+        ["", "Summer", "Winter", ""],
+        ["Barge", "41.50", "", "a"],
+        ["Yacht", "", "9.10", "b"],
+    ]
+    # No line between the two columns of the fee, nor below the names of the outer ones.
+    merged = frozenset([(0, 2), (1, -1), (1, -4)])
+    header = "Vessel | Season fee Summer | Season fee Winter | Note"
+    assert _rows(_grid(columns=4, rows=4, skip=merged) + _table(cells)) == [
+        ("Vessel | Season fee | Season fee | Note\nVessel | Summer | Winter | Note", ""),
+        ("Barge | 41.50 |  | a", header),
+        ("Yacht |  | 9.10 | b", header),
+    ]
+
+
+def test_pdf_tables_that_touch() -> None:
+    """Of two tables directly below each other each has its own header."""
+    first = _grid(columns=3, rows=3) + _table(
+        [["Pump", "Power", "Year"], ["P1", "7.5", "2001"], ["P2", "9", "2002"]]
+    )
+    second = [["Person", "Desk"], ["Ann", "D4"], ["Ben", "D5"]]
+    lines = "".join(
+        f"45 {y} m 435 {y} l S {x} {y} m {x} {y + 20} l S\n"
+        for y in (694, 674, 654)
+        for x in (45, 240, 435)
+    )
+    rows = _rows(first + lines + _table(second, top=700, lefts=(50, 250)))
+    assert ("P2 | 9 | 2002", "Pump | Power | Year") in rows
+    assert ("Ben | D5", "Person | Desk") in rows
+
+
+def test_pdf_table_without_lines() -> None:
+    """Columns are where all rows leave room; a second line belongs to the row above it."""
+    page = pdf_text([(50, 760, "Service"), (300, 760, "Fee"), (380, 760, "Due")])
+    for i, (name, more, fee, due) in enumerate(
+        [("Mooring", "for small ships", "120", "monthly"), ("Water", "by volume", "2.40", ""),
+         ("Pilot", "on request", "", "at once")]
+    ):  # fmt: skip
+        y = 738 - 34 * i
+        page += pdf_text([(50, y, name), (300, y, fee or " "), (380, y, due or " ")])
+        page += pdf_text([(50, y - 12, more)])
+    assert [text for text, _ in _rows(page)] == [
+        "Service | Fee | Due",
+        "Mooring for small ships | 120 | monthly",
+        "Water by volume | 2.40",
+        "Pilot on request |  | at once",
+    ]
+
+
+def test_pdf_table_over_pages() -> None:
+    """Rows on later pages have the header of two rows, printed again or not."""
+    head = [["Bolt", "Size", "Torque"], ["", "mm", "Nm"]]
+    body = [[f"B{i}", f"{i}", f"{i}.5"] for i in range(60)]
+    for repeated in ([], head):
+        first, second = [*head, *body[:30]], [*repeated, *body[30:]]
+        pages = [
+            _grid(columns=3, rows=len(part)) + _table(part) + pdf_text([(50, 30, "Page")])
+            for part in (first, second)
+        ]
+        rows = _rows(*pages)
+        assert rows[-1] == ("B59 | 59 | 59.5", "Bolt | Size mm | Torque Nm")
+        assert len(rows) == 61
+
+
+def test_pdf_formulas_are_no_table() -> None:
+    """Short pieces that stand beside each other by chance are no rows."""
+    pieces = [(60, 700, "f"), (90, 706, "n"), (140, 700, "="), (60, 684, "x"), (200, 684, "}"),
+              (75, 668, "y"), (131, 668, "{"), (222, 668, "|")]  # fmt: skip
+    assert _rows(pdf_lines(BODY * 3, top=780) + pdf_text(pieces)) == []
+
+
+def test_pdf_box_around_a_paragraph() -> None:
+    """A frame around text is no table of one cell."""
+    page = "40 640 500 100 re S\n" + pdf_lines(BODY, top=720)
+    assert [block.kind for block in blocks_of(make_pdf([page]), "a.pdf")] == ["paragraph"]
+
+
+def test_pdf_places_of_rows() -> None:
+    """Each word of a row is where the page shows it, also in a table with lines."""
+    data = make_pdf([_grid(columns=2, rows=3) + _table([["Key", "No"], ["a b", "1"], ["c", "2"]])])
+    block = next(block for block in blocks_of(data, "a.pdf") if block.text == "a b | 1")
+    (line,) = block.lines
+    shown = [block.text[line.position + word.offset :].split()[0] for word in line.words]
+    assert shown == ["a", "b", "1"]
+    assert line.words[2].left == pytest.approx(180, abs=1)

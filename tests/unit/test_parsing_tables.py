@@ -226,3 +226,9 @@ def test_html_caption() -> None:
     """A caption goes with every row, as the table's header does."""
     data = b"<html><table><caption>Rain</caption><tr><th>A<th>B<tr><td>1<td>2</table></html>"
     assert blocks_of(data, "a.html")[-1].header == "Rain\nA | B"
+
+
+def test_csv_of_one_column() -> None:
+    """A file of one column stays one, although a line of it has a comma."""
+    texts = [block.text for block in blocks_of(b"Name\nAnn\nBob, junior\nCy\n", "a.csv")]
+    assert texts == ["Name", "Ann", "Bob, junior", "Cy"]

@@ -210,3 +210,10 @@ def test_markdown_when_fence_never_ends() -> None:
     """An open fence takes the rest of the document, all of it."""
     text = "```\n" + "line\n" * 10_000
     assert text.rstrip() == "".join(b.gap + b.text for b in blocks_of(text.encode(), "a.md"))
+
+
+@pytest.mark.parametrize("encoding", ["koi8-r", "cp1251", "cp866", "iso8859-5"])
+def test_text_in_an_old_cyrillic_encoding(encoding: str) -> None:
+    """A short Russian text is read in each of its old encodings."""
+    text = "Привет мир, это текст о лодках и причалах в гавани. Цена 40 рублей."
+    assert text_of(text.encode(encoding), "a.txt") == text

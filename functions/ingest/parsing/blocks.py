@@ -21,6 +21,8 @@ _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 # C0 and C1 controls but tab and line feed, the byte order mark, and Unicode's non-characters.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ufffe\uffff]")
 _WHITE_SPACE = re.compile(r"\s+")
+_RAISABLE = re.compile(r"[-+\u2212]?\d{1,4}")
+_RAISED = str.maketrans("0123456789+-\u2212", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,11 @@ def clean_line(text: str) -> str:
     if text.isascii() and text.isprintable() and "  " not in text:
         return text.strip()
     return _WHITE_SPACE.sub(" ", clean(text.replace("\xad", ""))).strip()
+
+
+def raised(text: str) -> str:
+    """Return *text* as it stands above the line; "10" and a raised "3" would be another number."""
+    return text.translate(_RAISED) if _RAISABLE.fullmatch(text) else text
 
 
 def cut(text: str, *, limit: int = MAX_BLOCK_CHARS) -> Iterator[str]:

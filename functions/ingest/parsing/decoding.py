@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from email.message import EmailMessage
+from itertools import pairwise
 from typing import BinaryIO
 
 import charset_normalizer
@@ -35,6 +36,8 @@ _ISO_2022_JP = re.compile(rb"\x1b\$[@B][^\r\n]{1,1000}?\x1b\([BJ]")
 _VOWELS = frozenset("aăâeêioôơuưyAĂÂEÊIOÔƠUƯY")
 # Below this charset-normalizer takes stray bytes for a language.
 _MIN_TELLING_BYTES = 12
+_FREQUENT = frozenset("оеаинтсрвлі")
+_LEAST_FREQUENT, _LEAST_CYRILLIC = 0.45, 16
 _TONES = frozenset("\u0300\u0301\u0303\u0309\u0323")
 
 
@@ -105,6 +108,8 @@ def _detect_legacy(source: BinaryIO) -> tuple[str, str]:
         return "cp1258", "replace"
     if _is_western(telling):
         return "cp1252", "replace"
+    if cyrillic := _cyrillic_encoding(telling):
+        return cyrillic, "replace"
     high = sum(1 for byte in telling if byte > 0x7F)
     if high < _MIN_TELLING_BYTES and high < 0.3 * len(telling):
         # Too little to guess from: what is plain stays right, the rest is marked as lost.
@@ -176,6 +181,26 @@ def _is_vietnamese(data: bytes) -> bool:
     fitting = sum(1 for i in tones if i > 0 and text[i - 1] in _VOWELS)
     letters = sum(1 for character in text if unicodedata.category(character)[0] == "L")
     return fitting >= 0.95 * len(tones) and len(tones) >= 0.02 * letters
+
+
+def _cyrillic_encoding(data: bytes) -> str | None:
+    """
+    Return the encoding in which *data* reads like Russian or a language near it, None for none.
+
+    Its ten most frequent letters make over half of its text, and capitals begin words.
+    """
+    best, found = _LEAST_FREQUENT, None
+    for encoding in ("cp1251", "koi8-r", "cp866", "iso8859-5"):
+        text = data.decode(encoding, "replace")
+        letters = [c for c in text if "\u0400" <= c <= "\u045f"]
+        high = sum(1 for c in text if c > "\x7f" and c not in _WESTERN_MARKS and c != "№")
+        if len(letters) < _LEAST_CYRILLIC or len(letters) < 0.95 * high:
+            continue
+        odd = sum(1 for a, b in pairwise(text) if a.islower() and b.isupper())
+        share = sum(1 for c in letters if c in _FREQUENT) / len(letters)
+        if odd <= 0.02 * len(letters) and share > best:
+            best, found = share, encoding
+    return found
 
 
 def _is_western(data: bytes) -> bool:

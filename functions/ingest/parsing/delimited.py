@@ -14,6 +14,8 @@ from .blocks import Event, Request, clean_line
 from .decoding import declared_charset, decode_stream
 from .tables import TableWriter
 
+# A file of one column has none; this sign stands in no text.
+_NO_DELIMITER = "\x1f"
 _SAMPLE_CHARS = 1 << 16
 _DECLARED = re.compile(r"\ufeff?sep=([,;|\t])\r?\n", re.IGNORECASE)
 # A quoted field that never ends would hold the file; csv raises at this size.
@@ -78,6 +80,7 @@ def find_delimiter(sample: str) -> str:
     """
     best: tuple[float, ...] = (0,)
     chosen = ","
+    has_lone = False
     for rank, candidate in enumerate((",", ";", "\t", "|")):
         if candidate not in sample:
             continue
@@ -90,6 +93,9 @@ def find_delimiter(sample: str) -> str:
         )
         if not count:
             continue
+        if count == 1 and len(rows) > 2:
+            has_lone = True
+            continue
         even = count / len(rows)
         kept = [row for row in rows if len(row) == width]
         # Whole cells: no quote inside of one, no number cut at its decimal comma.
@@ -97,7 +103,8 @@ def find_delimiter(sample: str) -> str:
         score = (round(even * whole, 2), whole, float(width), -float(rank))
         if score > best:
             best, chosen = score, candidate
-    return chosen
+    # In a file of one column a sentence may have a comma.
+    return _NO_DELIMITER if has_lone and len(best) == 1 else chosen
 
 
 def _is_torn(row: list[str], delimiter: str) -> bool:

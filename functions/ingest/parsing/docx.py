@@ -23,6 +23,7 @@ from .blocks import (
     clean_line,
     heading,
     paragraph,
+    raised,
 )
 from .charts import chart_blocks
 from .equations import EquationReader
@@ -78,6 +79,8 @@ _SYMBOLS = {
         0xCE: "∈", 0xC7: "∩", 0xC8: "∪", 0xDB: "⇔", 0xDE: "⇒", 0xD7: "⋅", 0x22: "∀", 0x24: "∃",
     },
 }  # fmt: skip
+# What a code means where its font is not known: bullets are written in Symbol.
+_USUAL_SYMBOLS = {0xB7: "•"} | _SYMBOLS["wingdings 2"] | _SYMBOLS["wingdings"]
 # A table within a cell that is no larger is read as the cell's text.
 _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
@@ -121,6 +124,7 @@ class _Run:
 
     is_hidden: bool | None = None
     is_struck: bool = False
+    is_raised: bool = False
     is_bold: bool | None = None
     style: str = ""
 
@@ -456,6 +460,8 @@ class _Reader:
             run.is_hidden = _is_on(value)
         elif name in ("strike", "dstrike"):
             run.is_struck = run.is_struck or _is_on(value)
+        elif name == "vertAlign":
+            run.is_raised = value == "superscript"
         elif name == "b":
             run.is_bold = _is_on(value)
         else:
@@ -549,6 +555,8 @@ class _Reader:
                 text = TICKED if control.is_checked else UNTICKED
         if self.fields and self.fields[-1].in_result and _PAGE_FIELD.match(self.fields[-1].code):
             return
+        if self.runs and self.runs[-1].is_raised:
+            text = raised(text)
         for anchor in self.open_anchors:
             if len(self.anchors[anchor]) < _MAX_ANCHOR_CHARS:
                 self.anchors[anchor] += text[:_MAX_ANCHOR_CHARS]
@@ -802,7 +810,7 @@ _TABLE_NAMES = frozenset(
         "hidden",
     ]
 )
-_RUN_NAMES = frozenset(["vanish", "strike", "dstrike", "b", "rStyle"])
+_RUN_NAMES = frozenset(["vanish", "strike", "dstrike", "b", "rStyle", "vertAlign"])
 _CONTROL_NAMES = frozenset(["sdt", "checkbox", "showingPlcHdr"])
 _FIELD_NAMES = frozenset(
     [
@@ -837,8 +845,8 @@ def drawing_lines(archive: Archive, part: str) -> Iterator[str]:
 
 
 def show_symbols(text: str) -> str:
-    """Return *text* with the signs of Wingdings, the usual symbol font, in place of its codes."""
-    return _CODES.sub(lambda found: _symbol("wingdings", f"{ord(found.group()):X}"), text)
+    """Return *text* with the signs that Wingdings and its like show in place of their codes."""
+    return _CODES.sub(lambda found: _USUAL_SYMBOLS.get(ord(found.group()) & 0xFF, ""), text)
 
 
 def _symbol(font: str, code: str) -> str:

@@ -21,8 +21,29 @@ _MAX_STYLE_CHARS = 200_000
 _MAX_RULES = 200
 _MAX_ELEMENTS = 20_000
 # Lists of links: as many entries at least, and as much of their text.
-_LEAST_LINKS = 8
 _LEAST_LANGUAGES = 3
+# The same outside of what the page itself calls its text.
+_LEAST_OUTSIDE = 2
+# Names of languages as their speakers write them, in lists that lead to translations.
+_LANGUAGE_NAMES = frozenset(
+    re.findall(
+        r"\w+",
+        "العربية azərbaycan беларуская български bosanski català čeština cymraeg dansk deutsch "
+        "eesti ελληνικά english español esperanto euskara فارسی français frysk gaeilge galego "
+        "한국어 hrvatski bahasa íslenska italiano עברית ქართული қазақша latina latviešu lietuvių "
+        "magyar македонски melayu nederlands 日本語 norsk nynorsk bokmål polski português română "
+        "русский shqip slovenčina slovenščina српски srpski suomi svenska tagalog türkçe "
+        "українська اردو tiếng 中文 简体中文 繁體中文",
+    )
+)
+_LANGUAGE_CODES = frozenset(
+    re.findall(
+        r"\w+",
+        "ar bg ca cs da de el en es et eu fa fi fr ga gl he hi hr hu id is it ja ko lt lv mk nb "
+        "nl nn no pl pt ro ru sk sl sq sr sv th tr uk vi zh",
+    )
+)
+_WORD = re.compile(r"[^\W\d_]+")
 _LINKED_SHARE = 0.9
 _MAX_LINK_CHARS = 60
 _MAX_LISTS_AROUND = 3
@@ -95,20 +116,42 @@ def _link_lists(tree: LexborHTMLParser) -> set[int]:
             continue
         items = node.css("li")
         links = node.css("a[href]")
-        if len(links) < _LEAST_LANGUAGES or len(links) < len(items):
-            continue
-        languages = sum(1 for link in links if link.attributes.get("hreflang"))
-        if languages < _LEAST_LANGUAGES and (len(links) < _LEAST_LINKS or not has_main):
-            continue
-        linked = [" ".join(link.text().split()) for link in links]
-        whole = len(" ".join(node.text().split()))
-        if sum(map(len, linked)) < _LINKED_SHARE * (whole - len(linked)):
-            continue
-        if max(map(len, linked)) <= _MAX_LINK_CHARS and (
-            languages >= _LEAST_LANGUAGES or not _is_inside_text(node)
-        ):
+        if len(links) >= len(items) and _leads_elsewhere(node, links, has_main=has_main):
             found.add(node.mem_id)
+    rows: dict[int, tuple[LexborNode, list[LexborNode]]] = {}
+    for link in tree.css("a[href]")[:_MAX_ELEMENTS]:
+        if link.parent is not None and link.parent.tag in ("div", "p", "span", "td"):
+            rows.setdefault(link.parent.mem_id, (link.parent, []))[1].append(link)
+    for number, (node, links) in rows.items():
+        if _leads_elsewhere(node, links, has_main=has_main):
+            found.add(number)
     return found
+
+
+def _leads_elsewhere(node: LexborNode, links: list[LexborNode], *, has_main: bool) -> bool:
+    """Tell whether an element holds hardly more than links that are no part of the text."""
+    if len(links) < _LEAST_OUTSIDE:
+        return False
+    linked = [" ".join(link.text().split()) for link in links]
+    if max(map(len, linked)) > _MAX_LINK_CHARS:
+        return False
+    languages = sum(
+        1
+        for link, text in zip(links, linked, strict=True)
+        if link.attributes.get("hreflang") or _names_language(text)
+    )
+    of_languages = languages >= max(_LEAST_LANGUAGES, 0.8 * len(links))
+    if not of_languages and (not has_main or _is_inside_text(node)):
+        return False
+    whole = len(" ".join(node.text().split()))
+    return sum(map(len, linked)) >= _LINKED_SHARE * (whole - 3 * len(linked))
+
+
+def _names_language(text: str) -> bool:
+    words = [word.lower() for word in _WORD.findall(text)]
+    if len(words) == 1 and words[0] in _LANGUAGE_CODES:
+        return True
+    return bool(words) and len(words) < 4 and words[0] in _LANGUAGE_NAMES
 
 
 def _lists_around(node: LexborNode) -> int:

@@ -17,11 +17,13 @@ from .blocks import (
     clean_line,
     heading,
     paragraph,
+    raised,
     read_all,
 )
 from .decoding import declared_charset, decode
 from .hidden_elements import hidden_elements, is_hidden_style
 from .mathml import linear_formula
+from .numbering import show_count
 from .tables import MAX_TITLE_CHARS, Row, Spans, TableWriter
 
 _SKIPPED = frozenset(
@@ -94,6 +96,9 @@ _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
 # Elements between a cell and a table in it.
 _MAX_CELL_DEPTH = 8
+_MAX_INDENT = 8
+# WHATWG HTML, "the ol element": what its type attribute means.
+_FORMS = {"a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
 
 
 def parse_html(request: Request) -> Iterator[Event]:
@@ -166,6 +171,27 @@ class _Table:
     blank_corner: bool = False
 
 
+class _List:
+    """
+    An open list.
+
+    Args:
+        node: Its element where its items have numbers.
+    """
+
+    def __init__(self, node: LexborNode | None = None) -> None:
+        attributes = node.attributes if node is not None else {}
+        self.form = _FORMS.get(attributes.get("type") or "1", "decimal") if node else ""
+        self.number = _number(attributes.get("start"), usual=1)
+
+    def next_marker(self, item: LexborNode) -> str:
+        if not self.form:
+            return "-"
+        number = _number(item.attributes.get("value"), usual=self.number)
+        self.number = number + 1
+        return f"{show_count(number, self.form)}."
+
+
 class _Walker:
     """
     One walk over a tree, without recursion: pages nest tens of thousands of elements.
@@ -184,9 +210,10 @@ class _Walker:
         self.level = 0
         self.preformatted = 0
         self.marker = ""
-        self.lists: list[int | None] = []
+        self.lists: list[_List] = []
         self.tables: list[_Table] = []
         self.gap = "\n\n"
+        self.raised = 0
 
     def walk(self, root: LexborNode) -> Iterator[Event]:
         node: LexborNode | None = root
@@ -234,6 +261,8 @@ class _Walker:
     def _start(self, tag: str, node: LexborNode) -> Iterator[Event]:
         if tag in ("td", "th") and self.tables and self.tables[-1].cells is not None:
             self._begin_cell(tag, node)
+        elif tag == "sup":
+            self.raised = len(self.inline)
         elif tag == "br":
             self.inline.append("\n" if self.preformatted else " \n")
         elif tag == "img":
@@ -265,18 +294,21 @@ class _Walker:
             self.tables[-1].cells = ""
         elif tag in ("ul", "ol"):
             yield from self._flush()
-            self.lists.append(1 if tag == "ol" else None)
+            self.lists.append(_List(node) if tag == "ol" else _List())
         elif tag == "li":
             yield from self._flush()
             if not self._in_cell():
                 self.kind = "item"
-            self.marker = self._next_marker()
+            self.marker = self._next_marker(node)
         elif tag in _BLOCKS:
             yield from self._flush()
 
     def _end(self, tag: str) -> Iterator[Event]:
         if tag in ("td", "th") and self._in_cell():
             self._end_cell()
+        elif tag == "sup":
+            text = "".join(self.inline[self.raised :])
+            self.inline[self.raised :] = [raised(text)]
         elif tag in _HEADINGS:
             yield from self._flush()
         elif tag == "pre":
@@ -323,12 +355,9 @@ class _Walker:
         yield from paragraph(text, kind=kind, page=self.page, gap=gap)
         self.gap = "\n" if kind == "item" else "\n\n"
 
-    def _next_marker(self) -> str:
-        if not self.lists or self.lists[-1] is None:
-            return "-"
-        number = self.lists[-1]
-        self.lists[-1] = number + 1
-        return f"{number}."
+    def _next_marker(self, node: LexborNode) -> str:
+        indent = "  " * min(max(0, len(self.lists) - 1), _MAX_INDENT)
+        return indent + (self.lists[-1].next_marker(node) if self.lists else "-")
 
     def _in_cell(self) -> bool:
         return bool(self.tables) and self.tables[-1].in_cell
@@ -448,6 +477,10 @@ def _has_neighbours(table: LexborNode) -> bool:
                 return True
             beside = getattr(beside, step)
     return False
+
+
+def _number(value: str | None, *, usual: int) -> int:
+    return int(value) if value and value.isdecimal() and len(value) < 8 else usual
 
 
 def _span(value: str | None) -> int:

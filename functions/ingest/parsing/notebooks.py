@@ -57,6 +57,9 @@ def _printed(output: dict[str, Any]) -> str:
     if isinstance(data, dict):
         # Pictures and programs have a type of their own beside the text.
         return _joined(data.get("text/plain")) if not _is_picture(data) else ""
+    if output.get("output_type") in ("error", "pyerr"):
+        parts = (output.get("ename"), output.get("evalue"))
+        return ": ".join(part for part in map(_joined, parts) if part)
     return _joined(output.get("text"))
 
 

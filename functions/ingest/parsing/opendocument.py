@@ -28,7 +28,7 @@ from .blocks import (
     heading,
     paragraph,
 )
-from .docx import core_title
+from .docx import core_title, show_symbols
 from .footnotes import with_notes
 from .numbering import show_count
 from .reading_order import Box, reading_order
@@ -370,7 +370,7 @@ class _TextReader:
 
     def _paragraph_out(self, open_: _Paragraph, *, whole: bool = False) -> Iterator[Block]:
         raw = with_notes("".join(open_.text), open_.notes)
-        text = _SPACES.sub(" ", clean(raw.replace("\xad", ""))).strip()
+        text = _SPACES.sub(" ", clean(show_symbols(raw.replace("\xad", "")))).strip()
         open_.text, open_.chars, open_.notes = [], 0, []
         if not text:
             return

@@ -39,7 +39,7 @@ from .blocks import (
     paragraph,
 )
 from .pdf_annotations import Value
-from .pdf_tables import CAPTION, MAX_CAPTION_CHARS, Rules, Table, Word, find_tables
+from .pdf_tables import CAPTION, LEAST_CELLS, MAX_CAPTION_CHARS, Rules, Table, Word, find_tables
 from .tables import TableWriter
 
 # Pages looked at on either side to tell a running header from text.
@@ -60,7 +60,7 @@ _MAX_STAMP_CHARS = 200
 _MAX_PICTURES = 200
 # Drawings have more; what is thinner, in points, is a line, and shorter than that an ornament.
 _MAX_DRAWN = 4_000
-_MAX_SEGMENTS = 4_000
+_MAX_SEGMENTS = 1_500
 _LOOKED_AT = 80
 _THIN = 3.0
 _LEAST_LINE = 6.0
@@ -323,8 +323,8 @@ def _read_pages(
     can_read = recognition.is_available() or request.read_picture is not None
     # What is left of the time is for the rest of the document.
     read_until = time.process_time() + _READING_SHARE * request.limits.timeout_seconds
+    rules = Rules([], [])
     for index in range(count):
-        rules = Rules([], [])
         read = ""
         lines: list[_Line] = []
         is_picture = False
@@ -336,7 +336,9 @@ def _read_pages(
                 is_picture = _is_picture(page, lines)
                 values, notes = pdf_annotations.read(page, form)
                 lines = _with_values(lines, values, page=index + 1)
-                rules = _read_rules(page) if _is_ruled(page) else Rules([], [])
+                # The rows of a table that goes on may leave no wide gaps.
+                is_likely = len(rules.down) > 2 or _may_hold_table(lines)
+                rules = _read_rules(page) if is_likely and _is_ruled(page) else Rules([], [])
                 if (
                     (not lines or is_picture)
                     and can_read
@@ -453,18 +455,15 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
 
 
 def _may_hold_table(lines: list[_Line]) -> bool:
-    """Tell whether two lines of a page have parts that wide gaps set off."""
-    return sum(1 for line in lines if len(line.cells) > 1) > 1 or _stand_beside(lines)
-
-
-def _stand_beside(lines: list[_Line]) -> bool:
-    """Tell whether several lines that follow each other stand at one height."""
-    beside = sum(
-        1
-        for a, b in pairwise(lines)
-        if abs(a.middle - b.middle) < 0.5 * a.height and b.left > a.right + a.height
-    )
-    return beside > 1
+    """Tell whether a page has as many parts of lines that wide gaps set off as a small table."""
+    parts = sum(len(line.cells) for line in lines if len(line.cells) > 1)
+    if parts >= LEAST_CELLS:
+        return True
+    for a, b in pairwise(lines):
+        # Cells may be written one by one.
+        if b.left > a.right and abs(a.bottom - b.bottom) < 0.5 * (a.top - a.bottom):
+            parts += 2
+    return parts >= LEAST_CELLS
 
 
 def _is_ruled(page: pypdfium2.PdfPage) -> bool:
@@ -489,9 +488,10 @@ def _read_rules(page: pypdfium2.PdfPage) -> Rules:
     places = [ctypes.byref(side) for side in sides]
     width, height = page.get_size()
     segments = 0
+    raw, get_object, get_type = page.raw, pdfium.FPDFPage_GetObject, pdfium.FPDFPageObj_GetType
     for index in range(count):
-        thing = pdfium.FPDFPage_GetObject(page.raw, index)
-        if pdfium.FPDFPageObj_GetType(thing) != pdfium.FPDF_PAGEOBJ_PATH:
+        thing = get_object(raw, index)
+        if get_type(thing) != pdfium.FPDF_PAGEOBJ_PATH:
             continue
         if not pdfium.FPDFPageObj_GetBounds(thing, *places):
             continue
@@ -836,7 +836,7 @@ class _Assembler:
 
     def _blocks(self, page: _Page, lines: list[_Line]) -> Iterator[Block]:
         body = self.sizes.most_common(1)[0][0] if self.sizes else 10.0
-        may_hold = bool(page.rules.down) or _may_hold_table(lines)
+        may_hold = len(page.rules.down) > 2 or _may_hold_table(lines)
         tables = find_tables(_words(lines), page.rules) if may_hold else []
         groups = _groups(_without_tables(lines, tables) if tables else lines, tables)
         right = max((line.right for line in lines), default=0.0)
@@ -1110,7 +1110,9 @@ def _edge_lines(page: _Page) -> list[tuple[str, _Line]]:
         down = [rule for rule in page.rules.down if rule[2] - rule[1] > _LEAST_TABLE]
         lines = [line for line in lines if not _is_between(line, down)]
     if len(lines) < 2:
-        return []
+        # Beside a table a line stands alone.
+        alone = [line for line in lines if len(page.lines) > 1]
+        return [(_DIGITS.sub("#", line.text), line) for line in alone]
     pitch = statistics.median(a.middle - b.middle for a, b in pairwise(lines))
     found: dict[int, tuple[str, _Line]] = {}
     for order in (lines, lines[::-1]):

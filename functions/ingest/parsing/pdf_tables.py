@@ -7,12 +7,14 @@ are what the words of several rows leave free between them, and a row's second l
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 from shared.boxes import LineBox, WordBox
@@ -34,7 +36,7 @@ _CROSSING_SHARE = 0.1
 _MAX_DROP = 3.6
 _LEAST_GAP = 0.35
 _MAX_LINES_BETWEEN = 2
-_LEAST_CELLS = 6
+LEAST_CELLS = 6
 # Of the cells of a column, so many begin, end or have their middle at one place, in points.
 _ALIGNED_SHARE = 0.6
 _ALIGNED = 4.0
@@ -49,6 +51,7 @@ CAPTION = re.compile(
     re.IGNORECASE,
 )
 MAX_CAPTION_CHARS = 120
+_left = attrgetter("left")
 
 
 class Word(NamedTuple):
@@ -166,8 +169,9 @@ def _ruled_tables(words: Sequence[Word], rules: Rules) -> Iterator[Table]:
     if not across or len(down) < 3 or len(across) * len(down) > _MAX_LINES * _MAX_LINES:
         return
     for rows, columns in _grids(across, down):
+        last = len(_places(rows)) - 1
         for begin, end in _parts(rows, columns):
-            table = _read_grid(words, rows[begin : end + 1], columns)
+            table = _read_grid(words, rows[begin : end + 1], columns, is_last=end == last)
             if table is not None:
                 yield table
 
@@ -249,11 +253,18 @@ def _places(lines: _Lines) -> list[float]:
     return found
 
 
-def _read_grid(words: Sequence[Word], across: _Lines, down: _Lines) -> Table | None:
-    tops, lefts = _places(across), _places(down)
+def _read_grid(
+    words: Sequence[Word], across: _Lines, down: _Lines, *, is_last: bool
+) -> Table | None:
+    tops = _places(across)
+    # Of tables that touch each other the other one may have other columns.
+    down = [line for line in down if line[1] < tops[0] - _NEAR and line[2] > tops[-1] + _NEAR]
+    lefts = _places(down)
     tops = [top for top in tops if tops[-1] - _NEAR <= top]
     lefts = lefts[:_MAX_COLUMNS]
-    tops = _with_open_row(words, tops[:_MAX_ROWS], lefts)
+    tops = tops[:_MAX_ROWS]
+    if is_last:
+        tops = _with_open_row(words, tops, lefts)
     columns, rows = len(lefts) - 1, len(tops) - 1
     if columns < 2 or rows < 1:
         return None
@@ -436,13 +447,19 @@ def _crosses(lines: _Lines, place: float, at: float) -> bool:
 def _by_lines(words: Sequence[Word]) -> list[list[Word]]:
     """Return words by the lines that they stand on, from above, each from left to right."""
     lines: list[list[Word]] = []
-    for word in sorted(words, key=lambda word: -word.middle):
-        height = word.top - word.bottom
-        if lines and abs(lines[-1][0].middle - word.middle) <= 0.5 * max(height, 1.0):
+    middle = math.inf
+    for word in sorted(words, key=_height_on_page):
+        here = (word.bottom + word.top) / 2
+        if middle - here <= 0.5 * max(word.top - word.bottom, 1.0):
             lines[-1].append(word)
         else:
             lines.append([word])
-    return [sorted(line, key=lambda word: word.left) for line in lines]
+            middle = here
+    return [sorted(line, key=_left) if len(line) > 1 else line for line in lines]
+
+
+def _height_on_page(word: Word) -> float:
+    return -(word.bottom + word.top)
 
 
 def _cell_text(lines: Sequence[Sequence[Word]]) -> str:
@@ -474,7 +491,7 @@ def _aligned_tables(words: Sequence[Word]) -> Iterator[Table]:
             continue
         end = _run_end(rows, at)
         parts = sum(len(row.parts) for row in rows[at:end] if len(row.parts) > 1)
-        if parts < _LEAST_CELLS:
+        if parts < LEAST_CELLS:
             at = end
             continue
         begin = _begun_before(rows, at)

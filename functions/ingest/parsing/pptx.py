@@ -25,6 +25,7 @@ from .blocks import (
     clean_line,
     heading,
     paragraph,
+    raised,
 )
 from .charts import chart_blocks
 from .docx import core_title, drawing_lines
@@ -271,7 +272,7 @@ class _SlideReader:
         self.rows = 0
         self.equation: EquationReader | None = None
         self.equation_depth = 0
-        self.in_text = self.is_struck = False
+        self.in_text = self.is_struck = self.is_raised = False
         self.skipping = 0
 
     def read(self) -> list[_Shape]:
@@ -297,7 +298,7 @@ class _SlideReader:
             elif kind == "end":
                 self._end(event.name)
             elif self.in_text and not self.is_struck:
-                self._add(event.text)
+                self._add(raised(event.text) if self.is_raised else event.text)
         return self.shapes
 
     def _add(self, text: str) -> None:
@@ -313,9 +314,10 @@ class _SlideReader:
         elif name == "Fallback" or (name == "fld" and attributes.get("type") == "slidenum"):
             self.skipping = 1
         elif name == "r":
-            self.is_struck = False
+            self.is_struck = self.is_raised = False
         elif name == "rPr":
             self.is_struck = attributes.get("strike", "noStrike") != "noStrike"
+            self.is_raised = _number(attributes.get("baseline", "")) > 0
         elif name in _SHAPES:
             self.shape = _Shape()
             self.shapes.append(self.shape)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.language import detect_language
+
 from .blocks import clean
 
 # Where packages put the data of languages: PyPI's tessdata.*, Debian's tesseract-ocr-*.
@@ -29,8 +31,19 @@ _NO_LANGUAGES = ("osd", "equ")
 # Mean confidence, 0 to 100: of a page in a language that was guessed right, and of noise.
 _SURE = 85
 _NOISE = 35
-# Below it, Gemini is asked where it is configured.
+# What the engine of the language that a text is in may be less sure by, and still is right.
+_LESS_SURE = 6
+# Below it, the picture may stand on its head, and Gemini is asked where it is configured.
 READ_WELL = 70
+# Tesseract's names of languages by ISO 639-1, of those that one engine reads as another's.
+_LANGUAGES = {
+    "af": "afr", "ca": "cat", "cs": "ces", "cy": "cym", "da": "dan", "de": "deu", "en": "eng",
+    "es": "spa", "et": "est", "eu": "eus", "fi": "fin", "fr": "fra", "ga": "gle", "gl": "glg",
+    "hr": "hrv", "hu": "hun", "id": "ind", "is": "isl", "it": "ita", "la": "lat", "lt": "lit",
+    "lv": "lav", "ms": "msa", "mt": "mlt", "nb": "nor", "nl": "nld", "nn": "nor", "no": "nor",
+    "pl": "pol", "pt": "por", "ro": "ron", "ru": "rus", "sk": "slk", "sl": "slv", "sq": "sqi",
+    "sr": "srp", "sv": "swe", "sw": "swa", "tr": "tur", "uk": "ukr", "vi": "vie",
+}  # fmt: skip
 
 _engines: dict[str, Any] = {}
 
@@ -74,6 +87,8 @@ def load() -> None:
             except RuntimeError:
                 # Damaged data of one language; the others are used.
                 continue
+    # Its model, too, is a file that a child cannot open.
+    detect_language("The language of a page that was read")
 
 
 def is_available() -> bool:
@@ -87,19 +102,41 @@ def recognise(pixels: bytes, *, width: int, height: int, stride: int) -> Recogni
 
     The language that suited the picture before is tried first.
     """
-    best = Recognised("", 0)
-    for name, engine in list(_engines.items()):
+    best = _best(pixels, width=width, height=height, stride=stride)
+    if best.text and best.confidence < READ_WELL:
+        # Tesseract turns pages that lie on their side, but it may turn them the wrong way.
+        rows = (pixels[at : at + width] for at in range(0, height * stride, stride))
+        turned = b"".join(rows)[::-1]
+        other = _best(turned, width=width, height=height, stride=width)
+        best = max(best, other, key=lambda one: one.confidence)
+    return best if best.confidence >= _NOISE else Recognised("", 0)
+
+
+def _best(pixels: bytes, *, width: int, height: int, stride: int) -> Recognised:
+    """Return what the engine reads that suits best, and have it tried first from now on."""
+    found: dict[str, Recognised] = {}
+    names = list(_engines)
+    while names:
+        name = names.pop(0)
+        engine = _engines[name]
         engine.SetImageBytes(pixels, width, height, 1, stride)
         engine.SetSourceResolution(200)
         text = clean(engine.GetUTF8Text()).strip()
-        confidence = engine.MeanTextConf() if text else 0
+        found[name] = Recognised(text, engine.MeanTextConf() if text else 0)
         engine.Clear()
-        if confidence > best.confidence:
-            best = Recognised(text, confidence)
-            first = {name: _engines.pop(name)}
-            rest = dict(_engines)
-            _engines.clear()
-            _engines.update(first | rest)
-        if confidence >= _SURE:
-            break
-    return best if best.confidence >= _NOISE else Recognised("", 0)
+        if found[name].confidence >= _SURE:
+            # Sure of its letters: but English has no umlauts, and would be as sure without them.
+            spoken = _LANGUAGES.get(detect_language(text), name)
+            names = [spoken] if spoken in names else []
+    if not found:
+        return Recognised("", 0)
+    suits = max(found, key=lambda name: found[name].confidence)
+    spoken = _LANGUAGES.get(detect_language(found[suits].text), suits)
+    if spoken in found and found[spoken].confidence >= found[suits].confidence - _LESS_SURE:
+        suits = spoken
+    if found[suits].confidence:
+        first = {suits: _engines.pop(suits)}
+        rest = dict(_engines)
+        _engines.clear()
+        _engines.update(first | rest)
+    return found[suits]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from .blocks import Event, Request, Title, clean_line, corrupt, heading, paragraph, read_all
-from .docx import says_more
+from .docx import says_more, show_symbols
 from .encoding_labels import find_codec
 from .footnotes import with_notes
 from .tables import TableWriter, cover
@@ -56,10 +56,6 @@ _CHARACTERS = {
     "nestcell": " | ",
 }  # fmt: skip
 _SYMBOLS = {b"~": "\xa0", b"_": "\u2011", b"\\": "\\", b"{": "{", b"}": "}", b"\t": "\t"}
-# What Symbol and Wingdings show at these places.
-_PRIVATE = str.maketrans(
-    {"\uf0b7": "•", "\uf0a7": "•", "\uf0a8": "☐", "\uf06f": "☐", "\uf0fc": "✓", "\uf0fe": "☑"}
-)
 _MARKS = frozenset("•·▪◦●○■□–—-*o§")
 _RUNNING = frozenset(
     ["header", "headerl", "headerr", "headerf", "footer", "footerl", "footerr", "footerf"]
@@ -132,7 +128,7 @@ class _Sink:
         if not text.isascii():
             # \u writes a character beyond 65,535 as two surrogates.
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            text = text.translate(_PRIVATE)
+            text = show_symbols(text)
         lines = [clean_line(line) for line in with_notes(text, self.notes).split("\n")]
         self.parts, self.chars, self.notes = [], 0, []
         return "\n".join(filter(None, lines))

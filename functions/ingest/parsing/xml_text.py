@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .archives import xml_events
-from .blocks import Event, Request, Title, clean_line, heading, paragraph, read_all
+from .blocks import Block, Event, Request, Title, clean_line, heading, paragraph, read_all
 from .decoding import declared_charset, decode
+from .html import parse_markup
 
 _DECLARATION = re.compile(r"\s{0,50}<\?xml\b[^>]{0,300}\?>")
 _ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})")
@@ -18,6 +19,9 @@ _PROSE = frozenset(
 )
 _TITLES = frozenset(["title", "head", "h1", "h2", "h3", "h4", "h5", "h6"])
 _PREFORMATTED = frozenset(["programlisting", "screen", "literallayout", "codeblock", "pre"])
+_MARKUP = re.compile(
+    r"</(?:p|b|i|a|em|strong|div|span|ul|ol|li|h[1-6]|table|td|blockquote)\s*>|<br\s*/?>"
+)
 _UNREAD = frozenset(["script", "style"])
 # Names of fields and texts on one line with them.
 _MAX_FIELD_CHARS = 200
@@ -47,6 +51,14 @@ def parse_xml(request: Request) -> Iterator[Event]:
     del data
     is_prose = any(re.search(rf"<(?:\w+:)?{name}[\s>]", text) for name in sorted(_PROSE))
     yield from _Reader(is_prose=is_prose).read(text)
+
+
+def _without_markup(text: str) -> str:
+    """Return the text of a page's part that stands in an element, as in feeds and exports."""
+    if not _MARKUP.search(text):
+        return text
+    events = parse_markup(text.encode("utf-8", "replace"), declared="utf-8", with_title=False)
+    return " ".join(event.text for event in events if isinstance(event, Block))
 
 
 class _Reader:
@@ -104,7 +116,7 @@ class _Reader:
             yield from paragraph(raw.strip("\n").rstrip(), kind="code")
             self.gap = "\n\n"
             return
-        text = clean_line(raw)
+        text = clean_line(_without_markup(raw))
         if element.has_children and not element.has_text and not text:
             # The end of a record or section.
             self.gap = "\n\n"

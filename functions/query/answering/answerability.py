@@ -14,19 +14,19 @@ from .query import Refusal, Retrieval
 @dataclass(frozen=True, slots=True)
 class Floors:
     """
-    What passages have to reach, in one or the other; measured by `python -m admin.evaluation
+    Floors of which passages have to reach one; measured by `python -m admin.evaluation
     --calibrate` (docs/retrieval.md, "Refusal").
 
     Attributes:
         coverage: Share of the question's words, weighted by rarity, in the best passage.
-        similarity: Cosine of question and nearest passage.
+        similarity: Cosine of question and nearest passage, scaled: 0 for unrelated texts.
     """
 
     coverage: float
     similarity: float
 
 
-# A model reads the passages and refuses by itself: only the hopeless is kept from it.
+# A model reads the passages and refuses by itself: only hopeless ones are kept from it.
 BEFORE_MODEL = Floors(coverage=0.2, similarity=0.5)
 # The parts of the passages are scored one by one after this (extractive.py): the same here.
 BEFORE_EXTRACT = Floors(coverage=0.12, similarity=0.35)
@@ -83,5 +83,9 @@ def _find_refusal(retrieval: Retrieval, floors: Floors, *, extractive: bool) -> 
     if missing:
         near = tuple(find_near(missing, passages))
         return Refusal("missing", "no passage holds what the question names", tuple(missing), near)
-    reason = should_refuse(measure_support(passages), floors)
+    info = None if retrieval.embedder is None else retrieval.embedder.info
+    support = measure_support(
+        passages, unrelated_similarity=0.0 if info is None else info.unrelated_similarity
+    )
+    reason = should_refuse(support, floors)
     return None if reason is None else Refusal("not_found", reason)

@@ -41,8 +41,10 @@ def _show(unit: Unit, passage: Hit) -> str:
         head = passage.text[unit.start : unit.head_end]
         if not head.strip():
             return f"{quote_code(text)}\n[{unit.number}]"
-        code = passage.text[unit.head_end : unit.end]
-        return f"{_with_mark(quote_line(head), unit)}\n{quote_code(_unindent(code))}"
+        code = passage.text[unit.head_end : unit.code_end or unit.end]
+        shown = f"{_with_mark(quote_line(head), unit)}\n{quote_code(_unindent(code))}"
+        rest = passage.text[unit.code_end : unit.end] if unit.code_end else ""
+        return f"{shown}\n{_with_mark(quote_line(rest), unit)}" if rest.strip() else shown
     if unit.kind == "list":
         head = quote_line(passage.text[unit.start : unit.head_end])
         items = [
@@ -62,6 +64,9 @@ def _row(row: str, header: str, heading: str) -> str:
     cells = row_cells(row)
     names = row_cells(header) if header else []
     if names:
+        # A row is known by its first cell; "part_no: " in front of it begins no sentence.
+        if names[0][:1].islower() and cells[0][:1].isupper():
+            names[0] = ""
         named = [
             f"{quote_line(name)}: {quote_line(cell)}" if name else quote_line(cell)
             for name, cell in zip([*names, *[""] * len(cells)], cells, strict=False)

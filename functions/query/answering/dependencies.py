@@ -1,7 +1,8 @@
-"""What answering a question needs, made from the settings once a process."""
+"""The dependencies of answering, made from the settings once a process."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from ..quotas.answer_cache import AnswerCache
 from ..quotas.token_budget import TokenBudget
 from ..settings import QuerySettings
 from .answerability import Floors, choose_floors
-from .extractive import Weights, read_weights
+from .choosing import Choosing, read_choosings
 from .generation import Gemini
 from .reranking import Reranker
 from .retrieving import FindEmbedder, Retriever, Search, ServingModelCache
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class AnsweringDependencies:
     """
-    What the stages of an answer need.
+    The dependencies of the stages of an answer.
 
     Attributes:
         reranker: None where the order of the search stands.
-        weights: What the features of a part of a passage are worth in an answer without a model.
+        choosing: What an answer without a model is chosen by, by the digest of the embedding model.
         gemini: None where answers are extractive.
         budget: None where tokens are not limited.
         cache: None where answers are not kept.
@@ -40,7 +41,7 @@ class AnsweringDependencies:
     retriever: Retriever
     reranker: Reranker | None
     floors: Floors
-    weights: Weights
+    choosing: Mapping[str, Choosing]
     gemini: Gemini | None
     budget: TokenBudget | None
     cache: AnswerCache | None
@@ -58,7 +59,7 @@ def make_answering_dependencies(
     search: Search = search,
     reranker: Reranker | None = None,
 ) -> AnsweringDependencies:
-    """Return what the stages of an answer need under *settings*."""
+    """Return the dependencies that *settings* ask for."""
     return AnsweringDependencies(
         pool=pool,
         retriever=Retriever(
@@ -74,7 +75,7 @@ def make_answering_dependencies(
             coverage=settings.refusal_coverage,
             similarity=settings.refusal_similarity,
         ),
-        weights=read_weights(settings.model_dir),
+        choosing=read_choosings([settings.model_dir, settings.other_model_dir]),
         gemini=gemini,
         budget=TokenBudget(pool, tokens_per_day=settings.daily_token_budget)
         if settings.daily_token_budget

@@ -1,4 +1,4 @@
-"""Answers and rewritten questions by Gemini, left alone for a while after it failed repeatedly."""
+"""Answers and rewritten questions by Gemini, behind a circuit breaker."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ASIDE_MAX_TOKENS = 1_024
 
 class CircuitBreaker:
     """
-    Asks nothing of a service that has just failed several times in a row.
+    Keeps calls from a service that has just failed several times in a row.
 
     After *failures* failures it is open for *pause_seconds*; then one call tries, and its success
     closes it. (pybreaker holds one lock around each call, so that calls wait for one another.)

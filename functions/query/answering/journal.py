@@ -1,4 +1,4 @@
-"""What the stages of one question took and did: the one source of timings, trace, metrics, log."""
+"""The journal of one question's stages: the only source of timings, trace, metrics and log."""
 
 from __future__ import annotations
 

@@ -66,6 +66,7 @@ def find_missing_names(
         name
         for name in dict.fromkeys(names)
         if any(_fold(name)[:_MIN_NAME] == lexeme[:_MIN_NAME] for lexeme in unknown)
+        and _fold(name) not in vocabulary
         and not any(_is_slip(_fold(name), word) for word in vocabulary)
     ]
 

@@ -21,6 +21,7 @@ from shared.values import Filter, Hit
 
 from ..quotas.answer_cache import CacheSlot
 from .answerability import decide
+from .choosing import Choosing
 from .citations import Citation
 from .computing import compute
 from .context import expand_context
@@ -110,7 +111,7 @@ def answer_question(
         unavailable=unavailable,
         whole=whole,
         prompt_max_characters=PROMPT_CHARACTERS,
-        weights=dependencies.weights,
+        choosing=_find_choosing(retrieval, dependencies),
         journal=journal,
     ):
         if isinstance(step, Token):
@@ -170,6 +171,12 @@ def _find(
             journal.explain(question=retrieval.question, rewritten_by="rule")
     retrieval = rerank(retrieval, query=query, reranker=dependencies.reranker, journal=journal)
     return research(retrieval, query=query, find=find_for, gemini=gemini, journal=journal)
+
+
+def _find_choosing(retrieval: Retrieval, dependencies: AnsweringDependencies) -> Choosing:
+    """Return what was fitted for the model that found the passages."""
+    digest = "" if retrieval.embedder is None else retrieval.embedder.info.digest
+    return dependencies.choosing.get(digest, Choosing())
 
 
 def _choose_writer(

@@ -1,5 +1,5 @@
 """
-What the model is told: the rules once, then passages as data between delimiters nobody can guess.
+Prompts: the rules, then passages as data between delimiters that cannot be guessed.
 
 Pure, but for the caller's random boundary.
 """
@@ -124,7 +124,7 @@ _MAX_QUERY_CHARACTERS = 300
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """
-    What is sent to the model.
+    A prompt.
 
     Attributes:
         passages: How many of the passages fit; the others are not shown to the model.

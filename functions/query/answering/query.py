@@ -1,4 +1,4 @@
-"""What is known of a question, from how it was asked to its answer; each stage adds to it."""
+"""The states of a question, from how it was asked to its answer; each stage adds to it."""
 
 from __future__ import annotations
 
@@ -85,6 +85,7 @@ class Retrieval:
         refusal: Why the passages cannot answer it; None where they may.
         embedder: The model that found them; None where the answer was kept from before.
         steps: The searches that found them, where there were several.
+        not_reranked: Why the configured reranker gave no order; empty where it did.
     """
 
     question: str
@@ -94,6 +95,7 @@ class Retrieval:
     asked: str = ""
     embedder: Embedder | None = None
     steps: tuple[ResearchStep, ...] = ()
+    not_reranked: str = ""
 
     @property
     def languages(self) -> list[str]:

@@ -68,6 +68,55 @@ _GIVES_REASON = re.compile(
     r"|porque|debido|ya que|car|parce|puisque|perché|poiché|pois|vì|nhằm|để)\b",
     _FLAGS,
 )
+_DURATION = re.compile(
+    r"\bhow (?:long|quickly|soon|often|fast)\b|\bhow (?:many|much) (?:days|hours|minutes|seconds|weeks|months"
+    r"|years|time)\b|\bwie (?:lange|oft|schnell)\b|\bwie ?viele? (?:tage|stunden|minuten|wochen|monate|jahre|zeit)\b"
+    r"|\bfrist\b|\bcu[áa]nto tiempo\b|\bcada cu[áa]nto\b|\bcu[áa]nt[oa]s (?:días|horas|minutos|semanas|meses|años)\b"
+    r"|\bcombien de (?:temps|jours|heures|minutes|semaines|mois|ans)\b|\bquanto tempo\b"
+    r"|\bquant[oiae]s? (?:giorni|ore|minuti|settimane|mesi|anni|dias|horas|semanas|meses|anos)\b"
+    r"|\bbao lâu\b|\bbao nhiêu (?:ngày|giờ|phút|tuần|tháng|năm|thời gian)\b",
+    _FLAGS,
+)
+_TIME_SPAN = re.compile(
+    r"\b(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|daily|weekly|monthly|yearly|once|twice"
+    r"|sekunden?|minuten?|stunden?|tage?n?|wochen?|monate?n?|jahre?n?s?|täglich|wöchentlich|monatlich|jährlich"
+    r"|segundos?|minutos?|horas?|días?|semanas?|mes(?:es)?|años?|secondes?|heures?|jours?|semaines?|mois|ans?"
+    r"|années?|secondi|minuti|or[ae]|giorn[oi]|settiman[ae]|mes[ei]|ann[oi]|dias?|anos?"
+    r"|giây|phút|giờ|tiếng|ngày|tuần|tháng|năm)\b|\d ?(?:s|ms|min|h)\b",
+    _FLAGS,
+)
+_MONEY = re.compile(
+    r"\b(?:price[sd]?|costs?|salary|salaries|wages?|fees?|rent|budget|how much (?:is|are|does|do|did)|paid)\b"
+    r"|\b(?:kosten|kostet|preis|miete|gehalt|lohn|gebühr|teuer)\b|\b(?:cuesta|costó|cuestan|precio|sueldo|salario|alquiler)\b"
+    r"|\b(?:coûte|coûtent|prix|salaire|loyer)\b|\b(?:costa|costano|prezzo|stipendio|affitto|custa|preço|salário|aluguel)\b"
+    r"|\b(?:giá|tiền|lương|chi phí)\b",
+    _FLAGS,
+)
+_SUM_OF_MONEY = re.compile(
+    r"[$€£¥₫₹]\s?\d|\d\s?[$€£¥₫₹]|\b(?:euros?|dollars?|pounds?|pence|cents?|bucks|yen|francs?|franken|pesos?|libras?|reais"
+    r"|dólares|eur|usd|gbp|chf|vnd|đồng|đô la|percent|prozent|phần trăm|por ciento)\b|%"
+    r"|(?:price|cost|preis|precio|prix|prezzo|preço|giá)\w*: ?\d",
+    _FLAGS,
+)
+# Asked for is something that is written as it is typed.
+_LITERAL = re.compile(
+    r"\b(?:commands?|options?|settings?|switch(?:es)?|flags?|parameters?|variables?|files?|director(?:y|ies)|folders?|paths?"
+    r"|functions?|methods?|modules?|headers?|fields?|address(?:es)?|programs?|packages?|tools?|utilit(?:y|ies)|url|domain"
+    r"|befehle?|optionen|einstellung|schalter|variablen?|datei|ordner|verzeichnis|funktion|programm|paket|adresse"
+    r"|comandos?|opci[óo]n|variable|archivo|carpeta|funci[óo]n|programa|paquete|direcci[óo]n"
+    r"|commande|fichier|dossier|fonction|programme|paquet|adresse|comando|opzione|cartella|funzione|pacchetto|indirizzo"
+    r"|opção|arquivo|pasta|função|pacote|endereço|lệnh|tùy chọn|tệp|tập tin|thư mục|hàm|chương trình|gói|địa chỉ|biến)\b",
+    _FLAGS,
+)
+_INSTRUCTS = re.compile(
+    r"\b(?:use|using|run|running|type|enter|execute|invoke|call|click|select|open|install|add|set|edit|press|switch"
+    r"|you (?:can|could|must|should|may|need|have|might)|(?:must|can|could|should) be|by \w+ing|in order to|let you)\b"
+    r"|^To \w+|\b(?:verwenden|benutzen|nutzen|mittels|mit dem befehl|sie (?:können|müssen|sollten)|geben sie|man kann)\b"
+    r"|\b(?:use|utilice|ejecute|puede|debe|hay que|haga|pulse|para \w+r)\b"
+    r"|\b(?:utilisez|exécutez|vous (?:pouvez|devez)|il faut)\b|\b(?:usare|eseguire|si può|bisogna)\b"
+    r"|\b(?:pode|deve|clique)\b|\b(?:hãy|dùng|sử dụng|chạy|bạn (?:có thể|cần|phải))\b",
+    _FLAGS,
+)
 _QUESTION_WORD = (
     r"(?:by |to |in |on |at |of |from |for |with |under )?"
     r"(?:what|which|who|whom|whose|when|where|why|how|is|are|was|were|does|do|did|can|may|must|should"
@@ -101,6 +150,9 @@ class Kinds:
     subject: str
     quantity: bool = False
     counted: str = ""
+    duration: bool = False
+    money: bool = False
+    literal: bool = False
 
     def is_definition_in(self, text: str) -> bool:
         """Return whether *text* says what the subject of a definition question is."""
@@ -137,6 +189,9 @@ def detect_kinds(question: str) -> Kinds:
         subject=definition["subject"] if definition else "",
         quantity=quantity is not None,
         counted=next(filter(None, quantity.groups()), "") if quantity else "",
+        duration=bool(_DURATION.search(question)),
+        money=bool(_MONEY.search(question)),
+        literal=bool(_LITERAL.search(question)),
     )
 
 
@@ -263,6 +318,21 @@ _NUMBER_WORDS = frozenset(
         "nghìn",
     ]
 )
+
+
+def holds_duration(text: str) -> bool:
+    """Return whether *text* holds a unit of time."""
+    return bool(_TIME_SPAN.search(text))
+
+
+def holds_money(text: str) -> bool:
+    """Return whether *text* holds a sum of money or a share."""
+    return bool(_SUM_OF_MONEY.search(text))
+
+
+def instructs(text: str) -> bool:
+    """Return whether *text* says what to do."""
+    return bool(_INSTRUCTS.search(text))
 
 
 def holds_number(text: str, *, beside: str) -> bool:

@@ -47,7 +47,7 @@ _NOTHING_ASKED = {
 
 def refusal_text(languages: Sequence[str], refusal: Refusal | None = None) -> str:
     """
-    Return what a refused question is answered, in the first of *languages* known; English else.
+    Return the answer to a refused question, in the first known of *languages*, else in English.
 
     Args:
         languages: ISO 639-1 codes of the languages that the question may be in, likeliest first.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 from sentencex import get_sentence_boundaries  # type: ignore[import-untyped] # ships none
@@ -22,6 +23,8 @@ MAX_UNIT_CHARACTERS = 900
 # A list or a command that follows its introduction, at most.
 _MAX_FOLLOWING_LINES = 12
 _MAX_HEADING_CHARACTERS = 120
+# And one that has no blank line behind it.
+_MAX_TITLE_LINE = 60
 # With fewer words what stands before a command is its title.
 _MIN_INTRODUCTION = 3
 
@@ -29,7 +32,8 @@ _BLOCK_BREAK = re.compile(r"\n[ \t]*\n[\s]*")
 _ITEM = re.compile(r"[ \t]*(?:[-*•‣▪–+]|\(?(?:\d{1,2}|[A-Za-z])[.)])[ \t]+(?=\S)")
 _MARKDOWN_HEADING = re.compile(r"#{1,6}[ \t]+\S")
 _NUMBERED_HEADING = re.compile(
-    r"(?:(?:[A-Z]|\d{1,3})(?:\.\d{1,3})*\.?|(?:Chapter|Section|Appendix|Table|Figure|Example|Part"
+    r"(?:(?:[A-Z]|(?:§ ?)?\d{1,3})(?:\.\d{1,3})*\.?|(?:Chapter|Section|Appendix|Table|Figure"
+    r"|Example|Part"
     r"|Kapitel|Abschnitt|Anhang|Tabelle|Abbildung|Capítulo|Sección|Tabla|Chapitre|Chương|Phần|Bảng)"
     r"\s+[\w.]+\.?)\s+\S",
     re.IGNORECASE,
@@ -42,7 +46,17 @@ _CODE_SIGNS = re.compile(
     r"(?:^|\s)(?:[$#>]\s|--?[a-z]|[|<>]{1,2}\s)|[{};]\s*$|\w=\S|\w\(.*\)|^\s*(?:[\w.~-]*/)+[\w.-]+"
     r"|\\\s*$|^\s*[\w-]+:\s*\S+$"
 )
+# The name of an option, a parameter or a function, as lists of definitions have it.
+_TERM = re.compile(
+    r"(?:--?[A-Za-z][\w-]*(?:[ =,]+[-\[<A-Za-z][^\s]*){0,6}"
+    r"|\S*[\w>\]](?: ?\([^()\n]{0,80}\))?)\s*¶?"
+)
+_CALL = re.compile(r"[\w.]+\([^()\n]*\)\s*¶?|[\w.]+\s*¶")
+_CODE_NAME = re.compile(r"(?=\w*\d)(?=\w*[A-Z])[\w-]{2,12}[:.]?\s+\S")
+_MAX_ENTRY_CHARACTERS = 300
 _CELL = re.compile(r"(?<!\\)\||\t")
+# Columns of plain text are set apart by blanks.
+_GAP = re.compile(r"(?<=\S) {2,}(?=\S)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +69,8 @@ class Unit:
         head_end: Where the introduction of a list or a command ends; *start* without one.
         header: The header row of a table's row, else empty.
         place: Its position among the units of the passage.
-        lead: Where the heading, or the question, stands in the passage that it comes under.
+        lead: Where the heading, the term or the question stands in the passage that it comes under.
+        code_end: Where the command ends whose sentence goes on behind it; 0 where none does.
     """
 
     number: int
@@ -66,6 +81,7 @@ class Unit:
     header: str = ""
     place: int = 0
     lead: tuple[int, int] = (0, 0)
+    code_end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,64 +91,120 @@ class _Block:
     kind: Literal["prose", "heading", "rows", "items", "code"]
 
 
-def split_units(passage: Hit, *, number: int) -> list[Unit]:
-    """Return the units of *passage*, in order."""
-    return [replace(unit, place=place) for place, unit in enumerate(_units(passage, number))]
+def split_units(passage: Hit, *, number: int, language: str = "en") -> list[Unit]:
+    """
+    Return the units of *passage*, in order.
+
+    Args:
+        language: ISO 639-1, for the abbreviations that end no sentence.
+    """
+    units = _units(passage, number, language)
+    return [replace(unit, place=place) for place, unit in enumerate(units)]
 
 
 def row_cells(row: str) -> list[str]:
     """Return the cells of a table's row."""
-    return [cell.strip() for cell in _CELL.split(row.strip().strip("|"))]
+    inner = row.strip().strip("|")
+    separator = _CELL if _CELL.search(inner) else _GAP
+    return [cell.strip() for cell in separator.split(inner)]
 
 
-def _units(passage: Hit, number: int) -> Iterator[Unit]:
+def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
     text = passage.text
     blocks = list(_blocks(text, passage))
     lead = (0, 0)
-    taken = False
+    # A term and what it means: in a list of definitions a few words are a whole meaning.
+    defines = False
+    taken = resumed = 0
     before: Unit | None = None
-    for block, following in zip(blocks, [*blocks, None][1:], strict=True):
-        if taken:
-            taken = False
+    for at_block, block in enumerate(blocks):
+        following = blocks[at_block + 1] if at_block + 1 < len(blocks) else None
+        if taken > at_block:
             continue
-        if block.kind == "heading" or _is_heading(text, block, following):
-            lead = (block.start, block.end)
+        if _is_term(text, block, following):
+            lead, defines = (block.start, block.end), True
+            continue
+        if block.kind == "heading" or (
+            not defines and _is_heading(text, block, following, language)
+        ):
+            lead, defines = (block.start, block.end), False
             continue
         if block.kind != "prose":
-            yield from (replace(unit, lead=lead) for unit in _parts(text, block, passage, number))
+            for unit in _parts(text, block, passage, number, language):
+                yield replace(unit, lead=lead)
             continue
-        sentences = list(_sentences(text, block.start, block.end))
+        if _is_entry(text[block.start : block.end]):
+            yield Unit(number, block.start, block.end, "item", block.start, lead=lead)
+            continue
+        begin = max(block.start, resumed)
+        sentences = list(_sentences(text, begin, block.end, language))
         for at, (start, end) in enumerate(sentences):
             if text[start:end].rstrip().endswith(("?", "？")):
                 lead = (start, end)
                 continue
-            if at == len(sentences) - 1 and following and _introduces(text[start:end], following):
+            if at == len(sentences) - 1 and following and _introduces(text, start, end, following):
                 joined = _join(text, start, end, following, number)
                 if joined is not None:
                     goes_on = text[start].islower() and joined.kind == "code"
                     if goes_on and before and joined.end - before.start <= MAX_UNIT_CHARACTERS:
                         joined = replace(joined, start=before.start, head_end=before.head_end)
+                    if joined.kind == "code" and at_block + 2 < len(blocks):
+                        joined = _with_tail(text, joined, blocks[at_block + 2], language)
+                        resumed = joined.end
                     before = joined
                     yield replace(joined, lead=lead)
                     if joined.kind == "list":
-                        for unit in _parts(text, following, passage, number):
+                        for unit in _parts(text, following, passage, number, language):
                             yield replace(unit, lead=(start, end))
-                    taken = True
+                    taken = at_block + 2
                     continue
                 lead = (start, end)
             # A chunk may begin within a sentence.
             cut = start == block.start == _first(text) and text[start].islower()
-            if not (cut and passage.char_start) and _is_statement(
-                text[start:end], alone=len(sentences) == 1
-            ):
+            alone = len(sentences) == 1 and not defines
+            if not (cut and passage.char_start) and _is_statement(text[start:end], alone=alone):
                 yield Unit(number, start, end, "sentence", start, lead=lead)
+
+
+def _is_term(text: str, block: _Block, following: _Block | None) -> bool:
+    """Return whether a block is the name of what the prose behind it describes."""
+    if block.kind not in ("prose", "code") or following is None or following.kind != "prose":
+        return False
+    line = text[block.start : block.end].strip()
+    if len(line) > _MAX_HEADING_CHARACTERS or not _TERM.fullmatch(line):
+        return False
+    return text[following.start : following.end].lstrip()[:1].isupper()
+
+
+def _is_entry(text: str) -> bool:
+    """Return whether a short paragraph tells of the code or number that it begins with."""
+    whole = text.strip()
+    if len(whole) > _MAX_ENTRY_CHARACTERS or "\n" in whole:
+        return False
+    return bool(_CODE_NAME.match(whole)) and bool(_SENTENCE_ENDS.search(whole))
+
+
+def _with_tail(text: str, unit: Unit, following: _Block, language: str) -> Unit:
+    """Return *unit* with the end of its sentence, where that goes on behind the command."""
+    if (
+        following.kind != "prose"
+        or not text[following.start : following.end].lstrip()[:1].islower()
+    ):
+        return unit
+    end = next((stop for _, stop in _sentences(text, following.start, following.end, language)), 0)
+    if (
+        not _SENTENCE_ENDS.search(text[following.start : end])
+        or end - unit.start > MAX_UNIT_CHARACTERS
+    ):
+        return unit
+    return replace(unit, end=end, code_end=unit.end)
 
 
 def _first(text: str) -> int:
     return len(text) - len(text.lstrip())
 
 
-def _is_heading(text: str, block: _Block, following: _Block | None) -> bool:
+def _is_heading(text: str, block: _Block, following: _Block | None, language: str) -> bool:
     """Return whether a block is one short line that says nothing by itself, or is numbered."""
     whole = text[block.start : block.end].strip()
     if block.kind != "prose" or "\n" in whole or len(whole) > _MAX_HEADING_CHARACTERS:
@@ -145,12 +217,12 @@ def _is_heading(text: str, block: _Block, following: _Block | None) -> bool:
         and len(whole.split()) > _MIN_INTRODUCTION
     ):
         return False
-    if len(list(_sentences(text, block.start, block.end))) > 1:
+    if len(list(_sentences(text, block.start, block.end, language))) > 1:
         return False  # a sentence, and then a picture or a word
     return not _SENTENCE_ENDS.search(whole) and not re.search(r"[:=]", whole)
 
 
-def _parts(text: str, block: _Block, passage: Hit, number: int) -> Iterator[Unit]:
+def _parts(text: str, block: _Block, passage: Hit, number: int, language: str) -> Iterator[Unit]:
     if block.kind == "rows":
         lines = list(_lines(text, block.start, block.end))
         header = passage.header.strip()
@@ -168,7 +240,7 @@ def _parts(text: str, block: _Block, passage: Hit, number: int) -> Iterator[Unit
                 yield Unit(number, start, end, "row", start, header)
     elif block.kind == "items":
         for start, end in _items(text, block.start, block.end):
-            yield from _item_units(text, start, end, number)
+            yield from _item_units(text, start, end, number, language)
     elif block.kind == "code":
         yield Unit(
             number,
@@ -178,15 +250,15 @@ def _parts(text: str, block: _Block, passage: Hit, number: int) -> Iterator[Unit
             block.start,
         )
     elif block.kind == "prose":
-        for start, end in _sentences(text, block.start, block.end):
+        for start, end in _sentences(text, block.start, block.end, language):
             if _is_statement(text[start:end], alone=False):
                 yield Unit(number, start, end, "sentence", start)
 
 
-def _item_units(text: str, start: int, end: int, number: int) -> Iterator[Unit]:
+def _item_units(text: str, start: int, end: int, number: int, language: str) -> Iterator[Unit]:
     marker = _ITEM.match(text, start, end)
     inner = marker.end() if marker else start
-    sentences = list(_sentences(text, inner, end))
+    sentences = list(_sentences(text, inner, end, language))
     if len(sentences) == 1 or end - inner < 160:
         if any(map(str.isalnum, text[inner:end])):
             yield Unit(number, inner, end, "item", inner)
@@ -211,9 +283,11 @@ def _join(text: str, start: int, end: int, following: _Block, number: int) -> Un
     return Unit(number, start, stop, kind, end)
 
 
-def _introduces(sentence: str, following: _Block) -> bool:
+def _introduces(text: str, start: int, end: int, following: _Block) -> bool:
+    sentence = text[start:end]
     if following.kind == "code":
-        return not _SENTENCE_ENDS.search(sentence)
+        named = _CALL.fullmatch(text[following.start : following.end].strip())
+        return not _SENTENCE_ENDS.search(sentence) and not named
     return following.kind == "items" and bool(_INTRODUCES.search(sentence))
 
 
@@ -231,8 +305,11 @@ def _runs(text: str, start: int, end: int, headings: set[str]) -> Iterator[_Bloc
     kinds = [(s, e, _line_kind(text[s:e], headings)) for s, e in _lines(text, start, end)]
     if not kinds:
         return
-    if all(kind == "prose" for _, _, kind in kinds) and _is_code(text[start:end]):
-        yield _Block(kinds[0][0], kinds[-1][1], "code")
+    if all(kind == "prose" for _, _, kind in kinds):
+        if _is_code(text[start:end]):
+            yield _Block(kinds[0][0], kinds[-1][1], "code")
+            return
+        yield from _paragraphs(text, [(s, e) for s, e, _ in kinds])
         return
     current: list[tuple[int, int, str]] = []
 
@@ -263,11 +340,37 @@ def _runs(text: str, start: int, end: int, headings: set[str]) -> Iterator[_Bloc
     yield from flush()
 
 
+def _paragraphs(text: str, lines: Sequence[tuple[int, int]]) -> Iterator[_Block]:
+    """Divide lines of prose where a line ends though there was room: headings, entries, fields."""
+    width = max(len(text[s:e].strip()) for s, e in lines)
+    begin = lines[0][0]
+    for (s, e), (after, after_end) in pairwise(lines):
+        line, next_line = text[s:e].strip(), text[after:after_end].strip()
+        full = len(line) + 1 + len(next_line.split(maxsplit=1)[0]) > width
+        if full and not _CODE_NAME.match(next_line):
+            continue
+        if _SENTENCE_ENDS.search(line) and begin <= s:
+            yield _Block(begin, e, "prose")
+            begin = after
+        elif begin == s and _is_title_line(line, next_line):
+            yield _Block(s, e, "heading")
+            begin = after
+    yield _Block(begin, lines[-1][1], "prose")
+
+
+def _is_title_line(line: str, next_line: str) -> bool:
+    if len(line) > _MAX_TITLE_LINE or re.search(r"[:=,;]", line) or not next_line[:1].isupper():
+        return False
+    says_more = len(next_line) > len(line) and len(next_line.split()) > _MIN_INTRODUCTION
+    return says_more and not line[:1].islower()
+
+
 def _line_kind(line: str, headings: set[str]) -> str:
     stripped = line.strip()
     if _ITEM.match(line) and not (_NUMBERED_HEADING.match(stripped) and stripped in headings):
         return "items"
-    celled = " | " in stripped or stripped.startswith("|") or "\t" in stripped
+    aligned = len(_GAP.findall(stripped)) > 1
+    celled = aligned or " | " in stripped or stripped.startswith("|") or "\t" in stripped
     if celled and len(row_cells(line)) >= 2:
         return "rows"
     if _MARKDOWN_HEADING.match(stripped) or _fold(stripped) in headings:
@@ -285,7 +388,9 @@ def _is_code(block: str) -> bool:
     if len(lines) == 1:
         line = lines[0].strip()
         short = len(line.split()) <= 12
-        return short and not ended and small == 1 and (signs > 0 or len(line.split()) <= 4)
+        titled = bool(re.match(r"[\d.§]+\s*[A-ZÀ-Þ]", line))
+        bare = len(line.split()) <= 4 and not titled
+        return short and not ended and small == 1 and (signs > 0 or bare)
     return ended <= len(lines) / 4 and signs + small >= len(lines) and signs > 0
 
 
@@ -304,9 +409,9 @@ def _is_statement(sentence: str, *, alone: bool) -> bool:
     return True
 
 
-def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _sentences(text: str, start: int, end: int, language: str) -> Iterator[tuple[int, int]]:
     whole = text[start:end]
-    for boundary in get_sentence_boundaries("en", whole):
+    for boundary in get_sentence_boundaries(language, whole):
         begin, stop = start + boundary["start_index"], start + boundary["end_index"]
         for at, upto in _shorten(text, begin, stop):
             trimmed = _trim(text, at, upto)

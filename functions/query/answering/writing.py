@@ -11,9 +11,10 @@ from shared.gemini.requests import Usage
 from shared.runtime.tracing import span
 from shared.values import Hit
 
+from .choosing import Choosing
 from .citations import Citation, cite, place_marks
 from .composition import compose
-from .extractive import Weights, extract
+from .extractive import Extract, extract
 from .generation import Gemini
 from .journal import Journal
 from .prompt import AnswerReader, make_prompt
@@ -33,7 +34,7 @@ def write_answer(
     unavailable: GenerationUnavailable | None,
     whole: bool,
     prompt_max_characters: int,
-    weights: Weights,
+    choosing: Choosing,
     journal: Journal,
 ) -> Iterator[Token | Answer]:
     """
@@ -52,7 +53,7 @@ def write_answer(
     elif gemini is None:
         steps = _show(
             _extract(
-                retrieval, weights=weights, usage=Usage(), failure=unavailable, journal=journal
+                retrieval, choosing=choosing, usage=Usage(), failure=unavailable, journal=journal
             )
         )
     else:
@@ -61,7 +62,7 @@ def write_answer(
             gemini=gemini,
             whole=whole,
             prompt_max_characters=prompt_max_characters,
-            weights=weights,
+            choosing=choosing,
             journal=journal,
         )
     for step in steps:
@@ -86,7 +87,7 @@ def _generate(
     gemini: Gemini,
     whole: bool,
     prompt_max_characters: int,
-    weights: Weights,
+    choosing: Choosing,
     journal: Journal,
 ) -> Iterator[Token | Answer]:
     spent: list[Usage] = []
@@ -101,7 +102,7 @@ def _generate(
         )
     except GenerationUnavailable as error:
         yield _extract(
-            retrieval, weights=weights, usage=sum(spent, Usage()), failure=error, journal=journal
+            retrieval, choosing=choosing, usage=sum(spent, Usage()), failure=error, journal=journal
         )
 
 
@@ -168,7 +169,7 @@ def _readable(passage: Hit) -> str:
 def _extract(
     retrieval: Retrieval,
     *,
-    weights: Weights,
+    choosing: Choosing,
     usage: Usage,
     failure: GenerationUnavailable | None,
     journal: Journal,
@@ -180,24 +181,10 @@ def _extract(
         asked=retrieval.asked,
         analysis=retrieval.analysis,
         embed=None if embedder is None else embedder.embed_documents,
-        weights=weights,
+        unrelated_similarity=0.0 if embedder is None else embedder.info.unrelated_similarity,
+        choosing=choosing,
     )
-    journal.explain(
-        extract={
-            "answers": extracted.answers,
-            "candidates": [
-                {
-                    "number": each.unit.number,
-                    "start": each.unit.start,
-                    "end": each.unit.end,
-                    "kind": each.unit.kind,
-                    "score": round(each.score, 3),
-                    "features": {name: round(value, 4) for name, value in each.features.items()},
-                }
-                for each in extracted.candidates[:_EXPLAINED]
-            ],
-        }
-    )
+    _explain(extracted, journal)
     if not extracted.answers:
         return Answer(
             refusal_text(retrieval.languages),
@@ -214,6 +201,36 @@ def _extract(
         citations=[_cite_unit(unit, retrieval.passages) for unit in extracted.units],
         usage=usage,
         failure=failure,
+    )
+
+
+def _explain(extracted: Extract, journal: Journal) -> None:
+    journal.explain(
+        extract={
+            "answers": extracted.answers,
+            "parts": [
+                {
+                    "question": part.text,
+                    "confidence": round(part.confidence, 3),
+                    "signs": {name: round(value, 4) for name, value in part.signs.items()},
+                    "candidates": [
+                        {
+                            "number": each.unit.number,
+                            "start": each.unit.start,
+                            "end": each.unit.end,
+                            "kind": each.unit.kind,
+                            "chosen": each.unit in part.chosen,
+                            "score": round(each.score, 3),
+                            "features": {
+                                name: round(value, 4) for name, value in each.features.items()
+                            },
+                        }
+                        for each in part.ranked[:_EXPLAINED]
+                    ],
+                }
+                for part in extracted.parts
+            ],
+        }
     )
 
 

@@ -11,9 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 CONTENT_TYPE = "application/problem+json"
 # Which setting, folder or model is at fault is for the operator's log, not for callers.
-MISCONFIGURED = (
-    "The service is not set up rightly: the log of the query function says what is at fault."
-)
+MISCONFIGURED = "The service is misconfigured; see the query function's log for the cause."
 
 
 class FieldFault(BaseModel):

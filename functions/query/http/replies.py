@@ -77,7 +77,7 @@ def make_response(
     retrieval: Retrieval, answer: Answer, *, journal: Journal, trace: bool
 ) -> QueryResponse:
     """Return *answer* as the interface gives it."""
-    degraded = None
+    degraded = describe_degradation(retrieval)
     if answer.failure is not None:
         degraded = Degraded(code=answer.failure.code, message=str(answer.failure))
     return QueryResponse(
@@ -96,6 +96,13 @@ def make_response(
         degraded=degraded,
         trace=journal.explanation if trace and not answer.cached else None,
     )
+
+
+def describe_degradation(retrieval: Retrieval) -> Degraded | None:
+    """Return what the search had to do without."""
+    if not retrieval.not_reranked:
+        return None
+    return Degraded(code="not_reranked", message=retrieval.not_reranked)
 
 
 def make_passages(retrieval: Retrieval) -> list[PassageOut]:

@@ -26,6 +26,7 @@ from shared.store import (
     count_selected,
     list_collections,
     list_documents,
+    list_headings,
     may_write,
     read_facets,
     read_text,
@@ -55,6 +56,7 @@ from .problems import (
 )
 from .replies import (
     EVENT_STREAM,
+    describe_degradation,
     failure_problem,
     is_failure,
     make_passages,
@@ -83,11 +85,13 @@ from .schemas import (
     RetrieveRequest,
     RetrieveResponse,
     RetrieveTimings,
+    SuggestionsResponse,
     TextQuery,
     TextResponse,
     UploadRequest,
     UploadResponse,
 )
+from .suggestions import choose_headings
 from .tables import add_tables
 
 if TYPE_CHECKING:
@@ -95,6 +99,7 @@ if TYPE_CHECKING:
 
 _WEB = Path(__file__).parents[1] / "web"
 _MAX_TEXT_CHARACTERS = 100_000
+_SUGGESTING_DOCUMENTS = 20
 _KEPT_SECONDS = 30 * 86_400
 # Counting further takes longer than reading a page.
 _MAX_TOTAL = 10_000
@@ -158,6 +163,7 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
             RetrieveResponse(
                 passages=make_passages(retrieval),
                 timings=RetrieveTimings.of(journal),
+                degraded=describe_degradation(retrieval),
                 trace=journal.explanation if body.trace else None,
             )
         )
@@ -291,6 +297,21 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
                 ],
             )
         )
+
+    @app.get(
+        "/suggestions",
+        tags=[_DOCUMENTS],
+        summary="List headings that a reader could ask about",
+        description="Of the documents that changed last; none where SUGGESTIONS_ENABLED is false.",
+        responses=responses(SuggestionsResponse, 503),
+        security=SECURITY,
+    )
+    def suggest() -> Response:
+        if not dependencies.settings.suggestions_enabled:
+            return reply(SuggestionsResponse(headings=[]))
+        with reading(dependencies.pool, principals()) as connection:
+            found = list_headings(connection, documents=_SUGGESTING_DOCUMENTS)
+        return reply(SuggestionsResponse(headings=choose_headings(found)))
 
     @app.get(
         "/documents/<document_id>",

@@ -553,7 +553,12 @@ class Timings(RetrieveTimings):
 
 
 class Degraded(BaseModel):
-    """Why the answer is extractive although Gemini is configured."""
+    """
+    What the answer had to do without.
+
+    not_reranked: passages are in the order of the search, without that of the reranker. All other
+    codes: the answer is extractive although Gemini is configured.
+    """
 
     code: str
     message: str
@@ -564,6 +569,7 @@ class RetrieveResponse(BaseModel):
 
     passages: list[PassageOut]
     timings: RetrieveTimings
+    degraded: Degraded | None = None
     trace: dict[str, Any] | None = None
 
 
@@ -782,6 +788,12 @@ class FacetsResponse(BaseModel):
     language: FacetOut
     state: FacetOut
     metadata: list[MetadataFacetOut] = Field(description="By key, the most common first.")
+
+
+class SuggestionsResponse(BaseModel):
+    """What a reader could ask about; empty where SUGGESTIONS_ENABLED is false."""
+
+    headings: list[str]
 
 
 class DocumentPath(BaseModel):

@@ -22,6 +22,12 @@ export function addSheet(parent) {
     find(found) {
       passages = found;
     },
+    /** Forget what came so far: it is asked for again. */
+    clear() {
+      streamed = "";
+      answer.replaceChildren();
+      add(answer, "p", "", text("searching"));
+    },
     append(piece) {
       streamed += piece;
       showMarkdown(answer, streamed, passages, []);

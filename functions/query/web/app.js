@@ -1,6 +1,6 @@
 // The page: two views, chosen by the address, over the HTTP interface.
 
-import { offerCollections, startConversation } from "./conversation.js";
+import { offerCollections, offerQuestions, startConversation } from "./conversation.js";
 import { refresh, startDocuments } from "./documents.js";
 import { add } from "./elements.js";
 import { startPassages } from "./passage.js";
@@ -20,7 +20,7 @@ function notify(message) {
 }
 
 function showView() {
-  const name = location.hash === "#documents" ? "documents" : "ask";
+  const name = location.hash.startsWith("#documents") ? "documents" : "ask";
   for (const view of ["ask", "documents"]) {
     document.getElementById(`${view}-page`).hidden = view !== name;
     const link = document.querySelector(`nav a[href="#${view}"]`);
@@ -71,7 +71,7 @@ async function start() {
     button.addEventListener("click", () => button.closest("dialog").close());
   }
   onKeyNeeded(askForKey);
-  startConversation();
+  startConversation({ notify });
   startPassages();
   const service = await call("/readyz").catch((error) => {
     notify(error.message);
@@ -80,7 +80,7 @@ async function start() {
   startDocuments({ uploads: service.uploads, notify });
   addEventListener("hashchange", showView);
   showView();
-  await offerCollections().catch((error) => notify(error.message));
+  await Promise.all([offerCollections(), offerQuestions()]).catch((error) => notify(error.message));
 }
 
 start();

@@ -1,16 +1,18 @@
 // The HTTP interface as functions. Every failure is a Failure with a message for a person.
 
-import { text } from "./texts.js";
+import { hasText, text } from "./texts.js";
 
 const KEY = "kaydangpt-key";
 
 let askForKey = null;
 
 export class Failure extends Error {
-  constructor(message, { status = 0, problem = null } = {}) {
+  /** brokeOff: An answer had begun and did not come whole. */
+  constructor(message, { status = 0, problem = null, brokeOff = false } = {}) {
     super(message);
     this.status = status;
     this.problem = problem;
+    this.brokeOff = brokeOff;
   }
 }
 
@@ -47,13 +49,30 @@ async function request(path, { method = "GET", body, accept = "application/json"
     return request(path, { method, body, accept, signal });
   }
   const problem = await response.json().catch(() => null);
-  const message = problem?.detail ?? text("failedRequest", { message: response.status });
-  throw new Failure(message, { status: response.status, problem });
+  throw new Failure(describeProblem(problem, response.status), { status: response.status, problem });
+}
+
+// Codes that mean the same to a reader.
+const PROBLEMS_LIKE = {
+  overloaded: "busy",
+  database_unavailable: "busy",
+  storage_unavailable: "busy",
+  model_switched: "busy",
+  keys_unavailable: "busy",
+  not_answering: "unknown_document",
+  object_gone: "object_changed",
+};
+
+/** Return a problem in the reader's language where its code is known, else in the service's words. */
+function describeProblem(problem, status) {
+  const name = `problem_${PROBLEMS_LIKE[problem?.code] ?? problem?.code}`;
+  if (hasText(name)) return text(name);
+  return problem?.detail ?? text("failedRequest", { message: status });
 }
 
 function asFailure(error) {
   if (error.name === "AbortError" || error instanceof Failure) return error;
-  return new Failure(text("failedRequest", { message: error.message }));
+  return new Failure(text("offline"));
 }
 
 /** Return the JSON of a request. */
@@ -73,7 +92,8 @@ export async function* ask(body, signal) {
   let held = "";
   for (;;) {
     const { value, done } = await reader.read().catch((error) => {
-      throw asFailure(error);
+      if (error.name === "AbortError") throw error;
+      throw new Failure(text("cut"), { brokeOff: true });
     });
     if (done) return;
     held += value;

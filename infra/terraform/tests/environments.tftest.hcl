@@ -178,3 +178,19 @@ run "uploads_on_the_page_let_the_query_write_documents" {
     error_message = "the page cannot upload"
   }
 }
+
+run "the_ranking_api_is_called_by_the_query_alone" {
+  command = plan
+  variables {
+    reranker = "vertex"
+  }
+
+  assert {
+    condition     = length(google_project_iam_member.ranking) == 1 && google_project_iam_member.ranking[0].role == "roles/discoveryengine.viewer"
+    error_message = "the query function may not rank"
+  }
+  assert {
+    condition     = contains(keys(google_project_service.api), "discoveryengine.googleapis.com")
+    error_message = "the API is not enabled"
+  }
+}

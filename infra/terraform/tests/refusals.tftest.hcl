@@ -235,3 +235,11 @@ run "a_location_that_is_none" {
   }
   expect_failures = [var.gemini]
 }
+
+run "a_reranker_that_is_none" {
+  command = plan
+  variables {
+    reranker = "cohere"
+  }
+  expect_failures = [var.reranker]
+}

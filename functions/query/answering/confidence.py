@@ -1,0 +1,142 @@
+"""
+Whether what was found best answers the question: the signs of it, weighed. Pure.
+
+No single figure tells: a sentence near to the question may be about its neighbour. So the best
+part is looked at from several sides: how much of the question it and its passage hold, whether the
+rarest word of the question is among that, how near it is, and whether it holds the kind of thing
+that is asked for. The weights are fitted on questions with and without answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from shared.search.query_terms import Question
+
+from .question_kind import holds_duration, holds_money, holds_number
+from .scoring import Candidates, Part, Scored, terms
+from .units import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceWeights:
+    """What each sign counts; *bias* always does."""
+
+    bias: float = -1.78
+    score: float = 0.0
+    lead: float = 2.41
+    cosine: float = 3.36
+    words: float = 0.0
+    context_words: float = 0.0
+    focus: float = 0.0
+    passage_words: float = 2.05
+    missing: float = -1.65
+    unknown: float = -4.17
+    similarity: float = 1.86
+    coverage: float = 1.41
+    no_number: float = -0.64
+    no_measure: float = -0.12
+    no_name: float = 0.0
+    no_date: float = -0.84
+
+
+SIGNS = tuple(each.name for each in fields(ConfidenceWeights))
+
+
+def measure_confidence(
+    part: Part,
+    ranked: Sequence[Scored],
+    chosen: Sequence[Unit],
+    candidates: Candidates,
+    *,
+    analysis: Question | None,
+) -> dict[str, float]:
+    """
+    Return the signs that *chosen* answers *part*, each about 0 to 1.
+
+    Args:
+        ranked: All that was scored, best first.
+    """
+    best = ranked[0]
+    passages = candidates.passages
+    passage = passages[best.unit.number - 1]
+    whole = set(terms(" ".join((passage.name, passage.heading, passage.header, passage.text))))
+    total = sum(part.worth.values()) or 1.0
+    own = {word: weight for word, weight in part.worth.items() if word in part.asked}
+    missing = [weight for word, weight in own.items() if word not in whole]
+    texts = [candidates.texts[candidates.units.index(unit)] for unit in chosen]
+    new_number = any(holds_number(text, beside=part.text) for text in texts)
+    measured = not (part.kinds.duration and not any(map(holds_duration, texts))) and not (
+        part.kinds.money and not any(map(holds_money, texts))
+    )
+    shown = [each for each in ranked if each.unit in chosen]
+    similarity = candidates.scale(passage.similarity)
+    held = sum(weight for word, weight in part.worth.items() if word in whole) / total
+    compared = [each.features["cosine"] for each in shown if each.features["cosine"]]
+    return {
+        "bias": 1.0,
+        "score": best.score / 10.0,
+        "lead": (best.score - ranked[1].score) / 10.0 if len(ranked) > 1 else 1.0,
+        "cosine": max(compared, default=similarity),
+        "words": max(each.features["words"] for each in shown),
+        "context_words": max(each.features["context_words"] for each in shown),
+        "focus": max(each.features["focus"] for each in shown),
+        "passage_words": held,
+        "missing": max(missing, default=0.0) / (max(own.values(), default=0.0) or 1.0),
+        "unknown": _unknown_share(part, analysis),
+        "similarity": similarity,
+        "coverage": held if passage.coverage is None else passage.coverage,
+        "no_number": float(part.kinds.number and not new_number),
+        "no_measure": float((part.kinds.duration or part.kinds.money) and not measured),
+        "no_name": float(part.kinds.person and not any(each.features["name"] for each in shown)),
+        "no_date": float(part.kinds.date and not any(each.features["date"] for each in shown)),
+    }
+
+
+def weigh_confidence(signs: Mapping[str, float], weights: ConfidenceWeights) -> float:
+    """Return the confidence, 0 to 1, that *signs* speak of."""
+    total = sum(getattr(weights, name) * value for name, value in signs.items())
+    return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, total))))
+
+
+def _unknown_share(part: Part, analysis: Question | None) -> float:
+    """Return the share of the question's words that stand in no document."""
+    if analysis is None or not analysis.words:
+        return 0.0
+    asked = {word[:4] for word in part.asked}
+    own = [
+        word for word in analysis.words if any(term.lexeme[:4] in asked for term in word)
+    ] or analysis.words
+    unknown = sum(all(term.document_frequency == 0 for term in word) for word in own)
+    return unknown / len(own)
+
+
+def counts(part: Part, chosen: Sequence[Unit], candidates: Candidates) -> bool:
+    """Return whether *chosen* hold a number of what *part* counts; true where it counts nothing."""
+    kinds, passages = part.kinds, candidates.passages
+    if not kinds.quantity:
+        return True
+    texts = [candidates.texts[candidates.units.index(unit)] for unit in chosen]
+    if not any(holds_number(text, beside=part.text) for text in texts):
+        return False
+    counted = set(terms(kinds.counted))
+    if not counted or counted & _MEASURED:
+        return True
+    around = {word for unit in chosen for word in terms(passages[unit.number - 1].text)}
+    around |= {word for unit in chosen for word in terms(passages[unit.number - 1].heading)}
+    return bool(counted & around)
+
+
+# What is asked for by another word than the answer has: "how many people", "how much does it".
+_MEASURED = frozenset(
+    term
+    for words in (
+        "people persons person times money time is are does do did can will would of costs cost",
+        "the a leute menschen personen mal geld zeit kostet personas veces dinero tiempo cuesta",
+        "costó personnes fois temps coûte persone volte tempo costa pessoas vezes custa người lần",
+    )
+    for word in words.split()
+    for term in terms(word)
+)

@@ -1,0 +1,367 @@
+"""
+What speaks for a part of a passage (units.py) as the answer to a question: its features. Pure.
+
+The cosine of question and part, the share of the question's words that the part holds, alone and
+with what it stands under, how well its words tell it from the parts around it, what the passage
+itself is worth, and whether the part holds the kind of thing that is asked for. What each feature
+counts is fitted on questions with answers (`kaydangpt evaluate --fit`) and kept with the model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from shared.language import UNSPACED
+from shared.search.query_terms import Question
+from shared.values import Hit
+
+from .question_kind import Kinds, holds_duration, holds_money, holds_number, instructs
+from .units import Unit, row_cells
+
+_WORD = re.compile(r"\w+")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_DATE = re.compile(r"\b(?:1\d|20)\d\d\b|\b\d{1,2}[./-]\d{1,2}\b|\b\d{1,2}:\d\d\b", re.ASCII)
+_NAME = re.compile(r"(?<=[\w,;:)] )[A-ZÀ-ÞĐ][\w'’.-]+|^[A-ZÀ-ÞĐ][\w'’.-]+ [A-ZÀ-ÞĐ][\w'’.-]+")
+# A command, an option, a path, a setting: what prose does not hold.
+_LITERAL = re.compile(
+    r"(?<![\w-])(?:--?[a-z][\w-]+|\$?\w*[A-Za-z]\w*_\w+|~?/?[\w.-]+/[\w./*-]+|[a-z]+[A-Z]\w+"
+    r"|\$[A-Z]\w+|[A-Z]+(?:-[A-Za-z]+)+|\w+\(\)|<[\w-]+>|[\w-]+\.(?:conf|cfg|d|ini|ya?ml|json|sh|txt))"
+)
+# What points back to the sentence before, at the beginning of a sentence.
+_POINTS_BACK = re.compile(
+    r"^\W*(?:it|its|they|their|this|these|those|that|he|she|his|her|such|er|sie|es|sein|ihre?|dies\w*"
+    r"|dabei|dazu|él|ella|ellos|su|sus|est[aeo]s?|es[aeo]s?|il|ils|elles?|leurs?|ce|cette|ces|cela"
+    r"|esso|essa|quest[aeio]|ele|ela|eles|isso|isto|nó|họ|chúng|điều này|việc này)\b"
+    r"|^.{0,60}\b(?:this|these|such|dies\w{1,2}|est[ea]|cette|quest[ao]|này|đó) \w+",
+    re.IGNORECASE,
+)
+# Words of the whole question count so much for one part of it.
+_OTHER_PARTS_SHARE = 0.35
+# And those of the questions before a question that follows them.
+_EARLIER_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What each feature of a part is worth."""
+
+    cosine: float = 3.94
+    words: float = 0.0
+    context_words: float = 4.89
+    focus: float = 2.83
+    novelty: float = -2.44
+    before: float = 1.39
+    after: float = 0.38
+    passage: float = 1.12
+    nearest: float = 0.47
+    first: float = 1.2
+    fused: float = 3.58
+    opening: float = 2.06
+    answered: float = 0.59
+    number: float = 1.87
+    measure: float = 2.15
+    name: float = 1.55
+    date: float = 0.98
+    command: float = 2.76
+    literal: float = 0.84
+    instruction: float = 1.4
+    listing: float = 0.43
+    definition: float = 3.14
+    reason: float = -0.5
+    row: float = 0.29
+    code: float = -0.07
+    length: float = 0.08
+    short: float = 0.21
+
+
+FEATURES = tuple(each.name for each in fields(Weights))
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A unit with its features and its score."""
+
+    unit: Unit
+    features: Mapping[str, float]
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """
+    A part of a question, with what its words are worth.
+
+    Attributes:
+        worth: By word, as terms() has them; what only the rest of the question says counts less.
+        local: How well each word tells the units from one another, 0 to 1.
+    """
+
+    text: str
+    kinds: Kinds
+    asked: frozenset[str]
+    worth: Mapping[str, float]
+    local: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """
+    The units of some passages, with what they say.
+
+    Attributes:
+        texts: What can be compared of each unit.
+        own: The words of each.
+        contexts: The words of each and of what it stands under.
+        leads: The words of the heading, the term or the question right above each.
+        unrelated: The cosine from which on the model's vectors say something: 0 on the scale that
+            cosines are compared on here, so that the same weights serve models whose cosines all
+            lie near one another.
+    """
+
+    passages: Sequence[Hit]
+    units: Sequence[Unit]
+    texts: Sequence[str]
+    own: Sequence[set[str]]
+    contexts: Sequence[set[str]]
+    leads: Sequence[set[str]]
+    unrelated: float = 0.0
+
+    def scale(self, cosine: float) -> float:
+        """Return *cosine* as a share of the way from unrelated to equal texts."""
+        return (cosine - self.unrelated) / max(1e-6, 1.0 - self.unrelated)
+
+
+def gather(passages: Sequence[Hit], units: Sequence[Unit], *, unrelated: float = 0.0) -> Candidates:
+    """Return *units* of *passages* with their texts and words."""
+    texts = [describe(unit, passages[unit.number - 1]) for unit in units]
+    own = [set(terms(text)) for text in texts]
+    leads = [
+        set(terms(passages[unit.number - 1].text[unit.lead[0] : unit.lead[1]])) for unit in units
+    ]
+    headings = [set(terms(" ".join(passage.heading.split(" > ")[-2:]))) for passage in passages]
+    contexts = [
+        words | lead | headings[unit.number - 1] | _referred_to(place, units, texts, own)
+        for place, (unit, words, lead) in enumerate(zip(units, own, leads, strict=True))
+    ]
+    return Candidates(passages, units, texts, own, contexts, leads, unrelated)
+
+
+def _referred_to(
+    place: int, units: Sequence[Unit], texts: Sequence[str], own: Sequence[set[str]]
+) -> set[str]:
+    """Return the words of the sentence before a unit that points back to it."""
+    before = place - 1
+    if before < 0 or units[before].number != units[place].number or units[place].kind == "row":
+        return set()
+    return own[before] if _POINTS_BACK.match(texts[place]) else set()
+
+
+def understand(
+    part: str,
+    *,
+    question: str,
+    follows: bool,
+    kinds: Kinds,
+    analysis: Question | None,
+    candidates: Candidates,
+) -> Part:
+    """
+    Return a part of *question* with what its words are worth among *candidates*.
+
+    Args:
+        follows: *question* begins with the questions before it in a conversation.
+    """
+    worth = weigh(part, analysis, candidates.own)
+    share = _EARLIER_SHARE if follows else _OTHER_PARTS_SHARE
+    for word, weight in weigh(question, analysis, candidates.own).items():
+        # What one part of a question is about, the others hardly repeat.
+        worth.setdefault(word, share * weight)
+    count = len(candidates.units)
+    most = math.log(2 * (count + 1))
+    local = {
+        word: math.log((count + 1) / (sum(word in held for held in candidates.contexts) + 0.5))
+        / most
+        for word in worth
+    }
+    return Part(part, kinds, frozenset(terms(part)), worth, local)
+
+
+def score(
+    part: Part,
+    candidates: Candidates,
+    *,
+    vectors: Mapping[int, float] | None,
+    weights: Weights,
+) -> list[Scored]:
+    """
+    Return the candidates with their scores, in their order.
+
+    Args:
+        vectors: Scaled cosine of question and unit by place; units that are not in it are left
+            out. None scores all of them by words alone.
+    """
+    total = sum(part.worth.values()) or 1.0
+    focused = {word: weight * part.local[word] for word, weight in part.worth.items()}
+    focus_total = sum(focused.values()) or 1.0
+    passages = candidates.passages
+    similarities = [candidates.scale(passage.similarity) for passage in passages]
+    nearest = max(max(similarities), 1e-6)
+    best = max((passage.score for passage in passages), default=1.0) or 1.0
+    closeness = (
+        [_share(held, part.worth, total) for held in candidates.own]
+        if vectors is None
+        else [max(0.0, vectors.get(place, 0.0)) for place in range(len(candidates.units))]
+    )
+    asks_literal = part.kinds.how_to or part.kinds.literal
+    scored = []
+    for place, unit in enumerate(candidates.units):
+        if vectors is not None and place not in vectors:
+            continue
+        passage = passages[unit.number - 1]
+        own, text = candidates.own[place], candidates.texts[place]
+        lead = _share(candidates.leads[place], part.worth, total)
+        lead_asks = passage.text[unit.lead[0] : unit.lead[1]].rstrip().endswith(("?", "？"))
+        behind_lead = bool(unit.lead[1]) and not passage.text[unit.lead[1] : unit.start].strip()
+        features = {
+            "cosine": 0.0 if vectors is None else vectors[place],
+            "words": _share(own, part.worth, total),
+            "context_words": _share(candidates.contexts[place], part.worth, total),
+            "focus": _share(own, focused, focus_total),
+            "novelty": len(own - part.asked) / (len(own) or 1),
+            "before": _beside(candidates.units, closeness, place, -1),
+            "after": _beside(candidates.units, closeness, place, 1),
+            "passage": similarities[unit.number - 1],
+            "nearest": similarities[unit.number - 1] / nearest,
+            "first": 1.0 / unit.number,
+            "fused": passage.score / best,
+            "opening": lead * behind_lead,
+            "answered": lead * lead_asks,
+            **_answer_type(text, unit, part),
+            "literal": float(asks_literal and _holds_literal(text, part)),
+            "instruction": float(part.kinds.how_to and instructs(text)),
+            "row": float(unit.kind == "row"),
+            "code": float(unit.kind == "code" and unit.head_end == unit.start),
+            "length": math.log(max(20, len(text)) / 100),
+            "short": float(len(own) < 4),
+        }
+        total_score = sum(getattr(weights, name) * value for name, value in features.items())
+        scored.append(Scored(unit, features, total_score))
+    return scored
+
+
+def describe(unit: Unit, passage: Hit) -> str:
+    """Return the unit as text that can be compared: a row with the names of its columns."""
+    text = passage.text[unit.start : unit.end]
+    if unit.kind == "row" and unit.header:
+        names, cells = row_cells(unit.header), row_cells(text)
+        return "; ".join(
+            f"{name}: {cell}" if name else cell
+            for name, cell in zip([*names, *[""] * len(cells)], cells, strict=False)
+            if cell
+        )
+    return " ".join(text.split())
+
+
+def terms(text: str) -> list[str]:
+    """
+    Return the words of *text*, folded; scripts without spaces give pairs of characters.
+
+    A word of more than five letters counts by its first letters: endings differ between a
+    question and its answer, beginnings hardly. camelCase and snake_case are also their words.
+    """
+    found: list[str] = []
+    for word in _WORD.findall(unicodedata.normalize("NFKC", text)):
+        folded = word.casefold()
+        position = 0
+        for run in UNSPACED.finditer(folded):
+            if folded[position : run.start()]:
+                found.append(_stem(folded[position : run.start()]))
+            pairs = run.group()
+            found.extend(pairs[index : index + 2] for index in range(max(1, len(pairs) - 1)))
+            position = run.end()
+        if rest := folded[position:]:
+            found.append(_stem(rest))
+            if position == 0 and ("_" in word or _HUMP.search(word)):
+                pieces = _HUMP.sub("_", word).casefold().split("_")
+                found.extend(_stem(piece) for piece in pieces if piece and piece != rest)
+    return found
+
+
+def _stem(word: str) -> str:
+    if word.isdigit() or len(word) <= 3:
+        return word
+    if len(word) <= 5:
+        return word.rstrip("s")
+    return word[: max(5, len(word) - 3)]
+
+
+def weigh(question: str, analysis: Question | None, own: Sequence[set[str]]) -> dict[str, float]:
+    """
+    Return what each word of *question* is worth: its rarity in the index, 0 for a stop word.
+
+    Words that stand nowhere are left out: no part can hold them.
+    """
+    asked = dict.fromkeys(terms(question))
+    counts = {word: sum(word in held for held in own) for word in asked}
+    if analysis is None:
+        return {word: math.log(1 + (len(own) + 1) / (counts[word] + 0.5)) for word in asked}
+    rarities = {term.lexeme: term.rarity for term in analysis.terms if term.document_frequency > 0}
+    weights: dict[str, float] = {}
+    for word in asked:
+        near = [
+            rarity
+            for lexeme, rarity in rarities.items()
+            if lexeme.startswith(word[:5]) or (word.startswith(lexeme[:5]) and len(lexeme) >= 3)
+        ]
+        if near:
+            weights[word] = min(near)
+    return weights
+
+
+def _share(held: set[str], worth: Mapping[str, float], total: float) -> float:
+    return sum(worth.get(word, 0.0) for word in held) / total
+
+
+def _beside(units: Sequence[Unit], closeness: Sequence[float], place: int, step: int) -> float:
+    """
+    Return how close to the question the unit beside is; an answer often follows its subject.
+
+    A row of a table says nothing of the next.
+    """
+    other = place + step
+    if units[place].kind == "row":
+        return 0.0
+    if not 0 <= other < len(units) or units[other].number != units[place].number:
+        return 0.0
+    return closeness[other]
+
+
+def _answer_type(text: str, unit: Unit, part: Part) -> dict[str, float]:
+    """Return how far the unit holds the kind of thing that is asked for, 1 or 0 each."""
+    kinds = part.kinds
+    new_number = holds_number(text, beside=part.text)
+    measured = (kinds.duration and holds_duration(text)) or (kinds.money and holds_money(text))
+    return {
+        "number": float(kinds.number and new_number),
+        "measure": float(measured and new_number),
+        "date": float(kinds.date and bool(_DATE.search(text))),
+        "name": float(kinds.person and _holds_name(text, part)),
+        "command": float(kinds.how_to and unit.kind == "code"),
+        "listing": float(kinds.listing and (unit.kind == "list" or text.count(", ") >= 2)),
+        "definition": float(kinds.is_definition_in(text)),
+        "reason": float(kinds.reason and kinds.gives_reason(text)),
+    }
+
+
+def _holds_name(text: str, part: Part) -> bool:
+    return any(
+        word not in part.asked for match in _NAME.finditer(text) for word in terms(match.group())
+    )
+
+
+def _holds_literal(text: str, part: Part) -> bool:
+    return any(match.group() not in part.text for match in _LITERAL.finditer(text))

@@ -1,0 +1,96 @@
+"""Question and passage read together by an exported cross-encoder: how well the one answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.embedding.embedder import available_cores, open_session
+from shared.embedding.tokenizer import read_description, read_tokenizer
+from shared.errors import ModelUnavailable
+
+# Reading costs as much as there are tokens: of a longer passage the part is read that holds most of
+# the question (docs/models.md, "Rerankers").
+PASSAGE_TOKENS = 64
+# The window over a passage moves by so many tokens.
+_STEP = 8
+
+
+class CrossEncoder:
+    """
+    A loaded cross-encoder; threads may share it.
+
+    Args:
+        model_dir: Folder written by infra.model.cross_encoder.
+        threads: Passages read at once; 0 takes the cores that this process may use.
+
+    Raises:
+        ModelUnavailable: The folder is missing, incomplete, damaged, or holds another kind.
+    """
+
+    def __init__(self, model_dir: Path, *, threads: int = 0) -> None:
+        description = read_description(model_dir)
+        if description.get("kind") != "cross-encoder":
+            raise ModelUnavailable(
+                f"{model_dir} (RERANKER) holds no cross-encoder: write one by"
+                " python -m infra.model.cross_encoder --model NAME --output FOLDER"
+            )
+        self.name: str = description["name"]
+        self._max_tokens: int = description["max_tokens"]
+        self._tokenizer = read_tokenizer(model_dir)
+        self._tokenizer.no_truncation()
+        self._session: Any = open_session(model_dir)
+        self._inputs = {each.name for each in self._session.get_inputs()}
+        self._runs = ThreadPoolExecutor(threads or available_cores(), thread_name_prefix="rerank")
+
+    def score(
+        self, question: str, texts: Sequence[str], *, passage_tokens: int = PASSAGE_TOKENS
+    ) -> list[float]:
+        """
+        Return how well each of *texts* answers *question*, in their order; higher is better.
+
+        Args:
+            passage_tokens: So many tokens of each text are read.
+        """
+        own = self._tokenizer.encode(question, add_special_tokens=False)
+        special = len(self._tokenizer.encode("", "")) + len(own)
+        room = min(passage_tokens, self._max_tokens - special)
+        asked = set(own.ids)
+        pairs = [self._encode(question, text, asked, max(room, 1)) for text in texts]
+        return list(self._runs.map(self._run, pairs))
+
+    def _encode(
+        self, question: str, text: str, asked: set[int], room: int
+    ) -> dict[str, NDArray[np.int64]]:
+        own = self._tokenizer.encode(text, add_special_tokens=False)
+        if room < len(own):
+            start, end = _find_window(own.ids, asked, size=room)
+            text = text[own.offsets[start][0] : own.offsets[end - 1][1]]
+        encoding = self._tokenizer.encode(question, text)
+        # What is left over is the question's: it fills the model by itself.
+        encoding.truncate(self._max_tokens)
+        values = {
+            "input_ids": encoding.ids,
+            "token_type_ids": encoding.type_ids,
+            "attention_mask": encoding.attention_mask,
+        }
+        return {
+            name: np.array([value], dtype=np.int64)
+            for name, value in values.items()
+            if name in self._inputs
+        }
+
+    def _run(self, inputs: dict[str, NDArray[np.int64]]) -> float:
+        return float(self._session.run(None, inputs)[0][0, 0])
+
+
+def _find_window(ids: Sequence[int], asked: set[int], *, size: int) -> tuple[int, int]:
+    """Return where the *size* tokens of *ids* begin and end that hold most of *asked*."""
+    starts = [*range(0, len(ids) - size, _STEP), len(ids) - size]
+    best = max(starts, key=lambda start: len(asked.intersection(ids[start : start + size])))
+    return best, best + size
