@@ -4,7 +4,7 @@ Write the tables of a Terraform module's inputs and outputs into its README.md.
     python -m infra.terraform_docs
 
 Between the marks of terraform-docs (https://terraform-docs.io) and in its form, so that it can
-take over where it is installed. Reads `variable` and `output` blocks as `terraform fmt` leaves them.
+take over where it is installed. Reads blocks as `terraform fmt` leaves them.
 """
 
 from __future__ import annotations
