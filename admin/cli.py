@@ -27,6 +27,7 @@ class _Entry:
 _COMMANDS = {
     "ask": _Entry("admin.questions:ask", "Ask a question; print the answer and its sources."),
     "search": _Entry("admin.questions:search", "Print the passages for a question."),
+    "mcp": _Entry("admin.mcp_bridge:mcp", "Serve the documents to an agent on this machine."),
     "upload": _Entry("admin.upload:upload", "Bring a folder into the bucket."),
     "list": _Entry("admin.documents:list_documents", "List documents."),
     "get": _Entry("admin.documents:get", "Show one document."),

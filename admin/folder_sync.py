@@ -39,7 +39,7 @@ _EMACS_SAVES = re.compile(r"#.*#", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FileState:
     """The attributes of a file that change with its content."""
 
     size: int
@@ -56,12 +56,12 @@ class Scan:
         unread: Folders that could not be read, with the reason; what is in them is not known.
     """
 
-    files: dict[str, Seen]
+    files: dict[str, FileState]
     unread: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SyncResult:
     """
     The outcome for one object.
 
@@ -85,7 +85,7 @@ def upload_folder(
     delete: bool = False,
     check: bool = False,
     renew: bool = False,
-) -> Iterator[Outcome]:
+) -> Iterator[SyncResult]:
     """
     Make the objects below *prefix* equal to the files of *folder*; yield the outcome of each.
 
@@ -113,28 +113,28 @@ def upload_folder(
     # What is below a sub-folder that could not be read is not missing.
     unread = tuple(f"{name}/" for name in found.unread if name)
 
-    def tasks() -> Iterator[Callable[[], Outcome]]:
+    def tasks() -> Iterator[Callable[[], SyncResult]]:
         left = dict(found.files)
         for version in bucket.list(prefix=prefix):
             name = version.name.removeprefix(prefix)
             seen = left.pop(name, None)
             if seen is not None:
-                yield partial(bring, name, seen, version)
-            elif delete and is_taken(name) and not name.startswith(unread):
+                yield partial(sync_one, name, seen, version)
+            elif delete and is_included(name) and not name.startswith(unread):
                 yield partial(remove, name, version)
         for name, seen in left.items():
-            yield partial(bring, name, seen, None)
+            yield partial(sync_one, name, seen, None)
 
-    def bring(name: str, seen: Seen, known: ObjectVersion | None) -> Outcome:
-        if reason := why_unusable(prefix + name):
-            return Outcome(prefix + name, "failed", reason=reason)
+    def sync_one(name: str, seen: FileState, known: ObjectVersion | None) -> SyncResult:
+        if reason := name_problem(prefix + name):
+            return SyncResult(prefix + name, "failed", reason=reason)
         generation = known.generation if known else 0
         path = folder / name
         try:
-            if known is not None and not renew and holds(known, path, size=seen.size):
-                return Outcome(prefix + name, "unchanged", generation)
+            if known is not None and not renew and matches(known, path, size=seen.size):
+                return SyncResult(prefix + name, "unchanged", generation)
             if check:
-                return Outcome(prefix + name, "different", generation)
+                return SyncResult(prefix + name, "different", generation)
             stored = upload_file(
                 path,
                 bucket,
@@ -144,25 +144,27 @@ def upload_folder(
                 if_generation=generation,
             )
         except FileNotFoundError:
-            return Outcome(prefix + name, "failed", reason="the file was removed meanwhile")
+            return SyncResult(prefix + name, "failed", reason="the file was removed meanwhile")
         except (OSError, FileChanged, ObjectChanged, StorageUnavailable) as error:
-            return Outcome(prefix + name, "failed", reason=_describe(error))
-        return Outcome(stored.name, "uploaded", stored.generation)
+            return SyncResult(prefix + name, "failed", reason=_describe(error))
+        return SyncResult(stored.name, "uploaded", stored.generation)
 
-    def remove(name: str, known: ObjectVersion) -> Outcome:
+    def remove(name: str, known: ObjectVersion) -> SyncResult:
         # A link, or a file that came after the scan.
         if os.path.lexists(folder / name):
-            return Outcome(known.name, "unchanged", known.generation)
+            return SyncResult(known.name, "unchanged", known.generation)
         if check:
-            return Outcome(known.name, "superfluous", known.generation)
+            return SyncResult(known.name, "superfluous", known.generation)
         try:
             bucket.delete(known.name, if_generation=known.generation)
         except (ObjectChanged, StorageUnavailable) as error:
-            return Outcome(known.name, "failed", reason=_describe(error))
-        return Outcome(known.name, "deleted")
+            return SyncResult(known.name, "failed", reason=_describe(error))
+        return SyncResult(known.name, "deleted")
 
     for name, reason in found.unread.items():
-        yield Outcome(f"{prefix}{name}/", "failed", reason=f"the folder cannot be read: {reason}")
+        yield SyncResult(
+            f"{prefix}{name}/", "failed", reason=f"the folder cannot be read: {reason}"
+        )
     yield from in_parallel(tasks())
 
 
@@ -186,7 +188,7 @@ def upload_file(
     bucket: DocumentBucket,
     *,
     name: str,
-    seen: Seen,
+    seen: FileState,
     metadata: Mapping[str, str] | None = None,
     if_generation: int | None = None,
 ) -> ObjectVersion:
@@ -218,7 +220,7 @@ def upload_file(
         except ObjectChanged:
             # An answer that was lost leaves our own bytes behind, and the client tries again.
             stored_already = bucket.look(name)
-            if stored_already is None or not holds(stored_already, path, size=seen.size):
+            if stored_already is None or not matches(stored_already, path, size=seen.size):
                 raise
             return stored_already
         if _look(content) != seen:
@@ -226,7 +228,7 @@ def upload_file(
     return stored
 
 
-def holds(version: ObjectVersion, path: Path, *, size: int) -> bool:
+def matches(version: ObjectVersion, path: Path, *, size: int) -> bool:
     """Return whether an object has the bytes of a file; a composite object has no MD5."""
     if version.size != size:
         return False
@@ -245,7 +247,7 @@ def scan(folder: Path) -> Scan:
     Raises:
         OSError: The folder itself cannot be read.
     """
-    files: dict[str, Seen] = {}
+    files: dict[str, FileState] = {}
     unread: dict[str, str] = {}
     waiting = [(folder, "")]
     while waiting:
@@ -263,7 +265,7 @@ def scan(folder: Path) -> Scan:
             continue
         for entry in entries:
             name = prefix + entry.name
-            if not is_taken(name):
+            if not is_included(name):
                 continue
             try:
                 if entry.is_dir(follow_symlinks=False):
@@ -275,7 +277,7 @@ def scan(folder: Path) -> Scan:
     return Scan(files, unread)
 
 
-def is_taken(name: str) -> bool:
+def is_included(name: str) -> bool:
     """Return whether a file of this name, relative to the folder, belongs in the bucket."""
     parts = name.split("/")
     if is_junk(name) or any(part.startswith(_TEMPORARY_PREFIXES) for part in parts):
@@ -284,7 +286,7 @@ def is_taken(name: str) -> bool:
     return not last.lower().endswith(_TEMPORARY_SUFFIXES) and not _EMACS_SAVES.fullmatch(last)
 
 
-def why_unusable(name: str) -> str:
+def name_problem(name: str) -> str:
     """Return why no object can have this name, nothing when one can."""
     try:
         encoded = name.encode()
@@ -293,16 +295,16 @@ def why_unusable(name: str) -> str:
     if len(encoded) > _LONGEST_NAME_BYTES:
         return f"its name is longer than {_LONGEST_NAME_BYTES} bytes"
     if "\r" in name or "\n" in name:
-        return "its name holds a line break"
+        return "its name matches a line break"
     return ""
 
 
-def _look(content: IO[bytes]) -> Seen:
+def _look(content: IO[bytes]) -> FileState:
     return _seen(os.fstat(content.fileno()))
 
 
-def _seen(status: os.stat_result) -> Seen:
-    return Seen(status.st_size, status.st_mtime_ns, status.st_ino)
+def _seen(status: os.stat_result) -> FileState:
+    return FileState(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def _digest(path: Path, digest: Any) -> str:

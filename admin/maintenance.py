@@ -9,14 +9,13 @@ from rich.progress import track
 
 from admin.documents import apply
 from admin.lexeme_statistics import refresh_statistics
-from admin.reconciliation import compare
+from admin.reconciliation import find_differences
 from admin.terminal import (
     Settings,
     dry_run_option,
     every_option,
     json_option,
     one_sentence,
-    pages,
     print_counts,
     print_json,
     print_table,
@@ -98,7 +97,11 @@ def sweep(
 @every_option
 @json_option
 def reconcile(*, check: bool, every_seconds: float | None, as_json: bool) -> None:
-    """Compare the index with the bucket and publish what is missing on either side."""
+    """
+    Compare the index with the bucket and publish what is missing on either side.
+
+    A run that was cut off is gone on with by the next one; --check compares everything.
+    """
     with one_sentence():
         settings = load(Settings)
         bucket = DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project)
@@ -109,18 +112,18 @@ def reconcile(*, check: bool, every_seconds: float | None, as_json: bool) -> Non
         def once() -> None:
             counts = {"not_indexed": 0, "not_deleted": 0, "unfinished": 0}
             with store.connect(pool) as connection:
-                differences = compare(
-                    store.iterate_known_objects(connection, bucket=bucket.name),
-                    bucket.list(),
-                    bucket=bucket.name,
-                )
-                for page in pages(differences):
-                    for difference in page:
-                        counts[difference.kind] += 1
-                        if check and not as_json:
-                            click.echo(f"{difference.kind}: {shown(difference.name).plain}")
-                    if not check:
-                        publisher.publish_events(item.event for item in page if item.event)
+                start = "" if check else store.read_position(connection, bucket=bucket.name)
+            for page, position in find_differences(
+                lambda: store.connect(pool), bucket, start=start
+            ):
+                for difference in page:
+                    counts[difference.kind] += 1
+                    if check and not as_json:
+                        click.echo(f"{difference.kind}: {shown(difference.name).plain}")
+                if not check:
+                    publisher.publish_events(item.event for item in page if item.event)
+                    with store.connect(pool) as connection:
+                        store.note_position(connection, position, bucket=bucket.name)
             if every_seconds is None:
                 print_counts(counts, as_json=as_json)
             elif any(counts.values()):

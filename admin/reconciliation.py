@@ -2,20 +2,37 @@
 Compare the bucket with the index, and heal what lost messages left behind.
 
 The database is read first, then the bucket: an object that is uploaded in between is found twice
-(harmless), never taken for one that is gone. Both come in the order of the bytes of their names,
-so that neither has to fit into memory.
+(harmless), never taken for one that is gone. Both come in the order of the bytes of their names, a
+part at a time, so that neither has to fit into memory and a run that was cut off goes on where it
+was. Nothing is held in the database while the bucket is listed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
+from admin.terminal import pages
+from shared import store
 from shared.store import KnownObject
 from shared.values import ObjectEvent, ObjectVersion
 
 Kind = Literal["not_indexed", "not_deleted", "unfinished"]
+
+_KNOWN_AT_A_TIME = 1000
+
+
+class ListedBucket(Protocol):
+    """A bucket as far as it is compared."""
+
+    @property
+    def name(self) -> str:
+        """Return its name."""
+
+    def list(self, *, start: str = "", end: str = "") -> Iterator[ObjectVersion]:
+        """Yield the live objects from *start* on and before *end*, by the bytes of their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +46,38 @@ class Difference:
     kind: Kind
     name: str
     event: ObjectEvent | None
+
+
+def find_differences(
+    connect: Callable[[], AbstractContextManager[store.Connection]],
+    bucket: ListedBucket,
+    *,
+    start: str = "",
+) -> Iterator[tuple[list[Difference], str]]:
+    """
+    Yield the differences between index and bucket in pages, each with where to go on after it.
+
+    Args:
+        start: The first name that is compared.
+
+    Returns:
+        Pages, which may be empty, each with the first name that is not compared by its end; "" for
+        the last page.
+    """
+    while True:
+        with connect() as connection:
+            known = store.read_known_objects(
+                connection, bucket=bucket.name, start=start, limit=_KNOWN_AT_A_TIME + 1
+            )
+        end = known[-1].name if len(known) > _KNOWN_AT_A_TIME else ""
+        listed = bucket.list(start=start, end=end)
+        for page in pages(compare(known[:_KNOWN_AT_A_TIME], listed, bucket=bucket.name)):
+            # The last name of a page is compared again after it.
+            yield page, page[-1].name
+        yield [], end
+        if not end:
+            return
+        start = end
 
 
 def compare(

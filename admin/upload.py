@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.progress import track
 
-from admin.folder_sync import Outcome, upload_folder, why_unusable
+from admin.folder_sync import SyncResult, name_problem, upload_folder
 from admin.terminal import (
     Settings,
     json_option,
@@ -65,14 +65,14 @@ def upload(
     are not followed. Run it again at any time: what is there already costs one listing.
     """
     prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-    if reason := why_unusable(prefix):
+    if reason := name_problem(prefix):
         raise click.BadParameter(reason.replace("its name", "it"), param_hint="--prefix")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise click.BadParameter("this folder cannot be read", param_hint="FOLDER")
     counts = dict.fromkeys(("different", "superfluous") if check else ("uploaded", "deleted"), 0)
     counts |= {"unchanged": 0, "failed": 0}
     failures: list[dict[str, str]] = []
-    uploaded: list[Outcome] = []
+    uploaded: list[SyncResult] = []
 
     def fail(name: str, reason: str) -> None:
         # A name that is not UTF-8 has no other form in which it can be printed.
@@ -109,7 +109,9 @@ def upload(
         raise SystemExit(1)
 
 
-def _wait(uploaded: list[Outcome], *, prefix: str, timeout_seconds: float) -> list[tuple[str, str]]:
+def _wait(
+    uploaded: list[SyncResult], *, prefix: str, timeout_seconds: float
+) -> list[tuple[str, str]]:
     """Return each document's name and why it failed, "" where it answers."""
     deadline = time.monotonic() + timeout_seconds
     missing = {each.name: each.generation for each in uploaded}

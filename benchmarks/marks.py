@@ -19,12 +19,12 @@ from pathlib import Path
 import click
 import pypdfium2
 
+from benchmarks.made_documents import LIMITS, small_tokenizer
 from functions.ingest.chunking import Budget, chunk_blocks
 from functions.ingest.parsing.blocks import Block, Request
 from functions.ingest.parsing.registry import parse
 from shared.boxes import Mark, find_marks
 from shared.values import Chunk
-from tests.support.documents import LIMITS, small_tokenizer
 
 _SENTENCE = re.compile(r"(?:^|(?<=[.!?\n]\s)|(?<=\n))\w[^.!?\n\t]{30,300}[.!?](?=\s|$)")
 # Of the quote's letters and digits, so many must be found between the marks' own, in order.

@@ -29,12 +29,12 @@ import pypdfium2
 import xlsxwriter
 from selectolax.lexbor import LexborHTMLParser
 
+from benchmarks.made_documents import LIMITS, make_pdf, pdf_lines, small_tokenizer
 from functions.ingest.chunking import Budget, chunk_blocks
 from functions.ingest.parser_process import load_tokenizer
 from functions.ingest.parsing.blocks import Block, Request
 from functions.ingest.parsing.registry import parse
 from functions.ingest.sandbox import parse_document
-from tests.support.documents import LIMITS, make_pdf, pdf_lines, small_tokenizer
 
 _WORDS = "the river and its bridge were built by people of that town over many years".split()  # noqa: SIM905
 

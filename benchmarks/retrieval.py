@@ -118,9 +118,9 @@ def _fill(
         INSERT INTO documents
             (id, bucket, name, collection, active_build, active_generation, language, metadata)
         SELECT document_id, 'benchmark', 'document-' || id,
-               CASE WHEN id / 1000 % 2 = 0 THEN 'even' ELSE 'odd' END,
+               CASE WHEN id / 1000 %% 2 = 0 THEN 'even' ELSE 'odd' END,
                id, 1, 'en',
-               jsonb_build_object('position', (id * %(step)s % %(documents)s)::text)
+               jsonb_build_object('position', (id * %(step)s %% %(documents)s)::text)
         FROM builds
         """,
         {"step": _STEP, "documents": documents},

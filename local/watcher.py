@@ -22,7 +22,7 @@ from threading import Event
 import click
 import watchfiles
 
-from admin.folder_sync import Seen, holds, in_parallel, scan, upload_file, why_unusable
+from admin.folder_sync import FileState, in_parallel, matches, name_problem, scan, upload_file
 from shared.bucket import DocumentBucket
 from shared.errors import FileChanged, KaydangError, ObjectChanged
 from shared.runtime.tracing import set_up_tracing
@@ -42,7 +42,7 @@ log = logging.getLogger("watcher")
 class Uploaded:
     """An object that came from the folder: the file it was made of, and what it became."""
 
-    seen: Seen
+    seen: FileState
     generation: int
 
 
@@ -56,7 +56,7 @@ class Plan:
 
 
 def plan(
-    files: Mapping[str, Seen],
+    files: Mapping[str, FileState],
     *,
     uploaded: Mapping[str, Uploaded],
     since: Mapping[str, float],
@@ -92,7 +92,7 @@ class Watcher:
     bucket: DocumentBucket
     state_file: Path
     uploaded: dict[str, Uploaded] = field(default_factory=dict)
-    _files: dict[str, Seen] = field(default_factory=dict)
+    _files: dict[str, FileState] = field(default_factory=dict)
     _since: dict[str, float] = field(default_factory=dict)
     _retry_at: dict[str, float] = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class Watcher:
             state = json.loads(self.state_file.read_text())
             if state["bucket"] == self.bucket.name:
                 for name, entry in state["uploaded"].items():
-                    self.uploaded[name] = Uploaded(Seen(**entry["seen"]), entry["generation"])
+                    self.uploaded[name] = Uploaded(FileState(**entry["seen"]), entry["generation"])
         objects = {version.name: version for version in self.bucket.list()}
         files = self._scan()
         for name, seen in files.items():
@@ -165,7 +165,7 @@ class Watcher:
             self._save()
         return bool(due.unsettled or self._retry_at or changed)
 
-    def _scan(self) -> dict[str, Seen]:
+    def _scan(self) -> dict[str, FileState]:
         """Return the files of the folder; what cannot be looked at is taken to be as it was."""
         found = scan(self.folder)
         for folder, reason in found.unread.items():
@@ -177,7 +177,7 @@ class Watcher:
         return kept | found.files
 
     def _upload(self, name: str) -> None:
-        if reason := why_unusable(name):
+        if reason := name_problem(name):
             log.warning("%r is not uploaded: %s", name, reason)
             self._refused.add(name)
             return
@@ -209,9 +209,9 @@ class Watcher:
         unfinished.replace(self.state_file)
 
 
-def _is_held(version: ObjectVersion, path: Path, seen: Seen) -> bool:
+def _is_held(version: ObjectVersion, path: Path, seen: FileState) -> bool:
     try:
-        return holds(version, path, size=seen.size)
+        return matches(version, path, size=seen.size)
     except OSError:
         return False  # the upload says why
 

@@ -10,6 +10,7 @@ for each word how far its text begins behind the word before, the gap to the lef
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ from typing import NamedTuple
 _UNITS_PER_POINT = 4
 # No page is larger (ISO 32000-1, annex C: 14,400 points); a damaged one may say anything.
 _MAX_POINTS = 100_000
+
+# More bits than any number of a page has.
+_MAX_BITS = 35
 
 # At most so much for one chunk; words beyond it are not marked.
 MAX_PACKED_BYTES = 16_384
@@ -92,21 +96,39 @@ def pack(lines: Iterable[LineBox], *, start: int, end: int) -> bytes:
     return bytes(out)
 
 
+class _Damaged(Exception):
+    """The packed form ends too early, or holds a number that nothing has."""
+
+
 def unpack(packed: bytes) -> Iterator[LineBox]:
-    """Yield the lines in *packed*, their positions from the beginning of the chunk."""
-    numbers = _read(packed)
+    """
+    Yield the lines in *packed*, their positions from the beginning of the chunk.
+
+    They end where *packed* is damaged: it comes from a parser that a document may have taken over.
+    """
+    with suppress(_Damaged):
+        yield from _unpack(_read(packed))
+
+
+def _unpack(numbers: Iterator[int]) -> Iterator[LineBox]:
+    def take() -> int:
+        number = next(numbers, None)
+        if number is None:
+            raise _Damaged
+        return number
+
     position = page = 0
     for ahead in numbers:
         position += ahead
-        page += _signed(next(numbers))
-        bottom = _signed(next(numbers))
-        top = bottom + next(numbers)
+        page += _signed(take())
+        bottom = _signed(take())
+        top = bottom + take()
         words = []
         offset = edge = 0
-        for _ in range(next(numbers)):
-            offset += next(numbers)
-            left = edge + _signed(next(numbers))
-            edge = left + next(numbers)
+        for _ in range(take()):
+            offset += take()
+            left = edge + _signed(take())
+            edge = left + take()
             words.append(WordBox(offset, left / _UNITS_PER_POINT, edge / _UNITS_PER_POINT))
         yield LineBox(
             position, page, bottom / _UNITS_PER_POINT, top / _UNITS_PER_POINT, tuple(words)
@@ -157,6 +179,8 @@ def _read(packed: bytes) -> Iterator[int]:
     for byte in packed:
         number |= (byte & 0x7F) << shift
         shift += 7
+        if shift > _MAX_BITS:
+            raise _Damaged
         if byte < 0x80:
             yield number
             number = shift = 0

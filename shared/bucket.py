@@ -74,6 +74,10 @@ class DocumentBucket:
         except DefaultCredentialsError as error:
             raise Misconfigured(str(error)) from error
 
+    def close(self) -> None:
+        """End the connections; a process that ends needs no such call."""
+        self._bucket.client.close()
+
     def look(self, name: str) -> ObjectVersion | None:
         """
         Return the live generation of an object, None where there is none.
@@ -306,9 +310,13 @@ class DocumentBucket:
         ):
             self._bucket.delete_blob(name, if_generation_match=if_generation, **self._patience)
 
-    def list(self, *, prefix: str = "") -> Iterator[ObjectVersion]:
+    def list(self, *, prefix: str = "", start: str = "", end: str = "") -> Iterator[ObjectVersion]:
         """
         Yield the live objects by the bytes of their names, folder placeholders left out.
+
+        Args:
+            start: The first name that may be among them.
+            end: The first name behind them; "" for none.
 
         Raises:
             Misconfigured: There is no such bucket.
@@ -318,7 +326,11 @@ class DocumentBucket:
         with _translated_errors(), _translated_denial("storage.objects.list"):
             try:
                 for blob in self._bucket.list_blobs(
-                    prefix=prefix or None, fields=_LISTED_FIELDS, **self._patience
+                    prefix=prefix or None,
+                    start_offset=start or None,
+                    end_offset=end or None,
+                    fields=_LISTED_FIELDS,
+                    **self._patience,
                 ):
                     version = _read_blob(blob)
                     if not version.is_placeholder:

@@ -7,7 +7,7 @@ first fork, so that a child starts in milliseconds and needs no file but its inp
 Frames of a child are a kind (one byte), a length (four bytes, network order) and the data:
 T text in UTF-8, C a chunk, W a row of a table and M the summary as JSON, P a picture to be
 read, E a refusal as JSON.
-The only frame the other way is R, the text that was read from a picture.
+The other way go Q, the request, and R, the text that was read from a picture.
 """
 
 from __future__ import annotations
@@ -96,14 +96,13 @@ def _accept(control: socket.socket, children: dict[int, socket.socket]) -> bool:
         return False
     source, data, status = descriptors
     status_socket = socket.socket(fileno=status)
-    request = json.loads(message)
-    load_tokenizer(request["tokenizer"])
+    load_tokenizer(json.loads(message)["tokenizer"])
     server = os.getpid()
     pid = os.fork()
     if pid == 0:
         # From here on this process is the child; it never returns to the loop.
         try:
-            _run_child(request, source=source, data=data, server=server)
+            _run_child(source=source, data=data, server=server)
         finally:
             os._exit(1)
     os.close(source)
@@ -171,14 +170,15 @@ def _import_everything() -> None:
     preload()
 
 
-def _run_child(request: dict[str, Any], *, source: int, data: int, server: int) -> None:
+def _run_child(*, source: int, data: int, server: int) -> None:
     """Parse one document under its limits, then end the process."""
     os.setsid()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    limits = ParseLimits(**request["limits"])
     source, data = _keep_only(source, data)
     channel = _Channel(socket.socket(fileno=data))
+    request = json.loads(channel.receive(b"Q"))
+    limits = ParseLimits(**request["limits"])
     try:
         confine(limits, filtered=request["filtered"])
     except Unconfined:
@@ -271,10 +271,14 @@ class _Channel:
         """Have the parent read the text of a picture of a page."""
         self.send(b"P", png)
         self.flush()
-        kind, length = FRAME.unpack(self._receive(FRAME.size))
-        if kind != b"R":
+        return self.receive(b"R").decode()
+
+    def receive(self, kind: bytes) -> bytes:
+        """Return the parent's next frame, which is of this *kind*."""
+        sent, length = FRAME.unpack(self._receive(FRAME.size))
+        if sent != kind:
             raise BrokenPipeError
-        return self._receive(length).decode()
+        return self._receive(length)
 
     def _receive(self, length: int) -> bytes:
         data = bytearray()

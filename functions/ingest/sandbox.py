@@ -8,7 +8,6 @@ open file, keeps the deadline, and spools what comes back to unlinked temporary 
 from __future__ import annotations
 
 import atexit
-import base64
 import json
 import os
 import select
@@ -19,19 +18,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Any, Self
 
-from shared.boxes import MAX_PACKED_BYTES
 from shared.errors import Misconfigured, ParserDied, Unreadable
 from shared.runtime.logs import get_logger
 from shared.tables import (
     MAX_COLUMNS,
-    MAX_TABLES,
     ColumnReader,
     DecimalMark,
     Row,
@@ -39,9 +36,20 @@ from shared.tables import (
     is_total,
     read_cells,
 )
-from shared.values import Chunk, PageStart, TextSource
+from shared.values import Chunk
 
 from .confinement import UNCONFINED_STATUS, find_gap, landlock_version
+from .frames import (
+    ChunkReader,
+    Misbehaved,
+    RowReader,
+    Summary,
+    TextReader,
+    make_chunk,
+    read_picture,
+    read_refusal,
+    read_summary,
+)
 from .parsing.blocks import ParseLimits
 
 __all__ = ["ParseLimits", "ParsedDocument", "check_confinement", "parse_document", "start_parser"]
@@ -116,6 +124,14 @@ class ParsedDocument:
         """Close the temporary files."""
         self._files.close()
 
+    def describe(self, summary: Summary) -> None:
+        """Take what the child says of the whole."""
+        self.title = summary.title
+        self.content_type = summary.content_type
+        self.pages = summary.pages
+        self.pages_without_text = summary.pages_without_text
+        self._tables = summary.tables
+
     def chunks(self) -> Iterator[Chunk]:
         """Yield the chunks in order; may be called again, and by several threads."""
         text = _Characters(self._text.fileno())
@@ -126,20 +142,8 @@ class ParsedDocument:
             position += len(data)
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                heading, header, page, start, end, tokens, source, starts, boxes = json.loads(line)
-                yield Chunk(
-                    ordinal=ordinal,
-                    text=text.read(start, end),
-                    heading=heading,
-                    header=header,
-                    page=page,
-                    char_start=start,
-                    char_end=end,
-                    tokens=tokens,
-                    source=cast(TextSource, source),
-                    page_starts=tuple(PageStart(*pair) for pair in starts),
-                    boxes=base64.b64decode(boxes)[:MAX_PACKED_BYTES],
-                )
+                start, end = json.loads(line)[3:5]
+                yield make_chunk(line, ordinal=ordinal, text=text.read(start, end))
                 ordinal += 1
 
     def tables(self, *, decimal: DecimalMark | None) -> Iterator[tuple[Table, Iterator[Row]]]:
@@ -334,25 +338,6 @@ def check_confinement(*, allow_unconfined: bool) -> None:
         )
 
 
-def _is_row(data: bytes, text_chars: int) -> bool:
-    """Return whether a frame is a row of a table that stands in the text so far."""
-    try:
-        number, head, (start, end, page), cells, covered = json.loads(data)
-        title, names, first_page = head or ("", [], None)
-    except (ValueError, TypeError):
-        return False
-    texts = [title, *names, *cells]
-    return (
-        b"\n" not in data
-        and all(isinstance(value, int) for value in (number, start, end, *covered))
-        and all(isinstance(value, int | None) for value in (page, first_page))
-        and 0 <= start <= end <= text_chars
-        and len(names) <= MAX_COLUMNS
-        and len(cells) <= MAX_COLUMNS
-        and all(isinstance(text, str) and "\x00" not in text for text in texts)
-    )
-
-
 class _Child:
     """One parsing child, from its start to its end."""
 
@@ -364,14 +349,18 @@ class _Child:
         self.timed_out = False
         with child_data, child_status:
             try:
+                # The fork server does not see whose document it is: what it has seen, the children
+                # after this one would have in their memory.
+                self._send(b"Q", json.dumps(request).encode())
                 _server.send(
-                    json.dumps(request).encode(),
+                    json.dumps({"tokenizer": request["tokenizer"]}).encode(),
                     [source, child_data.fileno(), child_status.fileno()],
                 )
             except BaseException:
                 self.data.close()
                 self.status.close()
                 raise
+        self.picture_budget = request["picture_budget"]
         # The kernel counts the processor time (confinement.py); a busy machine stretches only this.
         self.wall_seconds = max(
             limits.timeout_seconds, min(_WALL_FACTOR * limits.timeout_seconds, _MAX_WALL_SECONDS)
@@ -390,63 +379,59 @@ class _Child:
     def receive(self, document: ParsedDocument, ocr: Callable[[bytes], str] | None) -> None:
         """Spool the child's frames into *document* until it ends."""
         finished = False
-        sample: list[str] = []
-        sample_chars = 0
-        partial = b""
-        rows = 0
-        while (frame := self._frame()) is not None:
-            kind, data = frame
-            if kind == b"T":
-                document._text.write(data)
-                whole = _whole_characters(partial + data)
-                text, partial = (partial + data)[:whole].decode(), (partial + data)[whole:]
-                document.text_chars += len(text)
-                if sample_chars < _SAMPLE_CHARS:
-                    sample.append(text[: _SAMPLE_CHARS - sample_chars])
-                    sample_chars += len(sample[-1])
-                if document.text_chars > self.limits.max_text_chars:
-                    raise self._broken()
-            elif kind == b"C":
-                document._chunks.write(data + b"\n")
-                document.chunk_count += 1
-                if document.chunk_count > self.limits.max_chunks or b"\n" in data:
-                    raise self._broken()
-            elif kind == b"W":
-                rows += 1
-                if rows > self.limits.max_cells or not _is_row(data, document.text_chars):
-                    raise self._broken()
-                document._rows.write(data + b"\n")
-            elif kind == b"P" and ocr is not None:
-                began = time.monotonic()
-                self._answer(ocr(data))
-                self.deadline += time.monotonic() - began
-            elif kind == b"E":
-                refusal = json.loads(data)
-                raise Unreadable(refusal["code"], refusal["message"])
-            elif kind == b"M":
-                summary = json.loads(data)
-                document.title = summary["title"]
-                document.content_type = summary["content_type"]
-                document.pages = summary["pages"]
-                document.pages_without_text = summary["pages_without_text"]
-                document._tables = frozenset(summary["tables"][:MAX_TABLES])
-                finished = True
-            else:
-                raise self._broken()
-        if not finished:
+        sample = ""
+        text = TextReader(max_chars=self.limits.max_text_chars)
+        chunks = ChunkReader(max_chunks=self.limits.max_chunks)
+        rows = RowReader(max_cells=self.limits.max_cells)
+        pictures = 0
+        try:
+            while (frame := self._frame()) is not None:
+                kind, data = frame
+                if finished:
+                    raise Misbehaved("a frame behind the last one")
+                if kind == b"T":
+                    piece = text.read(data)
+                    document._text.write(data)
+                    if len(sample) < _SAMPLE_CHARS:
+                        sample += piece[: _SAMPLE_CHARS - len(sample)]
+                elif kind == b"C":
+                    document._chunks.write(chunks.read(data, text_chars=text.chars))
+                elif kind == b"W":
+                    document._rows.write(rows.read(data, text_chars=text.chars))
+                elif kind == b"P" and ocr is not None and pictures < self.picture_budget:
+                    pictures += 1
+                    began = time.monotonic()
+                    self._answer(ocr(read_picture(data)))
+                    self.deadline += time.monotonic() - began
+                elif kind == b"E":
+                    raise Unreadable(*read_refusal(data))
+                elif kind == b"M":
+                    document.describe(read_summary(data))
+                    text.finish()
+                    finished = True
+                else:
+                    raise Misbehaved("a frame of another kind")
+        except Misbehaved as error:
+            _log.warning("parser misbehaved", what=str(error))
+            raise Unreadable(
+                "corrupt", "The file is damaged: it made its parser misbehave."
+            ) from error
+        if not finished or not chunks.count:
             raise self._why_it_ended()
-        document.sample = "".join(sample)
+        document.sample = sample
+        document.chunk_count = chunks.count
+        document.text_chars = text.chars
         document._text.flush()
         document._chunks.flush()
         document._rows.flush()
 
     def _answer(self, text: str) -> None:
-        data = text.encode("utf-8", "replace")
-        try:
-            self.data.sendall(b"R" + len(data).to_bytes(4, "big") + data)
-        except OSError:
-            # The child is gone; reading its end says why.
-            return
+        # The child may be gone; reading its end says why.
+        with suppress(OSError):
+            self._send(b"R", text.encode("utf-8", "replace"))
+
+    def _send(self, kind: bytes, data: bytes) -> None:
+        self.data.sendall(kind + len(data).to_bytes(4, "big") + data)
 
     def _frame(self) -> tuple[bytes, bytes] | None:
         head = self._receive(_FRAME_HEAD_BYTES)
@@ -454,7 +439,7 @@ class _Child:
             return None
         length = int.from_bytes(head[1:], "big")
         if length > _MAX_FRAME_BYTES:
-            raise self._broken()
+            raise Misbehaved("a frame too large")
         data = self._receive(length)
         return None if data is None else (head[:1], data)
 
@@ -556,10 +541,6 @@ class _Child:
             "timeout",
             f"Reading the file took longer than {what}. Split it into smaller files.",
         )
-
-    def _broken(self) -> Unreadable:
-        """Only a compromised parser sends this."""
-        return Unreadable("corrupt", "The file is damaged: it made its parser misbehave.")
 
 
 class _ForkServer:

@@ -120,21 +120,26 @@ _ANALYSIS = sql.SQL(
             )
         GROUP BY config, lexeme
     ),
+    rights AS MATERIALIZED (
+        SELECT sees_every_collection() AS every_one,
+               estimate_chunks({max_counted} * 10)::double precision AS chunks
+    ),
     frequencies AS MATERIALIZED (
         SELECT lexeme,
                coalesce(
                    (
-                       SELECT share
+                       SELECT CASE WHEN every_one THEN share ELSE open_share END * rights.chunks
                        FROM lexeme_statistics
+                       CROSS JOIN rights
                        WHERE lexeme_statistics.lexeme = distinct_lexemes.lexeme
-                   ) * (SELECT chunks FROM search_statistics),
+                   ),
                    count_chunks_with(lexeme, {max_counted})
                ) AS chunks
         FROM (SELECT DISTINCT lexeme FROM lexemes) AS distinct_lexemes
     )
     SELECT (SELECT id FROM serving_model) AS model_id,
            (SELECT digest FROM serving_model) AS model_digest,
-           NOT sees_every_collection() AS restricted,
+           (SELECT NOT every_one FROM rights) AS restricted,
            (SELECT fusion FROM serving_model) AS fusion,
            set_config('hnsw.iterative_scan', 'relaxed_order', true),
            set_config(
@@ -151,10 +156,7 @@ _ANALYSIS = sql.SQL(
            -- Planning takes longer than searching, and no plan here depends on a value.
            set_config('plan_cache_mode', 'force_generic_plan', true),
            (SELECT config::text FROM question_language) AS language,
-           coalesce(
-               (SELECT chunks FROM search_statistics),
-               count_chunks({max_counted} * 10)
-           )::double precision AS chunks,
+           (SELECT chunks FROM rights) AS chunks,
            (
                SELECT coalesce(array_agg(config::text), '{{}}')
                FROM configurations

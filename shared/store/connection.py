@@ -285,7 +285,7 @@ def open_pool(
 
     def lend(connection: _LentConnection) -> None:
         connection.remaining_seconds = wait_seconds
-        if _has_news(connection):
+        if _has_pending_input(connection):
             ConnectionPool.check_connection(connection)
         connection.remaining_seconds = answer_seconds + _GRACE_SECONDS
         connection.statement_seconds = statement_seconds + _GRACE_SECONDS
@@ -327,7 +327,7 @@ def _check(connection: Connection, pool: Pool) -> None:
     pool.is_checked = True
 
 
-def _has_news(connection: Connection) -> bool:
+def _has_pending_input(connection: Connection) -> bool:
     """
     Return whether the server has sent something since the connection was last used.
 

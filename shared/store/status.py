@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -17,7 +16,6 @@ STATUS_COLUMNS = """
     reason_code, reason, pages, pages_without_text, chunks, chunks_embedded, attempts, size,
     content_type, metadata, updated
 """
-_KNOWN_AT_A_TIME = 1000
 # No quote is longer.
 _MARKED_CHUNKS = 50
 _HEADED_CHUNKS = 40
@@ -167,30 +165,47 @@ def count_documents(connection: Connection) -> dict[DocumentState, int]:
     return counts
 
 
-def iterate_known_objects(connection: Connection, *, bucket: str) -> Iterator[KnownObject]:
+def read_known_objects(
+    connection: Connection, *, bucket: str, start: str, limit: int
+) -> list[KnownObject]:
     """
-    Yield what is known of a bucket's objects, by the bytes of their names, as Storage lists them.
+    Return what is known of a bucket's objects, by the bytes of their names, as Storage lists them.
 
-    A page is read when it is needed, and no transaction stays open between two pages: a bucket of a
-    million objects takes minutes to list.
+    Args:
+        start: The first name that may be among them.
     """
-    after = ""
-    while True:
-        with connection.cursor(row_factory=class_row(KnownObject)) as cursor:
-            page = cursor.execute(
-                """
-                SELECT name, generation, state
-                FROM document_status
-                WHERE bucket = %(bucket)s AND name COLLATE "C" > %(after)s
-                ORDER BY name COLLATE "C"
-                LIMIT %(limit)s
-                """,
-                {"bucket": bucket, "after": after, "limit": _KNOWN_AT_A_TIME},
-            ).fetchall()
-        yield from page
-        if len(page) < _KNOWN_AT_A_TIME:
-            return
-        after = page[-1].name
+    with connection.cursor(row_factory=class_row(KnownObject)) as cursor:
+        return cursor.execute(
+            """
+            SELECT name, generation, state
+            FROM document_status
+            WHERE bucket = %(bucket)s AND name COLLATE "C" >= %(start)s
+            ORDER BY name COLLATE "C"
+            LIMIT %(limit)s
+            """,
+            {"bucket": bucket, "start": start, "limit": limit},
+        ).fetchall()
+
+
+def read_position(connection: Connection, *, bucket: str) -> str:
+    """Return the name from which the comparison of *bucket* goes on, "" for the first one."""
+    row = connection.execute(
+        "SELECT position FROM reconciliations WHERE bucket = %(bucket)s", {"bucket": bucket}
+    ).fetchone()
+    return str(row[0]) if row is not None else ""
+
+
+def note_position(connection: Connection, position: str, *, bucket: str) -> None:
+    """Record that all names before *position* are compared; "" where the comparison has ended."""
+    connection.execute(
+        """
+        INSERT INTO reconciliations (bucket, position)
+        VALUES (%(bucket)s, %(position)s)
+        ON CONFLICT (bucket) DO UPDATE
+        SET position = excluded.position, updated = clock_timestamp()
+        """,
+        {"bucket": bucket, "position": position},
+    )
 
 
 def find_documents(

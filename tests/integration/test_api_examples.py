@@ -108,5 +108,5 @@ def test_client_when_run(environment: dict[str, str], example: str) -> None:
 
 def test_examples_when_counted() -> None:
     """The guide still holds the examples that are run here."""
-    assert len(CURLS) == 6
+    assert len(CURLS) == 7
     assert len(PROGRAMS) == 1

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
+from admin.reconciliation import find_differences
 from shared import store
 from shared.store import Connection
 from shared.values import ObjectVersion
@@ -62,9 +67,46 @@ def test_pages_of_many_documents(connection: Connection) -> None:
     assert store.count_documents(connection) == {"ready": MANY - 60, "failed": 60}
     store.refresh_document_counts(connection)
     assert store.count_documents(connection) == {"ready": MANY - 60, "queued": 60}
-    known = list(store.iterate_known_objects(connection, bucket="docs"))
-    assert [each.name for each in known] == sorted(each.name for each in known)
-    assert len(known) == MANY
+
+
+class ListedNames:
+    """A bucket that lists so many names, and says from where to where it was asked."""
+
+    name = "docs"
+
+    def __init__(self, number: int) -> None:
+        self.names = [f"folder/{one:08}" for one in range(1, number + 1)]
+        self.asked: list[tuple[str, str]] = []
+
+    def list(self, *, start: str = "", end: str = "") -> Iterator[ObjectVersion]:
+        """Yield the names, in their order."""
+        self.asked.append((start, end))
+        for name in self.names[bisect_left(self.names, start) :]:
+            if end and name >= end:
+                return
+            yield ObjectVersion("docs", name, 1)
+
+
+def test_comparison_when_it_was_cut_off(connection: Connection) -> None:
+    """It goes on where it was, finds each difference once, and lists each part once."""
+    fill(connection, 5_000)
+    bucket = ListedNames(5_000)
+    bucket.names = [name for name in bucket.names if not name.endswith("500")]
+    bucket.names += ["folder/99999999"]
+    found: list[str] = []
+    position = ""
+    for cut_after in (1, 2, 100):
+        comparison = find_differences(lambda: nullcontext(connection), bucket, start=position)
+        for page, after in islice(comparison, cut_after):
+            found += [difference.name for difference in page]
+            store.note_position(connection, after, bucket="docs")
+        position = store.read_position(connection, bucket="docs")
+    assert position == ""
+    gone = [f"folder/{one:08}" for one in range(500, 5_000, 1000)]
+    assert found == [gone[0], *gone, "folder/99999999"]
+    starts = [start for start, _ in bucket.asked]
+    assert len(starts) == 6
+    assert starts == sorted(starts)
 
 
 def rows_read(connection: Connection, options: dict[str, Any]) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,8 @@ from werkzeug.test import TestResponse
 
 from functions.query.answering.generation import Gemini
 from functions.query.answering.reranking import Reranker
+from functions.query.http.keep_alive import keep_alive
+from functions.query.http.problems import PROBLEM_TYPES
 from functions.query.settings import MAX_REQUEST_BYTES, QuerySettings
 from shared import store
 from shared.embedding.embedder import Embedder
@@ -339,6 +343,18 @@ def test_rate_limit_when_passed(client_with: MakeClient) -> None:
     assert clients[0].get("/documents").status_code == 200
 
 
+def test_rate_limit_when_reading(client_with: MakeClient) -> None:
+    """Ten times as many requests may only read, whatever they read; probes are not counted."""
+    client = client_with(rate_limit_per_minute=1)
+    paths = ["/documents", f"/documents/{uuid4()}", "/none"] * 3
+    assert {client.get(path).status_code for path in paths} == {200, 404}
+    assert client.get("/documents").status_code == 200
+    refused = problem_of(client.get("/documents"), 429)
+    assert refused["code"] == "rate_limited"
+    assert client.get("/healthz").status_code == 200
+    assert client.post("/retrieve", json=QUESTION).status_code == 200
+
+
 def test_rate_limit_when_behind_a_proxy(client_with: MakeClient) -> None:
     """The address is what the trusted proxy saw, not what the client claims."""
     client = client_with(rate_limit_per_minute=1, trusted_proxies=1)
@@ -605,10 +621,10 @@ def nested(depth: int) -> dict[str, Any]:
         ({"question": "x", "filter": {"colection": "a"}}, "filter.colection"),
         ({"question": "x", "filter": {"updated_from": "yesterday"}}, "filter.updated_from"),
         ({"question": "x", "filter": {"updated_to": 5}}, "filter.updated_to"),
-        ({"question": "x", "filter": {"metadata": {"a": [1]}}}, "filter.metadata.a.any_of.0.text"),
+        ({"question": "x", "filter": {"metadata": {"a": [1]}}}, "filter.metadata.a.any_of.0"),
         (
             {"question": "x", "filter": {"metadata": {"a": {"gt": "b"}}}},
-            "filter.metadata.a.gt.text",
+            "filter.metadata.a.gt",
         ),
         ({"question": "x", "filter": {"metadata": {"a b": "c"}}}, "filter.metadata.a b.[key]"),
         ({"question": "x", "filter": {"collection": {"gt": "b"}}}, "filter.collection.gt"),
@@ -703,6 +719,82 @@ def test_keys_when_set(client_with: MakeClient) -> None:
         assert client.get("/documents", headers=headers).status_code == 200
     for path in ("/healthz", "/readyz", "/openapi.json"):
         assert client.get(path).status_code == 200
+
+
+def test_paths_when_versioned(client: FlaskClient) -> None:
+    """What is there is there under /v1 too, and a problem's type says what its code means."""
+    asked = {"question": "When?"}
+    for prefix in ("", "/v1"):
+        assert client.post(f"{prefix}/query", json=asked).status_code == 200
+        assert client.get(f"{prefix}/documents").status_code == 200
+        problem = problem_of(client.post(f"{prefix}/query", json={}), 400)
+        assert problem["type"] == "/problems/invalid_field"
+        assert problem["errors"] == [{"field": "question", "message": "is missing"}]
+        meant = body_of(client.get(prefix + problem["type"]))
+        assert meant["code"] == "invalid_field"
+    problem_of(client.get("/v1/"), 404)
+    problem_of(client.get("/problems/nothing"), 404)
+
+
+def test_document_when_a_browser_goes_to_it(client_with: MakeClient, towers: str) -> None:
+    """A citation's address shows the page to a person, without a key; a program gets JSON."""
+    assert towers
+    digest = hashlib.sha256(b"key").hexdigest()
+    client = client_with(api_keys=[digest])
+    key = {"X-API-Key": "key"}
+    (document,) = body_of(client.get("/documents", headers=key))["documents"]
+    path = f"/documents/{document['id']}"
+    with client.get(path, headers={"Accept": "text/html,*/*;q=0.8"}) as page:
+        assert page.content_type.startswith("text/html")
+        assert "towers" not in page.get_data(as_text=True)
+    problem_of(client.get(path), 401)
+    assert body_of(client.get(path, headers=key))["name"] == "guides/towers.txt"
+
+
+def test_problem_types_when_compared_with_the_guide() -> None:
+    """The guide tells of each code that has an address, and no other."""
+    guide = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    table = guide[guide.index("| status | `code` |") :].split("\n\n")[0]
+    told = {
+        code for line in table.splitlines() for code in re.findall(r"`(\w+)`", line.split("|")[2])
+    }
+    assert told - {"code"} == set(PROBLEM_TYPES)
+
+
+def test_stream_when_it_is_silent() -> None:
+    """A comment comes while there is nothing to say; what fails fails where it is read."""
+    go_on = threading.Event()
+
+    def events() -> Iterator[str]:
+        yield "first"
+        assert go_on.wait(30)
+        yield "second"
+        raise ValueError("third")
+
+    stream = keep_alive(events(), seconds=0.02)
+    assert next(stream) == "first"
+    assert next(stream).startswith(":")
+    go_on.set()
+    assert next(each for each in stream if not each.startswith(":")) == "second"
+    with pytest.raises(ValueError, match="third"):
+        list(stream)
+
+
+def test_stream_when_its_reader_goes() -> None:
+    """What makes the events is closed when their reader is gone."""
+    ended = threading.Event()
+
+    def events() -> Iterator[str]:
+        try:
+            while True:
+                yield "again"
+        finally:
+            ended.set()
+
+    stream = keep_alive(events())
+    assert next(stream) == "again"
+    stream.close()
+    assert ended.wait(30)
 
 
 def test_hosts_when_set(client_with: MakeClient) -> None:

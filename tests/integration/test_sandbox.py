@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -22,6 +24,7 @@ import psutil
 import pytest
 
 from functions.ingest import sandbox
+from functions.ingest.parser_process import FRAME
 from functions.ingest.sandbox import ParsedDocument, ParseLimits, parse_document
 from shared.errors import ParserDied, Unreadable
 from tests.support.documents import (
@@ -147,8 +150,10 @@ def test_child_when_out_of_time(parse: Parse) -> None:
     assert refused(parse, endless_text(), "a.txt", limits=limits).code == "timeout"
 
 
-def test_child_when_out_of_processor_time(parse: Parse) -> None:
+def test_child_when_out_of_processor_time(parse: Parse, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel ends a child that computes for too long, and the reason is told as such."""
+    # However long a busy machine lets it wait for its second.
+    monkeypatch.setattr(sandbox, "_WALL_FACTOR", 60)
     limits = replace(ENDLESS, timeout_seconds=1, max_text_chars=1 << 30)
     error = refused(parse, endless_text() * 10, "a.txt", limits=limits)
     assert (error.code, "processor time" in error.message) == ("timeout", True)
@@ -434,3 +439,81 @@ def test_descriptors_do_not_leak(parse: Parse) -> None:
         refused(parse, b"%PDF-1.4 broken")
     assert threading.active_count() < 50
     assert psutil.Process().num_fds() == before
+
+
+class TakenOver:
+    """In place of the fork server: its children say *frames*, whatever they are asked."""
+
+    def __init__(self, *frames: tuple[bytes, bytes]) -> None:
+        self.frames = frames
+        self.heard = b""
+
+    def send(self, request: bytes, descriptors: list[int]) -> None:
+        """Start a child that has said all it has to say."""
+        self.heard = request
+        _, data, status = descriptors
+        with socket.socket(fileno=os.dup(data)) as child:
+            for kind, said in self.frames:
+                child.sendall(FRAME.pack(kind, len(said)) + said)
+        os.write(status, b'{"exit": 0, "max_rss_bytes": 0, "cpu_ms": 0}\n')
+
+
+TEXT = (b"T", b"0123456789")
+CHUNK = (b"C", b'["", "", null, 0, 10, 3, "text", [], ""]')
+SUMMARY = (
+    b"M",
+    json.dumps(
+        {
+            "title": "",
+            "content_type": "text/plain",
+            "pages": 1,
+            "pages_without_text": [],
+            "tables": [],
+        }
+    ).encode(),
+)
+PICTURE = (b"P", b"\x89PNG\r\n\x1a\n")
+
+
+def test_child_when_it_was_taken_over(parse: Parse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames in the wrong order, too many or of a kind that is none fail the document for good."""
+    monkeypatch.setattr(sandbox, "_server", TakenOver(TEXT, CHUNK, SUMMARY))
+    with parse(b"document") as document:
+        assert [chunk.text for chunk in document.chunks()] == ["0123456789"]
+    for frames in (
+        [CHUNK, TEXT, SUMMARY],
+        [TEXT, CHUNK, CHUNK, SUMMARY],
+        [TEXT, CHUNK, SUMMARY, TEXT],
+        [TEXT, CHUNK, SUMMARY, SUMMARY],
+        [TEXT, (b"C", b"[]"), SUMMARY],
+        [TEXT, CHUNK, (b"M", b"{}")],
+        [(b"T", b"\xff"), SUMMARY],
+        [(b"E", b"{}")],
+        [(b"X", b"")],
+        [PICTURE],
+        [(b"R", b"")],
+    ):
+        monkeypatch.setattr(sandbox, "_server", TakenOver(*frames))
+        assert refused(parse, b"document").code == "corrupt", frames
+
+
+def test_pictures_when_child_was_taken_over(parse: Parse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no more of them read, at somebody's cost, than the document may have."""
+    read: list[bytes] = []
+
+    def read_text(png: bytes) -> str:
+        read.append(png)
+        return ""
+
+    monkeypatch.setattr(sandbox, "_server", TakenOver(*[PICTURE] * 5, TEXT, CHUNK, SUMMARY))
+    refused(parse, b"document", ocr=read_text, ocr_page_budget=3)
+    assert len(read) == 3
+
+
+def test_name_when_it_is_of_another_document(parse: Parse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fork server, whose memory each later child has, is not told whose document it is."""
+    server = TakenOver(TEXT, CHUNK, SUMMARY)
+    monkeypatch.setattr(sandbox, "_server", server)
+    parse(b"document", "board/dismissals.txt").close()
+    assert b"tokenizer" in server.heard
+    assert b"dismissals" not in server.heard

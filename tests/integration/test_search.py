@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import unicodedata
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from admin.fusion_fitting import judge
 from admin.lexeme_statistics import refresh_statistics
 from admin.vector_index import HNSW_EF_CONSTRUCTION, create_vector_index
 from functions.query.answering.context import expand
+from shared import store
 from shared.embedding.embedder import Embedder
 from shared.errors import Misconfigured
 from shared.language import detect_language, search_config
@@ -540,6 +542,34 @@ def test_refresh_statistics_when_large(connection: Connection, find: Find, many:
     assert frequencies["number7"] == pytest.approx(8, abs=2)
     assert frequencies["wing"] == pytest.approx(many, rel=0.05)
     assert len(find("wing number7", mode="text")) == 5
+
+
+def test_statistics_when_a_collection_is_closed(connection: Connection) -> None:
+    """Words of a closed collection weigh as those that nobody wrote, before and after a sample."""
+    load(connection, [(f"open/{n}.txt", [f"The flow of item{n}."] * 10) for n in range(60)])
+    load(connection, [(f"closed/{n}.txt", ["The flow of budget."] * 10) for n in range(60)])
+    connection.execute("UPDATE documents SET collection = 'closed' WHERE name LIKE 'closed/%'")
+    words = "flow budget zzyzx"
+
+    def frequencies(*principals: str) -> tuple[float, dict[str, float]]:
+        with connection.transaction():
+            connection.execute("SET LOCAL ROLE kaydang_query")
+            connection.execute(
+                "SELECT set_config('kaydang.principals', %s, true)", [json.dumps(principals)]
+            )
+            question = analyse(connection, words).question
+        return question.chunks, {term.lexeme: term.document_frequency for term in question.terms}
+
+    refresh_statistics(connection)
+    assert frequencies() == (1200, {"flow": 1200, "budget": 600, "zzyzx": 0})
+    store.set_collection(connection, "closed", closed=True)
+    store.grant_collection(connection, principal="key:hr", collection="closed")
+    seen: tuple[float, dict[str, float]] = (600, {"flow": 600, "budget": 0, "zzyzx": 0})
+    assert frequencies() == seen
+    refresh_statistics(connection)
+    assert frequencies() == seen
+    everything: tuple[float, dict[str, float]] = (1200, {"flow": 1200, "budget": 600, "zzyzx": 0})
+    assert frequencies("key:hr") == everything
 
 
 def test_refresh_statistics_when_small(connection: Connection, index: Callable[..., str]) -> None:

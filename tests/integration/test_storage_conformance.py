@@ -597,6 +597,14 @@ def test_list_by_prefix_and_delimiter(bucket: Any) -> None:
     assert names(bucket.list_blobs(prefix="b/")) == ["b/1", "b/2", "b/c/3"]
 
 
+def test_list_between_names(bucket: Any) -> None:
+    """The first name is among them, the last one is not, whatever they begin with."""
+    for name in ("a", "a/b", "b", "ä"):
+        bucket.blob(name).upload_from_string(b"x")
+    listed = bucket.list_blobs(start_offset="a/b", end_offset="ä")
+    assert [blob.name for blob in listed] == ["a/b", "b"]
+
+
 @pytest.mark.parametrize("delimiter", [None, "/"])
 @pytest.mark.parametrize("page_size", [1, 2, 3, 100])
 def test_list_in_pages(bucket: Any, page_size: int, delimiter: str | None) -> None:

@@ -19,7 +19,7 @@ from google.cloud import storage
 
 from admin import cli as admin
 from admin import folder_sync as uploading
-from admin.folder_sync import Seen, holds, in_parallel, scan, upload_file, upload_folder
+from admin.folder_sync import FileState, in_parallel, matches, scan, upload_file, upload_folder
 from shared.bucket import DocumentBucket
 from shared.errors import FileChanged, Misconfigured, ObjectChanged
 from shared.settings import load
@@ -67,7 +67,9 @@ def place(tmp_path: Path, storage_url: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
     load.cache_clear()
     (tmp_path / "folder").mkdir()
-    yield Place(tmp_path / "folder", bucket, DocumentBucket(bucket.name, project="test-project"))
+    documents = DocumentBucket(bucket.name, project="test-project")
+    yield Place(tmp_path / "folder", bucket, documents)
+    documents.close()
     load.cache_clear()
     client.close()
 
@@ -207,7 +209,7 @@ def test_a_file_that_changes_is_not_taken(place: Place) -> None:
     """What was seen of it is no longer true."""
     place.write(**{"a.txt": "longer"})
     with pytest.raises(FileChanged):
-        upload_file(place.folder / "a.txt", place.documents, name="a.txt", seen=Seen(3, 1, 1))
+        upload_file(place.folder / "a.txt", place.documents, name="a.txt", seen=FileState(3, 1, 1))
     assert place.contents() == {}
 
 
@@ -218,8 +220,8 @@ def test_bytes_are_compared_by_either_checksum(place: Place, checksum: str) -> N
     place.bring()
     (stored,) = (one for one in place.documents.list() if one.name == "a.txt")
     version = replace(stored, **{"md5": "", "crc32c": "", checksum: getattr(stored, checksum)})
-    assert holds(version, place.folder / "a.txt", size=1)
-    assert not holds(version, place.folder / "b.txt", size=1)
+    assert matches(version, place.folder / "a.txt", size=1)
+    assert not matches(version, place.folder / "b.txt", size=1)
 
 
 def test_the_rest_is_brought_when_some_cannot_be(place: Place) -> None:

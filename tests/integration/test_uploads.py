@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -21,7 +22,9 @@ from tests.support.asking import BUCKET, make_client
 
 
 @pytest.fixture
-def client(bucket: storage.Bucket, database_url: str, model_dir: Path, pool: Pool) -> FlaskClient:
+def client(
+    bucket: storage.Bucket, database_url: str, model_dir: Path, pool: Pool
+) -> Iterator[FlaskClient]:
     settings = QuerySettings.model_validate(
         {
             "database_url": database_url,
@@ -34,12 +37,13 @@ def client(bucket: storage.Bucket, database_url: str, model_dir: Path, pool: Poo
         }
     )
     uploads = DocumentBucket(bucket.name, project="test")
-    return make_client(
+    yield make_client(
         settings,
         pool=pool,
         embedder=Embedder(model_dir, threads=1),
         make_uploads=lambda: uploads,
     )
+    uploads.close()
 
 
 def record(connection: Connection, blob: storage.Blob) -> UUID:

@@ -32,7 +32,7 @@ from pgvector.psycopg import register_vector
 from pydantic import SecretStr
 
 from admin import migrate
-from admin.reconciliation import compare
+from admin.reconciliation import find_differences
 from functions.embed_worker import dead_letters, embedding_jobs
 from functions.ingest import indexing
 from functions.ingest import settings as ingest_settings
@@ -310,7 +310,9 @@ class TaskBucket:
         marker = {"name": version.name, "generation": version.generation, "text": text}
         file.write(json.dumps(marker).encode())
 
-    def list(self) -> Iterator[ObjectVersion]:
+    def list(self, *, start: str = "", end: str = "") -> Iterator[ObjectVersion]:
+        assert not start
+        assert not end
         self._task.stop("list", remote=True)
         seen: set[str] = set()
         # A page is what the bucket holds when it is asked for; here a page is one object.
@@ -806,14 +808,10 @@ class World:
         """Start the reconciler, as `python -m admin reconcile` does its work."""
 
         def body(task: Task) -> None:
-            with store.connect(cast("store.Pool", task)) as connection:
-                differences = compare(
-                    store.iterate_known_objects(connection, bucket=BUCKET),
-                    TaskBucket(task).list(),
-                    bucket=BUCKET,
-                )
-                events = [item.event for item in differences if item.event is not None]
-            TaskPublisher(task).publish_events(iter(events))
+            pool = cast("store.Pool", task)
+            for page, _ in find_differences(lambda: store.connect(pool), TaskBucket(task)):
+                events = [item.event for item in page if item.event is not None]
+                TaskPublisher(task).publish_events(iter(events))
 
         return self.start("reconcile", body)
 

@@ -262,7 +262,7 @@ def _bucket_first(_original: Any) -> Any:
         def body(task: Task) -> None:
             objects = list(TaskBucket(task).list())
             with task.connection() as connection:
-                known = list(store.iterate_known_objects(connection, bucket=BUCKET))
+                known = store.read_known_objects(connection, bucket=BUCKET, start="", limit=1000)
                 for item in list(compare(known, objects, bucket=BUCKET)):
                     if item.kind == "not_deleted" and item.event:
                         store.record_gone(connection, item.event.object)

@@ -88,7 +88,9 @@ def bucket(emulator: Emulator) -> Iterator[storage.Bucket]:
 
 
 @pytest.fixture
-def client(bucket: storage.Bucket, database_url: str, model_dir: Path, pool: Pool) -> FlaskClient:
+def client(
+    bucket: storage.Bucket, database_url: str, model_dir: Path, pool: Pool
+) -> Iterator[FlaskClient]:
     """Return a client of a service that may write to the bucket."""
     settings = QuerySettings.model_validate(
         {
@@ -100,12 +102,13 @@ def client(bucket: storage.Bucket, database_url: str, model_dir: Path, pool: Poo
         }
     )
     uploads = DocumentBucket(bucket.name, project="test")
-    return make_client(
+    yield make_client(
         settings,
         pool=pool,
         embedder=Embedder(model_dir, threads=1),
         make_uploads=lambda: uploads,
     )
+    uploads.close()
 
 
 def outside(emulator: Emulator) -> set[Path]:

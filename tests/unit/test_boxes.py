@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from shared.boxes import MAX_PACKED_BYTES, LineBox, WordBox, find_marks, pack, unpack
 
 
@@ -60,3 +64,20 @@ def test_boxes_of_a_damaged_page() -> None:
     (line,) = unpack(pack([wild], start=0, end=5))
     assert abs(line.bottom) <= 100_000
     assert line.top <= 100_000
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda packed: packed[:-1],
+        lambda packed: packed + b"\x01",
+        lambda packed: packed + b"\xff" * 1000,
+        lambda packed: packed + b"\x00\x02\x00\x00\xff\xff\xff\xff\x0f",
+    ],
+)
+def test_boxes_when_damaged(damage: Callable[[bytes], bytes]) -> None:
+    """What is whole before the damage is still there; nothing is raised where a quote is marked."""
+    packed = pack(LINES, start=100, end=134)
+    whole = list(unpack(packed))
+    assert list(unpack(damage(packed)))[:1] == whole[:1]
+    assert find_marks(damage(packed), start=0, end=20)

@@ -138,3 +138,38 @@ def test_paths_when_named(name: str) -> None:
 def test_wording_when_read(name: str) -> None:
     """No page has a wording that marks a translation."""
     assert _UNIDIOMATIC.findall(prose_of(name)) == []
+
+
+def test_settings_when_listed() -> None:
+    """The reference has every variable of .env.example and no other."""
+    known = set(re.findall(r"^# ([A-Z][A-Z0-9_]+)=", text_of(".env.example"), re.MULTILINE))
+    rows = re.findall(r"^\| (`[A-Z][^|]*) \|", text_of("docs/settings.md"), re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row)}
+    assert listed == known
+
+
+# Variables of ours that are not settings of a deployment, and those of other programs.
+_NOT_SETTINGS = {"AUTO_APPROVE", "CANARY", "CANARY_SECONDS", "IMAGES", "ARGS", "DOMAIN", "UPGRADE"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in _HISTORY])
+def test_settings_when_named(name: str) -> None:
+    """No page names a limit or a time-out that is no setting any more."""
+    known = set(re.findall(r"^# ([A-Z][A-Z0-9_]+)=", text_of(".env.example"), re.MULTILINE))
+    named = set(
+        re.findall(
+            r"\b((?:MAX|PARSE|DATABASE|GEMINI|OCR|BATCHES|EMBEDDING)_[A-Z_]+)\b", text_of(name)
+        )
+    )
+    assert named - known - _NOT_SETTINGS == set()
+
+
+def test_commands_when_listed() -> None:
+    """The page of commands has each of them."""
+    listed = text_of("docs/commands.md")
+    hidden = {"replay"}
+    assert [
+        name
+        for name in main.list_commands(click.Context(main))
+        if name not in hidden and not re.search(rf"`{name}\b", listed)
+    ] == []

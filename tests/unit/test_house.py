@@ -222,6 +222,12 @@ def distribution_of(module: str) -> str | None:
     return canonicalize_name(parts[0])
 
 
+def test_benchmarks_stand_without_the_tests() -> None:
+    """What both need is made in benchmarks/: the tests are a leaf."""
+    files = (ROOT / "benchmarks").rglob("*.py")
+    assert [str(f) for f in files if any(m.startswith("tests") for m in imported_modules(f))] == []
+
+
 # Packages of one flat folder whose modules a contract orders; a folder inside is one module there.
 LAYERED = ("shared", "shared.store", *(f"functions.{function}" for function in FUNCTIONS))
 

@@ -15,12 +15,12 @@ from google.api_core.exceptions import NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from admin.folder_sync import Seen, is_taken, scan
+from admin.folder_sync import FileState, is_included, scan
 from local.watcher import SETTLING_SECONDS, Uploaded, Watcher, plan, run
 from shared.bucket import DocumentBucket
 from tests.support.emulators import wait_until
 
-OLD, NEW = Seen(1, 1, 1), Seen(2, 2, 1)
+OLD, NEW = FileState(1, 1, 1), FileState(2, 2, 1)
 KNOWN = Uploaded(OLD, 7)
 LONG_AGO, JUST_NOW = 0.0, 100.0
 
@@ -38,7 +38,7 @@ LONG_AGO, JUST_NOW = 0.0, 100.0
     ids=["new", "being written", "unchanged", "changed", "removed", "being replaced"],
 )
 def test_plan(
-    files: dict[str, Seen],
+    files: dict[str, FileState],
     uploaded: dict[str, Uploaded],
     since: float,
     uploads: list[str],
@@ -69,13 +69,13 @@ def test_plan(
 )
 def test_hidden_and_temporary_files_are_not_taken(name: str) -> None:
     """What editors, browsers and office programs leave for a moment stays out."""
-    assert not is_taken(name)
+    assert not is_included(name)
 
 
 @pytest.mark.parametrize("name", ["a", "a/b c.txt", "50%.md", "tmp/x.tmp.md", "#1?.txt"])
 def test_ordinary_names_are_taken(name: str) -> None:
     """A name that only looks a little like a temporary one is a document's."""
-    assert is_taken(name)
+    assert is_included(name)
 
 
 def test_scan_finds_regular_files_alone(tmp_path: Path) -> None:

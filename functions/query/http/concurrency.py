@@ -18,7 +18,16 @@ SPARE_THREADS = 8
 _RETRY_SECONDS = 2
 # These cost nothing, and an overloaded service is still alive.
 _ALWAYS = frozenset(
-    {"healthz", "readyz", "page", "static_file", "favicon", "robots", "openapi_document"}
+    {
+        "healthz",
+        "readyz",
+        "page",
+        "static_file",
+        "favicon",
+        "robots",
+        "openapi_document",
+        "problem_type",
+    }
 )
 
 

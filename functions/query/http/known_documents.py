@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from uuid import UUID
 
 from flask import g
@@ -12,7 +11,7 @@ from shared.values import DocumentStatus
 
 from ..dependencies import Dependencies
 from .callers import Caller
-from .problems import ProblemRaised
+from .problems import unknown_document
 
 
 def principals() -> tuple[str, ...]:
@@ -31,7 +30,5 @@ def find_document(dependencies: Dependencies, document_id: UUID) -> DocumentStat
     with reading(dependencies.pool, principals()) as connection:
         document = get_document(connection, document_id)
     if document is None:
-        raise ProblemRaised(
-            HTTPStatus.NOT_FOUND, "unknown_document", "There is no document with this id."
-        )
+        raise unknown_document()
     return document

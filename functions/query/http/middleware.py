@@ -27,9 +27,11 @@ from shared.runtime.tracing import span, tracing_on
 
 from ..dependencies import Dependencies
 from ..quotas.rate_limit import RateLimiter
-from ..settings import QuerySettings
+from ..settings import MAX_REQUEST_BYTES, QuerySettings
 from . import callers
-from .problems import MISCONFIGURED, ProblemRaised, bad_field, make_problem, render
+from .addresses import base_address
+from .chat import make_error
+from .problems import CONTENT_TYPE, MISCONFIGURED, ProblemRaised, bad_field, make_problem, render
 from .replies import milliseconds_since
 
 _RETRY_SECONDS = 5
@@ -42,14 +44,17 @@ _PUBLIC = frozenset(
         "favicon",
         "robots",
         "openapi_document",
+        "problem_type",
+        "protected_resource",
         "original",
     }
 )
 _UNTRACED = _PUBLIC - {"original"}
 # Asking changes nothing, and its JSON makes a browser ask before a foreign page may send it.
-_ASKING = frozenset({"query", "retrieve"})
+_ASKING = frozenset({"query", "retrieve", "chat_completion"})
+_CHAT = frozenset({"chat_completion", "chat_models", "chat_model"})
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_WITH_BODY = frozenset({"query", "retrieve", "upload_document"})
+_WITH_BODY = frozenset({"query", "retrieve", "chat_completion", "mcp", "upload_document"})
 
 logger = get_logger(__name__)
 
@@ -82,14 +87,14 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
         if request.endpoint not in _ASKING and request.method in _CHANGING:
             _refuse_foreign_pages(settings.cors_allowed_origins)
         g.caller = callers.NOBODY
-        if request.endpoint not in _PUBLIC:
+        if request.endpoint not in _PUBLIC and not wants_page(request):
             g.caller = _identify(dependencies)
         reads_body = request.endpoint in _WITH_BODY and request.method == "POST"
         if reads_body:
             # A body that has not come whole ends this here, and the request comes again with it:
             # nothing may have been counted by then.
             request.get_data(cache=True)
-        if dependencies.limiter is not None and request.method in ("POST", "DELETE"):
+        if dependencies.limiter is not None and request.endpoint not in _PUBLIC:
             _limit(dependencies.limiter, settings.trusted_proxies)
         if reads_body:
             _check_body(request)
@@ -106,7 +111,7 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
         headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
         headers.setdefault("Cache-Control", "no-store")
         if response.status_code == HTTPStatus.UNAUTHORIZED:
-            headers["WWW-Authenticate"] = "Bearer"
+            headers["WWW-Authenticate"] = _challenge(dependencies)
         if settings.cors_allowed_origins:
             headers.add("Vary", "Origin")
         origin = callers.allowed_origin(
@@ -117,8 +122,13 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
             headers["Access-Control-Expose-Headers"] = "Retry-After"
             if request.method == "OPTIONS":
                 headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
-                headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, X-API-Key"
+                headers["Access-Control-Allow-Headers"] = (
+                    "Authorization, Content-Type, X-API-Key, MCP-Protocol-Version, Mcp-Method,"
+                    " Mcp-Name"
+                )
                 headers["Access-Control-Max-Age"] = "3600"
+        if request.endpoint in _CHAT and response.mimetype == CONTENT_TYPE:
+            _add_error_of_openai(response)
         if "tracing" in g:
             g.note({"http.response.status_code": response.status_code})
             # A streamed answer is made after this.
@@ -147,6 +157,13 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
         # Of a request without a response: it comes again once its body is there.
         if tracing := g.pop("tracing", None):
             tracing.close()
+
+
+def wants_page(asked: Request) -> bool:
+    """Return whether a browser goes to a document's address: it gets the page."""
+    if asked.endpoint != "show_document" or asked.method != "GET":
+        return False
+    return asked.accept_mimetypes.best_match(("application/json", "text/html")) == "text/html"
 
 
 def _refuse_foreign_pages(allowed_origins: Sequence[str]) -> None:
@@ -191,6 +208,21 @@ def _identify(dependencies: Dependencies) -> callers.Caller:
     return caller
 
 
+def _challenge(dependencies: Dependencies) -> str:
+    if dependencies.tokens is None:
+        return "Bearer"
+    # https://www.rfc-editor.org/rfc/rfc9728#section-5.1
+    base = base_address(trusted_proxies=dependencies.settings.trusted_proxies)
+    return f'Bearer resource_metadata="{base}/.well-known/oauth-protected-resource/mcp"'
+
+
+def _add_error_of_openai(response: Response) -> None:
+    problem = json.loads(response.get_data())
+    field = problem["errors"][0]["field"] if problem.get("errors") else None
+    error = make_error(problem["detail"], code=problem["code"], field=field)
+    response.set_data(json.dumps(problem | error, ensure_ascii=False))
+
+
 def _describe_refusal(token: str, settings: QuerySettings) -> str:
     # Its import is for those who are sent tokens.
     from shared.runtime.identity import SIGNATURE_REMOVED
@@ -214,7 +246,8 @@ def _limit(limiter: RateLimiter, trusted_proxies: int) -> None:
         trusted_proxies=trusted_proxies,
     )
     subjects = [g.caller.subject] if g.caller.subject else []
-    wait = limiter.wait_seconds(*subjects, f"address {address}")
+    reads = request.method not in _CHANGING
+    wait = limiter.wait_seconds(*subjects, f"address {address}", reads=reads)
     if wait is not None:
         raise ProblemRaised(
             HTTPStatus.TOO_MANY_REQUESTS,
@@ -270,6 +303,13 @@ def _check_body(incoming: Request) -> None:
         raise bad_field("body", "must be a JSON object")
 
 
+_DETAILS = {
+    HTTPStatus.NOT_FOUND: "There is nothing at this path; GET /openapi.json lists what there is.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This path has other methods; the header Allow names them.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The body has more than {MAX_REQUEST_BYTES:,} bytes.",
+}
+
+
 def handle_errors(app: OpenAPI) -> None:
     """Answer every error as a problem."""
 
@@ -280,9 +320,8 @@ def handle_errors(app: OpenAPI) -> None:
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         status = HTTPStatus(error.code or 500)
-        response = render(
-            make_problem(status, status.name.lower(), error.description or status.description)
-        )
+        detail = _DETAILS.get(status) or error.description or status.description
+        response = render(make_problem(status, status.name.lower(), detail))
         for name, value in error.get_headers():
             if name in ("Allow", "Retry-After"):
                 response.headers[name] = value

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -9,17 +12,27 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from .problems import Problem
+from .chat import (
+    ChatChunk,
+    ChatCompletion,
+    ChatCompletionRequest,
+    ChatModel,
+    ChatModelsResponse,
+)
+from .problems import Problem, ProblemType
 from .replies import EVENT_STREAM
 from .schemas import (
     AcceptedResponse,
+    CitationsEvent,
     CollectionsResponse,
     DocumentOut,
     DocumentsResponse,
+    DoneEvent,
     FacetsResponse,
     HealthResponse,
     MarksResponse,
     OriginalResponse,
+    PassagesEvent,
     QueryRequest,
     QueryResponse,
     ReadyResponse,
@@ -31,6 +44,7 @@ from .schemas import (
     TableQueryResponse,
     TablesResponse,
     TextResponse,
+    TokenEvent,
     UploadRequest,
     UploadResponse,
 )
@@ -60,8 +74,20 @@ _SCHEMAS: list[type[BaseModel]] = [
     HealthResponse,
     ReadyResponse,
     Problem,
+    ProblemType,
+    PassagesEvent,
+    TokenEvent,
+    CitationsEvent,
+    DoneEvent,
+    ChatCompletionRequest,
+    ChatCompletion,
+    ChatChunk,
+    ChatModelsResponse,
+    ChatModel,
 ]
-_REQUESTS = frozenset({RetrieveRequest, QueryRequest, UploadRequest, TableQueryRequest})
+_REQUESTS = frozenset(
+    {RetrieveRequest, QueryRequest, UploadRequest, TableQueryRequest, ChatCompletionRequest}
+)
 
 
 # https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
@@ -94,14 +120,26 @@ def file_responses(
 
 
 def responses(
-    model: type[BaseModel], *failures: int, status: int = 200, streamed: bool = False
+    model: type[BaseModel],
+    *failures: int,
+    status: int = 200,
+    events: Mapping[str, type[BaseModel]] | None = None,
 ) -> dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]:
-    """Return what a route answers: *model* with *status*, or a problem."""
+    """Return what a route answers: *model* with *status*, a stream of *events*, or a problem."""
     content: dict[str, Any] = {
         "application/json": {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}
     }
-    if streamed:
-        content[EVENT_STREAM] = {"schema": {"type": "string"}}
+    if events:
+        content[EVENT_STREAM] = {
+            "schema": {
+                "type": "string",
+                "description": "Server-sent events; x-events has the data of each.",
+            },
+            "x-events": {
+                name: {"$ref": _REFERENCE.format(model=model.__name__)}
+                for name, model in events.items()
+            },
+        }
     by_status: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
         status: {"description": HTTPStatus(status).phrase, "content": content}
     }
@@ -125,4 +163,25 @@ def make_document(app: OpenAPI) -> dict[str, Any]:
         ref_template=_REFERENCE,
     )
     document["components"] = document["components"] | {"schemas": schemas["$defs"]}
-    return document
+    return _with_plain_names(document)
+
+
+def _with_plain_names(document: dict[str, Any]) -> dict[str, Any]:
+    """Call a schema "Passage" that is the class PassageOut: generators make names of them."""
+    names = {
+        name: name.removesuffix("Out").removesuffix("In")
+        for name in document["components"]["schemas"]
+        if name.endswith(("Out", "In"))
+    }
+    text = re.sub(
+        r'"#/components/schemas/(\w+)"',
+        lambda found: f'"#/components/schemas/{names.get(found[1], found[1])}"',
+        json.dumps(document),
+    )
+    renamed: dict[str, Any] = json.loads(text)
+    components = renamed["components"]
+    components["schemas"] = {
+        names.get(name, name): schema | ({"title": names[name]} if name in names else {})
+        for name, schema in components["schemas"].items()
+    }
+    return renamed

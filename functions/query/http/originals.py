@@ -59,6 +59,7 @@ def add_originals(app: OpenAPI, dependencies: Dependencies) -> None:
         "/documents/<document_id>/original",
         tags=[_ORIGINALS],
         summary="Get a link to the file, good for ten minutes",
+        operation_id="get_original_link",
         description="Of the generation that answers; of the newest where none does.",
         responses=responses(OriginalResponse, 404, 503),
         security=SECURITY,
@@ -95,6 +96,7 @@ def add_originals(app: OpenAPI, dependencies: Dependencies) -> None:
         "/originals/<token>",
         tags=[_ORIGINALS],
         summary="Fetch a file by its link",
+        operation_id="fetch_original",
         description="Ranges of bytes are answered; nothing but the link is asked for.",
         responses=file_responses(403, 404, 416, 503),
     )
@@ -125,6 +127,7 @@ def add_originals(app: OpenAPI, dependencies: Dependencies) -> None:
         "/documents/<document_id>/marks",
         tags=[_ORIGINALS],
         summary="Find where on the pages of a PDF a part of its text stands",
+        operation_id="find_marks",
         responses=responses(MarksResponse, 404, 503),
         security=SECURITY,
     )

@@ -14,6 +14,62 @@ CONTENT_TYPE = "application/problem+json"
 MISCONFIGURED = "The service is misconfigured; see the query function's log for the cause."
 
 
+# What each code means, and what to do; docs/api.md has the same table.
+PROBLEM_TYPES = {
+    "invalid_field": "A field of the request is missing or wrong; errors names it.",
+    "bad_request": "The request cannot be read.",
+    "key_missing_or_wrong": "Send one of the keys.",
+    "token_missing_or_wrong": "Send an identity token for this service.",
+    "uploads_disabled": "This service may not write to the bucket.",
+    "caller_not_admitted": "The token is valid, but its bearer may not ask.",
+    "link_expired": "The link has expired; ask for another one.",
+    "foreign_origin": "Pages of other origins may not change anything here.",
+    "not_found": "There is nothing at this path.",
+    "unknown_document": "There is no such document, or none that you may read.",
+    "unknown_table": "There is no such table, or none that you may read.",
+    "unknown_collection": "There is no collection that you may write to.",
+    "unknown_model": "There is no model of this name; GET /v1/models lists them.",
+    "unknown_problem": "There is no problem of this name.",
+    "not_answering": "The document has no text now.",
+    "object_gone": "The file is no longer in the bucket.",
+    "original_unavailable": "This service does not hand out the file.",
+    "metrics_disabled": "Metrics are not enabled.",
+    "no_authorization_server": "This service takes no identity tokens.",
+    "method_not_allowed": "The path has other methods; Allow names them.",
+    "object_changed": "The object was overwritten, or is gone.",
+    "request_entity_too_large": "The body is too large.",
+    "not_json": "Send the request as JSON.",
+    "encoded": "Send the request uncompressed.",
+    "range_not_satisfiable": "The file has no such bytes.",
+    "unknown_host": "This service does not answer for that host.",
+    "rate_limited": "Too many requests; Retry-After says when the next one is taken.",
+    "internal": "Something failed here; the service's log says what.",
+    "gemini_rate_limited": "Gemini takes no more requests for the moment.",
+    "gemini_quota_exhausted": "The day's requests to Gemini are used up.",
+    "gemini_unavailable": "Gemini does not answer.",
+    "gemini_blocked": "Gemini declined to answer.",
+    "gemini_empty": "Gemini's answer was empty.",
+    "gemini_cut_off": "Gemini's answer ended too early.",
+    "gemini_cut": "Gemini's answer ended too early.",
+    "gemini_circuit_open": "Gemini failed several times and is not asked for a while.",
+    "gemini_rejected": "Gemini rejected the request; the service's log says why.",
+    "gemini_timeout": "Gemini did not answer in time.",
+    "overloaded": "Too many requests at the same time; Retry-After says when to come back.",
+    "database_unavailable": "The database does not answer; try again in a few seconds.",
+    "model_switched": "The embedding model is being changed; try again in a few seconds.",
+    "storage_unavailable": "Cloud Storage does not answer; try again in a few seconds.",
+    "keys_unavailable": "Identity tokens cannot be checked now; try again in a few seconds.",
+    "misconfigured": "The service is misconfigured; its log says how.",
+}
+
+
+class ProblemType(BaseModel):
+    """What a problem's code means, and what to do."""
+
+    code: str
+    meaning: str
+
+
 class FieldFault(BaseModel):
     """What is wrong with one field of a request."""
 
@@ -30,7 +86,7 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = "about:blank"
+    type: str = Field(description="The address of what the code means, on this service.")
     title: str
     status: int
     detail: str
@@ -73,7 +129,13 @@ def make_problem(
 ) -> Problem:
     """Return the problem with the usual title of its *status*; *members* extend it."""
     return Problem(
-        title=status.phrase, status=status, detail=detail, code=code, errors=errors, **members
+        type=f"/problems/{code}",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        errors=errors,
+        **members,
     )
 
 
@@ -99,12 +161,63 @@ def bad_field(field: str, message: str) -> ProblemRaised:
     )
 
 
+def unknown_document() -> ProblemRaised:
+    """Return the problem of a document that is not there, or that the caller may not read."""
+    return ProblemRaised(
+        HTTPStatus.NOT_FOUND, "unknown_document", "There is no document with this id."
+    )
+
+
+# By pydantic's names (https://docs.pydantic.dev/latest/errors/validation_errors/), for people who
+# do not know it.
+_FAULTS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a field that is known here",
+    "string_type": "must be a text",
+    "string_too_long": "has more than {max_length} characters",
+    "string_too_short": "must have {min_length} characters at least",
+    "string_pattern_mismatch": "has characters that are not allowed here",
+    "string_unicode": "is not valid Unicode",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing_size": "is too large",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "greater_than_equal": "must be {ge} at least",
+    "less_than_equal": "must be {le} at most",
+    "literal_error": "must be one of {expected}",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "too_long": "has more than {max_length} entries",
+    "too_short": "must have {min_length} entries at least",
+    "uuid_type": "must be a document's id",
+    "uuid_parsing": "must be a document's id",
+    "union_tag_invalid": "is of a type that is not allowed here",
+}
+# Which form of a value was tried: no part of a path that a client knows.
+_TAGS = frozenset({"text", "number", "truth", "int", "float", "str"})
+
+
 def describe_faults(error: ValidationError) -> list[FieldFault]:
     """Return the fields at fault, by their path in the request; never with their values."""
-    return [
-        FieldFault(
-            field=".".join(str(part) for part in fault["loc"]) or "body",
-            message=fault["msg"].removeprefix("Value error, "),
+    faults = []
+    for fault in error.errors(include_input=False, include_url=False):
+        message = _FAULTS.get(fault["type"])
+        message = message and message.format(**fault.get("ctx", {}))
+        path = [str(part) for part in fault["loc"]]
+        while len(path) > 1 and path[-1] in _TAGS and fault["type"] != "extra_forbidden":
+            del path[-1]
+        faults.append(
+            FieldFault(
+                field=".".join(path) or "body",
+                message=message or fault["msg"].removeprefix("Value error, "),
+            )
         )
-        for fault in error.errors(include_input=False, include_url=False, include_context=False)
-    ]
+    # Both forms of a number have the same fault.
+    return list({(each.field, each.message): each for each in faults}.values())

@@ -98,6 +98,11 @@ def make_response(
     )
 
 
+def event_stream(events: Iterator[str]) -> Response:
+    """Return *events* as a response that no proxy collects."""
+    return Response(events, content_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+
+
 def describe_degradation(retrieval: Retrieval) -> Degraded | None:
     """Return what the search had to do without."""
     if not retrieval.not_reranked:

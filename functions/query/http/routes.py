@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask import Response, request, send_from_directory
 from flask_openapi3.models.info import Info
+from flask_openapi3.models.server import Server
 from flask_openapi3.models.tag import Tag
 from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
@@ -34,29 +35,34 @@ from shared.store import (
     serving_model,
 )
 from shared.values import ObjectVersion
+from shared.version import VERSION
 
 from ..answering.journal import Journal
 from ..answering.pipeline import answer_question, find_passages
 from ..answering.query import EXTRACTIVE, Answer, Query, Retrieval
 from ..dependencies import Dependencies
 from ..settings import MAX_REQUEST_BYTES
+from .agents import add_chat, add_mcp
 from .concurrency import Admission, admit
 from .cursors import Cursor, decode_cursor
+from .keep_alive import keep_alive
 from .known_documents import find_document, principals
-from .middleware import guard, handle_errors
+from .middleware import guard, handle_errors, wants_page
 from .openapi import METRICS_TYPE, SECURITY, make_document, responses, text_responses
 from .originals import add_originals
 from .problems import (
+    PROBLEM_TYPES,
     Problem,
     ProblemRaised,
+    ProblemType,
     bad_field,
     describe_faults,
     make_problem,
     render,
 )
 from .replies import (
-    EVENT_STREAM,
     describe_degradation,
+    event_stream,
     failure_problem,
     is_failure,
     make_passages,
@@ -68,17 +74,21 @@ from .replies import (
 from .schemas import (
     MAX_OBJECT_NAME_BYTES,
     AcceptedResponse,
+    CitationsEvent,
     CollectionOut,
     CollectionsResponse,
     DocumentOut,
     DocumentPath,
     DocumentsQuery,
     DocumentsResponse,
+    DoneEvent,
     FacetOut,
     FacetsQuery,
     FacetsResponse,
     HealthResponse,
     MetadataFacetOut,
+    PassagesEvent,
+    ProblemPath,
     QueryRequest,
     QueryResponse,
     ReadyResponse,
@@ -88,6 +98,7 @@ from .schemas import (
     SuggestionsResponse,
     TextQuery,
     TextResponse,
+    TokenEvent,
     UploadRequest,
     UploadResponse,
 )
@@ -95,6 +106,8 @@ from .suggestions import choose_headings
 from .tables import add_tables
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
     from shared.bucket import DocumentBucket
 
 _WEB = Path(__file__).parents[1] / "web"
@@ -119,9 +132,10 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
         __name__,
         info=Info(
             title="KaydangPT",
-            version="1",
+            version=VERSION,
             description="Ask questions of the documents in a bucket; every answer proves itself.",
         ),
+        servers=[Server(url="/v1"), Server(url="/", description="The same, for older clients.")],
         security_schemes={
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -143,6 +157,9 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
     _add_changes(app, dependencies)
     add_tables(app, dependencies, principals=principals)
     _add_service(app, dependencies)
+    add_chat(app, dependencies)
+    add_mcp(app, dependencies)
+    app.wsgi_app = _without_version(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app
 
 
@@ -151,6 +168,7 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
         "/retrieve",
         tags=[_ASKING],
         summary="Find passages",
+        operation_id="find_passages",
         responses=responses(RetrieveResponse, 503),
         security=SECURITY,
     )
@@ -172,12 +190,25 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
         "/query",
         tags=[_ASKING],
         summary="Answer a question",
+        operation_id="answer_question",
         description=(
             "With Accept: text/event-stream the answer comes as server-sent events: passages,"
             " token (any number), citations, and done or error. After error the tokens before it"
             " are void; it carries the extractive answer."
         ),
-        responses=responses(QueryResponse, 502, 503, 504, streamed=True),
+        responses=responses(
+            QueryResponse,
+            502,
+            503,
+            504,
+            events={
+                "passages": PassagesEvent,
+                "token": TokenEvent,
+                "citations": CitationsEvent,
+                "done": DoneEvent,
+                "error": Problem,
+            },
+        ),
         security=SECURITY,
     )
     def query(body: QueryRequest) -> Response:
@@ -192,7 +223,8 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
         # Until then nothing is sent, so that what fails has a status of its own.
         retrieval = next(step for step in steps if isinstance(step, Retrieval))
         if streamed:
-            return _events(stream_answer(retrieval, steps, journal=journal, trace=body.trace))
+            events = stream_answer(retrieval, steps, journal=journal, trace=body.trace)
+            return event_stream(keep_alive(events))
         answer = next(step for step in steps if isinstance(step, Answer))
         response = make_response(retrieval, answer, journal=journal, trace=body.trace)
         if is_failure(answer.failure):
@@ -213,20 +245,12 @@ def _read_query(body: RetrieveRequest) -> Query:
     )
 
 
-def _events(events: Iterator[str]) -> Response:
-    return Response(
-        events,
-        content_type=EVENT_STREAM,
-        # Proxies such as nginx would collect the events.
-        headers={"X-Accel-Buffering": "no"},
-    )
-
-
 def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
     @app.get(
         "/documents",
         tags=[_DOCUMENTS],
         summary="List, search and sort documents",
+        operation_id="list_documents",
         responses=responses(DocumentsResponse, 503),
         security=SECURITY,
     )
@@ -262,6 +286,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         "/collections",
         tags=[_DOCUMENTS],
         summary="List collections and count their documents",
+        operation_id="list_collections",
         responses=responses(CollectionsResponse, 503),
         security=SECURITY,
     )
@@ -274,6 +299,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         "/facets",
         tags=[_DOCUMENTS],
         summary="Count documents by the values of their fields and metadata",
+        operation_id="count_facets",
         description="Of deleted documents only those that state asks for.",
         responses=responses(FacetsResponse, 503),
         security=SECURITY,
@@ -317,16 +343,21 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         "/documents/<document_id>",
         tags=[_DOCUMENTS],
         summary="Look at one document",
+        operation_id="get_document",
         responses=responses(DocumentOut, 404, 503),
         security=SECURITY,
     )
     def show_document(path: DocumentPath) -> Response:
+        if wants_page(request):
+            # Where a citation leads: the page reads what stands behind # in its address.
+            return send_from_directory(_WEB, "index.html", max_age=0)
         return reply(DocumentOut.of(find_document(dependencies, path.document_id)))
 
     @app.get(
         "/documents/<document_id>/text",
         tags=[_DOCUMENTS],
         summary="Read a part of the extracted text, as a citation points into it",
+        operation_id="get_document_text",
         responses=responses(TextResponse, 404, 503),
         security=SECURITY,
     )
@@ -384,6 +415,7 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
         "/documents",
         tags=[_DOCUMENTS],
         summary="Begin an upload",
+        operation_id="begin_upload",
         description="Send the bytes to the returned URL; the document is indexed when they are in.",
         responses=responses(UploadResponse, 403, 404, 503, status=201),
         security=SECURITY,
@@ -417,6 +449,7 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
         "/documents/<document_id>",
         tags=[_DOCUMENTS],
         summary="Delete a document from the bucket",
+        operation_id="delete_document",
         responses=responses(AcceptedResponse, 403, 404, 409, 503, status=202),
         security=SECURITY,
     )
@@ -435,6 +468,7 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
         "/documents/<document_id>/retry",
         tags=[_DOCUMENTS],
         summary="Index a document once more",
+        operation_id="retry_document",
         responses=responses(AcceptedResponse, 403, 404, 409, 503, status=202),
         security=SECURITY,
     )
@@ -452,6 +486,7 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
         "/healthz",
         tags=[_SERVICE],
         summary="Is the process there?",
+        operation_id="check_health",
         responses=responses(HealthResponse),
     )
     def healthz() -> Response:
@@ -461,6 +496,7 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
         "/readyz",
         tags=[_SERVICE],
         summary="Can questions be answered?",
+        operation_id="check_readiness",
         responses=responses(ReadyResponse, 503),
     )
     def readyz() -> Response:
@@ -485,6 +521,7 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
         "/metrics",
         tags=[_SERVICE],
         summary="What is counted and measured, for Prometheus",
+        operation_id="read_metrics",
         description="Of this process, and of the whole index. METRICS_ENABLED switches it on.",
         responses=text_responses(404),
         security=SECURITY,
@@ -498,6 +535,20 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
                 " can call /metrics.",
             )
         return Response(dependencies.metrics.write(), content_type=METRICS_TYPE)
+
+    @app.get(
+        "/problems/<code>",
+        tags=[_SERVICE],
+        summary="What a problem's code means",
+        operation_id="get_problem_type",
+        responses=responses(ProblemType, 404),
+    )
+    def problem_type(path: ProblemPath) -> Response:
+        if (meaning := PROBLEM_TYPES.get(path.code)) is None:
+            raise ProblemRaised(
+                HTTPStatus.NOT_FOUND, "unknown_problem", "There is no problem of this name."
+            )
+        return reply(ProblemType(code=path.code, meaning=meaning))
 
     def openapi_document() -> Response:
         return Response(json.dumps(make_document(app)), content_type="application/json")
@@ -522,6 +573,19 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
     app.add_url_rule("/", view_func=page)
     # Not /static: functions-framework answers there itself, from its own application.
     app.add_url_rule("/web/<path:name>", view_func=static_file)
+
+
+def _without_version(app: WSGIApplication) -> WSGIApplication:
+    """Answer under /v1 what is answered without it."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith("/v1/") and len(path) > len("/v1/"):
+            script = environ.get("SCRIPT_NAME", "") + "/v1"
+            environ = environ | {"PATH_INFO": path[len("/v1") :], "SCRIPT_NAME": script}
+        return app(environ, start_response)
+
+    return answer
 
 
 def _refuse_fields(error: ValidationError) -> Response:

@@ -53,7 +53,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
-def _compose(text: str) -> str:
+def compose(text: str) -> str:
     """Postgres stores no NUL, and documents were composed (NFC) when they were indexed."""
     return unicodedata.normalize("NFC", _CONTROLS.sub(" ", text)).strip()
 
@@ -71,12 +71,12 @@ def _only_date_time(value: object) -> object:
 
 
 # At least one character that is neither white space nor a control.
-_TEXT_PATTERN = r"[^\s\x00-\x1f\x7f-\x9f]"
+TEXT_PATTERN = r"[^\s\x00-\x1f\x7f-\x9f]"
 
 Text = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=MAX_QUESTION_CHARACTERS, pattern=_TEXT_PATTERN),
-    AfterValidator(_compose),
+    StringConstraints(min_length=1, max_length=MAX_QUESTION_CHARACTERS, pattern=TEXT_PATTERN),
+    AfterValidator(compose),
 ]
 Name = Annotated[str, StringConstraints(max_length=1_024, pattern=r"^[^\x00]*$")]
 # Empty asks for none, as an empty prefix does.
@@ -417,7 +417,7 @@ class Turn(_Body):
     """One turn of the conversation so far, oldest first."""
 
     role: Literal["user", "assistant"]
-    content: Annotated[str, StringConstraints(max_length=16_000), AfterValidator(_compose)]
+    content: Annotated[str, StringConstraints(max_length=16_000), AfterValidator(compose)]
 
 
 class RetrieveRequest(_Body):
@@ -573,8 +573,8 @@ class RetrieveResponse(BaseModel):
     trace: dict[str, Any] | None = None
 
 
-class QueryResponse(BaseModel):
-    """An answer and what it rests on."""
+class DoneEvent(BaseModel):
+    """The last event of a stream: the whole answer, without passages and citations."""
 
     question: str = Field(description="The question as it was understood.")
     answer: str = Field(description="Markdown: paragraphs, lists, tables, code, emphasis.")
@@ -582,13 +582,36 @@ class QueryResponse(BaseModel):
         description="True: a verified quote carries it. False: the documents do not answer."
     )
     model: str = Field(description="The Gemini model, or extractive.")
-    citations: list[CitationOut]
-    passages: list[PassageOut]
     usage: UsageOut
     timings: Timings
     cached: bool = False
     degraded: Degraded | None = None
     trace: dict[str, Any] | None = None
+
+
+class QueryResponse(DoneEvent):
+    """An answer and what it rests on."""
+
+    citations: list[CitationOut]
+    passages: list[PassageOut]
+
+
+class PassagesEvent(BaseModel):
+    """The first event of a stream: what was found."""
+
+    passages: list[PassageOut]
+
+
+class TokenEvent(BaseModel):
+    """A piece of the answer; joined they are the answer."""
+
+    text: str
+
+
+class CitationsEvent(BaseModel):
+    """What the answer rests on."""
+
+    citations: list[CitationOut]
 
 
 class ReasonOut(BaseModel):
@@ -800,6 +823,12 @@ class DocumentPath(BaseModel):
     """The document's id."""
 
     document_id: UUID
+
+
+class ProblemPath(BaseModel):
+    """The problem's code."""
+
+    code: str
 
 
 class OriginalPath(BaseModel):

@@ -58,6 +58,7 @@ def add_tables(
         "/documents/<document_id>/tables",
         tags=[_TABLES],
         summary="List the tables of a document",
+        operation_id="list_tables",
         responses=responses(TablesResponse, 404, 503),
         security=SECURITY,
     )
@@ -74,6 +75,7 @@ def add_tables(
         "/tables/<table_id>/query",
         tags=[_TABLES],
         summary="Compute over a table",
+        operation_id="query_table",
         description="Sums, counts, filters and sorted rows: exact, and with their sources.",
         responses=responses(TableQueryResponse, 404, 503),
         security=SECURITY,

@@ -10,6 +10,8 @@ from itertools import count
 from shared.store import Connection, Pool, connect
 
 _FORGET_EVERY = 500
+# A page that shows documents asks often, and a look costs a fraction of a question.
+_READS_A_REQUEST = 10
 
 
 class RateLimiter:
@@ -20,17 +22,23 @@ class RateLimiter:
         self._per_minute = per_minute
         self._requests = count(1)
 
-    def wait_seconds(self, *subjects: str) -> int | None:
+    def wait_seconds(self, *subjects: str, reads: bool = False) -> int | None:
         """
         Return how long to wait, None where the request may pass.
+
+        Args:
+            reads: Whether it only reads: such requests are counted apart, and ten times as many of
+                them may pass.
 
         Raises:
             DatabaseUnavailable: Nothing can be counted.
         """
+        per_minute = self._per_minute * (_READS_A_REQUEST if reads else 1)
         with connect(self._pool) as connection:
             for subject in subjects:
-                digest = hashlib.sha256(subject.encode("utf-8", "replace")).digest()
-                wait = _acquire(connection, subject=digest, per_minute=self._per_minute)
+                counted = f"reads of {subject}" if reads else subject
+                digest = hashlib.sha256(counted.encode("utf-8", "replace")).digest()
+                wait = _acquire(connection, subject=digest, per_minute=per_minute)
                 if wait is not None:
                     return max(1, math.ceil(wait.total_seconds()))
             if next(self._requests) % _FORGET_EVERY == 0:

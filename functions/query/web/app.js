@@ -3,7 +3,7 @@
 import { offerCollections, offerQuestions, startConversation } from "./conversation.js";
 import { refresh, startDocuments } from "./documents.js";
 import { add } from "./elements.js";
-import { startPassages } from "./passage.js";
+import { openPassage, startPassages } from "./passage.js";
 import { call, onKeyNeeded, useKey } from "./service.js";
 import { chooseLanguage, LANGUAGES, language, text, translatePage } from "./texts.js";
 
@@ -30,6 +30,31 @@ function showView() {
   document.title = `${text(name)} · KaydangPT`;
   if (name === "documents") refresh();
   else document.getElementById("question").focus({ preventScroll: true });
+}
+
+/** Open what a citation's address names: /documents/ID#char_start=1&char_end=9&page=2. */
+async function openAddress() {
+  const id = /^\/documents\/([0-9a-f-]{36})$/.exec(location.pathname)?.[1];
+  if (!id) return;
+  const place = new URLSearchParams(location.hash.slice(1));
+  const asked = new URLSearchParams();
+  for (const name of ["char_start", "char_end"]) {
+    if (/^\d+$/.test(place.get(name) ?? "")) asked.set(name, place.get(name));
+  }
+  if (!asked.has("char_end")) asked.set("char_end", String(Number(asked.get("char_start")) + 1000));
+  const around = await call(`/documents/${id}/text?${asked}`);
+  const page = place.get("page");
+  await openPassage({
+    document_id: id,
+    generation: around.generation,
+    name: around.name,
+    uri: "",
+    heading: "",
+    page: /^\d+$/.test(page ?? "") ? Number(page) : null,
+    text: around.text,
+    char_start: around.char_start,
+    char_end: around.char_end,
+  });
 }
 
 /** Resolve when the reader has given a key; without one the service answers nothing. */
@@ -80,6 +105,7 @@ async function start() {
   startDocuments({ uploads: service.uploads, notify });
   addEventListener("hashchange", showView);
   showView();
+  await openAddress().catch((error) => notify(error.message));
   await Promise.all([offerCollections(), offerQuestions()]).catch((error) => notify(error.message));
 }
 
