@@ -268,17 +268,26 @@ if [ "$command" = uninstall ]; then
   initialise
   fetch_images || die "no images are known: is $prefix deployed in $project?"
   network="$(tf output -json deployment | python3 -c 'import json, sys; print(json.load(sys.stdin)["network"] or "")' || true)"
-  step "what is kept on purpose is forgotten: keys, and documents unless bucket.delete_with_deployment"
   tf state list > "$work/state"
-  # A key cannot be deleted, and without it every backup is lost; the next deployment imports it.
-  grep -E 'google_kms_(key_ring|crypto_key)\.this' "$work/state" > "$work/forget" || true
-  if ! { [ -f "$tfvars" ] && grep -qE 'delete_with_deployment[[:space:]]*=[[:space:]]*true' "$tfvars"; }; then
-    grep -E 'google_storage_bucket\.documents' "$work/state" >> "$work/forget" || true
-  fi
-  while read -r address; do tf state rm "$address"; done < "$work/forget"
+  documents=kept
+  [ "$(setting bucket.delete_with_deployment false)" != true ] || documents=deleted
   step "protections off"
-  apply "$work/images.json" -var deletion_protection=false \
-    || die "could not take the protections off; set database.deletion_protection = false too"
+  # Only of what is still there: an apply of everything would make again what an earlier run has destroyed.
+  protected='google_(cloud_run_v2_service\.function|cloud_run_v2_job\.job|sql_database_instance\.this)'
+  [ "$documents" = kept ] || protected="$protected|google_storage_bucket\.documents"
+  targets=()
+  while read -r address; do targets+=("-target=$address"); done < <(grep -E "$protected" "$work/state" || true)
+  if [ ${#targets[@]} -gt 0 ]; then
+    apply "$work/images.json" -var deletion_protection=false "${targets[@]}" \
+      || die "could not take the protections off; set database.deletion_protection = false too"
+  fi
+  step "what is kept on purpose is forgotten: keys, and documents unless bucket.delete_with_deployment"
+  # A key cannot be deleted, and without it every backup is lost; the next deployment imports it.
+  forget='google_kms_(key_ring|crypto_key)\.this'
+  # Kept documents stay readable: their bucket may go on using the key.
+  [ "$documents" = deleted ] || forget="$forget|google_storage_bucket\.documents|google_kms_crypto_key_iam_member\.agent\[\"storage\"\]"
+  grep -E "$forget" "$work/state" > "$work/forget" || true
+  while read -r address; do tf state rm "$address"; done < "$work/forget"
   step "destroy"
   for attempt in 1 2 3; do
     tf destroy -input=false ${approve[@]+"${approve[@]}"} "${variables[@]}" -var deletion_protection=false \

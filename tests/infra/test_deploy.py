@@ -62,9 +62,7 @@ case "$*" in
   *"output -raw smoke_account"*) printf kaydang-smoke@demo-proj.iam.gserviceaccount.com ;;
   *"output -json deployment"*)
     printf '{"domain": "%s", "network": "kaydang"}' "$DOMAIN" ;;
-  *"state list"*)
-    echo 'module.kaydangpt.google_kms_crypto_key.this[0]'
-    echo module.kaydangpt.google_storage_bucket.documents ;;
+  *"state list"*) echo "$STATE" ;;
 esac
 """
 # Answers with a verified citation of the object that was copied last, or with what ANSWER says.
@@ -76,6 +74,12 @@ case "$*" in *generateContent*) printf "${MODEL_STATUS:-200}"; exit 0 ;; esac
 name=$(grep -o 'smoke-test/[a-z0-9]*.md' "$CALLS" | tail -1)
 printf '{"grounded": true, "answer": "x", "citations": [{"name": "%s", "verified": true}]}' "$name"
 """
+_STATE = """module.kaydangpt.google_cloud_run_v2_service.function["query"]
+module.kaydangpt.google_kms_crypto_key.this[0]
+module.kaydangpt.google_kms_crypto_key_iam_member.agent["storage"]
+module.kaydangpt.google_kms_crypto_key_iam_member.agent["pubsub"]
+module.kaydangpt.google_sql_database_instance.this[0]
+module.kaydangpt.google_storage_bucket.documents"""
 _NOTHING_FOUND = json.dumps({"grounded": False, "answer": "", "citations": []})
 
 
@@ -133,6 +137,7 @@ def _deploy(
             "DIGEST": _DIGEST,
             "ANSWER": "",
             "DOMAIN": "",
+            "STATE": _STATE,
             "CONSTRAINT": "none",
             "POLICY": "",
             "VCPUS": "",
@@ -302,10 +307,36 @@ def test_an_uninstall_forgets_what_is_kept_and_ends_the_peering(tmp_path: Path) 
     """The key and the documents stay; a network that is held is asked for again."""
     outcome = _deploy(tmp_path, command="uninstall", before=_BEFORE, FAIL="terraform .* destroy")
     assert outcome.code == 1
-    assert outcome.matching("state rm .*google_kms_crypto_key")
-    assert outcome.matching("state rm .*google_storage_bucket.documents")
+    assert [
+        call.split()[-1].removeprefix("module.kaydangpt.") for call in outcome.matching("state rm")
+    ] == [
+        "google_kms_crypto_key.this[0]",
+        'google_kms_crypto_key_iam_member.agent["storage"]',
+        "google_storage_bucket.documents",
+    ]
     assert len(outcome.matching("peerings delete")) == 3
     assert "within two hours" in outcome.errors
+
+
+def test_an_uninstall_makes_nothing_again(tmp_path: Path) -> None:
+    """Protections come off before anything is forgotten, and only where there is something."""
+    outcome = _deploy(tmp_path, command="uninstall", before=_BEFORE)
+    assert outcome.code == 0, outcome.errors
+    outcome.in_order("terraform .* apply ", "state rm", "terraform .* destroy")
+    (apply,) = outcome.applies()
+    assert re.findall(r"-target=module.kaydangpt.(\S+)", apply) == [
+        'google_cloud_run_v2_service.function["query"]',
+        "google_sql_database_instance.this[0]",
+    ]
+
+
+def test_an_uninstall_that_is_run_again_applies_nothing(tmp_path: Path) -> None:
+    """What the first run destroyed stays destroyed while the network is waited for."""
+    network = "module.kaydangpt.google_compute_network.this[0]"
+    outcome = _deploy(tmp_path, command="uninstall", before=_BEFORE, STATE=network)
+    assert outcome.code == 0, outcome.errors
+    assert not outcome.applies()
+    assert outcome.matching("terraform .* destroy")
 
 
 def test_an_uninstall_takes_documents_along_where_it_is_said(tmp_path: Path) -> None:
