@@ -404,6 +404,24 @@ if [ -n "$before" ]; then
   done
 fi
 
+adopt() { # adopt ADDRESS ID COMMAND...: what an uninstall kept is taken over, where the command finds it
+  local address="module.kaydangpt.$1" id="$2"
+  shift 2
+  ! grep -qxF "$address" "$work/state" || return 0
+  ! "$@" --project "$project" > /dev/null 2>&1 \
+    || tf import -input=false "${variables[@]}" -var "images=$(cat "$work/images.json")" "$address" "$id"
+}
+step "what is there already"
+tf state list > "$work/state" 2> /dev/null || true
+ring="projects/$project/locations/$region/keyRings/$prefix"
+if [ "$(setting encryption.customer_managed false)" = true ]; then
+  adopt 'google_kms_key_ring.this[0]' "$ring" gcloud kms keyrings describe "$prefix" --location "$region"
+  adopt 'google_kms_crypto_key.this[0]' "$ring/cryptoKeys/$prefix" \
+    gcloud kms keys describe "$prefix" --keyring "$prefix" --location "$region"
+fi
+documents="$(setting bucket.name "$project-$prefix-documents")"
+adopt google_storage_bucket.documents "$documents" gcloud storage buckets describe "gs://$documents"
+
 step "database and migration job"
 # The schema first: each migration is good for the code before and after it, so the services that
 # answer now go on while it runs.

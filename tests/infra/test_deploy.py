@@ -276,6 +276,26 @@ def test_what_google_learns_late_is_applied_again(tmp_path: Path) -> None:
     assert len(outcome.applies()) == 3
 
 
+def test_what_an_uninstall_kept_is_taken_over(tmp_path: Path) -> None:
+    """Key and documents are there, and Terraform does not know them any more."""
+    tfvars = "encryption = { customer_managed = true }\n"
+    outcome = _deploy(tmp_path, tfvars=tfvars, STATE="")
+    assert outcome.code == 0, outcome.errors
+    outcome.in_order(
+        r"terraform .* import .*key_ring.this\[0\] \S+/keyRings/kaydang$",
+        r"terraform .* import .*crypto_key.this\[0\] \S+/cryptoKeys/kaydang$",
+        "terraform .* import .*bucket.documents demo-proj-kaydang-documents$",
+        "terraform .* apply ",
+    )
+
+
+def test_what_is_not_there_is_made(tmp_path: Path) -> None:
+    """A first deployment takes nothing over."""
+    outcome = _deploy(tmp_path, STATE="", FAIL="buckets describe .*-documents")
+    assert outcome.code == 0, outcome.errors
+    assert not outcome.matching("terraform .* import")
+
+
 def test_given_images_are_not_built_again(tmp_path: Path) -> None:
     """IMAGES=FILE is the way back to any earlier images."""
     images = tmp_path / "images.json"
