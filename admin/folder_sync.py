@@ -295,7 +295,7 @@ def name_problem(name: str) -> str:
     if len(encoded) > _LONGEST_NAME_BYTES:
         return f"its name is longer than {_LONGEST_NAME_BYTES} bytes"
     if "\r" in name or "\n" in name:
-        return "its name matches a line break"
+        return "its name holds a line break"
     return ""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -61,12 +60,6 @@ _OTHER_LANGUAGE = (0.0, 0.04, 0.08, 0.12)
 _PROBE = Fusion(
     vector=0.5, vector_foreign=0.5, feedback=0.0, feedback_foreign=0.0, other_language=1.0
 )
-
-_SENTENCE = re.compile(r"[^.!?\n。！？]{40,240}[.!?。！？]")
-_WORD = re.compile(r"\w+")
-# Words of a sentence that are left out of the question made of it: else the text leg finds all.
-_LEFT_OUT = 0.4
-_MIN_WORDS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,38 +120,6 @@ class FittedFusion:
     fusion: Fusion
     wins: bool
     sets: Sequence[SetFigures]
-
-
-def make_known_items(connection: Connection, *, count: int, seed: int = 0) -> QuestionSet:
-    """
-    Return questions made of the documents that are indexed: a sentence, some of its words left out.
-
-    They compare weights where there are no questions of people; those tell more.
-    """
-    chance = random.Random(seed)  # noqa: S311 -- a sample, no secret
-    rows = connection.execute(
-        """
-        SELECT name, text
-        FROM live_chunks
-        WHERE length(text) >= 200
-        ORDER BY md5(build_id::text || '/' || ordinal::text || %(seed)s::text)
-        LIMIT %(count)s
-        """,
-        {"count": 3 * count, "seed": seed},
-    ).fetchall()
-    questions: list[Question] = []
-    for name, text in rows:
-        sentences = [
-            s.strip() for s in _SENTENCE.findall(text) if len(_WORD.findall(s)) > _MIN_WORDS
-        ]
-        if not sentences or len(questions) == count:
-            continue
-        words = _WORD.findall(chance.choice(sentences))
-        kept = [word for word in words if chance.random() >= _LEFT_OUT] or words
-        questions.append(
-            Question(id=str(len(questions)), text=" ".join(kept), language="", gains={name: 1.0})
-        )
-    return QuestionSet(name="known items", questions=questions, corpus=None)
 
 
 def judge(
@@ -336,12 +297,6 @@ def _measure(judged: Iterable[JudgedQuestion], fusion: Fusion) -> float:
 @click.command("fit")
 @click.argument("sets", metavar="[SET]...", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--prefix", help="Search only objects under this prefix; a folder's is its own name.")
-@click.option(
-    "--known-items",
-    type=click.IntRange(0, 2000),
-    default=0,
-    help="Also this many questions made of sentences of the indexed documents.",
-)
 @click.option("--reset", is_flag=True, help="Forget what was fitted.")
 @dry_run_option
 @json_option
@@ -349,7 +304,6 @@ def fit_model(
     sets: tuple[Path, ...],
     *,
     prefix: str | None,
-    known_items: int,
     reset: bool,
     dry_run: bool,
     as_json: bool,
@@ -361,8 +315,8 @@ def fit_model(
     model if they find more for questions that they were not fitted to; needs MODEL_DIR and the
     rights of the tables' owner.
     """
-    if not (sets or known_items or reset):
-        raise click.UsageError("Give a SET, --known-items or --reset.")
+    if not (sets or reset):
+        raise click.UsageError("Give a SET or --reset.")
     with one_sentence():
         settings = load(CalibrationSettings)
         with store.open_pool(settings) as pool, store.connect(pool) as connection:
@@ -379,8 +333,6 @@ def fit_model(
                 else default_fusion(multilingual=embedder.info.multilingual)
             )
             chosen = [read_set(path) for path in sets]
-            if known_items:
-                chosen.append(make_known_items(connection, count=known_items))
             judged = {
                 questions.name: judge(
                     questions,

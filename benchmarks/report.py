@@ -36,9 +36,6 @@ TITLES = {
     "django": "Django-shaped",
 }
 _OURS_COLOUR, _PEER_COLOUR, _INK = "#1a6b5c", "#b9bfc7", "#2b2f36"
-_IMAGE_MB = 450
-# What is set aside for python:3.11-slim, which cannot be fetched where this is measured.
-_BASE_IMAGE_MB = 150
 Result = Mapping[str, Any]
 # A value of one system in one round.
 Reading = Callable[[Mapping[str, Any]], float]
@@ -67,7 +64,6 @@ def make_blocks(result: Result) -> dict[str, str]:
     blocks = {
         "overview": "![Ingest, cold start and questions](images/performance.png)",
         "run": _describe(result),
-        "targets": make_table(("what", "aim", "seen", "reached"), _targets(result)),
     }
     tables: dict[str, Callable[[Result], str]] = {
         "ingest": _ingest_table,
@@ -389,100 +385,6 @@ def _memory_table(result: Result) -> str:
     ]
     header = ("image", "packages, MB", "model, MB", "our code, MB", "on top of the base image, MB")
     return f"{table}\n\n{make_table(header, images)}"
-
-
-def _targets(result: Result) -> list[Sequence[object]]:
-    """Return what was aimed at (issue 6), what was seen, and whether it was reached."""
-    figures = result["figures"]
-    rows: list[Sequence[object]] = []
-
-    def judge(
-        what: str, aim: str, values: Sequence[float], *, least: float, unit: str = ""
-    ) -> None:
-        if values:
-            reached = statistics.median(values) >= least
-            rows.append((what, aim, _spread(values, unit=unit), "yes" if reached else "no"))
-
-    def judge_most(
-        what: str, aim: str, values: Sequence[float], *, most: float, unit: str = ""
-    ) -> None:
-        if values:
-            reached = statistics.median(values) <= most
-            rows.append((what, aim, _spread(values, unit=unit), "yes" if reached else "no"))
-
-    if "ingest" in figures:
-        systems = [found["systems"] for found in figures["ingest"]]
-        ratios = _to_best(systems, _per_second, most=True)
-        judge("ingest, chunks/s, to the best peer", "at least 3.0 x", ratios, least=3, unit=" x")
-        shares = [100 * share for share in _limit_shares(figures["ingest"])]
-        judge("ingest, share of the limit", "at least 85 %", shares, least=85, unit=" %")
-    if "cold" in figures and OURS in figures["cold"][0]:
-        for process in figures["cold"][0][OURS]:
-            values = [found[OURS][process] for found in figures["cold"]]
-            judge_most(f"cold start of {process}", "at most 1.5 s", values, most=1.5, unit=" s")
-        ratios = [1 / ratio for ratio in _to_best(figures["cold"], _cold, most=False)]
-        judge("cold start, the best peer's to ours", "at least 5 x", ratios, least=5, unit=" x")
-    if "questions" in figures:
-        for large, clients in _cases(figures["questions"]):
-            rounds = _question_rounds(figures["questions"], large=large, clients=clients)
-            size = _size(result, large=large)
-            if clients == 1:
-                ratios = _to_best(rounds, _p50, most=False)
-                what = f"question p50 at {size} chunks, to the best peer's"
-                judge_most(what, "at most 0.5 x", ratios, most=0.5, unit=" x")
-            else:
-                ratios = _to_best(rounds, _per_second, most=True)
-                what = f"questions/s of {clients} clients at {size} chunks, to the best peer's"
-                judge(what, "at least 3 x", ratios, least=3, unit=" x")
-    if "reingest" in figures:
-        rows += _reingest_targets(result)
-    if "memory" in figures:
-        memory = figures["memory"]
-        for name, sizes in memory["images"].items():
-            what = f"image of {name}, without its base"
-            aim = f"at most {_IMAGE_MB - _BASE_IMAGE_MB} MB ({_IMAGE_MB} with it)"
-            most = _IMAGE_MB - _BASE_IMAGE_MB
-            judge_most(what, aim, [sizes["sum"]], most=most, unit=" MB")
-        for name in ("embed_worker", "query"):
-            if name in memory["processes"].get(OURS, {}):
-                values = [memory["processes"][OURS][name]["pss"]]
-                judge_most(f"memory of {name}", "at most 400 MB", values, most=400, unit=" MB")
-    return rows
-
-
-def _reingest_targets(result: Result) -> list[Sequence[object]]:
-    rounds = result["figures"]["reingest"]
-    ingests = _ingests_by_part(result)
-    rows: list[Sequence[object]] = []
-    if OURS not in rounds[0]["systems"]:
-        return rows
-    firsts = [ingests.get((found["part"], OURS)) for found in rounds]
-    for step, least in (("unchanged", 50), ("edited", 4)):
-        ratios = [
-            first / found["systems"][OURS][step]["seconds"]
-            for first, found in zip(firsts, rounds, strict=True)
-            if first is not None
-        ]
-        if ratios:
-            reached = "yes" if statistics.median(ratios) >= least else "no"
-            what = f"{step} corpus again, faster than ingest"
-            rows.append((what, f"at least {least} x", _spread(ratios, unit=" x"), reached))
-    if "llamaindex" in rounds[0]["systems"]:
-        ratios = [
-            found["systems"][OURS]["unchanged"]["seconds"]
-            / found["systems"]["llamaindex"]["unchanged"]["seconds"]
-            for found in rounds
-        ]
-        reached = "yes" if statistics.median(ratios) <= 1 else "no"
-        what = "unchanged corpus again, time to LlamaIndex's"
-        rows.append((what, "at most 1 x", _spread(ratios, unit=" x"), reached))
-    if "langchain" in rounds[0]["systems"]:
-        ours = sum(found["systems"][OURS]["edited"]["embedded"] for found in rounds)
-        theirs = sum(found["systems"]["langchain"]["edited"]["embedded"] for found in rounds)
-        reached = "yes" if ours <= theirs else "no"
-        what = "5 % edited, chunks embedded, to LangChain's"
-        rows.append((what, "no more", f"{ours} to {theirs}", reached))
-    return rows
 
 
 def _ingests_by_part(result: Result) -> dict[tuple[int, str], float]:

@@ -131,6 +131,7 @@ class _Stack:
             )
             for name in _FUNCTIONS:
                 self._wait_until(partial(self._is_unready, name), name)
+                self._wait_until(partial(self._is_cold, name), name)
         self._start_service("watcher", self._module("local.watcher"), self._environment())
         self._write_env(owner_url)
         _say(f"READY {self.configuration.query_url}")
@@ -368,6 +369,23 @@ class _Stack:
             raise StackFailed(f"{name} cannot start: {_why(self.logs / f'{name}.log')}")
         return f"/readyz answers {response.status}: {body}"
 
+    def _is_cold(self, name: str) -> str:
+        """
+        Return why the function *name* is not warmed up yet, nothing when it is.
+
+        Raises:
+            StackFailed: It is misconfigured: it would refuse all work.
+        """
+        for line in (self.logs / f"{name}.log").read_text(errors="replace").splitlines():
+            if "warmed up" not in line:
+                continue
+            if found := _MISCONFIGURED.search(line):
+                raise StackFailed(f"{name} cannot start: {found[1]}")
+            return ""
+        # Less than INFO does not say so.
+        quiet = self.configuration.settings.get("LOG_LEVEL", "INFO") in ("WARNING", "ERROR")
+        return "" if quiet else "it is not warmed up"
+
     def _keep_last_logs(self) -> None:
         """Start new logs; those of the previous run are kept in logs/last."""
         last = self.logs / "last"
@@ -503,6 +521,9 @@ def _told(status: int | None) -> str:
 _SENTENCE = re.compile(
     r"^(?:shared\.errors\.\w+|Error): (?P<raised>.+)$|cannot start\b.*\berror=(?P<logged>.+)$"
 )
+
+
+_MISCONFIGURED = re.compile(r"\b(?:Misconfigured|ModelUnavailable): ([^\"\n]+?)['\"]?(?:,|}|$)")
 
 
 def _why(log: Path) -> str:

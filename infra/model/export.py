@@ -61,6 +61,9 @@ LEAST_FLOAT_COSINE = 0.9999
 LEAST_COSINE = 0.96
 LEAST_MEAN_COSINE = 0.985
 
+# What pgvector's HNSW index takes of halfvec: https://github.com/pgvector/pgvector#hnsw
+MAX_DIMENSION = 4000
+
 # What the check embeds: questions, each followed by the passage that answers it.
 CHECKED_PAIRS = (
     (
@@ -213,6 +216,11 @@ class Source:
     "--document-prompt",
     help='What the model reads before a document, "" for nothing.  [default: the model\'s own]',
 )
+@click.option(
+    "--dimension",
+    type=click.IntRange(1, MAX_DIMENSION),
+    help="Keep the first so many numbers of each vector, for models trained for it (Matryoshka).",
+)
 @click.option("--force", is_flag=True, help="Write the folder again even if it is complete.")
 def main(
     output: Path | None,
@@ -220,6 +228,7 @@ def main(
     precision: str,
     query_prompt: str | None,
     document_prompt: str | None,
+    dimension: int | None,
     *,
     force: bool,
 ) -> None:
@@ -232,6 +241,7 @@ def main(
             folder.absolute(),
             precision=precision,
             given=GivenPrompts(query_prompt, document_prompt),
+            dimension=dimension,
             force=force,
         )
     except KaydangError as error:
@@ -250,10 +260,14 @@ def export_model(
     *,
     precision: str = "int8",
     given: GivenPrompts = GivenPrompts(),  # noqa: B008 -- frozen
+    dimension: int | None = None,
     force: bool = False,
 ) -> bool:
     """
     Write *model* to the folder *output*, whole or not at all.
+
+    Args:
+        dimension: So many numbers of each vector are kept; None keeps all.
 
     Returns:
         False if the folder held the same model already and was kept.
@@ -261,11 +275,15 @@ def export_model(
     Raises:
         ExportError: The model is not found or not readable, or the result is not good enough.
     """
-    if not force and _is_complete(output, model=model, precision=precision, given=given):
+    if not force and _is_complete(
+        output, model=model, precision=precision, given=given, dimension=dimension
+    ):
         return False
     output.parent.mkdir(parents=True, exist_ok=True)
     with _locked(output.parent / f".{output.name}.lock"):
-        if not force and _is_complete(output, model=model, precision=precision, given=given):
+        if not force and _is_complete(
+            output, model=model, precision=precision, given=given, dimension=dimension
+        ):
             return False
         # Only the holder of the lock has these: what is there now, a killed run left behind.
         new = output.parent / f".{output.name}.new"
@@ -274,7 +292,7 @@ def export_model(
         shutil.rmtree(old, ignore_errors=True)
         new.mkdir()
         try:
-            _write(find_source(model), new, precision=precision, given=given)
+            _write(find_source(model), new, precision=precision, given=given, dimension=dimension)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
@@ -285,7 +303,9 @@ def export_model(
     return True
 
 
-def _is_complete(output: Path, *, model: str, precision: str, given: GivenPrompts) -> bool:
+def _is_complete(
+    output: Path, *, model: str, precision: str, given: GivenPrompts, dimension: int | None
+) -> bool:
     """Tell whether *output* holds *model* as this version exports it, from the same files."""
     try:
         description = read_description(output)
@@ -296,6 +316,8 @@ def _is_complete(output: Path, *, model: str, precision: str, given: GivenPrompt
     if description["quantisation"] != QUANTISATIONS[precision]:
         return False
     if description.get("given_prompts", asdict(GivenPrompts())) != asdict(given):
+        return False
+    if description.get("given_dimension") != dimension:
         return False
     source = _local_source(model)
     if source is None:
@@ -428,7 +450,9 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write(source: Source, folder: Path, *, precision: str, given: GivenPrompts) -> None:
+def _write(
+    source: Source, folder: Path, *, precision: str, given: GivenPrompts, dimension: int | None
+) -> None:
     """
     Export *source* into the empty *folder* and check the result.
 
@@ -440,11 +464,16 @@ def _write(source: Source, folder: Path, *, precision: str, given: GivenPrompts)
     weights = weigh(source)
     bert = read_bert(source.folder) if precision == "int8" else None
     if bert is None:
-        _trace(source, folder, weights=weights, precision=precision, given=given)
+        _trace(
+            source, folder, weights=weights, precision=precision, given=given, dimension=dimension
+        )
     else:
         prompts = _choose_prompts(source.name, bert.prompts, given)
-        _write_bert(bert, source, folder, weights=weights, prompts=prompts)
-    measured = {"given_prompts": asdict(given)} | measure_spread(folder)
+        _write_bert(bert, source, folder, weights=weights, prompts=prompts, dimension=dimension)
+    measured = {
+        "given_prompts": asdict(given),
+        "given_dimension": dimension,
+    } | measure_spread(folder)
     _write_description(read_description(folder) | measured, folder)
 
 
@@ -459,14 +488,22 @@ def _choose_prompts(
 
 
 def _write_bert(
-    bert: BertEmbedder, source: Source, folder: Path, *, weights: str, prompts: dict[str, str]
+    bert: BertEmbedder,
+    source: Source,
+    folder: Path,
+    *,
+    weights: str,
+    prompts: dict[str, str],
+    dimension: int | None,
 ) -> None:
     from tokenizers import Tokenizer
 
     from infra.model.bert import write_graph
     from infra.model.quantisation import quantise
+    from infra.model.truncation import truncate
 
     tokenizer = Tokenizer.from_file(str(bert.folder / TOKENIZER_FILE))
+    kept = _choose_dimension(source.name, bert.dimension, dimension)
 
     def describe(precision: str) -> dict[str, Any]:
         return _describe(
@@ -474,8 +511,8 @@ def _write_bert(
             folder,
             tokenizer=tokenizer,
             sequence=bert.sequence,
-            dimension=bert.dimension,
-            modules=bert.modules,
+            dimension=kept,
+            modules=[*bert.modules, *_cut_module(kept, bert.dimension)],
             prompts=prompts,
             pad_id=int(bert.configuration.get("pad_token_id") or 0),
             weights=weights,
@@ -485,6 +522,8 @@ def _write_bert(
 
     graph = folder / GRAPH_FILE
     write_graph(bert, graph)
+    if kept < bert.dimension:
+        truncate(graph, kept)
     _write_description(describe("float32"), folder)
     # The float graph gives sentence-transformers' own vectors: tests/integration/test_export_model.
     expected = _embed(folder)
@@ -493,8 +532,38 @@ def _write_bert(
     _check_quantised(_embed(folder), expected, name=source.name)
 
 
+def _choose_dimension(name: str, whole: int, given: int | None) -> int:
+    """
+    Return how many of a vector's *whole* numbers are kept.
+
+    Raises:
+        ExportError: There are fewer than asked for, or more than can be indexed.
+    """
+    if (given or 0) > whole:
+        raise ExportError(
+            f"the vectors of {name} have {whole} numbers: --dimension {given} is more"
+        )
+    if given is None and whole > MAX_DIMENSION:
+        raise ExportError(
+            f"the vectors of {name} have {whole} numbers, and an index takes {MAX_DIMENSION} at"
+            " most: give a --dimension that the model was trained for"
+        )
+    return given or whole
+
+
+def _cut_module(kept: int, whole: int) -> list[list[str]]:
+    """Return what shorter vectors add to a model's modules, so that their digest is another."""
+    return [["Truncate", str(kept)]] if kept < whole else []
+
+
 def _trace(
-    source: Source, folder: Path, *, weights: str, precision: str, given: GivenPrompts
+    source: Source,
+    folder: Path,
+    *,
+    weights: str,
+    precision: str,
+    given: GivenPrompts,
+    dimension: int | None,
 ) -> None:
     import numpy as np
 
@@ -507,6 +576,7 @@ def _trace(
             " installs them, with the same EMBEDDING_MODEL_NAME"
         ) from error
     from infra.model.quantisation import quantise
+    from infra.model.truncation import truncate
 
     with quiet():
         try:
@@ -522,7 +592,9 @@ def _trace(
             graph = folder / GRAPH_FILE
             texts = [text for pair in CHECKED_PAIRS[:2] for text in pair]
             prompts = _choose_prompts(source.name, model.prompts, given)
-            expected = _reference(model, prompts)
+            whole = int(model.get_embedding_dimension() or 0)
+            kept = _choose_dimension(source.name, whole, dimension)
+            expected = _cut(_reference(model, prompts), kept)
 
             def describe(precision: str) -> dict[str, Any]:
                 if not model.max_seq_length:
@@ -533,10 +605,13 @@ def _trace(
                     folder,
                     tokenizer=fast.backend_tokenizer,
                     sequence=model.max_seq_length,
-                    dimension=int(model.get_embedding_dimension() or 0),
+                    dimension=kept,
                     modules=[
-                        [type(module).__name__, str(getattr(module, "pooling_mode", ""))]
-                        for module in model
+                        *(
+                            [type(module).__name__, str(getattr(module, "pooling_mode", ""))]
+                            for module in model
+                        ),
+                        *_cut_module(kept, whole),
                     ],
                     prompts=prompts,
                     pad_id=fast.pad_token_id or 0,
@@ -550,6 +625,8 @@ def _trace(
                 return _embed(folder)
 
             trace(model, graph, texts=texts)
+            if kept < whole:
+                truncate(graph, kept)
             if np.sum(embed("float32") * expected, axis=1).min() < LEAST_FLOAT_COSINE:
                 raise ExportError(
                     f"the ONNX graph of {source.name} gives other vectors than "
@@ -661,6 +738,14 @@ def _reference(model: SentenceTransformer, prompts: dict[str, str]) -> Any:
         model.encode(questions, prompt=prompts["query"], normalize_embeddings=True),
         model.encode(passages, prompt=prompts["document"], normalize_embeddings=True),
     )
+
+
+def _cut(vectors: Any, dimension: int) -> Any:
+    """Return the first *dimension* numbers of each vector, of unit length."""
+    import numpy as np
+
+    kept = np.asarray(vectors)[:, :dimension]
+    return kept / np.maximum(np.linalg.norm(kept, axis=1, keepdims=True), 1e-12)
 
 
 def _embed(folder: Path) -> Any:

@@ -49,6 +49,9 @@ def warm_after_fork(make: Callable[[], object]) -> None:
         except KaydangError as error:
             # The first request tries again, and its failure is the one that counts.
             _log.warning("not warmed up", error=f"{type(error).__name__}: {error}")
+        else:
+            # `make run` waits for it.
+            _log.info("warmed up", part=make.__name__.strip("_"))
 
     # What was imported stays for good. A full collection would look through it while all requests
     # wait (60 ms), and write to each object, so that the worker had a copy of its own (12 MB).

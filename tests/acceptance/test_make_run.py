@@ -274,6 +274,32 @@ def test_a_taken_port_is_one_clear_error(checkout: Checkout) -> None:
     assert checkout.processes() == []
 
 
+def test_wrong_settings_are_all_named_before_anything_starts(checkout: Checkout) -> None:
+    """A misspelt name in .env, a number that is none: one run tells both."""
+    dotenv = checkout.folder / ".env"
+    dotenv.write_text("GEMINI_APIKEY=x\nDATABASE_POOL_SIZE=many\n")
+    refused = checkout.make(f"PYTHON={sys.executable}", "run")
+    dotenv.unlink()
+    assert refused.returncode != 0
+    assert ".env sets GEMINI_APIKEY, which nothing reads: did you mean GEMINI_API_KEY?" in (
+        refused.stdout
+    )
+    assert "DATABASE_POOL_SIZE" in refused.stdout
+    assert "Traceback" not in refused.stdout
+
+
+def test_a_function_that_cannot_start_says_why(checkout: Checkout) -> None:
+    """`make run` ends with the function's own sentence, and nothing is left running."""
+    checkout.environment["EMBEDDING_DEVICE"] = "cuda"
+    refused = checkout.make(f"PYTHON={sys.executable}", "run")
+    del checkout.environment["EMBEDDING_DEVICE"]
+    assert refused.returncode != 0
+    assert "embed_worker cannot start: EMBEDDING_DEVICE=cuda gives" in refused.stdout
+    assert "READY" not in refused.stdout
+    assert "Traceback" not in refused.stdout
+    assert checkout.processes() == []
+
+
 def test_clean_removes_the_state(checkout: Checkout) -> None:
     """After `make clean` nothing of the database, the bucket or the topics is left."""
     elsewhere = (checkout.folder / ".local" / "postgres").resolve()

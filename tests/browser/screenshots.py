@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import psycopg
 from playwright.sync_api import Browser, Page, expect
 
@@ -57,10 +58,13 @@ _MEMO = "The office in Hanoi moves to 12 Hang Bai street on 1 December. Keys: se
 _RECIPE = "Bánh mì 🥖: bread, pickled carrots, coriander, chilli. Serves four on a busy Friday.\n"
 
 _QUESTION = "How much may a hotel room cost, and until when do I hand in receipts?"
-_ANSWER = (
-    "A hotel room may cost up to 140 euros a night, breakfast included [1]. Receipts are handed in"
-    " within 30 days [1]."
-)
+_ANSWER = """A hotel room may cost **up to 140 euros a night**, breakfast included [1].
+
+| What | How much | Until when |
+|---|---:|---|
+| Hotel | 140 € a night | receipts within 30 days [1] |
+| Meals | 45 € a day | receipts within 30 days [1] |
+"""
 _QUOTES = [
     (1, "A hotel room may cost up to 140 euros a night, breakfast included."),
     (1, "Hand in receipts within 30 days."),
@@ -85,6 +89,7 @@ def take_all(browser: Browser, url: str, stand_in: GeminiStandIn, *, folder: Pat
     """Take every picture into *folder*."""
     with open_page(browser, url, viewport=_DESKTOP) as page:
         ask(page, stand_in)
+        page.screenshot(path=folder / "table.png")
         open_citation(page)
         page.screenshot(path=folder / "answer.png")
     with open_page(browser, url, viewport=_DESKTOP, color_scheme="dark") as page:
@@ -95,13 +100,47 @@ def take_all(browser: Browser, url: str, stand_in: GeminiStandIn, *, folder: Pat
         page.screenshot(path=folder / "phone.png")
     with open_page(browser, f"{url}/#documents", viewport=_DESKTOP) as page:
         expect(page.locator(".state.failed")).to_be_visible()
+        expect(page.locator("#totals")).not_to_be_empty()
         page.screenshot(path=folder / "documents.png")
 
 
+def take_to_look_at(browser: Browser, url: str, stand_in: GeminiStandIn, *, folder: Path) -> None:
+    """Take further pictures, for the eyes of who changes the page."""
+    for language in ("de", "vi"):
+        with open_page(browser, url, viewport=_DESKTOP, language=language) as page:
+            page.screenshot(path=folder / f"{language}-empty.png")
+            ask(page, stand_in)
+            page.screenshot(path=folder / f"{language}-answer.png")
+            page.goto(f"{url}/#documents")
+            expect(page.locator(".state.failed")).to_be_visible()
+            expect(page.locator("#totals")).not_to_be_empty()
+            page.screenshot(path=folder / f"{language}-documents.png")
+    with open_page(browser, url, viewport=_DESKTOP, color_scheme="dark") as page:
+        ask(page, stand_in)
+        open_citation(page)
+        page.screenshot(path=folder / "dark-page.png")
+        page.keyboard.press("Escape")
+        page.locator("#show-conversations").click()
+        page.screenshot(path=folder / "dark-conversations.png")
+    with open_page(browser, url, viewport=_PHONE, device_scale_factor=2) as page:
+        page.screenshot(path=folder / "phone-empty.png")
+        ask(page, stand_in)
+        open_citation(page)
+        page.screenshot(path=folder / "phone-page.png")
+        page.get_by_text("Text", exact=True).click()
+        page.screenshot(path=folder / "phone-text.png")
+        page.keyboard.press("Escape")
+        page.goto(f"{url}/#documents")
+        expect(page.locator(".state.failed")).to_be_visible()
+        page.screenshot(path=folder / "phone-documents.png")
+
+
 @contextmanager
-def open_page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
-    """Open the page in English in a context of its own."""
-    context = browser.new_context(locale="en-GB", reduced_motion="reduce", **options)
+def open_page(
+    browser: Browser, url: str, *, language: str = "en-GB", **options: Any
+) -> Iterator[Page]:
+    """Open the page in a context of its own."""
+    context = browser.new_context(locale=language, reduced_motion="reduce", **options)
     page = context.new_page()
     page.goto(url)
     yield page
@@ -111,18 +150,20 @@ def open_page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
 def ask(page: Page, stand_in: GeminiStandIn) -> None:
     """Ask the question and wait for the whole answer."""
     stand_in.plan(answering(_ANSWER, _QUOTES))
-    page.get_by_label("Your question").fill(_QUESTION)
-    page.get_by_role("button", name="Ask").click()
+    page.locator("#question").fill(_QUESTION)
+    page.locator("#send").click()
     expect(page.locator(".citation")).to_have_count(2)
 
 
 def open_citation(page: Page) -> None:
     """Open the first citation in its context."""
     page.locator(".citation").first.click()
-    expect(page.locator("#passage-text")).to_contain_text("Trains before planes")
+    expect(page.locator(".page-mark").first).to_be_visible()
 
 
-def main() -> None:
+@click.command()
+@click.option("--all", "everything", type=click.Path(path_type=Path), help="Folder for many more.")
+def main(everything: Path | None) -> None:
     """Start everything, take the pictures, stop everything."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
@@ -146,6 +187,9 @@ def main() -> None:
                 }
                 with run_query(system, "query_gemini", variables) as query_url:
                     take_all(browser, query_url, stand_in, folder=IMAGES)
+                    if everything is not None:
+                        everything.mkdir(parents=True, exist_ok=True)
+                        take_to_look_at(browser, query_url, stand_in, folder=everything)
         finally:
             server.stop()
             remove(server.data_dir)

@@ -9,8 +9,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from local.system import System
-from tests.browser.asking import ask
+from tests.browser.asking import ask, is_wider_than_the_window
 from tests.browser.conftest import OpenPage
+from tests.support.documents import make_pdf, pdf_lines
 
 SHELF = "browser-appearance"
 
@@ -18,9 +19,10 @@ SHELF = "browser-appearance"
 @pytest.fixture(scope="module", autouse=True)
 def shelf(system: System) -> None:
     """Index one document that is ready and one that fails."""
-    system.upload(f"{SHELF}/clock.txt", "The clock in the hall is nine minutes slow.")
+    page = pdf_lines(["The clock in the hall is nine minutes slow."])
+    system.upload(f"{SHELF}/slow.pdf", make_pdf([page]), "application/pdf")
     system.upload(f"{SHELF}/broken.pdf", b"%PDF-1.7\nbroken", "application/pdf")
-    assert system.wait_for(f"{SHELF}/clock.txt")["state"] == "ready"
+    assert system.wait_for(f"{SHELF}/slow.pdf")["state"] == "ready"
     assert system.wait_for(f"{SHELF}/broken.pdf")["state"] == "failed"
 
 
@@ -94,14 +96,62 @@ def test_accessibility_has_no_known_fault(open_page: OpenPage, scheme: str) -> N
     sheet = ask(page, "How slow is the clock in the hall?", collection=SHELF)
     sheet.locator("summary").click()
     assert faults(page) == []
-    sheet.locator(".citation").first.click()
+    sheet.locator(".citation").filter(has_text="slow.pdf").first.click()
+    expect(page.locator(".page-mark")).to_be_visible()
+    assert faults(page) == []
+    page.get_by_text("Text", exact=True).click()
     expect(page.locator("#passage-text mark")).not_to_be_empty()
     assert faults(page) == []
+    for opens in ("Let Gemini write answers", "Conversations"):
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_be_hidden()
+        page.get_by_role("button", name=opens, exact=True).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert faults(page) == []
     page.keyboard.press("Escape")
     page.get_by_role("link", name="Documents").click()
     page.get_by_label("Name contains").fill(f"{SHELF}/")
     expect(page.locator("#document-list > li")).to_have_count(2)
+    page.get_by_label("Select all shown").check()
+    page.locator("#document-list summary").click()
     assert faults(page) == []
+
+
+def test_failures_are_said_in_the_readers_language(open_page: OpenPage) -> None:
+    """What the service refuses, and why a document failed; its own words stand beside that."""
+    page = open_page(locale="de-DE", path="/#documents")
+    page.locator("#search").fill(f"{SHELF}/broken")
+    item = page.locator("#document-list > li")
+    expect(item.locator(".reason")).to_contain_text("Die Datei ist beschädigt")
+    item.locator("summary").click()
+    expect(item.locator("details")).to_contain_text("cannot be opened")
+    page.route(
+        "**/query",
+        lambda route: route.fulfill(
+            status=503,
+            content_type="application/problem+json",
+            json={"code": "overloaded", "detail": "Too many requests", "status": 503},
+        ),
+    )
+    page.get_by_role("link", name="Fragen").click()
+    page.locator("#question").fill("Wie geht die Uhr?")
+    page.locator("#send").click()
+    expect(page.locator(".warning")).to_contain_text("Der Dienst ist ausgelastet")
+    expect(page.get_by_role("button", name="Noch einmal fragen")).to_be_visible()
+
+
+def test_page_of_a_pdf_can_be_read_on_a_phone(open_page: OpenPage) -> None:
+    """The page is wider than the window, which does not grow with it; the mark is in sight."""
+    page = open_page(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    sheet = ask(page, "How slow is the clock in the hall?", collection=SHELF)
+    sheet.locator(".citation").filter(has_text="slow.pdf").first.tap()
+    expect(page.locator(".page-mark")).to_be_in_viewport()
+    assert page.locator(".sheet").evaluate("one => one.clientWidth") > 500
+    assert not is_wider_than_the_window(page)
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Documents").tap()
+    expect(page.locator("#document-list > li").first).to_be_visible()
+    assert not is_wider_than_the_window(page)
 
 
 def faults(page: Page) -> list[str]:

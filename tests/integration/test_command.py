@@ -149,32 +149,36 @@ def test_explain_when_an_identifier_decides(
     assert "Execution Time" in run("explain", question, "--plan").stdout
 
 
-def test_model_fit_when_made_of_the_documents(
+def test_model_fit_when_there_are_questions(
     documents: None,
     connection: Connection,
     embedder: Embedder,
     model_dir: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Weights are stored where they win, used from then on, and forgotten by --reset."""
     monkeypatch.setenv("MODEL_DIR", str(model_dir))
-    for number, subject in enumerate(("pump", "valve", "tank", "boiler")):
-        text = (
-            f"The {subject} of line {number} is opened once a year by two people of the workshop. "
-            f"Before that its water is let out, and the {subject} is cold for at least six hours. "
-            "Whoever opens it signs the book that lies in the office of the shift."
-        )
+    subjects = ("pump", "valve", "tank", "boiler")
+    for number, subject in enumerate(subjects):
+        text = f"The {subject} of line {number} is opened once a year by two people."
         index_document(connection, embedder, f"{subject}.txt", [text])
-    fitted = json.loads(run("model", "fit", "--known-items", "12", "--dry-run", "--json").stdout)
-    assert [each["questions"] for each in fitted["sets"]] == [2, 2]
-    assert not fitted["stored"]
-    assert "before" in run("model", "fit", "--known-items", "4", "--dry-run").stdout
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(
+        "\n".join(
+            json.dumps({"question": f"How is the {subject} opened?", "expected": f"{subject}.txt"})
+            for subject in subjects
+        )
+    )
+    fitted = json.loads(run("model", "fit", str(questions), "--json").stdout)
+    assert [(each["questions"], each["before"]) for each in fitted["sets"]] == [(2, 1.0), (2, 1.0)]
+    assert not fitted["stored"]  # nothing beats weights that find everything
+    assert "stay as they are" in run("model", "fit", str(questions)).stdout
     store_fusion(connection, replace(ENGLISH, vector=0.25).store())
-    assert json.loads(run("explain", "pump", "--json").stdout)["weights"]["vector"] in (0.25, 0.5)
     assert "0.25 meaning" in run("explain", "How is the pump opened?").stdout
     run("model", "fit", "--reset")
     assert "0.60 meaning" in run("explain", "How is the pump opened?").stdout
-    assert "--known-items" in run("model", "fit", code=2).stderr
+    assert "--reset" in run("model", "fit", code=2).stderr
 
 
 def test_explain_when_another_model_answers(

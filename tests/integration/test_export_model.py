@@ -19,11 +19,16 @@ import pytest
 from click.testing import CliRunner
 from tokenizers import Tokenizer
 
+from admin.vector_index import create_vector_index
 from infra.model import export as export_model
 from infra.model.bert import read_bert, write_graph
+from shared import store
 from shared.embedding.embedder import Embedder
 from shared.embedding.tokenizer import DESCRIPTION_FILE, GRAPH_FILE, read_model_info
 from shared.errors import ExportError
+from shared.search.statement import search
+from shared.store import Connection
+from tests.support.asking import index_document
 
 DEADLINE_SECONDS = 300
 
@@ -75,6 +80,26 @@ def small_model(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
+def _save_small_bert(folder: Path, vocabulary: Path) -> Path:
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(3)
+    configuration = BertConfig(
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=64,
+        vocab_size=30522,
+        initializer_range=0.5,
+    )
+    BertModel(configuration).save_pretrained(folder)
+    for file in vocabulary.iterdir():
+        shutil.copy(file, folder)
+    return folder
+
+
 def _reference(folder: Path, texts: list[str], prompt: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
@@ -95,6 +120,119 @@ def test_any_model_is_exported_as_it_is(small_model: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(
         embedder.embed_query("why?"), _reference(small_model, ["why?"], "ask: ")[0], atol=1e-4
     )
+
+
+def test_shorter_vectors_are_the_beginnings_of_the_whole_ones(
+    small_model: Path, tmp_path: Path
+) -> None:
+    """--dimension cuts and makes unit length again; that is another model."""
+    output = tmp_path / "model"
+    options = ["--model", str(small_model), "--output", str(output), "--precision", "float32"]
+    asked = [*options, "--dimension", "20"]
+    for done in ("written", "complete, kept"):
+        assert CliRunner().invoke(export_model.main, asked).output == f"{output}: {done}\n"
+    embedder = Embedder(output)
+    assert embedder.info.dimension == 20
+    whole = _reference(small_model, ["a longer text"], "text: ")[:, :20]
+    expected = whole / np.linalg.norm(whole, axis=1, keepdims=True)
+    np.testing.assert_allclose(embedder.embed_documents(["a longer text"]), expected, atol=1e-4)
+    assert CliRunner().invoke(export_model.main, options).output == f"{output}: written\n"
+    assert read_model_info(output).digest != embedder.info.digest
+    result = CliRunner().invoke(export_model.main, [*options, "--dimension", "49"])
+    assert "have 48 numbers" in result.output
+
+
+def test_default_model_may_have_shorter_vectors(model_dir: Path, tmp_path: Path) -> None:
+    """From its weights, in eight bits, without torch."""
+    export_model.export_model(export_model.DEFAULT_MODEL, tmp_path / "model", dimension=128)
+    whole = Embedder(model_dir).embed_query("why?")[:128]
+    cosine = float(Embedder(tmp_path / "model").embed_query("why?") @ whole)
+    assert cosine / float(np.linalg.norm(whole)) > 0.99
+
+
+@pytest.mark.parametrize(
+    "pooling", ["cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
+)
+def test_every_pooling_is_that_of_the_source(
+    pooling: str, vocabulary: Path, tmp_path: Path
+) -> None:
+    """Without a module that normalises, the exported vectors have unit length all the same."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    base = _save_small_bert(tmp_path / "base", vocabulary)
+    modules = [Transformer(str(base), max_seq_length=64), Pooling(64, pooling)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "source"))
+    export_model.export_model(str(tmp_path / "source"), tmp_path / "model", precision="float32")
+    texts = ["short", "a longer text about nothing " * 3]
+    np.testing.assert_allclose(
+        Embedder(tmp_path / "model").embed_documents(texts),
+        _reference(tmp_path / "source", texts, ""),
+        atol=1e-4,
+    )
+
+
+def test_sentencepiece_model_of_2000_dimensions(tmp_path: Path, connection: Connection) -> None:
+    """A tokenizer of pieces is that of its source, and vectors of 2,000 numbers are indexed."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Dense, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from tokenizers import SentencePieceUnigramTokenizer
+    from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
+
+    torch.manual_seed(3)
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    pieces = SentencePieceUnigramTokenizer()
+    texts = [text for pair in export_model.CHECKED_PAIRS for text in pair]
+    pieces.train_from_iterator(texts, vocab_size=400, special_tokens=special, unk_token="<unk>")
+    fast: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # theirs
+        tokenizer_object=pieces._tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        model_max_length=64,
+    )
+    base = tmp_path / "base"
+    fast.save_pretrained(base)
+    XLMRobertaModel(
+        XLMRobertaConfig(
+            vocab_size=400,
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=66,
+            pad_token_id=1,
+            initializer_range=0.5,
+        )
+    ).save_pretrained(base)
+    modules = [
+        Transformer(str(base), max_seq_length=64),
+        Pooling(32, "mean"),
+        Dense(32, 2000),
+    ]
+    SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "source"))
+    export_model.export_model(str(tmp_path / "source"), tmp_path / "model", precision="float32")
+    embedder = Embedder(tmp_path / "model")
+    asked = ["¿Cuántas vacaciones tiene un empleado?", "Hồ sơ phải được nộp trước ngày 30"]
+    np.testing.assert_allclose(
+        embedder.embed_documents(asked), _reference(tmp_path / "source", asked, ""), atol=1e-4
+    )
+    model = store.register_model(
+        connection,
+        name=embedder.info.name,
+        dimension=embedder.info.dimension,
+        digest=embedder.info.digest,
+    )
+    assert store.switch_model(connection, model.id) == 0
+    index_document(connection, embedder, "a.txt", asked)
+    assert "is built" in create_vector_index(connection, from_chunks=1)
+    hits = search(connection, question=asked[1], embedding=embedder.embed_query(asked[1]), limit=2)
+    assert [hit.ordinal for hit in hits.hits] == [1, 0]
+    assert hits.hits[0].vector_rank == 1
 
 
 def test_given_prompts_are_those_of_the_model(small_model: Path, tmp_path: Path) -> None:

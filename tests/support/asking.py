@@ -80,8 +80,12 @@ def index_document(
         search_config=search_config,
         batch_size=100,
     )
+    serving = store.serving_model(connection)
+    assert serving is not None
     for job in jobs:
-        batch = store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=10)
+        batch = store.lease_batch(
+            connection, job, model_id=serving.id, lease_seconds=60, max_attempts=10
+        )
         assert batch is not None
         store.finish_batch(connection, batch, embedder.embed_documents(batch.texts))
     return text

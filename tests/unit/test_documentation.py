@@ -173,3 +173,10 @@ def test_commands_when_listed() -> None:
         for name in main.list_commands(click.Context(main))
         if name not in hidden and not re.search(rf"`{name}\b", listed)
     ] == []
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in _HISTORY])
+def test_pages_when_mentioned(name: str) -> None:
+    """A mention of another page can be clicked."""
+    prose = re.sub(r"<!--.*?-->", "", _LINK.sub("", prose_of(name)), flags=re.DOTALL)
+    assert re.findall(r"\bdocs/[a-z-]+\.md\b", prose) == []

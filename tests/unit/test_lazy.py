@@ -51,7 +51,11 @@ def test_failure_is_tried_again() -> None:
 _WORKER = """
 import gc, os, resource
 import functions.query.http.routes
+from shared.runtime.logs import set_up_logs
 from shared.runtime.startup import warm_after_fork
+from shared.settings import LogSettings
+
+set_up_logs(LogSettings())  # to standard error
 
 def copied_megabytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize() / 2**20

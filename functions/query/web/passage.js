@@ -26,6 +26,8 @@ let opened = null;
 let viewer = null;
 
 export function startPassages() {
+  // The page was loaded again while a passage was open.
+  if (history.state?.passage) history.replaceState(null, "");
   dialog.addEventListener("close", () => {
     opened = null;
     endViewer();

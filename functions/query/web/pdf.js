@@ -7,6 +7,8 @@ const PDFJS = new URL("./vendor/pdfjs-6.5.438/", import.meta.url).href;
 // A page of a drawing in a large scale would take gigabytes.
 const MAX_PIXELS = 16_000_000;
 const ZOOMS = [0.5, 4];
+// Narrower, on a phone, nobody could read it.
+const LEAST_WIDTH = 560;
 
 const library = import(`${PDFJS}pdf.min.mjs`).then((pdfjs) => {
   pdfjs.GlobalWorkerOptions.workerSrc = `${PDFJS}pdf.worker.min.mjs`;
@@ -48,7 +50,7 @@ export async function openPdf({ file, frame, marks, page, onTurn }) {
     const shown = await opened.getPage(number);
     rendering?.cancel();
     const unscaled = shown.getViewport({ scale: 1 });
-    const width = Math.max(200, frame.clientWidth - 2);
+    const width = Math.max(LEAST_WIDTH, frame.clientWidth - 2);
     const viewport = shown.getViewport({ scale: (zoomed * width) / unscaled.width });
     const sharp = Math.min(devicePixelRatio, Math.sqrt(MAX_PIXELS / (viewport.width * viewport.height)));
     const sheet = document.createElement("div");
@@ -83,7 +85,7 @@ export async function openPdf({ file, frame, marks, page, onTurn }) {
     frame.dataset.page = number;
     const mark = sheet.querySelector(".page-mark");
     frame.scrollTop = mark ? mark.offsetTop - frame.clientHeight / 3 : 0;
-    frame.scrollLeft = mark ? mark.offsetLeft - frame.clientWidth / 3 : 0;
+    frame.scrollLeft = mark ? mark.offsetLeft - 16 : 0;
   }
 
   async function go(wanted) {
