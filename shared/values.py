@@ -285,6 +285,7 @@ class Hit:
             char_end.
         also_in: The URIs of other documents that hold the same text.
         parts: What the score is made of; None where it was not searched for by this release.
+        language: ISO 639-1 code of its document's language, empty where unknown.
     """
 
     document_id: UUID
@@ -309,6 +310,7 @@ class Hit:
     page_starts: tuple[PageStart, ...] = ()
     also_in: tuple[str, ...] = ()
     parts: ScoreParts | None = None
+    language: str = ""
 
     def page_at(self, position: int) -> int | None:
         """Return the page of *position* in the extracted text."""

@@ -211,11 +211,12 @@ def run(connection: Connection, prepared: PreparedSearch) -> SearchResult:
     hits = [
         Hit(
             *(
-                *row[2:-6],
+                *row[2:-7],
                 measure_coverage(weighed, held=set(row[1])),
-                pair_page_starts(row[-6]),
+                pair_page_starts(row[-7]),
                 (),
                 ScoreParts(*row[-5:]),
+                row[-6] or "",
             )
         )
         for row in rows
@@ -332,7 +333,7 @@ _STATEMENT = sql.SQL(
            document_id, bucket, name, collection, generation, build_id, ordinal, text, heading,
            header, page, char_start, char_end, source, score, similarity,
            vector_leg.rank::integer AS vector_rank, text_leg.rank::integer AS text_rank,
-           page_starts,
+           page_starts, chosen.language,
            vector_part, text_part, exact::float8 AS exact_part, language_part, feedback_part
     FROM (VALUES (true)) AS always (one_row)
     LEFT JOIN chosen ON true

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ from tests.support.documents import (
     make_xlsx,
     make_zip,
     pdf_lines,
+    pdf_text,
     pptx_shape,
     xlsx_row,
 )
@@ -59,8 +61,29 @@ _ODF_TABLE = (
     '<table:table-cell table:number-columns-repeated="3" office:value="1"/></table:table-row>'
     "</table:table>"
 )
+
+
+def _tar() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ("a.txt", "b.csv"):
+            entry = tarfile.TarInfo(name)
+            entry.size = 4
+            archive.addfile(entry, io.BytesIO(b"text"))
+    return buffer.getvalue()
+
+
 SAMPLES: dict[str, bytes] = {
     "a.pdf": make_pdf([pdf_lines(["Some text.", "More of it."])], title="T"),
+    "b.pdf": make_pdf(
+        [
+            "".join(f"50 {y} m 350 {y} l S\n" for y in range(640, 760, 20))
+            + "".join(f"{x} 640 m {x} 740 l S\n40 600 99 9 re f\n" for x in (50, 150, 350))
+            + pdf_text((55 + 100 * (i % 3), 725 - 20 * (i // 3), f"cell {i}") for i in range(14))
+        ]
+        * 2
+    ),
+    "a.tar": _tar(),
     "a.docx": make_docx(docx_paragraph("Head", style="Heading1") + docx_paragraph("text")),
     "a.pptx": make_pptx([(pptx_shape("slide"), "notes")]),
     "a.xlsx": make_xlsx({"S": xlsx_row(1, ["a", "b"]) + xlsx_row(2, ["c", "d"])}),

@@ -254,3 +254,11 @@ def test_question_when_made_to_stand_alone() -> None:
 def test_refusal_when_languages_differ(languages: list[str], begin: str) -> None:
     """The refusal is in the question's language where there is a sentence in it."""
     assert refusal_text(languages).startswith(begin)
+
+
+@pytest.mark.parametrize("language", ["en", "de", "vi", "es", "fr", "pt", "it"])
+def test_refusal_when_passages_are_in_other_languages(language: str) -> None:
+    """A question whose language no passage has is not told that no document answers it."""
+    text = refusal_text([language], passages_in_others=True)
+    assert text != refusal_text([language])
+    assert refusal_text([], passages_in_others=True) == refusal_text([])

@@ -227,6 +227,10 @@ def paragraph(
     row: TableRow | None = None,
 ) -> Iterator[Block]:
     """Yield *text* as one block, or as several that continue each other where it is too long."""
+    if len(text) <= MAX_BLOCK_CHARS:
+        if text:
+            yield Block(kind, text, page, 0, "", gap, header, source, page_starts, lines, row)
+        return
     start = 0
     for piece in cut(text):
         end = start + len(piece)

@@ -339,6 +339,8 @@ class _Walker:
         self.inline = []
         if kind == "code" and self.preformatted:
             text = clean(raw).strip("\n").rstrip()
+        elif " \n" not in raw:
+            text = clean_line(raw)
         else:
             lines = (clean_line(line) for line in raw.split(" \n"))
             text = "\n".join(line for line in lines if line)

@@ -10,6 +10,7 @@ from .blocks import Block, Event
 
 # Shorter runs are names, addresses, keys of records: text.
 _LONG_RUN_CHARS = 200
+_WORD_CHARS = 56
 _DATA_ADDRESS = re.compile(
     r"""data:[\w.+-]{1,60}/[\w.+-]{1,80}(?:;[\w=.+"-]{1,80}){0,4},[^\s"'()<>\]}|]*""", re.IGNORECASE
 )
@@ -27,7 +28,7 @@ def without_base64(events: Iterator[Event]) -> Iterator[Event]:
     """Yield *events* without the base64 in their texts; a block of nothing else is left out."""
     goes_on = False
     for event in events:
-        if not isinstance(event, Block):
+        if not isinstance(event, Block) or not (goes_on or _may_hold(event.text)):
             yield event
             continue
         text = event.text
@@ -47,7 +48,16 @@ def without_base64(events: Iterator[Event]) -> Iterator[Event]:
 def _may_hold(text: str) -> bool:
     if len(text) < 40:
         return False
-    return "data:" in text or "-----BEGIN " in text or max(map(len, text.split()), default=0) >= 56
+    return "data:" in text or "-----BEGIN " in text or _has_long_word(text)
+
+
+def _has_long_word(text: str) -> bool:
+    """Tell whether a word is as long as a line of base64; each covers one of the places here."""
+    for at in range(_WORD_CHARS - 1, len(text), _WORD_CHARS):
+        end = text.find(" ", at)
+        if (end if end >= 0 else len(text)) - text.rfind(" ", 0, at + 1) > _WORD_CHARS:
+            return max(map(len, text.split())) >= _WORD_CHARS
+    return False
 
 
 def _ends_in_run(text: str) -> bool:

@@ -69,6 +69,8 @@ _MAX_OPEN_LINES = 400
 # So many numbers in steps of the same size are a ruler or the numbers of lines.
 _RULER_NUMBERS = 8
 
+# FS_RECTF: left, top, right, bottom.
+_RECTANGLE = struct.Struct("ffff")
 _LINE = re.compile("[^\r\n\ufffe]+")
 _DIGITS = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
 _NOT_WORD = re.compile(r"\W+")
@@ -371,6 +373,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
         lines: list[_Line] = []
         box = pdfium.FS_RECTF()
         place = ctypes.byref(box)
+        get_box, unpack = pdfium.FPDFText_GetLooseCharBox, _RECTANGLE.unpack_from
         name = ctypes.create_string_buffer(128)
         flags = ctypes.c_int()
 
@@ -380,8 +383,10 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
             return int(pdfium.FPDFText_GetCharIndexFromTextIndex(handle, position))
 
         def sides(position: int) -> tuple[float, float, float, float]:
-            pdfium.FPDFText_GetLooseCharBox(handle, index_of(position), place)
-            return box.left, box.bottom, box.right, box.top
+            index = position if exact else index_of(position)
+            get_box(handle, index, place)
+            left, top, right, bottom = unpack(box)
+            return left, bottom, right, top
 
         for found in _LINE.finditer(text):
             raw = found.group()

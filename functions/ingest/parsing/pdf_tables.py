@@ -27,6 +27,8 @@ _NEAR = 2.5
 _MAX_LINES = 400
 _MAX_COLUMNS = 60
 _MAX_ROWS = 400
+_MAX_WORDS = 600
+_MAX_GRIDS = 60
 _MAX_CELL_CHARS = 2_000
 # Columns of prose are no table.
 _MAX_USUAL_CHARS = 60
@@ -168,7 +170,7 @@ def _ruled_tables(words: Sequence[Word], rules: Rules) -> Iterator[Table]:
     across, down = _merged(rules.across), _merged(rules.down)
     if not across or len(down) < 3 or len(across) * len(down) > _MAX_LINES * _MAX_LINES:
         return
-    for rows, columns in _grids(across, down):
+    for rows, columns in list(_grids(across, down))[:_MAX_GRIDS]:
         last = len(_places(rows)) - 1
         for begin, end in _parts(rows, columns):
             table = _read_grid(words, rows[begin : end + 1], columns, is_last=end == last)
@@ -393,24 +395,24 @@ def _part_columns(
     columns: int,
 ) -> None:
     """Part cells that no line parts, but gaps in their text at the place of the line."""
-    for place in [place for place, origin in origins.items() if place == origin]:
-        row, first = place
-        over = [c for c in range(first, columns) if origins[row, c] == place]
-        if len(over) < 2:
-            continue
-        words = [(c, word) for c in over for word in inside.get((row, c), ())]
-        for line in _by_lines([word for _, word in words]):
-            for left, right in pairwise(line):
-                gap = right.left - left.right
-                if gap > 1.5 * (left.top - left.bottom) and _in(words, left) != _in(words, right):
-                    for one, origin in list(origins.items()):
-                        if origin == place:
-                            origins[one] = (row, one[1])
-                    break
+    covered: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for place, origin in origins.items():
+        covered.setdefault(origin, []).append(place)
+    for (row, first), places in covered.items():
+        over = [c for c in range(first, columns) if origins[row, c] == (row, first)]
+        if len(over) > 1 and _is_parted({c: inside.get((row, c), []) for c in over}):
+            for place in places:
+                origins[place] = (row, place[1])
 
 
-def _in(words: list[tuple[int, Word]], word: Word) -> int:
-    return next(column for column, one in words if one is word)
+def _is_parted(words: dict[int, list[Word]]) -> bool:
+    columns = {id(word): column for column, some in words.items() for word in some}
+    return any(
+        right.left - left.right > 1.5 * (left.top - left.bottom)
+        and columns[id(left)] != columns[id(right)]
+        for line in _by_lines([word for some in words.values() for word in some])
+        for left, right in pairwise(line)
+    )
 
 
 def _own(cells: Sequence[str]) -> int:
@@ -426,22 +428,30 @@ def _origins(
 ) -> dict[tuple[int, int], tuple[int, int]]:
     """Return for each place of a grid the upper left one of its cell: no line parts them."""
     found: dict[tuple[int, int], tuple[int, int]] = {}
+    above, beside = _near(across, tops), _near(down, lefts)
     for row, (top, bottom) in enumerate(pairwise(tops)):
         y = (top + bottom) / 2
         for column, (left, right) in enumerate(pairwise(lefts)):
             x = (left + right) / 2
             origin = (row, column)
-            if row and not _crosses(across, top, x):
+            if row and not _crosses(above[row], x):
                 origin = found[row - 1, column]
-            elif column and not _crosses(down, left, y):
-                beside = found[row, column - 1]
-                origin = beside if beside[0] == row else origin
+            elif column and not _crosses(beside[column], y):
+                before = found[row, column - 1]
+                origin = before if before[0] == row else origin
             found[row, column] = origin
     return found
 
 
-def _crosses(lines: _Lines, place: float, at: float) -> bool:
-    return any(abs(one - place) <= _NEAR and begin <= at <= end for one, begin, end in lines)
+def _near(lines: _Lines, places: list[float]) -> list[list[tuple[float, float]]]:
+    """Return (begin, end) of the lines at each place."""
+    return [
+        [(begin, end) for one, begin, end in lines if abs(one - place) <= _NEAR] for place in places
+    ]
+
+
+def _crosses(spans: list[tuple[float, float]], at: float) -> bool:
+    return any(begin <= at <= end for begin, end in spans)
 
 
 def _by_lines(words: Sequence[Word]) -> list[list[Word]]:
@@ -503,12 +513,14 @@ def _aligned_tables(words: Sequence[Word]) -> Iterator[Table]:
 
 def _begun_before(rows: list[_Row], at: int) -> int:
     """Return where a table begins that goes on from the page before with lines of its last row."""
+    if at > _MAX_LINES_BELOW:
+        return at
     starts = [part[0] for part in rows[at].parts[1:]]
     below = all(
         len(row.parts) == 1 and any(abs(row.parts[0][0] - start) <= _NEAR for start in starts)
         for row in rows[:at]
     )
-    return 0 if below and at <= _MAX_LINES_BELOW else at
+    return 0 if below else at
 
 
 def _row(words: list[Word]) -> _Row:
@@ -561,7 +573,9 @@ def _run_end(rows: list[_Row], begin: int) -> int:
 
 def _aligned_table(rows: list[_Row], *, above: _Row | None) -> Table | None:
     full = [row for row in rows if len(row.parts) > 1]
-    if len(full) < 2:
+    if len(full) < 2 or any(len(row.words) > _MAX_WORDS for row in rows):
+        return None
+    if any(len(row.parts) > _MAX_COLUMNS for row in full):
         return None
     zones = _refined(_zones(full), rows)
     if not 2 <= len(zones) <= _MAX_COLUMNS:

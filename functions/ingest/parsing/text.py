@@ -68,6 +68,10 @@ def verbatim_paragraphs(pieces: Iterator[str]) -> Iterator[tuple[str, str]]:
 
 
 def _parts(gap: str, text: str) -> Iterator[tuple[str, str]]:
+    if len(text) <= MAX_BLOCK_CHARS:
+        if text:
+            yield gap, text
+        return
     for part in cut(text):
         yield gap, part
         gap = ""

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from shared.search.query_terms import Question
+from shared.values import Hit
 
 from .question_kind import holds_duration, holds_money, holds_number
 from .scoring import Candidates, Part, Scored, terms
@@ -52,17 +53,21 @@ def measure_confidence(
     candidates: Candidates,
     *,
     analysis: Question | None,
+    multilingual: bool = False,
 ) -> dict[str, float]:
     """
     Return the signs that *chosen* answers *part*, each about 0 to 1.
 
     Args:
         ranked: All that was scored, best first.
+        multilingual: Whether the model finds passages in other languages than the question's: no
+            word of the question has to stand in those.
     """
     best = ranked[0]
     passages = candidates.passages
     passage = passages[best.unit.number - 1]
     whole = set(terms(" ".join((passage.name, passage.heading, passage.header, passage.text))))
+    foreign = multilingual and _is_foreign(passage, analysis)
     total = sum(part.worth.values()) or 1.0
     own = {word: weight for word, weight in part.worth.items() if word in part.asked}
     missing = [weight for word, weight in own.items() if word not in whole]
@@ -84,8 +89,10 @@ def measure_confidence(
         "context_words": max(each.features["context_words"] for each in shown),
         "focus": max(each.features["focus"] for each in shown),
         "passage_words": held,
-        "missing": max(missing, default=0.0) / (max(own.values(), default=0.0) or 1.0),
-        "unknown": _unknown_share(part, analysis),
+        "missing": 0.0
+        if foreign
+        else max(missing, default=0.0) / (max(own.values(), default=0.0) or 1.0),
+        "unknown": 0.0 if foreign else _unknown_share(part, analysis),
         "similarity": similarity,
         "coverage": held if passage.coverage is None else passage.coverage,
         "no_number": float(part.kinds.number and not new_number),
@@ -99,6 +106,12 @@ def weigh_confidence(signs: Mapping[str, float], weights: ConfidenceWeights) -> 
     """Return the confidence, 0 to 1, that *signs* speak of."""
     total = sum(getattr(weights, name) * value for name, value in signs.items())
     return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, total))))
+
+
+def _is_foreign(passage: Hit, analysis: Question | None) -> bool:
+    """Return whether *passage* is in another language than the question, both known."""
+    languages = [] if analysis is None else analysis.languages
+    return bool(languages and passage.language and passage.language not in languages)
 
 
 def _unknown_share(part: Part, analysis: Question | None) -> float:

@@ -91,6 +91,7 @@ def extract(
     analysis: Question | None = None,
     embed: Embed | None = None,
     unrelated_similarity: float = 0.0,
+    multilingual: bool = False,
     choosing: Choosing | None = None,
 ) -> Extract:
     """
@@ -101,6 +102,7 @@ def extract(
         analysis: What the search made of the question's words; None weighs them by the passages.
         embed: Texts to unit vectors; None scores by words alone.
         unrelated_similarity: The cosine from which on these vectors say something.
+        multilingual: Whether a text and its translation are near in these vectors.
     """
     choosing = choosing or Choosing()
     considered = passages[:MAX_PASSAGES]
@@ -136,6 +138,7 @@ def extract(
             candidates,
             cosines,
             analysis=analysis,
+            multilingual=multilingual,
             choosing=choosing,
             alone=len(parts) == 1,
         )
@@ -196,6 +199,7 @@ def _extract_part(
     cosines: Mapping[int, float] | None,
     *,
     analysis: Question | None,
+    multilingual: bool,
     choosing: Choosing,
     alone: bool,
 ) -> ExtractedPart:
@@ -208,7 +212,9 @@ def _extract_part(
     chosen = _choose(
         ranked, candidates, choosing.margin, most=_MAX_UNITS_OF_ONE if one else MAX_UNITS
     )
-    signs = measure_confidence(part, ranked, chosen, candidates, analysis=analysis)
+    signs = measure_confidence(
+        part, ranked, chosen, candidates, analysis=analysis, multilingual=multilingual
+    )
     confidence = weigh_confidence(signs, choosing.confidence)
     if not counts(part, chosen, candidates):
         chosen = []

@@ -98,6 +98,15 @@ class Retrieval:
     not_reranked: str = ""
 
     @property
+    def found_in_others(self) -> bool:
+        """
+        Return whether a passage is in another language than the question and the model knows one.
+        """
+        knows_all = self.embedder is not None and self.embedder.info.multilingual
+        known = {hit.language for hit in self.passages} - {""}
+        return bool(self.languages and not knows_all and known - set(self.languages))
+
+    @property
     def languages(self) -> list[str]:
         """Return the languages that the question may be in, by ISO 639-1; empty if unknown."""
         return [] if self.analysis is None else self.analysis.languages

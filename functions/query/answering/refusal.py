@@ -16,6 +16,23 @@ _NOT_ANSWERED = {
     "pt": "Os documentos não respondem a esta pergunta.",
     "vi": "Các tài liệu không trả lời câu hỏi này.",
 }
+# The embedding model knows one language: what others say was found by its names alone, if at all.
+_NOT_IN_THIS_LANGUAGE = {
+    "en": "No document in English answers this question. The passages found in other languages"
+    " are shown.",
+    "de": "Kein Dokument auf Deutsch beantwortet diese Frage. Die Fundstellen in anderen Sprachen"
+    " werden angezeigt.",
+    "es": "Ningún documento en español responde a esta pregunta. Se muestran los pasajes hallados"
+    " en otros idiomas.",
+    "fr": "Aucun document en français ne répond à cette question. Les passages trouvés dans"
+    " d'autres langues sont affichés.",
+    "it": "Nessun documento in italiano risponde a questa domanda. Sono mostrati i passaggi trovati"
+    " in altre lingue.",
+    "pt": "Nenhum documento em português responde a esta pergunta. São mostrados os trechos"
+    " encontrados em outras línguas.",
+    "vi": "Không có tài liệu tiếng Việt nào trả lời câu hỏi này. Các đoạn tìm thấy bằng ngôn ngữ"
+    " khác được hiển thị.",
+}
 _MISSING = {
     "en": "{names} does not occur in these documents.",
     "de": "{names} kommt in diesen Dokumenten nicht vor.",
@@ -45,18 +62,25 @@ _NOTHING_ASKED = {
 }
 
 
-def refusal_text(languages: Sequence[str], refusal: Refusal | None = None) -> str:
+def refusal_text(
+    languages: Sequence[str],
+    refusal: Refusal | None = None,
+    *,
+    passages_in_others: bool = False,
+) -> str:
     """
     Return the answer to a refused question, in the first known of *languages*, else in English.
 
     Args:
         languages: ISO 639-1 codes of the languages that the question may be in, likeliest first.
         refusal: Why; it may name what is missing.
+        passages_in_others: Some of the passages are in another language, which the model that
+            found them does not know.
     """
     known = [language for language in languages if language in _NOT_ANSWERED]
     language = known[0] if known else "en"
     if refusal is None or refusal.kind == "not_found":
-        return _NOT_ANSWERED[language]
+        return (_NOT_IN_THIS_LANGUAGE if known and passages_in_others else _NOT_ANSWERED)[language]
     if refusal.kind == "nothing_asked":
         return _NOTHING_ASKED[language]
     sentences = [_MISSING[language].format(names=_join(refusal.missing))]

@@ -72,7 +72,9 @@ def write_answer(
 
 
 def _refuse(retrieval: Retrieval, *, model: str) -> Iterator[Token | Answer]:
-    text = refusal_text(retrieval.languages, retrieval.refusal)
+    text = refusal_text(
+        retrieval.languages, retrieval.refusal, passages_in_others=retrieval.found_in_others
+    )
     return _show(Answer(text, grounded=False, model=model, citations=[], usage=Usage()))
 
 
@@ -182,12 +184,13 @@ def _extract(
         analysis=retrieval.analysis,
         embed=None if embedder is None else embedder.embed_documents,
         unrelated_similarity=0.0 if embedder is None else embedder.info.unrelated_similarity,
+        multilingual=embedder is not None and embedder.info.multilingual,
         choosing=choosing,
     )
     _explain(extracted, journal)
     if not extracted.answers:
         return Answer(
-            refusal_text(retrieval.languages),
+            refusal_text(retrieval.languages, passages_in_others=retrieval.found_in_others),
             grounded=False,
             model=EXTRACTIVE,
             citations=[],
