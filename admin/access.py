@@ -9,7 +9,15 @@ from dataclasses import asdict
 
 import click
 
-from admin.terminal import dry_run_option, json_option, one_sentence, print_json, print_table
+from admin.documents import require_document
+from admin.terminal import (
+    dry_run_option,
+    json_option,
+    one_sentence,
+    print_json,
+    print_table,
+    shown,
+)
 from shared import store
 from shared.settings import DatabaseSettings, load
 from shared.values import composed
@@ -20,7 +28,7 @@ _OWN_PRINCIPALS = ("email", "domain")
 @click.group()
 def access() -> None:
     """
-    Close collections, and grant them to callers: close, open, grant, revoke, list.
+    Close collections, grant them to callers, explain: close, open, grant, revoke, list, explain.
 
     A collection is open to every caller until it is closed. A principal is key:NAME or key:SHA256
     (API_KEYS), email:ADDRESS, domain:DOMAIN, subject:ID or CLAIM:VALUE (docs/operations.md).
@@ -114,6 +122,77 @@ def list_access(*, as_json: bool) -> None:
             for one in collections
         ],
     )
+
+
+@access.command("explain")
+@click.argument("who")
+@click.argument("document")
+@json_option
+def explain_access(who: str, document: str, *, as_json: bool) -> None:
+    """
+    Say why WHO may read DOCUMENT, or may not. Exit status 1 where they may not.
+
+    WHO is a principal, several with commas between them, or an address, which stands for email:
+    and domain: of it. DOCUMENT is a name or an id.
+    """
+    principals = _read_caller(who)
+    with _connected() as connection:
+        found = require_document(connection, document)
+        reasons = store.explain_access(connection, principals=principals, document_id=found.id)
+    allowed = all(reason.allowed for reason in reasons)
+    if as_json:
+        print_json(
+            {
+                "principals": principals,
+                "document": found.name,
+                "allowed": allowed,
+                "reasons": [asdict(one) | {"allowed": one.allowed} for one in reasons],
+            }
+        )
+    else:
+        verb = "may" if allowed else "may not"
+        click.echo(f"{', '.join(principals)} {verb} read {shown(found.name).plain}.")
+        for reason in reasons:
+            click.echo(f"  {_describe(reason)}")
+    if not allowed:
+        raise SystemExit(1)
+
+
+def _read_caller(who: str) -> list[str]:
+    principals: list[str] = []
+    for one in filter(None, (part.strip() for part in who.split(","))):
+        kind, colon, name = one.partition(":")
+        if colon and kind and name:
+            principals.append(one.lower() if kind in _OWN_PRINCIPALS else one)
+        elif "@" in one:
+            principals += [f"email:{one.lower()}", f"domain:{one.lower().rpartition('@')[2]}"]
+        else:
+            raise click.BadParameter(
+                "write it as ADDRESS, key:NAME, email:ADDRESS, domain:DOMAIN or CLAIM:VALUE",
+                param_hint="WHO",
+            )
+    return principals
+
+
+def _describe(reason: store.AccessReasons) -> str:
+    about = f"Its {reason.generation} generation is in the collection {reason.collection!r}"
+    if reason.readers is None:
+        why = (
+            "which is granted to them"
+            if reason.granted
+            else "which is open"
+            if reason.is_open
+            else "which is closed and not granted to them"
+        )
+        return f"{about}, {why}; it names no readers of its own."
+    named = ", ".join(reason.readers) or "nobody"
+    if reason.matching:
+        why = f"they are {', '.join(reason.matching)}"
+    elif reason.granted:
+        why = "they are none of these, but the collection is granted to them"
+    else:
+        why = "they are none of these, and the collection is not granted to them"
+    return f"{about} and names readers ({named}): {why}."
 
 
 @contextmanager

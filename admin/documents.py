@@ -78,7 +78,7 @@ def list_documents(
 def get(name: str, *, as_json: bool) -> None:
     """Show everything that is known of the document NAME."""
     with one_sentence(), store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
-        document = _require(connection, name)
+        document = require_document(connection, name)
     if as_json:
         print_json(_describe(document))
     else:
@@ -95,7 +95,7 @@ def delete(names: tuple[str, ...], *, dry_run: bool, as_json: bool) -> None:
     with one_sentence():
         settings = load(Settings)
         with store.open_pool(settings) as pool, store.connect(pool) as connection:
-            documents = [_require(connection, name) for name in names]
+            documents = [require_document(connection, name) for name in names]
         bucket = DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project)
         for document in documents:
             if dry_run:
@@ -121,7 +121,7 @@ def retry(name: str | None, *, failed: bool, dry_run: bool, as_json: bool) -> No
         raise click.UsageError("name one document, or say --failed for all")
     with one_sentence():
         with store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
-            document = None if name is None else _require(connection, name)
+            document = None if name is None else require_document(connection, name)
             ids = store.find_documents(
                 connection, name=document.name if document else None, state="failed"
             )
@@ -146,7 +146,7 @@ def reindex(name: str | None, *, collection: str | None, dry_run: bool, as_json:
         with store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
             ids = store.find_documents(connection, name=name, collection=collection)
             if not ids and name is not None:
-                _require(connection, name)
+                require_document(connection, name)
             if not ids and collection is not None:
                 raise click.ClickException(f"There are no documents in the collection {collection}")
             if dry_run:
@@ -193,13 +193,19 @@ def _find(
             return
 
 
-def _require(connection: store.Connection, name: str) -> DocumentStatus:
+def require_document(connection: store.Connection, name: str) -> DocumentStatus:
     """
-    Return the document *name*.
+    Return the document of this name or id.
 
     Raises:
         ClickException: There is none; the message names documents that begin alike.
     """
+    try:
+        by_id = store.get_document(connection, UUID(name))
+    except ValueError:
+        by_id = None
+    if by_id is not None:
+        return by_id
     # Names of files on macOS are decomposed, what is typed is composed.
     forms = dict.fromkeys([name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))])
     for form in forms:

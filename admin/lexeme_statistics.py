@@ -30,6 +30,8 @@ _OPEN_TO_ALL = """
         FROM (VALUES (documents.collection), (documents.latest_collection)) AS its (collection)
         WHERE its.collection IS NOT NULL
     )
+        AND documents.readers IS NULL
+        AND documents.latest_readers IS NULL
 """
 _LOCK = int.from_bytes(b"lexemes")
 
@@ -76,6 +78,7 @@ def refresh_statistics(connection: Connection) -> bool:
             SELECT documents.collection, sum(builds.chunk_count)
             FROM documents
             JOIN builds ON builds.id = documents.active_build
+            WHERE documents.readers IS NULL AND documents.latest_readers IS NULL
             GROUP BY documents.collection
             """
         )

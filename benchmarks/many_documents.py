@@ -90,8 +90,9 @@ def _fill(connection: Connection, documents: int) -> None:
     )
     connection.execute(
         """
-        INSERT INTO builds (document_id, generation, epoch, state)
-        SELECT id, 1, 0, state FROM documents
+        INSERT INTO builds (document_id, generation, epoch, state, reason_code)
+        SELECT id, 1, 0, state, CASE WHEN state = 'failed' THEN 'encrypted' END
+        FROM documents
         """
     )
     connection.execute("RESET session_replication_role")

@@ -60,6 +60,7 @@ def start_postgres(
     port: int = 0,
     log: Path | None = None,
     options: Mapping[str, str] | None = None,
+    install: Path | None = None,
     unprivileged_uid: int = NOBODY,
     timeout_seconds: float = 60,
 ) -> PostgresServer:
@@ -77,6 +78,7 @@ def start_postgres(
         port: 0 takes a free one.
         log: Where the server writes; beside *data_dir* when None.
         options: Settings of postgresql.conf, such as {"fsync": "off"}.
+        install: The folder of another PostgreSQL, with its bin; the wheel's newest when None.
 
     Raises:
         PostgresFailed: The binaries are missing, or the server ended or did not answer in time.
@@ -85,12 +87,14 @@ def start_postgres(
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     log = log or data_dir.with_name(data_dir.name + ".log")
     uid = unprivileged_uid if os.geteuid() == 0 else None
-    install = _install_folder()
+    # PostgreSQL before 17 has no locales of its own.
+    locale_provider = "libc" if install else "builtin"
+    install = install or _install_folder()
     if uid is not None:
         install = _make_reachable(data_dir, install, uid)
     password = _password(data_dir.with_name(PASSWORD_FILE))
     if not (data_dir / "PG_VERSION").exists():
-        _initialise(data_dir, install, password, uid=uid, log=log)
+        _initialise(data_dir, install, password, locale_provider=locale_provider, uid=uid, log=log)
     port = port or _free_port()
     settings = {
         "listen_addresses": "127.0.0.1",
@@ -206,7 +210,13 @@ def _password(file: Path) -> str:
 
 
 def _initialise(
-    data_dir: Path, install: Path, password: str, *, uid: int | None, log: Path
+    data_dir: Path,
+    install: Path,
+    password: str,
+    *,
+    locale_provider: str,
+    uid: int | None,
+    log: Path,
 ) -> None:
     target = data_dir.resolve()
     if target.exists():
@@ -230,7 +240,7 @@ def _initialise(
                 "--auth=scram-sha-256",
                 "--encoding=UTF8",
                 "--locale=C.UTF-8",
-                "--locale-provider=builtin",
+                f"--locale-provider={locale_provider}",
                 "--no-instructions",
                 "--no-sync",
             ],

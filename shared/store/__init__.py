@@ -2,8 +2,10 @@
 
 from shared.store.access import (
     EVERY_COLLECTION,
+    AccessReasons,
     CollectionAccess,
     caller_rights,
+    explain_access,
     grant_collection,
     is_closed_by_default,
     list_access,
@@ -111,6 +113,7 @@ __all__ = [
     "EVERY_COLLECTION",
     "NO_MODEL",
     "STATEMENT_TIMEOUT_SECONDS",
+    "AccessReasons",
     "Backlog",
     "BatchLease",
     "BuildLease",
@@ -137,6 +140,7 @@ __all__ = [
     "count_documents",
     "count_selected",
     "drop_model",
+    "explain_access",
     "extend_lease",
     "fail_batch",
     "fail_build",

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
@@ -39,6 +40,33 @@ class CollectionAccess:
     closed: bool
     documents: int
     principals: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessReasons:
+    """
+    Why a caller may read one generation of a document, or may not.
+
+    Attributes:
+        generation: "answering", or "newest" where that is another one.
+        is_open: Whether every caller reads what has no readers of its own in its collection, or
+            this one by a grant.
+        granted: Whether the collection, or every collection, was granted to this caller.
+        readers: Whom the document names; None where it names none, and its collection decides.
+        matching: Those of them that the caller is.
+    """
+
+    generation: str
+    collection: str
+    is_open: bool
+    granted: bool
+    readers: list[str] | None
+    matching: list[str]
+
+    @property
+    def allowed(self) -> bool:
+        """Return whether the caller may read it."""
+        return self.is_open if self.readers is None else self.granted or bool(self.matching)
 
 
 @contextmanager
@@ -83,6 +111,55 @@ def may_write(connection: Connection, *, bucket: str, name: str, collection: str
         {"bucket": bucket, "name": name, "collection": collection},
     ).fetchone()
     return row is not None and row[0] is True
+
+
+def explain_access(
+    connection: Connection, *, principals: Sequence[str], document_id: UUID
+) -> list[AccessReasons]:
+    """
+    Return why a caller may read a document, or may not, by its answering and its newest generation.
+
+    The caller must be allowed both; the database decides by the same functions (migration 0018).
+    """
+    with connection.transaction():
+        connection.execute(
+            "SELECT set_config('kaydang.principals', %(principals)s, true)",
+            {"principals": json.dumps(list(principals))},
+        )
+        with connection.cursor(row_factory=class_row(AccessReasons)) as cursor:
+            return cursor.execute(
+                """
+                SELECT DISTINCT ON (sides.collection, sides.readers)
+                       sides.generation,
+                       sides.collection,
+                       sees_collections_by_default()
+                           <> (sides.collection IN (SELECT collection_exceptions())) AS is_open,
+                       EXISTS (
+                           SELECT
+                           FROM granted_collections() AS granted (collection)
+                           WHERE granted.collection IN ('*', sides.collection)
+                       ) AS granted,
+                       sides.readers,
+                       ARRAY(
+                           SELECT unnest(sides.readers)
+                           INTERSECT
+                           SELECT unnest(caller_principals())
+                       ) AS matching
+                FROM documents
+                CROSS JOIN LATERAL (
+                    VALUES (1, 'answering', documents.collection, documents.readers),
+                           (
+                               2,
+                               'newest',
+                               coalesce(documents.latest_collection, documents.collection),
+                               documents.latest_readers
+                           )
+                ) AS sides (place, generation, collection, readers)
+                WHERE documents.id = %(id)s
+                ORDER BY sides.collection, sides.readers, place
+                """,
+                {"id": document_id},
+            ).fetchall()
 
 
 def grant_collection(connection: Connection, *, principal: str, collection: str) -> None:

@@ -131,6 +131,15 @@ def _copy_embeddings(
                         (SELECT closed FROM collection_default)
                     )
             )
+                -- Who else may read a document that names its readers is not looked into.
+                AND (
+                    documents.readers IS NULL
+                        AND documents.latest_readers IS NULL
+                        AND readers_of(builds.metadata) IS NULL
+                    OR documents.id = (
+                        SELECT own.document_id FROM builds AS own WHERE own.id = %(build_id)s
+                    )
+                )
             LIMIT 1
         ) AS known
         RETURNING ordinal

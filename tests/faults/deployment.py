@@ -131,7 +131,11 @@ def _older_release() -> str:
     """Return the commit before the one that brought the newest migration."""
     newest = max((ROOT / "shared/migrations").glob("0*.sql"))
     found = subprocess.run(
-        ["git", "log", "--diff-filter=A", "--format=%H", "-1", "--", str(newest)],
+        # Its number may have been given in a merge.
+        [
+            *("git", "log", "-m", "--no-renames", "--diff-filter=A", "--format=%H", "-1"),
+            *("--", str(newest)),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -6,14 +6,14 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from pydantic import SecretStr
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse
 
 from functions.query.http.concurrency import SPARE_THREADS
 from functions.query.settings import QuerySettings
@@ -114,6 +114,22 @@ def test_place_when_a_stream_is_left(client: FlaskClient, gate: Gate) -> None:
     left = client.post("/query", json=QUESTION, headers={"Accept": "text/event-stream"})
     assert client.post("/query", json=QUESTION).status_code == 503
     left.close()
+    assert client.post("/query", json=QUESTION).status_code == 200
+
+
+def test_place_when_a_stream_is_never_begun(client: FlaskClient, gate: Gate) -> None:
+    """So does one who goes away before the first part was asked for."""
+    gate.open.set()
+    asked = EnvironBuilder(
+        method="POST", path="/query", json=QUESTION, headers=[("Accept", "text/event-stream")]
+    )
+
+    def begin(*_: Any) -> Callable[[bytes], object]:
+        return lambda _: None
+
+    parts: Any = client.application.wsgi_app(asked.get_environ(), begin)
+    assert client.post("/query", json=QUESTION).status_code == 503
+    parts.close()
     assert client.post("/query", json=QUESTION).status_code == 200
 
 

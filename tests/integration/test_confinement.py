@@ -255,6 +255,23 @@ def test_child_cannot(name: str, user: int | None, file: Path) -> None:
     assert look(file) == {"file": "kept"}
 
 
+def test_child_when_a_file_is_open_for_writing(file: Path) -> None:
+    """Were one ever left open by mistake, it could not grow."""
+
+    def attack() -> None:
+        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND)
+        confine(LIMITS)
+        try:
+            os.write(descriptor, b"more")
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                raise PermissionError("the file may not grow") from error
+            raise
+
+    assert in_child(attack) == _REFUSED
+    assert look(file) == {"file": "kept"}
+
+
 _OPEN_TO_ALL = (
     "create dup fork listdir memfd mkdir open prctl rename socket stat symlink truncate unlink"
 )

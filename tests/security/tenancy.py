@@ -2,9 +2,10 @@
 Look for rows of others in what pooled connections give: python -m tests.security.tenancy
 
 Makes a database with tenants, each with documents in a collection of its own that is closed to the
-others, and lets threads that share a few connections ask for them in turn: searching, growing
-passages, listing, reading by id. Every row that comes back is compared with what its caller may
-read; every caller must also find what is his. Prints one line, and writes it as JSON.
+others, and with documents that name their readers, and lets threads that share a few connections
+ask for them in turn: searching, growing passages, listing, reading by id. Every row that comes back
+is compared with what its caller may read; every caller must also find what is his. Prints one line,
+and writes it as JSON.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from tests.support.asking import index_document
 _POOL_SIZE = 4
 _THREADS = 8
 _TENANTS = 10
+_PERSONS = 4
 _DOCUMENTS = 3
 _QUESTIONS = ("What is the code of the gate?", "code Q-7714", '"opens the gate"', "gate")
 
@@ -88,7 +90,11 @@ class Result:
 
 def make_tenants(connection: Connection, embedder: Embedder) -> Tenants:
     """Index documents of the same words in collections of their own; one collection is open."""
-    names = ["commons", *(f"tenant{number}" for number in range(_TENANTS))]
+    names = ["commons", *(f"tenant{number}" for number in range(_TENANTS)), "mixed"]
+    # Open collections of documents that name their readers, and a closed one of such.
+    letters = {f"letters{number}": f"person{number}@a.example" for number in range(_PERSONS)}
+    readers = letters | {"mixed": "group:lawyers"}
+    names += letters
     for collection in names:
         for number in range(_DOCUMENTS):
             index_document(
@@ -100,8 +106,10 @@ def make_tenants(connection: Connection, embedder: Embedder) -> Tenants:
                     f"In {collection} the gate is shut at night, says {collection}.",
                 ],
                 paragraphs_a_page=2,
+                metadata={"readers": readers[collection]} if collection in readers else {},
             )
-    for collection in names[1:]:
+    tenants = [name for name in names if name.startswith("tenant")]
+    for collection in [*tenants, "mixed"]:
         store.set_collection(connection, collection, closed=True)
         store.grant_collection(connection, principal=f"key:{collection}", collection=collection)
     store.grant_collection(connection, principal="email:auditor@a.example", collection="*")
@@ -111,12 +119,20 @@ def make_tenants(connection: Connection, embedder: Embedder) -> Tenants:
         documents.setdefault(document.collection, []).append(document.id)
     callers = [
         Caller([f"key:{collection}"], frozenset({"commons", collection}))
-        for collection in names[1:]
+        for collection in tenants[1:]
+    ]
+    callers += [
+        Caller([f"email:{reader}", "domain:a.example"], frozenset({"commons", collection}))
+        for collection, reader in letters.items()
     ]
     callers += [
         Caller([], frozenset({"commons"})),
         Caller(["key:tenant"], frozenset({"commons"})),
         Caller(["key:tenant0", "key:tenant1"], frozenset({"commons", "tenant0", "tenant1"})),
+        Caller(["key:tenant0"], frozenset({"commons", "tenant0"})),
+        Caller(["key:mixed"], frozenset({"commons", "mixed"})),
+        Caller(["groups:lawyers"], frozenset({"commons", "mixed"})),
+        Caller(["email:person9@a.example", "person0@a.example"], frozenset({"commons"})),
         Caller(["email:auditor@a.example"], frozenset(names)),
     ]
     return Tenants(documents, callers)

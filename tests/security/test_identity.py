@@ -83,6 +83,14 @@ def test_token_when_clocks_differ_a_little(issuer: Issuer) -> None:
     make_verifier(issuer).verify(issuer.sign(iat=now + 10, exp=now - 5))
 
 
+@pytest.mark.parametrize(("issued", "expires"), [(-3600, -60), (60, 3600)])
+def test_token_when_clocks_differ_by_a_minute(issuer: Issuer, issued: int, expires: int) -> None:
+    """No more than half a minute is forgiven: a token that was taken is of use for as long."""
+    now = int(time.time())
+    with pytest.raises(TokenRefused):
+        make_verifier(issuer).verify(issuer.sign(iat=now + issued, exp=now + expires))
+
+
 @pytest.mark.parametrize(
     "changes",
     [

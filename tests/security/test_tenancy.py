@@ -27,7 +27,7 @@ from shared.errors import DatabaseUnavailable
 from shared.runtime.identity import SigningKeys, TokenVerifier
 from shared.settings import GOOGLE_ISSUERS, DatabaseSettings, load
 from shared.store import Connection, Pool, open_pool, reading
-from shared.values import ObjectVersion
+from shared.values import Chunk, ObjectVersion
 from tests.security.identities import AUDIENCE, Issuer, local_issuer
 from tests.security.tenancy import interleave, make_tenants, query_login
 from tests.support.asking import BUCKET, index_document, make_client, open_gemini
@@ -574,8 +574,145 @@ def test_rows_when_queries_are_interleaved(
     assert sum(kept["by_kind"].values()) == kept["queries"] == _QUERIES
 
 
+def test_readers_when_a_document_names_them(
+    client_with: MakeClient, connection: Connection, embedder: Embedder, ids: dict[str, UUID]
+) -> None:
+    """A document's readers see it beside those of its collection, from the next question on."""
+    client = client_with(
+        api_keys=[f"{name}={digest(name)}" for name in KEYS if name != "legal"] + [digest("legal")]
+    )
+
+    def seen(name: str) -> set[str]:
+        key = key_of(name)
+        passages = client.post("/retrieve", json=QUESTION, headers=key).get_json()["passages"]
+        listed = client.get("/documents", headers=key).get_json()["documents"]
+        assert {each["name"] for each in passages} == {each["name"] for each in listed}
+        for collection, document_id in ids.items():
+            there = client.get(f"/documents/{document_id}/text", headers=key).status_code == 200
+            assert there == (f"{collection}/gate.txt" in {each["name"] for each in listed})
+        return {each["collection"] for each in listed}
+
+    def set_readers(collection: str, metageneration: int, metadata: dict[str, str]) -> None:
+        name = f"{collection}/gate.txt"
+        store.record_metadata(
+            connection,
+            ObjectVersion(BUCKET, name, 1, metageneration=metageneration, metadata=metadata),
+        )
+
+    assert seen("stranger") == {"commons"}
+    set_readers("commons", 1, {"readers": "key:finance, Ann@A.example"})
+    assert seen("stranger") == set()
+    assert seen("finance") == {"commons", "finance"}
+    assert seen("legal") == {"legal"}
+    assert seen("chief") == {"commons", "finance", "legal"}
+    set_readers("finance", 1, {"readers": "key:stranger"})
+    assert seen("stranger") == {"finance"}
+    assert seen("finance") == {"commons", "finance"}
+    # What cannot be read as a principal is a reader that nobody is.
+    set_readers("commons", 2, {"readers": ""})
+    assert seen("finance") == {"finance"}
+    set_readers("commons", 3, {})
+    assert seen("stranger") == {"commons", "finance"}
+    # A newer generation's readers hold before it answers.
+    version = ObjectVersion(BUCKET, "commons/gate.txt", 2, metadata={"readers": "key:finance"})
+    store.begin_build(connection, version, config_hash="test", lease_seconds=60, max_attempts=10)
+    assert seen("stranger") == {"finance"}
+    assert seen("finance") == {"commons", "finance"}
+
+
+@pytest.mark.parametrize(
+    ("readers", "principals"),
+    [
+        ("Ann@A.example", ["email:ann@a.example"]),
+        ("user:Ann@a.example;serviceAccount:bot@p.iam", ["email:ann@a.example", "email:bot@p.iam"]),
+        ("a.example, @B.example domain:C.example", [f"domain:{each}.example" for each in "abc"]),
+        ("group:Lawyers, groups:x, key:k", ["groups:Lawyers", "groups:x", "key:k"]),
+        ("nobody", ["nobody"]),
+        (" , ", []),
+    ],
+)
+def test_readers_when_written_in_other_ways(
+    connection: Connection, readers: str, principals: list[str]
+) -> None:
+    """People, groups and domains are named as Google names them, or as grants do."""
+    row = connection.execute(
+        "SELECT readers_of(jsonb_build_object('readers', %s::text))", [readers]
+    ).fetchone()
+    assert row == (principals,)
+    assert connection.execute("SELECT readers_of('{}')").fetchone() == (None,)
+
+
+def test_embeddings_of_documents_with_readers_are_not_lent(
+    connection: Connection, embedder: Embedder
+) -> None:
+    """How soon a document is ready tells nobody that another holds its text."""
+    text = ["The vault opens at noon."]
+    index_document(connection, embedder, "a.txt", text, metadata={"readers": "ann@a.example"})
+    for name, batches in (("b.txt", 1), ("c.txt", 0)):
+        lease = store.begin_build(
+            connection,
+            ObjectVersion(BUCKET, name, 1),
+            config_hash="test",
+            lease_seconds=60,
+            max_attempts=10,
+        ).lease
+        assert lease is not None
+        chunk = Chunk(0, text[0], "Title", "", 1, 0, len(text[0]), 10)
+        jobs = store.stage_build(
+            connection,
+            lease,
+            document=store.StagedDocument("Title", "en", "text/plain", 1, []),
+            chunks=[(chunk, text[0])],
+            text_segments=[(0, text[0])],
+            search_config="english",
+            batch_size=10,
+        )
+        assert len(jobs) == batches
+        for job in jobs:
+            batch = store.lease_batch(
+                connection, job, model_id=1, lease_seconds=60, max_attempts=10
+            )
+            assert batch is not None
+            store.finish_batch(connection, batch, embedder.embed_documents(batch.texts))
+
+
+def test_explanations_when_compared_with_what_is_seen(
+    connection: Connection, query_pool: Pool, embedder: Embedder, ids: dict[str, UUID]
+) -> None:
+    """The explanation says what row-level security does, for every caller and document."""
+    for collection in ("commons", "finance", "legal"):
+        index_document(
+            connection,
+            embedder,
+            f"{collection}/letter.txt",
+            ["A letter."],
+            metadata={"readers": "ann@a.example, group:lawyers"},
+        )
+    for closed in (False, True):
+        store.set_default(connection, closed=closed)
+        documents, _ = store.list_documents(connection)
+        for principals in (
+            [],
+            ["key:finance"],
+            ["key:chief"],
+            ["email:ann@a.example"],
+            ["groups:lawyers", "key:finance"],
+        ):
+            with reading(query_pool, principals) as reader:
+                seen = {document.id for document in store.list_documents(reader)[0]}
+            for document in documents:
+                reasons = store.explain_access(
+                    connection, principals=principals, document_id=document.id
+                )
+                allowed = all(reason.allowed for reason in reasons)
+                assert allowed == (document.id in seen), (principals, document.name, reasons)
+
+
 def test_admin_when_access_is_managed(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, ids: dict[str, UUID]
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    connection: Connection,
+    ids: dict[str, UUID],
 ) -> None:
     """Collections are closed, granted, listed, revoked and opened by commands."""
     monkeypatch.setenv("DATABASE_URL", database_url)
@@ -605,4 +742,15 @@ def test_admin_when_access_is_managed(
     run("grant", "key:chief", "--all")
     assert "PRINCIPAL" in run("grant", "finance-key", "commons", code=2)
     run("close", code=2)
+    store.grant_collection(connection, principal="email:ann@a.example", collection="finance")
+    explained = run("explain", "Ann@A.example", "finance/gate.txt")
+    assert "may read finance/gate.txt" in explained
+    assert "granted" in explained
+    assert "may not" in run("explain", "key:none", str(ids["finance"]), code=1)
+    assert (
+        json.loads(run("explain", "key:none", "legal/gate.txt", "--json", code=1))["allowed"]
+        is False
+    )
+    run("explain", "nobody", "finance/gate.txt", code=2)
+    assert "There is no document" in run("explain", "key:none", "nowhere.txt", code=1)
     load.cache_clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -40,11 +40,18 @@ def index_document(
     language: str = "en",
     search_config: str = "english",
     paragraphs_a_page: int = 1,
+    metadata: Mapping[str, str] | None = None,
 ) -> str:
     """Make a document of one chunk a paragraph answer, and return its extracted text."""
     lease = store.begin_build(
         connection,
-        ObjectVersion(bucket=BUCKET, name=name, generation=generation, size=10),
+        ObjectVersion(
+            bucket=BUCKET,
+            name=name,
+            generation=generation,
+            size=10,
+            metadata=dict(metadata or {}),
+        ),
         config_hash="test",
         lease_seconds=60,
         max_attempts=10,

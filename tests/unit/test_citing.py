@@ -66,6 +66,8 @@ def test_locate_when_typography_differs(quote: str, found: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "quote", "stands"),
     [
+        ("It takes a bolt of size M.", "M", False),
+        ("It takes a bolt of size 7.", "7", False),
         ("It costs 1,000 euros.", "It costs 1", False),
         ("It costs 1,000 euros.", "000 euros", False),
         ("It costs 1,000 euros.", "costs 1,000", True),
