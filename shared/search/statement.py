@@ -292,9 +292,11 @@ _STATEMENT = sql.SQL(
     ),
     fused AS MATERIALIZED (
         SELECT weighed.*,
-               {feedback_part} AS feedback_part,
-               score_alone + {feedback_part} AS score
+               feedback_part,
+               score_alone + feedback_part AS score
         FROM weighed
+        -- Once: OFFSET keeps it from being written into both columns.
+        CROSS JOIN LATERAL (SELECT {feedback_part} AS feedback_part OFFSET 0) AS likeness
     ),
     chosen AS MATERIALIZED (
         SELECT fused.*,
