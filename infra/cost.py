@@ -120,7 +120,9 @@ ENVIRONMENTS = {
         query_gib=2,
     ),
 }
-ENVIRONMENTS["production, public"] = replace(ENVIRONMENTS["production"], balanced=True)
+ENVIRONMENTS["production, public"] = replace(
+    ENVIRONMENTS["production"], balanced=True, alert_conditions=18
+)
 
 
 @dataclass(frozen=True, slots=True)

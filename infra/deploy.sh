@@ -68,16 +68,30 @@ roles=(roles/artifactregistry.admin roles/cloudbuild.builds.editor roles/cloudsc
   roles/secretmanager.admin roles/servicenetworking.networksAdmin roles/serviceusage.serviceUsageAdmin
   roles/storage.admin)
 
-setting() { # setting NAME DEFAULT: the text of NAME = "..." in the variables' file
-  local value=""
-  [ ! -f "$tfvars" ] || value="$(sed -nE "s/^[^#]*[{[:space:],]$1[[:space:]]*=[[:space:]]*\"([^\"]*)\".*/\1/p" "$tfvars" | head -1)"
+# The variables' file as lines "block.name value".
+python3 - "$tfvars" > "$work/settings" << 'READ'
+import os, re, sys
+text = open(sys.argv[1]).read() if os.path.exists(sys.argv[1]) else ""
+text = re.sub(r"(?m)(^|\s)(#|//).*$", "", text)
+for block in re.finditer(r"(?m)^\s*(\w+)\s*=\s*\{", text):
+    depth, end = 1, block.end()
+    while depth and end < len(text):
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
+        end += 1
+    for name, quoted, bare in re.findall(r"[{,\s](\w+)\s*=\s*(?:\"([^\"]*)\"|([\w.+-]+))", text[block.end() - 1 : end]):
+        print(f"{block[1]}.{name} {quoted or bare}")
+    print(f"{block[1]} set")
+READ
+setting() { # setting BLOCK.NAME DEFAULT: a value in the variables' file
+  local value
+  value="$(sed -n "s/^${1//./\\.} //p" "$work/settings" | head -1)"
   echo "${value:-$2}"
 }
 
 ask_model() { # one token of the model; prints the status
   local model location host
-  model="$(setting model gemini-3.5-flash-lite)"
-  location="$(setting location global)"
+  model="$(setting gemini.model gemini-3.5-flash-lite)"
+  location="$(setting gemini.location global)"
   case "$location" in
     global) host=aiplatform.googleapis.com ;;
     eu | us) host="aiplatform.$location.rep.googleapis.com" ;;
@@ -89,8 +103,57 @@ ask_model() { # one token of the model; prints the status
     "https://$host/v1/projects/$project/locations/$location/publishers/google/models/$model:generateContent" || true
 }
 
+policy() { gcloud org-policies describe "$1" --project "$project" --effective --format json 2> /dev/null || true; }
+enforced() { grep -q '"enforce": true' <<< "$(policy "$1")"; }
+refuses() { # refuses CONSTRAINT VALUES...: whether a list constraint keeps one out; it is left in $refused
+  local found
+  found="$(policy "$1")"
+  shift
+  [ -n "$found" ] || return 1
+  # Groups of values (in:) are not looked into.
+  refused="$(python3 -c '
+import json, sys
+try:
+    rules = json.load(sys.stdin)["spec"]["rules"]
+except (ValueError, KeyError):
+    rules = []
+for wanted in sys.argv[1:]:
+    value = wanted.split(":")[-1]
+    for rule in rules:
+        allowed, denied = (rule.get("values", {}).get(name, []) for name in ("allowedValues", "deniedValues"))
+        named = lambda values: value in [each.split(":")[-1] for each in values]
+        grouped = any(each.startswith("in:") for each in allowed)
+        if rule.get("denyAll") or named(denied) or (allowed and not named(allowed) and not grouped):
+            sys.exit(print(value))' "$@" <<< "$found")"
+  [ -n "$refused" ]
+}
+quota() { # quota QUOTA_ID VARIABLE DEFAULT UNITS NAME: what the project has beside what the variables count on
+  local has counted
+  counted="$(setting "quota.$2" "$3")"
+  has="$(gcloud beta quotas info describe "$1" --service run.googleapis.com --project "$project" --format json --quiet 2> /dev/null || true)"
+  [ -z "$has" ] || has="$(python3 -c '
+import json, sys
+region, units = sys.argv[1], int(sys.argv[2])
+try:
+    infos = json.load(sys.stdin)["dimensionsInfos"]
+except (ValueError, KeyError):
+    sys.exit(0)
+here = [i for i in infos if region in i.get("applicableLocations", [])] or infos
+# The narrowest entry holds.
+here.sort(key=lambda i: len(i.get("applicableLocations", [])))
+if here:
+    print(int(here[0]["details"]["value"]) // units)' "$region" "$4" <<< "$has")"
+  if [ -z "$has" ]; then
+    echo "not sure: quota $1 cannot be read (cloudquotas.googleapis.com, roles/cloudquotas.viewer); counted on are $counted $5 a service"
+  elif [ "$has" -lt 0 ] || [ "$has" -ge "$counted" ]; then
+    echo "ok: quota of $has $5 a service in $region"
+  else
+    fault "quota $1: $has $5 in $region, counted on are $counted. Ask for more (https://console.cloud.google.com/iam-admin/quotas?project=$project), or set quota = { $2 = $has } and smaller services"
+  fi
+}
+
 check() {
-  local missing=0 account enabled held policy mode
+  local missing=0 account enabled held mode name api refused
   fault() { echo "missing: $*"; missing=1; }
   account="$(gcloud config get-value account 2> /dev/null)"
   [ -n "$account" ] || die "gcloud is not logged in: gcloud auth login"
@@ -100,40 +163,53 @@ check() {
   held="$(gcloud projects get-iam-policy "$project" --flatten 'bindings[].members' \
     --filter "bindings.members:$account" --format 'value(bindings.role)' 2> /dev/null || true)"
   if ! grep -qx roles/owner <<< "$held"; then
-    for role in "${roles[@]}"; do
+    local needed=("${roles[@]}")
+    [ "$(setting query_access.mode iam)" != iap ] || needed+=(roles/iap.admin)
+    [ "$(setting encryption.customer_managed false)" != true ] || needed+=(roles/cloudkms.admin)
+    for role in "${needed[@]}"; do
       grep -qx "$role" <<< "$held" || fault "role $role for $account (or by a group, which is not looked up)"
     done
   fi
-  if [ -f "$tfvars" ] && grep -qE '^budget[[:space:]]*=' "$tfvars"; then
-    gcloud billing accounts get-iam-policy "$(setting billing_account none)" --format json > "$work/billing.json" 2> /dev/null || true
+  if [ "$(setting budget no)" = set ]; then
+    gcloud billing accounts get-iam-policy "$(setting budget.billing_account none)" --format json > "$work/billing.json" 2> /dev/null || true
     grep -qE 'roles/billing\.(costsManager|admin)' "$work/billing.json" \
-      || fault "roles/billing.costsManager on the billing account $(setting billing_account none), for the budget"
+      || fault "roles/billing.costsManager on the billing account $(setting budget.billing_account none), for the budget"
   fi
   enabled="$(gcloud services list --enabled --project "$project" --format 'value(config.name)')"
   for api in "${apis[@]}"; do
     grep -qx "$api.googleapis.com" <<< "$enabled" || echo "will be enabled: $api.googleapis.com"
   done
-  # Each with what it refuses; a policy that cannot be read is not there, or not yours to see.
-  policy="$(gcloud org-policies describe gcp.resourceLocations --project "$project" --effective --format json 2> /dev/null || true)"
-  if grep -q allowedValues <<< "$policy" && ! grep -qE "in:|$region" <<< "$policy"; then
-    fault "constraints/gcp.resourceLocations does not allow $region"
+  # A policy that cannot be read is not there, or not yours to see.
+  for name in iam.disableServiceAccountCreation iam.managed.disableServiceAccountCreation; do
+    ! enforced "$name" || fault "constraints/$name refuses the functions' service accounts"
+  done
+  ! refuses gcp.resourceLocations "$region" || fault "constraints/gcp.resourceLocations does not allow $region"
+  ! refuses gcp.restrictServiceUsage "${apis[@]/%/.googleapis.com}" || fault "constraints/gcp.restrictServiceUsage refuses $refused"
+  if [ "$(setting encryption.customer_managed false)" != true ]; then
+    ! refuses gcp.restrictNonCmekServices pubsub.googleapis.com run.googleapis.com sqladmin.googleapis.com storage.googleapis.com \
+      || fault "constraints/gcp.restrictNonCmekServices asks for a key of your own for $refused: encryption = { customer_managed = true }"
   fi
-  mode="$(setting mode iam)"
+  mode="$(setting query_access.mode iam)"
   if [ "$mode" = public ]; then
-    policy="$(gcloud org-policies describe run.managed.requireInvokerIam --project "$project" --effective --format json 2> /dev/null || true)"
-    ! grep -q '"enforce": true' <<< "$policy" || fault "constraints/run.managed.requireInvokerIam refuses query_access.mode public"
-    policy="$(gcloud org-policies describe compute.disableGlobalLoadBalancing --project "$project" --effective --format json 2> /dev/null || true)"
-    ! grep -q '"enforce": true' <<< "$policy" || fault "constraints/compute.disableGlobalLoadBalancing refuses a load balancer"
+    ! enforced run.managed.requireInvokerIam || fault "constraints/run.managed.requireInvokerIam refuses query_access.mode public"
   fi
-  policy="$(gcloud org-policies describe run.allowedIngress --project "$project" --effective --format json 2> /dev/null || true)"
-  if grep -q allowedValues <<< "$policy" && ! grep -q '"all"' <<< "$policy" && [ "$(setting ingress all)" = all ] && [ "$(setting domain none)" = none ]; then
+  if [ "$(setting query_access.domain none)" != none ]; then
+    ! enforced compute.disableGlobalLoadBalancing || fault "constraints/compute.disableGlobalLoadBalancing refuses the load balancer of query_access.domain"
+  elif [ "$(setting query_access.ingress all)" = all ] && refuses run.allowedIngress all; then
     fault "constraints/run.allowedIngress does not allow all: set query_access.ingress"
   fi
-  if [ "$(setting access vertex)" = vertex ]; then
+  if [ "$(setting network.existing none)" = none ] && refuses compute.restrictVpcPeering under:organizations/433637338589; then
+    fault "constraints/compute.restrictVpcPeering refuses the database's private address (organizations/433637338589 is Google's): give network.existing with such a peering"
+  fi
+  ! refuses iam.allowedPolicyMemberDomains nobody \
+    || echo "note: constraints/iam.allowedPolicyMemberDomains is set; principals, writers and callers must be of the domains it allows"
+  quota CpuAllocPerProjectRegion vcpus_per_service 20 1000 vCPU
+  quota MemAllocPerProjectRegion memory_gib_per_service 40 1073741824 GiB
+  if [ "$(setting gemini.access vertex)" = vertex ]; then
     if grep -qx aiplatform.googleapis.com <<< "$enabled"; then
       case "$(ask_model)" in
-        200) echo "ok: $(setting model gemini-3.5-flash-lite) answers in $(setting location global)" ;;
-        404) fault "the model $(setting model gemini-3.5-flash-lite) is not offered to this project in $(setting location global) (retired?): set gemini.model to gemini-3.5-flash-lite or another of https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/model-versions" ;;
+        200) echo "ok: $(setting gemini.model gemini-3.5-flash-lite) answers in $(setting gemini.location global)" ;;
+        404) fault "the model $(setting gemini.model gemini-3.5-flash-lite) is not offered to this project in $(setting gemini.location global) (retired?): set gemini.model to gemini-3.5-flash-lite or another of https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/model-versions" ;;
         429 | 5??) echo "not sure: Gemini is busy; ask again" ;;
         *) fault "Gemini refuses: $(head -c 300 "$work/model.json" 2> /dev/null | tr '\n' ' ')" ;;
       esac
@@ -141,7 +217,6 @@ check() {
       echo "will be enabled: aiplatform.googleapis.com; then the model is asked"
     fi
   fi
-  echo "quota: look at https://console.cloud.google.com/iam-admin/quotas?project=$project (CpuAllocPerProjectRegion, MemAllocPerProjectRegion); a plan refuses more than the variable quota"
   return "$missing"
 }
 
@@ -193,17 +268,26 @@ if [ "$command" = uninstall ]; then
   initialise
   fetch_images || die "no images are known: is $prefix deployed in $project?"
   network="$(tf output -json deployment | python3 -c 'import json, sys; print(json.load(sys.stdin)["network"] or "")' || true)"
-  step "what is kept on purpose is forgotten: keys, and documents unless bucket.delete_with_deployment"
   tf state list > "$work/state"
-  # A key cannot be deleted, and without it every backup is lost; the next deployment imports it.
-  grep -E 'google_kms_(key_ring|crypto_key)\.this' "$work/state" > "$work/forget" || true
-  if ! { [ -f "$tfvars" ] && grep -qE 'delete_with_deployment[[:space:]]*=[[:space:]]*true' "$tfvars"; }; then
-    grep -E 'google_storage_bucket\.documents' "$work/state" >> "$work/forget" || true
-  fi
-  while read -r address; do tf state rm "$address"; done < "$work/forget"
+  documents=kept
+  [ "$(setting bucket.delete_with_deployment false)" != true ] || documents=deleted
   step "protections off"
-  apply "$work/images.json" -var deletion_protection=false \
-    || die "could not take the protections off; set database.deletion_protection = false too"
+  # Only of what is still there: an apply of everything would make again what an earlier run has destroyed.
+  protected='google_(cloud_run_v2_service\.function|cloud_run_v2_job\.job|sql_database_instance\.this)'
+  [ "$documents" = kept ] || protected="$protected|google_storage_bucket\.documents"
+  targets=()
+  while read -r address; do targets+=("-target=$address"); done < <(grep -E "$protected" "$work/state" || true)
+  if [ ${#targets[@]} -gt 0 ]; then
+    apply "$work/images.json" -var deletion_protection=false "${targets[@]}" \
+      || die "could not take the protections off; set database.deletion_protection = false too"
+  fi
+  step "what is kept on purpose is forgotten: keys, and documents unless bucket.delete_with_deployment"
+  # A key cannot be deleted, and without it every backup is lost; the next deployment imports it.
+  forget='google_kms_(key_ring|crypto_key)\.this'
+  # Kept documents stay readable: their bucket may go on using the key.
+  [ "$documents" = deleted ] || forget="$forget|google_storage_bucket\.documents|google_kms_crypto_key_iam_member\.agent\[\"storage\"\]"
+  grep -E "$forget" "$work/state" > "$work/forget" || true
+  while read -r address; do tf state rm "$address"; done < "$work/forget"
   step "destroy"
   for attempt in 1 2 3; do
     tf destroy -input=false ${approve[@]+"${approve[@]}"} "${variables[@]}" -var deletion_protection=false \
@@ -224,7 +308,7 @@ fi
 
 step "what must be there before Terraform: APIs, buckets, registry, build account"
 gcloud services enable --project "$project" --quiet "${apis[@]/%/.googleapis.com}"
-[ "$(setting access vertex)" != vertex ] || gcloud services enable --project "$project" --quiet aiplatform.googleapis.com
+[ "$(setting gemini.access vertex)" != vertex ] || gcloud services enable --project "$project" --quiet aiplatform.googleapis.com
 check || die "nothing was changed but the APIs"
 for bucket in "$state_bucket" "$build_bucket"; do
   gcloud storage buckets describe "gs://$bucket" --project "$project" > /dev/null 2>&1 \
@@ -319,6 +403,24 @@ if [ -n "$before" ]; then
     [ ! -s "$work/revision-$service" ] || traffic "$service" --to-revisions "$(cat "$work/revision-$service")=100"
   done
 fi
+
+adopt() { # adopt ADDRESS ID COMMAND...: what an uninstall kept is taken over, where the command finds it
+  local address="module.kaydangpt.$1" id="$2"
+  shift 2
+  ! grep -qxF "$address" "$work/state" || return 0
+  ! "$@" --project "$project" > /dev/null 2>&1 \
+    || tf import -input=false "${variables[@]}" -var "images=$(cat "$work/images.json")" "$address" "$id"
+}
+step "what is there already"
+tf state list > "$work/state" 2> /dev/null || true
+ring="projects/$project/locations/$region/keyRings/$prefix"
+if [ "$(setting encryption.customer_managed false)" = true ]; then
+  adopt 'google_kms_key_ring.this[0]' "$ring" gcloud kms keyrings describe "$prefix" --location "$region"
+  adopt 'google_kms_crypto_key.this[0]' "$ring/cryptoKeys/$prefix" \
+    gcloud kms keys describe "$prefix" --keyring "$prefix" --location "$region"
+fi
+documents="$(setting bucket.name "$project-$prefix-documents")"
+adopt google_storage_bucket.documents "$documents" gcloud storage buckets describe "gs://$documents"
 
 step "database and migration job"
 # The schema first: each migration is good for the code before and after it, so the services that

@@ -29,7 +29,9 @@ case "$*" in
   *"billing projects describe"*) echo "${BILLING:-True}" ;;
   *"get-iam-policy demo-proj"*) echo "${ROLE:-roles/owner}" ;;
   *"services list"*) echo "${ENABLED:-aiplatform.googleapis.com}" ;;
-  *"org-policies describe"*) echo "${POLICY:-}" ;;
+  *"org-policies describe $CONSTRAINT "*) echo "$POLICY" ;;
+  *"quotas info describe Cpu"*) echo "$VCPUS" ;;
+  *"quotas info describe Mem"*) echo "$MEMORY" ;;
   *print-identity-token* | *print-access-token*) echo token ;;
   *sign-jwt*) echo signed > "$5" ;;
   *latestReadyRevisionName*)
@@ -60,9 +62,7 @@ case "$*" in
   *"output -raw smoke_account"*) printf kaydang-smoke@demo-proj.iam.gserviceaccount.com ;;
   *"output -json deployment"*)
     printf '{"domain": "%s", "network": "kaydang"}' "$DOMAIN" ;;
-  *"state list"*)
-    echo 'module.kaydangpt.google_kms_crypto_key.this[0]'
-    echo module.kaydangpt.google_storage_bucket.documents ;;
+  *"state list"*) echo "$STATE" ;;
 esac
 """
 # Answers with a verified citation of the object that was copied last, or with what ANSWER says.
@@ -74,6 +74,12 @@ case "$*" in *generateContent*) printf "${MODEL_STATUS:-200}"; exit 0 ;; esac
 name=$(grep -o 'smoke-test/[a-z0-9]*.md' "$CALLS" | tail -1)
 printf '{"grounded": true, "answer": "x", "citations": [{"name": "%s", "verified": true}]}' "$name"
 """
+_STATE = """module.kaydangpt.google_cloud_run_v2_service.function["query"]
+module.kaydangpt.google_kms_crypto_key.this[0]
+module.kaydangpt.google_kms_crypto_key_iam_member.agent["storage"]
+module.kaydangpt.google_kms_crypto_key_iam_member.agent["pubsub"]
+module.kaydangpt.google_sql_database_instance.this[0]
+module.kaydangpt.google_storage_bucket.documents"""
 _NOTHING_FOUND = json.dumps({"grounded": False, "answer": "", "citations": []})
 
 
@@ -131,6 +137,11 @@ def _deploy(
             "DIGEST": _DIGEST,
             "ANSWER": "",
             "DOMAIN": "",
+            "STATE": _STATE,
+            "CONSTRAINT": "none",
+            "POLICY": "",
+            "VCPUS": "",
+            "MEMORY": "",
             "FAIL": "",
             "NOT_READY": "",
             "SMOKE_SECONDS": "1",
@@ -265,6 +276,26 @@ def test_what_google_learns_late_is_applied_again(tmp_path: Path) -> None:
     assert len(outcome.applies()) == 3
 
 
+def test_what_an_uninstall_kept_is_taken_over(tmp_path: Path) -> None:
+    """Key and documents are there, and Terraform does not know them any more."""
+    tfvars = "encryption = { customer_managed = true }\n"
+    outcome = _deploy(tmp_path, tfvars=tfvars, STATE="")
+    assert outcome.code == 0, outcome.errors
+    outcome.in_order(
+        r"terraform .* import .*key_ring.this\[0\] \S+/keyRings/kaydang$",
+        r"terraform .* import .*crypto_key.this\[0\] \S+/cryptoKeys/kaydang$",
+        "terraform .* import .*bucket.documents demo-proj-kaydang-documents$",
+        "terraform .* apply ",
+    )
+
+
+def test_what_is_not_there_is_made(tmp_path: Path) -> None:
+    """A first deployment takes nothing over."""
+    outcome = _deploy(tmp_path, STATE="", FAIL="buckets describe .*-documents")
+    assert outcome.code == 0, outcome.errors
+    assert not outcome.matching("terraform .* import")
+
+
 def test_given_images_are_not_built_again(tmp_path: Path) -> None:
     """IMAGES=FILE is the way back to any earlier images."""
     images = tmp_path / "images.json"
@@ -296,10 +327,36 @@ def test_an_uninstall_forgets_what_is_kept_and_ends_the_peering(tmp_path: Path) 
     """The key and the documents stay; a network that is held is asked for again."""
     outcome = _deploy(tmp_path, command="uninstall", before=_BEFORE, FAIL="terraform .* destroy")
     assert outcome.code == 1
-    assert outcome.matching("state rm .*google_kms_crypto_key")
-    assert outcome.matching("state rm .*google_storage_bucket.documents")
+    assert [
+        call.split()[-1].removeprefix("module.kaydangpt.") for call in outcome.matching("state rm")
+    ] == [
+        "google_kms_crypto_key.this[0]",
+        'google_kms_crypto_key_iam_member.agent["storage"]',
+        "google_storage_bucket.documents",
+    ]
     assert len(outcome.matching("peerings delete")) == 3
     assert "within two hours" in outcome.errors
+
+
+def test_an_uninstall_makes_nothing_again(tmp_path: Path) -> None:
+    """Protections come off before anything is forgotten, and only where there is something."""
+    outcome = _deploy(tmp_path, command="uninstall", before=_BEFORE)
+    assert outcome.code == 0, outcome.errors
+    outcome.in_order("terraform .* apply ", "state rm", "terraform .* destroy")
+    (apply,) = outcome.applies()
+    assert re.findall(r"-target=module.kaydangpt.(\S+)", apply) == [
+        'google_cloud_run_v2_service.function["query"]',
+        "google_sql_database_instance.this[0]",
+    ]
+
+
+def test_an_uninstall_that_is_run_again_applies_nothing(tmp_path: Path) -> None:
+    """What the first run destroyed stays destroyed while the network is waited for."""
+    network = "module.kaydangpt.google_compute_network.this[0]"
+    outcome = _deploy(tmp_path, command="uninstall", before=_BEFORE, STATE=network)
+    assert outcome.code == 0, outcome.errors
+    assert not outcome.applies()
+    assert outcome.matching("terraform .* destroy")
 
 
 def test_an_uninstall_takes_documents_along_where_it_is_said(tmp_path: Path) -> None:
@@ -315,26 +372,53 @@ def test_an_uninstall_takes_documents_along_where_it_is_said(tmp_path: Path) -> 
     assert outcome.matching("artifacts repositories delete")
 
 
+_ENFORCED = json.dumps({"spec": {"rules": [{"enforce": True}]}})
+
+
+def _values(**values: list[str]) -> str:
+    return json.dumps({"spec": {"rules": [{"values": values}]}})
+
+
+def _quota(value: int) -> str:
+    """Return a quota as Google says it: one for two regions, a higher one for all others."""
+    return json.dumps(
+        {
+            "dimensionsInfos": [
+                {"details": {"value": str(10**15)}, "applicableLocations": ["a1", "b1", "c1"]},
+                {
+                    "details": {"value": str(value)},
+                    "applicableLocations": ["europe-west1", "us-central1"],
+                },
+            ]
+        }
+    )
+
+
 @pytest.mark.parametrize(
     ("variables", "tfvars", "says"),
     [
         ({"BILLING": "False"}, "", "missing: billing"),
         ({"ROLE": "roles/editor"}, "", "missing: role roles/pubsub.admin"),
         (
+            {"ROLE": "roles/editor"},
+            'query_access = { mode = "iap" }',
+            "missing: role roles/iap.admin",
+        ),
+        (
+            {"ROLE": "roles/editor"},
+            "encryption = { customer_managed = true }",
+            "missing: role roles/cloudkms.admin",
+        ),
+        ({}, 'budget = { billing_account = "0" }\n', "roles/billing.costsManager"),
+        (
             {"MODEL_STATUS": "404"},
             'gemini = { model = "gemini-2.5-flash" }',
             "gemini-3.5-flash-lite",
         ),
         ({"MODEL_STATUS": "403"}, "", "Gemini refuses"),
-        ({"POLICY": '{"allowedValues": ["us-east1"]}'}, "", "resourceLocations"),
-        (
-            {"POLICY": '{"enforce": true}'},
-            'query_access = { mode = "public", domain = "a.example" }',
-            "requireInvokerIam",
-        ),
-        ({}, 'budget = { billing_account = "0" }\n', "roles/billing.costsManager"),
+        ({"VCPUS": _quota(10_000)}, "", "10 vCPU in europe-west1, counted on are 20"),
+        ({"MEMORY": _quota(20 * 2**30)}, "", "20 GiB in europe-west1, counted on are 40"),
     ],
-    ids=["billing", "roles", "retired", "refused", "locations", "public", "budget"],
 )
 def test_the_check_names_what_is_missing(
     tmp_path: Path, variables: dict[str, Any], tfvars: str, says: str
@@ -344,6 +428,97 @@ def test_the_check_names_what_is_missing(
     assert outcome.code == 1
     assert says in outcome.errors
     assert not outcome.matching("services enable|create|update|apply|submit|add-iam")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "policy", "tfvars"),
+    [
+        ("iam.disableServiceAccountCreation", _ENFORCED, ""),
+        ("iam.managed.disableServiceAccountCreation", _ENFORCED, ""),
+        ("gcp.resourceLocations", _values(allowedValues=["us-east1"]), ""),
+        ("gcp.restrictServiceUsage", _values(deniedValues=["run.googleapis.com"]), ""),
+        ("gcp.restrictNonCmekServices", _values(deniedValues=["is:storage.googleapis.com"]), ""),
+        ("run.managed.requireInvokerIam", _ENFORCED, 'query_access = { mode = "public" }'),
+        (
+            "compute.disableGlobalLoadBalancing",
+            _ENFORCED,
+            'query_access = { domain = "ask.example" }',
+        ),
+        ("run.allowedIngress", _values(allowedValues=["internal"]), ""),
+        ("compute.restrictVpcPeering", json.dumps({"spec": {"rules": [{"denyAll": True}]}}), ""),
+    ],
+)
+def test_the_check_names_a_policy_that_refuses(
+    tmp_path: Path, constraint: str, policy: str, tfvars: str
+) -> None:
+    """Each constraint by its name, before anything is made."""
+    outcome = _deploy(
+        tmp_path, command="--check", tfvars=tfvars, CONSTRAINT=constraint, POLICY=policy
+    )
+    assert outcome.code == 1
+    assert f"missing: constraints/{constraint} " in outcome.errors
+
+
+@pytest.mark.parametrize(
+    ("constraint", "policy", "tfvars"),
+    [
+        ("gcp.resourceLocations", _values(allowedValues=["is:europe-west1"]), ""),
+        ("gcp.resourceLocations", _values(allowedValues=["in:eu-locations"]), ""),
+        (
+            "gcp.restrictNonCmekServices",
+            _values(deniedValues=["storage.googleapis.com"]),
+            "encryption = { customer_managed = true }",
+        ),
+        ("run.managed.requireInvokerIam", _ENFORCED, ""),
+        ("compute.disableGlobalLoadBalancing", _ENFORCED, ""),
+        (
+            "run.allowedIngress",
+            _values(allowedValues=["internal"]),
+            'query_access = { ingress = "internal" }',
+        ),
+        (
+            "compute.restrictVpcPeering",
+            _values(allowedValues=["under:organizations/433637338589"]),
+            "",
+        ),
+        ("iam.allowedPolicyMemberDomains", _values(allowedValues=["C0abc"]), ""),
+    ],
+)
+def test_the_check_lets_policies_be_that_refuse_nothing_of_ours(
+    tmp_path: Path, constraint: str, policy: str, tfvars: str
+) -> None:
+    """What is allowed, or not asked for, is no fault."""
+    outcome = _deploy(
+        tmp_path, command="--check", tfvars=tfvars, CONSTRAINT=constraint, POLICY=policy
+    )
+    assert outcome.code == 0, outcome.errors
+
+
+def test_the_check_names_every_role_and_api(tmp_path: Path) -> None:
+    """All of them at once, and the module for GitHub grants the same roles."""
+    outcome = _deploy(tmp_path, command="--check", ROLE="roles/viewer", ENABLED="none")
+    script = (ROOT / "infra/deploy.sh").read_text()
+    (roles,) = re.findall(r"^roles=\((.*?)\)", script, re.MULTILINE | re.DOTALL)
+    (apis,) = re.findall(r"^apis=\((.*?)\)", script, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"missing: role (\S+)", outcome.errors) == roles.split()
+    enabled = re.findall(r"will be enabled: (\w+)\.", outcome.errors)
+    assert enabled == [*apis.split(), "aiplatform"]
+    module = (ROOT / "infra/terraform/modules/github/main.tf").read_text()
+    assert sorted(
+        re.findall(r'"(roles/[\w.]+)"', module.split("toset(")[1].split(")")[0])
+    ) == sorted(roles.split())
+
+
+def test_the_check_reads_a_setting_of_its_own_block(tmp_path: Path) -> None:
+    """The bucket's location is not the model's, a commented line is none."""
+    outcome = _deploy(
+        tmp_path,
+        command="--check",
+        tfvars='bucket = { location = "EU" }\n# gemini = { location = "us" }\n'
+        'gemini = {\n  location = "eu" # as the bucket\n}\n',
+    )
+    assert outcome.code == 0, outcome.errors
+    assert outcome.matching("https://aiplatform.eu.rep.googleapis.com/.*/locations/eu/")
 
 
 def test_a_retired_model_stops_a_deployment_before_anything_is_made(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from infra.cost import ENVIRONMENTS
 from tests.infra.conftest import ROOT, Plan
 
 pytestmark = pytest.mark.slow
@@ -83,14 +84,29 @@ def test_each_service_has_its_own_account_and_no_default_one(plan: Plan) -> None
     )
 
 
-def test_query_can_neither_publish_nor_read_the_bucket(plan: Plan) -> None:
-    """The function that faces people holds only the database and Gemini."""
+def test_query_can_neither_publish_nor_write_documents(plan: Plan) -> None:
+    """The function that faces people holds the database, Gemini, and the originals to read."""
     roles = {
         grant.after["role"]
         for grant in plan.grants
         if "kaydang-query@" in (grant.after.get("member") or "")
     }
-    assert roles <= _PROJECT_ROLES | {"roles/secretmanager.secretAccessor"}
+    assert roles <= _PROJECT_ROLES | {
+        "roles/secretmanager.secretAccessor",
+        "roles/storage.objectViewer",
+    }
+
+
+def test_the_cost_sheet_counts_the_conditions_of_the_alerts(plan: Plan) -> None:
+    """Cloud Monitoring charges for each; the public mode adds what watches its address."""
+    environment = plan.name.rpartition("-")[0]
+    name = {"public": "production, public"}.get(environment, environment)
+    conditions = [
+        condition
+        for policy in plan.of("google_monitoring_alert_policy")
+        for condition in policy.after["conditions"]
+    ]
+    assert len(conditions) == ENVIRONMENTS[name].alert_conditions
 
 
 def test_embed_worker_reaches_only_the_database(plan: Plan) -> None:

@@ -338,3 +338,12 @@ def test_pdf_places_of_rows() -> None:
     shown = [block.text[line.position + word.offset :].split()[0] for word in line.words]
     assert shown == ["a", "b", "1"]
     assert line.words[2].left == pytest.approx(180, abs=1)
+
+
+def test_pdf_of_a_slide() -> None:
+    """What stands on a wide page is read by its place, however the file was written."""
+    places = [(230, 300, "Right, above."), (60, 120, "Left, below."), (60, 300, "Left, above."),
+              (230, 120, "Right, below."), (60, 520, "Title")]  # fmt: skip
+    data = make_pdf([pdf_text(places)]).replace(b"[0 0 595 842]", b"[0 0 842 595]")
+    texts = [block.text for block in blocks_of(data, "a.pdf")]
+    assert texts == ["Title", "Left, above.", "Right, above.", "Left, below.", "Right, below."]

@@ -40,6 +40,7 @@ from .blocks import (
 )
 from .pdf_annotations import Value
 from .pdf_tables import CAPTION, LEAST_CELLS, MAX_CAPTION_CHARS, Rules, Table, Word, find_tables
+from .reading_order import Box, reading_order
 from .tables import TableWriter
 
 # Pages looked at on either side to tell a running header from text.
@@ -66,6 +67,7 @@ _THIN = 3.0
 _LEAST_LINE = 6.0
 _LEAST_TABLE = 20.0
 _MAX_OPEN_LINES = 400
+_MAX_SHAPES = 60
 # So many numbers in steps of the same size are a ruler or the numbers of lines.
 _RULER_NUMBERS = 8
 
@@ -143,6 +145,7 @@ class _Page:
     notes: list[str] = field(default_factory=list)
     rules: Rules = field(default_factory=lambda: Rules([], []))
     edge_lines: list[tuple[str, _Line]] = field(default_factory=list)
+    is_wide: bool = False
 
 
 def parse_pdf(request: Request) -> Iterator[Event]:
@@ -329,13 +332,15 @@ def _read_pages(
     for index in range(count):
         read = ""
         lines: list[_Line] = []
-        is_picture = False
+        is_picture = is_wide = False
         notes: list[str] = []
         try:
             page = document[index]
             try:
                 lines = _read_lines(page, index + 1)
                 is_picture = _is_picture(page, lines)
+                width, height = page.get_size()
+                is_wide = width > height
                 values, notes = pdf_annotations.read(page, form)
                 lines = _with_values(lines, values, page=index + 1)
                 # The rows of a table that goes on may leave no wide gaps.
@@ -355,7 +360,16 @@ def _read_pages(
             # A page that cannot be loaded is told as one without text; the others are kept.
             lines = []
         if lines or read or notes:
-            yield _Page(index + 1, lines, outline.get(index, {}), is_picture, read, notes, rules)
+            yield _Page(
+                index + 1,
+                lines,
+                outline.get(index, {}),
+                is_picture,
+                read,
+                notes,
+                rules,
+                is_wide=is_wide,
+            )
         else:
             yield EmptyPage(index + 1)
 
@@ -844,6 +858,8 @@ class _Assembler:
         may_hold = len(page.rules.down) > 2 or _may_hold_table(lines)
         tables = find_tables(_words(lines), page.rules) if may_hold else []
         groups = _groups(_without_tables(lines, tables) if tables else lines, tables)
+        if page.is_wide and not tables:
+            groups = _as_on_a_slide(groups)
         right = max((line.right for line in lines), default=0.0)
         if self.unfinished is not None:
             _, begun = self.unfinished
@@ -994,6 +1010,24 @@ def _groups(lines: list[_Line], tables: list[Table]) -> list[_Group]:
         if table is not None:
             groups.append(_Group("row", [], table))
     return groups
+
+
+def _as_on_a_slide(groups: list[_Group]) -> list[_Group]:
+    """Return the paragraphs of a wide page in the order of their places, as those of a slide."""
+    tops = [group.lines[0].top for group in groups]
+    if not 2 < len(groups) <= _MAX_SHAPES or all(a >= b - 1 for a, b in pairwise(tops)):
+        return groups
+    boxes = [
+        Box(
+            min(line.left for line in group.lines),
+            -group.lines[0].top,
+            max(line.right for line in group.lines),
+            -min(line.bottom for line in group.lines),
+            index,
+        )
+        for index, group in enumerate(groups)
+    ]
+    return [groups[index] for index in reading_order(boxes)]
 
 
 def _placed(tables: list[Table], lines: list[_Line]) -> list[tuple[int, list[Table]]]:
