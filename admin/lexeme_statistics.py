@@ -13,7 +13,7 @@ _SAMPLED_CHUNKS = 20_000
 _SAMPLED_FROM_CHUNKS = 1000
 # Rarer lexemes are not worth a row: counting them is quick.
 _LEAST_COMMON = 100
-# Callers to whom something is closed are told by these how common a word is.
+# These say how common a word is to callers that may not read everything.
 _OPEN_TO_ALL = """
     JOIN documents ON documents.active_build = chunks.build_id
     WHERE (

@@ -2,7 +2,7 @@
 What is counted and measured, in the text format that Prometheus reads.
 
 Counters and histograms are of this process; the gauges come from the database and are the same
-whoever is asked. Labels are routes, states and codes: never a name, a collection or a key.
+in every instance. Labels are routes, states and codes: never a name, a collection or a key.
 """
 
 from __future__ import annotations

@@ -557,7 +557,7 @@ class ObjectStore:
         """
         Return a page of the objects by name (by bytes of UTF-8), versions oldest first.
 
-        With a delimiter, names that hold it after *prefix* are told as prefixes instead.
+        With a delimiter, names that hold it after *prefix* are listed as prefixes instead.
         """
         after_name, after_generation, after_prefix = _parse_page_token(page_token)
         objects: list[StoredObject] = []

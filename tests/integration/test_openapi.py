@@ -75,6 +75,19 @@ def test_document_when_compared_with_routes(app: Flask, document: dict[str, Any]
     assert document["openapi"].startswith("3.1")
 
 
+def test_operations_when_named(document: dict[str, Any]) -> None:
+    """Generators make names of operation ids and schemas: short words, without the path in them."""
+    names = [
+        operation["operationId"]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+    ]
+    assert len(names) == len(set(names))
+    assert [name for name in names if not re.fullmatch(r"[a-z]+(_[a-z]+){1,3}", name)] == []
+    schemas = document["components"]["schemas"]
+    assert [name for name in schemas if name.endswith(("Out", "In"))] == []
+
+
 def test_document_when_references_are_followed(document: dict[str, Any]) -> None:
     """Every reference leads to a schema, and every schema is used."""
     referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))

@@ -109,6 +109,10 @@ class _ParsedText:
         self.pages_without_text: list[int] = []
         self._text = text
 
+    def tables(self, *, decimal: str | None) -> Iterator[Any]:
+        """Yield the tables: there are none, however their numbers are written."""
+        yield from ()
+
     def __enter__(self) -> Self:
         return self
 

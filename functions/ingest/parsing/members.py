@@ -30,7 +30,7 @@ def read_member(
     """
     Yield a document that is inside of the one of *request*, under its name.
 
-    What cannot be read is told in the text: a type that is not read by its name alone, anything
+    What cannot be read is named in the text: a type that is not read by its name alone, anything
     else with the reason.
 
     Args:

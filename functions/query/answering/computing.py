@@ -43,7 +43,7 @@ _MAX_TABLES = 50
 # A column with more different cells names things, which the passages find.
 _MAX_DISTINCT = 2_000
 _MAX_CITED_ROWS = 3
-# What Gemini is told of tables, and how much of what it asks for is shown.
+# Bounds of the table descriptions for Gemini, and of the rows that its plans show.
 _MAX_DESCRIBED = 8
 _MAX_DESCRIBED_COLUMNS = 40
 _MAX_DESCRIBED_VALUES = 30
@@ -166,7 +166,7 @@ def _compute_by_rule(
 
 
 def _describe(connection: Connection, tables: Sequence[StoredTable]) -> list[str]:
-    """Return what Gemini is told of each table: names, types, and values of short columns."""
+    """Return the description of each table for Gemini: names, types, values of short columns."""
     described = []
     for stored in tables[:_MAX_DESCRIBED]:
         lines = [f"Document: {stored.name}", f"Title: {stored.table.title}"]

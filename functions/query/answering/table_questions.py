@@ -92,7 +92,7 @@ class TableQuestion:
     What a question asks of a table.
 
     Attributes:
-        kind: How it is told.
+        kind: How the answer names it.
         target: The column of numbers, None for a count.
         conditions: What the rows must hold, to be told again.
     """

@@ -1,7 +1,7 @@
 """
 Links to originals: signed, and good for a few minutes. Pure.
 
-A link is a claim that its maker could read this generation when it was made; whoever has the link
+A link is a claim that its maker could read this generation when it was made; the bearer of the link
 may fetch the bytes until it expires, as with a signed URL of Cloud Storage. It is signed by HMAC
 (RFC 2104) with a secret that all instances read from the database.
 """

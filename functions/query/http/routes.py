@@ -328,6 +328,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         "/suggestions",
         tags=[_DOCUMENTS],
         summary="List headings that a reader could ask about",
+        operation_id="list_suggestions",
         description="Of the documents that changed last; none where SUGGESTIONS_ENABLED is false.",
         responses=responses(SuggestionsResponse, 503),
         security=SECURITY,
