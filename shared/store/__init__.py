@@ -59,6 +59,13 @@ from shared.store.documents import (
     record_newer,
     record_refused,
 )
+from shared.store.feedback import (
+    GivenAnswer,
+    Outcome,
+    Rating,
+    keep_question,
+    record_feedback,
+)
 from shared.store.leases import give_back
 from shared.store.listing import (
     CollectionSummary,
@@ -122,11 +129,14 @@ __all__ = [
     "CollectionSummary",
     "Connection",
     "Facet",
+    "GivenAnswer",
     "KnownGenerations",
     "KnownObject",
     "ListOrder",
     "ModelProgress",
+    "Outcome",
     "Pool",
+    "Rating",
     "RegisteredModel",
     "Selection",
     "StagedDocument",
@@ -155,6 +165,7 @@ __all__ = [
     "grant_collection",
     "is_closed_by_default",
     "is_suspect_build",
+    "keep_question",
     "lease_batch",
     "list_access",
     "list_collections",
@@ -182,6 +193,7 @@ __all__ = [
     "record_dead_job",
     "record_dead_letter",
     "record_dead_object",
+    "record_feedback",
     "record_gone",
     "record_live",
     "record_metadata",
