@@ -62,8 +62,10 @@ from shared.store.documents import (
 from shared.store.feedback import (
     GivenAnswer,
     Outcome,
+    QuestionGroup,
     Rating,
     keep_question,
+    list_questions,
     record_feedback,
 )
 from shared.store.leases import give_back
@@ -136,6 +138,7 @@ __all__ = [
     "ModelProgress",
     "Outcome",
     "Pool",
+    "QuestionGroup",
     "Rating",
     "RegisteredModel",
     "Selection",
@@ -173,6 +176,7 @@ __all__ = [
     "list_documents",
     "list_headings",
     "list_models",
+    "list_questions",
     "mark_replayed",
     "may_write",
     "note_position",

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from psycopg.rows import class_row
+
 from shared.store.connection import Connection, fetch_one
 
 Outcome = Literal["answered", "refused", "ungrounded"]
@@ -83,3 +85,72 @@ def keep_question(
             "days": days,
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionGroup:
+    """
+    Questions that differ in case and punctuation alone.
+
+    Attributes:
+        question: As it was asked last.
+        documents: Names of documents that answers cite which readers rated up.
+    """
+
+    question: str
+    count: int
+    last_asked: datetime
+    answered: int
+    refused: int
+    ungrounded: int
+    up: int
+    down: int
+    documents: list[str]
+
+
+def list_questions(
+    connection: Connection, *, unanswered: bool, days: int, limit: int
+) -> list[QuestionGroup]:
+    """Return the kept questions of the last *days*, the most frequent first."""
+    with connection.cursor(row_factory=class_row(QuestionGroup)) as cursor:
+        return cursor.execute(
+            """
+            WITH recent AS (
+                SELECT kept_questions.*, rating, documents
+                FROM kept_questions
+                LEFT JOIN feedback USING (answer_id)
+                WHERE asked > now() - make_interval(days => %(days)s)
+                    AND expires > now()
+                    AND (outcome <> 'answered' OR NOT %(unanswered)s)
+            ),
+            grouped AS (
+                SELECT folded,
+                       (array_agg(question ORDER BY asked DESC))[1] AS question,
+                       count(*) AS count,
+                       max(asked) AS last_asked,
+                       count(*) FILTER (WHERE outcome = 'answered') AS answered,
+                       count(*) FILTER (WHERE outcome = 'refused') AS refused,
+                       count(*) FILTER (WHERE outcome = 'ungrounded') AS ungrounded,
+                       count(*) FILTER (WHERE rating = 'up') AS up,
+                       count(*) FILTER (WHERE rating = 'down') AS down
+                FROM recent
+                GROUP BY folded
+                ORDER BY count(*) DESC, max(asked) DESC
+                LIMIT %(limit)s
+            )
+            SELECT question, count, last_asked, answered, refused, ungrounded, up, down,
+                   ARRAY(
+                       SELECT DISTINCT name
+                       FROM recent
+                       CROSS JOIN unnest(recent.documents) AS cited (id)
+                       JOIN documents ON documents.id = cited.id
+                       WHERE recent.folded = grouped.folded
+                           AND recent.rating = 'up'
+                           AND documents.active_build IS NOT NULL
+                       ORDER BY name
+                   ) AS documents
+            FROM grouped
+            ORDER BY count DESC, last_asked DESC
+            """,
+            {"days": days, "unanswered": unanswered, "limit": limit},
+        ).fetchall()

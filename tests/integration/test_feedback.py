@@ -10,13 +10,18 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 
+from admin.answer_evaluation import read_questions
+from admin.cli import main
+from admin.evaluation import read_set
 from functions.query.http.answer_ids import LIFETIME_DAYS, read_answer_id
 from functions.query.http.links import Link, write_link
 from functions.query.settings import QuerySettings
 from shared import store
 from shared.embedding.embedder import Embedder
+from shared.settings import load
 from shared.store import Connection, Pool
 from tests.support.asking import index_document, make_client
 
@@ -185,3 +190,61 @@ def test_query_role_may_only_add(connection: Connection) -> None:
             connection.execute("SET LOCAL ROLE kaydang_query")
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement.encode())
+
+
+@pytest.fixture
+def run(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Return what runs the operator's command on the test's database."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    load.cache_clear()
+
+    def run(*arguments: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(main, ["questions", *arguments], prog_name="kaydangpt")
+        assert result.exit_code == code, result.output
+        return result
+
+    return run
+
+
+def test_gaps_when_listed(
+    client_with: Callable[..., FlaskClient], run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """Spellings of one question are one; what is answered, or longer ago, is no gap."""
+    client = client_with(keep_questions="all")
+    for question in (UNKNOWN, UNKNOWN.upper(), "how many  moons does \u2028Jupiter have", ASKED):
+        ask(client, question)
+    ask(client, "Who painted the Mona Lisa?")
+    gaps = json.loads(run("--unanswered", "--json").stdout)
+    assert [(gap["question"].split()[-1], gap["count"]) for gap in gaps] == [
+        ("have", 3),
+        ("Lisa?", 1),
+    ]
+    file = tmp_path / "gaps.jsonl"
+    assert "Mona Lisa" in run("--unanswered", "--export", str(file)).stdout
+    exported = read_questions(file)
+    assert [(each.gold, each.kind) for each in exported] == [(None, "unanswerable")] * 2
+    assert exported[0].question == "how many moons does Jupiter have"
+
+
+def test_good_answers_when_exported(
+    client_with: Callable[..., FlaskClient], run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """What was rated up is a set of questions and documents; without any there is no set."""
+    client = client_with(keep_questions="all")
+    answer = ask(client)
+    file = tmp_path / "good.jsonl"
+    assert "nothing to export" in run("--export", str(file), code=1).stderr
+    rate(client, answer["answer_id"])
+    run("--export", str(file))
+    (question,) = read_set(file).questions
+    assert (question.text, question.gains) == (ASKED, {"bridge.txt": 1.0})
+
+
+def test_questions_when_none_is_kept(
+    client_with: Callable[..., FlaskClient], run: Callable[..., Result]
+) -> None:
+    """The setting is named; a question whose time is over is no more."""
+    client = client_with()
+    ask(client, UNKNOWN)
+    assert "KEEP_QUESTIONS" in run().stderr
+    assert json.loads(run("--json").stdout) == []

@@ -13,6 +13,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -59,27 +60,13 @@ def read_answer_id(token: str, *, secret: bytes, now: float) -> GivenAnswer | No
     )
 
 
-class AnswerIds:
-    """Signs answers with the secret of the database, which is read once a minute."""
+@dataclass(frozen=True, slots=True)
+class AnswerSigner:
+    """Writes the ids of answers that are given now."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._secret = b""
-        self._read = float("-inf")
+    secret: bytes
 
-    def prepare(self) -> None:
-        """
-        Read the secret if need be: before the answer, so that nothing is waited for after it.
-
-        Raises:
-            DatabaseUnavailable: The database is away.
-        """
-        if time.monotonic() - self._read > _SECRET_SECONDS:
-            with connect(self._pool) as connection:
-                self._secret = read_link_secret(connection)
-            self._read = time.monotonic()
-
-    def write(
+    def sign(
         self,
         answer_id: UUID,
         *,
@@ -88,13 +75,36 @@ class AnswerIds:
         grounded: bool,
         documents: Iterable[UUID],
     ) -> str:
-        """Return the id of an answer that is given now; prepare() has been called."""
+        """Return the id of an answer; *documents* are those that it cites."""
         answer = GivenAnswer(
             id=answer_id,
             answered=datetime.now(UTC),
             model=model,
             grounded=grounded,
-            question=hmac.digest(self._secret, _QUESTION + question.encode(), hashlib.sha256),
+            question=hmac.digest(self.secret, _QUESTION + question.encode(), hashlib.sha256),
             documents=list(dict.fromkeys(documents))[:_MAX_DOCUMENTS],
         )
-        return write_answer_id(answer, secret=self._secret)
+        return write_answer_id(answer, secret=self.secret)
+
+
+class SignerCache:
+    """Reads the secret of the database once a minute."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._signer: AnswerSigner | None = None
+        self._read = 0.0
+
+    def get(self) -> AnswerSigner:
+        """
+        Return the signer; asked for before the answer, so that nothing is waited for after it.
+
+        Raises:
+            DatabaseUnavailable: The database is away.
+        """
+        signer = self._signer
+        if signer is None or time.monotonic() - self._read > _SECRET_SECONDS:
+            with connect(self._pool) as connection:
+                signer = AnswerSigner(read_link_secret(connection))
+            self._signer, self._read = signer, time.monotonic()
+        return signer

@@ -18,7 +18,7 @@ from shared.gemini.requests import MODEL_MISSING
 
 from ..answering.journal import Journal
 from ..answering.query import Answer, Retrieval, Token
-from .answer_ids import AnswerIds
+from .answer_ids import AnswerSigner
 from .problems import Problem, make_problem
 from .schemas import CitationOut, Degraded, PassageOut, QueryResponse, Timings, UsageOut
 
@@ -37,7 +37,7 @@ def stream_answer(
     steps: Iterator[Retrieval | Token | Answer],
     *,
     journal: Journal,
-    ids: AnswerIds,
+    signer: AnswerSigner,
     trace: bool,
 ) -> Iterator[str]:
     """Yield the events of an answer as it comes, after the searches and passages of *retrieval*."""
@@ -48,7 +48,7 @@ def stream_answer(
         if isinstance(part, Token):
             yield _event("token", {"text": part.text})
         elif isinstance(part, Answer):
-            response = make_response(retrieval, part, journal=journal, ids=ids, trace=trace)
+            response = make_response(retrieval, part, journal=journal, signer=signer, trace=trace)
             yield _event("citations", {"citations": _dump(response.citations)})
             if is_failure(part.failure):
                 yield _event("error", failure_problem(response, part.failure).as_json())
@@ -76,7 +76,7 @@ def _event(name: str, data: dict[str, Any]) -> str:
 
 
 def make_response(
-    retrieval: Retrieval, answer: Answer, *, journal: Journal, ids: AnswerIds, trace: bool
+    retrieval: Retrieval, answer: Answer, *, journal: Journal, signer: AnswerSigner, trace: bool
 ) -> QueryResponse:
     """Return *answer* as the interface gives it."""
     citations = make_citations(retrieval, answer)
@@ -85,7 +85,7 @@ def make_response(
         answer=answer.text,
         grounded=answer.grounded,
         model=answer.model,
-        answer_id=ids.write(
+        answer_id=signer.sign(
             answer.id,
             question=retrieval.question,
             model=answer.model,

@@ -43,7 +43,7 @@ from ..answering.query import EXTRACTIVE, Answer, Query, Retrieval
 from ..dependencies import Dependencies
 from ..settings import MAX_REQUEST_BYTES
 from .agents import add_chat, add_mcp
-from .answer_ids import AnswerIds
+from .answer_ids import SignerCache
 from .concurrency import Admission, admit
 from .cursors import Cursor, decode_cursor
 from .feedback import add_feedback
@@ -167,7 +167,7 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
 
 
 def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
-    ids = AnswerIds(dependencies.pool)
+    signers = SignerCache(dependencies.pool)
 
     @app.post(
         "/retrieve",
@@ -218,7 +218,7 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
     )
     def query(body: QueryRequest) -> Response:
         journal = Journal()
-        ids.prepare()
+        signer = signers.get()
         streamed = wants_events(request.accept_mimetypes)
         steps = answer_question(
             _read_query(body),
@@ -229,10 +229,14 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
         # Until then nothing is sent, so that what fails has a status of its own.
         retrieval = next(step for step in steps if isinstance(step, Retrieval))
         if streamed:
-            events = stream_answer(retrieval, steps, journal=journal, ids=ids, trace=body.trace)
+            events = stream_answer(
+                retrieval, steps, journal=journal, signer=signer, trace=body.trace
+            )
             return event_stream(keep_alive(events))
         answer = next(step for step in steps if isinstance(step, Answer))
-        response = make_response(retrieval, answer, journal=journal, ids=ids, trace=body.trace)
+        response = make_response(
+            retrieval, answer, journal=journal, signer=signer, trace=body.trace
+        )
         if is_failure(answer.failure):
             return render(failure_problem(response, answer.failure))
         return reply(response)
