@@ -246,7 +246,7 @@ def _read_query(body: RetrieveRequest) -> Query:
 
 
 def _check_given_once(query: BaseModel) -> None:
-    """Refuse a parameter that is given twice and is no list: the framework reads the first alone."""
+    """Refuse what is given twice and is no list: the framework would read the first alone."""
     for name, values in request.args.lists():
         if len(values) > 1 and not isinstance(getattr(query, name, None), list | tuple):
             raise bad_field(name, "give it once")
