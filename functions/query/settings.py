@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -88,6 +88,10 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     # How many proxies in front add to X-Forwarded-For; Cloud Run's front end is one.
     trusted_proxies: int = Field(default=0, ge=0, le=10)
     max_concurrent_requests: int = Field(default=40, ge=1, le=1_000)
+
+    # Which questions are kept with their text, and for how long.
+    keep_questions: Literal["none", "unanswered", "all"] = "none"
+    keep_questions_days: int = Field(default=90, ge=1, le=3650)
 
     metrics_enabled: bool = False
     suggestions_enabled: bool = True

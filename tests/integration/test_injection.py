@@ -27,6 +27,7 @@ from functions.query.answering.journal import Journal
 from functions.query.answering.query import Answer, Retrieval
 from functions.query.answering.sanitizer import AnswerCleaner
 from functions.query.answering.writing import write_answer
+from functions.query.http.answer_ids import AnswerSigner
 from functions.query.http.replies import make_response, stream_answer
 from functions.query.settings import QuerySettings
 from shared import store
@@ -50,6 +51,7 @@ from tests.unit.test_cleaning import active
 
 FACT = "The bridge over the river Kwai was opened in 1943."
 QUESTION = "When was the bridge over the river Kwai opened?"
+SIGNER = AnswerSigner(b"a secret")
 
 
 @pytest.fixture(scope="module")
@@ -280,9 +282,9 @@ def test_extract_when_every_document_attacks() -> None:
         )
         whole = steps[-1]
         assert isinstance(whole, Answer)
-        response = make_response(retrieval, whole, journal=journal, trace=False)
+        response = make_response(retrieval, whole, journal=journal, signer=SIGNER, trace=False)
         check_answer(json.loads(response.model_dump_json()))
-        events = stream_answer(retrieval, iter(steps), journal=journal, trace=False)
+        events = stream_answer(retrieval, iter(steps), journal=journal, signer=SIGNER, trace=False)
         body = read_events("".join(events))
         check_answer(body)
         assert "1943" in body["answer"], index

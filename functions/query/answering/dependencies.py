@@ -11,6 +11,7 @@ from shared.search.statement import search
 from shared.store import Pool
 
 from ..quotas.answer_cache import AnswerCache
+from ..quotas.kept_questions import QuestionKeeper
 from ..quotas.token_budget import TokenBudget
 from ..settings import QuerySettings
 from .answerability import Floors, choose_floors
@@ -34,6 +35,7 @@ class AnsweringDependencies:
         gemini: None where answers are extractive.
         budget: None where tokens are not limited.
         cache: None where answers are not kept.
+        questions: None where no question is kept.
         metrics: None where nothing is measured.
     """
 
@@ -45,6 +47,7 @@ class AnsweringDependencies:
     gemini: Gemini | None
     budget: TokenBudget | None
     cache: AnswerCache | None
+    questions: QuestionKeeper | None
     metrics: Metrics | None
 
 
@@ -83,5 +86,8 @@ def make_answering_dependencies(
         cache=AnswerCache(pool, max_age_seconds=settings.answer_cache_seconds)
         if settings.answer_cache_seconds
         else None,
+        questions=None
+        if settings.keep_questions == "none"
+        else QuestionKeeper(pool, which=settings.keep_questions, days=settings.keep_questions_days),
         metrics=metrics,
     )

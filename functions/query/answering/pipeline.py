@@ -17,6 +17,7 @@ from shared.errors import DatabaseUnavailable, GenerationUnavailable
 from shared.gemini.requests import Usage
 from shared.runtime.logs import get_logger
 from shared.runtime.startup import once
+from shared.store import Outcome
 from shared.values import Filter, Hit
 
 from ..quotas.answer_cache import CacheSlot
@@ -76,6 +77,18 @@ def answer_question(
     Raises:
         DatabaseUnavailable, Misconfigured, ModelSwitched: As find_passages, before the passages.
     """
+    retrieval: Retrieval | None = None
+    for step in _answer(query, dependencies=dependencies, journal=journal, whole=whole):
+        if isinstance(step, Retrieval):
+            retrieval = step
+        elif isinstance(step, Answer) and retrieval is not None:
+            _keep_question(step, retrieval, dependencies)
+        yield step
+
+
+def _answer(
+    query: Query, *, dependencies: AnsweringDependencies, journal: Journal, whole: bool
+) -> Iterator[Retrieval | Token | Answer]:
     gemini, unavailable = _choose_writer(dependencies)
     rewritten = rewrite(query, gemini=gemini, journal=journal)
     kept, slot = _look_up(query, rewritten, dependencies, gemini=gemini)
@@ -275,6 +288,17 @@ def _keep(
         dependencies.cache.keep(_adapter().dump_python(kept, mode="json"), slot=slot)
     except DatabaseUnavailable as error:
         logger.warning("answer not kept", error=str(error))
+
+
+def _keep_question(
+    answer: Answer, retrieval: Retrieval, dependencies: AnsweringDependencies
+) -> None:
+    if dependencies.questions is None:
+        return
+    outcome: Outcome = "answered"
+    if not answer.grounded:
+        outcome = "ungrounded" if retrieval.refusal is None else "refused"
+    dependencies.questions.keep(answer.id, question=retrieval.question, outcome=outcome)
 
 
 def _count(answer: Answer, dependencies: AnsweringDependencies, journal: Journal) -> None:

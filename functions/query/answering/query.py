@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
+from uuid import UUID, uuid4
 
 from shared.embedding.embedder import Embedder
 from shared.errors import GenerationUnavailable
@@ -136,3 +137,4 @@ class Answer:
     usage: Usage
     failure: GenerationUnavailable | None = None
     cached: bool = False
+    id: UUID = field(default_factory=uuid4)

@@ -28,7 +28,7 @@ from .addresses import passage_address
 from .cursors import Cursor, decode_cursor
 from .mcp import Tool
 from .problems import ProblemRaised, bad_field, unknown_document
-from .replies import make_response
+from .replies import describe_degradation, make_citations
 from .schemas import MAX_TURNS, Name, State, Text, Turn, WholeFilter
 
 INSTRUCTIONS = (
@@ -221,13 +221,12 @@ class _Agent:
             filter=arguments.filter,
             turns=tuple((turn.role, turn.content) for turn in arguments.history),
         )
-        journal = Journal()
         steps: Iterator[Any] = answer_question(
-            query, dependencies=self._dependencies.answering, journal=journal, whole=True
+            query, dependencies=self._dependencies.answering, journal=Journal(), whole=True
         )
         retrieval = next(step for step in steps if isinstance(step, Retrieval))
         answer = next(step for step in steps if isinstance(step, Answer))
-        response = make_response(retrieval, answer, journal=journal, trace=False)
+        degraded = describe_degradation(retrieval, answer)
         citations = [
             {
                 "number": each.number,
@@ -244,15 +243,15 @@ class _Agent:
                     page=each.page,
                 ),
             }
-            for each in response.citations
+            for each in make_citations(retrieval, answer)
         ]
         structured = {
-            "answer": response.answer,
-            "grounded": response.grounded,
+            "answer": answer.text,
+            "grounded": answer.grounded,
             "citations": citations,
-            "degraded": None if response.degraded is None else response.degraded.message,
+            "degraded": None if degraded is None else degraded.message,
         }
-        lines = [response.answer] + [
+        lines = [answer.text] + [
             f'[{each["number"]}] {each["title"]}: "{each["quote"]}"'
             f"{'' if each['verified'] else ' (NOT VERIFIED)'}\n{each['url']}"
             for each in citations

@@ -54,7 +54,9 @@ _UNTRACED = _PUBLIC - {"original"}
 _ASKING = frozenset({"query", "retrieve", "chat_completion"})
 _CHAT = frozenset({"chat_completion", "chat_models", "chat_model"})
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_WITH_BODY = frozenset({"query", "retrieve", "chat_completion", "mcp", "upload_document"})
+_WITH_BODY = frozenset(
+    {"query", "retrieve", "feedback", "chat_completion", "mcp", "upload_document"}
+)
 
 logger = get_logger(__name__)
 

@@ -29,6 +29,8 @@ from .schemas import (
     DocumentsResponse,
     DoneEvent,
     FacetsResponse,
+    FeedbackRequest,
+    FeedbackResponse,
     HealthResponse,
     MarksResponse,
     OriginalResponse,
@@ -54,9 +56,11 @@ _REFERENCE = "#/components/schemas/{model}"
 _SCHEMAS: list[type[BaseModel]] = [
     RetrieveRequest,
     QueryRequest,
+    FeedbackRequest,
     UploadRequest,
     RetrieveResponse,
     QueryResponse,
+    FeedbackResponse,
     DocumentsResponse,
     CollectionsResponse,
     FacetsResponse,
@@ -86,7 +90,14 @@ _SCHEMAS: list[type[BaseModel]] = [
     ChatModel,
 ]
 _REQUESTS = frozenset(
-    {RetrieveRequest, QueryRequest, UploadRequest, TableQueryRequest, ChatCompletionRequest}
+    {
+        RetrieveRequest,
+        QueryRequest,
+        FeedbackRequest,
+        UploadRequest,
+        TableQueryRequest,
+        ChatCompletionRequest,
+    }
 )
 
 

@@ -26,6 +26,7 @@ PROBLEM_TYPES = {
     "foreign_origin": "Pages of other origins may not change anything here.",
     "not_found": "There is nothing at this path.",
     "unknown_document": "There is no such document, or none that you may read.",
+    "unknown_answer": "This service gave no such answer, or it can no longer be rated.",
     "unknown_table": "There is no such table, or none that you may read.",
     "unknown_collection": "There is no collection that you may write to.",
     "unknown_model": "There is no model of this name; GET /v1/models lists them.",

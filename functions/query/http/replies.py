@@ -18,6 +18,7 @@ from shared.gemini.requests import MODEL_MISSING
 
 from ..answering.journal import Journal
 from ..answering.query import Answer, Retrieval, Token
+from .answer_ids import AnswerSigner
 from .problems import Problem, make_problem
 from .schemas import CitationOut, Degraded, PassageOut, QueryResponse, Timings, UsageOut
 
@@ -36,6 +37,7 @@ def stream_answer(
     steps: Iterator[Retrieval | Token | Answer],
     *,
     journal: Journal,
+    signer: AnswerSigner,
     trace: bool,
 ) -> Iterator[str]:
     """Yield the events of an answer as it comes, after the searches and passages of *retrieval*."""
@@ -46,7 +48,7 @@ def stream_answer(
         if isinstance(part, Token):
             yield _event("token", {"text": part.text})
         elif isinstance(part, Answer):
-            response = make_response(retrieval, part, journal=journal, trace=trace)
+            response = make_response(retrieval, part, journal=journal, signer=signer, trace=trace)
             yield _event("citations", {"citations": _dump(response.citations)})
             if is_failure(part.failure):
                 yield _event("error", failure_problem(response, part.failure).as_json())
@@ -74,26 +76,28 @@ def _event(name: str, data: dict[str, Any]) -> str:
 
 
 def make_response(
-    retrieval: Retrieval, answer: Answer, *, journal: Journal, trace: bool
+    retrieval: Retrieval, answer: Answer, *, journal: Journal, signer: AnswerSigner, trace: bool
 ) -> QueryResponse:
     """Return *answer* as the interface gives it."""
-    degraded = describe_degradation(retrieval)
-    if answer.failure is not None:
-        degraded = Degraded(code=answer.failure.code, message=str(answer.failure))
+    citations = make_citations(retrieval, answer)
     return QueryResponse(
         question=retrieval.question,
         answer=answer.text,
         grounded=answer.grounded,
         model=answer.model,
-        citations=[
-            CitationOut.of(citation, passage=retrieval.passages[citation.number - 1])
-            for citation in answer.citations
-        ],
+        answer_id=signer.sign(
+            answer.id,
+            question=retrieval.question,
+            model=answer.model,
+            grounded=answer.grounded,
+            documents=[citation.document_id for citation in citations],
+        ),
+        citations=citations,
         passages=make_passages(retrieval),
         usage=UsageOut.model_validate(answer.usage),
         timings=Timings.of(journal),
         cached=answer.cached,
-        degraded=degraded,
+        degraded=describe_degradation(retrieval, answer),
         trace=journal.explanation if trace and not answer.cached else None,
     )
 
@@ -103,8 +107,18 @@ def event_stream(events: Iterator[str]) -> Response:
     return Response(events, content_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
 
 
-def describe_degradation(retrieval: Retrieval) -> Degraded | None:
-    """Return what the search had to do without."""
+def make_citations(retrieval: Retrieval, answer: Answer) -> list[CitationOut]:
+    """Return what *answer* rests on."""
+    return [
+        CitationOut.of(citation, passage=retrieval.passages[citation.number - 1])
+        for citation in answer.citations
+    ]
+
+
+def describe_degradation(retrieval: Retrieval, answer: Answer | None = None) -> Degraded | None:
+    """Return what the search, or the answer, had to do without."""
+    if answer is not None and answer.failure is not None:
+        return Degraded(code=answer.failure.code, message=str(answer.failure))
     if not retrieval.not_reranked:
         return None
     return Degraded(code="not_reranked", message=retrieval.not_reranked)

@@ -43,8 +43,10 @@ from ..answering.query import EXTRACTIVE, Answer, Query, Retrieval
 from ..dependencies import Dependencies
 from ..settings import MAX_REQUEST_BYTES
 from .agents import add_chat, add_mcp
+from .answer_ids import SignerCache
 from .concurrency import Admission, admit
 from .cursors import Cursor, decode_cursor
+from .feedback import add_feedback
 from .keep_alive import keep_alive
 from .known_documents import find_document, principals
 from .middleware import guard, handle_errors, wants_page
@@ -152,6 +154,7 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
     guard(app, dependencies)
     handle_errors(app)
     _add_asking(app, dependencies)
+    add_feedback(app, dependencies)
     _add_documents(app, dependencies)
     add_originals(app, dependencies)
     _add_changes(app, dependencies)
@@ -164,6 +167,8 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
 
 
 def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
+    signers = SignerCache(dependencies.pool)
+
     @app.post(
         "/retrieve",
         tags=[_ASKING],
@@ -213,6 +218,7 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
     )
     def query(body: QueryRequest) -> Response:
         journal = Journal()
+        signer = signers.get()
         streamed = wants_events(request.accept_mimetypes)
         steps = answer_question(
             _read_query(body),
@@ -223,10 +229,14 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
         # Until then nothing is sent, so that what fails has a status of its own.
         retrieval = next(step for step in steps if isinstance(step, Retrieval))
         if streamed:
-            events = stream_answer(retrieval, steps, journal=journal, trace=body.trace)
+            events = stream_answer(
+                retrieval, steps, journal=journal, signer=signer, trace=body.trace
+            )
             return event_stream(keep_alive(events))
         answer = next(step for step in steps if isinstance(step, Answer))
-        response = make_response(retrieval, answer, journal=journal, trace=body.trace)
+        response = make_response(
+            retrieval, answer, journal=journal, signer=signer, trace=body.trace
+        )
         if is_failure(answer.failure):
             return render(failure_problem(response, answer.failure))
         return reply(response)

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from shared.store import CollectionSummary, Facet, Selection
+from shared.store import CollectionSummary, Facet, Rating, Selection
 from shared.store.tables import SourceRow, StoredTable
 from shared.tables import Column, ColumnType
 from shared.values import (
@@ -413,6 +413,27 @@ def _check_size(value: FilterIn) -> FilterIn:
 WholeFilter = Annotated[FilterIn, AfterValidator(_check_size), BeforeValidator(_check_depth)]
 
 
+class FeedbackRequest(_Body):
+    """Whether an answer was of use."""
+
+    answer_id: Annotated[
+        str,
+        StringConstraints(max_length=4_000, pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$"),
+        Field(description="That of the answer."),
+    ]
+    rating: Rating
+    comment: Annotated[str, StringConstraints(max_length=1_000), AfterValidator(compose)] | None = (
+        None
+    )
+
+
+class FeedbackResponse(BaseModel):
+    """What was recorded."""
+
+    rating: Rating
+    replaced: bool = Field(description="True: the answer had been rated before.")
+
+
 class Turn(_Body):
     """One turn of the conversation so far, oldest first."""
 
@@ -582,6 +603,7 @@ class DoneEvent(BaseModel):
         description="True: a verified quote carries it. False: the documents do not answer."
     )
     model: str = Field(description="The Gemini model, or extractive.")
+    answer_id: str = Field(description="What POST /feedback calls this answer by.")
     usage: UsageOut
     timings: Timings
     cached: bool = False

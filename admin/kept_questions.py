@@ -1,0 +1,99 @@
+"""What people ask: the questions that KEEP_QUESTIONS keeps, grouped, and made an evaluation set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from admin.terminal import json_option, one_sentence, print_json, print_table
+from shared import store
+from shared.settings import DatabaseSettings, load
+from shared.store import QuestionGroup
+
+
+@click.command()
+@click.option("--unanswered", is_flag=True, help="Only those that the documents do not answer.")
+@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option(
+    "--export",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a set for evaluate to FILE.",
+)
+@json_option
+def questions(*, unanswered: bool, days: int, limit: int, file: Path | None, as_json: bool) -> None:
+    """
+    List what people asked in the last days, the most frequent first.
+
+    Questions that differ in case and punctuation alone are one. Only what KEEP_QUESTIONS keeps is
+    known.
+
+    --unanswered --export FILE writes a set for `evaluate --answers FILE`, in which nothing answers;
+    write the gold of a question into it when a document comes that answers it. Without --unanswered
+    FILE is a set for `evaluate FILE`: questions whose answers were rated up, and the documents that
+    these cite.
+    """
+    with (
+        one_sentence(),
+        store.open_pool(load(DatabaseSettings)) as pool,
+        store.connect(pool) as connection,
+    ):
+        groups = store.list_questions(connection, unanswered=unanswered, days=days, limit=limit)
+    if file is not None:
+        _export(groups, file, unanswered=unanswered)
+    if as_json:
+        print_json([asdict(group) | {"last_asked": group.last_asked} for group in groups])
+        return
+    if not groups:
+        click.echo(
+            f"No question of the last {days} days is kept. KEEP_QUESTIONS=unanswered or all keeps"
+            " them (docs/settings.md).",
+            err=True,
+        )
+        return
+    columns = ("asked", "last", "answered", "refused", "ungrounded", "up", "down", "question")
+    print_table(columns, [_make_row(group) for group in groups])
+
+
+def _make_row(group: QuestionGroup) -> Sequence[str]:
+    return (
+        str(group.count),
+        f"{group.last_asked:%Y-%m-%d %H:%M}",
+        str(group.answered),
+        str(group.refused),
+        str(group.ungrounded),
+        str(group.up),
+        str(group.down),
+        group.question,
+    )
+
+
+def _export(groups: Sequence[QuestionGroup], file: Path, *, unanswered: bool) -> None:
+    lines = list(_make_lines(groups, unanswered=unanswered))
+    if not lines:
+        raise click.ClickException(
+            "There is nothing to export: no kept question of these days "
+            + ("is unanswered." if unanswered else "has an answer that was rated up.")
+        )
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
+    click.echo(f"{file}: {len(lines)} questions", err=True)
+
+
+def _make_lines(groups: Sequence[QuestionGroup], *, unanswered: bool) -> Iterator[dict[str, Any]]:
+    for group in groups:
+        # One line: evaluate reads lines, and Unicode has more ends of them than JSON escapes.
+        question = " ".join(group.question.split())
+        if unanswered:
+            yield {"question": question, "gold": None, "passages": []}
+        elif group.documents:
+            yield {"question": question, "expected": group.documents}

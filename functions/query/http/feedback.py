@@ -1,0 +1,57 @@
+"""Ratings of answers: who has an answer's id may say whether it was of use."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+
+from flask import Response
+from flask_openapi3.models.tag import Tag
+from flask_openapi3.openapi import OpenAPI
+
+from shared.runtime.logs import get_logger
+from shared.store import connect, read_link_secret, record_feedback
+
+from ..dependencies import Dependencies
+from .answer_ids import LIFETIME_DAYS, read_answer_id
+from .openapi import SECURITY, responses
+from .problems import ProblemRaised
+from .replies import reply
+from .schemas import FeedbackRequest, FeedbackResponse
+
+_FEEDBACK = Tag(name="feedback", description="What readers say of answers.")
+
+logger = get_logger(__name__)
+
+
+def add_feedback(app: OpenAPI, dependencies: Dependencies) -> None:
+    """Add the route to *app*."""
+
+    @app.post(
+        "/feedback",
+        tags=[_FEEDBACK],
+        summary="Rate an answer",
+        operation_id="rate_answer",
+        description=(
+            f"An answer can be rated for {LIFETIME_DAYS} days, and counts once: the last rating"
+            " stands. Ratings change no answer."
+        ),
+        responses=responses(FeedbackResponse, 404, 503),
+        security=SECURITY,
+    )
+    def feedback(body: FeedbackRequest) -> Response:
+        with connect(dependencies.pool) as connection:
+            secret = read_link_secret(connection)
+            answer = read_answer_id(body.answer_id, secret=secret, now=time.time())
+            if answer is None:
+                raise ProblemRaised(
+                    HTTPStatus.NOT_FOUND,
+                    "unknown_answer",
+                    f"answer_id is none that this service gave within the last {LIFETIME_DAYS}"
+                    " days.",
+                )
+            replaced = record_feedback(
+                connection, answer, rating=body.rating, comment=body.comment or None
+            )
+        logger.info("answer rated", rating=body.rating, grounded=answer.grounded)
+        return reply(FeedbackResponse(rating=body.rating, replaced=replaced))
