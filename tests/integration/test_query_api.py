@@ -877,12 +877,12 @@ def test_answer_when_gemini_makes_up_a_quote(
 @pytest.mark.parametrize(
     ("question", "begin"),
     [
-        ("Wer malte denn die xyzzy?", "Die Dokumente"),
-        ("O que é o xyzzy e quem decide?", "Os documentos"),
-        ("Qual è il xyzzy per la consegna e dove?", "I documenti"),
-        ("Quel est le xyzzy de la livraison ?", "Les documents"),
-        ("¿Cuál es el xyzzy de los pedidos?", "Los documentos"),
-        ("Xyzzy nghĩa là gì vậy?", "Các tài liệu"),
+        ("Wer malte denn die xyzzy?", "Kein Dokument auf Deutsch"),
+        ("O que é o xyzzy e quem decide?", "Nenhum documento em português"),
+        ("Qual è il xyzzy per la consegna e dove?", "Nessun documento in italiano"),
+        ("Quel est le xyzzy de la livraison ?", "Aucun document en français"),
+        ("¿Cuál es el xyzzy de los pedidos?", "Ningún documento en español"),
+        ("Xyzzy nghĩa là gì vậy?", "Không có tài liệu tiếng Việt"),
         ("Who painted the xyzzy?", "The documents"),
     ],
 )

@@ -679,8 +679,8 @@ _INTRODUCTION = """\
 
 Written by `make mutants`; do not edit. The code that writes to the database runs on a real
 Postgres, each delivery stopped before every statement, look, download and publish, where it is
-interrupted by another or dies (docs/decisions.md, "How do we know?"). The real protocol must keep
-its promises in every schedule; each broken design, a patch of the code, its SQL or its
+interrupted by another or dies ([Decisions](decisions.md)). The real protocol must keep its promises
+in every schedule; each broken design, a patch of the code, its SQL or its
 acknowledgements, must be caught in some.
 """
 

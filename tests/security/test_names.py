@@ -172,7 +172,7 @@ def test_download_when_its_fields_are_hostile(bucket: storage.Bucket, emulator: 
     blob.content_type = "text/plain\r\nX-Evil: 1"
     blob.patch()
     for path in (
-        f"/{BUCKET}/fields.txt",
+        f"/storage/v1/b/{BUCKET}/o/fields.txt?alt=media",
         f"/download/storage/v1/b/{BUCKET}/o/fields.txt?alt=media",
     ):
         answer = requests.get(emulator.url + path, timeout=10)
@@ -204,7 +204,8 @@ def test_emulator_when_a_path_climbs(bucket: storage.Bucket, emulator: Emulator,
         method, path.format(bucket=bucket.name), body=b"x" if method == "PUT" else None
     )
     answer = connection.getresponse()
-    assert answer.status in (400, 404)
+    # 501: what is no path of the JSON API.
+    assert answer.status in (400, 404, 501)
     assert b"root:" not in answer.read()
     connection.close()
 

@@ -223,5 +223,6 @@ def test_fields_when_nothing_is_attacked(client: FlaskClient) -> None:
     }
     answers = {field: send(client, field, honest.get(field, "team")) for field in _FIELDS}
     statuses = {field: status for field, (status, _) in answers.items() if status != 200}
-    assert statuses == {"limit": 400, "document id": 404, "text start": 404}
+    assert statuses == {"limit": 400, "list cursor": 400, "document id": 404, "text start": 404}
     assert "whole number" in answers["limit"][1]
+    assert "cursor" in answers["list cursor"][1]

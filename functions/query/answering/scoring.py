@@ -28,7 +28,7 @@ _DATE = re.compile(r"\b(?:1\d|20)\d\d\b|\b\d{1,2}[./-]\d{1,2}\b|\b\d{1,2}:\d\d\b
 _NAME = re.compile(r"(?<=[\w,;:)] )[A-ZÀ-ÞĐ][\w'’.-]+|^[A-ZÀ-ÞĐ][\w'’.-]+ [A-ZÀ-ÞĐ][\w'’.-]+")
 # A command, an option, a path, a setting: what prose does not hold.
 _LITERAL = re.compile(
-    r"(?<![\w-])(?:--?[a-z][\w-]+|\$?\w*[A-Za-z]\w*_\w+|~?/?[\w.-]+/[\w./*-]+|[a-z]+[A-Z]\w+"
+    r"(?<![\w-])(?:--?[a-z][\w-]+|\$?(?=\w*[A-Za-z])\w+_\w+|~?/?[\w.-]{1,200}/[\w./*-]+|[a-z]+[A-Z]\w+"
     r"|\$[A-Z]\w+|[A-Z]+(?:-[A-Za-z]+)+|\w+\(\)|<[\w-]+>|[\w-]+\.(?:conf|cfg|d|ini|ya?ml|json|sh|txt))"
 )
 # What points back to the sentence before, at the beginning of a sentence.

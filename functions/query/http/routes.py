@@ -13,7 +13,7 @@ from flask_openapi3.models.info import Info
 from flask_openapi3.models.server import Server
 from flask_openapi3.models.tag import Tag
 from flask_openapi3.openapi import OpenAPI
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from shared.errors import (
     Misconfigured,
@@ -258,6 +258,13 @@ def _read_query(body: RetrieveRequest) -> Query:
     )
 
 
+def _check_given_once(query: BaseModel) -> None:
+    """Refuse what is given twice and is no list: the framework would read the first alone."""
+    for name, values in request.args.lists():
+        if len(values) > 1 and not isinstance(getattr(query, name, None), list | tuple):
+            raise bad_field(name, "give it once")
+
+
 def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
     @app.get(
         "/documents",
@@ -268,6 +275,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         security=SECURITY,
     )
     def list_all(query: DocumentsQuery) -> Response:
+        _check_given_once(query)
         order, descending = query.sort, query.descending
         after = None
         if query.cursor:
@@ -318,6 +326,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         security=SECURITY,
     )
     def show_facets(query: FacetsQuery) -> Response:
+        _check_given_once(query)
         with reading(dependencies.pool, principals()) as connection:
             facets, counted = read_facets(
                 connection, query.selection(), values=query.values, ceiling=_MAX_COUNTED + 1
