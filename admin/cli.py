@@ -44,8 +44,9 @@ _COMMANDS = {
     "access": _Entry("admin.access:access", "Close collections, and grant them to callers."),
     "explain": _Entry("admin.explain:explain", "Explain how a question is searched for."),
     "questions": _Entry(
-        "admin.kept_questions:questions", "List what people ask and documents do not answer."
+        "admin.feedback:questions", "List what people ask and documents do not answer."
     ),
+    "ratings": _Entry("admin.feedback:ratings", "List what readers say of answers."),
     "evaluate": _Entry("admin.evaluation:main", "Measure retrieval and answers."),
     "migrate": _Entry("admin.migrate:main", "Bring the database to this release."),
     "doctor": _Entry("admin.maintenance:doctor", "Examine the whole deployment."),

@@ -49,7 +49,7 @@ _log = get_logger("admin")
     type=click.IntRange(min=32),
     default=90,
     show_default=True,
-    help="Days until dead letters and rows of deleted documents go.",
+    help="Days until dead letters, ratings and rows of deleted documents go.",
 )
 @json_option
 def sweep(

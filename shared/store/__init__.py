@@ -61,11 +61,13 @@ from shared.store.documents import (
 )
 from shared.store.feedback import (
     GivenAnswer,
+    GivenRating,
     Outcome,
     QuestionGroup,
     Rating,
     keep_question,
     list_questions,
+    list_ratings,
     record_feedback,
 )
 from shared.store.leases import give_back
@@ -132,6 +134,7 @@ __all__ = [
     "Connection",
     "Facet",
     "GivenAnswer",
+    "GivenRating",
     "KnownGenerations",
     "KnownObject",
     "ListOrder",
@@ -177,6 +180,7 @@ __all__ = [
     "list_headings",
     "list_models",
     "list_questions",
+    "list_ratings",
     "mark_replayed",
     "may_write",
     "note_position",

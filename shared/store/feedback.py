@@ -154,3 +154,47 @@ def list_questions(
             """,
             {"days": days, "unanswered": unanswered, "limit": limit},
         ).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class GivenRating:
+    """
+    What a reader said of an answer.
+
+    Attributes:
+        question: Empty where it is not kept.
+        documents: Names of those that the answer cites and that are still there.
+    """
+
+    rated: datetime
+    rating: Rating
+    comment: str
+    model: str
+    grounded: bool
+    question: str
+    documents: list[str]
+
+
+def list_ratings(connection: Connection, *, days: int, limit: int) -> list[GivenRating]:
+    """Return the ratings of the last *days*, the newest first."""
+    with connection.cursor(row_factory=class_row(GivenRating)) as cursor:
+        return cursor.execute(
+            """
+            SELECT rated, rating, coalesce(comment, '') AS comment, model, grounded,
+                   coalesce(kept_questions.question, '') AS question,
+                   ARRAY(
+                       SELECT name
+                       FROM unnest(feedback.documents) WITH ORDINALITY AS cited (id, number)
+                       JOIN documents ON documents.id = cited.id
+                       WHERE documents.active_build IS NOT NULL
+                       ORDER BY number
+                   ) AS documents
+            FROM feedback
+            LEFT JOIN kept_questions
+                ON kept_questions.answer_id = feedback.answer_id AND expires > now()
+            WHERE rated > now() - make_interval(days => %(days)s)
+            ORDER BY rated DESC
+            LIMIT %(limit)s
+            """,
+            {"days": days, "limit": limit},
+        ).fetchall()

@@ -199,7 +199,7 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
     load.cache_clear()
 
     def run(*arguments: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(main, ["questions", *arguments], prog_name="kaydangpt")
+        result = CliRunner().invoke(main, arguments, prog_name="kaydangpt")
         assert result.exit_code == code, result.output
         return result
 
@@ -214,13 +214,13 @@ def test_gaps_when_listed(
     for question in (UNKNOWN, UNKNOWN.upper(), "how many  moons does \u2028Jupiter have", ASKED):
         ask(client, question)
     ask(client, "Who painted the Mona Lisa?")
-    gaps = json.loads(run("--unanswered", "--json").stdout)
+    gaps = json.loads(run("questions", "--unanswered", "--json").stdout)
     assert [(gap["question"].split()[-1], gap["count"]) for gap in gaps] == [
         ("have", 3),
         ("Lisa?", 1),
     ]
     file = tmp_path / "gaps.jsonl"
-    assert "Mona Lisa" in run("--unanswered", "--export", str(file)).stdout
+    assert "Mona Lisa" in run("questions", "--unanswered", "--export", str(file)).stdout
     exported = read_questions(file)
     assert [(each.gold, each.kind) for each in exported] == [(None, "unanswerable")] * 2
     assert exported[0].question == "how many moons does Jupiter have"
@@ -233,9 +233,9 @@ def test_good_answers_when_exported(
     client = client_with(keep_questions="all")
     answer = ask(client)
     file = tmp_path / "good.jsonl"
-    assert "nothing to export" in run("--export", str(file), code=1).stderr
+    assert "nothing to export" in run("questions", "--export", str(file), code=1).stderr
     rate(client, answer["answer_id"])
-    run("--export", str(file))
+    run("questions", "--export", str(file))
     (question,) = read_set(file).questions
     assert (question.text, question.gains) == (ASKED, {"bridge.txt": 1.0})
 
@@ -246,5 +246,22 @@ def test_questions_when_none_is_kept(
     """The setting is named; a question whose time is over is no more."""
     client = client_with()
     ask(client, UNKNOWN)
-    assert "KEEP_QUESTIONS" in run().stderr
-    assert json.loads(run("--json").stdout) == []
+    assert "KEEP_QUESTIONS" in run("questions").stderr
+    assert json.loads(run("questions", "--json").stdout) == []
+
+
+def test_ratings_when_listed(
+    client_with: Callable[..., FlaskClient], run: Callable[..., Result]
+) -> None:
+    """The newest first, with the documents by name; the question only where it is kept."""
+    rate(client_with(), ask(client_with())["answer_id"])
+    client = client_with(keep_questions="all")
+    rate(client, ask(client)["answer_id"], "down", comment="\x1b[31mIt was 1944.")
+    listed = json.loads(run("ratings", "--json").stdout)
+    assert [
+        (each["rating"], each["comment"], each["question"], each["documents"]) for each in listed
+    ] == [
+        ("down", "[31mIt was 1944.", ASKED, ["bridge.txt"]),
+        ("up", "", "", ["bridge.txt"]),
+    ]
+    assert "\x1b" not in run("ratings").stdout

@@ -1,4 +1,4 @@
-"""What people ask: the questions that KEEP_QUESTIONS keeps, grouped, and made an evaluation set."""
+"""Commands that say what people ask, and what they think of the answers: questions, ratings."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import click
 from admin.terminal import json_option, one_sentence, print_json, print_table
 from shared import store
 from shared.settings import DatabaseSettings, load
-from shared.store import QuestionGroup
+from shared.store import GivenRating, QuestionGroup
+
+_days = click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True)
+_limit = click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
 
 
 @click.command()
 @click.option("--unanswered", is_flag=True, help="Only those that the documents do not answer.")
-@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True)
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@_days
+@_limit
 @click.option(
     "--export",
     "file",
@@ -48,7 +51,7 @@ def questions(*, unanswered: bool, days: int, limit: int, file: Path | None, as_
     if file is not None:
         _export(groups, file, unanswered=unanswered)
     if as_json:
-        print_json([asdict(group) | {"last_asked": group.last_asked} for group in groups])
+        print_json([asdict(group) for group in groups])
         return
     if not groups:
         click.echo(
@@ -59,6 +62,41 @@ def questions(*, unanswered: bool, days: int, limit: int, file: Path | None, as_
         return
     columns = ("asked", "last", "answered", "refused", "ungrounded", "up", "down", "question")
     print_table(columns, [_make_row(group) for group in groups])
+
+
+@click.command()
+@_days
+@_limit
+@json_option
+def ratings(*, days: int, limit: int, as_json: bool) -> None:
+    """
+    List what readers said of answers in the last days, the newest first.
+
+    The question is there where KEEP_QUESTIONS keeps it.
+    """
+    with (
+        one_sentence(),
+        store.open_pool(load(DatabaseSettings)) as pool,
+        store.connect(pool) as connection,
+    ):
+        given = store.list_ratings(connection, days=days, limit=limit)
+    if as_json:
+        print_json([asdict(each) for each in given])
+        return
+    columns = ("rated", "rating", "grounded", "model", "documents", "question", "comment")
+    print_table(columns, [_make_rating_row(each) for each in given])
+
+
+def _make_rating_row(given: GivenRating) -> Sequence[str]:
+    return (
+        f"{given.rated:%Y-%m-%d %H:%M}",
+        given.rating,
+        "yes" if given.grounded else "no",
+        given.model,
+        ", ".join(given.documents),
+        given.question,
+        given.comment,
+    )
 
 
 def _make_row(group: QuestionGroup) -> Sequence[str]:
