@@ -93,6 +93,8 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     keep_questions: Literal["none", "unanswered", "all"] = "none"
     keep_questions_days: int = Field(default=90, ge=1, le=3650)
 
+    # A line for each question and each document that is read: who, which documents, which outcome.
+    audit_log: bool = False
     metrics_enabled: bool = False
     suggestions_enabled: bool = True
     uploads_enabled: bool = False
@@ -109,6 +111,12 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     def _check_reranker(self) -> QuerySettings:
         if self.reranker.partition(":")[0] == "vertex" and not self.google_cloud_project:
             raise ValueError("RERANKER=vertex needs GOOGLE_CLOUD_PROJECT")
+        return self
+
+    @model_validator(mode="after")
+    def _check_audit_log(self) -> QuerySettings:
+        if self.audit_log and self.log_level not in ("DEBUG", "INFO"):
+            raise ValueError("AUDIT_LOG=true needs LOG_LEVEL=INFO or DEBUG")
         return self
 
     @model_validator(mode="after")

@@ -263,13 +263,14 @@ variable "settings" {
       "OCR_PAGE_BUDGET", "RATE_LIMIT_PER_MINUTE", "LOG_LEVEL", "GEMINI_TIMEOUT_SECONDS", "GEMINI_MAX_OUTPUT_TOKENS",
       "GEMINI_THINKING_BUDGET", "GEMINI_THINKING_LEVEL", "ANSWER_CACHE_SECONDS", "MAX_CONCURRENT_REQUESTS",
       "CHUNKS_PER_JOB", "LEASE_SECONDS", "DATABASE_ANSWER_TIMEOUT_SECONDS", "KEEP_QUESTIONS", "KEEP_QUESTIONS_DAYS",
+      "AUDIT_LOG",
     ])) == 0
     error_message = "settings names a variable that no function reads, or that Terraform sets itself."
   }
 
   validation {
-    condition     = alltrue([for name, value in var.settings : name == "LOG_LEVEL" ? contains(["DEBUG", "INFO", "WARNING", "ERROR"], value) : name == "GEMINI_THINKING_LEVEL" ? contains(["minimal", "low", "medium", "high"], value) : name == "KEEP_QUESTIONS" ? contains(["none", "unanswered", "all"], value) : can(regex("^[0-9]+$", value))])
-    error_message = "Every setting is a whole number, but LOG_LEVEL (DEBUG, INFO, WARNING, ERROR), GEMINI_THINKING_LEVEL (minimal, low, medium, high) and KEEP_QUESTIONS (none, unanswered, all)."
+    condition     = alltrue([for name, value in var.settings : name == "LOG_LEVEL" ? contains(["DEBUG", "INFO", "WARNING", "ERROR"], value) : name == "GEMINI_THINKING_LEVEL" ? contains(["minimal", "low", "medium", "high"], value) : name == "KEEP_QUESTIONS" ? contains(["none", "unanswered", "all"], value) : name == "AUDIT_LOG" ? contains(["true", "false"], value) : can(regex("^[0-9]+$", value))])
+    error_message = "Every setting is a whole number, but LOG_LEVEL (DEBUG, INFO, WARNING, ERROR), GEMINI_THINKING_LEVEL (minimal, low, medium, high), KEEP_QUESTIONS (none, unanswered, all) and AUDIT_LOG (true, false)."
   }
 }
 

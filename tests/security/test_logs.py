@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from flask.testing import FlaskClient
+from google.cloud import storage
+from pydantic import ValidationError
 
+from functions.query.settings import QuerySettings
 from local.system import System
+from shared.bucket import DocumentBucket
+from shared.embedding.embedder import Embedder
 from shared.runtime.logs import begin_trace, get_logger, set_up_logs
 from shared.settings import LogSettings
+from shared.store import Connection, Pool
+from tests.support.asking import index_document, make_client
 from tests.support.documents import make_docx, make_pdf, pdf_lines
 
 HOSTILE = [
@@ -153,3 +162,98 @@ def test_logs_when_a_whole_run_is_over(system: System) -> None:
     assert {"ingest.log", "embed_worker.log", "query.log", "storage.log"} <= logs.keys()
     assert "document failed" in logs["ingest.log"]
     assert [(file, one) for file, log in logs.items() for one in secrets if one in log] == []
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_audit_lines(
+    database_url: str,
+    model_dir: Path,
+    pool: Pool,
+    connection: Connection,
+    bucket: storage.Bucket,
+    written: io.StringIO,
+    enabled: bool,
+) -> None:
+    """Each question and each look at a document says who, what, which documents; and no text."""
+    embedder = Embedder(model_dir, threads=1)
+    index_document(connection, embedder, "canary.txt", ["The canary was found in 1943."])
+    row = connection.execute("SELECT id FROM documents").fetchone()
+    assert row is not None
+    document, digest = str(row[0]), hashlib.sha256(b"a key").hexdigest()
+    fields = {
+        "database_url": database_url,
+        "model_dir": model_dir,
+        "api_keys": f"finance={digest}",
+        "audit_log": enabled,
+        "documents_bucket": bucket.name,
+    }
+    client = make_client(
+        QuerySettings.model_validate(fields),
+        pool=pool,
+        embedder=embedder,
+        make_originals=lambda: DocumentBucket(bucket.name, project="test"),
+    )
+    key = {"X-API-Key": "a key"}
+    asked = {"question": "When was the canary found?"}
+    chat = {"model": "kaydangpt", "messages": [{"role": "user", "content": asked["question"]}]}
+    call = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "search", "arguments": {"query": asked["question"]}},
+    }
+    unknown = "00000000-0000-4000-8000-000000000000"
+    client.post("/query", json=asked, headers=key)
+    client.post("/query", json=asked, headers=key | {"Accept": "text/event-stream"}).get_data()
+    client.post("/v1/retrieve", json=asked, headers=key)
+    client.post("/v1/chat/completions", json=chat, headers=key)
+    client.post("/mcp", json=call, headers=key | {"MCP-Protocol-Version": "2025-11-25"})
+    client.get(f"/documents/{document}/text", headers=key)
+    client.get(f"/documents/{unknown}", headers=key)
+    client.post("/query", json=asked, headers={"X-API-Key": "wrong"})
+    url = client.get(f"/documents/{document}/original", headers=key).get_json()["url"]
+    client.get(url)
+    for path in ("/documents", "/healthz", "/"):
+        client.get(path, headers=key).close()
+    client.get(f"/documents/{document}", headers={"Accept": "text/html"}).close()
+    lines = [line["ocsf"] for line in read_lines(written.getvalue()) if "ocsf" in line]
+    assert "canary" not in written.getvalue()
+    finance = {"uid": f"key {digest}", "name": "finance"}
+    found = [
+        (
+            line["actor"]["user"],
+            line["api"]["operation"],
+            [resource["uid"] for resource in line["resources"]],
+            (line["status_id"], line["status_code"]),
+        )
+        for line in lines
+    ]
+    expected = [
+        (finance, operation, [document], (1, "200"))
+        for operation in (
+            *("POST /query", "POST /query", "POST /retrieve", "POST /chat/completions"),
+            *("POST /mcp", "GET /documents/<document_id>/text"),
+        )
+    ]
+    expected += [
+        (finance, "GET /documents/<document_id>", [unknown], (2, "404")),
+        ({"uid": "anonymous"}, "POST /query", [], (2, "401")),
+        (finance, "GET /documents/<document_id>/original", [document], (1, "200")),
+        ({"uid": "anonymous"}, "GET /originals/<token>", [], (2, "404")),
+    ]
+    assert found == (expected if enabled else [])
+    assert all(line["type_uid"] == 600302 for line in lines)
+    links = [line["api"]["request"]["uid"] for line in lines if "request" in line["api"]]
+    assert len(set(links)) == len(links) // 2 == enabled
+
+
+def test_audit_log_when_the_level_would_drop_it(model_dir: Path) -> None:
+    """It is refused at start rather than silently empty."""
+    fields = {
+        "database_url": "postgresql://x",
+        "model_dir": model_dir,
+        "audit_log": True,
+        "log_level": "WARNING",
+    }
+    with pytest.raises(ValidationError, match="AUDIT_LOG"):
+        QuerySettings.model_validate(fields)

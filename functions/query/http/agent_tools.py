@@ -25,6 +25,7 @@ from ..answering.pipeline import answer_question, find_passages
 from ..answering.query import Answer, Query, Retrieval
 from ..dependencies import Dependencies
 from .addresses import passage_address
+from .audit import note_documents
 from .cursors import Cursor, decode_cursor
 from .mcp import Tool
 from .problems import ProblemRaised, bad_field, unknown_document
@@ -166,6 +167,7 @@ class _Agent:
         passages = find_passages(
             query, dependencies=self._dependencies.answering, journal=Journal()
         ).passages
+        note_documents(hit.document_id for hit in passages)
         budget = arguments.max_tokens * _CHARACTERS_A_TOKEN
         results: list[dict[str, Any]] = []
         for hit in passages[first : first + arguments.limit]:
@@ -187,6 +189,7 @@ class _Agent:
         document_id, start = _read_id(arguments.id)
         if arguments.cursor is not None:
             start = _read_offset(arguments.cursor, at_most=2**31 - 1)
+        note_documents([document_id])
         with reading(self._dependencies.pool, self._principals) as connection:
             document = get_document(connection, document_id)
             if document is None:
@@ -225,6 +228,7 @@ class _Agent:
             query, dependencies=self._dependencies.answering, journal=Journal(), whole=True
         )
         retrieval = next(step for step in steps if isinstance(step, Retrieval))
+        note_documents(hit.document_id for hit in retrieval.passages)
         answer = next(step for step in steps if isinstance(step, Answer))
         degraded = describe_degradation(retrieval, answer)
         citations = [

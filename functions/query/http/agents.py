@@ -17,6 +17,7 @@ from ..answering.pipeline import answer_question
 from ..answering.query import Answer, Retrieval
 from ..dependencies import Dependencies
 from .addresses import base_address
+from .audit import note_documents
 from .chat import (
     ChatChunk,
     ChatCompletion,
@@ -66,6 +67,7 @@ def add_chat(app: OpenAPI, dependencies: Dependencies) -> None:
             whole=not body.stream,
         )
         retrieval = next(step for step in steps if isinstance(step, Retrieval))
+        note_documents(hit.document_id for hit in retrieval.passages)
         if body.stream:
             events = stream_completion(body, retrieval, steps, base=base)
             return event_stream(keep_alive(events))

@@ -10,6 +10,7 @@ from shared.store import get_document, reading
 from shared.values import DocumentStatus
 
 from ..dependencies import Dependencies
+from .audit import note_documents
 from .callers import Caller
 from .problems import unknown_document
 
@@ -27,6 +28,7 @@ def find_document(dependencies: Dependencies, document_id: UUID) -> DocumentStat
     Raises:
         ProblemRaised: There is none with this id.
     """
+    note_documents([document_id])
     with reading(dependencies.pool, principals()) as connection:
         document = get_document(connection, document_id)
     if document is None:

@@ -30,6 +30,7 @@ from ..quotas.rate_limit import RateLimiter
 from ..settings import MAX_REQUEST_BYTES, QuerySettings
 from . import callers
 from .addresses import base_address
+from .audit import write_audit_line
 from .chat import make_error
 from .problems import CONTENT_TYPE, MISCONFIGURED, ProblemRaised, bad_field, make_problem, render
 from .replies import milliseconds_since
@@ -152,6 +153,8 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
             status=response.status_code,
             milliseconds=milliseconds,
         )
+        if settings.audit_log and not wants_page(request):
+            write_audit_line(response.status_code)
         return response
 
     @app.teardown_request

@@ -19,6 +19,7 @@ from shared.store import connect, read_link_secret, read_marks, reading
 from shared.values import ObjectVersion
 
 from ..dependencies import Dependencies
+from .audit import note_link
 from .known_documents import find_document, principals
 from .links import Link, read_link, write_link
 from .openapi import SECURITY, file_responses, responses
@@ -80,9 +81,11 @@ def add_originals(app: OpenAPI, dependencies: Dependencies) -> None:
         link = Link(document.bucket, document.name, generation, document.content_type, expires)
         with reading(dependencies.pool, principals()) as connection:
             secret = read_link_secret(connection)
+        token = write_link(link, secret=secret)
+        note_link(token)
         return reply(
             OriginalResponse(
-                url=f"/originals/{write_link(link, secret=secret)}",
+                url=f"/originals/{token}",
                 expires=datetime.fromtimestamp(expires, UTC),
                 name=document.name,
                 generation=generation,
@@ -101,6 +104,7 @@ def add_originals(app: OpenAPI, dependencies: Dependencies) -> None:
         responses=file_responses(403, 404, 416, 503),
     )
     def original(path: OriginalPath) -> Response:
+        note_link(path.token)
         with connect(dependencies.pool) as connection:
             secret = read_link_secret(connection)
         link = read_link(path.token, secret=secret, now=time.time())

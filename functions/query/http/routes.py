@@ -44,6 +44,7 @@ from ..dependencies import Dependencies
 from ..settings import MAX_REQUEST_BYTES
 from .agents import add_chat, add_mcp
 from .answer_ids import SignerCache
+from .audit import note_documents
 from .concurrency import Admission, admit
 from .cursors import Cursor, decode_cursor
 from .feedback import add_feedback
@@ -182,6 +183,7 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
         retrieval = find_passages(
             _read_query(body), dependencies=dependencies.answering, journal=journal
         )
+        note_documents(hit.document_id for hit in retrieval.passages)
         return reply(
             RetrieveResponse(
                 passages=make_passages(retrieval),
@@ -228,6 +230,7 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
         )
         # Until then nothing is sent, so that what fails has a status of its own.
         retrieval = next(step for step in steps if isinstance(step, Retrieval))
+        note_documents(hit.document_id for hit in retrieval.passages)
         if streamed:
             events = stream_answer(
                 retrieval, steps, journal=journal, signer=signer, trace=body.trace

@@ -25,6 +25,7 @@ from shared.tables import Column, read_date, read_number, write_number
 
 from ..answering.table_plan import WrongPlan, check_plan, label_of
 from ..dependencies import Dependencies
+from .audit import note_documents
 from .openapi import SECURITY, responses
 from .problems import ProblemRaised, bad_field
 from .replies import reply
@@ -63,6 +64,7 @@ def add_tables(
         security=SECURITY,
     )
     def list_document_tables(path: DocumentPath) -> Response:
+        note_documents([path.document_id])
         with reading(dependencies.pool, principals()) as connection:
             found = list_tables(connection, [path.document_id], limit=_MAX_TABLES)
             if not found and get_document(connection, path.document_id) is None:
@@ -85,6 +87,7 @@ def add_tables(
         with reading(dependencies.pool, principals()) as connection:
             stored = None
             if number.isdecimal() and len(number) < 7 and _is_uuid(document):
+                note_documents([UUID(document)])
                 stored = get_table(connection, UUID(document), int(number))
             if stored is None:
                 raise ProblemRaised(

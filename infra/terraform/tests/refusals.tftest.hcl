@@ -228,6 +228,14 @@ run "a_thinking_level_that_gemini_does_not_know" {
   expect_failures = [var.settings]
 }
 
+run "an_audit_log_by_halves" {
+  command = plan
+  variables {
+    settings = { AUDIT_LOG = "yes" }
+  }
+  expect_failures = [var.settings]
+}
+
 run "questions_of_a_kind_that_there_is_not" {
   command = plan
   variables {
