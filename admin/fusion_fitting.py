@@ -8,7 +8,6 @@ of the database. A choice is kept only where it wins on questions that it was no
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -133,7 +132,8 @@ def judge(
     """Return the questions of a set, some of a large one, with their candidates."""
     chosen = list(questions.questions)
     if len(chosen) > _MAX_QUESTIONS:
-        chosen = random.Random(seed).sample(chosen, _MAX_QUESTIONS)  # noqa: S311 -- a sample
+        places = np.random.default_rng(seed).permutation(len(chosen))[:_MAX_QUESTIONS]
+        chosen = [chosen[place] for place in places]
     judged = []
     for question in chosen:
         with connection.transaction():
