@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from hypothesis import HealthCheck, settings
 from pgvector.psycopg import register_vector
 from pydantic import SecretStr
 
@@ -28,6 +29,10 @@ from shared.store import Connection, Pool, open_pool
 from shared.store.connection import connection_arguments
 from tests.support.asking import BUCKET
 from tests.support.emulators import running_storage
+
+# A busy machine is no fault of a test's strategy.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 MODEL_DIR = Path(
     os.environ.get("MODEL_DIR")
