@@ -13,7 +13,7 @@ import schemathesis
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
-from hypothesis.errors import Unsatisfiable
+from hypothesis.errors import InvalidArgument, Unsatisfiable
 from schemathesis import Case, GenerationMode
 from schemathesis.core.result import Ok
 
@@ -114,6 +114,10 @@ def test_requests_when_made_of_the_document(app: Flask, mode: GenerationMode) ->
 
     def call(case: Case[Any]) -> None:
         nonlocal cases
+        if mode is GenerationMode.NEGATIVE and any(
+            isinstance(value, dict) for value in (case.query or {}).values()
+        ):
+            return  # in an address an object is written as text, and any text may be looked for
         cases += 1
         if mode is GenerationMode.POSITIVE and case.query:
             # No schema says which cursors there are.
@@ -136,6 +140,7 @@ def test_requests_when_made_of_the_document(app: Flask, mode: GenerationMode) ->
         )
         try:
             bounded(given(case=strategy)(call))()
-        except Unsatisfiable:
-            assert mode is GenerationMode.NEGATIVE  # nothing can be wrong about GET /healthz
+        except (InvalidArgument, Unsatisfiable):
+            # Nothing can be wrong about GET /healthz, nor within bounds that a mutation closed.
+            assert mode is GenerationMode.NEGATIVE
     print(f"{cases} cases ({mode.value})")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -49,6 +50,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield begin
 
 
+@pytest.fixture
+def passable() -> Iterator[str]:
+    with TemporaryDirectory(prefix="kaydangpt-test-") as folder:
+        yield folder
+
+
 def test_release_when_the_server_is_older(start: Start, model_dir: Path) -> None:
     """The wheel's older PostgreSQL is migrated, filled and asked as the newest is."""
     server = start(OLDER)
@@ -76,19 +83,17 @@ def test_server_when_pgvector_is_not_there(start: Start) -> None:
 
 
 @pytest.mark.skipif(not DEBIANS, reason="only Debian's PostgreSQL speaks TLS")
-def test_connection_by_tls(start: Start, tmp_path: Path) -> None:
+def test_connection_by_tls(start: Start, tmp_path: Path, passable: str) -> None:
     """Each sslmode connects where its certificate is good, and says what is wrong where not."""
     for name in ("good", "other"):
         _make_certificate(tmp_path / name, host="localhost")
-    folder = tmp_path / "tls"
-    folder.mkdir()
+    # pytest's own folders are closed to the server's user.
+    folder = Path(passable)
+    folder.chmod(0o711)
     for file in ("cert.pem", "key.pem"):
         shutil.copy(tmp_path / "good" / file, folder / file)
         shutil.chown(folder / file, NOBODY, NOBODY)
         (folder / file).chmod(0o600)
-    for passable in (folder, *folder.parents):
-        if passable.is_relative_to(tmp_path.parents[1]):
-            passable.chmod(passable.stat().st_mode | 0o011)
     server = start(
         DEBIANS[-1].parents[1],
         options={
