@@ -172,21 +172,22 @@ def insert_tables(
         )
         count = 0
         while page:
-            with connection.cursor().copy(
+            # Not COPY, which PostgreSQL refuses where row-level security holds.
+            connection.cursor().executemany(
                 """
-                COPY table_rows (build_id, table_number, number, char_start, char_end, page,
-                                 is_total, cells, numbers, dates)
-                FROM STDIN
-                """
-            ) as copy:
-                for row in page:
-                    copy.write_row(
-                        (
-                            *(build_id, table.number, row.number, row.char_start, row.char_end),
-                            *(row.page, row.is_total, list(row.cells)),
-                            *(list(row.numbers), list(row.dates)),
-                        )
+                INSERT INTO table_rows (build_id, table_number, number, char_start, char_end, page,
+                                        is_total, cells, numbers, dates)
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s::text[], %s::numeric[], %s::date[])
+                """,
+                [
+                    (
+                        *(build_id, table.number, row.number, row.char_start, row.char_end),
+                        *(row.page, row.is_total, list(row.cells)),
+                        *(list(row.numbers), list(row.dates)),
                     )
+                    for row in page
+                ],
+            )
             count += len(page)
             page = list(islice(iterator, _ROWS_AT_A_TIME))
         connection.execute(

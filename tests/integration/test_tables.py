@@ -176,7 +176,10 @@ def figures(
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([HEADER, *rows, ["Total", "", "", "", f"{total:,.2f}", ""]])
     with store.connect(pool) as connection:
+        # As the functions' logins are: row-level security holds for them.
+        connection.execute("SET ROLE kaydang_worker")
         index_file(connection, embedder, model_dir, path, "sales/orders.csv")
+        connection.execute("RESET ROLE")
     client = make_client(settings, pool=pool, embedder=embedder)
     documents = client.get("/documents").get_json()["documents"]
     return Figures(client, settings, rows, documents[0]["id"])
