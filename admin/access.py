@@ -185,7 +185,7 @@ def _describe(reason: store.AccessReasons) -> str:
             else "which is closed and not granted to them"
         )
         return f"{about}, {why}; it names no readers of its own."
-    named = ", ".join(reason.readers) or "nobody"
+    named = ", ".join(reason.readers) or "no one"
     if reason.matching:
         why = f"they are {', '.join(reason.matching)}"
     elif reason.granted:

@@ -192,7 +192,7 @@ def _measures(given: Grade) -> dict[str, float]:
 
 
 def share_as_it_should_be(grades: Sequence[Grade]) -> float:
-    """Return the share of questions that are answered rightly, or rightly refused."""
+    """Return the share of questions that are correctly answered or refused."""
     return fmean(_measures(each)["as it should be"] for each in grades) if grades else 0.0
 
 

@@ -76,7 +76,7 @@ class FittedChoosing:
 
     Attributes:
         first_right: Share of the parts whose best candidate is right, where one is.
-        refused_unanswerable, refused_answerable: Shares; of the answerable those answered rightly.
+        refused_unanswerable, refused_answerable: Shares; the latter of those answered correctly.
     """
 
     sentences: Mapping[str, float]
@@ -193,7 +193,7 @@ def _first_right(traces: Traces, chosen: Sequence[int], weights: Vector) -> dict
 
 
 def _fit_margin(traces: Traces, chosen: Sequence[int], weights: Vector) -> float:
-    """Return the margin under which most questions are answered rightly and at least half so."""
+    """Return the margin under which most questions are answered correctly, and with little else."""
 
     def count(margin: float) -> float:
         good = 0.0

@@ -447,7 +447,7 @@ def _untranslated(document: str) -> str:
 @click.option(
     "--fail-below",
     type=click.FloatRange(0, 1),
-    help="With --answers: exit status 1 if fewer questions are answered, or refused, rightly.",
+    help="With --answers: exit status 1 if fewer questions are correctly answered or refused.",
 )
 @click.option("--concurrency", type=click.IntRange(1, 16), default=2, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
@@ -559,7 +559,7 @@ def _fit_answers(paths: Sequence[Path], service: Service, *, prefix: str, as_jso
     click.echo(
         f"Held out: {fitted.first_right:.1%} of the sentences put first are right; refused are"
         f" {fitted.refused_unanswerable:.1%} of the questions without an answer and"
-        f" {fitted.refused_answerable:.1%} of those answered rightly."
+        f" {fitted.refused_answerable:.1%} of those answered correctly."
     )
 
 
