@@ -15,8 +15,10 @@ def ask(page: Page, question: str, *, collection: str = "") -> Locator:
 
 def begin(page: Page, question: str, *, collection: str = "") -> None:
     """Ask in a collection and wait for nothing."""
-    page.get_by_role("combobox", name="Collection").fill(collection)
+    # First what only this view has: the view of documents, which may still be there, has a
+    # field of collections too.
     page.get_by_role("textbox", name="Your question").fill(question)
+    page.get_by_role("combobox", name="Collection").fill(collection)
     page.get_by_role("button", name="Ask", exact=True).click()
 
 
