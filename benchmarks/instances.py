@@ -54,7 +54,7 @@ def measure(running: Running, *, counts: list[int], seconds: float, chunks: int)
         asked, most = _ask(running, questions, seconds=seconds)
         running.system.variables["embed_worker"] = {"WORKERS": str(count)}
         # Stops the worker, and starts it again in that number.
-        backlog = measure_backlog(running, chunks=chunks)
+        backlog = measure_backlog(running, chunks=chunks, prefix=f"backlog{count}")
         rows.append(
             {
                 "processes": count,
