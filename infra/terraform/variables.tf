@@ -448,6 +448,18 @@ variable "allow_public_query" {
   default     = false
 }
 
+variable "document_events" {
+  type        = bool
+  description = "Whether a topic tells that a document is ready, failed or gone, for subscriptions of your own (docs/api.md)."
+  default     = false
+}
+
+variable "document_events" {
+  type        = bool
+  description = "Whether a topic tells that a document is ready, failed or gone, for subscriptions of your own (docs/api.md)."
+  default     = false
+}
+
 variable "tracing" {
   type = object({
     enabled      = optional(bool, false)
