@@ -88,7 +88,7 @@ def set_up(settings: Settings) -> Iterator[str]:
             settings.object_events_topic,
             settings.chunk_jobs_topic,
             settings.dead_letters_topic,
-            # Who wants to be told subscribes to it.
+            # It has no subscription of ours.
             *filter(None, [settings.document_events_topic]),
         ):
             with suppress(AlreadyExists):

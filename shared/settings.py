@@ -80,7 +80,7 @@ class EventSettings(BucketSettings):
 
 
 class DocumentEventSettings(_Group):
-    """Where it is told what happened to documents; with an empty topic, nowhere."""
+    """The topic for events of documents; where it is empty, none are written."""
 
     google_cloud_project: str = ""
     document_events_topic: str = ""
@@ -93,7 +93,7 @@ class DocumentEventSettings(_Group):
 
     @property
     def announces_documents(self) -> bool:
-        """Whether what happens to documents is told to others."""
+        """Whether events of documents are written and published."""
         return bool(self.document_events_topic)
 
 

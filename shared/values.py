@@ -113,7 +113,7 @@ class FillJob:
 @dataclass(frozen=True, slots=True)
 class DocumentEvent:
     """
-    What happened to a document, as it was told to others; it holds no text of the document.
+    What happened to a document; it holds no text of the document.
 
     Attributes:
         id: The same whenever this event is published again.

@@ -31,7 +31,7 @@ class Resources:
     The dependencies of embedding; they live as long as the process.
 
     Attributes:
-        announce: Publishes what happened to documents; None where no one is told.
+        announce: Publishes events of documents; None where none are published.
         find_embedder: Returns the model of a digest, or raises Misconfigured.
         batch_slots: As many as may be held at once.
     """

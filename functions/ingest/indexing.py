@@ -49,7 +49,7 @@ class Resources:
     The dependencies of indexing; they live as long as the process.
 
     Attributes:
-        announce: Publishes what happened to documents; None where no one is told.
+        announce: Publishes events of documents; None where none are published.
         pages: Reads pages without text; None where they stay without.
         parse_slots: As many as may be parsed at once.
     """

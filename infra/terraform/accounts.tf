@@ -76,7 +76,7 @@ resource "google_pubsub_topic_iam_member" "publisher" {
   member  = google_service_account.this[each.value.account].member
 }
 
-# What becomes of documents is told by whoever notes it, and by the sweeper for what is left.
+# Events of documents: from each function that records one, and from the sweeper for the rest.
 # https://cloud.google.com/pubsub/docs/access-control
 resource "google_pubsub_topic_iam_member" "announcer" {
   for_each = toset(local.announcers)

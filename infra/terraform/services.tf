@@ -48,7 +48,7 @@ locals {
     CHUNK_JOBS_TOPIC    = google_pubsub_topic.this["chunk_jobs"].name
     DEAD_LETTERS_TOPIC  = google_pubsub_topic.this["dead_letters"].name
   }
-  # Of whom a document becomes ready, failed or gone.
+  # The accounts that record that a document is ready, failed or gone.
   announcers = var.document_events ? ["ingest", "embed-worker", "dead-letters", "maintenance"] : []
   announcement_environment = {
     for account in local.announcers : account => { DOCUMENT_EVENTS_TOPIC = google_pubsub_topic.this["document_events"].name }

@@ -450,13 +450,13 @@ variable "allow_public_query" {
 
 variable "document_events" {
   type        = bool
-  description = "Whether a topic tells that a document is ready, failed or gone, for subscriptions of your own (docs/api.md)."
+  description = "Whether there is a topic for events of documents (ready, failed, gone), for subscriptions of your own (docs/api.md)."
   default     = false
 }
 
 variable "document_events" {
   type        = bool
-  description = "Whether a topic tells that a document is ready, failed or gone, for subscriptions of your own (docs/api.md)."
+  description = "Whether there is a topic for events of documents (ready, failed, gone), for subscriptions of your own (docs/api.md)."
   default     = false
 }
 

@@ -105,7 +105,7 @@ class Publisher:
 
 
 class DocumentEventPublisher:
-    """Tells others what happened to documents; threads may share it."""
+    """Publishes events of documents; threads may share it."""
 
     def __init__(self, settings: DocumentEventSettings) -> None:
         self._topics = _Topics(settings.google_cloud_project)

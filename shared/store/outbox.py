@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 from shared.store.connection import Connection
 from shared.values import DocumentEvent
 
-# As long as Pub/Sub keeps a message by default: what is older than that is news to no one.
+# As long as Pub/Sub keeps a message by default: an older event is of no use.
 # https://cloud.google.com/pubsub/docs/subscription-properties#message_retention_duration
 _KEPT_DAYS = 7
 # Longer than a publisher waits for Pub/Sub.

@@ -206,7 +206,7 @@ run "backups_survive_the_region" {
   }
 }
 
-run "what_becomes_of_documents_is_told_by_those_who_note_it" {
+run "document_events_are_published_by_the_accounts_that_record_them" {
   command = plan
   variables {
     document_events = true
@@ -214,7 +214,7 @@ run "what_becomes_of_documents_is_told_by_those_who_note_it" {
 
   assert {
     condition     = toset([for grant in google_pubsub_topic_iam_member.announcer : split("@", grant.member)[0]]) == toset(["serviceAccount:kaydang-ingest", "serviceAccount:kaydang-embed-worker", "serviceAccount:kaydang-dead-letters", "serviceAccount:kaydang-maintenance"])
-    error_message = "an account that notes what becomes of a document may not tell it, or another may"
+    error_message = "an account that records events may not publish them, or another may"
   }
   assert {
     condition = alltrue([
