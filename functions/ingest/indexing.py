@@ -32,7 +32,7 @@ from .settings import Settings
 
 # Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
 # hash that every build carries.
-_PIPELINE_VERSION = 6
+_PIPELINE_VERSION = 7
 
 _LOOKS = 3
 _REFUSED = (
