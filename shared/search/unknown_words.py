@@ -3,7 +3,7 @@ What a question's words may stand for that stand in no document as they were typ
 
 Three ways: a compound that holds the word (Kapitänsmütze for Mütze), the parts of a compound, and
 the word that was meant by a mistyped one. The look-ups are bounded, cost nothing where every word
-is known, and see only what the caller may read (migration 0021).
+is known, and see only what the caller may read (migration 0022).
 """
 
 from __future__ import annotations
