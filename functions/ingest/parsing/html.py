@@ -21,7 +21,7 @@ from .blocks import (
     read_all,
 )
 from .decoding import declared_charset, decode
-from .hidden_elements import hidden_elements, is_hidden_style
+from .hidden_elements import Visibility, hidden_elements, is_hidden_style
 from .mathml import linear_formula
 from .numbering import show_count
 from .tables import MAX_TITLE_CHARS, Row, Spans, TableWriter
@@ -91,6 +91,7 @@ _VOID = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "
     "track",
     "wbr",
 }
+_ALL_SEEN = Visibility(frozenset(), frozenset())
 # A table within a cell that is no larger is read as the cell's text.
 _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
@@ -135,8 +136,8 @@ def parse_markup(
     if root is None:
         return
     some = False
-    unread = hidden_elements(tree)
-    for event in _Walker(page=page, skipped=_SKIPPED | {"nav"}, unread=unread).walk(root):
+    seen = hidden_elements(tree)
+    for event in _Walker(page=page, skipped=_SKIPPED | {"nav"}, seen=seen).walk(root):
         some = True
         yield event
     if not some:
@@ -200,11 +201,11 @@ class _Walker:
     """
 
     def __init__(
-        self, *, page: int | None, skipped: frozenset[str], unread: frozenset[int] = frozenset()
+        self, *, page: int | None, skipped: frozenset[str], seen: Visibility = _ALL_SEEN
     ) -> None:
         self.page = page
         self.skipped = skipped
-        self.unread = unread
+        self.seen = seen
         self.inline: list[str] = []
         self.kind: BlockKind = "paragraph"
         self.level = 0
@@ -247,14 +248,19 @@ class _Walker:
         yield from self._flush()
 
     def _is_hidden(self, node: LexborNode) -> bool:
-        if self.unread and node.mem_id in self.unread:
+        if self.seen.hidden and node.mem_id in self.seen.hidden:
             return True
         attributes = node.attributes
+        if node.tag == "dialog" and "open" not in attributes:
+            return True
         if not attributes:
             return False
         return (
             attributes.get("hidden", "-") not in ("-", "until-found")
-            or is_hidden_style(attributes.get("style") or "")
+            or (
+                is_hidden_style(attributes.get("style") or "")
+                and node.mem_id not in self.seen.formulas
+            )
             or (attributes.get("role") == "navigation" and "nav" in self.skipped)
         )
 
