@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pypdf
@@ -350,7 +351,7 @@ def test_pdf_of_a_slide() -> None:
     assert texts == ["Title", "Left, above.", "Right, above.", "Left, below.", "Right, below."]
 
 
-def _turned(lines: list[tuple[float, float, str]], *, cosine: int, sine: int) -> str:
+def _turned(lines: Sequence[tuple[float, float, str]], *, cosine: int, sine: int) -> str:
     """Return a content stream of texts that run in another direction."""
     return "".join(
         f"BT /F 10 Tf {cosine} {sine} {-sine} {cosine} {x} {y} Tm ({text}) Tj ET\n"
