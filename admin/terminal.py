@@ -19,12 +19,18 @@ from rich.text import Text
 
 from shared.errors import KaydangError
 from shared.runtime.logs import get_logger, set_up_logs
-from shared.settings import DatabaseSettings, EventSettings, LogSettings, load
+from shared.settings import (
+    DatabaseSettings,
+    DocumentEventSettings,
+    EventSettings,
+    LogSettings,
+    load,
+)
 
 T = TypeVar("T")
 
 
-class Settings(DatabaseSettings, EventSettings, LogSettings):
+class Settings(DatabaseSettings, EventSettings, DocumentEventSettings, LogSettings):
     """Where the database, the bucket and the topics are."""
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 TextSource = Literal["text", "ocr", "figure"]
 DocumentState = Literal["queued", "indexing", "ready", "failed", "deleted"]
+EndState = Literal["ready", "failed", "gone"]
 
 # Of macOS, Windows, Office, LibreOffice and Hadoop.
 _JUNK = re.compile(
@@ -107,6 +108,39 @@ class FillJob:
     build_id: int
     first: int
     last: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentEvent:
+    """
+    What happened to a document; it holds no text of the document.
+
+    Attributes:
+        id: The same whenever this event is published again.
+        sequence: Higher for the later of two events of one document.
+        generation: That which is ready, failed or gone.
+        answering_generation: That which answered right after it; None where none did.
+        pages_without_text: How many.
+        reason_code, reason: Of a failure; None otherwise.
+    """
+
+    id: UUID
+    sequence: int
+    time: datetime
+    state: EndState
+    document_id: UUID
+    bucket: str
+    name: str
+    collection: str
+    generation: int
+    answering_generation: int | None
+    content_type: str
+    size: int
+    chunks: int
+    pages: int | None
+    pages_without_text: int
+    reason_code: str | None
+    reason: str | None
 
 
 def is_junk(name: str) -> bool:

@@ -31,9 +31,9 @@ from .ocr import PageReader
 from .sandbox import ParsedDocument, parse_document
 from .settings import Settings
 
-# Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
-# hash that every build carries.
-_PIPELINE_VERSION = 6
+# Raise it when the same bytes make other chunks or other words to search: it is a part of the hash
+# that every build carries.
+_PIPELINE_VERSION = 8
 
 _LOOKS = 3
 _REFUSED = (
@@ -50,6 +50,7 @@ class Resources:
     The dependencies of indexing; they live as long as the process.
 
     Attributes:
+        announce: Publishes events of documents; None where none are published.
         pages: Reads pages without text; None where they stay without.
         figures: Describes pictures inside documents; None where they are left alone.
         parse_slots: As many as may be parsed at once.
@@ -59,6 +60,7 @@ class Resources:
     pool: store.Pool
     bucket: DocumentBucket
     publisher: Publisher
+    announce: store.Publish | None
     model: ModelInfo
     tokenizer: Path
     pages: PageReader | None
@@ -98,6 +100,7 @@ def handle(event: ObjectEvent, resources: Resources) -> None:
             # Only now a build surely exists to record it on; an older event may have made it.
             with store.connect(resources.pool) as connection:
                 store.record_metadata(connection, version)
+    store.announce(resources.pool, resources.announce)
 
 
 def _index(version: ObjectVersion, resources: Resources) -> None:
@@ -114,12 +117,17 @@ def _index(version: ObjectVersion, resources: Resources) -> None:
                     config_hash=resources.config_hash,
                     lease_seconds=settings.lease_seconds,
                     max_attempts=settings.max_attempts,
+                    announce=resources.announce is not None,
                 )
         except RejectedByDatabase as error:
             _log.error("object refused by the database", code=error.code, reason=error.message)
             with store.connect(resources.pool) as connection:
                 store.record_refused(
-                    connection, version, code=error.code, reason=_REFUSED.format(error.message)
+                    connection,
+                    version,
+                    code=error.code,
+                    reason=_REFUSED.format(error.message),
+                    announce=resources.announce is not None,
                 )
             return
         lease = start.lease
@@ -144,7 +152,13 @@ def _index(version: ObjectVersion, resources: Resources) -> None:
         except (Unreadable, RejectedByDatabase) as error:
             _log.warning("document failed", build=lease.build_id, code=error.code)
             with store.connect(resources.pool) as connection:
-                store.fail_build(connection, lease, code=error.code, reason=error.message)
+                store.fail_build(
+                    connection,
+                    lease,
+                    code=error.code,
+                    reason=error.message,
+                    announce=resources.announce is not None,
+                )
             return
         except Exception as error:
             store.give_back(resources.pool, store.release_build, lease, error=error)
@@ -203,6 +217,7 @@ def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources
                     ),
                     search_config=search_config(language),
                     batch_size=settings.chunks_per_job,
+                    announce=resources.announce is not None,
                 )
 
 
@@ -306,7 +321,12 @@ def _record_gone(
 ) -> None:
     for _ in range(_LOOKS):
         with store.connect(resources.pool) as connection:
-            if store.record_gone(connection, version, known=known):
+            if store.record_gone(
+                connection,
+                version,
+                known=known,
+                announce=resources.announce is not None,
+            ):
                 return
             # Another event of this object came since the look: look again.
             known = store.read_generations(connection, version)

@@ -13,7 +13,7 @@ from shared.embedding.tokenizer import TOKENIZER_FILE, read_model_info
 from shared.errors import Malformed
 from shared.language import detect_language
 from shared.messaging.events import read_object_event
-from shared.messaging.publisher import Publisher
+from shared.messaging.publisher import DocumentEventPublisher, Publisher
 from shared.runtime.hosts import admit_hosts
 from shared.runtime.logs import get_logger, set_up_logs
 from shared.runtime.push_authentication import (
@@ -93,6 +93,7 @@ def _open_resources() -> Resources:
         pool=pool,
         bucket=DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project),
         publisher=Publisher(settings),
+        announce=DocumentEventPublisher(settings).publish if settings.announces_documents else None,
         model=model,
         tokenizer=folder / TOKENIZER_FILE,
         pages=PageReader(settings) if settings.reads_pictures else None,

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from shared.settings import (
     DatabaseSettings,
+    DocumentEventSettings,
     EventSettings,
     GeminiSettings,
     LogSettings,
@@ -22,7 +23,13 @@ MAX_TEXT_CHARACTERS = 128 * 2**20
 
 
 class Settings(
-    DatabaseSettings, EventSettings, ModelSettings, RetrySettings, GeminiSettings, LogSettings
+    DatabaseSettings,
+    EventSettings,
+    DocumentEventSettings,
+    ModelSettings,
+    RetrySettings,
+    GeminiSettings,
+    LogSettings,
 ):
     """The limits of one document, and the common settings."""
 

@@ -18,11 +18,14 @@ locals {
   bucket_name     = coalesce(var.bucket.name, "${var.project_id}-${local.prefix}-documents")
   bucket_location = upper(coalesce(var.bucket.location, var.region))
 
-  topics = {
-    object_events = "${local.prefix}-object-events"
-    chunk_jobs    = "${local.prefix}-chunk-jobs"
-    dead_letters  = "${local.prefix}-dead-letters"
-  }
+  topics = merge(
+    {
+      object_events = "${local.prefix}-object-events"
+      chunk_jobs    = "${local.prefix}-chunk-jobs"
+      dead_letters  = "${local.prefix}-dead-letters"
+    },
+    var.document_events ? { document_events = "${local.prefix}-document-events" } : {},
+  )
 
   # Who calls Gemini: the query, and ingest when it reads scanned pages or describes pictures.
   reads_pictures = anytrue([

@@ -448,6 +448,18 @@ variable "allow_public_query" {
   default     = false
 }
 
+variable "document_events" {
+  type        = bool
+  description = "Whether there is a topic for events of documents (ready, failed, gone), for subscriptions of your own (docs/api.md)."
+  default     = false
+}
+
+variable "document_events" {
+  type        = bool
+  description = "Whether there is a topic for events of documents (ready, failed, gone), for subscriptions of your own (docs/api.md)."
+  default     = false
+}
+
 variable "tracing" {
   type = object({
     enabled      = optional(bool, false)

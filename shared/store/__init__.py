@@ -15,6 +15,7 @@ from shared.store.access import (
     set_collection,
     set_default,
 )
+from shared.store.announcements import Publish, announce, publish_waiting
 from shared.store.backlog import Backlog, read_backlog
 from shared.store.batches import (
     BatchLease,
@@ -99,6 +100,7 @@ from shared.store.models import (
     store_fusion,
     switch_model,
 )
+from shared.store.outbox import drop_old_events
 from shared.store.recovery import (
     StalledWork,
     claim_stalled,
@@ -143,6 +145,7 @@ __all__ = [
     "ModelProgress",
     "Outcome",
     "Pool",
+    "Publish",
     "QuestionGroup",
     "Rating",
     "RegisteredModel",
@@ -150,6 +153,7 @@ __all__ = [
     "StagedDocument",
     "StalledWork",
     "Turn",
+    "announce",
     "begin_build",
     "caller_rights",
     "check_model",
@@ -158,6 +162,7 @@ __all__ = [
     "count_documents",
     "count_selected",
     "drop_model",
+    "drop_old_events",
     "explain_access",
     "extend_lease",
     "fail_batch",
@@ -191,6 +196,7 @@ __all__ = [
     "note_published",
     "open_pool",
     "plan_filling",
+    "publish_waiting",
     "read_backlog",
     "read_facets",
     "read_fusion",

@@ -33,6 +33,7 @@ from shared.store.documents import (
     record_failure,
     record_seen,
 )
+from shared.store.outbox import write_ended
 from shared.store.tables import insert_tables
 from shared.tables import Row, Table
 from shared.values import Chunk, EmbedJob, ObjectVersion
@@ -113,6 +114,7 @@ def begin_build(
     config_hash: str,
     lease_seconds: int,
     max_attempts: int,
+    announce: bool = False,
 ) -> BuildStart:
     """
     Record that *version* was finalized, and take the lease of its build if there is work.
@@ -127,13 +129,15 @@ def begin_build(
         if build.state == "embedding":
             return BuildStart(jobs=unpublished_jobs(connection, build.id))
         if build.state == "queued" and _reuse_unchanged_build(
-            connection, document, build, config_hash
+            connection, document, build, config_hash, announce=announce
         ):
             return BuildStart()
         if build.state in ("ready", "failed") or build.leased:
             return BuildStart()
         if build.attempts >= max_attempts:
-            record_exhaustion(connection, document, build, build.attempts, build.last_error)
+            record_exhaustion(
+                connection, document, build, build.attempts, build.last_error, announce=announce
+            )
             return BuildStart()
         connection.execute(
             """
@@ -184,6 +188,7 @@ def stage_build(
     tables: Iterable[tuple[Table, Iterable[Row]]] = (),
     search_config: str,
     batch_size: int,
+    announce: bool = False,
 ) -> list[EmbedJob]:
     """
     Store the chunks of a parsed document, and the batches in which they are to be embedded.
@@ -257,11 +262,18 @@ def stage_build(
         )
         touch(connection, owner.id)
         if not batch_sizes and not queue_missing(connection, build.id):
-            flip(connection, owner, build)
+            flip(connection, owner, build, announce=announce)
         return [EmbedJob(build.id, number) for number in range(len(batch_sizes))]
 
 
-def fail_build(connection: Connection, lease: BuildLease, *, code: str, reason: str) -> None:
+def fail_build(
+    connection: Connection,
+    lease: BuildLease,
+    *,
+    code: str,
+    reason: str,
+    announce: bool = False,
+) -> None:
     """
     Record that the generation cannot be indexed, unless it was overtaken or taken over meanwhile.
 
@@ -273,11 +285,16 @@ def fail_build(connection: Connection, lease: BuildLease, *, code: str, reason: 
             return
         if build.state != "parsing" or drop_if_overtaken(connection, owner, build):
             return
-        record_failure(connection, owner, build, code=code, reason=reason)
+        record_failure(connection, owner, build, code=code, reason=reason, announce=announce)
 
 
 def _reuse_unchanged_build(
-    connection: Connection, document: Document, queued: Build, config_hash: str
+    connection: Connection,
+    document: Document,
+    queued: Build,
+    config_hash: str,
+    *,
+    announce: bool,
 ) -> bool:
     """
     Let the build that answers stand for a new generation of the same bytes, if it can.
@@ -319,4 +336,6 @@ def _reuse_unchanged_build(
     )
     assert document.active_build is not None, "it was found above"  # noqa: S101
     describe_document(connection, document.active_build)
+    if announce:
+        write_ended(connection, document.active_build)
     return True
