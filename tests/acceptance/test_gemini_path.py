@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,18 @@ from tests.support.pictures import chart, docx_of, packed
 def gemini() -> Iterator[GeminiStandIn]:
     with gemini_stand_in() as stand_in:
         yield stand_in
+
+
+def _quote_chart(request: dict[str, Any]) -> list[str]:
+    """Answer from the passage that describes the chart, whichever it is."""
+    passages = prompt_of(request).split("BEGIN PASSAGE ")[1:]
+    number = next(int(each.split()[0]) for each in passages if "P-88" in each)
+    answer = {
+        "grounded": True,
+        "answer": f"Pump P-88 moves 730 litres a minute [{number}].",
+        "quotes": [{"passage": number, "quote": "730 litres a minute"}],
+    }
+    return [json.dumps(answer)]
 
 
 def test_scanned_page_is_read_and_answers(
@@ -63,12 +77,12 @@ def test_scanned_page_is_read_and_answers(
         "bytes": len(picture),
     }
     assert len(gemini.requests) == 1
-    gemini.plan(answering("Pump P-88 moves 730 litres a minute [1].", [(1, "730 litres a minute")]))
+    gemini.plan(Scenario(pieces=_quote_chart))
     answer = system.post("/query", {"question": "How much does pump P-88 move?"})
     assert answer["grounded"]
     (citation,) = answer["citations"]
     assert (citation["verified"], citation["description"]) == (False, True)
-    assert answer["passages"][0]["source"] == "figure"
+    assert answer["passages"][citation["number"] - 1]["source"] == "figure"
     assert "description of a picture" in prompt_of(gemini.requests[-1])
     # The next version has the same picture, and pays nothing for it.
     gemini.plan(Scenario(pieces=["Not asked."]))

@@ -477,7 +477,7 @@ def test_photographs_are_sent_as_jpeg(
     parts = [part for content in gemini.requests[0]["contents"] for part in content["parts"]]
     data = next(part["inlineData"] for part in parts if "inlineData" in part)
     assert data["mime_type"] == "image/jpeg"
-    with Image.open(io.BytesIO(base64.b64decode(data["data"]))) as sent:
+    with Image.open(io.BytesIO(base64.urlsafe_b64decode(data["data"]))) as sent:
         assert sent.size == (1024, 768)
 
 
@@ -502,9 +502,7 @@ def test_budget_reached(
     ]
 
 
-def test_kept_descriptions(
-    figures: Figures, gemini: GeminiStandIn, pool: store.Pool
-) -> None:
+def test_kept_descriptions(figures: Figures, gemini: GeminiStandIn, pool: store.Pool) -> None:
     """A picture of another document, or of the next generation, costs nothing, budget or not."""
     figures("a.docx").describe(packed(chart()), "")
     with store.connect(pool) as connection:

@@ -164,9 +164,8 @@ def _things(page: pypdfium2.PdfPage, area: float) -> Iterable[_Thing]:
         elif kind == pdfium.FPDF_PAGEOBJ_SHADING:
             if size < _PANEL * area:
                 yield _Thing("bar", box)
-        elif kind == pdfium.FPDF_PAGEOBJ_PATH:
-            if size < _BACKGROUND * area:
-                yield _path(thing, box, size, area)
+        elif kind == pdfium.FPDF_PAGEOBJ_PATH and size < _BACKGROUND * area:
+            yield _path(thing, box, size, area)
 
 
 def _picture(thing: Any, box: _Box) -> _Thing:
