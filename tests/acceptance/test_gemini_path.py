@@ -33,7 +33,7 @@ def _quote_chart(request: dict[str, Any]) -> list[str]:
     answer = {
         "grounded": True,
         "answer": f"Pump P-88 moves 730 litres a minute [{number}].",
-        "quotes": [{"passage": number, "quote": "730 litres a minute"}],
+        "quotes": [{"passage": number, "quote": "pump P-88 moves 730 litres a minute"}],
     }
     return [json.dumps(answer)]
 

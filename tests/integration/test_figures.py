@@ -471,8 +471,9 @@ def test_photographs_are_sent_as_jpeg(
     figures: Figures, gemini: GeminiStandIn, parse: Parse
 ) -> None:
     noise = Image.effect_noise((1600, 1200), 80).convert("RGB")
+    photograph = Image.blend(chart(size=(1600, 1200)), noise, 0.5)
     own = figures()
-    with parse(docx_of([(packed(noise), "", "")]), "a.docx", own.describe):
+    with parse(docx_of([(packed(photograph), "", "")]), "a.docx", own.describe):
         pass
     parts = [part for content in gemini.requests[0]["contents"] for part in content["parts"]]
     data = next(part["inlineData"] for part in parts if "inlineData" in part)
