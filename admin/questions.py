@@ -96,7 +96,7 @@ def _client() -> Iterator[Client]:
             yield client
     except Unreachable as error:
         raise click.ClickException(
-            f"{error} ({url} is QUERY_URL). Is it running? Start it by: kaydangpt run"
+            f"{url} (QUERY_URL) {error.reason}. Is it running? Start it by: kaydangpt run"
         ) from error
     except ProblemError as error:
         raise click.ClickException(f"{url} answered {error.status}: {error.detail}") from error

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 
@@ -253,9 +253,13 @@ class Client:
                 timeout=self._timeout,
             )
         except requests.RequestException as error:
-            raise Unreachable(f"the upload of {name} failed: {type(error).__name__}") from error
+            raise Unreachable(
+                _host(target["upload_url"]), f"did not take {name}: {type(error).__name__}"
+            ) from error
         if not response.ok:
-            raise Unreachable(f"Cloud Storage answered {response.status_code} to {name}")
+            raise Unreachable(
+                _host(target["upload_url"]), f"answered {response.status_code} to {name}"
+            )
         return str(target["uri"])
 
     def wait(self, name: str, *, timeout_seconds: float = 300) -> Document:
@@ -333,7 +337,7 @@ class Client:
         try:
             return response.json()
         except ValueError as error:
-            raise Unreachable(f"{self.url} answered with something else than JSON") from error
+            raise Unreachable(self.url, "answered with something other than JSON") from error
 
     def _send(
         self, method: str, path: str, *, repeatable: bool = True, **options: Any
@@ -354,7 +358,7 @@ class Client:
                 again = repeatable or isinstance(error, requests.ConnectTimeout)
                 if last or not again or isinstance(error, requests.exceptions.InvalidURL):
                     raise Unreachable(
-                        f"{self.url} does not answer: {type(error).__name__}"
+                        self.url, f"does not answer: {type(error).__name__}"
                     ) from error
                 time.sleep(_pause(tried))
                 continue
@@ -438,6 +442,11 @@ def _pause(tried: int) -> float:
     """Return a random pause, longer with each try, so that clients do not come back together."""
     longest = min(_FIRST_PAUSE_SECONDS * 2**tried, _LONGEST_PAUSE_SECONDS)
     return random.uniform(longest / 2, longest)  # noqa: S311 -- nothing is kept secret by it
+
+
+def _host(url: str) -> str:
+    """Return the address without what stands for the right to upload."""
+    return "{0.scheme}://{0.netloc}".format(urlsplit(url))
 
 
 def _part(text: str) -> str:

@@ -17,7 +17,18 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """The service did not answer, or what answered is no KaydangPT."""
+    """
+    The service did not answer, or what answered is no KaydangPT.
+
+    Attributes:
+        url: What was asked.
+        reason: What happened, as the rest of a sentence that begins with the address.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"{url} {reason}")
 
 
 class ProblemError(ClientError):

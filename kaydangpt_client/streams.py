@@ -70,11 +70,13 @@ class AnswerStream:
                 elif name == "error":
                     raise ProblemError(data, status=int(data.get("status", 502)))
         except requests.RequestException as error:
-            raise Unreachable(f"the stream was cut off: {type(error).__name__}") from error
+            raise Unreachable(
+                self._response.url, f"was cut off in its answer: {type(error).__name__}"
+            ) from error
         finally:
             self.close()
         if self.done is None:
-            raise Unreachable("the stream ended before the answer did")
+            raise Unreachable(self._response.url, "ended before its answer did")
 
 
 def read_events(lines: Iterator[bytes]) -> Iterator[tuple[str, Any]]:

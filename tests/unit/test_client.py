@@ -250,7 +250,7 @@ def test_no_one_listens() -> None:
     """One sentence names the address."""
     with (
         Client("http://127.0.0.1:9", retries=0) as client,
-        pytest.raises(Unreachable, match="127[.]0[.]0[.]1:9 does not answer"),
+        pytest.raises(Unreachable, match=":9 does not answer"),
     ):
         client.ready()
 
