@@ -30,9 +30,9 @@ from .ocr import PageReader
 from .sandbox import ParsedDocument, parse_document
 from .settings import Settings
 
-# Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
-# hash that every build carries.
-_PIPELINE_VERSION = 6
+# Raise it when the same bytes make other chunks or other words to search: it is a part of the hash
+# that every build carries.
+_PIPELINE_VERSION = 8
 
 _LOOKS = 3
 _REFUSED = (

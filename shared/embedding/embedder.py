@@ -32,6 +32,9 @@ __all__ = [
 # Tokens of one run on a GPU, padding included: small runs would leave it idle.
 GPU_BATCH_TOKENS = 16_384
 
+# What tokenizers make of what they cannot read.
+_UNKNOWN = frozenset({"[unk]", "<unk>"})
+
 Device = Literal["cpu", "cuda"]
 # Operators that the GPU lacks run on the processor.
 _PROVIDERS: dict[Device, list[str]] = {
@@ -97,6 +100,11 @@ class Embedder:
         """Return the vector of a question: float32, shape (dimension,), unit length."""
         vector: NDArray[np.float32] = self._embed([self._query_prompt + text])[0]
         return vector
+
+    def is_word(self, word: str) -> bool:
+        """Return whether *word* is common enough to be one token; mistyped ones are several."""
+        tokens = self._tokenizer.encode(word, add_special_tokens=False).tokens
+        return len(tokens) == 1 and tokens[0].lower() not in _UNKNOWN
 
     def warm_up(self) -> None:
         """

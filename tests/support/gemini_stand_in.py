@@ -38,6 +38,7 @@ class Scenario:
         status: Other than 200, *body* is sent and nothing else.
         cut_after: Events after which the connection is closed without a word.
         drip_seconds: Wait between the bytes of the answer.
+        hold_after: Events after which it waits until release() is called.
         hang: Answer nothing.
         raw: Sent in place of the events.
         block_reason: Of the prompt; then there are no candidates.
@@ -50,6 +51,7 @@ class Scenario:
     body: dict[str, Any] = field(default_factory=dict)
     cut_after: int | None = None
     drip_seconds: float = 0.0
+    hold_after: int | None = None
     hang: bool = False
     raw: str = ""
     block_reason: str = ""
@@ -162,6 +164,7 @@ class GeminiStandIn:
         self.headers: list[dict[str, str]] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._released = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), self._make_handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -171,6 +174,11 @@ class GeminiStandIn:
         with self._lock:
             self.scenarios = list(scenarios)
             self.requests.clear()
+            self._released.clear()
+
+    def release(self) -> None:
+        """Go on with the answer that is held."""
+        self._released.set()
 
     def serve(self) -> None:
         """Serve until stopped."""
@@ -181,6 +189,7 @@ class GeminiStandIn:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        self._released.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -238,6 +247,8 @@ class GeminiStandIn:
                     if index == scenario.cut_after:
                         self.close_connection = True
                         return
+                    if index == scenario.hold_after:
+                        stand_in._released.wait(_HANG_SECONDS)
                     self._send_chunk(event.encode(), drip_seconds=scenario.drip_seconds)
                 self.wfile.write(b"0\r\n\r\n")
 

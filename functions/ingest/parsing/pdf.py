@@ -142,6 +142,7 @@ class _Page:
     outline: dict[str, int] = field(default_factory=dict)
     is_picture: bool = False
     ocr: str = ""
+    ocr_lines: tuple[LineBox, ...] = ()
     notes: list[str] = field(default_factory=list)
     rules: Rules = field(default_factory=lambda: Rules([], []))
     edge_lines: list[tuple[str, _Line]] = field(default_factory=list)
@@ -331,6 +332,7 @@ def _read_pages(
     rules = Rules([], [])
     for index in range(count):
         read = ""
+        read_lines: tuple[LineBox, ...] = ()
         lines: list[_Line] = []
         is_picture = is_wide = False
         notes: list[str] = []
@@ -353,7 +355,7 @@ def _read_pages(
                     and pdfium.FPDFPage_CountObjects(page.raw)
                     and request.picture_budget.take()
                 ):
-                    read = _read_picture(page, request)
+                    read, read_lines = _read_picture(page, request, number=index + 1)
             finally:
                 page.close()
         except pypdfium2.PdfiumError:
@@ -366,6 +368,7 @@ def _read_pages(
                 outline.get(index, {}),
                 is_picture,
                 read,
+                read_lines,
                 notes,
                 rules,
                 is_wide=is_wide,
@@ -737,9 +740,16 @@ def _cells(
     yield clean_line(text[begin:]), begin_left, right
 
 
-def _read_picture(page: pypdfium2.PdfPage, request: Request) -> str:
-    """Return the text that *page* shows: as recognised here, by others where that went badly."""
+def _read_picture(
+    page: pypdfium2.PdfPage, request: Request, *, number: int
+) -> tuple[str, tuple[LineBox, ...]]:
+    """
+    Return the text that *page* shows: as recognised here, by others where that went badly.
+
+    With it comes where its lines stand; where others read it that is not known.
+    """
     recognised = recognition.Recognised("", 0)
+    size = 1, 1
     if recognition.is_available():
         width, height = page.get_size()
         scale = min(200 / 72, _MAX_RECOGNISED_SIDE / max(width, height, 1))
@@ -751,11 +761,31 @@ def _read_picture(page: pypdfium2.PdfPage, request: Request) -> str:
                 height=bitmap.height,
                 stride=bitmap.stride,
             )
+            size = bitmap.width, bitmap.height
         finally:
             bitmap.close()
-    if request.read_picture is not None and recognised.confidence < recognition.READ_WELL:
-        return clean(request.read_picture(_render(page))).strip() or recognised.text
-    return recognised.text
+    if (
+        request.read_picture is not None
+        and recognised.confidence < recognition.READ_WELL
+        and (text := clean(request.read_picture(_render(page))).strip())
+    ):
+        return text, ()
+    on_page = (ctypes.c_double(), ctypes.c_double())
+
+    def point(x: float, y: float) -> tuple[float, float]:
+        # The page may be turned and cropped.
+        pdfium.FPDF_DeviceToPage(
+            page.raw, 0, 0, *size, 0, int(x), int(y), *map(ctypes.byref, on_page)
+        )
+        return on_page[0].value, on_page[1].value
+
+    def place(word: recognition.WordPlace) -> recognition.Sides:
+        x1, y1 = point(word.left, word.bottom)
+        x2, y2 = point(word.right, word.top)
+        return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+    lines = recognition.line_boxes(recognised.words, page=number, place=place)
+    return recognised.text, lines
 
 
 def _render(page: pypdfium2.PdfPage) -> bytes:
@@ -840,8 +870,8 @@ class _Assembler:
             yield from self._end_table()
             # A stamp is text and in the picture of the page.
             known = {_fold(line.text) for line in page.lines}
-            read = [line for line in page.ocr.split("\n") if not line or _fold(line) not in known]
-            yield from paragraph("\n".join(read).strip(), page=page.number, source="ocr")
+            read, boxes = _without_lines(page.ocr, page.ocr_lines, known)
+            yield from paragraph(read, page=page.number, source="ocr", lines=boxes)
         elif page.is_picture:
             yield EmptyPage(page.number)
         yield from self._blocks(page, lines)
@@ -1164,6 +1194,27 @@ def _edge_lines(page: _Page) -> list[tuple[str, _Line]]:
             is_number = not any(c.isalpha() for c in folded) or _PAGE_NUMBER.fullmatch(folded)
             found[id(order[0])] = (folded if is_number else order[0].text, order[0])
     return [(key, line) for key, line in found.values() if len(key) <= 200]
+
+
+def _without_lines(
+    text: str, boxes: tuple[LineBox, ...], known: set[str]
+) -> tuple[str, tuple[LineBox, ...]]:
+    """Return *text* without the lines that fold to one of *known*, and where it stands."""
+    kept = ""
+    moved: list[LineBox] = []
+    waiting = deque(boxes)
+    start = 0
+    for line in text.split("\n"):
+        end = start + len(line)
+        own: list[LineBox] = []
+        while waiting and waiting[0].position < end:
+            own.append(waiting.popleft())
+        # What is left out at the beginning leaves no empty lines there.
+        if (line and _fold(line) not in known) or (not line and kept):
+            moved += [box._replace(position=box.position - start + len(kept)) for box in own]
+            kept += f"{line}\n"
+        start = end + 1
+    return kept.rstrip(), tuple(moved)
 
 
 def _in_reading_order(lines: list[_Line]) -> list[_Line]:

@@ -18,6 +18,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
+from shared.boxes import LineBox
 from shared.errors import Unreadable
 
 from . import recognition
@@ -77,11 +78,12 @@ def parse_picture(request: Request, *, kind: str) -> Iterator[Event]:
         if frame:
             _seek(picture, frame)
         _check_size(*picture.size, page=page)
-        text = ""
+        text: str = ""
+        lines: tuple[LineBox, ...] = ()
         if can_read and time.process_time() < read_until and request.picture_budget.take():
-            text = _read(picture, request)
+            text, lines = _read(picture, request, page=page)
         if text:
-            yield from paragraph(text, page=page, source="ocr")
+            yield from paragraph(text, page=page, source="ocr", lines=lines)
         else:
             yield EmptyPage(page)
 
@@ -161,12 +163,19 @@ def _check_size(width: int, height: int, *, page: int) -> None:
         )
 
 
-def _read(picture: Any, request: Request) -> str:
-    """Return the text of the frame: as recognised here, by others where that went badly."""
+def _read(picture: Any, request: Request, *, page: int) -> tuple[str, tuple[LineBox, ...]]:
+    """
+    Return the text of the frame: as recognised here, by others where that went badly.
+
+    With it comes where its lines stand, in pixels of the upright frame from its lower left corner;
+    where others read it that is not known.
+    """
+    # Before it is decoded: a JPEG that is decoded smaller has the smaller size afterwards.
+    longest = max(picture.size)
     grey = _grey(picture)
     width, height = grey.size
     if min(width, height) < _MIN_SIDE or max(width, height) > _MAX_RATIO * min(width, height):
-        return ""
+        return "", ()
     recognised = recognition.Recognised("", 0)
     if recognition.is_available():
         recognised = recognition.recognise(grey.tobytes(), width=width, height=height, stride=width)
@@ -174,8 +183,15 @@ def _read(picture: Any, request: Request) -> str:
         grey.thumbnail((_MAX_SENT_SIDE, _MAX_SENT_SIDE))
         sent = io.BytesIO()
         grey.save(sent, "PNG")
-        return clean(request.read_picture(sent.getvalue())).strip() or recognised.text
-    return recognised.text
+        if text := clean(request.read_picture(sent.getvalue())).strip():
+            return text, ()
+    scale = longest / max(width, height)
+
+    def place(word: recognition.WordPlace) -> recognition.Sides:
+        bottom, top = height - word.bottom, height - word.top
+        return word.left * scale, bottom * scale, word.right * scale, top * scale
+
+    return recognised.text, recognition.line_boxes(recognised.words, page=page, place=place)
 
 
 def _grey(picture: Any) -> Any:

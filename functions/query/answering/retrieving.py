@@ -95,7 +95,7 @@ def find(
     question = rewritten.question
     try:
         result, embedder = _search(query, question, retriever, candidates, journal)
-        corrected = correct_spelling(question, result.question, result.hits)
+        corrected = correct_spelling(question, result.question, is_word=embedder.is_word)
         if corrected != question:
             question = corrected
             result, embedder = _search(query, question, retriever, candidates, journal)

@@ -539,6 +539,7 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
                 if dependencies.answering.gemini is None
                 else dependencies.answering.gemini.model,
                 uploads=dependencies.make_uploads is not None,
+                feedback=dependencies.settings.feedback_enabled,
             )
         )
 

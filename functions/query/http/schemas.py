@@ -849,7 +849,7 @@ class MarksQuery(_Request):
 
 
 class MarkOut(BaseModel):
-    """A rectangle on a page, in points of the PDF's user space from the lower left corner."""
+    """A rectangle from the lower left corner: points of a PDF's user space, pixels of a picture."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -942,6 +942,7 @@ class ReadyResponse(BaseModel):
     dimension: int
     model: str
     uploads: bool
+    feedback: bool
 
 
 class TablePath(BaseModel):

@@ -60,6 +60,7 @@ let wait = FIRST_MILLISECONDS;
 let unchangedSince = Date.now();
 let countedAs = "";
 let names = null;
+let reading = false;
 const selected = new Set();
 
 export function startDocuments(service) {
@@ -105,7 +106,12 @@ export function startDocuments(service) {
 
 /** Read on where the reading had ended because nothing changed for long. */
 function comeBack() {
-  if (isShown() && !timer) refresh();
+  if (isShown() && !timer && !reading) refresh();
+}
+
+function setReading(now) {
+  reading = now;
+  list.setAttribute("aria-busy", String(now));
 }
 
 function isShown() {
@@ -177,6 +183,7 @@ export async function refresh({ byItself = false } = {}) {
   clearTimeout(timer);
   timer = 0;
   const asked = describeFilter();
+  setReading(true);
   try {
     const found = await readPages(asked);
     // A later look, with another filter perhaps, has overtaken this one.
@@ -189,6 +196,8 @@ export async function refresh({ byItself = false } = {}) {
     if (number !== lastRead) return;
     notify(error.message);
     readLater({ changed: false });
+  } finally {
+    if (number === lastRead) setReading(false);
   }
 }
 
@@ -225,7 +234,10 @@ function readPage(asked, { cursor, limit }) {
 async function readMore() {
   if (!next) return;
   const number = ++lastRead;
+  clearTimeout(timer);
+  timer = 0;
   more.disabled = true;
+  setReading(true);
   try {
     const read = await readPage(describeFilter(), { cursor: next, limit: documents.length });
     if (number !== lastRead) return;
@@ -238,8 +250,10 @@ async function readMore() {
     readLater({ changed: true });
   } catch (error) {
     notify(error.message);
+    if (number === lastRead) readLater({ changed: false });
   } finally {
     more.disabled = false;
+    if (number === lastRead) setReading(false);
   }
 }
 
@@ -253,11 +267,13 @@ function show(found) {
   let changed = known.size !== documents.length;
   let before = null;
   for (const one of documents) {
-    const now = JSON.stringify(one);
     let item = known.get(one.id);
     known.delete(one.id);
+    // What was read before and stays is the same object.
+    const now = item?.one === one ? item.described : JSON.stringify(one);
     if (item?.described !== now) {
       const made = describe(one);
+      made.one = one;
       made.described = now;
       if (item) item.replaceWith(made);
       item = made;

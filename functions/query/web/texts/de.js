@@ -34,6 +34,13 @@ export default {
   share: "Teilen",
   shared: "Link kopiert. Er öffnet die Seite mit dieser Frage.",
   regenerate: "Neu beantworten",
+  wasHelpful: "War diese Antwort hilfreich?",
+  helpful: "Hilfreich",
+  notHelpful: "Nicht hilfreich",
+  whatHelped: "Was hat geholfen? (freiwillig)",
+  whatIsWrong: "Was ist falsch oder fehlt? (freiwillig)",
+  sendComment: "Senden",
+  thanks: "Danke. Ihre Bewertung ist gespeichert.",
   understoodAs: "Verstanden als: {question}",
   extractive: "Wort für Wort aus den Dokumenten; kein Sprachmodell hat das geschrieben.",
   howToGemini: "Gemini antworten lassen",
@@ -174,6 +181,8 @@ export default {
   problem_unknown_document: "Dieses Dokument gibt es nicht mehr, oder Sie dürfen es nicht lesen.",
   problem_unknown_collection: "Es gibt keine solche Sammlung, die Sie verwenden dürfen.",
   problem_object_changed: "Die Datei wurde inzwischen geändert oder gelöscht. Aktualisieren Sie die Liste.",
+  problem_unknown_answer: "Diese Antwort kann nicht mehr bewertet werden.",
+  problem_feedback_disabled: "Dieser Dienst nimmt keine Bewertungen an.",
   problem_request_entity_too_large:
     "Die Anfrage ist zu groß. Kürzen Sie die Frage oder beginnen Sie ein neues Gespräch.",
 };

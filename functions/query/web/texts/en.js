@@ -34,6 +34,13 @@ export default {
   share: "Share",
   shared: "Link copied. It opens the page with this question.",
   regenerate: "Answer again",
+  wasHelpful: "Was this answer helpful?",
+  helpful: "Helpful",
+  notHelpful: "Not helpful",
+  whatHelped: "What helped? (optional)",
+  whatIsWrong: "What is wrong or missing? (optional)",
+  sendComment: "Send",
+  thanks: "Thank you. Your rating is saved.",
   understoodAs: "Understood as: {question}",
   extractive: "Copied from the documents word for word; no language model wrote this.",
   howToGemini: "Let Gemini write answers",
@@ -166,6 +173,8 @@ export default {
   problem_unknown_document: "This document no longer exists, or you may not read it.",
   problem_unknown_collection: "There is no such collection that you may use.",
   problem_object_changed: "The file has been changed or deleted meanwhile. Refresh the list.",
+  problem_unknown_answer: "This answer can no longer be rated.",
+  problem_feedback_disabled: "This service takes no ratings.",
   problem_request_entity_too_large:
     "The request is too large. Shorten the question or begin a new conversation.",
 };
