@@ -23,7 +23,8 @@ from functions.query.settings import QuerySettings
 from shared.embedding.embedder import Embedder
 from shared.runtime.identity import SigningKeys, TokenVerifier
 from shared.settings import GOOGLE_ISSUERS, DatabaseSettings
-from shared.store import Connection, open_pool
+from shared.store import connect, open_pool
+from tests.conftest import create_database, drop_database
 from tests.security.identities import AUDIENCE, local_issuer
 from tests.security.tenancy import make_tenants, query_login
 from tests.support.asking import make_client
@@ -57,13 +58,17 @@ def embedder(model_dir: Path) -> Embedder:
     return Embedder(model_dir, threads=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def service(
-    database_url: str, model_dir: Path, connection: Connection, embedder: Embedder
+    postgres_url: str, template_database: str, model_dir: Path, embedder: Embedder
 ) -> Iterator[Service]:
     """Serve the tenants by a login of the query role, with few connections for all callers."""
-    tenants = make_tenants(connection, embedder)
+    database_url = create_database(postgres_url, template=template_database)
+    owner = DatabaseSettings(database_url=SecretStr(database_url))
+    with open_pool(owner) as pool, connect(pool) as connection:
+        tenants = make_tenants(connection, embedder)
     with ExitStack() as stack:
+        stack.callback(drop_database, postgres_url, database_url)
         issuer = stack.enter_context(local_issuer())
         tokens = TokenVerifier(
             SigningKeys(issuer.url), audiences=[AUDIENCE], issuers=GOOGLE_ISSUERS
@@ -110,12 +115,11 @@ async def look_at_everything(client: Client, service: Service, known: set[str]) 
         result = await client.call_tool(tool, arguments)
         text = " ".join(getattr(part, "text", "") for part in result.content)
         assert foreign(f"{text} {result.structured_content}", known, service.ids) == set()
-        if result.is_error:
-            return text
+        assert not result.is_error, text
         rows += 1
         return result.structured_content
 
-    found = await use("search", query=QUESTION, limit=100)
+    found = await use("search", query=QUESTION, limit=50)
     assert {each["collection"] for each in found["results"]} == known
     rows += len(found["results"])
     seen: set[str] = set()
@@ -157,7 +161,7 @@ def test_tools_when_callers_are_interleaved(service: Service) -> None:
     async def run() -> list[int]:
         return await asyncio.gather(*(converse(name) for name in CALLERS))
 
-    assert min(asyncio.run(run())) > 10
+    assert min(asyncio.run(run())) >= 10
 
 
 @pytest.mark.parametrize("name", CALLERS)
