@@ -28,6 +28,7 @@ locals {
   )
 
   ocr = tonumber(lookup(var.settings, "OCR_PAGE_BUDGET", "0")) > 0
-  # Who calls Gemini: the query, and ingest when it reads scanned pages.
-  gemini_callers = var.gemini.access == "off" ? [] : concat(["query"], local.ocr ? ["ingest"] : [])
+  # Who calls Gemini: the query, ingest when it reads scanned pages, and the embed worker with a model that Google runs.
+  gemini_embeds  = startswith(var.embedding_model_name, "gemini-")
+  gemini_callers = var.gemini.access == "off" ? [] : concat(["query"], local.ocr ? ["ingest"] : [], local.gemini_embeds ? ["embed-worker"] : [])
 }
