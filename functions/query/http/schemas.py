@@ -43,6 +43,7 @@ from shared.values import (
 
 from ..answering.citations import Citation
 from ..answering.journal import Journal
+from ..answering.request_body import RequestBody
 from ..answering.table_plan import PlanIn
 
 MAX_QUESTION_CHARACTERS = 4_000
@@ -94,46 +95,6 @@ _METADATA_KEY = r"^[A-Za-z0-9_.-]{1,64}$"
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-class _Body(_Request):
-    """
-    A request of JSON, in which null says that a field is not given.
-
-    Clients in Java, Go and C# write it for what they leave open.
-    """
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_out_null(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        optional = {
-            field.alias or name
-            for name, field in cls.model_fields.items()
-            if not field.is_required()
-        }
-        return {name: v for name, v in value.items() if v is not None or name not in optional}
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        schema = handler(core_schema)
-        properties = handler.resolve_ref_schema(schema)["properties"]
-        for name, field in (
-            (field.alias or name, field) for name, field in cls.model_fields.items()
-        ):
-            if not field.is_required() and {"type": "null"} not in properties[name].get(
-                "anyOf", []
-            ):
-                kept = {
-                    key: properties[name].pop(key)
-                    for key in ("title", "description", "default")
-                    if key in properties[name]
-                }
-                properties[name] = {"anyOf": [properties[name], {"type": "null"}], **kept}
-        return schema
 
 
 MAX_FILTER_DEPTH = 5
@@ -204,7 +165,7 @@ _Bound = Annotated[
 _MAX_ANY = 100
 
 
-class _Operators(_Body):
+class _Operators(RequestBody):
     """What a field is compared with, by operator; a value alone stands for any_of with it."""
 
     _plain: ClassVar[dict[str, Any]] = {
@@ -312,7 +273,7 @@ MetadataFilter = Annotated[
 ]
 
 
-class FilterIn(_Body):
+class FilterIn(RequestBody):
     """
     Which documents may answer; every condition given must hold.
 
@@ -413,7 +374,7 @@ def _check_size(value: FilterIn) -> FilterIn:
 WholeFilter = Annotated[FilterIn, AfterValidator(_check_size), BeforeValidator(_check_depth)]
 
 
-class FeedbackRequest(_Body):
+class FeedbackRequest(RequestBody):
     """Whether an answer was of use."""
 
     answer_id: Annotated[
@@ -434,14 +395,14 @@ class FeedbackResponse(BaseModel):
     replaced: bool = Field(description="True: the answer had been rated before.")
 
 
-class Turn(_Body):
+class Turn(RequestBody):
     """One turn of the conversation so far, oldest first."""
 
     role: Literal["user", "assistant"]
     content: Annotated[str, StringConstraints(max_length=16_000), AfterValidator(compose)]
 
 
-class RetrieveRequest(_Body):
+class RetrieveRequest(RequestBody):
     """A question to find passages for."""
 
     question: Text
@@ -619,8 +580,16 @@ class QueryResponse(DoneEvent):
     passages: list[PassageOut]
 
 
+class StepEvent(BaseModel):
+    """With effort medium, a search that was made."""
+
+    question: str = Field(description="What was searched for.")
+    found: int = Field(description="How many passages were found.")
+    new: int = Field(description="How many of them no search before had found.")
+
+
 class PassagesEvent(BaseModel):
-    """The first event of a stream: what was found."""
+    """What was found; before the first token."""
 
     passages: list[PassageOut]
 
@@ -931,7 +900,7 @@ MAX_OBJECT_NAME_BYTES = 1_024
 _CONTENT_TYPE = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *;[\x20-\x7e]*)?$"
 
 
-class UploadRequest(_Body):
+class UploadRequest(RequestBody):
     """A file to put into the bucket."""
 
     name: Annotated[str, StringConstraints(max_length=900, pattern=_OBJECT_NAME)] = Field(
