@@ -7,8 +7,9 @@ import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from shared.boxes import LineBox, pack
 from shared.values import Chunk, PageStart, TextSource, join_embedded_text, page_at, path_above
@@ -80,8 +81,7 @@ class Budget:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
+class _Unit(NamedTuple):
     """The smallest thing that a chunk is packed from: a block, or a sentence of a long one."""
 
     text: str
@@ -231,8 +231,7 @@ class _Packer:
             if not part:
                 continue
             begin += len(text[begin:end]) - len(text[begin:end].lstrip())
-            yield replace(
-                whole,
+            yield whole._replace(
                 text=part,
                 gap=before + text[at:begin],
                 start=start + begin,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -128,8 +128,7 @@ _MADE_BY = re.compile(
 _Sides = Callable[[int], tuple[float, float, float, float]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     """
     A run of text on one line of the page; coordinates in points from the lower left corner.
 
@@ -243,7 +242,7 @@ def _read_attachments(document: pypdfium2.PdfDocument, request: Request) -> Iter
                 if isinstance(event, Block):
                     # The page is the attachment's, not this document's.
                     level = min(event.level + 1, 9) if event.level else 0
-                    yield replace(event, page=None, level=level, page_starts=(), lines=())
+                    yield event._replace(page=None, level=level, page_starts=(), lines=())
                 elif isinstance(event, Title):
                     yield from heading(event.text, level=2)
         except Unreadable as error:
@@ -318,14 +317,14 @@ def _inserted(line: _Line, value: _Line) -> _Line:
     own = value.text.split(" ")
     text = " ".join([*words[:at], *own, *words[at:]])
     edges = (*line.edges[:at], *[(value.left, value.right)] * len(own), *line.edges[at:])
-    return replace(line, text=text, cells=((text, line.left, line.right),), edges=edges)
+    return line._replace(text=text, cells=((text, line.left, line.right),), edges=edges)
 
 
 def _joined_lines(first: _Line, second: _Line) -> _Line:
     text = f"{first.text} {second.text}"
     left, right = min(first.left, second.left), max(first.right, second.right)
     main = first if first.edges else second
-    return replace(main, text=text, left=left, right=right, cells=((text, left, right),), edges=())
+    return main._replace(text=text, left=left, right=right, cells=((text, left, right),), edges=())
 
 
 def _read_outline(document: pypdfium2.PdfDocument) -> dict[int, dict[str, int]]:
@@ -697,8 +696,8 @@ def _without_tables(lines: list[_Line], tables: list[Table]) -> list[_Line]:
             text = " ".join(word.text for word in words)
             begin, end = words[0].left, words[-1].right
             rest.append(
-                replace(
-                    line, text=text, left=begin, right=end, cells=((text, begin, end),), edges=()
+                line._replace(
+                    text=text, left=begin, right=end, cells=((text, begin, end),), edges=()
                 )
             )
     return rest
@@ -723,8 +722,7 @@ def _by_height(line: _Line, bottoms: list[float]) -> Iterator[_Line]:
                 cells[-1] = (f"{cells[-1][0]} {text}", cells[-1][1], right)
             else:
                 cells.append((text, left, right))
-        yield replace(
-            line,
+        yield line._replace(
             text=" ".join(text for text, _ in some),
             left=some[0][1][0],
             right=some[-1][1][1],
@@ -780,8 +778,7 @@ def _on_one_baseline(lines: list[_Line]) -> list[_Line]:
         if line.left - before.right <= 1.5 * line.height:
             (text, left, _), (more, _, right) = before.cells[-1], line.cells[0]
             cells = (*before.cells[:-1], (f"{text} {more}", left, right), *line.cells[1:])
-        joined[-1] = replace(
-            before,
+        joined[-1] = before._replace(
             text=f"{before.text} {line.text}",
             right=line.right,
             bold=before.bold and line.bold,
@@ -968,7 +965,7 @@ class _Assembler:
         """Yield the blocks of each page once the pages after it are known."""
         for event in self._read(pages):
             if self.turns and isinstance(event, Block) and event.lines and event.source == "text":
-                yield replace(event, lines=tuple(self._turned_back(event.lines)))
+                yield event._replace(lines=tuple(self._turned_back(event.lines)))
             else:
                 yield event
 
@@ -1415,8 +1412,7 @@ def _in_reading_order(lines: list[_Line]) -> list[_Line]:
             pieces.append(line)
         else:
             pieces.extend(
-                replace(
-                    line,
+                line._replace(
                     text=text,
                     left=left,
                     right=right,

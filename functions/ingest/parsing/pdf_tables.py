@@ -12,7 +12,7 @@ import re
 import statistics
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import attrgetter
 from typing import NamedTuple
@@ -125,7 +125,7 @@ class Table:
 
         def placed(blocks: Iterator[Block]) -> Iterator[Block]:
             for block in blocks:
-                yield replace(block, lines=_boxes(block.text, pending, page=page))
+                yield block._replace(lines=_boxes(block.text, pending, page=page))
 
         for cells, is_strong in zip(self.rows, self.strong, strict=True):
             yield from placed(writer.row(cells, is_strong=is_strong))
