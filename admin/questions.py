@@ -8,7 +8,7 @@ import click
 import requests
 from pydantic import Field, SecretStr
 
-from admin.terminal import json_option, one_sentence, print_json, shown
+from admin.terminal import json_option, one_sentence, print_json, require_collection, shown
 from shared.settings import LogSettings, load
 
 _TIMEOUT_SECONDS = (5, 120)
@@ -41,7 +41,7 @@ def ask(
     as_json: bool,
 ) -> None:
     """Ask QUESTION; print the answer and its sources. Exit status 1 where nothing answers it."""
-    answered = _post("/query", question, limit=limit, prefix=prefix, collection=collection)
+    answered = _ask("/query", question, limit=limit, prefix=prefix, collection=collection)
     if as_json:
         print_json(answered)
     else:
@@ -69,7 +69,7 @@ def search(
     as_json: bool,
 ) -> None:
     """Print the passages for QUESTION, best first."""
-    found = _post("/retrieve", question, limit=limit, prefix=prefix, collection=collection)
+    found = _ask("/retrieve", question, limit=limit, prefix=prefix, collection=collection)
     if as_json:
         print_json(found)
         return
@@ -79,20 +79,29 @@ def search(
         click.echo(f"{place} ({passage['score']:.3f})\n{_clean(passage['text'])}\n")
 
 
-def _post(
+def _ask(
     path: str, question: tuple[str, ...], *, limit: int | None, prefix: str, collection: str | None
 ) -> Any:
-    with one_sentence():
-        settings: QuestionSettings = load(QuestionSettings)
     wanted = {"prefix": prefix or None, "collection": collection}
     body = {
         "question": " ".join(question),
         "filter": {name: value for name, value in wanted.items() if value is not None},
         **({} if limit is None else {"limit": limit}),
     }
+    found = _request("POST", path, body)
+    if collection is not None and not found["passages"]:
+        listed = _request("GET", "/collections")["collections"]
+        require_collection(collection, [one["name"] for one in listed])
+    return found
+
+
+def _request(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    with one_sentence():
+        settings: QuestionSettings = load(QuestionSettings)
     token = settings.query_token.get_secret_value()
     try:
-        response = requests.post(
+        response = requests.request(
+            method,
             settings.query_url.rstrip("/") + path,
             json=body,
             headers={"Authorization": f"Bearer {token}"} if token else {},

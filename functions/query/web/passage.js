@@ -77,7 +77,7 @@ export async function openPassage(passage, citation) {
   const page = citation?.page ?? passage.page;
   if (page !== null) add(facts, "span", "chip", nameOfPlace(passage.name, page));
   if (passage.heading) add(facts, "span", "", passage.heading);
-  add(facts, "span", "", passage.uri);
+  add(facts, "span", "uri", passage.uri);
   note.textContent = citation && !citation.verified ? text("unverified") : "";
   views.hidden = true;
   download.hidden = true;
