@@ -169,7 +169,9 @@ class GeminiClient:
 def _contents(request: GenerationRequest) -> types.Content:
     parts = [types.Part.from_text(text=request.text)]
     if request.picture is not None:
-        parts.insert(0, types.Part.from_bytes(data=request.picture, mime_type="image/png"))
+        is_png = request.picture.startswith(b"\x89PNG")
+        mime_type = "image/png" if is_png else "image/jpeg"
+        parts.insert(0, types.Part.from_bytes(data=request.picture, mime_type=mime_type))
     return types.Content(role="user", parts=parts)
 
 

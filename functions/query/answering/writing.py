@@ -12,7 +12,7 @@ from shared.runtime.tracing import span
 from shared.values import Hit
 
 from .choosing import Choosing
-from .citations import Citation, cite, place_marks
+from .citations import Citation, cite, cite_part, place_marks
 from .composition import compose
 from .extractive import Extract, extract
 from .generation import Gemini
@@ -145,7 +145,7 @@ def _ask_gemini(
         raise GenerationUnavailable(code, "Gemini's reply ended before its answer did")
     text = streamed if reader.refused else place_marks(streamed, reader.quotes, shown)
     citations = [] if reader.refused else cite(text, reader.quotes, shown)
-    grounded = any(citation.verified for citation in citations)
+    grounded = any(citation.carries for citation in citations)
     if text.startswith(streamed) and text != streamed:
         yield Token(text[len(streamed) :])
     journal.explain(
@@ -238,11 +238,4 @@ def _explain(extracted: Extract, journal: Journal) -> None:
 
 
 def _cite_unit(unit: Unit, passages: Sequence[Hit]) -> Citation:
-    passage = passages[unit.number - 1]
-    return Citation(
-        number=unit.number,
-        quote=passage.text[unit.start : unit.end],
-        verified=True,
-        char_start=passage.char_start + unit.start,
-        char_end=passage.char_start + unit.end,
-    )
+    return cite_part(passages[unit.number - 1], unit.start, unit.end, number=unit.number)

@@ -376,6 +376,7 @@ function describe(one) {
   if (one.pages_without_text.length && one.state === "ready") {
     add(item, "p", "facts", text("withoutText", { pages: one.pages_without_text.join(", ") }));
   }
+  if (one.state === "ready") for (const notice of one.notices) add(item, "p", "facts", notice);
   if (["queued", "indexing"].includes(one.state) && one.answering_generation !== null) {
     add(item, "p", "facts", text("oldAnswers"));
   }

@@ -72,6 +72,7 @@ export default {
   openPassage: "Abschnitt {number} aus {name} öffnen",
   verified: "Zitat im Dokument gefunden",
   unverified: "Zitat nicht im Dokument gefunden",
+  described: "aus einer Bildbeschreibung von Gemini",
   searching: "Suche …",
   stopped: "Abgebrochen.",
   cut: "Die Antwort brach ab. Fragen Sie noch einmal.",

@@ -72,6 +72,7 @@ export default {
   openPassage: "Open passage {number} of {name}",
   verified: "quote found in the document",
   unverified: "quote not found in the document",
+  described: "from a description of a picture by Gemini",
   searching: "Searching …",
   stopped: "Stopped.",
   cut: "The answer broke off. Ask again.",

@@ -76,6 +76,7 @@ export default {
   openPassage: "Abrir el pasaje {number} de {name}",
   verified: "cita encontrada en el documento",
   unverified: "cita no encontrada en el documento",
+  described: "de la descripción de una imagen hecha por Gemini",
   searching: "Buscando …",
   stopped: "Detenido.",
   cut: "La respuesta se interrumpió. Pregunte de nuevo.",

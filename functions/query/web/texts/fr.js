@@ -76,6 +76,7 @@ export default {
   openPassage: "Ouvrir le passage {number} de {name}",
   verified: "citation trouvée dans le document",
   unverified: "citation introuvable dans le document",
+  described: "d’une description d’image par Gemini",
   searching: "Recherche …",
   stopped: "Arrêté.",
   cut: "La réponse s’est interrompue. Redemandez.",

@@ -72,6 +72,7 @@ export default {
   openPassage: "Mở đoạn {number} của {name}",
   verified: "tìm thấy trích dẫn trong tài liệu",
   unverified: "không tìm thấy trích dẫn trong tài liệu",
+  described: "từ mô tả hình ảnh của Gemini",
   searching: "Đang tìm …",
   stopped: "Đã dừng.",
   cut: "Câu trả lời bị ngắt. Hãy hỏi lại.",
