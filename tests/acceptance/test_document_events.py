@@ -34,6 +34,18 @@ def heard(system: System) -> Iterator[Hear]:
     channel = grpc.insecure_channel(system.environment["PUBSUB_EMULATOR_HOST"])
     path = f"projects/{PROJECT}/subscriptions/listener-{uuid.uuid4().hex}"
     events: dict[str, dict[str, Any]] = {}
+
+    def hear(message: pubsub_v1.subscriber.message.Message) -> None:
+        event = json.loads(message.data)
+        jsonschema.validate(event, SCHEMA)
+        assert message.attributes["event_id"] == event["event_id"]
+        events[event["event_id"]] = event
+        message.ack()
+
+    def told(name: str) -> list[dict[str, Any]]:
+        found = [event for event in list(events.values()) if event["name"] == name]
+        return sorted(found, key=lambda event: int(event["sequence"]))
+
     with pubsub_v1.SubscriberClient(
         transport=SubscriberGrpcTransport(channel=channel)
     ) as subscriber:
@@ -42,25 +54,10 @@ def heard(system: System) -> Iterator[Hear]:
             topic=f"projects/{PROJECT}/topics/{system.environment['DOCUMENT_EVENTS_TOPIC']}",
             ack_deadline_seconds=60,
         )
-
-        def hear(name: str) -> list[dict[str, Any]]:
-            pulled = subscriber.pull(
-                subscription=path, max_messages=100, return_immediately=True, timeout=10
-            )
-            for received in pulled.received_messages:
-                event = json.loads(received.message.data)
-                jsonschema.validate(event, SCHEMA)
-                assert received.message.attributes["event_id"] == event["event_id"]
-                events[event["event_id"]] = event
-            if pulled.received_messages:
-                subscriber.acknowledge(
-                    subscription=path,
-                    ack_ids=[received.ack_id for received in pulled.received_messages],
-                )
-            found = [event for event in events.values() if event["name"] == name]
-            return sorted(found, key=lambda event: int(event["sequence"]))
-
-        yield hear
+        listening = subscriber.subscribe(path, hear)
+        yield told
+        listening.cancel()
+        listening.result()
         subscriber.delete_subscription(subscription=path)
 
 
