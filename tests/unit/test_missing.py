@@ -72,3 +72,9 @@ def test_spelling_when_a_word_stands_nowhere() -> None:
     question = "Which option of the fierwall is E-4417?"
     corrected = correct_spelling(question, analysis, PASSAGES)
     assert corrected == "Which option of the firewall is E-4417?"
+
+
+def test_missing_when_digits_are_no_number() -> None:
+    """A power such as 2³¹ is no identifier, and nothing fails at it."""
+    (passage,) = [hit("A table has at most 2³¹ rows.")]
+    assert find_missing("Is it 2³¹ or E-1234?", [passage]) == ["E-1234"]
