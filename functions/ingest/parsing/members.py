@@ -83,7 +83,7 @@ def demoted(events: Iterator[Event], *, by: int) -> Iterator[Event]:
             is_first = False
             # The page is that of the document inside, not of this one.
             depth = min(event.level + by, 9) if event.level else 0
-            yield replace(event, page=None, level=depth)
+            yield replace(event, page=None, level=depth, page_starts=(), lines=())
         elif isinstance(event, Title):
             yield from heading(event.text, level=by + 1)
 

@@ -42,7 +42,7 @@ def without_base64(events: Iterator[Event]) -> Iterator[Event]:
         text = _strip(text)
         if text.strip():
             label = _strip(event.label) if event.label else ""
-            yield replace(event, text=text, label=label)
+            yield replace(event, text=text, label=label, lines=())
 
 
 def _may_hold(text: str) -> bool:

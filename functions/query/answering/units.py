@@ -67,11 +67,13 @@ _GAP = re.compile(r"(?<=\S) {2,}(?=\S)")
 _LINKS_BACK = frozenset(
     ["prev", "previous", "zurück", "anterior", "précédent", "indietro", "precedente", "trước"]
 )
-_LINKS = _LINKS_BACK | frozenset(
-    ["next", "up", "home", "contents", "index", "weiter", "nach oben", "inhalt", "siguiente"]
-    + ["subir", "inicio", "suivant", "niveau supérieur", "sommaire", "successivo", "su"]
-    + ["próximo", "acima", "início", "kế tiếp", "tiếp", "lên", "về đầu", "mục lục"]
+_LINKS_FORTH = frozenset(
+    ["next", "weiter", "siguiente", "suivant", "successivo", "próximo", "kế tiếp", "tiếp"]
 )
+_LINKS_ABOVE = frozenset(
+    ["up", "home", "nach oben", "inhalt", "subir", "inicio", "niveau supérieur", "acima", "lên"]
+)
+_LINKS = _LINKS_BACK | _LINKS_FORTH | _LINKS_ABOVE
 
 
 @dataclass(frozen=True, slots=True)
