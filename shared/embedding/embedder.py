@@ -318,7 +318,7 @@ class Embedders:
                     raise Misconfigured(
                         f"the database asks for the embedding model with digest {digest[:12]}, and"
                         f" {known} hold others: set MODEL_DIR (or OTHER_MODEL_DIR) to its folder,"
-                        " or change the model as docs/operations.md says"
+                        " or change the model as docs/models.md says"
                     )
                 embedder = open_embedder(
                     self._folders[digest],

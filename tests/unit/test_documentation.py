@@ -12,6 +12,7 @@ import click
 import pytest
 
 from admin.cli import main
+from tests.support.pages import OUTPUTS, RUN_ELSEWHERE, blocks_of, run_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -42,7 +43,7 @@ def anchors_of(name: str) -> set[str]:
 
 def commands_of(name: str) -> list[str]:
     """Return the lines of the page's shell blocks, continued lines joined."""
-    blocks = [code for language, code in _FENCE.findall(text_of(name)) if language in ("", "sh")]
+    blocks = [block.code for block in blocks_of(name) if block.language in ("sh", "text")]
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line.strip() for line in lines if line.strip()]
 
@@ -70,12 +71,26 @@ def test_index_when_a_page_is_added() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shell_blocks_when_parsed(name: str) -> None:
-    """Each block marked as shell is valid shell."""
-    for language, code in _FENCE.findall(text_of(name)):
-        if language == "sh":
-            checked = subprocess.run(["bash", "-n"], input=code, text=True, capture_output=True)
+def test_blocks_when_read(name: str) -> None:
+    """Each block says its language, and those marked as shell are valid shell."""
+    for block in blocks_of(name):
+        assert block.language, block.code
+        if block.language == "sh":
+            checked = subprocess.run(
+                ["bash", "-n"], input=block.code, text=True, capture_output=True
+            )
             assert checked.stderr == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shell_blocks_when_listed(name: str) -> None:
+    """Each is run as written by a test, or a comment above it says why not."""
+    if name in RUN_ELSEWHERE:
+        assert (ROOT / RUN_ELSEWHERE[name]).exists()
+        return
+    assert len(run_blocks(name)) == len(OUTPUTS.get(name, [])), (
+        "give its output in tests/support/pages.py, or say above it: <!-- not run: REASON -->"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -180,3 +195,39 @@ def test_pages_when_mentioned(name: str) -> None:
     """A mention of another page can be clicked."""
     prose = re.sub(r"<!--.*?-->", "", _LINK.sub("", prose_of(name)), flags=re.DOTALL)
     assert re.findall(r"\bdocs/[a-z-]+\.md\b", prose) == []
+
+
+def test_metrics_when_listed() -> None:
+    """The reference has every metric of the query function and of the logs, and no other."""
+    code = text_of("functions/query/metrics.py")
+    made = set(re.findall(r'"(kaydang_\w+)"', code)) | {
+        f"kaydang_{name}"
+        for name in re.findall(r'^ +\("(\w+)", "[A-Z][^"]*\.", backlog', code, re.MULTILINE)
+    }
+    # A name without an ending is a counter's, to which Prometheus adds _total.
+    named = set(re.findall(r"`(kaydang_\w+?)(?:_total)?`", text_of("docs/metrics.md")))
+    assert len(made) > 10
+    assert named == made
+    logged = re.findall(
+        r"^ +(\w+) += \{ line = ", text_of("infra/terraform/metrics.tf"), re.MULTILINE
+    )
+    assert len(logged) > 10
+    assert [name for name in logged if f"`{name}`" not in text_of("docs/metrics.md")] == []
+
+
+@pytest.mark.parametrize("page", ["docs/metrics.md", "docs/runbooks.md"])
+def test_alerts_when_listed(page: str) -> None:
+    """Each alert has its line, and the section of the runbooks that it links to."""
+    code = text_of("infra/terraform/alerts.tf")
+    named = set(re.findall(r'^ +name += "([^"]+)"', code, re.MULTILINE))
+    named |= {
+        name.replace("${each.key}", key)
+        for name in re.findall(r'display_name += "\$\{local\.title\}: ([^"]+)"', code)
+        for key in (("fast", "slow") if "${each.key}" in name else ("",))
+        if "value.name" not in name
+    }
+    assert len(named) > 12
+    assert [name for name in sorted(named) if name not in text_of(page)] == []
+    sections = set(re.findall(r'section += "([^"]+)"', code))
+    sections |= set(re.findall(r"documentation_url\}#([\w-]+)", code))
+    assert sections - anchors_of("docs/runbooks.md") == set()
