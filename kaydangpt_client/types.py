@@ -383,6 +383,7 @@ class ReadyResponse(TypedDict):
     dimension: int
     model: str
     uploads: bool
+    feedback: bool
 
 
 class Reason(TypedDict):
