@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-TextSource = Literal["text", "ocr"]
+TextSource = Literal["text", "ocr", "figure"]
 DocumentState = Literal["queued", "indexing", "ready", "failed", "deleted"]
 EndState = Literal["ready", "failed", "gone"]
 
@@ -198,7 +198,8 @@ class Chunk:
         header: The header rows of the table that *text* continues, else empty.
         page: Page, slide or sheet that it begins on, from 1; None where the format has none.
         tokens: Word pieces of the embedded text, special tokens included.
-        source: "ocr" where the text was read from a picture of the page.
+        source: "ocr" where the text was read from a picture of the page, "figure" where it
+            describes a picture in the document.
         page_starts: Where in the extracted text further pages begin, between char_start and
             char_end.
         boxes: Where its words stand on their pages (shared/boxes.py); empty where that is unknown.
@@ -365,6 +366,8 @@ class DocumentStatus:
         generation: The newest generation known.
         answering_generation: The generation that answers now, None where none does.
         attempts: Tries used by the newest generation so far.
+        notices: What was left out of it.
+        figures: What the descriptions of its pictures took; None where they are left alone.
     """
 
     id: UUID
@@ -387,3 +390,5 @@ class DocumentStatus:
     content_type: str
     metadata: dict[str, Any]
     updated: datetime
+    notices: list[str]
+    figures: dict[str, Any] | None

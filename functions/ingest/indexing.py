@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shared import store
@@ -24,6 +24,7 @@ from shared.runtime.slots import WorkSlots
 from shared.runtime.tracing import span
 from shared.values import EmbedJob, ObjectEvent, ObjectVersion
 
+from .figures import DocumentFigures, FigureBudget, FigureReader, make_notices
 from .lease import lease_kept_alive
 from .numerals import decimal_mark
 from .ocr import PageReader
@@ -51,6 +52,7 @@ class Resources:
     Attributes:
         announce: Publishes events of documents; None where none are published.
         pages: Reads pages without text; None where they stay without.
+        figures: Describes pictures inside documents; None where they are left alone.
         parse_slots: As many as may be parsed at once.
     """
 
@@ -62,12 +64,16 @@ class Resources:
     model: ModelInfo
     tokenizer: Path
     pages: PageReader | None
+    figures: FigureReader | None
     parse_slots: WorkSlots
 
     @property
     def config_hash(self) -> str:
         """Return what identifies the way in which a document becomes chunks."""
-        return hashlib.sha256(f"{_PIPELINE_VERSION} {self.model.digest}".encode()).hexdigest()[:16]
+        way = f"{_PIPELINE_VERSION} {self.model.digest}"
+        if self.figures is not None:
+            way += f" {self.figures.model} {self.settings.figure_budget}"
+        return hashlib.sha256(way.encode()).hexdigest()[:16]
 
 
 def handle(event: ObjectEvent, resources: Resources) -> None:
@@ -177,11 +183,13 @@ def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources
         with span("download", {"bytes": version.size}):
             resources.bucket.download(version, file.file, max_bytes=settings.max_file_bytes)
             file.flush()
+        figures = _document_figures(lease, resources)
         with ExitStack() as open_until_staged:
             with span("parse"):
                 parsed = open_until_staged.enter_context(
-                    _parse(Path(file.name), version, resources)
+                    _parse(Path(file.name), version, resources, figures)
                 )
+                _log_figures(lease, parsed, figures)
                 language = detect_language(parsed.sample)
             with span("stage"), store.connect(resources.pool) as connection:
                 return store.stage_build(
@@ -193,6 +201,8 @@ def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources
                         content_type=parsed.content_type,
                         pages=parsed.pages,
                         pages_without_text=parsed.pages_without_text,
+                        notices=make_notices(parsed.figures_left_out),
+                        figures=None if figures is None else asdict(figures.cost),
                     ),
                     chunks=(
                         (
@@ -211,7 +221,39 @@ def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources
                 )
 
 
-def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDocument:
+def _document_figures(lease: store.BuildLease, resources: Resources) -> DocumentFigures | None:
+    if resources.figures is None:
+        return None
+    settings = resources.settings
+    return DocumentFigures(
+        resources.figures,
+        resources.pool,
+        build_id=lease.build_id,
+        budget=FigureBudget(
+            pictures=settings.figure_budget,
+            bytes=settings.figure_budget_bytes,
+            tokens=settings.figure_budget_tokens,
+        ),
+        gives_up=lease.attempts >= settings.max_attempts,
+    )
+
+
+def _log_figures(
+    lease: store.BuildLease, parsed: ParsedDocument, figures: DocumentFigures | None
+) -> None:
+    if figures is not None and (figures.cost.described or parsed.figures_left_out):
+        _log.info(
+            "figures described",
+            build=lease.build_id,
+            left_out=len(parsed.figures_left_out),
+            tokens=figures.cost.tokens,
+            **asdict(figures.cost),
+        )
+
+
+def _parse(
+    path: Path, version: ObjectVersion, resources: Resources, figures: DocumentFigures | None
+) -> ParsedDocument:
     settings = resources.settings
     return parse_document(
         path,
@@ -222,6 +264,7 @@ def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDo
         max_tokens=resources.model.max_tokens,
         ocr=resources.pages.read_page if resources.pages is not None else None,
         ocr_page_budget=settings.ocr_page_budget,
+        describe_figure=figures.describe if figures is not None else None,
         allow_unconfined=settings.allow_unconfined_parser,
     )
 

@@ -28,6 +28,7 @@ from shared.runtime.tracing import set_up_tracing, traced
 from shared.settings import HostSettings, PushSettings, load
 
 from .confinement import hide_memory
+from .figures import FigureReader
 from .indexing import Resources, handle
 from .ocr import PageReader
 from .sandbox import check_confinement, start_parser
@@ -96,6 +97,7 @@ def _open_resources() -> Resources:
         model=model,
         tokenizer=folder / TOKENIZER_FILE,
         pages=PageReader(settings) if settings.reads_pictures else None,
+        figures=FigureReader(settings) if settings.describes_figures else None,
         parse_slots=WorkSlots(len(os.sched_getaffinity(0))),
     )
 

@@ -71,6 +71,7 @@ from shared.store.feedback import (
     list_ratings,
     record_feedback,
 )
+from shared.store.figures import KeptDescription, find_description, keep_description
 from shared.store.leases import give_back
 from shared.store.listing import (
     CollectionSummary,
@@ -137,6 +138,7 @@ __all__ = [
     "Facet",
     "GivenAnswer",
     "GivenRating",
+    "KeptDescription",
     "KnownGenerations",
     "KnownObject",
     "ListOrder",
@@ -166,6 +168,7 @@ __all__ = [
     "fail_batch",
     "fail_build",
     "fill",
+    "find_description",
     "find_documents",
     "find_model",
     "find_turn",
@@ -176,6 +179,7 @@ __all__ = [
     "grant_collection",
     "is_closed_by_default",
     "is_suspect_build",
+    "keep_description",
     "keep_question",
     "lease_batch",
     "list_access",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -67,13 +68,21 @@ class BuildStart:
 
 @dataclass(frozen=True, slots=True)
 class StagedDocument:
-    """What parsing found out about a document as a whole."""
+    """
+    What parsing found out about a document as a whole.
+
+    Attributes:
+        notices: What was left out of it, for its owner.
+        figures: What the descriptions of its pictures took; None where they are left alone.
+    """
 
     title: str
     language: str
     content_type: str
     pages: int | None
     pages_without_text: list[int]
+    notices: list[str] = field(default_factory=list)
+    figures: dict[str, Any] | None = None
 
 
 def is_suspect_build(connection: Connection, version: ObjectVersion) -> bool:
@@ -233,6 +242,8 @@ def stage_build(
                 content_type = %(content_type)s,
                 pages = %(pages)s,
                 pages_without_text = %(pages_without_text)s,
+                notices = %(notices)s,
+                figures = %(figures)s,
                 chunk_count = %(chunk_count)s,
                 lease_until = NULL
             WHERE id = %(id)s
@@ -244,6 +255,8 @@ def stage_build(
                 "content_type": document.content_type,
                 "pages": document.pages,
                 "pages_without_text": document.pages_without_text,
+                "notices": document.notices,
+                "figures": None if document.figures is None else Jsonb(document.figures),
                 "chunk_count": chunk_count,
             },
         )
@@ -287,7 +300,8 @@ def _reuse_unchanged_build(
     Let the build that answers stand for a new generation of the same bytes, if it can.
 
     The queued build, which no worker has had yet, goes; the text answers on without a gap. Not
-    where pages had no text: they are the reason why such a document is uploaded again.
+    where pages had no text or pictures no description: they are the reason why such a document is
+    uploaded again.
     """
     version = connection.execute(
         """
@@ -300,6 +314,7 @@ def _reuse_unchanged_build(
             AND answering.epoch = queued.epoch
             AND answering.config_hash = %(config_hash)s
             AND answering.pages_without_text = '{}'
+            AND answering.notices = '{}'
             AND answering.fingerprint = queued.fingerprint
             AND queued.fingerprint <> ''
             AND queued.attempts = 0

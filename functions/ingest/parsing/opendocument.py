@@ -29,6 +29,7 @@ from .blocks import (
     paragraph,
 )
 from .docx import core_title, show_symbols
+from .figures import PackedPictures, count_uses, is_caption
 from .footnotes import with_notes
 from .numbering import show_count
 from .reading_order import Box, reading_order
@@ -58,6 +59,9 @@ _LENGTH = re.compile(r"(-?[\d.]+)(cm|mm|in|pt|pc|px)?$")
 _CENTIMETRES = {"cm": 1.0, "mm": 0.1, "in": 2.54, "pt": 2.54 / 72, "pc": 2.54 / 6, "px": 2.54 / 96}
 _TRANSLATION = re.compile(r"translate\s*\(\s*([-\d.a-z]+)[\s,]+([-\d.a-z]+)")
 _MAX_REPEATED_COLUMNS = 256
+_POINTS = 72 / 2.54
+_MAX_DESCRIBED_CHARS = 1_000
+_ADDRESSES = re.compile(rb'xlink:href="(?:\./)?(Pictures/[^"]{1,200})"')
 # Objects (charts, formulas) within objects that are read.
 _MAX_OBJECT_DEPTH = 2
 
@@ -155,6 +159,9 @@ def _open(request: Request, what: str) -> tuple[Archive, _Styles]:
             "encrypted",
             f"The {what} file is protected by a password. Remove the password and upload it again.",
         )
+    if request.figures is not None:
+        uses = count_uses(archive, "content.xml", _ADDRESSES)
+        archive.pictures = PackedPictures(request.figures, archive, uses)
     return archive, _Styles(archive)
 
 
@@ -253,8 +260,12 @@ class _TextReader:
         self.note_count = 0
         self.inside = ""
         self.objects: list[str] = []
+        # Part, size and description of the pictures of the open paragraph or frame.
+        self.pictures: list[_Picture] = []
+        self.frame: tuple[float, float] | None = None
         self.skipping = 0
         self.gap = "\n\n"
+        self.last_text = ""
 
     def feed(self, event: XmlEvent) -> Iterator[Block]:
         """Take the next element or text, and yield what is whole by now."""
@@ -269,6 +280,8 @@ class _TextReader:
             if self.inside not in ("creator", "date"):
                 self.aside.append(event.text)
         elif self.inside in ("title", "desc"):
+            if self.pictures and len(self.pictures[-1].described) < _MAX_DESCRIBED_CHARS:
+                self.pictures[-1].described += f" {event.text}"
             yield from self._append(f" {event.text} ")
         elif self.paragraphs and not self._is_unseen():
             # Line ends of the file are spaces.
@@ -300,6 +313,12 @@ class _TextReader:
             yield from self._append("\t" if name == "tab" else "\n")
         elif name in ("title", "desc"):
             self.inside = name
+        elif name == "frame":
+            self.frame = _size(attributes)
+        elif name == "image":
+            part = attributes.get("href", "").removeprefix("./")
+            if self.archive.pictures is not None and not part.startswith("ObjectReplacements"):
+                self.pictures.append(_Picture(part, self.frame))
         elif name == "object" and self.depth < _MAX_OBJECT_DEPTH:
             self.objects.append(attributes.get("href", "").removeprefix("./").rstrip("/"))
         elif name in ("list", "list-item", "list-header"):
@@ -374,6 +393,7 @@ class _TextReader:
         open_.text, open_.chars, open_.notes = [], 0, []
         if not text:
             return
+        self.last_text = text
         started, open_.started = open_.started, True
         in_cell = bool(self.tables) and self.tables[-1].in_cell
         level = self._heading_level(open_) if whole and not started and not in_cell else 0
@@ -394,8 +414,22 @@ class _TextReader:
             return open_.level + 1
         return int(any(name == "Title" for name, _ in self.styles.chain(open_.style)))
 
+    def _pictures_out(self) -> Iterator[Block]:
+        """Yield the descriptions of the pictures that the last paragraph or frame holds."""
+        pictures, self.pictures = self.pictures, []
+        for picture in pictures:
+            if self.archive.pictures is not None:
+                caption = self.last_text if is_caption(self.last_text) else ""
+                yield from self.archive.pictures.describe(
+                    picture.part,
+                    page=self.page,
+                    caption=". ".join(filter(None, (clean_line(picture.described), caption))),
+                    shown=picture.shown,
+                )
+
     def _objects_out(self) -> Iterator[Block]:
-        """Yield the charts and formulas that the last paragraph holds."""
+        """Yield the charts and formulas that the last paragraph holds, and its pictures."""
+        yield from self._pictures_out()
         objects, self.objects = self.objects, []
         for name in objects:
             part = f"{name}/content.xml"
@@ -729,6 +763,15 @@ def _cell_value(cell: dict[str, str]) -> str:
 
 
 @dataclass(slots=True)
+class _Picture:
+    """A picture, its size in points, and what the document says of it."""
+
+    part: str
+    shown: tuple[float, float] | None
+    described: str = ""
+
+
+@dataclass(slots=True)
 class _Shape:
     """What a shape of a slide says, and where it stands."""
 
@@ -791,6 +834,7 @@ def _slide_events(archive: Archive, styles: _Styles) -> Iterator[Event]:
             elif name in _SHAPES and page:
                 shape = _Shape(event.attributes.get("class", ""), _box(event.attributes))
                 reader, depth = _TextReader(archive, styles, page=page), 1
+                reader.frame = _size(event.attributes)
                 (notes if in_notes else shapes).append(shape)
         elif event.kind == "end" and name == "notes":
             in_notes = False
@@ -834,6 +878,12 @@ def _box(attributes: dict[str, str]) -> tuple[float, float, float, float] | None
     width = _length(attributes.get("width", "")) or 0.0
     height = _length(attributes.get("height", "")) or 0.0
     return left, top, left + width, top + height
+
+
+def _size(attributes: dict[str, str]) -> tuple[float, float] | None:
+    """Return width and height of a frame in points, None where it does not tell them."""
+    width, height = (_length(attributes.get(side, "")) for side in ("width", "height"))
+    return (width * _POINTS, height * _POINTS) if width and height else None
 
 
 def _length(text: str) -> float | None:

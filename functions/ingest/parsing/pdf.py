@@ -13,6 +13,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -23,7 +24,7 @@ from shared.boxes import LineBox, WordBox
 from shared.errors import Unreadable
 from shared.values import PageStart
 
-from . import pdf_annotations, recognition
+from . import pdf_annotations, pdf_figures, recognition
 from .blocks import (
     Block,
     BlockKind,
@@ -38,7 +39,9 @@ from .blocks import (
     heading,
     paragraph,
 )
+from .figures import DECORATION_USES
 from .pdf_annotations import Value
+from .pdf_figures import PdfFigure, Placed
 from .pdf_tables import CAPTION, LEAST_CELLS, MAX_CAPTION_CHARS, Rules, Table, Word, find_tables
 from .reading_order import Box, reading_order
 from .tables import TableWriter
@@ -147,6 +150,7 @@ class _Page:
     rules: Rules = field(default_factory=lambda: Rules([], []))
     edge_lines: list[tuple[str, _Line]] = field(default_factory=list)
     is_wide: bool = False
+    figures: list[PdfFigure] = field(default_factory=list)
 
 
 def parse_pdf(request: Request) -> Iterator[Event]:
@@ -183,7 +187,9 @@ def parse_pdf(request: Request) -> Iterator[Event]:
         yield Title(title)
     outline = _read_outline(document)
     pages = _read_pages(document, request, outline, count)
-    yield from _Assembler(outlined=sum(map(len, outline.values())) >= 3, pages=count).read(pages)
+    outlined = sum(map(len, outline.values())) >= 3
+    describe = partial(_describe, document, request)
+    yield from _Assembler(outlined=outlined, pages=count, describe=describe).read(pages)
     yield from _read_attachments(document, request)
 
 
@@ -336,6 +342,7 @@ def _read_pages(
         lines: list[_Line] = []
         is_picture = is_wide = False
         notes: list[str] = []
+        figures: list[PdfFigure] = []
         try:
             page = document[index]
             try:
@@ -356,12 +363,14 @@ def _read_pages(
                     and request.picture_budget.take()
                 ):
                     read, read_lines = _read_picture(page, request, number=index + 1)
+                if request.figures is not None:
+                    figures = _find_figures(page, lines, is_picture=is_picture, read=read)
             finally:
                 page.close()
         except pypdfium2.PdfiumError:
             # A page that cannot be loaded is told as one without text; the others are kept.
             lines = []
-        if lines or read or notes:
+        if lines or read or notes or figures:
             yield _Page(
                 index + 1,
                 lines,
@@ -372,6 +381,7 @@ def _read_pages(
                 notes,
                 rules,
                 is_wide=is_wide,
+                figures=figures,
             )
         else:
             yield EmptyPage(index + 1)
@@ -808,6 +818,41 @@ def _render(page: pypdfium2.PdfPage) -> bytes:
     )
 
 
+def _find_figures(
+    page: pypdfium2.PdfPage, lines: list[_Line], *, is_picture: bool, read: str
+) -> list[PdfFigure]:
+    """Return the figures of a page; a scanned one is a figure where it shows hardly any text."""
+    if is_picture or (not lines and _is_picture(page, lines)):
+        return [pdf_figures.whole_page(page)] if len(read) <= _MAX_STAMP_CHARS else []
+    placed = [Placed(line.text, line.left, line.bottom, line.right, line.top) for line in lines]
+    return pdf_figures.find_figures(page, placed)
+
+
+def _describe(
+    document: pypdfium2.PdfDocument, request: Request, page: int, figure: PdfFigure
+) -> Iterator[Block]:
+    """Yield the description of a figure on *page*, which is opened once more."""
+    figures = request.figures
+    if figures is None:
+        return
+    if not figures.is_open or figure.is_too_large:
+        figures.leave_out("too_large" if figure.is_too_large else "budget", page)
+        return
+    figures.begin()
+    try:
+        opened = document[page - 1]
+        try:
+            image = pdf_figures.render(opened, figure)
+        finally:
+            opened.close()
+    except (pypdfium2.PdfiumError, ValueError):
+        figures.leave_out("damaged", page)
+    except MemoryError:
+        figures.leave_out("too_large", page)
+    else:
+        yield from figures.rendered(image, page=page, caption=figure.caption)
+
+
 class _Assembler:
     """
     Holds a window of pages, and what the pages so far say about sizes of type.
@@ -815,15 +860,26 @@ class _Assembler:
     Attributes:
         unfinished: The lines of a paragraph whose sentence may go on, on the next page.
         table: Writer and left sides of the columns of the table that the page before ended with.
+        uses: On how many pages so far each figure stands.
+        figures: Those of pages whose text is out, until no paragraph or table goes on.
     """
 
-    def __init__(self, *, outlined: bool, pages: int) -> None:
+    def __init__(
+        self,
+        *,
+        outlined: bool,
+        pages: int,
+        describe: Callable[[int, PdfFigure], Iterator[Block]],
+    ) -> None:
         self.outlined = outlined
         self.pages = pages
         self.sizes: Counter[float] = Counter()
         self.heading_sizes: set[float] = set()
         self.unfinished: tuple[BlockKind, list[_Line]] | None = None
         self.table: tuple[TableWriter, list[float]] | None = None
+        self.describe = describe
+        self.uses: Counter[tuple[int | str, ...]] = Counter()
+        self.figures: list[tuple[int, PdfFigure]] = []
 
     def read(self, pages: Iterable[_Page | EmptyPage]) -> Iterator[Event]:
         """Yield the blocks of each page once the pages after it are known."""
@@ -837,6 +893,7 @@ class _Assembler:
                 window.append(page)
                 for line in page.lines:
                     self.sizes[_size(line)] += len(line.text)
+                self.uses.update({figure.signature for figure in page.figures if figure.signature})
                 after += 1
             while after > _WINDOW_PAGES:
                 yield from self._next(waiting, window)
@@ -845,6 +902,14 @@ class _Assembler:
             yield from self._next(waiting, window)
         yield from self._finish()
         yield from self._end_table()
+        yield from self._figures()
+
+    def _figures(self) -> Iterator[Block]:
+        """Yield the descriptions that wait, but of what stands on page after page."""
+        waiting, self.figures = self.figures, []
+        for page, figure in waiting:
+            if self.uses[figure.signature] < DECORATION_USES:
+                yield from self.describe(page, figure)
 
     def _finish(self) -> Iterator[Block]:
         if self.unfinished is not None:
@@ -880,6 +945,9 @@ class _Assembler:
             yield from self._end_table()
         for note in page.notes:
             yield from paragraph(note, page=page.number)
+        self.figures.extend((page.number, figure) for figure in page.figures)
+        if self.unfinished is None and self.table is None:
+            yield from self._figures()
         while window and window[0].number < page.number - _WINDOW_PAGES:
             window.popleft()
 

@@ -36,6 +36,8 @@ _MIN_SIDE = 8
 _MAX_RATIO = 100
 # How much of a document's processor time its pictures may take.
 _READING_SHARE = 0.7
+# Of a page of text more is read.
+_FEW_CHARS = 200
 # TIFF 6.0, NewSubfileType: bit 0 marks a smaller copy of another page.
 _SUBFILE_TYPE = 254
 _REDUCED = 1
@@ -86,6 +88,9 @@ def parse_picture(request: Request, *, kind: str) -> Iterator[Event]:
             yield from paragraph(text, page=page, source="ocr", lines=lines)
         else:
             yield EmptyPage(page)
+        if request.figures is not None and frame == 0 and len(text) <= _FEW_CHARS:
+            # A photograph or a chart, not a page of text.
+            yield from request.figures.packed(data, page=page)
 
 
 def _open(data: bytes, kind: str) -> Any:

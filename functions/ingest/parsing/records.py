@@ -23,7 +23,7 @@ def parse_json(request: Request) -> Iterator[Event]:
             if number == 0 and isinstance(value, dict) and (title := _title(value)):
                 yield Title(title)
             if is_notebook(value):
-                yield from notebook_events(value)
+                yield from notebook_events(value, figures=request.figures)
             elif isinstance(value, list):
                 for item in value:
                     yield from _record(item)

@@ -454,7 +454,9 @@ class PassageOut(BaseModel):
     text: str
     char_start: int
     char_end: int
-    source: Literal["text", "ocr"]
+    source: Literal["text", "ocr", "figure"] = Field(
+        description="ocr: read from a picture of the page. figure: a description of one by Gemini."
+    )
     score: float
     similarity: float
     vector_rank: int | None
@@ -472,7 +474,8 @@ class CitationOut(BaseModel):
     A quote that an answer rests on.
 
     verified says that the quote stands in the passage, at char_start to char_end of the
-    document's extracted text; both are null where it does not.
+    document's extracted text; both are null where it does not. description says that it stands in
+    the description of a picture, which Gemini made: it is never verified.
     """
 
     number: int = Field(description="The passage, as in the answer's mark [number].")
@@ -487,6 +490,7 @@ class CitationOut(BaseModel):
     heading: str
     char_start: int | None
     char_end: int | None
+    description: bool = False
 
     @classmethod
     def of(cls, citation: Citation, *, passage: Hit) -> CitationOut:
@@ -538,8 +542,9 @@ class Degraded(BaseModel):
     """
     What the answer had to do without.
 
-    not_reranked: passages are in the order of the search, without that of the reranker. All other
-    codes: the answer is extractive although Gemini is configured.
+    not_embedded: passages were found by their words alone, because the embedding model did not
+    answer. not_reranked: passages are in the order of the search, without that of the reranker.
+    All other codes: the answer is extractive although Gemini is configured.
     """
 
     code: str
@@ -561,7 +566,8 @@ class DoneEvent(BaseModel):
     question: str = Field(description="The question as it was understood.")
     answer: str = Field(description="Markdown: paragraphs, lists, tables, code, emphasis.")
     grounded: bool = Field(
-        description="True: a verified quote carries it. False: the documents do not answer."
+        description="True: a verified quote carries it, or the description of a picture. False: the"
+        " documents do not answer."
     )
     model: str = Field(description="The Gemini model, or extractive.")
     answer_id: str = Field(description="What POST /feedback calls this answer by.")
@@ -612,6 +618,17 @@ class ReasonOut(BaseModel):
     message: str
 
 
+class FiguresOut(BaseModel):
+    """What Gemini's descriptions of a document's pictures took; kept ones take nothing."""
+
+    described: int
+    asked: int = Field(description="Pictures that Gemini was asked about.")
+    bytes: int = Field(description="What was sent of them.")
+    prompt_tokens: int
+    answer_tokens: int
+    seconds: float
+
+
 class DocumentOut(BaseModel):
     """A document and how far its indexing is."""
 
@@ -636,6 +653,10 @@ class DocumentOut(BaseModel):
     content_type: str
     metadata: dict[str, Any]
     updated: datetime
+    notices: list[str] = Field(description="What was left out of it, and what to do.")
+    figures: FiguresOut | None = Field(
+        description="What the descriptions of its pictures took; null where they are left alone."
+    )
 
     @classmethod
     def of(cls, document: DocumentStatus) -> DocumentOut:

@@ -60,6 +60,12 @@ export function startPassages() {
   });
 }
 
+/** Return what is known of a quote: verified, described (by Gemini, of a picture) or unverified. */
+export function verdictOn(citation) {
+  if (citation.description) return "described";
+  return citation.verified ? "verified" : "unverified";
+}
+
 /** Return what the parts of a document are called: pages, slides or sheets. */
 export function nameOfPlace(name, page) {
   const ending = name.toLowerCase().split(".").pop();
@@ -77,8 +83,9 @@ export async function openPassage(passage, citation) {
   const page = citation?.page ?? passage.page;
   if (page !== null) add(facts, "span", "chip", nameOfPlace(passage.name, page));
   if (passage.heading) add(facts, "span", "", passage.heading);
-  add(facts, "span", "", passage.uri);
-  note.textContent = citation && !citation.verified ? text("unverified") : "";
+  add(facts, "span", "uri", passage.uri);
+  const verdict = passage.source === "figure" ? "described" : citation ? verdictOn(citation) : "verified";
+  note.textContent = verdict === "verified" ? "" : text(verdict);
   views.hidden = true;
   download.hidden = true;
   showView("text");

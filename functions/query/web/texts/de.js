@@ -72,6 +72,7 @@ export default {
   openPassage: "Abschnitt {number} aus {name} öffnen",
   verified: "Zitat im Dokument gefunden",
   unverified: "Zitat nicht im Dokument gefunden",
+  described: "aus einer Bildbeschreibung von Gemini",
   searching: "Suche …",
   stopped: "Abgebrochen.",
   cut: "Die Antwort brach ab. Fragen Sie noch einmal.",
@@ -135,6 +136,10 @@ export default {
   withoutText: "Seiten ohne Text: {pages}",
   oldAnswers: "Solange antwortet die vorige Fassung.",
   uploaded: "{name}: hochgeladen, wird indexiert",
+  uploadedMany: {
+    one: "{count} Datei hochgeladen, wird indexiert",
+    other: "{count} Dateien hochgeladen, werden indexiert",
+  },
   askDelete: "{name} aus dem Bucket löschen?",
   askDeleteMany: {
     one: "{count} Dokument aus dem Bucket löschen?",

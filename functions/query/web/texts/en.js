@@ -72,6 +72,7 @@ export default {
   openPassage: "Open passage {number} of {name}",
   verified: "quote found in the document",
   unverified: "quote not found in the document",
+  described: "from a description of a picture by Gemini",
   searching: "Searching …",
   stopped: "Stopped.",
   cut: "The answer broke off. Ask again.",
@@ -135,6 +136,10 @@ export default {
   withoutText: "Pages without text: {pages}",
   oldAnswers: "Its previous version answers meanwhile.",
   uploaded: "{name}: uploaded, is being indexed",
+  uploadedMany: {
+    one: "{count} file uploaded, is being indexed",
+    other: "{count} files uploaded, are being indexed",
+  },
   askDelete: "Delete {name} from the bucket?",
   askDeleteMany: {
     one: "Delete {count} document from the bucket?",

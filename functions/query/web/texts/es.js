@@ -76,6 +76,7 @@ export default {
   openPassage: "Abrir el pasaje {number} de {name}",
   verified: "cita encontrada en el documento",
   unverified: "cita no encontrada en el documento",
+  described: "de la descripción de una imagen hecha por Gemini",
   searching: "Buscando …",
   stopped: "Detenido.",
   cut: "La respuesta se interrumpió. Pregunte de nuevo.",
@@ -139,6 +140,11 @@ export default {
   withoutText: "Páginas sin texto: {pages}",
   oldAnswers: "Mientras tanto responde su versión anterior.",
   uploaded: "{name}: cargado, se está indexando",
+  uploadedMany: {
+    one: "{count} archivo subido, se está indexando",
+    many: "{count} archivos subidos, se están indexando",
+    other: "{count} archivos subidos, se están indexando",
+  },
   askDelete: "¿Eliminar {name} del bucket?",
   askDeleteMany: {
     one: "¿Eliminar {count} documento del bucket?",

@@ -76,6 +76,7 @@ export default {
   openPassage: "Ouvrir le passage {number} de {name}",
   verified: "citation trouvée dans le document",
   unverified: "citation introuvable dans le document",
+  described: "d’une description d’image par Gemini",
   searching: "Recherche …",
   stopped: "Arrêté.",
   cut: "La réponse s’est interrompue. Redemandez.",
@@ -139,6 +140,11 @@ export default {
   withoutText: "Pages sans texte : {pages}",
   oldAnswers: "Sa version précédente répond entre-temps.",
   uploaded: "{name} : envoyé, en cours d’indexation",
+  uploadedMany: {
+    one: "{count} fichier envoyé, en cours d’indexation",
+    many: "{count} fichiers envoyés, en cours d’indexation",
+    other: "{count} fichiers envoyés, en cours d’indexation",
+  },
   askDelete: "Supprimer {name} du bucket ?",
   askDeleteMany: {
     one: "Supprimer {count} document du bucket ?",

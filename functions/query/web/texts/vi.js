@@ -72,6 +72,7 @@ export default {
   openPassage: "Mở đoạn {number} của {name}",
   verified: "tìm thấy trích dẫn trong tài liệu",
   unverified: "không tìm thấy trích dẫn trong tài liệu",
+  described: "từ mô tả hình ảnh của Gemini",
   searching: "Đang tìm …",
   stopped: "Đã dừng.",
   cut: "Câu trả lời bị ngắt. Hãy hỏi lại.",
@@ -135,6 +136,9 @@ export default {
   withoutText: "Trang không có chữ: {pages}",
   oldAnswers: "Trong lúc đó phiên bản trước vẫn trả lời.",
   uploaded: "{name}: đã tải lên, đang lập chỉ mục",
+  uploadedMany: {
+    other: "Đã tải lên {count} tệp, đang lập chỉ mục",
+  },
   askDelete: "Xóa {name} khỏi bucket?",
   askDeleteMany: { other: "Xóa {count} tài liệu khỏi bucket?" },
   deleting: "Đang xóa {name}",
