@@ -69,6 +69,7 @@ PROBLEM_TYPES = {
     "database_unavailable": "The database does not answer; try again in a few seconds.",
     "model_switched": "The embedding model is being changed; try again in a few seconds.",
     "storage_unavailable": "Cloud Storage does not answer; try again in a few seconds.",
+    "embedding_unavailable": "The embedding model does not answer; try again in a few seconds.",
     "keys_unavailable": "Identity tokens cannot be checked now; try again in a few seconds.",
     "misconfigured": "The service is misconfigured; its log says how.",
 }
