@@ -132,11 +132,14 @@ def _unknown_share(part: Part, analysis: Question | None) -> float:
 
 
 def counts(part: Part, chosen: Sequence[Unit], candidates: Candidates) -> bool:
-    """Return whether *chosen* hold a number of what *part* counts; true where it counts nothing."""
+    """Return whether *chosen* hold the sum, or a number of what *part* counts, if it asks for one."""
     kinds, passages = part.kinds, candidates.passages
+    texts = [describe(unit, passages[unit.number - 1]) for unit in chosen]
+    prose = all(unit.kind != "row" for unit in chosen)
+    if kinds.price and prose and not any(map(holds_money, texts)):
+        return False
     if not kinds.quantity:
         return True
-    texts = [describe(unit, passages[unit.number - 1]) for unit in chosen]
     if not any(holds_number(text, beside=part.text) for text in texts):
         return False
     counted = {
