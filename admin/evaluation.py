@@ -68,7 +68,7 @@ from admin.model_calls import ModelCalls
 from admin.question_making import make_questions
 from admin.questions import QuestionSettings
 from shared.bucket import DocumentBucket
-from shared.embedding.embedder import Embedder
+from shared.embedding.embedder import open_embedder
 from shared.errors import KaydangError, StorageUnavailable
 from shared.search.query_terms import Support, measure_support
 from shared.search.statement import search
@@ -378,7 +378,7 @@ def calibrate(questions: QuestionSet, *, prefix: str) -> Calibration:
     languages name alike but for the language.
     """
     settings = load(CalibrationSettings)
-    embedder = Embedder(settings.model_dir)
+    embedder = open_embedder(settings.model_dir)
     answerable, unanswerable = [], []
     pool = open_pool(settings)
     with pool, connect(pool) as connection:

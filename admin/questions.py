@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 from pydantic import Field, SecretStr
 
-from admin.terminal import json_option, one_sentence, print_json, shown
+from admin.terminal import json_option, one_sentence, print_json, require_collection, shown
 from kaydangpt_client import Client, ProblemError, Unreachable
 from kaydangpt_client.types import Filter
 from shared.settings import LogSettings, load
@@ -44,6 +44,7 @@ def ask(
     wanted = _filter(prefix=prefix, collection=collection)
     with _client() as client:
         answered = client.ask(" ".join(question), limit=limit, filter=wanted)
+        _check_collection(client, collection, answered["passages"])
     if as_json:
         print_json(answered)
     else:
@@ -76,6 +77,7 @@ def search(
     wanted = _filter(prefix=prefix, collection=collection)
     with _client() as client:
         found = client.retrieve(" ".join(question), limit=limit, filter=wanted)
+        _check_collection(client, collection, found["passages"])
     if as_json:
         print_json(found)
         return
@@ -100,6 +102,12 @@ def _client() -> Iterator[Client]:
         ) from error
     except ProblemError as error:
         raise click.ClickException(f"{url} answered {error.status}: {error.detail}") from error
+
+
+def _check_collection(client: Client, name: str | None, passages: Sequence[object]) -> None:
+    """See that the collection is there, where nothing was found in it."""
+    if name is not None and not passages:
+        require_collection(name, [one["name"] for one in client.collections()])
 
 
 def _filter(*, prefix: str, collection: str | None) -> Filter:

@@ -145,7 +145,7 @@ class ModelSettings(_Group):
     Which embedding model is served.
 
     OTHER_MODEL_DIR is the second model's folder while one model takes over from another
-    (docs/operations.md): a process then has both, and uses the one that the database says.
+    (docs/models.md): a process then has both, and uses the one that the database says.
     """
 
     model_dir: Path

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared import store
-from shared.embedding.embedder import Embedder
-from shared.errors import Misconfigured, RejectedByDatabase, Transient
+from shared.embedding.embedder import TextEmbedder
+from shared.errors import Misconfigured, RejectedByDatabase, RejectedByModel, Transient
 from shared.runtime.logs import get_logger
 from shared.runtime.slots import WorkSlots
 from shared.runtime.tracing import span
@@ -39,7 +39,7 @@ class Resources:
     settings: RetrySettings
     pool: store.Pool
     announce: store.Publish | None
-    find_embedder: Callable[[str], Embedder]
+    find_embedder: Callable[[str], TextEmbedder]
     batch_slots: WorkSlots
 
 
@@ -78,7 +78,7 @@ def _take_turn(job: EmbedJob | None, resources: Resources) -> None:
 
 def _lease(
     job: EmbedJob, connection: store.Connection, resources: Resources
-) -> tuple[store.BatchLease, Embedder] | None:
+) -> tuple[store.BatchLease, TextEmbedder] | None:
     settings = resources.settings
     model = store.serving_model(connection)
     if model is None:
@@ -96,7 +96,7 @@ def _lease(
     return None if lease is None else (lease, embedder)
 
 
-def _embed(leased: tuple[store.BatchLease, Embedder], resources: Resources) -> None:
+def _embed(leased: tuple[store.BatchLease, TextEmbedder], resources: Resources) -> None:
     lease, embedder = leased
     try:
         with span("embed", {"build": lease.job.build_id, "chunks": len(lease.texts)}):
@@ -110,8 +110,8 @@ def _embed(leased: tuple[store.BatchLease, Embedder], resources: Resources) -> N
                 embeddings,
                 announce=resources.announce is not None,
             )
-    except RejectedByDatabase as error:
-        _log.error("batch refused by the database", build=lease.job.build_id, reason=error.message)
+    except (RejectedByDatabase, RejectedByModel) as error:
+        _log.error("batch refused for good", build=lease.job.build_id, reason=error.message)
         with store.connect(resources.pool) as connection:
             store.fail_batch(
                 connection,

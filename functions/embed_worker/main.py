@@ -105,6 +105,7 @@ def _open_resources() -> Resources:
     embedders = Embedders(
         [settings.model_dir, settings.other_model_dir],
         device=settings.embedding_device,
+        count_tokens=lambda tokens: _log.info("tokens embedded", tokens=tokens),
     )
     return Resources(
         settings=settings,

@@ -364,7 +364,7 @@ variable "query_access" {
     and internal-and-load-balancing with a domain. api_key_digests: sha256, hex.
     uploads: who may ask may add and delete documents too, on the page. metrics: who may ask may read GET /metrics.
     identify_callers: the service checks who asks by the identity token, so that closed collections can be granted
-    to people and accounts (docs/operations.md); callers: only these may ask, such as email:a@example.com.
+    to people and accounts (docs/access.md); callers: only these may ask, such as email:a@example.com.
   EOT
   default     = {}
 
@@ -540,7 +540,7 @@ variable "network" {
 variable "alert_documentation_url" {
   type        = string
   description = "The page whose sections the alerts link to."
-  default     = "docs/operations.md"
+  default     = "docs/runbooks.md"
 
   validation {
     condition     = length(var.alert_documentation_url) > 0

@@ -27,9 +27,13 @@ locals {
     var.document_events ? { document_events = "${local.prefix}-document-events" } : {},
   )
 
-  # Who calls Gemini: the query, and ingest when it reads scanned pages or describes pictures.
+  # Who calls Gemini: the query, ingest when it reads scanned pages or describes pictures, and the embed worker with a
+  # model that Google runs.
   reads_pictures = anytrue([
     for name in ["OCR_PAGE_BUDGET", "FIGURE_BUDGET"] : tonumber(lookup(var.settings, name, "0")) > 0
   ])
-  gemini_callers = var.gemini.access == "off" ? [] : concat(["query"], local.reads_pictures ? ["ingest"] : [])
+  gemini_embeds = startswith(var.embedding_model_name, "gemini-")
+  gemini_callers = var.gemini.access == "off" ? [] : concat(
+    ["query"], local.reads_pictures ? ["ingest"] : [], local.gemini_embeds ? ["embed-worker"] : []
+  )
 }

@@ -6,6 +6,7 @@ locals {
   measured = {
     embed_seconds    = { line = "batch embedded", field = "seconds", unit = "s", about = "Embedding of one batch of chunks" }
     embedded_chunks  = { line = "batch embedded", field = "chunks", unit = "1", about = "Chunks embedded" }
+    embedded_tokens  = { line = "tokens embedded", field = "tokens", unit = "1", about = "Tokens of documents that Gemini embedded" }
     retrieve_ms      = { line = "answered", field = "retrieve_ms", unit = "ms", about = "Search for the passages of a question" }
     generate_ms      = { line = "answered", field = "generate_ms", unit = "ms", about = "Writing of an answer" }
     tokens           = { line = "answered", field = "tokens", unit = "1", about = "Tokens that Gemini counted" }

@@ -80,3 +80,9 @@ def test_spelling_when_a_word_is_common() -> None:
     analysis = Question([], [], [], ["en"], 10.0, ["english"], corrections={"coffee": "coffer"})
     question = "Where is the coffee?"
     assert correct_spelling(question, analysis, is_word=lambda word: True) == question
+
+
+def test_missing_when_digits_are_no_number() -> None:
+    """A power such as 2³¹ is no identifier, and nothing fails at it."""
+    (passage,) = [hit("A table has at most 2³¹ rows.")]
+    assert find_missing("Is it 2³¹ or E-1234?", [passage]) == ["E-1234"]

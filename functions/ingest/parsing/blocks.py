@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 from shared.boxes import LineBox
 from shared.errors import Unreadable
@@ -49,8 +49,7 @@ class TableHead:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TableRow:
+class TableRow(NamedTuple):
     """
     A row of data, apart from its text.
 
@@ -64,10 +63,11 @@ class TableRow:
     covered: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """
     A piece of a document in reading order.
+
+    A large document has some hundred thousand: a tuple is made six times as fast as a dataclass.
 
     Attributes:
         text: What the document says, cleaned (see clean).

@@ -85,7 +85,13 @@ _SYMBOLS = {
     },
 }  # fmt: skip
 # What a code means where its font is not known: bullets are written in Symbol.
-_USUAL_SYMBOLS = {0xB7: "•"} | _SYMBOLS["wingdings 2"] | _SYMBOLS["wingdings"]
+_USUAL_SYMBOLS = (
+    # The others are bullets of Wingdings.
+    {code: sign for code, sign in _SYMBOLS["symbol"].items() if chr(code) not in "lnoquv"}
+    | {0xB7: "•"}
+    | _SYMBOLS["wingdings 2"]
+    | _SYMBOLS["wingdings"]
+)
 # A table within a cell that is no larger is read as the cell's text.
 _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400

@@ -23,7 +23,7 @@ from .blocks import (
 )
 from .decoding import declared_charset, decode
 from .figures import AddressedPictures, Figures
-from .hidden_elements import hidden_elements, is_hidden_style
+from .hidden_elements import Visibility, hidden_elements, is_hidden_style
 from .mathml import linear_formula
 from .numbering import show_count
 from .tables import MAX_TITLE_CHARS, Row, Spans, TableWriter
@@ -93,6 +93,7 @@ _VOID = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "
     "track",
     "wbr",
 }
+_ALL_SEEN = Visibility(frozenset(), frozenset())
 # A table within a cell that is no larger is read as the cell's text.
 _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
@@ -149,13 +150,13 @@ def parse_markup(
     if root is None:
         return
     some = False
-    unread = hidden_elements(tree)
+    seen = hidden_elements(tree)
     pictures = None
     if figures is not None:
         addresses = (node.attributes.get("src") or "" for node in tree.css("img"))
         pictures = AddressedPictures(figures, addresses, archive=archive, folder=folder)
     skipped = _SKIPPED | {"nav"}
-    for event in _Walker(page=page, skipped=skipped, unread=unread, pictures=pictures).walk(root):
+    for event in _Walker(page=page, skipped=skipped, seen=seen, pictures=pictures).walk(root):
         some = True
         yield event
     if not some:
@@ -244,12 +245,12 @@ class _Walker:
         *,
         page: int | None,
         skipped: frozenset[str],
-        unread: frozenset[int] = frozenset(),
+        seen: Visibility = _ALL_SEEN,
         pictures: AddressedPictures | None = None,
     ) -> None:
         self.page = page
         self.skipped = skipped
-        self.unread = unread
+        self.seen = seen
         self.pictures = pictures
         # Address, caption and size of those in the open paragraph or table.
         self.waiting: list[tuple[str, str, tuple[float, float] | None]] = []
@@ -295,14 +296,19 @@ class _Walker:
         yield from self._flush()
 
     def _is_hidden(self, node: LexborNode) -> bool:
-        if self.unread and node.mem_id in self.unread:
+        if self.seen.hidden and node.mem_id in self.seen.hidden:
             return True
         attributes = node.attributes
+        if node.tag == "dialog" and "open" not in attributes:
+            return True
         if not attributes:
             return False
         return (
             attributes.get("hidden", "-") not in ("-", "until-found")
-            or is_hidden_style(attributes.get("style") or "")
+            or (
+                is_hidden_style(attributes.get("style") or "")
+                and node.mem_id not in self.seen.formulas
+            )
             or (attributes.get("role") == "navigation" and "nav" in self.skipped)
         )
 

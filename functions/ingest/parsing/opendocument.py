@@ -27,6 +27,7 @@ from .blocks import (
     clean_line,
     heading,
     paragraph,
+    raised,
 )
 from .docx import core_title, show_symbols
 from .figures import PackedPictures, count_uses, is_caption
@@ -47,6 +48,7 @@ _SKIPPED = frozenset(
 _FORMATS = {"1": "decimal", "a": "lowerLetter", "A": "upperLetter"} | {
     "i": "lowerRoman",
     "I": "upperRoman",
+    "01, 02, 03, ...": "decimalZero",
 }
 _SHAPES = frozenset(
     [
@@ -73,6 +75,8 @@ class _Style:
     parent: str = ""
     is_hidden: bool | None = None
     is_bold: bool | None = None
+    is_raised: bool = False
+    lists: str | None = None
 
 
 @dataclass(slots=True)
@@ -106,6 +110,7 @@ class _Styles:
         if name == "style":
             self.style = _Style(
                 parent=attributes.get("parent-style-name", ""),
+                lists=attributes.get("list-style-name"),
             )
             self.styles[attributes.get("name", "")] = self.style
         elif name == "text-properties":
@@ -114,6 +119,7 @@ class _Styles:
                 self.style.is_hidden = True
             elif attributes.get("display", "") == "true":
                 self.style.is_hidden = False
+            self.style.is_raised = attributes.get("text-position", "").startswith("super")
             if weight := attributes.get("font-weight", ""):
                 self.style.is_bold = weight == "bold" or (weight.isdecimal() and int(weight) > 500)
         elif name == "table-properties" and attributes.get("display", "") == "false":
@@ -144,6 +150,15 @@ class _Styles:
     def is_hidden(self, name: str) -> bool:
         said = (style.is_hidden for _, style in self.chain(name))
         return next((value for value in said if value is not None), False)
+
+    def is_raised(self, name: str) -> bool:
+        return any(style.is_raised for _, style in self.chain(name))
+
+    def heading_levels(self, name: str) -> dict[int, _Level]:
+        """Return how headings of a style are numbered: by the style's list, or by the outline."""
+        said = (style.lists for _, style in self.chain(name))
+        own = next((value for value in said if value is not None), None)
+        return self.outline if own is None else self.lists.get(own, {})
 
     def is_bold(self, name: str) -> bool:
         said = (style.is_bold for _, style in self.chain(name))
@@ -378,6 +393,8 @@ class _TextReader:
                 yield from paragraph(clean_line(text), page=self.page)
             return
         open_ = self.paragraphs[-1]
+        if any(name and self.styles.is_raised(name) for name in open_.spans):
+            text = raised(text)
         open_.text.append(text)
         open_.chars += len(text)
         if self.tables and text.strip() and self.tables[-1].is_strong:
@@ -468,13 +485,16 @@ class _TextReader:
             self.gap = "\n\n"
 
     def _marker(self, open_: _Paragraph) -> str:
-        if open_.level:
+        if open_.level and not self._is_listed():
             for deeper in [level for level in self.outline_counts if level > open_.level]:
                 del self.outline_counts[deeper]
-            its = self.styles.outline.get(open_.level, _Level())
+            levels = self.styles.heading_levels(open_.style)
+            its = levels.get(open_.level, _Level())
+            if not its.format:
+                return ""
             counted = self.outline_counts.get(open_.level, its.start - 1) + 1
             self.outline_counts[open_.level] = counted
-            return _number(self.styles.outline, self.outline_counts, open_.level)
+            return _number(levels, self.outline_counts, open_.level)
         if not self.lists or not self.lists[-1].is_due:
             return ""
         self.lists[-1].is_due = False
@@ -482,6 +502,13 @@ class _TextReader:
         counts = {depth: one.count or 1 for depth, one in enumerate(self.lists, start=1)}
         its = levels.get(len(self.lists), _Level(is_bullet=True))
         return "- " if its.is_bullet else _number(levels, counts, len(self.lists))
+
+    def _is_listed(self) -> bool:
+        """Tell whether the list around an item numbers it."""
+        if not self.lists or not self.lists[-1].is_due:
+            return False
+        its = self.styles.lists.get(self.lists[-1].style, {}).get(len(self.lists))
+        return its is not None and bool(its.format)
 
     # Tables
 

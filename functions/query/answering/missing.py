@@ -210,7 +210,7 @@ def _is_identifier(token: str) -> bool:
     if UNSPACED.search(token):
         return False
     digits = sum(map(str.isdigit, token))
-    if token.isdigit():
+    if token.isdecimal():
         return int(token) >= _SMALL_NUMBER
     if digits and _ORDINAL.fullmatch(token):
         return False

@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-from shared.errors import GenerationUnavailable
+from shared.errors import EmbeddingUnavailable, GenerationUnavailable, RejectedByModel
 from shared.gemini.requests import Usage
+from shared.runtime.logs import get_logger
 from shared.runtime.tracing import span
 from shared.values import Hit
 
@@ -25,6 +27,8 @@ from .units import Unit
 
 # Parts of the passages that the trace tells of.
 _EXPLAINED = 60
+
+logger = get_logger(__name__)
 
 
 def write_answer(
@@ -177,16 +181,23 @@ def _extract(
     journal: Journal,
 ) -> Answer:
     embedder = retrieval.embedder
-    extracted = extract(
+    choose = partial(
+        extract,
         retrieval.question,
         retrieval.passages,
         asked=retrieval.asked,
         analysis=retrieval.analysis,
-        embed=None if embedder is None else embedder.embed_documents,
         unrelated_similarity=0.0 if embedder is None else embedder.info.unrelated_similarity,
         multilingual=embedder is not None and embedder.info.multilingual,
         choosing=choosing,
     )
+    try:
+        extracted = choose(
+            embed=None if embedder is None or retrieval.not_embedded else embedder.embed_documents
+        )
+    except (EmbeddingUnavailable, RejectedByModel) as error:
+        logger.warning("sentences not embedded", error=str(error))
+        extracted = choose(embed=None)
     _explain(extracted, journal)
     if not extracted.answers:
         return Answer(

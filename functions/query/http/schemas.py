@@ -542,8 +542,9 @@ class Degraded(BaseModel):
     """
     What the answer had to do without.
 
-    not_reranked: passages are in the order of the search, without that of the reranker. All other
-    codes: the answer is extractive although Gemini is configured.
+    not_embedded: passages were found by their words alone, because the embedding model did not
+    answer. not_reranked: passages are in the order of the search, without that of the reranker.
+    All other codes: the answer is extractive although Gemini is configured.
     """
 
     code: str

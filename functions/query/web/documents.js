@@ -17,6 +17,7 @@ const FIRST_MILLISECONDS = 2_000;
 const BUSY_MILLISECONDS = 30_000;
 const IDLE_MILLISECONDS = 300_000;
 const GIVE_UP_MILLISECONDS = 900_000;
+const WHILE_SENDING_MILLISECONDS = 3_000;
 
 // Another try can help where the service was at fault, or where something outside has changed.
 const RETRIED = ["attempts_exhausted", "embedding_failed", "access_denied"];
@@ -293,6 +294,7 @@ function show(found) {
   for (const id of selected) {
     if (!documents.some((one) => one.id === id)) selected.delete(id);
   }
+  bulk.hidden = !mayWrite || !documents.length;
   showSelection();
   showEmptiness();
   return changed;
@@ -516,19 +518,25 @@ async function send(chosen) {
     const name = directory ? `${directory}/${path}` : path;
     return { file, name, line: addUpload(name) };
   });
+  let sent = 0;
+  const meanwhile = setInterval(() => {
+    if (isShown() && !reading) refresh({ byItself: true });
+  }, WHILE_SENDING_MILLISECONDS);
   const worker = async () => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {
       const { file, name, line } = next;
       try {
         await upload(file, name, line.progress);
         line.remove();
-        notify(text("uploaded", { name }));
+        sent += 1;
+        notify(chosen.length > 1 ? text("uploadedMany", { count: sent }) : text("uploaded", { name }));
       } catch (error) {
         line.fail(error.message);
       }
     }
   };
   await Promise.all(Array.from({ length: UPLOADS_AT_ONCE }, worker));
+  clearInterval(meanwhile);
   await refresh();
   await offerCollections().catch((error) => notify(error.message));
 }

@@ -83,7 +83,7 @@ export async function openPassage(passage, citation) {
   const page = citation?.page ?? passage.page;
   if (page !== null) add(facts, "span", "chip", nameOfPlace(passage.name, page));
   if (passage.heading) add(facts, "span", "", passage.heading);
-  add(facts, "span", "", passage.uri);
+  add(facts, "span", "uri", passage.uri);
   const verdict = passage.source === "figure" ? "described" : citation ? verdictOn(citation) : "verified";
   note.textContent = verdict === "verified" ? "" : text(verdict);
   views.hidden = true;

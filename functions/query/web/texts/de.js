@@ -136,6 +136,10 @@ export default {
   withoutText: "Seiten ohne Text: {pages}",
   oldAnswers: "Solange antwortet die vorige Fassung.",
   uploaded: "{name}: hochgeladen, wird indexiert",
+  uploadedMany: {
+    one: "{count} Datei hochgeladen, wird indexiert",
+    other: "{count} Dateien hochgeladen, werden indexiert",
+  },
   askDelete: "{name} aus dem Bucket löschen?",
   askDeleteMany: {
     one: "{count} Dokument aus dem Bucket löschen?",

@@ -136,6 +136,10 @@ export default {
   withoutText: "Pages without text: {pages}",
   oldAnswers: "Its previous version answers meanwhile.",
   uploaded: "{name}: uploaded, is being indexed",
+  uploadedMany: {
+    one: "{count} file uploaded, is being indexed",
+    other: "{count} files uploaded, are being indexed",
+  },
   askDelete: "Delete {name} from the bucket?",
   askDeleteMany: {
     one: "Delete {count} document from the bucket?",

@@ -140,6 +140,11 @@ export default {
   withoutText: "Páginas sin texto: {pages}",
   oldAnswers: "Mientras tanto responde su versión anterior.",
   uploaded: "{name}: cargado, se está indexando",
+  uploadedMany: {
+    one: "{count} archivo subido, se está indexando",
+    many: "{count} archivos subidos, se están indexando",
+    other: "{count} archivos subidos, se están indexando",
+  },
   askDelete: "¿Eliminar {name} del bucket?",
   askDeleteMany: {
     one: "¿Eliminar {count} documento del bucket?",

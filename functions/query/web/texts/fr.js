@@ -140,6 +140,11 @@ export default {
   withoutText: "Pages sans texte : {pages}",
   oldAnswers: "Sa version précédente répond entre-temps.",
   uploaded: "{name} : envoyé, en cours d’indexation",
+  uploadedMany: {
+    one: "{count} fichier envoyé, en cours d’indexation",
+    many: "{count} fichiers envoyés, en cours d’indexation",
+    other: "{count} fichiers envoyés, en cours d’indexation",
+  },
   askDelete: "Supprimer {name} du bucket ?",
   askDeleteMany: {
     one: "Supprimer {count} document du bucket ?",

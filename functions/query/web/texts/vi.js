@@ -136,6 +136,9 @@ export default {
   withoutText: "Trang không có chữ: {pages}",
   oldAnswers: "Trong lúc đó phiên bản trước vẫn trả lời.",
   uploaded: "{name}: đã tải lên, đang lập chỉ mục",
+  uploadedMany: {
+    other: "Đã tải lên {count} tệp, đang lập chỉ mục",
+  },
   askDelete: "Xóa {name} khỏi bucket?",
   askDeleteMany: { other: "Xóa {count} tài liệu khỏi bucket?" },
   deleting: "Đang xóa {name}",
