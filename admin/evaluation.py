@@ -592,7 +592,7 @@ def _write_history(folder: Path, output: Path) -> None:
 def _generate(count: int, output: Path, *, prefix: str, as_json: bool) -> None:
     calls = ModelCalls.open(keep=False)
     settings = load(CalibrationSettings)
-    embedder = Embedder(settings.model_dir)
+    embedder = open_embedder(settings.model_dir)
     pool = open_pool(settings)
     try:
         with pool, connect(pool) as connection:
