@@ -517,7 +517,7 @@ def _ours(databases: _Databases, work: Path, *, name: str, large_chunks: int = 0
     folder.mkdir()
     with run_system(
         folder=folder,
-        database_url=databases.login(database, group="kaydang_worker"),
+        database_url=owner_url,
         model_dir=_MODEL_DIR,
         variables={"LEASE_SECONDS": "60", "LOG_LEVEL": "WARNING"},
     ) as system:
