@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)
 # Folders with Python of ours; some are made later than others.
-CODE := $(wildcard shared functions admin local infra tests benchmarks)
+CODE := $(wildcard shared functions admin kaydangpt_client local infra tests benchmarks)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 MODEL_DIR ?= $(CACHE)/kaydangpt/models/$(notdir $(or $(EMBEDDING_MODEL_NAME),all-MiniLM-L6-v2))
 # Two processes of tests, each with a database server and a system of its own; ARGS="-n 0" takes one.

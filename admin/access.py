@@ -31,7 +31,7 @@ def access() -> None:
     Close collections, grant them to callers, explain: close, open, grant, revoke, list, explain.
 
     A collection is open to every caller until it is closed. A principal is key:NAME or key:SHA256
-    (API_KEYS), email:ADDRESS, domain:DOMAIN, subject:ID or CLAIM:VALUE (docs/operations.md).
+    (API_KEYS), email:ADDRESS, domain:DOMAIN, subject:ID or CLAIM:VALUE (docs/access.md).
     """
 
 

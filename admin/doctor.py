@@ -27,7 +27,13 @@ from shared import store
 from shared.bucket import BucketReader, DocumentBucket
 from shared.embedding.tokenizer import read_model_info
 from shared.errors import GenerationUnavailable, KaydangError, Misconfigured, NotPermitted
-from shared.settings import DatabaseSettings, EventSettings, GeminiSettings, LogSettings
+from shared.settings import (
+    DatabaseSettings,
+    DocumentEventSettings,
+    EventSettings,
+    GeminiSettings,
+    LogSettings,
+)
 
 # What infra/terraform and local.setup set: https://cloud.google.com/pubsub/docs/push#receive_push
 _ACK_DEADLINE_SECONDS = 600
@@ -39,7 +45,7 @@ _FUNCTIONS = ("ingest", "embed_worker", "record_dead_letter", "query")
 State = Literal["ok", "hint", "not permitted", "left out", "fault"]
 
 
-class Settings(DatabaseSettings, EventSettings, GeminiSettings, LogSettings):
+class Settings(DatabaseSettings, EventSettings, DocumentEventSettings, GeminiSettings, LogSettings):
     """
     Where everything is; QUERY_URL and QUERY_TOKEN are those of the query function.
 
@@ -90,6 +96,11 @@ def examine(settings: Settings, *, gemini: bool, probe_seconds: float | None) ->
             lambda topic=topic, suffix=suffix, function=function: _check_topic(  # type: ignore[misc]
                 topic, reader, settings, name=f"{topic}-{suffix}", function=function
             ),
+        )
+    if settings.announces_documents:
+        yield from _look(
+            f"topic {settings.document_events_topic}",
+            lambda: iter([_find_topic(settings.document_events_topic, reader)]),
         )
     yield from _look("query", lambda: _check_query(settings))
     if gemini:
@@ -353,17 +364,21 @@ def _check_notification(reader: BucketReader, settings: Settings) -> Iterator[Fi
 def _check_topic(
     topic: str, reader: SubscriptionReader, settings: Settings, *, name: str, function: str
 ) -> Iterator[Finding]:
-    if not reader.has_topic(topic):
-        yield Finding(
-            f"topic {topic}",
-            "fault",
-            "It does not exist: terraform apply, or python -m local.setup.",
-        )
+    finding = _find_topic(topic, reader)
+    yield finding
+    if finding.state != "ok":
         return
-    yield Finding(f"topic {topic}", "ok", "It is there.")
     yield from _look(
         f"subscription {name}",
         lambda: _check_subscription(name, reader, settings, topic=topic, function=function),
+    )
+
+
+def _find_topic(topic: str, reader: SubscriptionReader) -> Finding:
+    if reader.has_topic(topic):
+        return Finding(f"topic {topic}", "ok", "It is there.")
+    return Finding(
+        f"topic {topic}", "fault", "It does not exist: terraform apply, or python -m local.setup."
     )
 
 

@@ -20,6 +20,7 @@ from admin.terminal import (
     print_json,
     print_table,
     progress,
+    require_collection,
 )
 from shared import store
 from shared.bucket import DocumentBucket
@@ -43,8 +44,11 @@ def status(prefix: str, *, failed: bool, as_json: bool) -> None:
     if as_json:
         print_json({"states": counts, "documents": [_describe(each) for each in documents]})
         return
-    click.echo(", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "empty")
-    _print(documents)
+    click.echo(
+        ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no documents"
+    )
+    if documents:
+        _print(documents)
 
 
 @click.command("list")
@@ -66,10 +70,15 @@ def list_documents(
         documents = list(
             _find(connection, prefix=prefix, state=state, collection=collection, search=search)
         )
+        if collection is not None and not documents:
+            names = [one.name for one in store.list_collections(connection)]
+            require_collection(collection, names)
     if as_json:
         print_json([_describe(each) for each in documents])
-    else:
+    elif documents:
         _print(documents)
+    else:
+        click.echo("no documents")
 
 
 @click.command()
@@ -148,7 +157,8 @@ def reindex(name: str | None, *, collection: str | None, dry_run: bool, as_json:
             if not ids and name is not None:
                 require_document(connection, name)
             if not ids and collection is not None:
-                raise click.ClickException(f"There are no documents in the collection {collection}")
+                names = [one.name for one in store.list_collections(connection)]
+                require_collection(collection, names)
             if dry_run:
                 print_counts({"would be reindexed": len(ids)}, as_json=as_json)
                 return

@@ -55,7 +55,7 @@ from admin.answer_evaluation import (
 from admin.folder_sync import upload_folder
 from admin.questions import QuestionSettings
 from shared.bucket import DocumentBucket
-from shared.embedding.embedder import Embedder
+from shared.embedding.embedder import open_embedder
 from shared.errors import KaydangError, StorageUnavailable
 from shared.search.query_terms import Support, measure_support
 from shared.search.statement import search
@@ -364,7 +364,7 @@ def calibrate(questions: QuestionSet, *, prefix: str) -> Calibration:
     languages name alike but for the language.
     """
     settings = load(CalibrationSettings)
-    embedder = Embedder(settings.model_dir)
+    embedder = open_embedder(settings.model_dir)
     answerable, unanswerable = [], []
     pool = open_pool(settings)
     with pool, connect(pool) as connection:

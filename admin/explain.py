@@ -11,7 +11,7 @@ import click
 from psycopg import ClientCursor
 
 from admin.terminal import json_option, one_sentence, print_json, print_table, shown
-from shared.embedding.embedder import Embedder
+from shared.embedding.embedder import TextEmbedder, open_embedder
 from shared.errors import Misconfigured
 from shared.search.query_terms import Term
 from shared.search.statement import Mode, PreparedSearch, SearchResult, prepare, run
@@ -127,9 +127,9 @@ def _explain_lead(parts: ScoreParts, after: ScoreParts | None) -> str:
     return f"{_REASONS[name]} (+{leads[name]:.3f})" if leads[name] >= 0.0005 else "level with it"
 
 
-def _load_embedder(settings: ExplainSettings) -> Embedder:
+def _load_embedder(settings: ExplainSettings) -> TextEmbedder:
     try:
-        return Embedder(settings.model_dir)
+        return open_embedder(settings.model_dir)
     except ModuleNotFoundError as error:
         # The image that runs the operator's jobs has no model.
         raise click.ClickException(
@@ -137,7 +137,7 @@ def _load_embedder(settings: ExplainSettings) -> Embedder:
         ) from error
 
 
-def _require_model(connection: Connection, embedder: Embedder) -> None:
+def _require_model(connection: Connection, embedder: TextEmbedder) -> None:
     serving = serving_model(connection)
     if serving is not None and serving.digest != embedder.info.digest:
         raise Misconfigured(

@@ -37,7 +37,7 @@ from admin.terminal import (
     progress,
 )
 from shared import store
-from shared.embedding.embedder import Embedder
+from shared.embedding.embedder import TextEmbedder, open_embedder
 from shared.search.fusion import Fusion, combine, default_fusion, is_known
 from shared.search.statement import prepare, run
 from shared.settings import load
@@ -124,7 +124,7 @@ class FittedFusion:
 def judge(
     questions: QuestionSet,
     connection: Connection,
-    embedder: Embedder,
+    embedder: TextEmbedder,
     *,
     prefix: str,
     seed: int = 0,
@@ -324,7 +324,7 @@ def fit_model(
                 store.store_fusion(connection, None)
                 click.echo("The weights of the model's kind count again.")
                 return
-            embedder = Embedder(settings.model_dir)
+            embedder = open_embedder(settings.model_dir)
             store.check_model(connection, [embedder.info.digest])
             stored = store.read_fusion(connection)
             before = (

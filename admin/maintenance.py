@@ -26,7 +26,7 @@ from admin.terminal import (
 from admin.vector_index import create_vector_index
 from shared import store
 from shared.bucket import DocumentBucket
-from shared.messaging.publisher import Publisher
+from shared.messaging.publisher import DocumentEventPublisher, Publisher
 from shared.runtime.logs import get_logger, set_up_logs
 from shared.settings import load
 
@@ -64,6 +64,7 @@ def sweep(
     with one_sentence():
         settings = load(Settings)
         publisher = Publisher(settings)
+        documents = DocumentEventPublisher(settings) if settings.announces_documents else None
         pool = store.open_pool(settings)
     with pool:
 
@@ -76,9 +77,17 @@ def sweep(
                 store.refresh_document_counts(connection)
                 store.forget_old(connection, days=keep_days)
                 backlog = store.read_backlog(connection)
+                dropped = store.drop_old_events(connection)
             publisher.publish_finalized(stalled.objects)
             publisher.publish_jobs(stalled.jobs)
-            counts = {"documents": len(stalled.objects), "batches": len(stalled.jobs)}
+            if dropped:
+                _log.error("document events could not be published for a week", dropped=dropped)
+            events = store.publish_waiting(pool, documents.publish) if documents else 0
+            counts = {
+                "documents": len(stalled.objects),
+                "batches": len(stalled.jobs),
+                "events": events,
+            }
             if every_seconds is None:
                 # Log-based metrics are made of it: infra/terraform/metrics.tf.
                 set_up_logs(settings)

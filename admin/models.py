@@ -47,7 +47,7 @@ def model() -> None:
     Change the embedding model without a gap: add, fill, switch, drop; fit its weights.
 
     The new model embeds the stored texts while the old one answers; then one row switches. The
-    functions need both meanwhile: MODEL_DIR and OTHER_MODEL_DIR (docs/operations.md).
+    functions need both meanwhile: MODEL_DIR and OTHER_MODEL_DIR (docs/models.md).
     """
 
 
@@ -132,7 +132,8 @@ def _choose_model(models: list[store.ModelProgress], name: str) -> store.ModelPr
     chosen = [one for one in models if name in (one.name, str(one.id))]
     if len(chosen) != 1:
         known = ", ".join(f"{one.id} ({one.name})" for one in models)
-        raise click.ClickException(f"name one model, by name or id; there are: {known}")
+        fault = f"There is no model {name}" if not chosen else f"{name} is the name of several"
+        raise click.ClickException(f"{fault}. Give a name or an id: {known or 'there is none yet'}")
     return chosen[0]
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
-import requests
 from pydantic import Field, SecretStr
 
-from admin.terminal import json_option, one_sentence, print_json, shown
+from admin.terminal import json_option, one_sentence, print_json, require_collection, shown
+from kaydangpt_client import Client, ProblemError, Unreachable
+from kaydangpt_client.types import Filter
 from shared.settings import LogSettings, load
-
-_TIMEOUT_SECONDS = (5, 120)
 
 
 class QuestionSettings(LogSettings):
@@ -41,7 +41,10 @@ def ask(
     as_json: bool,
 ) -> None:
     """Ask QUESTION; print the answer and its sources. Exit status 1 where nothing answers it."""
-    answered = _post("/query", question, limit=limit, prefix=prefix, collection=collection)
+    wanted = _filter(prefix=prefix, collection=collection)
+    with _client() as client:
+        answered = client.ask(" ".join(question), limit=limit, filter=wanted)
+        _check_collection(client, collection, answered["passages"])
     if as_json:
         print_json(answered)
     else:
@@ -50,6 +53,8 @@ def ask(
             page = f", page {citation['page']}" if citation.get("page") else ""
             mark = "" if citation["verified"] else " (not verified)"
             click.echo(f"  [{citation['number']}] {_clean(citation['uri'])}{page}{mark}")
+        if degraded := answered.get("degraded"):
+            click.echo(f"{degraded['message']} The answer is made of sentences.", err=True)
     if not answered["grounded"]:
         raise SystemExit(1)
 
@@ -69,7 +74,10 @@ def search(
     as_json: bool,
 ) -> None:
     """Print the passages for QUESTION, best first."""
-    found = _post("/retrieve", question, limit=limit, prefix=prefix, collection=collection)
+    wanted = _filter(prefix=prefix, collection=collection)
+    with _client() as client:
+        found = client.retrieve(" ".join(question), limit=limit, filter=wanted)
+        _check_collection(client, collection, found["passages"])
     if as_json:
         print_json(found)
         return
@@ -79,39 +87,36 @@ def search(
         click.echo(f"{place} ({passage['score']:.3f})\n{_clean(passage['text'])}\n")
 
 
-def _post(
-    path: str, question: tuple[str, ...], *, limit: int | None, prefix: str, collection: str | None
-) -> Any:
+@contextmanager
+def _client() -> Iterator[Client]:
+    """Lend a client of the service; what it raises is one sentence."""
     with one_sentence():
         settings: QuestionSettings = load(QuestionSettings)
-    wanted = {"prefix": prefix or None, "collection": collection}
-    body = {
-        "question": " ".join(question),
-        "filter": {name: value for name, value in wanted.items() if value is not None},
-        **({} if limit is None else {"limit": limit}),
-    }
-    token = settings.query_token.get_secret_value()
+    url = settings.query_url
     try:
-        response = requests.post(
-            settings.query_url.rstrip("/") + path,
-            json=body,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=_TIMEOUT_SECONDS,
-        )
-    except requests.RequestException as error:
+        with Client(url, token=settings.query_token.get_secret_value(), retries=1) as client:
+            yield client
+    except Unreachable as error:
         raise click.ClickException(
-            f"{settings.query_url} (QUERY_URL) does not answer: {type(error).__name__}. Is it"
-            " running? Start it by: kaydangpt run"
+            f"{url} (QUERY_URL) {error.reason}. Is it running? Start it by: kaydangpt run"
         ) from error
-    if not response.ok:
-        try:
-            detail = response.json().get("detail") or response.reason
-        except (ValueError, AttributeError):
-            detail = response.reason
-        raise click.ClickException(
-            f"{settings.query_url} answered {response.status_code}: {detail}"
-        )
-    return response.json()
+    except ProblemError as error:
+        raise click.ClickException(f"{url} answered {error.status}: {error.detail}") from error
+
+
+def _check_collection(client: Client, name: str | None, passages: Sequence[object]) -> None:
+    """See that the collection is there, where nothing was found in it."""
+    if name is not None and not passages:
+        require_collection(name, [one["name"] for one in client.collections()])
+
+
+def _filter(*, prefix: str, collection: str | None) -> Filter:
+    wanted: Filter = {}
+    if prefix:
+        wanted["prefix"] = prefix
+    if collection is not None:
+        wanted["collection"] = collection
+    return wanted
 
 
 def _clean(text: str) -> str:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -19,12 +20,18 @@ from rich.text import Text
 
 from shared.errors import KaydangError
 from shared.runtime.logs import get_logger, set_up_logs
-from shared.settings import DatabaseSettings, EventSettings, LogSettings, load
+from shared.settings import (
+    DatabaseSettings,
+    DocumentEventSettings,
+    EventSettings,
+    LogSettings,
+    load,
+)
 
 T = TypeVar("T")
 
 
-class Settings(DatabaseSettings, EventSettings, LogSettings):
+class Settings(DatabaseSettings, EventSettings, DocumentEventSettings, LogSettings):
     """Where the database, the bucket and the topics are."""
 
 
@@ -46,6 +53,8 @@ _log = get_logger("admin")
 # No table of ours is wider; what reads a pipe wraps for itself.
 _WIDTH_WITHOUT_TERMINAL = 10_000
 _PAGE = 500
+# Of the collections that an error names.
+_NAMED = 10
 
 
 @contextmanager
@@ -85,6 +94,20 @@ def print_json(value: object) -> None:
 def shown(name: str) -> Text:
     """Return *name* with control characters replaced: no object name steers the terminal."""
     return Text("".join(sign if sign.isprintable() else "\ufffd" for sign in name))
+
+
+def require_collection(name: str, names: Sequence[str]) -> None:
+    """
+    See that the collection is one of *names*.
+
+    Raises:
+        ClickException: It is not; the message names those that there are.
+    """
+    if name in names:
+        return
+    near = get_close_matches(name, names, n=3) or sorted(names)[:_NAMED]
+    others = f" There is {', '.join(near)}." if near else ""
+    raise click.ClickException(f"There is no collection {name}.{others}")
 
 
 def pages(items: Iterable[T]) -> Iterator[list[T]]:

@@ -13,7 +13,6 @@ this environment's own sentence-transformers, on a few documents that every Pyth
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,32 +35,36 @@ import psycopg
 from pydantic import SecretStr
 
 from admin import migrate
+from admin.evaluation import QuestionSet, measure_documents, read_set
 from admin.vector_index import HNSW_EF_CONSTRUCTION
 from local.postgres import start_postgres
 from local.roles import ensure_login
 from local.system import run_system
 
 from .corpus import (
-    LargeCorpus,
+    Chunks,
+    EmbeddedCorpus,
     corpus_folders,
     digest,
     edited_copy,
-    large_corpus,
+    embed_corpus,
     list_files,
     questions,
 )
-from .driving import Asked, Driven, Ours, Peer, embed_alone
+from .driving import Asked, Driven, Ours, Peer, Served, embed_alone
 from .environments import CACHE, PEERS, BenchmarkFailed, function_environment, peer_python
 from .filling import fill_ours
 from .recording import ROOT, describe_machine, write_result
 
 OURS = Ours.name
 PEER_NAMES = ("langchain", "llamaindex", "haystack", "txtai", "django")
-FIGURES = ("ingest", "cold", "questions", "reingest", "memory")
+FIGURES = ("ingest", "cold", "questions", "served", "reingest", "memory")
 # The others do not know what is unchanged: to bring a folder in again is to bring it in.
 INCREMENTAL = (OURS, "langchain", "llamaindex")
 CLIENTS = (1, 16)
 LARGE_CHUNKS = 100_000
+# Chunks that are asked for where ten different documents are wanted.
+_LABELLED_LIMIT = 20
 # The same for all; a quarter of the machine's memory, as PostgreSQL's documentation advises.
 _POSTGRES = {
     "shared_buffers": "4GB",
@@ -104,6 +107,18 @@ QUICK = Size(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A corpus that was loaded into a database of each system before, its vectors computed once."""
+
+    name: str
+    corpus: EmbeddedCorpus
+
+    def database(self, system: str) -> str:
+        """Return the name of the database; the adapters know by its ending that it is indexed."""
+        return f"bench_{system}_{self.corpus.chunks}_{self.corpus.digest}_{self.name}"
+
+
 @dataclass(slots=True)
 class Bench:
     """The systems that run, what they are fed with, and what was seen so far."""
@@ -115,6 +130,10 @@ class Bench:
     work: Path
     result: dict[str, Any]
     output: Path
+    pythons: Mapping[str, Path]
+    stores: Mapping[str, Store]
+    databases: _Databases
+    labelled: QuestionSet | None = None
     ingested: set[int] = field(default_factory=set)
     memory: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
@@ -154,6 +173,12 @@ class Bench:
 @click.option("--rounds", type=click.IntRange(1, 3), help="Rounds of ingest and questions.")
 @click.option("--files", default=240, show_default=True, help="Documents of the corpus.")
 @click.option("--large", default=LARGE_CHUNKS, show_default=True, help="Chunks; 0 leaves it out.")
+@click.option(
+    "--labelled",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of corpus/, queries.jsonl and qrels.tsv: its documents are among those of the"
+    " served stores, and the table has the nDCG@10 of its questions.",
+)
 @click.option("--database-url", default="", help="A server to use, by its superuser's URL.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Result file.")
 def main(
@@ -162,6 +187,7 @@ def main(
     rounds: int | None,
     files: int,
     large: int,
+    labelled: Path | None,
     database_url: str,
     output: Path | None,
     *,
@@ -189,9 +215,15 @@ def main(
         _run(
             size=size,
             peers=("django",) if quick else peers,
-            figures=tuple(name for name in FIGURES if name in figures.split(",")),
+            # FastAPI is in the environments of the peers alone.
+            figures=tuple(
+                name
+                for name in FIGURES
+                if name in figures.split(",") and not (quick and name == "served")
+            ),
             files=files,
             large_chunks=0 if quick else large,
+            labelled=labelled,
             database_url=database_url,
             output=output,
             quick=quick,
@@ -208,6 +240,7 @@ def _run(
     figures: Sequence[str],
     files: int,
     large_chunks: int,
+    labelled: Path | None,
     database_url: str,
     output: Path | None,
     quick: bool,
@@ -226,26 +259,32 @@ def _run(
         databases = _Databases(server_url)
         systems: dict[str, Driven] = {}
         failures: dict[str, str] = {}
-        large: LargeCorpus | None = None
-        if large_chunks and (prepare or "questions" in figures):
-            large = _prepare_large(
-                databases, pythons, folders, chunks=large_chunks, state=state, work=work
+        stores: dict[str, Store] = {}
+        if not quick and (prepare or {"questions", "served"} & set(figures)):
+            stores = _prepare_stores(
+                databases,
+                pythons,
+                folders,
+                labelled=labelled,
+                large_chunks=large_chunks,
+                state=state,
+                work=work,
             )
         if prepare:
             for function in ("embed_worker", "query"):
                 _say_and_do(function, function_environment)
             return
         systems[OURS] = stack.enter_context(
-            _ours(databases, work, name=OURS, large_chunks=large.chunks if large else 0)
+            _ours(databases, work, name=OURS, stores=stores.values())
         )
         for name, python in pythons.items():
-            with_large = databases.name_large(name, large_chunks)
+            large = stores.get("large")
             try:
                 peer = Peer(
                     name,
                     python=python,
                     url=databases.create(name),
-                    large_url=databases.url(with_large),
+                    large_url=databases.url(large.database(name)) if large else "",
                     state=_peer_state(state, fresh=name),
                     log=work / f"{name}.log",
                 )
@@ -261,14 +300,19 @@ def _run(
             folders=folders,
             asked=iter(questions(folders, count=60 if quick else 1800)),
             work=work,
-            result=_describe(folders, pythons, large, quick=quick),
+            result=_describe(folders, pythons, stores, labelled, quick=quick),
             output=output or _new_file(),
+            pythons=pythons,
+            stores=stores,
+            databases=databases,
+            labelled=read_set(labelled) if labelled else None,
         )
         bench.result["failures"] |= failures
         measures: dict[str, Callable[[Bench], Any]] = {
             "ingest": measure_ingest,
             "cold": measure_cold_start,
             "questions": measure_questions,
+            "served": measure_served,
             "reingest": measure_reingest,
             "memory": measure_memory,
         }
@@ -349,6 +393,104 @@ def measure_questions(bench: Bench) -> list[dict[str, Any]]:
                         seen[system.name] = _latencies(answers)
                 rounds.append({"large": large, "clients": clients, "systems": seen})
     return rounds
+
+
+def measure_served(bench: Bench) -> list[dict[str, Any]]:
+    """
+    Ask each peer as its user would serve it: hybrid search behind FastAPI and uvicorn.
+
+    For one client one process that has all cores for a question, for more a process a core with
+    one thread a question. Ours is the same one process in both.
+    """
+    rounds: list[dict[str, Any]] = []
+    for clients in CLIENTS:
+        with _serve_peers(bench, clients=clients) as served:
+            for store in bench.stores:
+                rounds += _ask_served(bench, served, store, clients=clients)
+                if clients == CLIENTS[0]:
+                    quality = _measure_quality(bench, served, store)
+                    for found in rounds:
+                        if found["store"] == store:
+                            found["ndcg"] = quality
+            for name, peer in served.items():
+                kept = bench.memory.setdefault(name, {})
+                kept[f"served to {clients}"] = peer.memory()
+    return rounds
+
+
+@contextmanager
+def _serve_peers(bench: Bench, *, clients: int) -> Iterator[dict[str, Served]]:
+    """Serve all peers that have not failed yet, started at the same time."""
+    served: dict[str, Served] = {}
+    cores = len(os.sched_getaffinity(0))
+    question = bench.next_questions(1)[0]
+    try:
+        for name in [name for name in bench.systems if name != OURS]:
+            served[name] = Served(
+                name,
+                python=bench.pythons[name],
+                urls={
+                    store: bench.databases.url(filled.database(name))
+                    for store, filled in bench.stores.items()
+                },
+                state=_peer_state(CACHE / "state"),
+                log=bench.work / f"{name}-served.log",
+                processes=cores if clients > 1 else 1,
+                threads=1 if clients > 1 else cores,
+            )
+        for name, peer in list(served.items()):
+            with bench.tolerating(bench.systems[name]):
+                peer.wait(next(iter(bench.stores)), question)
+        yield served
+    finally:
+        for peer in served.values():
+            peer.stop()
+
+
+def _ask_served(
+    bench: Bench, served: Mapping[str, Served], store: str, *, clients: int
+) -> list[dict[str, Any]]:
+    def ask(system: Driven, questions: Sequence[str]) -> Asked:
+        if isinstance(system, Ours):
+            return system.ask_store(store, questions, clients=clients)
+        return served[system.name].ask(store, questions, clients=clients)
+
+    warm = bench.next_questions(bench.size.warm_up)
+    for system in bench.in_turn(0):
+        with bench.tolerating(system):
+            ask(system, warm)
+    rounds = []
+    for turn in range(bench.size.rounds):
+        asked = bench.next_questions(bench.size.questions[clients])
+        seen = {}
+        for system in bench.in_turn(turn):
+            with bench.tolerating(system):
+                seen[system.name] = _latencies(ask(system, asked))
+                took = f"p50 {seen[system.name]['p50_ms']:.1f} ms"
+                _say(f"  {store}, {clients} clients, round {turn}: {system.name} {took}")
+        rounds.append({"store": store, "clients": clients, "systems": seen})
+    return rounds
+
+
+def _measure_quality(bench: Bench, served: Mapping[str, Served], store: str) -> dict[str, float]:
+    """Return the nDCG@10 of the labelled questions, by system."""
+    if bench.labelled is None:
+        return {}
+    labelled = [question for question in bench.labelled.questions if question.gains]
+    texts = [question.text for question in labelled]
+    quality = {}
+    for system in bench.in_turn(0):
+        with bench.tolerating(system):
+            target = system if isinstance(system, Ours) else served[system.name]
+            found = target.find(store, texts, limit=_LABELLED_LIMIT)
+            quality[system.name] = statistics.mean(
+                measure_documents(
+                    [bench.labelled.document_of(name) for name in names], question.gains
+                )["ndcg"]
+                for names, question in zip(found, labelled, strict=True)
+            )
+            _say(f"  {store}: {system.name} nDCG@10 {quality[system.name]:.4f}")
+    return quality
 
 
 def measure_reingest(bench: Bench) -> list[dict[str, Any]]:
@@ -478,11 +620,6 @@ class _Databases:
             row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
             return row.fetchone() is not None
 
-    @staticmethod
-    def name_large(name: str, chunks: int) -> str:
-        # The adapters know by the ending that an index is wanted.
-        return f"bench_{name}_{chunks}_large"
-
     def login(self, name: str, *, group: str) -> str:
         """Return the URL of a login with the rights of a group role, as a function has it."""
         parts = urlsplit(self.url(name))
@@ -504,15 +641,15 @@ def _server(data_dir: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _ours(databases: _Databases, work: Path, *, name: str, large_chunks: int = 0) -> Iterator[Ours]:
+def _ours(
+    databases: _Databases, work: Path, *, name: str, stores: Iterable[Store] = ()
+) -> Iterator[Ours]:
     owner_url = databases.create(name)
     _migrate(owner_url)
     database = urlsplit(owner_url).path.strip("/")
-    urls = {False: databases.login(database, group="kaydang_query")}
-    if large_chunks:
-        urls[True] = databases.login(
-            databases.name_large(OURS, large_chunks), group="kaydang_query"
-        )
+    urls = {"corpus": databases.login(database, group="kaydang_query")} | {
+        store.name: databases.login(store.database(OURS), group="kaydang_query") for store in stores
+    }
     folder = work / f"system-{name}"
     folder.mkdir()
     with run_system(
@@ -528,74 +665,91 @@ def _migrate(url: str) -> None:
     migrate.migrate(migrate.Settings(database_url=SecretStr(url), model_dir=_MODEL_DIR))
 
 
-def _prepare_large(
+def _prepare_stores(
     databases: _Databases,
     pythons: Mapping[str, Path],
     folders: list[Path],
     *,
-    chunks: int,
+    labelled: Path | None,
+    large_chunks: int,
     state: Path,
     work: Path,
-) -> LargeCorpus:
-    """Fill the stores of the larger corpus that are missing or were made of other things."""
-    texts_file = CACHE / "corpus" / "chunks.npz"
-    if not texts_file.exists():
-        _say("  chunks of the corpus, embedded once ...")
-        _embed_corpus(databases, folders, texts_file, work=work)
-    with np.load(texts_file) as saved:
-        texts, vectors = [str(text) for text in saved["texts"]], saved["vectors"]
-    large = large_corpus(texts, vectors, chunks=chunks)
-    source = hashlib.sha256("".join(texts).encode()).hexdigest()
-    for name in (OURS, *pythons):
-        database = databases.name_large(name, chunks)
-        made_from = source
-        if name == OURS:
-            made_from += f" ef_construction={HNSW_EF_CONSTRUCTION}"
-        else:
-            made_from += (PEERS / name / "requirements.txt").read_text()[-2000:]
-        stamp = state / f"{database}.stamp"
-        if databases.exists(database) and stamp.exists() and stamp.read_text() == made_from:
-            if name == OURS:
-                _migrate(databases.url(database))
-            continue
-        _say(f"  {chunks} chunks for {name} ...")
-        stamp.unlink(missing_ok=True)
-        # create() names the small ones: the same prefix, another ending.
-        url = databases.create(database.removeprefix("bench_"))
-        if name == OURS:
+) -> dict[str, Store]:
+    """Fill the stores that are missing or were made of other things."""
+    known = CACHE / "corpus"
+    plain = _embed_once(databases, folders, known / f"chunks-{digest(folders)}.npz", work=work)
+    marked: Chunks | None = None
+    if labelled is not None:
+        corpus = labelled / "corpus"
+        file = known / f"chunks-{digest([corpus])}.npz"
+        marked = _embed_once(databases, [corpus], file, work=work)
+    small_chunks = len(plain.texts) + (len(marked.texts) if marked else 0)
+    stores = {"small": Store("small", embed_corpus(marked, plain, chunks=small_chunks))}
+    if large_chunks:
+        stores["large"] = Store("large", embed_corpus(marked, plain, chunks=large_chunks))
+    for store in stores.values():
+        for name in (OURS, *pythons):
+            _fill(databases, store, name, python=pythons.get(name), state=state, work=work)
+    return stores
+
+
+def _fill(
+    databases: _Databases,
+    store: Store,
+    name: str,
+    *,
+    python: Path | None,
+    state: Path,
+    work: Path,
+) -> None:
+    """Load a store into the database of a system, if that is not done yet."""
+    database = store.database(name)
+    url = databases.url(database)
+    made_from = f"ef_construction={HNSW_EF_CONSTRUCTION}"
+    if python is not None:
+        made_from = (PEERS / name / "requirements.txt").read_text()[-2000:]
+    stamp = state / f"{database}.stamp"
+    if databases.exists(database) and stamp.exists() and stamp.read_text() == made_from:
+        if python is None:
             _migrate(url)
-            fill_ours(url, large)
-        else:
-            shutil.rmtree(_peer_state(state) / database, ignore_errors=True)
+        return
+    _say(f"  {store.corpus.chunks} chunks for {name} ...")
+    stamp.unlink(missing_ok=True)
+    # create() names the small ones: the same prefix, another ending.
+    databases.create(database.removeprefix("bench_"))
+    if python is None:
+        _migrate(url)
+        fill_ours(url, store.corpus)
+    else:
+        shutil.rmtree(_peer_state(state) / database, ignore_errors=True)
+        log = work / f"{name}-load.log"
+        try:
             peer = Peer(
-                name,
-                python=pythons[name],
-                url=url,
-                large_url=url,
-                state=_peer_state(state),
-                log=work / f"{name}-load.log",
+                name, python=python, url=url, large_url=url, state=_peer_state(state), log=log
             )
             try:
-                loaded = peer.load(large)
-            except BenchmarkFailed as error:
-                # It is left out where it is asked over this store, and said so there.
-                _say(f"  {name} could not be filled: {error}")
-                continue
+                loaded = peer.load(store.corpus)
             finally:
                 peer.stop()
-            if loaded != chunks:
-                _say(f"  {name} holds {loaded} of {chunks} chunks")
-                continue
-        stamp.write_text(made_from)
-    return large
+        except BenchmarkFailed as error:
+            # It is left out where it is asked over this store, and said so there.
+            _say(f"  {name} could not be filled: {error}")
+            return
+        if loaded != store.corpus.chunks:
+            _say(f"  {name} holds {loaded} of {store.corpus.chunks} chunks")
+            return
+    stamp.write_text(made_from)
 
 
-def _embed_corpus(databases: _Databases, folders: list[Path], target: Path, *, work: Path) -> None:
-    """Let our system index the corpus, and keep its chunks and vectors."""
-    with _ours(databases, work, name="first") as ours:
+def _embed_once(databases: _Databases, folders: list[Path], file: Path, *, work: Path) -> Chunks:
+    """Let our system index the folders, and keep their chunks and vectors."""
+    if file.exists():
+        return Chunks.load(file)
+    _say(f"  chunks of {folders[0].name}, embedded once ...")
+    with _ours(databases, work, name=f"first-{file.stem[-8:]}") as ours:
         for folder in folders:
             ours.ingest(folder)
-        with psycopg.connect(databases.url("bench_first")) as connection:
+        with psycopg.connect(databases.url(f"bench_first-{file.stem[-8:]}")) as connection:
             names = [
                 path.relative_to(folder).as_posix()
                 for folder in folders
@@ -603,7 +757,8 @@ def _embed_corpus(databases: _Databases, folders: list[Path], target: Path, *, w
             ]
             rows = connection.execute(
                 """
-                SELECT concat_ws(
+                SELECT name,
+                       concat_ws(
                            E'\\n', nullif(heading, ''), nullif(header, ''), nullif(text, '')
                        ),
                        embedding::text
@@ -613,12 +768,10 @@ def _embed_corpus(databases: _Databases, folders: list[Path], target: Path, *, w
                 """,
                 [names],
             ).fetchall()
-        texts = [text for text, _ in rows]
-        vectors = [json.loads(vector) for _, vector in rows]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_suffix(".unfinished.npz")
-    np.savez(unfinished, texts=np.array(texts), vectors=np.array(vectors, dtype=np.float32))
-    unfinished.rename(target)
+    vectors = np.array([json.loads(vector) for _, _, vector in rows], dtype=np.float32)
+    chunks = Chunks([name for name, _, _ in rows], [text for _, text, _ in rows], vectors)
+    chunks.save(file)
+    return chunks
 
 
 def _peer_state(state: Path, *, fresh: str = "") -> Path:
@@ -641,7 +794,12 @@ def _quick_corpus(work: Path) -> list[Path]:
 
 
 def _describe(
-    folders: list[Path], pythons: Mapping[str, Path], large: LargeCorpus | None, *, quick: bool
+    folders: list[Path],
+    pythons: Mapping[str, Path],
+    stores: Mapping[str, Store],
+    labelled: Path | None,
+    *,
+    quick: bool,
 ) -> dict[str, Any]:
     texts = [path for folder in folders for path in list_files(folder)]
     return {
@@ -651,7 +809,9 @@ def _describe(
             "files": len(texts),
             "megabytes": round(sum(path.stat().st_size for path in texts) / 1e6, 2),
             "digest": digest(folders),
-            "large_chunks": large.chunks if large else 0,
+            "large_chunks": stores["large"].corpus.chunks if "large" in stores else 0,
+            "stores": {name: store.corpus.chunks for name, store in stores.items()},
+            "labelled": labelled.name if labelled else "",
         },
         "versions": {name: _versions(name) for name in pythons},
         "figures": {},

@@ -176,38 +176,98 @@ def questions(folders: list[Path], *, count: int) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class LargeCorpus:
+class EmbeddedCorpus:
     """
-    The larger corpus at rest.
+    Chunks whose vectors are known, at rest.
 
     Attributes:
-        texts: JSON lines of {"document", "ordinal", "text"}.
+        texts: JSON lines of {"document", "ordinal", "text"}, the chunks of a document together.
         vectors: A .npy file, float32, a row a text, of unit length.
+        digest: What tells two of them apart.
     """
 
     texts: Path
     vectors: Path
     chunks: int
+    digest: str
 
 
-def large_corpus(texts: list[str], vectors: NDArray[np.float32], *, chunks: int) -> LargeCorpus:
-    """Return *chunks* perturbed copies of *texts* and their *vectors*, made when missing."""
-    folder = CACHE / "corpus" / f"large-{chunks}"
-    large = LargeCorpus(folder / "texts.jsonl", folder / "vectors.npy", chunks)
-    if large.vectors.exists():
-        return large
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """
+    The chunks of some documents.
+
+    Attributes:
+        names: The document of each, the chunks of a document together and in their order.
+        vectors: float32, a row a chunk, of unit length.
+    """
+
+    names: Sequence[str]
+    texts: Sequence[str]
+    vectors: NDArray[np.float32]
+
+    @classmethod
+    def load(cls, file: Path) -> Chunks:
+        """Return what save() wrote."""
+        with np.load(file) as saved:
+            return cls(
+                [str(name) for name in saved["names"]],
+                [str(text) for text in saved["texts"]],
+                saved["vectors"],
+            )
+
+    def save(self, file: Path) -> None:
+        """Write a .npz file."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".unfinished.npz")
+        np.savez(
+            unfinished,
+            names=np.array(self.names),
+            texts=np.array(self.texts),
+            vectors=np.array(self.vectors, dtype=np.float32),
+        )
+        unfinished.rename(file)
+
+
+def embed_corpus(labelled: Chunks | None, plain: Chunks, *, chunks: int) -> EmbeddedCorpus:
+    """
+    Return *labelled* documents among so many chunks, made when missing.
+
+    The others are the *plain* chunks, and then copies of them with other words and turned vectors.
+    """
+    state = hashlib.sha256(str(chunks).encode())
+    for part in (labelled, plain):
+        state.update("".join(part.texts).encode() if part else b"-")
+    digest_ = state.hexdigest()[:16]
+    folder = CACHE / "corpus" / f"embedded-{chunks}-{digest_}"
+    corpus = EmbeddedCorpus(folder / "texts.jsonl", folder / "vectors.npy", chunks, digest_)
+    if corpus.vectors.exists():
+        return corpus
     folder.mkdir(parents=True, exist_ok=True)
     random_ = random.Random(11)
+    texts = plain.texts
     vocabulary = sorted({word for text in texts for word in _WORD.findall(text)})
-    with large.texts.open("w", encoding="utf-8") as output:
-        for index in range(chunks):
+    first = len(labelled.texts) if labelled else 0
+    with corpus.texts.open("w", encoding="utf-8") as output:
+        for row in _labelled_rows(labelled):
+            output.write(json.dumps(row) + "\n")
+        for index in range(chunks - first):
             copy, source = divmod(index, len(texts))
             text = texts[source] if copy == 0 else _exchange(texts[source], vocabulary, random_)
             # Ten chunks make a document, as in a real one of some pages.
             row = {"document": f"large-{index // 10}.txt", "ordinal": index % 10, "text": text}
             output.write(json.dumps(row) + "\n")
-    np.save(large.vectors, turn_copies(vectors, chunks=chunks))
-    return large
+    vectors = turn_copies(plain.vectors, chunks=chunks - first)
+    np.save(corpus.vectors, np.concatenate([labelled.vectors, vectors]) if labelled else vectors)
+    return corpus
+
+
+def _labelled_rows(labelled: Chunks | None) -> Iterator[dict[str, str | int]]:
+    before, ordinal = "", 0
+    for name, text in zip(labelled.names, labelled.texts, strict=True) if labelled else ():
+        ordinal = ordinal + 1 if name == before else 0
+        before = name
+        yield {"document": name, "ordinal": ordinal, "text": text}
 
 
 def turn_copies(vectors: NDArray[np.float32], *, chunks: int) -> NDArray[np.float32]:
@@ -221,10 +281,13 @@ def turn_copies(vectors: NDArray[np.float32], *, chunks: int) -> NDArray[np.floa
     return turned.astype(np.float32)
 
 
-def read_large(large: LargeCorpus) -> tuple[list[dict[str, str | int]], NDArray[np.float32]]:
-    """Return the rows and vectors of the larger corpus."""
-    rows = [json.loads(line) for line in large.texts.read_text(encoding="utf-8").splitlines()]
-    vectors: NDArray[np.float32] = np.load(large.vectors)
+def read_embedded(
+    corpus: EmbeddedCorpus,
+) -> tuple[list[dict[str, str | int]], NDArray[np.float32]]:
+    """Return the rows and vectors."""
+    with corpus.texts.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    vectors: NDArray[np.float32] = np.load(corpus.vectors)
     return rows, vectors
 
 

@@ -6,13 +6,15 @@ import base64
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +28,7 @@ from local.processes import free_port
 from local.system import BUCKET, ROOT, System, function_command, wait_until
 from shared.values import join_embedded_text
 
-from .corpus import LargeCorpus, list_files
+from .corpus import EmbeddedCorpus, list_files
 from .environments import BenchmarkFailed
 
 # The longest that anything waits; reached only when something is broken.
@@ -123,13 +125,10 @@ class Peer:
             self.stop()
             self._process = used
 
-    def load(self, large: LargeCorpus) -> int:
+    def load(self, corpus: EmbeddedCorpus) -> int:
         """Fill the store of the larger corpus; return its chunks."""
-        return int(
-            self._do("load", large=True, texts=str(large.texts), vectors=str(large.vectors))[
-                "chunks"
-            ]
-        )
+        files = {"texts": str(corpus.texts), "vectors": str(corpus.vectors)}
+        return int(self._do("load", large=True, **files)["chunks"])
 
     def memory(self) -> dict[str, dict[str, float]]:
         return {"process": _memory(self._process.pid)}
@@ -153,17 +152,7 @@ class Peer:
                 stderr=log,
                 text=True,
                 cwd=ROOT,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": str(ROOT),
-                    "TXTAI_STATE": str(self._state),
-                    # The weights are in the environment: nobody is asked for them.
-                    "HF_HUB_OFFLINE": "1",
-                    "HAYSTACK_TELEMETRY_ENABLED": "False",
-                    "ANONYMIZED_TELEMETRY": "False",
-                    # Else the tokenizers' threads and torch's compete, and a fork warns.
-                    "TOKENIZERS_PARALLELISM": "false",
-                },
+                env=_peer_environment(self._state),
             )
 
     def _do(self, what: str, *, large: bool = False, **values: Any) -> dict[str, Any]:
@@ -181,6 +170,93 @@ class Peer:
         return answer
 
 
+class Served:
+    """
+    A peer's hybrid search behind FastAPI, served by uvicorn on a port of its own.
+
+    Args:
+        urls: The database of each store that can be asked, by its name.
+        processes: Of uvicorn; several share the port.
+        threads: Of torch, for one question.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        python: Path,
+        urls: Mapping[str, str],
+        state: Path,
+        log: Path,
+        processes: int,
+        threads: int,
+    ) -> None:
+        self.name = name
+        self.port = free_port()
+        self._log = log
+        served = ("--host", "127.0.0.1", "--port", self.port, "--workers", processes)
+        quietly = ("--log-level", "warning", "--no-access-log")
+        command = ("-m", "uvicorn", "--factory", "benchmarks.peers.serving:make_app")
+        with log.open("a") as output:
+            self._process = subprocess.Popen(
+                [str(part) for part in (python, *command, *served, *quietly)],
+                stdout=output,
+                stderr=output,
+                cwd=ROOT,
+                env=_peer_environment(state)
+                | {"PEER": name, "STORES": json.dumps(dict(urls)), "THREADS": str(threads)},
+                start_new_session=True,
+            )
+
+    def wait(self, store: str, question: str) -> None:
+        """Return when a first question is answered."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            with suppress(OSError, http.client.HTTPException):
+                _ask_in_turn(self.port, [question], path=f"/{store}/retrieve")
+                return
+            time.sleep(0.2)
+        raise BenchmarkFailed(f"{self.name} does not serve:\n{self._log.read_text()[-3000:]}")
+
+    def ask(self, store: str, questions: Sequence[str], *, clients: int) -> Asked:
+        """Ask so many at a time for ten chunks each."""
+        return _ask_over_http(self.port, questions, clients=clients, path=f"/{store}/retrieve")
+
+    def find(self, store: str, questions: Sequence[str], *, limit: int) -> list[list[str]]:
+        """Return the documents of the chunks that are found, two questions at a time."""
+        return _find_documents(self.port, questions, limit=limit, path=f"/{store}/retrieve")
+
+    def memory(self) -> dict[str, float]:
+        """Return megabytes, as Driven.memory() does for a process."""
+        return _memory(self._process.pid)
+
+    def stop(self) -> None:
+        """End all of its processes."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def _peer_environment(state: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "TXTAI_STATE": str(state),
+        # The weights are in the environment: no hub is asked for them.
+        "HF_HUB_OFFLINE": "1",
+        "HAYSTACK_TELEMETRY_ENABLED": "False",
+        "ANONYMIZED_TELEMETRY": "False",
+        # Else the tokenizers' threads and torch's compete, and a fork warns.
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
 class Ours:
     """
     The functions as processes, with the emulators of bucket and Pub/Sub, asked over HTTP.
@@ -188,22 +264,30 @@ class Ours:
     Args:
         system: Runs already; its sweeper and reconciler come once in minutes in the cloud, every
             few seconds here, and are stopped.
-        urls: Database of the corpus, and of the larger one, as the query function's login.
+        urls: Databases as the query function's login: that of "corpus", which is brought in, and
+            those of stores that were filled before. Each has a query function of its own.
         owner_url: Database of the corpus, as its owner: to see when documents are ready.
     """
 
     name = "kaydangpt"
 
-    def __init__(self, system: System, *, urls: Mapping[bool, str], owner_url: str) -> None:
+    def __init__(
+        self,
+        system: System,
+        *,
+        urls: Mapping[str, str],
+        owner_url: str,
+    ) -> None:
         self._system = system
         self._urls = urls
         self._owner_url = owner_url
         self._bucket = system.document_bucket()
         for name in ("sweeper", "reconciler", "query"):
             system.stop(name)
-        self._start_query("query", large=False)
-        if True in urls:
-            self._start_query("query2", large=True)
+        stores = sorted(urls, key=lambda store: store != "corpus")
+        self._parts = {store: f"query{number or ''}" for number, store in enumerate(stores)}
+        for store, part in self._parts.items():
+            self._start_query(part, url=urls[store])
 
     def ingest(self, folder: Path, *, renew: bool = False) -> Ingested:
         """
@@ -262,14 +346,15 @@ class Ours:
         ]
 
     def ask(self, questions: Sequence[str], *, clients: int, large: bool) -> Asked:
-        port = self._system.ports["query2" if large else "query"]
-        shares = [questions[client::clients] for client in range(clients)]
-        began = time.perf_counter()
-        with ThreadPoolExecutor(clients) as threads:
-            answers = list(threads.map(lambda share: _ask_in_turn(port, share), shares))
-        seconds = time.perf_counter() - began
-        pairs = [pair for share in answers for pair in share]
-        return Asked([whole for whole, _ in pairs], seconds, [inside for _, inside in pairs])
+        return self.ask_store("large" if large else "corpus", questions, clients=clients)
+
+    def ask_store(self, store: str, questions: Sequence[str], *, clients: int) -> Asked:
+        """Ask so many at a time for ten chunks each of one store."""
+        return _ask_over_http(self._port(store), questions, clients=clients)
+
+    def find(self, store: str, questions: Sequence[str], *, limit: int) -> list[list[str]]:
+        """Return the documents of the chunks that are found, two questions at a time."""
+        return _find_documents(self._port(store), questions, limit=limit)
 
     def first_answer(self, question: str) -> dict[str, float]:
         return {"query": self._first_question(question), "embed_worker": self._first_job(question)}
@@ -281,10 +366,13 @@ class Ours:
     def stop(self) -> None:
         """The system belongs to the caller."""
 
-    def _start_query(self, name: str, *, large: bool) -> None:
+    def _port(self, store: str) -> int:
+        return self._system.ports[self._parts[store]]
+
+    def _start_query(self, name: str, *, url: str) -> None:
         self._system.ports.setdefault(name, free_port())
         before = self._system.environment["DATABASE_URL"]
-        self._system.environment["DATABASE_URL"] = self._urls[large]
+        self._system.environment["DATABASE_URL"] = url
         try:
             self._system.start(name)
         finally:
@@ -292,7 +380,7 @@ class Ours:
 
     def _first_question(self, question: str) -> float:
         port = free_port()
-        environment = self._system.environment | {"DATABASE_URL": self._urls[False]}
+        environment = self._system.environment | {"DATABASE_URL": self._urls["corpus"]}
         body = json.dumps({"question": question, "limit": 10}).encode()
         began = time.perf_counter()
         process = self._start_function("query", port, environment)
@@ -421,26 +509,65 @@ def _all_answer(connection: psycopg.Connection[Any], generations: Mapping[str, i
     return all(answering.get(name) == generations[name] for name in generations)
 
 
-def _ask_in_turn(port: int, questions: Sequence[str]) -> list[tuple[float, float]]:
-    """Return for each question the milliseconds here, and those of embedding and retrieving."""
+def _ask_over_http(
+    port: int, questions: Sequence[str], *, clients: int, path: str = "/retrieve"
+) -> Asked:
+    shares = [questions[client::clients] for client in range(clients)]
+    began = time.perf_counter()
+    with ThreadPoolExecutor(clients) as threads:
+        answers = list(threads.map(partial(_ask_in_turn, port, path=path), shares))
+    seconds = time.perf_counter() - began
+    pairs = [pair for share in answers for pair in share]
+    inside = [inside for _, inside in pairs if inside is not None]
+    return Asked([whole for whole, _ in pairs], seconds, inside)
+
+
+def _ask_in_turn(
+    port: int, questions: Sequence[str], *, path: str = "/retrieve"
+) -> list[tuple[float, float | None]]:
+    """
+    Return for each question the milliseconds here, and those of embedding and retrieving.
+
+    The latter are None where the service does not say.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     milliseconds = []
     for question in questions:
         body = json.dumps({"question": question, "limit": 10}).encode()
         began = time.perf_counter()
-        connection.request("POST", "/retrieve", body, {"Content-Type": "application/json"})
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
         answer = response.read()
         waited = 1000 * (time.perf_counter() - began)
         if response.status != 200:
-            raise BenchmarkFailed(f"/retrieve answered {response.status}: {answer[:500]!r}")
+            raise BenchmarkFailed(f"{path} answered {response.status}: {answer[:500]!r}")
         found = json.loads(answer)
         if len(found["passages"]) < 10:
             raise BenchmarkFailed(f"fewer than ten passages for {question!r}")
-        timings = found["timings"]
-        milliseconds.append((waited, timings["embed_ms"] + timings["retrieve_ms"]))
+        timings = found.get("timings")
+        inside = timings["embed_ms"] + timings["retrieve_ms"] if timings else None
+        milliseconds.append((waited, inside))
     connection.close()
     return milliseconds
+
+
+def _find_documents(
+    port: int, questions: Sequence[str], *, limit: int, path: str = "/retrieve"
+) -> list[list[str]]:
+    """Return the documents of what is found for each question, two at a time."""
+
+    def find(question: str) -> list[str]:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            body = json.dumps({"question": question, "limit": limit}).encode()
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = response.read()
+        if response.status != 200:
+            raise BenchmarkFailed(f"{path} answered {response.status}: {answer[:500]!r}")
+        return list(dict.fromkeys(one["name"] for one in json.loads(answer)["passages"]))
+
+    with ThreadPoolExecutor(2) as threads:
+        return list(threads.map(find, questions))
 
 
 def _post(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 import psycopg
 from pgvector.psycopg import register_vector
@@ -12,14 +13,14 @@ from admin.vector_index import create_vector_index
 from shared import store
 from shared.language import searchable_text
 
-from .corpus import LargeCorpus, read_large
-
-_CHUNKS_A_DOCUMENT = 10
+from .corpus import EmbeddedCorpus, read_embedded
 
 
-def fill_ours(url: str, large: LargeCorpus) -> None:
-    """Copy the larger corpus into an empty, migrated database, and index it."""
-    rows, vectors = read_large(large)
+def fill_ours(url: str, corpus: EmbeddedCorpus) -> None:
+    """Copy a corpus into an empty, migrated database, and index it where that is due."""
+    rows, vectors = read_embedded(corpus)
+    counts = Counter(str(row["document"]) for row in rows)
+    numbers = {name: number for number, name in enumerate(counts)}
     with psycopg.connect(url, autocommit=True) as connection:
         register_vector(connection)
         model = store.serving_model(connection)
@@ -30,18 +31,21 @@ def fill_ours(url: str, large: LargeCorpus) -> None:
         connection.execute(
             """
             INSERT INTO builds (document_id, generation, epoch, state, chunk_count)
-            SELECT gen_random_uuid(), 1, 0, 'ready', %(each)s
-            FROM generate_series(1, %(documents)s)
+            SELECT gen_random_uuid(), 1, 0, 'ready', count
+            FROM unnest(%(counts)s::integer[]) WITH ORDINALITY AS counts (count, number)
+            ORDER BY number
             """,
-            {"each": _CHUNKS_A_DOCUMENT, "documents": large.chunks // _CHUNKS_A_DOCUMENT},
+            {"counts": list(counts.values())},
         )
         connection.execute(
             """
             INSERT INTO documents
                 (id, bucket, name, seen_generation, active_build, active_generation, language)
-            SELECT document_id, 'documents', 'large-' || id || '.txt', 1, id, 1, 'en'
-            FROM builds
-            """
+            SELECT document_id, 'documents', name, 1, builds.id, 1, 'en'
+            FROM (SELECT *, row_number() OVER (ORDER BY id) AS number FROM builds) AS builds
+            JOIN unnest(%(names)s::text[]) WITH ORDINALITY AS names (name, number) USING (number)
+            """,
+            {"names": list(counts)},
         )
         row = connection.execute("SELECT min(id) FROM builds").fetchone()
         first_build = int(row[0]) if row else 1
@@ -50,9 +54,9 @@ def fill_ours(url: str, large: LargeCorpus) -> None:
             " (build_id bigint, ordinal integer, text text, hash bytea, searchable text)"
         )
         with connection.cursor().copy("COPY copied FROM STDIN") as copy:
-            for number, values in enumerate(rows):
+            for values in rows:
                 text = str(values["text"])
-                build, ordinal = divmod(number, _CHUNKS_A_DOCUMENT)
+                build, ordinal = numbers[str(values["document"])], values["ordinal"]
                 searchable = searchable_text(text, language="en")
                 digest = hashlib.sha256(text.encode()).digest()
                 copy.write_row((first_build + build, ordinal, text, digest, searchable))
@@ -68,10 +72,10 @@ def fill_ours(url: str, large: LargeCorpus) -> None:
         with connection.cursor().copy(
             "COPY embeddings (model_id, build_id, ordinal, embedding) FROM STDIN"
         ) as copy:
-            for number, vector in enumerate(vectors):
-                build, ordinal = divmod(number, _CHUNKS_A_DOCUMENT)
-                numbers = "[" + ",".join(f"{value:.5f}" for value in vector) + "]"
-                copy.write_row((model.id, first_build + build, ordinal, numbers))
+            for values, vector in zip(rows, vectors, strict=True):
+                build, ordinal = numbers[str(values["document"])], values["ordinal"]
+                written = "[" + ",".join(f"{value:.5f}" for value in vector) + "]"
+                copy.write_row((model.id, first_build + build, ordinal, written))
         connection.execute("RESET session_replication_role")
         connection.execute("VACUUM ANALYZE")
         refresh_statistics(connection)

@@ -282,30 +282,30 @@ def _read_broker(system: System, statement: str) -> list[Any]:
         return broker.execute(statement).fetchall()
 
 
-def measure_backlog(running: Running, *, chunks: int) -> dict[str, Any]:
+def measure_backlog(running: Running, *, chunks: int, prefix: str = "backlog") -> dict[str, Any]:
     """Stage documents while nothing embeds, then let the worker drain them."""
     system = running.system
-    known, chance = sentences(), random.Random(99)
+    known, chance = sentences(), random.Random(prefix)
     system.stop("embed_worker")
     count = max(1, chunks // _BACKLOG_DOCUMENT_CHUNKS)
     size = min(chunks, _BACKLOG_DOCUMENT_CHUNKS)
     started = time.monotonic()
     before = count_messages(system)
     for number in range(count):
-        system.upload(f"backlog/{number}.txt", make_text(chance, known, chunks=size))
+        system.upload(f"{prefix}/{number}.txt", make_text(chance, known, chunks=size))
     with psycopg.connect(running.database_url, autocommit=True) as connection:
         wait_until(
-            lambda: _backlog(connection)[0] == count,
+            lambda: _backlog(connection, prefix)[0] == count,
             what="the backlog is staged",
             timeout_seconds=1800,
             pause=0.5,
         )
         staged = time.monotonic()
-        _, batches, waiting = _backlog(connection)
+        _, batches, waiting = _backlog(connection, prefix)
         with watch_deliveries(system) as seen:
             system.start("embed_worker")
             wait_until(
-                lambda: _backlog(connection)[1] == 0,
+                lambda: _backlog(connection, prefix)[1] == 0,
                 what="the backlog is drained",
                 timeout_seconds=7200,
                 pause=0.5,
@@ -323,8 +323,9 @@ def measure_backlog(running: Running, *, chunks: int) -> dict[str, Any]:
             FROM batches
             JOIN builds ON builds.id = batches.build_id
             JOIN documents ON documents.id = builds.document_id
-            WHERE starts_with(name, 'backlog/')
-            """
+            WHERE starts_with(name, %s)
+            """,
+            [f"{prefix}/"],
         ).fetchone()
     assert row is not None
     messages = count_messages(system) - before
@@ -346,7 +347,7 @@ def measure_backlog(running: Running, *, chunks: int) -> dict[str, Any]:
     }
 
 
-def _backlog(connection: psycopg.Connection[Any]) -> tuple[int, int, int]:
+def _backlog(connection: psycopg.Connection[Any], prefix: str) -> tuple[int, int, int]:
     """Return documents that are staged or ready, batches and chunks that wait."""
     row = connection.execute(
         """
@@ -356,8 +357,9 @@ def _backlog(connection: psycopg.Connection[Any]) -> tuple[int, int, int]:
         FROM builds
         JOIN documents ON documents.id = builds.document_id
         JOIN batches ON batches.build_id = builds.id
-        WHERE starts_with(name, 'backlog/') AND state IN ('embedding', 'ready')
-        """
+        WHERE starts_with(name, %s) AND builds.state IN ('embedding', 'ready')
+        """,
+        [f"{prefix}/"],
     ).fetchone()
     return (int(row[0]), int(row[1]), int(row[2])) if row else (0, 0, 0)
 

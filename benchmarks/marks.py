@@ -4,6 +4,9 @@ Are the words of a quote marked where they stand? python -m benchmarks.marks FIL
 PDFs are parsed and chunked as ingest does it; sentences of their chunks are the quotes, which the
 query would verify. The rectangles of each are what the page would mark. PDFium is asked, apart from
 how the boxes were made, which text lies in them: it must be the quote's.
+
+With --scanned each PDF becomes pictures of its first pages before it is parsed, so that all of its
+text is recognised; the PDF itself still says which text lies in the rectangles.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ from pathlib import Path
 
 import click
 import pypdfium2
+from PIL.Image import Image
 
 from benchmarks.made_documents import LIMITS, small_tokenizer
 from functions.ingest.chunking import Budget, chunk_blocks
-from functions.ingest.parsing.blocks import Block, Request
+from functions.ingest.parsing import recognition
+from functions.ingest.parsing.blocks import Block, PictureBudget, Request
 from functions.ingest.parsing.registry import parse
 from shared.boxes import Mark, find_marks
 from shared.values import Chunk
@@ -29,6 +34,8 @@ from shared.values import Chunk
 _SENTENCE = re.compile(r"(?:^|(?<=[.!?\n]\s)|(?<=\n))\w[^.!?\n\t]{30,300}[.!?](?=\s|$)")
 # Of the quote's letters and digits, so many must be found between the marks' own, in order.
 _SAME = 0.9
+# As scanners do it for text.
+_DOTS_AN_INCH = 200
 
 
 def find_files(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
@@ -46,7 +53,14 @@ def find_files(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
 def find_quotes(data: bytes, name: str, *, count: int) -> list[tuple[str, list[Mark]]]:
     """Return sentences of a PDF, spread over it, and their marks."""
     tokenizer = small_tokenizer()
-    _, events = parse(Request(source=io.BytesIO(data), name=name, content_type=None, limits=LIMITS))
+    request = Request(
+        source=io.BytesIO(data),
+        name=name,
+        content_type=None,
+        limits=LIMITS,
+        picture_budget=PictureBudget(1000),
+    )
+    _, events = parse(request)
     pieces = chunk_blocks(
         (event for event in events if isinstance(event, Block)),
         tokenize=lambda text: tokenizer.encode(text, add_special_tokens=False).offsets,
@@ -68,6 +82,24 @@ def find_quotes(data: bytes, name: str, *, count: int) -> list[tuple[str, list[M
         (quote, find_marks(chunk.boxes, start=start, end=start + len(quote)))
         for quote, chunk, start in chosen
     ]
+
+
+def scan(data: bytes, *, pages: int) -> bytes | None:
+    """
+    Return a PDF of pictures of the first *pages*.
+
+    None where a page of it is turned or cropped: the picture's coordinates would be others.
+    """
+    document = pypdfium2.PdfDocument(data)
+    pictures: list[Image] = []
+    for page in list(document)[:pages]:
+        if page.get_rotation() or page.get_cropbox()[:2] != (0, 0):
+            return None
+        pictures.append(page.render(scale=_DOTS_AN_INCH / 72, grayscale=True).to_pil())
+    out = io.BytesIO()
+    first, *others = pictures
+    first.save(out, "PDF", save_all=True, append_images=others, resolution=_DOTS_AN_INCH)
+    return out.getvalue()
 
 
 def is_marked(quote: str, marks: Sequence[Mark], document: pypdfium2.PdfDocument) -> bool:
@@ -94,12 +126,19 @@ def _plain(text: str) -> str:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--quotes", default=200, show_default=True, help="Of each file at most.")
 @click.option("--show", is_flag=True, help="Print the quotes that are marked wrongly.")
-def main(paths: tuple[Path, ...], quotes: int, show: bool) -> None:
+@click.option("--scanned", is_flag=True, help="Make pictures of the pages first.")
+@click.option("--pages", default=3, show_default=True, help="Of a scanned file at most.")
+def main(paths: tuple[Path, ...], quotes: int, show: bool, scanned: bool, pages: int) -> None:
     """Print the share a file, and of all."""
+    if scanned:
+        recognition.load()
     right = all_quotes = 0
     for name, data in find_files(paths):
         try:
-            found = find_quotes(data, name, count=quotes)
+            parsed = scan(data, pages=pages) if scanned else data
+            if parsed is None:
+                continue
+            found = find_quotes(parsed, name, count=quotes)
         except Exception as error:  # damaged and protected ones are among them
             click.echo(f"{name}: {type(error).__name__}")
             continue

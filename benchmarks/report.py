@@ -64,20 +64,28 @@ def make_blocks(result: Result) -> dict[str, str]:
     blocks = {
         "overview": "![Ingest, cold start and questions](images/performance.png)",
         "run": _describe(result),
+        **make_tables(result),
     }
+    if "served" in result["figures"]:
+        picture = "![Hybrid search over HTTP in every case](images/performance-questions.png)"
+        blocks["served"] = f"{picture}\n\n{blocks['served']}"
+    return blocks
+
+
+def make_tables(result: Result) -> dict[str, str]:
+    """Return the table of each figure; one that was not run says so."""
     tables: dict[str, Callable[[Result], str]] = {
         "ingest": _ingest_table,
         "cold": _cold_table,
         "questions": _questions_table,
+        "served": _served_table,
         "reingest": _reingest_table,
         "memory": _memory_table,
     }
-    for name, table in tables.items():
-        blocks[name] = table(result) if name in result["figures"] else "Not part of this run."
-    if "questions" in result["figures"]:
-        picture = "![Latency of a question in every case](images/performance-questions.png)"
-        blocks["questions"] = f"{picture}\n\n{blocks['questions']}"
-    return blocks
+    return {
+        name: table(result) if name in result["figures"] else "Not part of this run."
+        for name, table in tables.items()
+    }
 
 
 def make_summary(result: Result) -> str:
@@ -88,19 +96,20 @@ def make_summary(result: Result) -> str:
         facts.append(f"ingests {_median(ratios)} times as many chunks a second")
     if ratios := _to_best(figures.get("cold", []), _cold, most=False):
         facts.append(f"starts in {_median(ratios)} of the time")
-    large = result["corpus"]["large_chunks"] > 0
-    asked = figures.get("questions", [])
-    size = _size(result, large=large)
-    if ratios := _to_best(_question_rounds(asked, large=large, clients=1), _p50, most=False):
+    served = figures.get("served", [])
+    size = f"{result['corpus']['large_chunks']:,}"
+    if ratios := _to_best(_served_rounds(served, "large", 1), _p50, most=False):
         facts.append(f"answers a question over {size} chunks in {_median(ratios)} of the time")
-    if ratios := _to_best(_question_rounds(asked, large=large, clients=16), _per_second):
+    if ratios := _to_best(_served_rounds(served, "large", 16), _per_second):
         facts.append(f"answers {_median(ratios)} times as many of 16 clients a second")
+    if quality := _best_quality(served):
+        facts.append(quality)
     compared = ", ".join(TITLES[name] for name in result["versions"])
     cores = result["machine"]["cores"]
     return (
         "![How KaydangPT compares](docs/images/performance.png)\n\n"
-        f"In one run on {cores} cores, beside the fastest of {compared} in each:"
-        f" KaydangPT {'; '.join(facts)}. How that was measured:"
+        f"In one run on {cores} cores, beside the best of {compared} in each, all asked over HTTP"
+        f" for hybrid search: KaydangPT {'; '.join(facts)}. How that was measured:"
         " [Performance](docs/performance.md)."
     )
 
@@ -121,14 +130,14 @@ def draw(result: Result, folder: Path) -> None:
                 _medians(figures["cold"], _cold),
             )
         )
-    if "questions" in figures:
-        for clients, reading, title, unit in (
-            (1, _p50, "Question, one client", "ms (median), less is better"),
-            (16, _per_second, "Questions, 16 clients", "questions/s, more is better"),
-        ):
-            large = any(found["large"] for found in figures["questions"])
-            rounds = _question_rounds(figures["questions"], large=large, clients=clients)
-            size = f" of {result['corpus']['large_chunks']:,} chunks" if large else ""
+    served = figures.get("served", [])
+    largest = served[-1]["store"] if served else ""
+    for clients, reading, title, unit in (
+        (1, _p50, "Question, one client", "ms (median), less is better"),
+        (16, _per_second, "Questions, 16 clients", "questions/s, more is better"),
+    ):
+        if rounds := _served_rounds(served, largest, clients):
+            size = f", {result['corpus']['stores'][largest]:,} chunks"
             panels.append((title + size, unit, _medians(rounds, reading)))
     mpl.use("Agg")
     with mpl.rc_context({"font.size": 9, "text.color": _INK, "axes.labelcolor": _INK}):
@@ -141,7 +150,7 @@ def draw(result: Result, folder: Path) -> None:
                 axis.set_axis_on()
                 _bars(axis, title, unit, values)
             figure.savefig(folder / "performance.png", dpi=150)
-        if "questions" in figures:
+        if served:
             _draw_latencies(result, folder / "performance-questions.png")
 
 
@@ -162,11 +171,12 @@ def _bars(axis: Axes, title: str, unit: str, values: Mapping[str, float]) -> Non
 
 def _draw_latencies(result: Result, file: Path) -> None:
     """Draw the median and the 95th percentile of every system at every size and load."""
-    cases = _cases(result["figures"]["questions"])
+    served = result["figures"]["served"]
+    cases = _served_cases(served)
     figure = Figure(figsize=(10, 2.6 * ((len(cases) + 1) // 2)), layout="constrained")
     axes = figure.subplots((len(cases) + 1) // 2, 2, squeeze=False)
-    for axis, (large, clients) in zip(axes.flat, cases, strict=False):
-        rounds = _question_rounds(result["figures"]["questions"], large=large, clients=clients)
+    for axis, (store, clients) in zip(axes.flat, cases, strict=False):
+        rounds = _served_rounds(served, store, clients)
         medians, tails = _medians(rounds, _p50), _medians(rounds, _p95)
         names = list(medians)[::-1]
         axis.barh(
@@ -181,7 +191,8 @@ def _draw_latencies(result: Result, file: Path) -> None:
             color=[_OURS_COLOUR if name == OURS else "#8b95a1" for name in names],
             height=0.4,
         )
-        axis.set_title(_case_title(result, large, clients), loc="left", fontweight="bold")
+        title = _served_title(result, store, clients)
+        axis.set_title(title, loc="left", fontweight="bold")
         axis.set_xlabel("ms; dark: the median, light: what 95 % stay below")
         _bare(axis)
     figure.savefig(file, dpi=150)
@@ -310,6 +321,79 @@ def _questions_table(result: Result) -> str:
         header = ("system", "p50 ms", "p95 ms", "questions/s", "our p50 to its", "our q/s to its")
         parts.append(f"**{_case_title(result, large, clients)}**\n\n{make_table(header, rows)}")
     return "\n\n".join(parts)
+
+
+def _served_table(result: Result) -> str:
+    parts = []
+    served = result["figures"]["served"]
+    for store, clients in _served_cases(served):
+        rounds = _served_rounds(served, store, clients)
+        quality = _quality(served, store)
+        rows: list[Sequence[object]] = [
+            (
+                TITLES[name],
+                _number(statistics.median(_p50(found[name]) for found in rounds)),
+                _number(statistics.median(_p95(found[name]) for found in rounds)),
+                _number(statistics.median(_per_second(found[name]) for found in rounds)),
+                _spread([_p50(found[OURS]) / _p50(found[name]) for found in rounds]),
+                _spread([_per_second(found[OURS]) / _per_second(found[name]) for found in rounds]),
+                f"{quality[name]:.4f}" if name in quality else "",
+            )
+            for name in rounds[0]
+        ]
+        header = (
+            "system",
+            "p50 ms",
+            "p95 ms",
+            "questions/s",
+            "our p50 to its",
+            "our q/s to its",
+            "nDCG@10",
+        )
+        title = _served_title(result, store, clients)
+        parts.append(f"**{title}**\n\n{make_table(header, rows)}")
+    return "\n\n".join(parts)
+
+
+def _served_cases(served: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """Return the stores and numbers of clients, by store."""
+    cases = dict.fromkeys((found["store"], found["clients"]) for found in served)
+    stores = list(dict.fromkeys(store for store, _ in cases))
+    return sorted(cases, key=lambda case: (stores.index(case[0]), case[1]))
+
+
+def _served_rounds(
+    served: Sequence[Mapping[str, Any]], store: str, clients: int
+) -> list[Mapping[str, Any]]:
+    return [
+        found["systems"]
+        for found in served
+        if found["store"] == store and found["clients"] == clients
+    ]
+
+
+def _served_title(result: Result, store: str, clients: int) -> str:
+    asked_by = "one client" if clients == 1 else f"{clients} clients"
+    return f"{result['corpus']['stores'][store]:,} chunks, {asked_by}"
+
+
+def _quality(served: Sequence[Mapping[str, Any]], store: str) -> Mapping[str, float]:
+    """Return the nDCG@10 by system: measured once for a store, whatever asks how fast."""
+    found = (found.get("ndcg", {}) for found in served if found["store"] == store)
+    return next((ndcg for ndcg in found if ndcg), {})
+
+
+def _best_quality(served: Sequence[Mapping[str, Any]]) -> str:
+    """Return a clause on the quality of what ours and the best peer find in the larger store."""
+    quality = _quality(served, "large")
+    peers = {name: ndcg for name, ndcg in quality.items() if name != OURS}
+    if not peers or OURS not in quality:
+        return ""
+    best = max(peers, key=lambda name: peers[name])
+    return (
+        f"finds what the labelled questions ask for with an nDCG@10 of {quality[OURS]:.3f}"
+        f" ({TITLES[best]}, the best of the others: {peers[best]:.3f})"
+    )
 
 
 def _inside_rows(rounds: Sequence[Mapping[str, Any]]) -> list[Sequence[object]]:

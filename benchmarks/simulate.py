@@ -596,7 +596,7 @@ def write_predictions(result: dict[str, Any]) -> str:
     )
     listed = (
         "The database's month is not in the figures above; the prices are those of the table in"
-        " [operations.md](operations.md#cost)."
+        " [Cost](cost.md)."
     )
     return "\n\n".join((indexing, assumed, asking, listed, describe_run(result)))
 

@@ -2,7 +2,7 @@
 Work out what a deployment costs a month, part by part, beside what others ask.
 
     python -m infra.cost --environment production --documents 50000 --questions 20000
-    python -m infra.cost --write                  # the tables of docs/operations.md
+    python -m infra.cost --write                  # the tables of docs/cost.md
 
 List prices of a tier-1 region (europe-west1, us-central1) in US dollars, free allowances left out
 but where a part lies wholly inside one. Pure but for the command.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs/operations.md"
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs/cost.md"
 HOURS, SECONDS = 730, 2_628_000
 
 
@@ -155,7 +155,7 @@ class Usage:
         return self.chunks * TOKENS_A_CHUNK
 
 
-# Measured: docs/operations.md and docs/scaling.md say by which command.
+# Measured: docs/cost.md and docs/scaling.md say by which command.
 TOKENS_A_CHUNK = 170
 CHUNKS_A_SECOND = 75  # on two processors
 GB_A_MILLION_CHUNKS = 3.5
@@ -436,7 +436,7 @@ def write_document(text: str) -> str:
 @click.option("--questions", default=Usage().questions, show_default=True, help="A month.")
 @click.option("--tokens-in", default=Usage().tokens_in, show_default=True)
 @click.option("--tokens-out", default=Usage().tokens_out, show_default=True)
-@click.option("--write", is_flag=True, help="Write the tables of docs/operations.md.")
+@click.option("--write", is_flag=True, help="Write the tables of docs/cost.md.")
 def main(*, names: Sequence[str], write: bool, **numbers: float) -> None:
     if write:
         DOCUMENT.write_text(write_document(DOCUMENT.read_text()))

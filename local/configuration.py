@@ -46,6 +46,7 @@ _DEFAULTS = {
     "OBJECT_EVENTS_TOPIC": "object-events",
     "CHUNK_JOBS_TOPIC": "chunk-jobs",
     "DEAD_LETTERS_TOPIC": "dead-letters",
+    "DOCUMENT_EVENTS_TOPIC": "document-events",
     "EMBEDDING_MODEL_NAME": "sentence-transformers/all-MiniLM-L6-v2",
     "LOG_FORMAT": "text",
     # The page may write to this machine's own bucket; in the cloud an operator decides that.

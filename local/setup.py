@@ -33,7 +33,7 @@ from pydantic_settings import SettingsConfigDict
 
 from local.roles import ensure_login
 from shared.errors import Misconfigured
-from shared.settings import EventSettings, load
+from shared.settings import DocumentEventSettings, EventSettings, load
 
 # The same numbers as infra/terraform sets, but for the attempts: no full instance answers 429 here.
 ACK_DEADLINE = timedelta(seconds=600)
@@ -46,7 +46,7 @@ _UPDATED_FIELDS = ("push_config", "ack_deadline_seconds", "retry_policy", "dead_
 _PATIENT = Retry(predicate=if_transient_error, initial=0.1, maximum=2, timeout=60)
 
 
-class Settings(EventSettings):
+class Settings(EventSettings, DocumentEventSettings):
     """Addresses and names; each given database URL gets a login role."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
@@ -88,6 +88,8 @@ def set_up(settings: Settings) -> Iterator[str]:
             settings.object_events_topic,
             settings.chunk_jobs_topic,
             settings.dead_letters_topic,
+            # It has no subscription of ours.
+            *filter(None, [settings.document_events_topic]),
         ):
             with suppress(AlreadyExists):
                 publisher.create_topic(

@@ -203,7 +203,12 @@ class _Stack:
         """Write what a client, a test or kaydangpt needs to join in."""
         ours = self.configuration
         names = ("GOOGLE_CLOUD_PROJECT", "DOCUMENTS_BUCKET", "MODEL_DIR", "EMBEDDING_MODEL_NAME")
-        topics = ("OBJECT_EVENTS_TOPIC", "CHUNK_JOBS_TOPIC", "DEAD_LETTERS_TOPIC")
+        topics = (
+            "OBJECT_EVENTS_TOPIC",
+            "CHUNK_JOBS_TOPIC",
+            "DEAD_LETTERS_TOPIC",
+            "DOCUMENT_EVENTS_TOPIC",
+        )
         lines = {
             "DATABASE_URL": owner_url,
             "STORAGE_EMULATOR_HOST": ours.storage_host,

@@ -278,6 +278,7 @@ def run_system(
         "DATABASE_URL": make_login(database_url, group="kaydang_worker"),
         "GOOGLE_CLOUD_PROJECT": PROJECT,
         "DOCUMENTS_BUCKET": BUCKET,
+        "DOCUMENT_EVENTS_TOPIC": "document-events",
         "MODEL_DIR": str(model_dir),
         "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{ports['storage']}",
         "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{ports['pubsub']}",

@@ -9,11 +9,13 @@ The tree of errors, and with it the one decision of the event path: again or nev
     │   ├── PublishFailed          Pub/Sub did not take a message
     │   ├── KeysUnavailable        the issuer of identity tokens does not give its keys
     │   ├── ParserDied             the parser child was killed, and not by its own limits
+    │   ├── EmbeddingUnavailable   Gemini made no vectors, or takes no more requests just now
     │   └── GenerationUnavailable  Gemini did not answer in time, or not with a whole answer
     │       └── TriesExhausted     it failed each time that it was asked
     ├── Permanent                  no try will ever help: record the reason, acknowledge
     │   ├── Malformed              a message that is no event of ours
     │   ├── Unreadable             a document that cannot be indexed; the reason is for its owner
+    │   ├── RejectedByModel        Gemini refuses a text
     │   └── RejectedByDatabase     the data does not fit its column (dimension, NUL byte, ...)
     ├── Misconfigured              settings, model and database do not fit together: for an operator
     │   └── ModelUnavailable       MODEL_DIR holds no complete exported model
@@ -74,6 +76,10 @@ class GenerationUnavailable(Transient):
         self.code = code
 
 
+class EmbeddingUnavailable(Transient):
+    """An embedding model that Google runs made no vectors, or not in time."""
+
+
 class RankingUnavailable(Transient):
     """A reranker gave no scores, or not in time."""
 
@@ -113,6 +119,13 @@ class RejectedByDatabase(Permanent):
 
     def __init__(self, message: str) -> None:
         super().__init__("rejected_by_database", message)
+
+
+class RejectedByModel(Permanent):
+    """An embedding model that Google runs refuses a text: it will refuse it again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("rejected_by_model", message)
 
 
 class Misconfigured(KaydangError):

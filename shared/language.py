@@ -13,7 +13,8 @@ from functools import cache, lru_cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from shared.spellings import find_spellings, unmarked_words, without_dates
+from shared.simplified_chinese import TO_SIMPLIFIED
+from shared.spellings import find_spellings, unmark, unmarked_words, without_dates
 
 # Longer samples make the answer later, not better: paragraphs of 700 characters are all right
 # (docs/retrieval.md, "Languages").
@@ -73,6 +74,21 @@ UNSPACED_SCRIPTS = (
 )
 UNSPACED = re.compile(f"[{UNSPACED_SCRIPTS}]+")
 
+# Languages that write compounds as one word, with their configurations.
+COMPOUNDING = {
+    code: SEARCH_CONFIGS[code] for code in ("da", "de", "fi", "hu", "nb", "nl", "nn", "no", "sv")
+}
+# Compounds are at least as long, and their parts.
+_LEAST_COMPOUND_LETTERS = 9
+_LEAST_PART_LETTERS = 4
+# Words begin like shorter ones by chance.
+_LEAST_FIRST_LETTERS = 5
+_TYPED_UMLAUT = re.compile("([aou])e")
+# Written before a reversed word: no word of a text begins so.
+_REVERSED = "r0"
+_ENDINGS = re.compile("(?<=[^\\W\\d_]{4})(?:ern|en|em|er|es|e|n|s)$")
+_LETTERS = re.compile(r"[^\W\d_]+")
+
 # Letters that one language alone writes.
 _OWN_LETTERS = {
     "vi": re.compile("[\u01a0\u01a1\u01af\u01b0\u1ea0-\u1ef9]"),
@@ -130,7 +146,7 @@ def search_config(language: str) -> str:
 def searchable_text(
     text: str,
     *,
-    language: str,  # noqa: ARG001 -- by script, not language
+    language: str,
     name: str = "",
     asked: bool = False,
 ) -> str:
@@ -143,17 +159,21 @@ def searchable_text(
     spellings of dates, numbers and the like follow (shared.spellings).
 
     Args:
+        language: Long words of languages that write compounds as one word follow reversed too, so
+            that a compound is found by its end (ends_of_compounds).
         name: The name of the object that the text is from: "the pump manual" is often said of
             pump-manual.pdf alone, so the file's words belong to each of its chunks.
         asked: The text is a question: its dates count as dates alone, and its words are not
             repeated without their marks, so that a question typed without them finds both, and
             one typed with them only its own.
     """
-    folded = _fold(without_dates(text) if asked else text)
+    folded = _fold(without_dates(text) if asked else text).translate(TO_SIMPLIFIED)
     further = [*_closed_forms(folded), *find_spellings(text)]
     if not asked and not folded.isascii():
         further += dict.fromkeys(unmarked_words(folded))
     words = _ASCII_PUNCTUATION.sub(" ", UNSPACED.sub(_pairs, folded))
+    if not asked and language in COMPOUNDING:
+        further += _reversed_compounds(words)
     return " ".join([words, *further, *(name_words(name) if name else ())])
 
 
@@ -216,6 +236,29 @@ def find_phrases(question: str) -> list[str]:
         for phrase in match.groups()
         if phrase and phrase.strip()
     ]
+
+
+def beginnings_of_compounds(word: str) -> list[str]:
+    """Return how lexemes of the compounds begin that begin with *word*; none where it is short."""
+    return [stem for stem in _stems_of_part(word) if len(stem) >= _LEAST_FIRST_LETTERS]
+
+
+def ends_of_compounds(word: str) -> list[str]:
+    """Return how reversed lexemes of the compounds begin that end with *word*."""
+    return [_REVERSED + stem[::-1] for stem in _stems_of_part(word)]
+
+
+def _stems_of_part(word: str) -> list[str]:
+    """Return *word* without marks and ending, its umlauts as one letter and as typed."""
+    stem = _ENDINGS.sub("", unmark(word))
+    if len(stem) < _LEAST_PART_LETTERS or not stem.isalpha():
+        return []
+    return list(dict.fromkeys((stem, _TYPED_UMLAUT.sub(r"\1", stem))))
+
+
+def _reversed_compounds(words: str) -> list[str]:
+    found = {word for word in _LETTERS.findall(words) if len(word) >= _LEAST_COMPOUND_LETTERS}
+    return sorted({_REVERSED + stem[::-1] for word in found for stem in _stems_of_part(word)[:1]})
 
 
 @cache

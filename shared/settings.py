@@ -79,6 +79,24 @@ class EventSettings(BucketSettings):
     dead_letters_topic: str = "dead-letters"
 
 
+class DocumentEventSettings(_Group):
+    """The topic for events of documents; where it is empty, none are written."""
+
+    google_cloud_project: str = ""
+    document_events_topic: str = ""
+
+    @model_validator(mode="after")
+    def _check_topic(self) -> Self:
+        if self.document_events_topic and not self.google_cloud_project:
+            raise ValueError("DOCUMENT_EVENTS_TOPIC needs GOOGLE_CLOUD_PROJECT")
+        return self
+
+    @property
+    def announces_documents(self) -> bool:
+        """Whether events of documents are written and published."""
+        return bool(self.document_events_topic)
+
+
 # https://developers.google.com/identity/openid-connect/openid-connect#validatinganidtoken
 GOOGLE_ISSUERS = ["https://accounts.google.com", "accounts.google.com"]
 GOOGLE_CERTS_URL = "https://www.googleapis.com/oauth2/v3/certs"
@@ -127,7 +145,7 @@ class ModelSettings(_Group):
     Which embedding model is served.
 
     OTHER_MODEL_DIR is the second model's folder while one model takes over from another
-    (docs/operations.md): a process then has both, and uses the one that the database says.
+    (docs/models.md): a process then has both, and uses the one that the database says.
     """
 
     model_dir: Path

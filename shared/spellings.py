@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from decimal import Decimal
 
 # At most so many further words of one text: a table of dates stays within a tsvector's bounds.
 _MAX_WORDS = 4000
@@ -50,6 +51,17 @@ _DATES = tuple(
         rf"(?<!\w)(?P<n>{_MONTH})\.?\s(?P<d>\d{{1,2}})(?:st|nd|rd|th)?,?\s(?P<y>\d{{4}})(?!\d)",
     )
 )
+# In a question these may be a version or an order number as well: they count as both.
+_SHORT_DATES = tuple(
+    re.compile(pattern)
+    for pattern in (
+        (
+            r"(?<![\w.-])(?P<y>(?:19|20)\d{2})(?P<m>0[1-9]|1[0-2])"
+            r"(?P<d>0[1-9]|[12]\d|3[01])(?![\w.-])"
+        ),
+        r"(?<![\w.-])(?P<d>\d{1,2})\.(?P<m>\d{1,2})\.(?P<y>\d{2})(?![\w-]|\.\d)",
+    )
+)
 # Day first or month first: where both can be meant, both are written.
 _EITHER = re.compile(r"(?<!\d)(?P<a>\d{1,2})([-/.])(?P<b>\d{1,2})\2(?P<y>\d{4})(?!\d)")
 
@@ -60,12 +72,41 @@ _NUMBER = re.compile(
 )
 _THOUSANDS = re.compile(r"\d{1,3}(?:([.,'’ ])\d{3})(?:\1\d{3})*")
 _UNITS = (
-    "km/h|m/s|kwh|mwh|wh|kw|mw|w|kv|mv|v|ma|ah|mah|a|khz|mhz|ghz|hz|kg|mg|g|lb|lbs|oz|km|cm|mm|nm|m"
+    "m3/h|m3/s|l/min|l/h|l/s|km/h|m/s|m3|m2|kwh|mwh|wh|kw|mw|w|kv|mv|v|ma|ah|mah|a|khz|mhz|ghz|hz|kg|mg|g|lb|lbs|oz|km|cm|mm|nm|m"
     "|ft|ml|cl|l|kpa|mpa|hpa|pa|bar|mbar|psi|kb|mb|gb|tb|kib|mib|gib|tib|kbit|mbit|gbit|kbps|mbps"
     "|gbps|ms|dpi|px|db|rpm|°c|°f|%|ω|k|n"
 )
 _QUANTITY = re.compile(
     rf"(?<![\w.,])(\d{{1,12}}(?:[.,]\d{{1,9}})?)(\s?)({_UNITS})(?![\w/])", re.IGNORECASE
+)
+# Units of one kind, by the power of ten of the one that stands for all of them.
+_SCALES = {
+    unit: (base, power)
+    for base, units in {
+        "w": {"w": 0, "kw": 3, "mw": 6},
+        "wh": {"wh": 0, "kwh": 3, "mwh": 6},
+        "v": {"v": 0, "kv": 3},
+        "a": {"a": 0, "ma": -3},
+        "hz": {"hz": 0, "khz": 3, "mhz": 6, "ghz": 9},
+        "g": {"g": 0, "mg": -3, "kg": 3},
+        "m": {"m": 0, "mm": -3, "cm": -2, "km": 3, "nm": -9},
+        "l": {"l": 0, "ml": -3, "cl": -2},
+        "pa": {"pa": 0, "hpa": 2, "kpa": 3, "mpa": 6},
+    }.items()
+    for unit, power in units.items()
+}
+# "2.45 million" is 2,450,000.
+_MULTIPLES = {
+    word: power
+    for power, words in {
+        3: "thousand tausend duizend nghìn ngàn",
+        6: "million millions mio mln millionen millones milhões milioni triệu",
+        9: "milliard milliards milliarde milliarden mrd billion billions bn miljard tỷ tỉ",
+    }.items()
+    for word in words.split()
+}
+_MULTIPLE = re.compile(
+    rf"(?<![\w.,])(\d{{1,6}}(?:[.,]\d{{1,6}})?)\s?({'|'.join(_MULTIPLES)})(?!\w)", re.IGNORECASE
 )
 _UNIT_SIGNS = str.maketrans({"/": "p", "%": "pct", "°": "deg", "ω": "ohm"})
 
@@ -81,8 +122,9 @@ _SLASHED = re.compile(
     r"(?<![\w/.-])(?=[^\s]{0,32}/)(?:[^\W_]{1,12}[-_./]){1,6}[^\W_]{1,12}(?![\w/])"
 )
 
-# Emoji and other pictures.
+# Emoji and other pictures; older signs, which serve as bullets too, have no names.
 _FIRST_PICTURE = 0x1F000
+_OLDER_PICTURES = range(0x2600, 0x27C0)
 
 # Letters that NFD takes no mark from.
 _UNMARKED = str.maketrans(
@@ -96,7 +138,7 @@ def find_spellings(text: str) -> list[str]:
     """Return the further words of *text*, those of dates, numbers, quantities and joined words."""
     composed = unicodedata.normalize("NFKC", text)
     words: list[str] = []
-    for find in (_dates, _numbers, _quantities, _slashed, _joined, _pictures):
+    for find in (_dates, _numbers, _multiples, _quantities, _slashed, _joined, _pictures):
         for word in find(composed):
             words.append(word)
             if len(words) >= _MAX_WORDS:
@@ -145,11 +187,13 @@ def unmark(word: str) -> str:
 
 
 def _dates(text: str) -> Iterator[str]:
-    for pattern in _DATES:
+    for pattern in (*_DATES, *_SHORT_DATES):
         for match in pattern.finditer(text):
             found = match.groupdict()
             month = _MONTHS[found["n"].lower()] if "n" in found else int(found["m"])
-            yield from _date(found["y"], month, int(found["d"]))
+            yield from _date(
+                found["y"] if len(found["y"]) == 4 else f"20{found['y']}", month, int(found["d"])
+            )
     for match in _EITHER.finditer(text):
         first, second = int(match["a"]), int(match["b"])
         yield from _date(match["y"], second, first)
@@ -191,13 +235,38 @@ def _decimal(number: str, separator: str) -> str:
 def _quantities(text: str) -> Iterator[str]:
     for match in _QUANTITY.finditer(text):
         number, gap, unit = match.groups()
-        # "5 m" and "10 a" stand in prose too; beside a number in digits they are units.
-        value = number
-        if not number.isdigit():
-            value = _decimal(number, "," if "," in number else ".")
-        joined = f"{value}{unit.lower().translate(_UNIT_SIGNS)}"
-        if gap or joined != f"{number}{unit}".lower():
-            yield joined
+        unit = unit.lower()
+        sign = unit.translate(_UNIT_SIGNS)
+        for value in _values(number):
+            # "5 m" and "10 a" stand in prose too; beside a number in digits they are units.
+            joined = f"{_spell(value)}{sign}"
+            if gap or joined != f"{number}{unit}".lower():
+                yield joined
+            if unit in _SCALES:
+                base, power = _SCALES[unit]
+                yield f"q{_spell(value.scaleb(power))}{base}"
+
+
+def _multiples(text: str) -> Iterator[str]:
+    for match in _MULTIPLE.finditer(text):
+        number, word = match.groups()
+        value = Decimal(number.replace(",", ".")).scaleb(_MULTIPLES[word.lower()])
+        if value == value.to_integral_value():
+            yield f"{value:f}".partition(".")[0]
+
+
+def _values(number: str) -> Iterator[Decimal]:
+    """Yield what *number*, with one separator at most, may be worth: 1,200 is 1.2 too."""
+    yield Decimal(number.replace(",", "."))
+    if not number.isdigit() and _THOUSANDS.fullmatch(number):
+        yield Decimal(re.sub(r"\D", "", number))
+
+
+def _spell(value: Decimal) -> str:
+    """Return a number as a word: 12, or n12d5."""
+    whole, _, part = f"{value:f}".partition(".")
+    part = part.rstrip("0")
+    return f"n{whole}d{part}" if part else whole
 
 
 def _slashed(text: str) -> Iterator[str]:
@@ -209,7 +278,9 @@ def _slashed(text: str) -> Iterator[str]:
 
 def _pictures(text: str) -> Iterator[str]:
     for sign in text:
-        if ord(sign) >= _FIRST_PICTURE and unicodedata.category(sign) == "So":
+        if ord(sign) in _OLDER_PICTURES:
+            yield f"u{ord(sign):x}"
+        elif ord(sign) >= _FIRST_PICTURE and unicodedata.category(sign) == "So":
             yield f"u{ord(sign):x}"
             yield from re.findall(r"[a-z]{3,}", unicodedata.name(sign, "").lower())
 

@@ -12,8 +12,9 @@ from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-TextSource = Literal["text", "ocr"]
+TextSource = Literal["text", "ocr", "figure"]
 DocumentState = Literal["queued", "indexing", "ready", "failed", "deleted"]
+EndState = Literal["ready", "failed", "gone"]
 
 # Of macOS, Windows, Office, LibreOffice and Hadoop.
 _JUNK = re.compile(
@@ -109,6 +110,39 @@ class FillJob:
     last: int
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentEvent:
+    """
+    What happened to a document; it holds no text of the document.
+
+    Attributes:
+        id: The same whenever this event is published again.
+        sequence: Higher for the later of two events of one document.
+        generation: That which is ready, failed or gone.
+        answering_generation: That which answered right after it; None where none did.
+        pages_without_text: How many.
+        reason_code, reason: Of a failure; None otherwise.
+    """
+
+    id: UUID
+    sequence: int
+    time: datetime
+    state: EndState
+    document_id: UUID
+    bucket: str
+    name: str
+    collection: str
+    generation: int
+    answering_generation: int | None
+    content_type: str
+    size: int
+    chunks: int
+    pages: int | None
+    pages_without_text: int
+    reason_code: str | None
+    reason: str | None
+
+
 def is_junk(name: str) -> bool:
     """Tell what operating and office programs leave in folders from what a person put there."""
     return any(_JUNK.fullmatch(part) for part in name.split("/"))
@@ -164,7 +198,8 @@ class Chunk:
         header: The header rows of the table that *text* continues, else empty.
         page: Page, slide or sheet that it begins on, from 1; None where the format has none.
         tokens: Word pieces of the embedded text, special tokens included.
-        source: "ocr" where the text was read from a picture of the page.
+        source: "ocr" where the text was read from a picture of the page, "figure" where it
+            describes a picture in the document.
         page_starts: Where in the extracted text further pages begin, between char_start and
             char_end.
         boxes: Where its words stand on their pages (shared/boxes.py); empty where that is unknown.
@@ -331,6 +366,8 @@ class DocumentStatus:
         generation: The newest generation known.
         answering_generation: The generation that answers now, None where none does.
         attempts: Tries used by the newest generation so far.
+        notices: What was left out of it.
+        figures: What the descriptions of its pictures took; None where they are left alone.
     """
 
     id: UUID
@@ -353,3 +390,5 @@ class DocumentStatus:
     content_type: str
     metadata: dict[str, Any]
     updated: datetime
+    notices: list[str]
+    figures: dict[str, Any] | None

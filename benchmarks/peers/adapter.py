@@ -27,11 +27,21 @@ DIMENSION = 384
 BATCH_SIZE = 32
 # From this size on every system searches by HNSW, with pgvector's default parameters.
 INDEXED_FROM = 50_000
+# What each leg of a hybrid search brings; what is asked for is chosen among them.
+LEG_SIZE = 20
 
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
     """A document of the corpus as text."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk that was found, and the name of its document."""
 
     name: str
     text: str
@@ -47,7 +57,10 @@ class Peer(Protocol):
         """Fill the empty store with chunks whose vectors are known, and index them."""
 
     def retrieve(self, question: str, limit: int) -> int:
-        """Return how many chunks were found."""
+        """Return how many chunks were found, by their vectors alone."""
+
+    def search(self, question: str, limit: int) -> list[Passage]:
+        """Return chunks by vectors and words, as the system's own documentation joins them."""
 
     def count(self) -> int:
         """Return how many chunks the store holds."""

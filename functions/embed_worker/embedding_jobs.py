@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared import store
-from shared.embedding.embedder import Embedder
-from shared.errors import Misconfigured, RejectedByDatabase, Transient
+from shared.embedding.embedder import TextEmbedder
+from shared.errors import Misconfigured, RejectedByDatabase, RejectedByModel, Transient
 from shared.runtime.logs import get_logger
 from shared.runtime.slots import WorkSlots
 from shared.runtime.tracing import span
@@ -31,13 +31,15 @@ class Resources:
     The dependencies of embedding; they live as long as the process.
 
     Attributes:
+        announce: Publishes events of documents; None where none are published.
         find_embedder: Returns the model of a digest, or raises Misconfigured.
         batch_slots: As many as may be held at once.
     """
 
     settings: RetrySettings
     pool: store.Pool
-    find_embedder: Callable[[str], Embedder]
+    announce: store.Publish | None
+    find_embedder: Callable[[str], TextEmbedder]
     batch_slots: WorkSlots
 
 
@@ -51,6 +53,11 @@ def embed_batch(job: EmbedJob | None, resources: Resources) -> None:
     Raises:
         Transient: Another try may help.
     """
+    _take_turn(job, resources)
+    store.announce(resources.pool, resources.announce)
+
+
+def _take_turn(job: EmbedJob | None, resources: Resources) -> None:
     alone = False
     for _ in range(_LOOKS):
         # A slot is acquired before the lease, so that no lease is held while waiting.
@@ -71,7 +78,7 @@ def embed_batch(job: EmbedJob | None, resources: Resources) -> None:
 
 def _lease(
     job: EmbedJob, connection: store.Connection, resources: Resources
-) -> tuple[store.BatchLease, Embedder] | None:
+) -> tuple[store.BatchLease, TextEmbedder] | None:
     settings = resources.settings
     model = store.serving_model(connection)
     if model is None:
@@ -84,11 +91,12 @@ def _lease(
         model_id=model.id,
         lease_seconds=settings.lease_seconds,
         max_attempts=settings.max_attempts,
+        announce=resources.announce is not None,
     )
     return None if lease is None else (lease, embedder)
 
 
-def _embed(leased: tuple[store.BatchLease, Embedder], resources: Resources) -> None:
+def _embed(leased: tuple[store.BatchLease, TextEmbedder], resources: Resources) -> None:
     lease, embedder = leased
     try:
         with span("embed", {"build": lease.job.build_id, "chunks": len(lease.texts)}):
@@ -96,11 +104,22 @@ def _embed(leased: tuple[store.BatchLease, Embedder], resources: Resources) -> N
             embeddings = embedder.embed_documents(lease.texts)
             seconds = time.perf_counter() - started
         with span("finish"), store.connect(resources.pool) as connection:
-            ready = store.finish_batch(connection, lease, embeddings)
-    except RejectedByDatabase as error:
-        _log.error("batch refused by the database", build=lease.job.build_id, reason=error.message)
+            ready = store.finish_batch(
+                connection,
+                lease,
+                embeddings,
+                announce=resources.announce is not None,
+            )
+    except (RejectedByDatabase, RejectedByModel) as error:
+        _log.error("batch refused for good", build=lease.job.build_id, reason=error.message)
         with store.connect(resources.pool) as connection:
-            store.fail_batch(connection, lease, code="embedding_failed", reason=error.message)
+            store.fail_batch(
+                connection,
+                lease,
+                code="embedding_failed",
+                reason=error.message,
+                announce=resources.announce is not None,
+            )
         return
     except Exception as error:
         store.give_back(resources.pool, store.release_batch, lease, error=error)

@@ -75,12 +75,23 @@ def record_dead_letter(event: CloudEvent) -> None:
     except Malformed as error:
         _log.error("dead letter refused for good", reason=error.message)
         return
-    keep_dead_letter(message, _open_pool())
+    keep_dead_letter(message, _open_pool(), announce=_open_announcer())
 
 
 @once
 def _open_pool() -> store.Pool:
     return store.open_pool(load(Settings), statement_seconds=store.STATEMENT_TIMEOUT_SECONDS)
+
+
+@once
+def _open_announcer() -> store.Publish | None:
+    settings = load(Settings)
+    if not settings.announces_documents:
+        return None
+    # Nothing else here publishes, and the client's import is half of a cold start.
+    from shared.messaging.publisher import DocumentEventPublisher
+
+    return DocumentEventPublisher(settings).publish
 
 
 def _check_database() -> None:
@@ -94,10 +105,12 @@ def _open_resources() -> Resources:
     embedders = Embedders(
         [settings.model_dir, settings.other_model_dir],
         device=settings.embedding_device,
+        count_tokens=lambda tokens: _log.info("tokens embedded", tokens=tokens),
     )
     return Resources(
         settings=settings,
         pool=_open_pool(),
+        announce=_open_announcer(),
         find_embedder=embedders.find,
         batch_slots=WorkSlots(_BATCHES_AT_ONCE),
     )

@@ -7,8 +7,9 @@ import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from shared.boxes import LineBox, pack
 from shared.values import Chunk, PageStart, TextSource, join_embedded_text, page_at, path_above
@@ -80,8 +81,7 @@ class Budget:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
+class _Unit(NamedTuple):
     """The smallest thing that a chunk is packed from: a block, or a sentence of a long one."""
 
     text: str
@@ -135,6 +135,7 @@ class _Packer:
 
     Attributes:
         lines: Where the text that is in no chunk yet stands on its pages.
+        preamble: How many of the units of *open* stand before the document's first heading.
     """
 
     def __init__(self, *, tokenize: Tokenize, budget: Budget, title: Callable[[], str]) -> None:
@@ -147,6 +148,7 @@ class _Packer:
         self.ordinal = 0
         self.lines: deque[LineBox] = deque()
         self.skipped = ""
+        self.preamble = 0
         self.count = lru_cache(maxsize=256)(lambda text: len(tokenize(text)))
         self.shorten = lru_cache(maxsize=256)(self._shorten)
 
@@ -166,6 +168,8 @@ class _Packer:
             self.open.append(unit)
             self.open_cost += unit.cost
         begin = 0
+        if self.preamble and self.open_cost > 2 * self.budget.body_tokens:
+            yield from self._part_preamble()
         while self.open_cost > _LOOK_AHEAD_CHUNKS * self.budget.body_tokens:
             end = self._end(begin, left=self.open_cost)
             yield self._chunk(self.open[begin:end])
@@ -187,6 +191,10 @@ class _Packer:
             return False
         if block.begins_document or (block.level and block.kind != "heading"):
             return True
+        if not last.path and self.ordinal == 0 and self.open_cost < self.budget.body_tokens:
+            # Who a letter or an invoice is for stands above its title.
+            self.preamble = len(self.open)
+            return False
         return self.open_cost >= _SMALL_SECTION_TOKENS
 
     def _units(
@@ -223,8 +231,7 @@ class _Packer:
             if not part:
                 continue
             begin += len(text[begin:end]) - len(text[begin:end].lstrip())
-            yield replace(
-                whole,
+            yield whole._replace(
                 text=part,
                 gap=before + text[at:begin],
                 start=start + begin,
@@ -319,8 +326,20 @@ class _Packer:
         offsets = self.tokenize(text)
         return text if len(offsets) <= limit else text[: offsets[limit - 1][1]].rstrip()
 
+    def _part_preamble(self) -> Iterator[Chunk]:
+        """Yield what stands before the first heading, unless one chunk can hold all."""
+        count, self.preamble = self.preamble, 0
+        if self.open_cost <= min(self._room(unit) for unit in self.open):
+            return
+        rest, self.open = self.open[count:], self.open[:count]
+        self.open_cost = sum(unit.cost for unit in self.open)
+        yield from self._pack()
+        self.open, self.open_cost = rest, sum(unit.cost for unit in rest)
+
     def _pack(self) -> Iterator[Chunk]:
         """Yield the chunks of the open section and close it."""
+        if self.preamble:
+            yield from self._part_preamble()
         begin = 0
         while begin < len(self.open):
             end = self._end(begin, left=self.open_cost)
@@ -454,8 +473,9 @@ def _checksum(text: str) -> int:
 
 
 def _common_path(units: list[_Unit]) -> tuple[str, ...]:
-    """Return the path that all text among *units* shares; bare headings do not count."""
-    paths = [unit.path for unit in units if unit.kind != "heading"] or [units[-1].path]
+    """Return the path that all text among *units* shares, but for what is below no heading."""
+    paths = [unit.path for unit in units if unit.kind != "heading" and unit.path]
+    paths = paths or [units[-1].path]
     first, last = min(paths), max(paths)
     same = 0
     while same < min(len(first), len(last)) and first[same] == last[same]:

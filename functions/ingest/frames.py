@@ -27,6 +27,10 @@ _MAX_MESSAGE_CHARS = 4096
 # PostgreSQL's integer.
 _MAX_INTEGER = 2**31 - 1
 _PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+# Why a picture has no description.
+LEFT_OUT = frozenset(["budget", "damaged", "too_large", "format", "refused", "unavailable"])
+_MAX_LEFT_OUT = 1_000
 _CODE = re.compile(r"[a-z][a-z_]{1,40}")
 _MEDIA_TYPE = re.compile(r"[a-z]+/[A-Za-z0-9.+-]{1,120}")
 # Line ends and tabs are text; NUL cannot be stored, and the others are nowhere of use.
@@ -40,13 +44,19 @@ class Misbehaved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a child says of a document as a whole."""
+    """
+    What a child says of a document as a whole.
+
+    Attributes:
+        left_out: Code and page of each picture that has no description.
+    """
 
     title: str
     content_type: str
     pages: int | None
     pages_without_text: list[int]
     tables: frozenset[int]
+    left_out: list[tuple[str, int | None]]
 
 
 class TextReader:
@@ -126,7 +136,7 @@ class ChunkReader:
             and _is_number(end, at_least=start + 1, at_most=text_chars)
             and end - start <= _MAX_CHUNK_CHARS
             and _is_number(tokens)
-            and source in ("text", "ocr")
+            and source in ("text", "ocr", "figure")
             and isinstance(page_starts, list)
             and _are_page_starts(page_starts, start=start, end=end)
             and _are_boxes(boxes)
@@ -203,10 +213,10 @@ def read_summary(data: bytes) -> Summary:
         Misbehaved: It is no summary.
     """
     values = _read_json(data)
-    keys = ("title", "content_type", "pages", "pages_without_text", "tables")
+    keys = ("title", "content_type", "pages", "pages_without_text", "tables", "left_out")
     if not isinstance(values, dict) or set(values) != set(keys):
         raise Misbehaved("summary")
-    title, content_type, pages, without_text, tables = (values[key] for key in keys)
+    title, content_type, pages, without_text, tables, left_out = (values[key] for key in keys)
     good = (
         _is_text(title, at_most=_MAX_TITLE_CHARS)
         and isinstance(content_type, str)
@@ -218,10 +228,20 @@ def read_summary(data: bytes) -> Summary:
         and isinstance(tables, list)
         and len(tables) <= MAX_TABLES
         and all(_is_number(table, at_most=MAX_TABLES) for table in tables)
+        and isinstance(left_out, list)
+        and len(left_out) <= _MAX_LEFT_OUT
+        and all(_is_left_out(entry) for entry in left_out)
     )
     if not good:
         raise Misbehaved("summary")
-    return Summary(title, content_type, pages, without_text, frozenset(tables))
+    return Summary(
+        title,
+        content_type,
+        pages,
+        without_text,
+        frozenset(tables),
+        [(code, page) for code, page in left_out],
+    )
 
 
 def read_refusal(data: bytes) -> tuple[str, str]:
@@ -252,6 +272,31 @@ def read_picture(data: bytes) -> bytes:
     if not data.startswith(_PNG):
         raise Misbehaved("picture")
     return data
+
+
+def read_figure(data: bytes) -> tuple[bytes, str]:
+    """
+    Return a picture to be described, and its caption.
+
+    Raises:
+        Misbehaved: It is no PNG or JPEG, or its caption no text.
+    """
+    length = int.from_bytes(data[:2], "big")
+    picture = data[2 + length :]
+    try:
+        caption = data[2 : 2 + length].decode()
+    except UnicodeDecodeError as error:
+        raise Misbehaved("caption") from error
+    if not picture.startswith((_PNG, _JPEG)) or not _is_text(caption, at_most=_MAX_CONTEXT_CHARS):
+        raise Misbehaved("figure")
+    return picture, caption
+
+
+def _is_left_out(entry: object) -> bool:
+    if not isinstance(entry, list) or len(entry) != 2:
+        return False
+    code, page = entry
+    return code in LEFT_OUT and (page is None or _is_number(page, at_least=1))
 
 
 def _read_json(data: bytes) -> Any:

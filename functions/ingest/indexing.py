@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shared import store
@@ -24,15 +24,16 @@ from shared.runtime.slots import WorkSlots
 from shared.runtime.tracing import span
 from shared.values import EmbedJob, ObjectEvent, ObjectVersion
 
+from .figures import DocumentFigures, FigureBudget, FigureReader, make_notices
 from .lease import lease_kept_alive
 from .numerals import decimal_mark
 from .ocr import PageReader
 from .sandbox import ParsedDocument, parse_document
 from .settings import Settings
 
-# Raise it when the parser or the chunker makes other chunks of the same bytes: it is a part of the
-# hash that every build carries.
-_PIPELINE_VERSION = 6
+# Raise it when the same bytes make other chunks or other words to search: it is a part of the hash
+# that every build carries.
+_PIPELINE_VERSION = 8
 
 _LOOKS = 3
 _REFUSED = (
@@ -49,7 +50,9 @@ class Resources:
     The dependencies of indexing; they live as long as the process.
 
     Attributes:
+        announce: Publishes events of documents; None where none are published.
         pages: Reads pages without text; None where they stay without.
+        figures: Describes pictures inside documents; None where they are left alone.
         parse_slots: As many as may be parsed at once.
     """
 
@@ -57,15 +60,20 @@ class Resources:
     pool: store.Pool
     bucket: DocumentBucket
     publisher: Publisher
+    announce: store.Publish | None
     model: ModelInfo
     tokenizer: Path
     pages: PageReader | None
+    figures: FigureReader | None
     parse_slots: WorkSlots
 
     @property
     def config_hash(self) -> str:
         """Return what identifies the way in which a document becomes chunks."""
-        return hashlib.sha256(f"{_PIPELINE_VERSION} {self.model.digest}".encode()).hexdigest()[:16]
+        way = f"{_PIPELINE_VERSION} {self.model.digest}"
+        if self.figures is not None:
+            way += f" {self.figures.model} {self.settings.figure_budget}"
+        return hashlib.sha256(way.encode()).hexdigest()[:16]
 
 
 def handle(event: ObjectEvent, resources: Resources) -> None:
@@ -91,6 +99,7 @@ def handle(event: ObjectEvent, resources: Resources) -> None:
             _delete(version, resources)
     else:
         _follow(version, resources)
+    store.announce(resources.pool, resources.announce)
 
 
 def _follow(version: ObjectVersion, resources: Resources) -> None:
@@ -124,12 +133,17 @@ def _index(version: ObjectVersion, resources: Resources) -> None:
                     config_hash=resources.config_hash,
                     lease_seconds=settings.lease_seconds,
                     max_attempts=settings.max_attempts,
+                    announce=resources.announce is not None,
                 )
         except RejectedByDatabase as error:
             _log.error("object refused by the database", code=error.code, reason=error.message)
             with store.connect(resources.pool) as connection:
                 store.record_refused(
-                    connection, version, code=error.code, reason=_REFUSED.format(error.message)
+                    connection,
+                    version,
+                    code=error.code,
+                    reason=_REFUSED.format(error.message),
+                    announce=resources.announce is not None,
                 )
             return
         lease = start.lease
@@ -154,7 +168,13 @@ def _index(version: ObjectVersion, resources: Resources) -> None:
         except (Unreadable, RejectedByDatabase) as error:
             _log.warning("document failed", build=lease.build_id, code=error.code)
             with store.connect(resources.pool) as connection:
-                store.fail_build(connection, lease, code=error.code, reason=error.message)
+                store.fail_build(
+                    connection,
+                    lease,
+                    code=error.code,
+                    reason=error.message,
+                    announce=resources.announce is not None,
+                )
             return
         except Exception as error:
             store.give_back(resources.pool, store.release_build, lease, error=error)
@@ -179,11 +199,13 @@ def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources
         with span("download", {"bytes": version.size}):
             resources.bucket.download(version, file.file, max_bytes=settings.max_file_bytes)
             file.flush()
+        figures = _document_figures(lease, resources)
         with ExitStack() as open_until_staged:
             with span("parse"):
                 parsed = open_until_staged.enter_context(
-                    _parse(Path(file.name), version, resources)
+                    _parse(Path(file.name), version, resources, figures)
                 )
+                _log_figures(lease, parsed, figures)
                 language = detect_language(parsed.sample)
             with span("stage"), store.connect(resources.pool) as connection:
                 return store.stage_build(
@@ -195,6 +217,8 @@ def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources
                         content_type=parsed.content_type,
                         pages=parsed.pages,
                         pages_without_text=parsed.pages_without_text,
+                        notices=make_notices(parsed.figures_left_out),
+                        figures=None if figures is None else asdict(figures.cost),
                     ),
                     chunks=(
                         (
@@ -209,10 +233,43 @@ def _stage(lease: store.BuildLease, version: ObjectVersion, resources: Resources
                     ),
                     search_config=search_config(language),
                     batch_size=settings.chunks_per_job,
+                    announce=resources.announce is not None,
                 )
 
 
-def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDocument:
+def _document_figures(lease: store.BuildLease, resources: Resources) -> DocumentFigures | None:
+    if resources.figures is None:
+        return None
+    settings = resources.settings
+    return DocumentFigures(
+        resources.figures,
+        resources.pool,
+        build_id=lease.build_id,
+        budget=FigureBudget(
+            pictures=settings.figure_budget,
+            bytes=settings.figure_budget_bytes,
+            tokens=settings.figure_budget_tokens,
+        ),
+        gives_up=lease.attempts >= settings.max_attempts,
+    )
+
+
+def _log_figures(
+    lease: store.BuildLease, parsed: ParsedDocument, figures: DocumentFigures | None
+) -> None:
+    if figures is not None and (figures.cost.described or parsed.figures_left_out):
+        _log.info(
+            "figures described",
+            build=lease.build_id,
+            left_out=len(parsed.figures_left_out),
+            tokens=figures.cost.tokens,
+            **asdict(figures.cost),
+        )
+
+
+def _parse(
+    path: Path, version: ObjectVersion, resources: Resources, figures: DocumentFigures | None
+) -> ParsedDocument:
     settings = resources.settings
     return parse_document(
         path,
@@ -223,6 +280,7 @@ def _parse(path: Path, version: ObjectVersion, resources: Resources) -> ParsedDo
         max_tokens=resources.model.max_tokens,
         ocr=resources.pages.read_page if resources.pages is not None else None,
         ocr_page_budget=settings.ocr_page_budget,
+        describe_figure=figures.describe if figures is not None else None,
         allow_unconfined=settings.allow_unconfined_parser,
     )
 
@@ -279,7 +337,12 @@ def _record_gone(
 ) -> None:
     for _ in range(_LOOKS):
         with store.connect(resources.pool) as connection:
-            if store.record_gone(connection, version, known=known):
+            if store.record_gone(
+                connection,
+                version,
+                known=known,
+                announce=resources.announce is not None,
+            ):
                 return
             # Another event of this object came since the look: look again.
             known = store.read_generations(connection, version)

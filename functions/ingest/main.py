@@ -13,7 +13,7 @@ from shared.embedding.tokenizer import TOKENIZER_FILE, read_model_info
 from shared.errors import Malformed
 from shared.language import detect_language
 from shared.messaging.events import read_object_event
-from shared.messaging.publisher import Publisher
+from shared.messaging.publisher import DocumentEventPublisher, Publisher
 from shared.runtime.hosts import admit_hosts
 from shared.runtime.logs import get_logger, set_up_logs
 from shared.runtime.push_authentication import (
@@ -28,6 +28,7 @@ from shared.runtime.tracing import set_up_tracing, traced
 from shared.settings import HostSettings, PushSettings, load
 
 from .confinement import hide_memory
+from .figures import FigureReader
 from .indexing import Resources, handle
 from .ocr import PageReader
 from .sandbox import check_confinement, start_parser
@@ -92,9 +93,11 @@ def _open_resources() -> Resources:
         pool=pool,
         bucket=DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project),
         publisher=Publisher(settings),
+        announce=DocumentEventPublisher(settings).publish if settings.announces_documents else None,
         model=model,
         tokenizer=folder / TOKENIZER_FILE,
         pages=PageReader(settings) if settings.reads_pictures else None,
+        figures=FigureReader(settings) if settings.describes_figures else None,
         parse_slots=WorkSlots(len(os.sched_getaffinity(0))),
     )
 

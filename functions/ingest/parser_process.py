@@ -6,8 +6,8 @@ first fork, so that a child starts in milliseconds and needs no file but its inp
 
 Frames of a child are a kind (one byte), a length (four bytes, network order) and the data:
 T text in UTF-8, C a chunk, W a row of a table and M the summary as JSON, P a picture to be
-read, E a refusal as JSON.
-The other way go Q, the request, and R, the text that was read from a picture.
+read, N before the first figure is decoded, F a figure to be described, E a refusal as JSON.
+The other way go Q, the request, R, the text that was read from a picture, and D, a description.
 """
 
 from __future__ import annotations
@@ -49,12 +49,15 @@ from .parsing.blocks import (
     TableHead,
     Title,
 )
+from .parsing.figures import Figures
 from .parsing.registry import PDF, parse
 
 FRAME = struct.Struct("!cI")
 _TEXT_FRAME_BYTES = 1 << 16
 _MAX_REQUEST_BYTES = 1 << 16
 _MAX_PAGES_NAMED = 20
+# How much of a document's processor time may have passed when a figure is decoded.
+_FIGURES_SHARE = 0.6
 
 
 def serve(control: socket.socket) -> None:
@@ -273,6 +276,19 @@ class _Channel:
         self.flush()
         return self.receive(b"R").decode()
 
+    def begin_figures(self) -> None:
+        """Say that from now on figures are decoded."""
+        self.send(b"N", b"")
+        self.flush()
+
+    def describe_figure(self, picture: bytes, caption: str) -> tuple[str, str]:
+        """Have the parent describe a picture; return its words, or why there are none."""
+        about = caption.encode()
+        self.send(b"F", len(about).to_bytes(2, "big") + about + picture)
+        self.flush()
+        text, code = json.loads(self.receive(b"D"))
+        return text, code
+
     def receive(self, kind: bytes) -> bytes:
         """Return the parent's next frame, which is of this *kind*."""
         sent, length = FRAME.unpack(self._receive(FRAME.size))
@@ -323,6 +339,13 @@ def _parse(request: dict[str, Any], *, limits: ParseLimits, source: int, channel
         offsets: list[tuple[int, int]] = tokenizer.encode(text, add_special_tokens=False).offsets
         return offsets
 
+    figures = None
+    if request["figures"]:
+        figures = Figures(
+            channel.describe_figure,
+            begin=channel.begin_figures,
+            until=_FIGURES_SHARE * limits.timeout_seconds,
+        )
     with open(source, "rb", closefd=False) as stream:
         content_type, events = parse(
             Request(
@@ -332,6 +355,7 @@ def _parse(request: dict[str, Any], *, limits: ParseLimits, source: int, channel
                 limits=limits,
                 read_picture=channel.read_picture if request["asks"] else None,
                 picture_budget=PictureBudget(request["picture_budget"]),
+                figures=figures,
             )
         )
         blocks = _Blocks(events)
@@ -374,6 +398,7 @@ def _parse(request: dict[str, Any], *, limits: ParseLimits, source: int, channel
         "pages": blocks.pages,
         "pages_without_text": blocks.pages_without_text,
         "tables": rows.complete,
+        "left_out": figures.left_out if figures is not None else [],
     }
     channel.send(b"M", json.dumps(summary).encode())
 

@@ -46,11 +46,12 @@ from .frames import (
     Summary,
     TextReader,
     make_chunk,
+    read_figure,
     read_picture,
     read_refusal,
     read_summary,
 )
-from .parsing.blocks import ParseLimits
+from .parsing.blocks import DescribeFigure, ParseLimits
 
 __all__ = ["ParseLimits", "ParsedDocument", "check_confinement", "parse_document", "start_parser"]
 
@@ -69,6 +70,10 @@ _END_SECONDS = 10.0
 _WALL_FACTOR = 4
 _MAX_WALL_SECONDS = 540.0
 _MAX_STARTS = 2
+# More than a parser decodes of one document.
+_MAX_FIGURES = 1_000
+# Refusals that a picture alone may have caused.
+_FIGURES_MAY_CAUSE = ("corrupt", "out_of_memory", "timeout")
 
 # The functions framework loads this folder as package "main", tests as functions.ingest: the fork
 # server imports it under a name of its own.
@@ -93,6 +98,7 @@ class ParsedDocument:
         pages: Pages, slides or sheets; None where the format has none.
         pages_without_text: Numbers of the pages where no text was found, from 1.
         sample: The first 20,000 characters or less, to tell the language from.
+        figures_left_out: Code and page of each picture that has no description.
     """
 
     def __init__(self) -> None:
@@ -100,6 +106,7 @@ class ParsedDocument:
         self.content_type = ""
         self.pages: int | None = None
         self.pages_without_text: list[int] = []
+        self.figures_left_out: list[tuple[str, int | None]] = []
         self.chunk_count = 0
         self.text_chars = 0
         self.sample = ""
@@ -130,6 +137,7 @@ class ParsedDocument:
         self.content_type = summary.content_type
         self.pages = summary.pages
         self.pages_without_text = summary.pages_without_text
+        self.figures_left_out = summary.left_out
         self._tables = summary.tables
 
     def chunks(self) -> Iterator[Chunk]:
@@ -268,6 +276,7 @@ def parse_document(
     max_tokens: int,
     ocr: Callable[[bytes], str] | None = None,
     ocr_page_budget: int = 0,
+    describe_figure: DescribeFigure | None = None,
     allow_unconfined: bool = False,
 ) -> ParsedDocument:
     """
@@ -281,6 +290,8 @@ def parse_document(
         ocr: Reads the text of a picture of a page (PNG) that Tesseract reads badly; its time does
             not count as parsing.
         ocr_page_budget: How many pages without text are read, here or by *ocr*; 0 for none.
+        describe_figure: Describes a picture inside the document; its time does not count as
+            parsing. A document that cannot be read with its pictures is read without them.
         allow_unconfined: Whether to parse where Linux refuses the child's seccomp filter.
 
     Raises:
@@ -298,12 +309,25 @@ def parse_document(
         "max_tokens": max_tokens,
         "picture_budget": ocr_page_budget,
         "asks": ocr is not None,
+        "figures": describe_figure is not None,
         "filtered": not allow_unconfined,
     }
     document = ParsedDocument()
     try:
         with path.open("rb") as source, _Child(request, source.fileno(), limits) as child:
-            child.receive(document, ocr)
+            try:
+                child.receive(document, ocr, describe_figure)
+                return document
+            except Unreadable as error:
+                if not child.decodes_figures or error.code not in _FIGURES_MAY_CAUSE:
+                    raise
+                _log.warning("document read again without its figures", code=error.code)
+        document.close()
+        document = ParsedDocument()
+        request["figures"] = False
+        with path.open("rb") as source, _Child(request, source.fileno(), limits) as child:
+            child.receive(document, ocr, None)
+        document.figures_left_out = [("failed", None)]
     except BaseException:
         document.close()
         raise
@@ -367,6 +391,7 @@ class _Child:
         )
         self.deadline = time.monotonic() + self.wall_seconds
         self.status_rest = b""
+        self.decodes_figures = False
 
     def __enter__(self) -> Self:
         return self
@@ -376,14 +401,19 @@ class _Child:
         self.data.close()
         self.status.close()
 
-    def receive(self, document: ParsedDocument, ocr: Callable[[bytes], str] | None) -> None:
+    def receive(
+        self,
+        document: ParsedDocument,
+        ocr: Callable[[bytes], str] | None,
+        describe_figure: DescribeFigure | None,
+    ) -> None:
         """Spool the child's frames into *document* until it ends."""
         finished = False
         sample = ""
         text = TextReader(max_chars=self.limits.max_text_chars)
         chunks = ChunkReader(max_chunks=self.limits.max_chunks)
         rows = RowReader(max_cells=self.limits.max_cells)
-        pictures = 0
+        pictures = figures = 0
         try:
             while (frame := self._frame()) is not None:
                 kind, data = frame
@@ -402,6 +432,13 @@ class _Child:
                     pictures += 1
                     began = time.monotonic()
                     self._answer(ocr(read_picture(data)))
+                    self.deadline += time.monotonic() - began
+                elif kind == b"N" and describe_figure is not None:
+                    self.decodes_figures = True
+                elif kind == b"F" and describe_figure is not None and figures < _MAX_FIGURES:
+                    figures += 1
+                    began = time.monotonic()
+                    self._describe(describe_figure(*read_figure(data)))
                     self.deadline += time.monotonic() - began
                 elif kind == b"E":
                     raise Unreadable(*read_refusal(data))
@@ -429,6 +466,10 @@ class _Child:
         # The child may be gone; reading its end says why.
         with suppress(OSError):
             self._send(b"R", text.encode("utf-8", "replace"))
+
+    def _describe(self, description: tuple[str, str]) -> None:
+        with suppress(OSError):
+            self._send(b"D", json.dumps(description).encode())
 
     def _send(self, kind: bytes, data: bytes) -> None:
         self.data.sendall(kind + len(data).to_bytes(4, "big") + data)

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from shared.settings import (
     DatabaseSettings,
+    DocumentEventSettings,
     EventSettings,
     GeminiSettings,
     LogSettings,
@@ -22,7 +23,13 @@ MAX_TEXT_CHARACTERS = 128 * 2**20
 
 
 class Settings(
-    DatabaseSettings, EventSettings, ModelSettings, RetrySettings, GeminiSettings, LogSettings
+    DatabaseSettings,
+    EventSettings,
+    DocumentEventSettings,
+    ModelSettings,
+    RetrySettings,
+    GeminiSettings,
+    LogSettings,
 ):
     """The limits of one document, and the common settings."""
 
@@ -36,6 +43,11 @@ class Settings(
     ocr_languages: str = Field(
         default="", description="names of Tesseract's data, such as eng,deu; empty: all installed"
     )
+    figure_budget: int = Field(
+        default=20, ge=0, le=500, description="pictures inside a document described; 0: none"
+    )
+    figure_budget_bytes: int = Field(default=20 * 2**20, ge=1)
+    figure_budget_tokens: int = Field(default=100_000, ge=1)
     allow_unconfined_parser: bool = Field(
         default=False, description="parse where the system cannot contain it, as macOS cannot"
     )
@@ -44,6 +56,11 @@ class Settings(
     def reads_pictures(self) -> bool:
         """Whether pages without text are read by Gemini."""
         return self.gemini_configured and self.ocr_page_budget > 0
+
+    @property
+    def describes_figures(self) -> bool:
+        """Whether pictures inside documents are described by Gemini."""
+        return self.gemini_configured and self.figure_budget > 0
 
     @property
     def parse_limits(self) -> ParseLimits:

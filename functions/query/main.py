@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 import functions_framework
 from flask import Flask, Request, Response, current_app, has_app_context
 
-from shared.embedding.embedder import Embedders, available_cores
+from shared.embedding.embedder import Embedders
 from shared.errors import Misconfigured
 from shared.runtime.logs import get_logger, set_up_logs
 from shared.runtime.server import serve_whole_requests
@@ -91,7 +91,13 @@ def _read_settings() -> QuerySettings:
 @once
 def _find_models() -> Embedders:
     settings = _read_settings()
-    return Embedders([settings.model_dir, settings.other_model_dir])
+    return Embedders([settings.model_dir, settings.other_model_dir], count_tokens=_count_embedding)
+
+
+def _count_embedding(tokens: int) -> None:
+    metrics = _open_metrics()
+    if metrics is not None:
+        metrics.count_embedding(tokens)
 
 
 @once
@@ -105,7 +111,7 @@ def _start() -> Flask:
     settings = _read_settings()
     pool = _open_pool()
     find_embedder = _find_models().find
-    metrics = _make_metrics(pool) if settings.metrics_enabled else None
+    metrics = _open_metrics()
     return create_app(
         make_dependencies(
             settings,
@@ -115,7 +121,7 @@ def _start() -> Flask:
                 pool=pool,
                 find_embedder=find_embedder,
                 embedding_threads=ThreadPoolExecutor(
-                    available_cores(), thread_name_prefix="question"
+                    _find_models().questions_at_once, thread_name_prefix="question"
                 ),
                 gemini=_make_gemini() if settings.gemini_configured else None,
                 metrics=metrics,
@@ -143,8 +149,13 @@ def _make_gemini() -> Gemini:
     )
 
 
-def _make_metrics(pool: Pool) -> Metrics:
+@once
+def _open_metrics() -> Metrics | None:
+    if not _read_settings().metrics_enabled:
+        return None
     from .metrics import Metrics
+
+    pool = _open_pool()
 
     def read() -> Backlog:
         with connect(pool) as connection:

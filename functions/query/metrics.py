@@ -66,7 +66,7 @@ class Metrics:
         # A rate needs the first value too.
         for outcome in ("grounded", "refused", "cached"):
             self._answers.labels(outcome)
-        for kind in ("prompt", "answer", "thinking"):
+        for kind in ("prompt", "answer", "thinking", "embedding"):
             self._tokens.labels(kind)
 
     def count_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
@@ -88,6 +88,10 @@ class Metrics:
     def count_cached(self) -> None:
         """Count an answer that was kept from before."""
         self._answers.labels("cached").inc()
+
+    def count_embedding(self, tokens: int) -> None:
+        """Count what Gemini embedded of questions."""
+        self._tokens.labels("embedding").inc(tokens)
 
     def count_tokens(self, *, prompt: int, answer: int, thinking: int) -> None:
         """Count what Gemini was used for."""

@@ -97,6 +97,7 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     audit_log: bool = False
     metrics_enabled: bool = False
     suggestions_enabled: bool = True
+    feedback_enabled: bool = True
     uploads_enabled: bool = False
     documents_bucket: str = ""
     max_file_bytes: int = Field(default=268_435_456, ge=1)

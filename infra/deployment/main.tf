@@ -55,6 +55,7 @@ module "kaydangpt" {
   reranker                = var.reranker
   query_access            = var.query_access
   allow_public_query      = var.allow_public_query
+  document_events         = var.document_events
   tracing                 = var.tracing
   schedules               = var.schedules
   max_delivery_attempts   = var.max_delivery_attempts

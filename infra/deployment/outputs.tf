@@ -39,6 +39,11 @@ output "subscriptions" {
   value       = module.kaydangpt.subscriptions
 }
 
+output "document_events_topic" {
+  description = "With document_events: the topic to subscribe to."
+  value       = module.kaydangpt.document_events_topic
+}
+
 output "database" {
   description = "The instance's connection name, for gcloud sql and the Cloud SQL Auth Proxy."
   value       = module.kaydangpt.database

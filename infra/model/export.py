@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from infra.model.gemini import describe_gemini, is_gemini, write_gemini
 from infra.model.prompts import GivenPrompts, choose_prompts, warn_of_prompts
 from shared.embedding.tokenizer import (
     DESCRIPTION_FILE,
@@ -199,7 +200,8 @@ class Source:
     show_envvar=True,
     default=DEFAULT_MODEL,
     show_default=True,
-    help="Name on the Hugging Face hub, or a folder as sentence-transformers saves it.",
+    help="Name on the Hugging Face hub, a folder as sentence-transformers saves it, or a model of"
+    " Gemini's (gemini-embedding-001, gemini-embedding-2).",
 )
 @click.option(
     "--precision",
@@ -275,15 +277,24 @@ def export_model(
     Raises:
         ExportError: The model is not found or not readable, or the result is not good enough.
     """
-    if not force and _is_complete(
-        output, model=model, precision=precision, given=given, dimension=dimension
-    ):
+    gemini = None
+    if is_gemini(model):
+        if given != GivenPrompts() or precision != "int8":
+            raise ExportError(f"{model} runs at Google: it takes neither prompts nor a precision")
+        gemini = describe_gemini(model, dimension=dimension)
+
+    def is_complete() -> bool:
+        if gemini is not None:
+            return _holds(output, gemini)
+        return _is_complete(
+            output, model=model, precision=precision, given=given, dimension=dimension
+        )
+
+    if not force and is_complete():
         return False
     output.parent.mkdir(parents=True, exist_ok=True)
     with _locked(output.parent / f".{output.name}.lock"):
-        if not force and _is_complete(
-            output, model=model, precision=precision, given=given, dimension=dimension
-        ):
+        if not force and is_complete():
             return False
         # Only the holder of the lock has these: what is there now, a killed run left behind.
         new = output.parent / f".{output.name}.new"
@@ -292,7 +303,12 @@ def export_model(
         shutil.rmtree(old, ignore_errors=True)
         new.mkdir()
         try:
-            _write(find_source(model), new, precision=precision, given=given, dimension=dimension)
+            if gemini is not None:
+                write_gemini(gemini, new)
+            else:
+                _write(
+                    find_source(model), new, precision=precision, given=given, dimension=dimension
+                )
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
@@ -301,6 +317,15 @@ def export_model(
         new.rename(output)
         shutil.rmtree(old, ignore_errors=True)
     return True
+
+
+def _holds(output: Path, description: Mapping[str, Any]) -> bool:
+    """Return whether *output* is complete, and was written for *description*."""
+    try:
+        found = read_description(output)
+    except ModelUnavailable:
+        return False
+    return {name: found.get(name) for name in description} == dict(description)
 
 
 def _is_complete(

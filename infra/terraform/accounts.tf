@@ -76,6 +76,17 @@ resource "google_pubsub_topic_iam_member" "publisher" {
   member  = google_service_account.this[each.value.account].member
 }
 
+# Events of documents: from each function that records one, and from the sweeper for the rest.
+# https://cloud.google.com/pubsub/docs/access-control
+resource "google_pubsub_topic_iam_member" "announcer" {
+  for_each = toset(local.announcers)
+
+  project = var.project_id
+  topic   = google_pubsub_topic.this["document_events"].name
+  role    = "roles/pubsub.publisher"
+  member  = google_service_account.this[each.key].member
+}
+
 # Pub/Sub's pushes may call the three event functions, and no other account may.
 # https://cloud.google.com/run/docs/triggering/pubsub-push
 resource "google_cloud_run_v2_service_iam_member" "push" {

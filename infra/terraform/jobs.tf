@@ -78,6 +78,7 @@ resource "google_cloud_run_v2_job" "job" {
             local.environment[each.value.account],
             local.model_environment,
             each.value.environment,
+            lookup(local.announcement_environment, each.value.account, {}),
             {
               DATABASE_POOL_SIZE = tostring(each.value.pool_size)
               # A new instance has no network for up to 80 s; a job waits twice this long for a connection.

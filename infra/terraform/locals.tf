@@ -18,13 +18,22 @@ locals {
   bucket_name     = coalesce(var.bucket.name, "${var.project_id}-${local.prefix}-documents")
   bucket_location = upper(coalesce(var.bucket.location, var.region))
 
-  topics = {
-    object_events = "${local.prefix}-object-events"
-    chunk_jobs    = "${local.prefix}-chunk-jobs"
-    dead_letters  = "${local.prefix}-dead-letters"
-  }
+  topics = merge(
+    {
+      object_events = "${local.prefix}-object-events"
+      chunk_jobs    = "${local.prefix}-chunk-jobs"
+      dead_letters  = "${local.prefix}-dead-letters"
+    },
+    var.document_events ? { document_events = "${local.prefix}-document-events" } : {},
+  )
 
-  ocr = tonumber(lookup(var.settings, "OCR_PAGE_BUDGET", "0")) > 0
-  # Who calls Gemini: the query, and ingest when it reads scanned pages.
-  gemini_callers = var.gemini.access == "off" ? [] : concat(["query"], local.ocr ? ["ingest"] : [])
+  # Who calls Gemini: the query, ingest when it reads scanned pages or describes pictures, and the embed worker with a
+  # model that Google runs.
+  reads_pictures = anytrue([
+    for name in ["OCR_PAGE_BUDGET", "FIGURE_BUDGET"] : tonumber(lookup(var.settings, name, "0")) > 0
+  ])
+  gemini_embeds = startswith(var.embedding_model_name, "gemini-")
+  gemini_callers = var.gemini.access == "off" ? [] : concat(
+    ["query"], local.reads_pictures ? ["ingest"] : [], local.gemini_embeds ? ["embed-worker"] : []
+  )
 }

@@ -6,9 +6,11 @@ locals {
   measured = {
     embed_seconds    = { line = "batch embedded", field = "seconds", unit = "s", about = "Embedding of one batch of chunks" }
     embedded_chunks  = { line = "batch embedded", field = "chunks", unit = "1", about = "Chunks embedded" }
+    embedded_tokens  = { line = "tokens embedded", field = "tokens", unit = "1", about = "Tokens of documents that Gemini embedded" }
     retrieve_ms      = { line = "answered", field = "retrieve_ms", unit = "ms", about = "Search for the passages of a question" }
     generate_ms      = { line = "answered", field = "generate_ms", unit = "ms", about = "Writing of an answer" }
     tokens           = { line = "answered", field = "tokens", unit = "1", about = "Tokens that Gemini counted" }
+    figure_tokens    = { line = "figures described", field = "tokens", unit = "1", about = "Tokens that descriptions of a document's pictures took" }
     oldest_batch     = { line = "backlog", field = "oldest_batch_seconds", unit = "s", about = "Age of the oldest batch that waits for its embedding" }
     oldest_build     = { line = "backlog", field = "oldest_build_seconds", unit = "s", about = "Age of the oldest generation that waits for its parsing" }
     batches_waiting  = { line = "backlog", field = "batches_waiting", unit = "1", about = "Batches that wait for their embedding" }

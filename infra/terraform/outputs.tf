@@ -41,6 +41,11 @@ output "subscriptions" {
   )
 }
 
+output "document_events_topic" {
+  description = "With document_events: the topic to subscribe to."
+  value       = var.document_events ? google_pubsub_topic.this["document_events"].id : null
+}
+
 output "database" {
   description = "The instance's connection name, for gcloud sql and the Cloud SQL Auth Proxy."
   value       = local.instance.connection_name

@@ -15,7 +15,7 @@ resource "google_pubsub_topic" "this" {
   project = var.project_id
   labels  = local.labels
   name    = each.value
-  # Longer than any outage that is noticed: with it a subscription can be sought back (docs/operations.md).
+  # Longer than any outage that is noticed: with it a subscription can be sought back (docs/runbooks.md).
   message_retention_duration = "604800s"
   kms_key_name               = var.encryption.customer_managed ? google_kms_crypto_key.this[0].id : null
 

@@ -48,6 +48,11 @@ locals {
     CHUNK_JOBS_TOPIC    = google_pubsub_topic.this["chunk_jobs"].name
     DEAD_LETTERS_TOPIC  = google_pubsub_topic.this["dead_letters"].name
   }
+  # The accounts that record that a document is ready, failed or gone.
+  announcers = var.document_events ? ["ingest", "embed-worker", "dead-letters", "maintenance"] : []
+  announcement_environment = {
+    for account in local.announcers : account => { DOCUMENT_EVENTS_TOPIC = google_pubsub_topic.this["document_events"].name }
+  }
   model_environment  = { EMBEDDING_MODEL_NAME = var.embedding_model_name }
   limits_environment = { for name, value in var.settings : name => value if name != "LOG_LEVEL" }
   gemini_environment = merge(
@@ -120,6 +125,7 @@ locals {
         THREADS = tostring(max(service.concurrency, tonumber(lookup(var.settings, "MAX_CONCURRENT_REQUESTS", "0"))) + local.spare_threads)
       },
       name == "ingest" ? local.topic_environment : {},
+      lookup(local.announcement_environment, name, {}),
       contains(local.gemini_callers, name) ? local.gemini_environment : {},
       lookup(local.push_environment, name, {}),
       name == "query" && var.query_access.identify_callers ? local.identity_environment : {},

@@ -260,7 +260,7 @@ variable "settings" {
   validation {
     condition = length(setsubtract(keys(var.settings), [
       "MAX_FILE_BYTES", "MAX_PAGES", "MAX_DECOMPRESSED_BYTES", "PARSE_TIMEOUT_SECONDS", "PARSE_MEMORY_BYTES",
-      "OCR_PAGE_BUDGET", "RATE_LIMIT_PER_MINUTE", "LOG_LEVEL", "GEMINI_TIMEOUT_SECONDS", "GEMINI_MAX_OUTPUT_TOKENS",
+      "OCR_PAGE_BUDGET", "FIGURE_BUDGET", "FIGURE_BUDGET_BYTES", "FIGURE_BUDGET_TOKENS", "RATE_LIMIT_PER_MINUTE", "LOG_LEVEL", "GEMINI_TIMEOUT_SECONDS", "GEMINI_MAX_OUTPUT_TOKENS",
       "GEMINI_THINKING_BUDGET", "GEMINI_THINKING_LEVEL", "ANSWER_CACHE_SECONDS", "MAX_CONCURRENT_REQUESTS",
       "CHUNKS_PER_JOB", "LEASE_SECONDS", "DATABASE_ANSWER_TIMEOUT_SECONDS", "KEEP_QUESTIONS", "KEEP_QUESTIONS_DAYS",
       "AUDIT_LOG",
@@ -364,7 +364,7 @@ variable "query_access" {
     and internal-and-load-balancing with a domain. api_key_digests: sha256, hex.
     uploads: who may ask may add and delete documents too, on the page. metrics: who may ask may read GET /metrics.
     identify_callers: the service checks who asks by the identity token, so that closed collections can be granted
-    to people and accounts (docs/operations.md); callers: only these may ask, such as email:a@example.com.
+    to people and accounts (docs/access.md); callers: only these may ask, such as email:a@example.com.
   EOT
   default     = {}
 
@@ -448,6 +448,18 @@ variable "allow_public_query" {
   default     = false
 }
 
+variable "document_events" {
+  type        = bool
+  description = "Whether there is a topic for events of documents (ready, failed, gone), for subscriptions of your own (docs/api.md)."
+  default     = false
+}
+
+variable "document_events" {
+  type        = bool
+  description = "Whether there is a topic for events of documents (ready, failed, gone), for subscriptions of your own (docs/api.md)."
+  default     = false
+}
+
 variable "tracing" {
   type = object({
     enabled      = optional(bool, false)
@@ -528,7 +540,7 @@ variable "network" {
 variable "alert_documentation_url" {
   type        = string
   description = "The page whose sections the alerts link to."
-  default     = "docs/operations.md"
+  default     = "docs/runbooks.md"
 
   validation {
     condition     = length(var.alert_documentation_url) > 0

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.embedding.tokenizer import (
+    GEMINI,
     GRAPH_FILE,
     ModelInfo,
     read_description,
@@ -19,18 +20,27 @@ from shared.embedding.tokenizer import (
     read_tokenizer,
 )
 from shared.errors import Misconfigured, ModelUnavailable
+from shared.settings import GeminiSettings, load
 
 __all__ = [
     "Embedder",
     "Embedders",
     "ModelInfo",
+    "TextEmbedder",
     "available_cores",
+    "open_embedder",
     "open_session",
     "read_model_info",
 ]
 
 # Tokens of one run on a GPU, padding included: small runs would leave it idle.
 GPU_BATCH_TOKENS = 16_384
+
+# What tokenizers make of what they cannot read.
+_UNKNOWN = frozenset({"[unk]", "<unk>"})
+
+# Those that wait for Google use no processor.
+_REMOTE_QUESTIONS = 32
 
 Device = Literal["cpu", "cuda"]
 # Operators that the GPU lacks run on the processor.
@@ -41,9 +51,31 @@ _PROVIDERS: dict[Device, list[str]] = {
 Run = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 
 
+class TextEmbedder(Protocol):
+    """An embedding model, wherever it runs; threads may share it."""
+
+    info: ModelInfo
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one vector a text: float32, shape (texts, dimension), rows of unit length."""
+        ...
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of a question: float32, shape (dimension,), unit length."""
+        ...
+
+    def is_word(self, word: str) -> bool:
+        """Return whether *word* is known to be a common one."""
+        ...
+
+    def warm_up(self) -> None:
+        """Do what the first question should not wait for."""
+        ...
+
+
 class Embedder:
     """
-    A loaded model; threads may share it.
+    A model loaded in this process; threads may share it.
 
     Args:
         model_dir: Folder written by infra.model.export.
@@ -98,6 +130,11 @@ class Embedder:
         vector: NDArray[np.float32] = self._embed([self._query_prompt + text])[0]
         return vector
 
+    def is_word(self, word: str) -> bool:
+        """Return whether *word* is common enough to be one token; mistyped ones are several."""
+        tokens = self._tokenizer.encode(word, add_special_tokens=False).tokens
+        return len(tokens) == 1 and tokens[0].lower() not in _UNKNOWN
+
     def warm_up(self) -> None:
         """
         Run the graph at its largest, on all threads.
@@ -129,6 +166,32 @@ class Embedder:
             # The longest first, so that no thread is left with a long one at the end.
             list(self._runs.map(run, reversed(batches)))
         return vectors
+
+
+def open_embedder(
+    model_dir: Path,
+    *,
+    threads: int = 0,
+    device: Device = "cpu",
+    count_tokens: Callable[[int], None] | None = None,
+) -> TextEmbedder:
+    """
+    Return the model of a folder that infra.model.export wrote: of this process, or Gemini's.
+
+    Args:
+        threads, device: As Embedder().
+        count_tokens: Called with what each call of a model of Gemini's has cost.
+
+    Raises:
+        ModelUnavailable: The folder is missing, incomplete or damaged.
+        Misconfigured: The model cannot run, or be asked, with these settings.
+    """
+    if read_description(model_dir).get("kind") != GEMINI:
+        return Embedder(model_dir, threads=threads, device=device)
+    # Its client takes a second to import.
+    from shared.embedding.gemini_embedder import GeminiEmbedder
+
+    return GeminiEmbedder(model_dir, load(GeminiSettings), count_tokens=count_tokens)
 
 
 def open_session(model_dir: Path, *, device: Device = "cpu") -> Any:
@@ -204,6 +267,9 @@ class Embedders:
 
     There are two during a change of models, otherwise one.
 
+    Args:
+        count_tokens: Called with what each call of a model of Gemini's has cost.
+
     Raises:
         ModelUnavailable: A folder is missing, incomplete or damaged.
     """
@@ -214,13 +280,15 @@ class Embedders:
         *,
         threads: int = 0,
         device: Device = "cpu",
+        count_tokens: Callable[[int], None] | None = None,
     ) -> None:
         self._folders = {
             read_model_info(folder).digest: folder for folder in model_dirs if folder is not None
         }
         self._threads = threads
         self._device = device
-        self._loaded: dict[str, Embedder] = {}
+        self._count_tokens = count_tokens
+        self._loaded: dict[str, TextEmbedder] = {}
         self._loading = threading.Lock()
 
     def warm_up(self) -> None:
@@ -228,7 +296,15 @@ class Embedders:
         if len(self._folders) == 1:
             self.find(next(iter(self._folders)))
 
-    def find(self, digest: str) -> Embedder:
+    @property
+    def questions_at_once(self) -> int:
+        """How many questions are worth embedding at once."""
+        remote = any(
+            read_description(folder).get("kind") == GEMINI for folder in self._folders.values()
+        )
+        return _REMOTE_QUESTIONS if remote else available_cores()
+
+    def find(self, digest: str) -> TextEmbedder:
         """
         Return the model of this digest.
 
@@ -242,10 +318,13 @@ class Embedders:
                     raise Misconfigured(
                         f"the database asks for the embedding model with digest {digest[:12]}, and"
                         f" {known} hold others: set MODEL_DIR (or OTHER_MODEL_DIR) to its folder,"
-                        " or change the model as docs/operations.md says"
+                        " or change the model as docs/models.md says"
                     )
-                embedder = Embedder(
-                    self._folders[digest], threads=self._threads, device=self._device
+                embedder = open_embedder(
+                    self._folders[digest],
+                    threads=self._threads,
+                    device=self._device,
+                    count_tokens=self._count_tokens,
                 )
                 embedder.warm_up()
                 self._loaded[digest] = embedder

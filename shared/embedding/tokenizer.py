@@ -13,6 +13,8 @@ DESCRIPTION_FILE = "model.json"
 TOKENIZER_FILE = "tokenizer.json"
 GRAPH_FILE = "model.onnx"
 FORMAT = 1
+# The kind of a folder whose vectors Google makes.
+GEMINI = "gemini"
 
 
 @dataclass(frozen=True, slots=True)

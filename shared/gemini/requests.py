@@ -41,7 +41,7 @@ class GenerationRequest:
 
     Attributes:
         rules: The system instruction.
-        picture: A PNG that stands before the text.
+        picture: A PNG or JPEG that stands before the text.
         schema: The JSON that the answer has to be; without it the answer is plain text.
         thinking_budget: Tokens that a model before Gemini 3 may think; None leaves it to the model.
         thinking_level: How much Gemini 3 and later think; None leaves it to the model.

@@ -1,5 +1,5 @@
 """
-The events of the path, read and written: storage notifications and chunk jobs.
+The events of the path, read and written: storage notifications, chunk jobs, document events.
 
 Sources: https://cloud.google.com/storage/docs/pubsub-notifications (attributes and body),
 https://cloud.google.com/eventarc/docs/cloudevents (storage CloudEvents). Pure.
@@ -17,10 +17,12 @@ from typing import Any, Literal
 
 from shared.errors import Malformed
 from shared.runtime.tracing import OBJECT_METADATA
-from shared.values import EmbedJob, FillJob, ObjectEvent, ObjectVersion
+from shared.values import DocumentEvent, EmbedJob, FillJob, ObjectEvent, ObjectVersion
 
 MESSAGE_PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 JOB_VERSION = 1
+# docs/document-event.schema.json; raised when a field changes its meaning or goes.
+DOCUMENT_EVENT_VERSION = 1
 
 _Kind = Literal["finalized", "deleted", "metadata_updated"]
 
@@ -252,3 +254,34 @@ def write_notification(event: ObjectEvent) -> tuple[bytes, dict[str, str]]:
     if event.overwritten_by is not None:
         attributes["overwrittenByGeneration"] = str(event.overwritten_by)
     return json.dumps(body).encode(), attributes
+
+
+def write_document_event(event: DocumentEvent) -> tuple[bytes, dict[str, str]]:
+    """Return data and attributes of the message that says *event*."""
+    body = {
+        "version": DOCUMENT_EVENT_VERSION,
+        "event_id": str(event.id),
+        "sequence": event.sequence,
+        "time": event.time.isoformat(),
+        "state": event.state,
+        "document_id": str(event.document_id),
+        "name": event.name,
+        "uri": f"gs://{event.bucket}/{event.name}",
+        "collection": event.collection,
+        "generation": event.generation,
+        "answering_generation": event.answering_generation,
+        "content_type": event.content_type,
+        "size": event.size,
+        "chunks": event.chunks,
+        "pages": event.pages,
+        "pages_without_text": event.pages_without_text,
+        "reason": {"code": event.reason_code, "message": event.reason}
+        if event.reason_code
+        else None,
+    }
+    # What subscriptions filter by, and what a consumer needs before it reads the body.
+    attributes = ("version", "event_id", "sequence", "state", "document_id", "collection")
+    return (
+        json.dumps(body, ensure_ascii=False).encode(),
+        {name: str(body[name]) for name in attributes},
+    )

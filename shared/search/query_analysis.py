@@ -20,6 +20,7 @@ from shared.language import (
 )
 from shared.search.fusion import Fusion
 from shared.search.query_terms import Question, Term, quote_lexeme, weigh_rarity
+from shared.search.unknown_words import TypedWord, resolve
 from shared.store.connection import Connection, fetch_one
 
 # Candidates of a leg; the scores of a leg are put on one scale by the best and the last of them.
@@ -171,7 +172,15 @@ _ANALYSIS = sql.SQL(
                    JOIN frequencies USING (lexeme)
                ),
                '[]'
-           ) AS lexemes
+           ) AS lexemes,
+           coalesce(
+               (
+                   SELECT jsonb_object_agg(position, lexeme)
+                   FROM occurrences
+                   WHERE config = 'simple'::regconfig
+               ),
+               '{{}}'
+           ) AS typed
     """
 ).format(
     stop_word_share=sql.Literal(_STOP_WORD_SHARE),
@@ -279,6 +288,7 @@ def _read_analysis(
     chunks: float,
     configs: list[str],
     lexemes: list[tuple[str, str, list[int], float]],
+    typed: dict[str, str],
 ) -> Question:
     """Return the question as the index sees it: what its words are worth, among these documents."""
     frequencies: dict[str, float] = {}
@@ -315,13 +325,24 @@ def _read_analysis(
         for (position, lexeme), (next_position, following) in pairwise(sorted(places))
         if 1 <= next_position - position <= _NEIGHBOUR_POSITIONS and lexeme != following
     }
-    return Question(
+    places = sorted(variants)
+    words_at = [[terms[lexeme] for lexeme in sorted(variants[place])] for place in places]
+    analysed = Question(
         terms=sorted(terms.values(), key=lambda term: (term.document_frequency, term.lexeme)),
-        words=[[terms[lexeme] for lexeme in sorted(variants[place])] for place in sorted(variants)],
+        words=words_at,
         neighbours=sorted(neighbours, key=lambda pair: (pair[0].lexeme, pair[1].lexeme)),
         languages=languages,
         chunks=chunks,
         configs=configs,
+        config=language,
+    )
+    return resolve(
+        connection,
+        analysed,
+        [
+            TypedWord(typed.get(str(place), ""), own)
+            for place, own in zip(places, words_at, strict=True)
+        ],
     )
 
 

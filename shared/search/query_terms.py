@@ -5,8 +5,8 @@ What the words of a question are worth, and which chunks they choose. Pure: the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 from shared.values import Hit
@@ -57,6 +57,8 @@ class Question:
             documents whose common words it has; empty where it has those of none.
         chunks: How many chunks there are, about.
         configs: The text search configurations of the documents that answer.
+        config: The one whose stop words it has; None where it has those of none.
+        corrections: Words that stand in no document, and those that were likely meant.
     """
 
     terms: list[Term]
@@ -65,6 +67,8 @@ class Question:
     languages: list[str]
     chunks: float
     configs: list[str]
+    config: str | None = None
+    corrections: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

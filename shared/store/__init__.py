@@ -15,6 +15,7 @@ from shared.store.access import (
     set_collection,
     set_default,
 )
+from shared.store.announcements import Publish, announce, publish_waiting
 from shared.store.backlog import Backlog, read_backlog
 from shared.store.batches import (
     BatchLease,
@@ -70,6 +71,7 @@ from shared.store.feedback import (
     list_ratings,
     record_feedback,
 )
+from shared.store.figures import KeptDescription, find_description, keep_description
 from shared.store.leases import give_back
 from shared.store.listing import (
     CollectionSummary,
@@ -98,6 +100,7 @@ from shared.store.models import (
     store_fusion,
     switch_model,
 )
+from shared.store.outbox import drop_old_events
 from shared.store.recovery import (
     StalledWork,
     claim_stalled,
@@ -135,12 +138,14 @@ __all__ = [
     "Facet",
     "GivenAnswer",
     "GivenRating",
+    "KeptDescription",
     "KnownGenerations",
     "KnownObject",
     "ListOrder",
     "ModelProgress",
     "Outcome",
     "Pool",
+    "Publish",
     "QuestionGroup",
     "Rating",
     "RegisteredModel",
@@ -148,6 +153,7 @@ __all__ = [
     "StagedDocument",
     "StalledWork",
     "Turn",
+    "announce",
     "begin_build",
     "caller_rights",
     "check_model",
@@ -156,11 +162,13 @@ __all__ = [
     "count_documents",
     "count_selected",
     "drop_model",
+    "drop_old_events",
     "explain_access",
     "extend_lease",
     "fail_batch",
     "fail_build",
     "fill",
+    "find_description",
     "find_documents",
     "find_model",
     "find_turn",
@@ -171,6 +179,7 @@ __all__ = [
     "grant_collection",
     "is_closed_by_default",
     "is_suspect_build",
+    "keep_description",
     "keep_question",
     "lease_batch",
     "list_access",
@@ -187,6 +196,7 @@ __all__ = [
     "note_published",
     "open_pool",
     "plan_filling",
+    "publish_waiting",
     "read_backlog",
     "read_facets",
     "read_fusion",

@@ -112,6 +112,7 @@ def lease_batch(
     model_id: int,
     lease_seconds: int,
     max_attempts: int,
+    announce: bool = False,
 ) -> BatchLease | None:
     """
     Take the lease of a batch and read its texts.
@@ -144,7 +145,7 @@ def lease_batch(
         if leased:
             return None
         if attempts >= max_attempts:
-            record_exhaustion(connection, owner, build, attempts, last_error)
+            record_exhaustion(connection, owner, build, attempts, last_error, announce=announce)
             return None
         connection.execute(
             """
@@ -205,7 +206,11 @@ def release_batch(connection: Connection, lease: BatchLease, *, error: str) -> N
 
 
 def finish_batch(
-    connection: Connection, lease: BatchLease, embeddings: NDArray[np.float32]
+    connection: Connection,
+    lease: BatchLease,
+    embeddings: NDArray[np.float32],
+    *,
+    announce: bool = False,
 ) -> bool:
     """
     Store the embeddings of a batch; the last batch makes the build the one that answers.
@@ -250,11 +255,18 @@ def finish_batch(
         )
         if not _is_finished(connection, build.id) or queue_missing(connection, build.id):
             return False
-        flip(connection, owner, build)
+        flip(connection, owner, build, announce=announce)
         return True
 
 
-def fail_batch(connection: Connection, lease: BatchLease, *, code: str, reason: str) -> None:
+def fail_batch(
+    connection: Connection,
+    lease: BatchLease,
+    *,
+    code: str,
+    reason: str,
+    announce: bool = False,
+) -> None:
     """Record that a batch, and so its document, cannot be embedded, unless it was taken over."""
     with connection.transaction():
         owner, build = lock_build(connection, lease.job.build_id)
@@ -275,7 +287,7 @@ def fail_batch(connection: Connection, lease: BatchLease, *, code: str, reason: 
             },
         ).fetchone()
         if held is not None:
-            record_failure(connection, owner, build, code=code, reason=reason)
+            record_failure(connection, owner, build, code=code, reason=reason, announce=announce)
 
 
 def unpublished_jobs(connection: Connection, build_id: int) -> list[EmbedJob]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -32,6 +33,7 @@ from shared.store.documents import (
     record_failure,
     record_seen,
 )
+from shared.store.outbox import write_ended
 from shared.store.tables import insert_tables
 from shared.tables import Row, Table
 from shared.values import Chunk, EmbedJob, ObjectVersion
@@ -66,13 +68,21 @@ class BuildStart:
 
 @dataclass(frozen=True, slots=True)
 class StagedDocument:
-    """What parsing found out about a document as a whole."""
+    """
+    What parsing found out about a document as a whole.
+
+    Attributes:
+        notices: What was left out of it, for its owner.
+        figures: What the descriptions of its pictures took; None where they are left alone.
+    """
 
     title: str
     language: str
     content_type: str
     pages: int | None
     pages_without_text: list[int]
+    notices: list[str] = field(default_factory=list)
+    figures: dict[str, Any] | None = None
 
 
 def is_suspect_build(connection: Connection, version: ObjectVersion) -> bool:
@@ -104,6 +114,7 @@ def begin_build(
     config_hash: str,
     lease_seconds: int,
     max_attempts: int,
+    announce: bool = False,
 ) -> BuildStart:
     """
     Record that *version* was finalized, and take the lease of its build if there is work.
@@ -118,13 +129,15 @@ def begin_build(
         if build.state == "embedding":
             return BuildStart(jobs=unpublished_jobs(connection, build.id))
         if build.state == "queued" and _reuse_unchanged_build(
-            connection, document, build, config_hash
+            connection, document, build, config_hash, announce=announce
         ):
             return BuildStart()
         if build.state in ("ready", "failed") or build.leased:
             return BuildStart()
         if build.attempts >= max_attempts:
-            record_exhaustion(connection, document, build, build.attempts, build.last_error)
+            record_exhaustion(
+                connection, document, build, build.attempts, build.last_error, announce=announce
+            )
             return BuildStart()
         connection.execute(
             """
@@ -175,6 +188,7 @@ def stage_build(
     tables: Iterable[tuple[Table, Iterable[Row]]] = (),
     search_config: str,
     batch_size: int,
+    announce: bool = False,
 ) -> list[EmbedJob]:
     """
     Store the chunks of a parsed document, and the batches in which they are to be embedded.
@@ -228,6 +242,8 @@ def stage_build(
                 content_type = %(content_type)s,
                 pages = %(pages)s,
                 pages_without_text = %(pages_without_text)s,
+                notices = %(notices)s,
+                figures = %(figures)s,
                 chunk_count = %(chunk_count)s,
                 lease_until = NULL
             WHERE id = %(id)s
@@ -239,16 +255,25 @@ def stage_build(
                 "content_type": document.content_type,
                 "pages": document.pages,
                 "pages_without_text": document.pages_without_text,
+                "notices": document.notices,
+                "figures": None if document.figures is None else Jsonb(document.figures),
                 "chunk_count": chunk_count,
             },
         )
         touch(connection, owner.id)
         if not batch_sizes and not queue_missing(connection, build.id):
-            flip(connection, owner, build)
+            flip(connection, owner, build, announce=announce)
         return [EmbedJob(build.id, number) for number in range(len(batch_sizes))]
 
 
-def fail_build(connection: Connection, lease: BuildLease, *, code: str, reason: str) -> None:
+def fail_build(
+    connection: Connection,
+    lease: BuildLease,
+    *,
+    code: str,
+    reason: str,
+    announce: bool = False,
+) -> None:
     """
     Record that the generation cannot be indexed, unless it was overtaken or taken over meanwhile.
 
@@ -260,17 +285,23 @@ def fail_build(connection: Connection, lease: BuildLease, *, code: str, reason: 
             return
         if build.state != "parsing" or drop_if_overtaken(connection, owner, build):
             return
-        record_failure(connection, owner, build, code=code, reason=reason)
+        record_failure(connection, owner, build, code=code, reason=reason, announce=announce)
 
 
 def _reuse_unchanged_build(
-    connection: Connection, document: Document, queued: Build, config_hash: str
+    connection: Connection,
+    document: Document,
+    queued: Build,
+    config_hash: str,
+    *,
+    announce: bool,
 ) -> bool:
     """
     Let the build that answers stand for a new generation of the same bytes, if it can.
 
     The queued build, which no worker has had yet, goes; the text answers on without a gap. Not
-    where pages had no text: they are the reason why such a document is uploaded again.
+    where pages had no text or pictures no description: they are the reason why such a document is
+    uploaded again.
     """
     version = connection.execute(
         """
@@ -283,6 +314,7 @@ def _reuse_unchanged_build(
             AND answering.epoch = queued.epoch
             AND answering.config_hash = %(config_hash)s
             AND answering.pages_without_text = '{}'
+            AND answering.notices = '{}'
             AND answering.fingerprint = queued.fingerprint
             AND queued.fingerprint <> ''
             AND queued.attempts = 0
@@ -304,4 +336,6 @@ def _reuse_unchanged_build(
     )
     assert document.active_build is not None, "it was found above"  # noqa: S101
     describe_document(connection, document.active_build)
+    if announce:
+        write_ended(connection, document.active_build)
     return True

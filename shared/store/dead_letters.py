@@ -72,7 +72,9 @@ def mark_replayed(connection: Connection, dead_letter_id: int) -> None:
     )
 
 
-def record_dead_object(connection: Connection, version: ObjectVersion) -> None:
+def record_dead_object(
+    connection: Connection, version: ObjectVersion, *, announce: bool = False
+) -> None:
     """
     Mark a generation failed whose event Pub/Sub gave up on, unless it is done or in work.
 
@@ -87,10 +89,12 @@ def record_dead_object(connection: Connection, version: ObjectVersion) -> None:
             return
         build = record_seen(connection, document, version, config_hash="")
         if build.state in ("queued", "parsing") and not build.leased:
-            record_exhaustion(connection, document, build, build.attempts, build.last_error)
+            record_exhaustion(
+                connection, document, build, build.attempts, build.last_error, announce=announce
+            )
 
 
-def record_dead_job(connection: Connection, job: EmbedJob) -> None:
+def record_dead_job(connection: Connection, job: EmbedJob, *, announce: bool = False) -> None:
     """Mark a document failed one of whose batches Pub/Sub has given up on, unless it is in work."""
     with connection.transaction():
         owner, build = lock_build(connection, job.build_id)
@@ -108,4 +112,4 @@ def record_dead_job(connection: Connection, job: EmbedJob) -> None:
             {"build_id": job.build_id, "number": job.batch_number},
         ).fetchone()
         if batch is not None:
-            record_exhaustion(connection, owner, build, *batch)
+            record_exhaustion(connection, owner, build, *batch, announce=announce)

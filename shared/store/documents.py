@@ -2,7 +2,8 @@
 Documents and their generations: seen, gone, answering, failed.
 
 Rule 5 (a delete looks at the object first), rule 6 (a failure is recorded under the document's lock
-and retracts an older generation), and the flip of rule 4 are kept here.
+and retracts an older generation), and the flip of rule 4 are kept here. With *announce* each of
+these turns is written to the outbox in its own transaction.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from shared.store.document_lock import (
     touch,
     version_columns,
 )
+from shared.store.outbox import write_ended, write_gone
 from shared.values import ObjectVersion
 
 
@@ -81,7 +83,12 @@ def record_live(connection: Connection, version: ObjectVersion, *, known: KnownG
 
 
 def record_refused(
-    connection: Connection, version: ObjectVersion, *, code: str, reason: str
+    connection: Connection,
+    version: ObjectVersion,
+    *,
+    code: str,
+    reason: str,
+    announce: bool = False,
 ) -> None:
     """Record a generation of which the database takes no more than its name, as failed."""
     bare = ObjectVersion(version.bucket, version.name, version.generation)
@@ -91,11 +98,15 @@ def record_refused(
             return
         build = record_seen(connection, document, bare, config_hash="")
         if build.state in ("queued", "parsing") and not build.leased:
-            record_failure(connection, document, build, code=code, reason=reason)
+            record_failure(connection, document, build, code=code, reason=reason, announce=announce)
 
 
 def record_gone(
-    connection: Connection, version: ObjectVersion, *, known: KnownGenerations | None = None
+    connection: Connection,
+    version: ObjectVersion,
+    *,
+    known: KnownGenerations | None = None,
+    announce: bool = False,
 ) -> bool:
     """
     Record that *version* and all before it are gone: they answer no more and never come back.
@@ -131,6 +142,9 @@ def record_gone(
             "DELETE FROM builds WHERE document_id = %(id)s AND generation <= %(generation)s",
             {"id": document.id, "generation": version.generation},
         )
+        was_there = document.dead_generation < document.seen_generation
+        if announce and was_there and document.seen_generation <= version.generation:
+            write_gone(connection, document.id)
         return True
 
 
@@ -224,7 +238,7 @@ def drop_if_overtaken(connection: Connection, document: Document, build: Build) 
     return overtaken
 
 
-def flip(connection: Connection, document: Document, build: Build) -> None:
+def flip(connection: Connection, document: Document, build: Build, *, announce: bool) -> None:
     """Make *build* the one that answers, and delete the others before it."""
     connection.execute(
         """
@@ -243,6 +257,8 @@ def flip(connection: Connection, document: Document, build: Build) -> None:
         """,
         {"document_id": document.id, "generation": build.generation, "epoch": build.epoch},
     )
+    if announce:
+        write_ended(connection, build.id)
 
 
 def describe_document(connection: Connection, build_id: int) -> None:
@@ -268,7 +284,13 @@ def describe_document(connection: Connection, build_id: int) -> None:
 
 
 def record_failure(
-    connection: Connection, document: Document, build: Build, *, code: str, reason: str
+    connection: Connection,
+    document: Document,
+    build: Build,
+    *,
+    code: str,
+    reason: str,
+    announce: bool,
 ) -> None:
     """Record the failure of the current generation and retract an older generation's build."""
     connection.execute(
@@ -296,6 +318,8 @@ def record_failure(
         )
         connection.execute("DELETE FROM builds WHERE id = %(id)s", {"id": document.active_build})
     touch(connection, document.id)
+    if announce:
+        write_ended(connection, build.id)
 
 
 def record_exhaustion(
@@ -304,6 +328,8 @@ def record_exhaustion(
     build: Build,
     attempts: int,
     last_error: str | None,
+    *,
+    announce: bool,
 ) -> None:
     """Record that the current generation was tried often enough; see record_failure."""
     last = (
@@ -315,4 +341,6 @@ def record_exhaustion(
         f"Indexing was tried {attempts} times and did not succeed; it is not tried again by"
         f" itself. Mend the cause, then run: kaydangpt retry.{last}"
     )
-    record_failure(connection, document, build, code="attempts_exhausted", reason=reason)
+    record_failure(
+        connection, document, build, code="attempts_exhausted", reason=reason, announce=announce
+    )

@@ -85,7 +85,7 @@ def check_model(connection: Connection, digests: Collection[str]) -> str:
         raise Misconfigured(
             f"the database holds embeddings of {serving.name} (dimension {serving.dimension},"
             f" digest {serving.digest[:12]}), but MODEL_DIR holds a model with digest {known}: set"
-            " MODEL_DIR to that model, or change the model as docs/operations.md says"
+            " MODEL_DIR to that model, or change the model as docs/models.md says"
         )
     return serving.digest
 

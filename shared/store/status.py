@@ -14,7 +14,7 @@ from shared.values import DocumentState, DocumentStatus
 STATUS_COLUMNS = """
     id, bucket, name, collection, title, language, generation, answering_generation, state,
     reason_code, reason, pages, pages_without_text, chunks, chunks_embedded, attempts, size,
-    content_type, metadata, updated
+    content_type, metadata, updated, notices, figures
 """
 # No quote is longer.
 _MARKED_CHUNKS = 50

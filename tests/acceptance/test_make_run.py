@@ -31,6 +31,7 @@ PARTS = (
     "admin",
     "infra/model",
     "kaydangpt",
+    "kaydangpt_client",
     "local",
     "tests/requirements.txt",
     "Makefile",

@@ -59,9 +59,9 @@ def stand_in(gemini: GeminiStandIn) -> GeminiStandIn:
 
 @pytest.fixture(scope="module")
 def guarded_url(system: System) -> Iterator[str]:
-    """Run a query function that wants a key and may not write."""
+    """Run a query function that wants a key, may not write and takes no ratings."""
     digest = hashlib.sha256(KEY.encode()).hexdigest()
-    variables = {"API_KEYS": digest, "UPLOADS_ENABLED": "false"}
+    variables = {"API_KEYS": digest, "UPLOADS_ENABLED": "false", "FEEDBACK_ENABLED": "false"}
     with run_query(system, "query_guarded", variables) as url:
         yield url
 

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from local.system import System
-from tests.browser.asking import ask, is_wider_than_the_window
+from tests.browser.asking import ask, is_wider_than_the_window, open_view, search
 from tests.browser.conftest import OpenPage
 from tests.support.documents import make_pdf, pdf_lines
 
@@ -109,8 +109,8 @@ def test_accessibility_has_no_known_fault(open_page: OpenPage, scheme: str) -> N
         expect(page.get_by_role("dialog")).to_be_visible()
         assert faults(page) == []
     page.keyboard.press("Escape")
-    page.get_by_role("link", name="Documents").click()
-    page.get_by_label("Name contains").fill(f"{SHELF}/")
+    open_view(page, "Documents")
+    search(page, f"{SHELF}/")
     expect(page.locator("#document-list > li")).to_have_count(2)
     page.get_by_label("Select all shown").check()
     page.locator("#document-list summary").click()
@@ -120,7 +120,7 @@ def test_accessibility_has_no_known_fault(open_page: OpenPage, scheme: str) -> N
 def test_failures_are_said_in_the_readers_language(open_page: OpenPage) -> None:
     """What the service refuses, and why a document failed; its own words stand beside that."""
     page = open_page(locale="de-DE", path="/#documents")
-    page.locator("#search").fill(f"{SHELF}/broken")
+    search(page, f"{SHELF}/broken")
     item = page.locator("#document-list > li")
     expect(item.locator(".reason")).to_contain_text("Die Datei ist beschädigt")
     item.locator("summary").click()

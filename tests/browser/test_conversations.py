@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from local.system import System
-from tests.browser.asking import ask, begin, document
-from tests.browser.conftest import OpenPage
+from tests.browser.asking import ask, begin, document, open_view, search
+from tests.browser.conftest import KEY, OpenPage
 from tests.support.gemini_stand_in import GeminiStandIn, answering
 
 SHELF = "browser-conversations"
@@ -152,16 +153,81 @@ def test_answer_is_copied_and_question_shared(open_page: OpenPage) -> None:
     other.context.close()
 
 
+def ratings(system: System) -> list[tuple[str, str | None]]:
+    """Return what is recorded, the last rating last."""
+    with psycopg.connect(system.environment["DATABASE_URL"]) as connection:
+        return connection.execute("SELECT rating, comment FROM feedback ORDER BY rated").fetchall()
+
+
+def test_answer_is_rated(open_page: OpenPage, system: System) -> None:
+    """With one click; a few words may follow, and the choice is still there after a reload."""
+    page = open_page()
+    ask(page, QUESTION, collection=SHELF)
+    group = page.get_by_role("group", name="Was this answer helpful?")
+    down = group.get_by_role("button", name="Not helpful")
+    expect(down).to_have_attribute("aria-pressed", "false")
+    down.click()
+    expect(down).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("status").filter(has_text="Thank you.")).to_be_visible()
+    assert ratings(system)[-1] == ("down", None)
+    page.get_by_label("What is wrong or missing?").fill("It closes at noon on Fridays.")
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.locator(".feedback-more form")).to_have_count(0)
+    expect(down).to_be_focused()
+    assert ratings(system)[-1] == ("down", "It closes at noon on Fridays.")
+    page.reload()
+    expect(down).to_have_attribute("aria-pressed", "true")
+    count = len(ratings(system))
+    # By the keyboard alone, and changing one's mind.
+    up = group.get_by_role("button", name="Helpful", exact=True)
+    up.focus()
+    page.keyboard.press("Enter")
+    expect(up).to_have_attribute("aria-pressed", "true")
+    expect(down).to_have_attribute("aria-pressed", "false")
+    assert ratings(system)[-1] == ("up", None)
+    assert len(ratings(system)) == count
+
+
+def test_rating_that_is_refused_is_told(open_page: OpenPage) -> None:
+    """The choice is not shown as made."""
+    page = open_page(locale="de-DE")
+    ask(page, QUESTION, collection=SHELF)
+    page.route(
+        "**/feedback",
+        lambda route: route.fulfill(
+            status=404,
+            content_type="application/problem+json",
+            json={"code": "unknown_answer", "detail": "answer_id is none", "status": 404},
+        ),
+    )
+    page.get_by_role("button", name="Hilfreich", exact=True).click()
+    expect(page.locator(".feedback-more")).to_contain_text("kann nicht mehr bewertet werden")
+    expect(page.get_by_role("button", name="Hilfreich", exact=True)).to_have_attribute(
+        "aria-pressed", "false"
+    )
+
+
+def test_no_rating_is_offered_where_none_is_taken(open_page: OpenPage, guarded_url: str) -> None:
+    """FEEDBACK_ENABLED=false."""
+    page = open_page(guarded_url)
+    page.get_by_label("Key", exact=True).fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    ask(page, QUESTION, collection=SHELF)
+    expect(page.get_by_role("button", name="Copy")).to_be_visible()
+    expect(page.locator(".feedback")).to_be_hidden()
+
+
 def test_one_document_or_folder_is_asked(open_page: OpenPage) -> None:
     """From its place in the list; the chip says so, and takes it back."""
     page = open_page(path="/#documents")
-    page.get_by_label("Name contains").fill(f"{SHELF}/")
+    search(page, f"{SHELF}/")
     name = f"{SHELF}/annex/library.md"
     page.get_by_role("button", name=f"Ask about it: {name}").click()
     expect(page.locator("#scope-name")).to_have_text(f"Only in {name}")
     sheet = ask(page, "When does it open?")
     expect(sheet.locator(".source .name")).to_have_text([name])
-    page.get_by_role("link", name="Documents").click()
+    open_view(page, "Documents")
     document(page, name).get_by_role("button", name=f"Ask in this folder: {SHELF}/annex/").click()
     with page.expect_request("**/query") as asked:
         ask(page, "When does it open?")

@@ -6,10 +6,17 @@ import re
 
 import psycopg
 import pytest
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Page, Request, expect
 
 from local.system import System, wait_until
-from tests.browser.asking import ask, document, is_wider_than_the_window
+from tests.browser.asking import (
+    ask,
+    document,
+    expect_list,
+    is_wider_than_the_window,
+    open_view,
+    search,
+)
 from tests.browser.conftest import KEY, OpenPage
 from tests.support.documents import make_pdf, pdf_lines
 
@@ -41,9 +48,9 @@ def test_chosen_file_is_uploaded_and_becomes_ready(open_page: OpenPage) -> None:
     choose(page, "Überblick & 100 %.txt", b"The lighthouse was built in 1871.")
     name = f"{SHELF}-chosen/Überblick & 100 %.txt"
     expect(page.locator("#notice")).to_contain_text("uploaded")
-    page.get_by_label("Name contains").fill(f"{SHELF}-chosen/")
+    search(page, f"{SHELF}-chosen/")
     expect(document(page, name).locator(".state")).to_have_text("ready")
-    page.get_by_role("link", name="Ask", exact=True).click()
+    open_view(page, "Ask")
     sheet = ask(page, "When was the lighthouse built?", collection=f"{SHELF}-chosen")
     expect(sheet.locator(".answer-text")).to_contain_text("1871")
 
@@ -65,7 +72,7 @@ def test_dropped_files_are_uploaded(open_page: OpenPage) -> None:
     page.dispatch_event("body", "dragover", {"dataTransfer": transfer})
     page.dispatch_event("body", "drop", {"dataTransfer": transfer})
     expect(page.get_by_role("heading", name="Documents")).to_be_attached()
-    page.get_by_label("Name contains").fill(f"{SHELF}-dropped")
+    search(page, f"{SHELF}-dropped")
     for name in ("one.md", "two.md"):
         expect(document(page, f"{SHELF}-dropped-{name}").locator(".state")).to_have_text("ready")
     expect(page.locator("#uploads")).to_be_hidden()
@@ -84,8 +91,7 @@ def test_upload_that_fails_says_why(open_page: OpenPage) -> None:
 def test_failed_document_says_why_and_what_to_do(open_page: OpenPage) -> None:
     """The reason stands below the name."""
     page = open_page(path="/#documents")
-    page.get_by_label("Name contains").fill(f"{SHELF}/")
-    page.get_by_label("State", exact=True).select_option("failed")
+    search(page, f"{SHELF}/", state="failed")
     broken = document(page, f"{SHELF}/broken.pdf")
     expect(broken.locator(".state")).to_have_text("failed")
     expect(broken.locator(".reason")).to_contain_text("cannot be opened")
@@ -95,7 +101,7 @@ def test_failed_document_says_why_and_what_to_do(open_page: OpenPage) -> None:
 def test_pages_without_text_are_named(open_page: OpenPage) -> None:
     """A scan in a document is not passed over in silence."""
     page = open_page(path="/#documents")
-    page.get_by_label("Name contains").fill(f"{SHELF}/")
+    search(page, f"{SHELF}/")
     scan = document(page, f"{SHELF}/scan.pdf")
     expect(scan).to_contain_text("3 pages")
     expect(scan).to_contain_text("Pages without text: 2, 3")
@@ -104,8 +110,8 @@ def test_pages_without_text_are_named(open_page: OpenPage) -> None:
 def test_documents_are_listed_by_collection(open_page: OpenPage) -> None:
     """The other collections are hidden."""
     page = open_page(path="/#documents")
-    # By its id, because the view of questions, which is there first, has one of that name too.
     page.locator("#shown-collection").fill(SHELF)
+    expect_list(page)
     expect(page.locator("#document-list > li")).to_have_count(2)
     page.locator("#shown-collection").fill("no such collection")
     expect(page.locator("#no-documents")).to_be_visible()
@@ -131,7 +137,7 @@ def test_retry_indexes_once_more(open_page: OpenPage, system: System) -> None:
     name = f"{SHELF}-retried/broken.pdf"
     before = fail(system, name, code="attempts_exhausted")
     page = open_page(path="/#documents")
-    page.get_by_label("Name contains").fill(name)
+    search(page, name)
     page.get_by_role("button", name=f"Retry: {name}").click()
     expect(page.locator("#notice")).to_have_text(f"{name} is indexed again")
     wait_until(
@@ -151,7 +157,7 @@ def test_many_are_changed_at_once(open_page: OpenPage, system: System) -> None:
         fail(system, name, code="embedding_failed")
     system.wait_for(names[2], generation=system.upload(names[2], "A third."))
     page = open_page(path="/#documents")
-    page.get_by_label("Name contains").fill(f"{shelf}/")
+    search(page, f"{shelf}/")
     expect(page.locator("#document-list > li")).to_have_count(3)
     expect(page.locator("#totals")).to_contain_text("3 documents")
     expect(page.locator("#totals")).to_contain_text("failed: 2")
@@ -173,15 +179,14 @@ def test_many_are_changed_at_once(open_page: OpenPage, system: System) -> None:
 def test_documents_are_found_and_sorted(open_page: OpenPage) -> None:
     """By any part of the name, by type, the largest first."""
     page = open_page(path="/#documents")
-    page.get_by_label("Name contains").fill(f"oken {SHELF}/")
+    search(page, f"oken {SHELF}/")
     expect(page.locator("#document-list > li")).to_have_count(1)
-    page.get_by_label("Name contains").fill(f"{SHELF}/")
-    page.get_by_label("Sort by").select_option("largest first")
+    search(page, f"{SHELF}/", sort="largest first")
     names = page.locator("#document-list > li .name")
     expect(names).to_have_text([f"{SHELF}/scan.pdf", f"{SHELF}/broken.pdf"])
-    page.get_by_label("Sort by").select_option("name")
+    search(page, f"{SHELF}/", sort="name")
     expect(names).to_have_text([f"{SHELF}/broken.pdf", f"{SHELF}/scan.pdf"])
-    page.get_by_label("Type", exact=True).select_option("application/pdf")
+    search(page, f"{SHELF}/", type="application/pdf")
     expect(page.locator("#document-list > li")).to_have_count(2)
 
 
@@ -192,7 +197,7 @@ def test_misspelt_collection_is_said(open_page: OpenPage) -> None:
     expect(page.locator("#no-documents")).to_have_text(
         re.compile("There is no collection “browser-documnets”. Did you mean .*browser-documents")
     )
-    page.get_by_role("link", name="Ask", exact=True).click()
+    open_view(page, "Ask")
     page.locator("#collection").fill("browser-documnets")
     page.get_by_label("Your question").fill("What has text?")
     page.keyboard.press("Enter")
@@ -206,22 +211,25 @@ def test_open_tab_asks_ever_less(open_page: OpenPage) -> None:
     page = open_page(path="/#documents")
     expect(page.locator("#document-list > li").first).to_be_visible()
     page.clock.install()
-    page.get_by_label("Name contains").fill(f"{SHELF}/")
+    search(page, f"{SHELF}/")
     expect(page.locator("#document-list > li")).to_have_count(2)
     expect(page.locator("#totals")).to_contain_text("2 documents")
-    asked: list[str] = []
-    answered: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("requestfinished", lambda request: answered.append(request.url))
+    # Nothing that was asked for before is counted.
+    page.wait_for_load_state("networkidle")
+    asked: list[Request] = []
+    open_requests: set[Request] = set()
+    page.on("request", lambda request: asked.append(request))
+    page.on("request", lambda request: open_requests.add(request))
+    page.on("requestfinished", lambda request: open_requests.discard(request))
+    page.on("requestfailed", lambda request: open_requests.discard(request))
     by_hour = []
     for _ in range(2):
         before = len(asked)
         for _minute in range(60):
             page.clock.run_for(60_000)
             # The next wait begins with the answer.
-            wait_until(
-                lambda: page.evaluate("1") and len(answered) == len(asked), what="it is answered"
-            )
+            wait_until(lambda: page.evaluate("1") and not open_requests, what="it is answered")
+            expect_list(page)
         by_hour.append(len(asked) - before)
     assert 0 < by_hour[0] <= 12, by_hour
     assert by_hour[1] == 0
@@ -248,7 +256,7 @@ def test_ten_thousand_documents_stay_smooth(open_page: OpenPage, system: System)
         )
     try:
         page = open_page(path="/#documents")
-        page.get_by_label("Name contains").fill("browser-shelves/")
+        search(page, "browser-shelves/")
         expect(page.locator("#totals")).to_contain_text("10,000 documents")
         items = page.locator("#document-list > li")
         while page.locator("#more").is_visible():
@@ -274,7 +282,7 @@ def test_delete_asks_and_removes_the_document(open_page: OpenPage, system: Syste
     name = f"{SHELF}-deleted/old.txt"
     system.wait_for(name, generation=system.upload(name, "An old text."))
     page = open_page(path="/#documents")
-    page.get_by_label("Name contains").fill(name)
+    search(page, name)
     delete = page.get_by_role("button", name=f"Delete: {name}")
     delete.click()
     dialog = page.get_by_role("dialog")
@@ -290,7 +298,7 @@ def test_delete_asks_and_removes_the_document(open_page: OpenPage, system: Syste
 def test_focus_stays_when_the_list_changes(open_page: OpenPage, system: System) -> None:
     """A reader on a button is not thrown to the top by a refresh."""
     page = open_page(path="/#documents")
-    page.get_by_label("Name contains").fill(SHELF)
+    search(page, SHELF)
     button = page.get_by_role("button", name=f"Delete: {SHELF}/scan.pdf")
     button.focus()
     system.wait_for(f"{SHELF}-new.txt", generation=system.upload(f"{SHELF}-new.txt", "New."))
@@ -324,7 +332,7 @@ def test_nothing_can_be_changed_where_the_service_may_not_write(
     page = open_page(guarded_url, path="/#documents")
     page.get_by_label("Key", exact=True).fill(KEY)
     page.keyboard.press("Enter")
-    page.get_by_label("Name contains").fill(f"{SHELF}/")
+    search(page, f"{SHELF}/")
     expect(document(page, f"{SHELF}/broken.pdf")).to_be_visible()
     expect(page.get_by_label("Choose files")).to_be_hidden()
     changing = page.locator("#document-list").get_by_role("button", name=re.compile("Delete|Retry"))
@@ -342,6 +350,6 @@ def test_list_fits_a_phone(open_page: OpenPage, system: System) -> None:
     name = f"{SHELF}/{'very-long-name' * 12}.txt"
     system.wait_for(name, generation=system.upload(name, "Long."))
     page = open_page(path="/#documents", viewport={"width": 360, "height": 740}, is_mobile=True)
-    page.get_by_label("Name contains").fill(f"{SHELF}/")
+    search(page, f"{SHELF}/")
     expect(document(page, name)).to_be_visible()
     assert not is_wider_than_the_window(page)

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from local.system import System
-from tests.browser.asking import ask, document
+from tests.browser.asking import ask, document, open_view, search
 from tests.browser.conftest import OpenPage
 from tests.support.gemini_stand_in import GeminiStandIn, answering
 
@@ -71,8 +71,8 @@ def test_document_is_shown_as_text(open_page: OpenPage) -> None:
         expect(page.locator("#passage-text")).to_contain_text(attack)
     assert_harmless(page, before)
     page.keyboard.press("Escape")
-    page.get_by_role("link", name="Documents").click()
-    page.get_by_label("Name contains").fill(f"{SHELF}/")
+    open_view(page, "Documents")
+    search(page, f"{SHELF}/")
     expect(document(page, NAME)).to_be_visible()
     page.get_by_role("button", name=f"Delete: {NAME}").click()
     expect(page.get_by_role("dialog")).to_contain_text(NAME)

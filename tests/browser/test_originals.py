@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import Page, expect
 
 from local.system import System
-from tests.browser.asking import ask
+from tests.browser.asking import ask, open_view
 from tests.browser.conftest import OpenPage
 from tests.support.documents import make_pdf, pdf_lines
 
@@ -24,6 +24,15 @@ PAGES = [
     ["The second page begins here.", "", FACT, "", "Nobody swims in winter."],
     ["The end."],
 ]
+
+
+SCAN = [
+    "Harbour timetable, valid from March.",
+    "The ferry leaves at seven from pier four.",
+    "Bicycles travel free of charge.",
+]
+SCAN_FONT = ImageFont.load_default(size=40)
+SCANNED = (1100, 330)
 
 
 def turned_pdf() -> bytes:
@@ -52,15 +61,14 @@ def workbook() -> bytes:
     return out.getvalue()
 
 
-def scan() -> bytes:
-    """Return a picture of a sentence."""
-    picture = Image.new("L", (1100, 160), "white")
-    font = ImageFont.load_default(size=40)
-    ImageDraw.Draw(picture).text(
-        (40, 50), "The ferry leaves at seven from pier four.", "black", font
-    )
+def scan(kind: str) -> bytes:
+    """Return a picture of sentences, as a picture or as the page of a PDF."""
+    picture = Image.new("L", SCANNED, "white")
+    for number, line in enumerate(SCAN):
+        ImageDraw.Draw(picture).text((40, 50 + 90 * number), line, "black", SCAN_FONT)
     out = io.BytesIO()
-    picture.save(out, "PNG", dpi=(300, 300))
+    options: dict[str, Any] = {"resolution": 150} if kind == "PDF" else {"dpi": (300, 300)}
+    picture.save(out, kind, **options)
     return out.getvalue()
 
 
@@ -71,7 +79,8 @@ def shelf(system: System) -> None:
         f"{SHELF}/plain.pdf": (make_pdf([pdf_lines(page) for page in PAGES]), "application/pdf"),
         f"{SHELF}-turned/turned.pdf": (turned_pdf(), "application/pdf"),
         f"{SHELF}-pumps/pumps.xlsx": (workbook(), ""),
-        f"{SHELF}-ferry/ferry.png": (scan(), "image/png"),
+        f"{SHELF}-ferry/ferry.png": (scan("PNG"), "image/png"),
+        f"{SHELF}-pier/pier.pdf": (scan("PDF"), "application/pdf"),
     }
     for name, (data, content_type) in documents.items():
         system.upload(name, data, content_type or "application/octet-stream")
@@ -163,7 +172,7 @@ def test_original_is_downloaded(open_page: OpenPage, system: System) -> None:
 def test_back_closes_a_passage(open_page: OpenPage) -> None:
     """As a phone's reader expects; another Back leaves nothing behind."""
     page = open_page(path="/#documents")
-    page.get_by_role("link", name="Ask", exact=True).click()
+    open_view(page, "Ask")
     expect(page.locator("#ask-page")).to_be_visible()
     open_fact(page, collection=SHELF)
     page.go_back()
@@ -190,14 +199,37 @@ def test_sheet_is_shown_as_a_table(open_page: OpenPage) -> None:
     expect(page.locator("#passage-views")).to_be_hidden()
 
 
-def test_scan_is_shown_as_the_picture_it_is(open_page: OpenPage) -> None:
-    """A reader can check what was read from it."""
+@pytest.mark.parametrize("collection", [f"{SHELF}-ferry", f"{SHELF}-pier"], ids=["PNG", "PDF"])
+def test_quote_is_marked_on_the_scan(open_page: OpenPage, collection: str) -> None:
+    """A reader can check what was read from it: the mark lies on the line, the whole of it."""
+    page = open_page()
+    sheet = ask(page, "When does the ferry leave?", collection=collection)
+    sheet.locator(".citation").filter(has_text=SCAN[1]).first.click()
+    mark = page.locator(".page-mark")
+    expect(mark).to_have_count(1)
+    box: list[float] = mark.evaluate(
+        """(one) => {
+          const scale = one.parentElement.clientWidth / 1100;
+          const { offsetLeft, offsetTop, offsetWidth, offsetHeight } = one;
+          return [offsetLeft, offsetTop, offsetLeft + offsetWidth, offsetTop + offsetHeight]
+            .map((side) => side / scale);
+        }"""
+    )
+    drawn = ImageDraw.Draw(Image.new("L", SCANNED))
+    assert box == pytest.approx(drawn.textbbox((40, 140), SCAN[1], SCAN_FONT), abs=12)
+
+
+def test_picture_is_made_larger(open_page: OpenPage) -> None:
+    """It has no pages to turn."""
     page = open_page()
     sheet = ask(page, "When does the ferry leave?", collection=f"{SHELF}-ferry")
     sheet.locator(".citation").first.click()
     picture = page.locator("#page-frame img")
     expect(picture).to_be_visible()
-    assert picture.evaluate("one => one.naturalWidth") == 1100
+    expect(page.get_by_role("button", name="Next page")).to_be_hidden()
+    before = picture.evaluate("one => one.clientWidth")
+    page.get_by_role("button", name="Larger").click()
+    assert picture.evaluate("one => one.clientWidth") > before
 
 
 def test_text_is_shown_where_the_original_is_away(open_page: OpenPage) -> None:

@@ -24,7 +24,7 @@ _PROJECT_ROLES = {
 # Every function may have it, where traces are asked for: it reads nothing.
 _TRACES = {"roles/telemetry.tracesWriter"}
 
-_OPERATIONS = (ROOT / "docs/operations.md").read_text()
+_RUNBOOKS = (ROOT / "docs/runbooks.md").read_text()
 
 
 def _anchor(heading: str) -> str:
@@ -265,7 +265,7 @@ def test_every_alert_says_what_to_do(plan: Plan) -> None:
     """A policy without advice wakes somebody for nothing."""
     policies = plan.of("google_monitoring_alert_policy")
     assert len(policies) == (14 if plan.name.startswith("public") else 13)
-    sections = {_anchor(line) for line in _OPERATIONS.splitlines() if line.startswith("#")}
+    sections = {_anchor(line) for line in _RUNBOOKS.splitlines() if line.startswith("#")}
     for policy in policies:
         content = policy.after["documentation"][0]["content"]
         if content:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +20,8 @@ from shared.store import Connection, store_fusion
 from tests.support.asking import index_document
 
 LONG_NAME = "handbook/" + "a-rather-long-folder-name/" * 8 + "leave.pdf"
+
+NO_CLOUD = {"GOOGLE_CLOUD_PROJECT": "test-project", "DOCUMENTS_BUCKET": "documents"}
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,34 @@ def test_name_that_does_not_exist(command: str) -> None:
     assert result.stdout == ""
     assert result.stderr.startswith("Error: There is no document finance/budgets.xlsx.")
     assert "finance/budget.xlsx" in result.stderr
+
+
+@pytest.mark.usefixtures("documents")
+@pytest.mark.parametrize("command", ["list", "reindex"])
+def test_collection_that_does_not_exist(command: str) -> None:
+    """It is an error that names one spelt alike, not an empty list."""
+    result = run(command, "--collection", "finanse", code=1)
+    assert result.stderr == "Error: There is no collection finanse. There is finance.\n"
+
+
+@pytest.mark.usefixtures("documents")
+def test_list_when_nothing_is_found() -> None:
+    """The names may hold none of it: that is no error."""
+    assert run("list", "--search", "nothing").stdout == "no documents\n"
+    assert json.loads(run("list", "--json", "--search", "nothing").stdout) == []
+
+
+def test_status_when_the_database_is_away() -> None:
+    """One sentence on standard error, however often it was tried."""
+    result = subprocess.run(
+        [sys.executable, "-m", "admin", "status"],
+        env={**os.environ, "DATABASE_URL": "postgresql://x@127.0.0.1:9/x", **NO_CLOUD},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: ")
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.usefixtures("documents")

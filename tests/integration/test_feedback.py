@@ -264,3 +264,11 @@ def test_ratings_when_listed(
         ("up", "", "", ["bridge.txt"]),
     ]
     assert "\x1b" not in run("ratings").stdout
+
+
+def test_rating_when_none_are_taken(client_with: Callable[..., FlaskClient]) -> None:
+    """FEEDBACK_ENABLED=false: refused, and the page is told not to offer it."""
+    client = client_with(feedback_enabled=False)
+    assert client.get("/readyz").get_json()["feedback"] is False
+    response = rate(client, ask(client)["answer_id"])
+    assert (response.status_code, response.get_json()["code"]) == (403, "feedback_disabled")

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from functions.ingest.parsing import recognition
 from functions.ingest.sandbox import ParsedDocument, parse_document
+from shared.boxes import find_marks
 from shared.errors import Unreadable
 from tests.support.documents import LIMITS, small_tokenizer
 
@@ -122,6 +123,40 @@ def test_photo_when_camera_was_turned(parse: Parse) -> None:
     turned = drawn(SENTENCE).transpose(Image.Transpose.ROTATE_90)
     with parse(saved(turned, "JPEG", exif=exif), "a.jpg") as document:
         assert SENTENCE in words(document)
+
+
+def ink_of(picture: Image.Image) -> tuple[float, float, float, float]:
+    """Return left, bottom, right and top of what is drawn, from the lower left corner."""
+    box = picture.convert("L").point(lambda value: 255 * (value < 128)).getbbox()
+    assert box is not None
+    left, upper, right, lower = box
+    return left, picture.height - lower, right, picture.height - upper
+
+
+@pytest.mark.parametrize("how", ["as it is", "upside down", "camera turned", "large"])
+def test_words_are_marked_on_the_picture(parse: Parse, how: str) -> None:
+    """In pixels of the picture as browsers show it, however it was read."""
+    picture = drawn(SENTENCE, size=150 if how == "large" else 32)
+    options: dict[str, Any] = {}
+    stored = picture
+    if how == "upside down":
+        # More than the one line, by which the way up is told.
+        picture = Image.new("L", (900, 500), 255)
+        for line in range(4):
+            picture.paste(drawn(SENTENCE).crop((0, 20, 520, 90)), (60, 30 + 110 * line))
+        picture = stored = picture.rotate(180)
+    if how == "camera turned":
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = 6
+        stored = picture.transpose(Image.Transpose.ROTATE_90)
+    kind = "JPEG" if how in ("camera turned", "large") else "PNG"
+    with parse(saved(stored, kind, **options), "a.png") as document:
+        (chunk,) = document.chunks()
+    marks = find_marks(chunk.boxes, start=0, end=len(chunk.text))
+    sides = [(mark.left, mark.bottom, mark.right, mark.top) for mark in marks]
+    all_sides = zip(*sides, strict=True)
+    around = [choose(each) for choose, each in zip((min, min, max, max), all_sides, strict=True)]
+    assert around == pytest.approx(ink_of(picture), abs=picture.width / 60)
 
 
 def test_tiff_pages_within_the_budget(parse: Parse) -> None:

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.protocol.harness import Letter, Violation, World, temporary_database
+from tests.protocol.harness import Design, Letter, Violation, World, temporary_database
 from tests.protocol.mutants import MUTANTS, Mutant, catch
 from tests.protocol.schedules import SCENARIOS, TEXTS, Interruption, run_exhaustively
 
@@ -170,8 +170,8 @@ def run_machine(world: World, *, examples: int, start: int | None = None) -> Non
 
 @pytest.mark.slow
 def test_protocol_holds_whatever_happens(protocol_url: str) -> None:
-    """Readers see one whole generation or none, nothing comes back, everything comes to an end."""
-    with World(protocol_url) as world:
+    """Readers see one whole generation or none, nothing comes back, all ends and is told."""
+    with World(protocol_url, design=Design(announces=True)) as world:
         run_machine(world, examples=EXAMPLES)
 
 
@@ -185,7 +185,7 @@ def test_protocol_holds_wherever_one_task_stops(
     """A crash or a pause before any single statement changes nothing in the end."""
     (scenario,) = [scenario for scenario in SCENARIOS if scenario.name == name]
     scenario = replace(scenario, interruptions=(interruption,))
-    with World(protocol_url) as world:
+    with World(protocol_url, design=Design(announces=True)) as world:
         assert sum(1 for _ in run_exhaustively(world, scenario)) > 15
 
 

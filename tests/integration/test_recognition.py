@@ -12,6 +12,7 @@ import pytest
 
 from functions.ingest.parsing import recognition
 from functions.ingest.sandbox import ParsedDocument, parse_document
+from shared.boxes import find_marks
 from shared.errors import Unreadable
 from tests.support.documents import LIMITS, assemble_pdf, make_pdf, pdf_lines, small_tokenizer
 
@@ -21,9 +22,16 @@ LINES = [
 ]
 
 
-def scan(pages: int = 1, *, stamp: str = "", lines: Sequence[str] = LINES) -> bytes:
-    """Return a PDF whose pages are pictures of *lines*."""
-    rendered = pypdfium2.PdfDocument(make_pdf([pdf_lines(lines, top=700, pitch=24)]))
+def typed(lines: Sequence[str] = LINES) -> bytes:
+    """Return a PDF of a page with *lines* as text."""
+    return make_pdf([pdf_lines(lines, top=700, pitch=24)])
+
+
+def scan(
+    pages: int = 1, *, stamp: str = "", lines: Sequence[str] = LINES, turned: bool = False
+) -> bytes:
+    """Return a PDF whose pages are pictures of *lines*, *turned* by the page that shows them."""
+    rendered = pypdfium2.PdfDocument(typed(lines))
     bitmap = rendered[0].render(scale=200 / 72, grayscale=True)
     data = bytes(bitmap.buffer)
     rows = b"".join(
@@ -36,7 +44,9 @@ def scan(pages: int = 1, *, stamp: str = "", lines: Sequence[str] = LINES) -> by
         b"/BitsPerComponent 8/Filter/FlateDecode/Length %d>>stream\n%s\nendstream"
         % (bitmap.width, bitmap.height, len(pixels), pixels)
     )
-    content = b"q 595 0 0 842 0 0 cm /P Do Q BT /F 8 Tf 20 10 Td (%s) Tj ET" % stamp.encode()
+    place = b"0 595 -842 0 842 0" if turned else b"595 0 0 842 0 0"
+    page = b"/MediaBox[0 0 842 595]/Rotate 90" if turned else b"/MediaBox[0 0 595 842]"
+    content = b"q %s cm /P Do Q BT /F 8 Tf 20 10 Td (%s) Tj ET" % (place, stamp.encode())
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Count %d/Kids[%s]>>"
@@ -46,9 +56,10 @@ def scan(pages: int = 1, *, stamp: str = "", lines: Sequence[str] = LINES) -> by
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
         *[
             (
-                b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R"
+                b"<</Type/Page/Parent 2 0 R%s/Contents 4 0 R"
                 b"/Resources<</XObject<</P 3 0 R>>/Font<</F 5 0 R>>>>>>"
             )
+            % page
         ]
         * pages,
     ]
@@ -95,6 +106,28 @@ def test_scan_is_read(tmp_path: Path, tokenizer: Path) -> None:
     assert "1,250 EUR" in text
     assert "DocSnap" not in text
     assert {(chunk.source, chunk.page) for chunk in chunks} == {("ocr", 1)}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_quote_is_marked_on_the_scan(tmp_path: Path, tokenizer: Path, turned: bool) -> None:
+    """In its marks stands the quote and nothing else: so says what the scan was made of."""
+    quote = "1,250 EUR is due on the first day"
+    # A line of the page is left out of the text, because it is its stamp as well.
+    lines = ["Filed in the archive", *LINES]
+    data = scan(lines=lines, stamp="Filed in the archive", turned=turned)
+    with parse(data, folder=tmp_path, tokenizer=tokenizer, budget=1) as parsed:
+        chunk = next(each for each in parsed.chunks() if quote in each.text)
+    start = chunk.text.index(quote)
+    marks = find_marks(chunk.boxes, start=start, end=start + len(quote))
+    # A line that runs up the page is marked by its words.
+    assert len(marks) == (8 if turned else 1)
+    left, right = min(mark.left for mark in marks), max(mark.right for mark in marks)
+    bottom, top = min(mark.bottom for mark in marks), max(mark.top for mark in marks)
+    if turned:
+        left, bottom, right, top = bottom, 842 - right, top, 842 - left
+    page = pypdfium2.PdfDocument(typed(lines))[0].get_textpage()
+    found = page.get_text_bounded(left - 1, bottom - 1, right + 1, top + 1)
+    assert found.strip() == quote
 
 
 def test_scan_beyond_the_budget(tmp_path: Path, tokenizer: Path) -> None:

@@ -154,7 +154,9 @@ def test_event_of_an_object_that_is_refused(
             publisher=cast("Publisher", None),  # nothing comes so far
             model=read_model_info(model_dir),
             tokenizer=model_dir / TOKENIZER_FILE,
+            announce=None,
             pages=None,
+            figures=None,
             parse_slots=WorkSlots(1),
         )
         handle(ObjectEvent(kind="finalized", object=VERSION), resources)

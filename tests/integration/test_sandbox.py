@@ -470,6 +470,7 @@ SUMMARY = (
             "pages": 1,
             "pages_without_text": [],
             "tables": [],
+            "left_out": [],
         }
     ).encode(),
 )

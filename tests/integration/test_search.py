@@ -571,6 +571,81 @@ def test_statistics_when_a_collection_is_closed(
     assert frequencies("key:hr") == everything
 
 
+CLOSED_TEXT = "The secret acquisition of the company will be signed by both of them in spring."
+
+
+def corrections(reader: Connection, question: str, *principals: str) -> dict[str, str]:
+    """Return the corrections for a caller with the rights of the query function."""
+    with reader.transaction():
+        reader.execute(
+            "SELECT set_config('kaydang.principals', %s, true)", [json.dumps(principals)]
+        )
+        return dict(analyse(reader, question).question.corrections)
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        (
+            "what is a fierwall with iptabels",
+            {"fierwall": "firewall", "iptabels": "iptables"},
+        ),
+        ("where is the certifacte of Kubernetes", {"certifacte": "certificate"}),
+        ("where is the firewall", {}),
+        ("what is in E-4711", {}),
+    ],
+)
+def test_analyse_when_mistyped(
+    reader: Connection, index: Callable[..., str], question: str, expected: dict[str, str]
+) -> None:
+    """An unknown word is near to one of all documents, spelt as it stands there."""
+    index("net.txt", "Administrators configure the firewall with iptables rules on each gateway.")
+    index("k8s.txt", "Kubernetes renews the certificate of the gateway once a year.")
+    assert corrections(reader, question) == expected
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_analyse_when_mistyped_word_is_closed(
+    owner: Connection, connection: Connection, reader: Connection, *, sampled: bool
+) -> None:
+    """A word of a closed collection is near to nothing, before and after a sample."""
+    load(owner, [(f"open/{n}.txt", [f"The flow of item{n}."] * 10) for n in range(60)])
+    load(owner, [(f"closed/{n}.txt", [CLOSED_TEXT] * 10) for n in range(60)])
+    owner.execute("UPDATE documents SET collection = 'closed' WHERE name LIKE 'closed/%'")
+    store.set_collection(connection, "closed", closed=True)
+    store.grant_collection(connection, principal="key:hr", collection="closed")
+    if sampled:
+        refresh_statistics(connection)
+    for mistyped in ("acquisiton", "acquixition", "acquisisions"):
+        question = f"what is the {mistyped}"
+        assert corrections(reader, question) == {}
+        assert corrections(reader, question, "key:hr") == {mistyped: "acquisition"}
+
+
+@pytest.mark.parametrize(
+    ("question", "name"),
+    [
+        ("Mütze Kapitän", "cap.txt"),
+        ("Muetzen", "cap.txt"),
+        ("Was kostet eine Versicherung?", "insurance.txt"),
+        ("Ueberstunden", "hours.txt"),
+        ("Wo sind die Hallenschuhe?", "shoes.txt"),
+    ],
+)
+def test_search_when_german_compound(
+    find: Find, index: Callable[..., str], question: str, name: str
+) -> None:
+    """A compound is found by its parts, and its parts by the compound."""
+    index("cap.txt", "Der Verein hat zum Geburtstag eine neue Kapitänsmütze bestellt.")
+    index("insurance.txt", "Die Haftpflichtversicherung der Mitarbeiter läuft am Jahresende aus.")
+    index("hours.txt", "Das Überstundenkonto wird jedes Quartal durch die Leitung abgerechnet.")
+    index("shoes.txt", "Die Schuhe für die Halle stehen im Keller neben der großen Treppe.")
+    index("other.txt", "Der Hausmeister öffnet das Tor am Morgen und schließt es am Abend.")
+    hits = find(question, mode="text")
+    assert names(hits)[:1] == [name]
+    assert hits[0].coverage
+
+
 def test_refresh_statistics_when_small(
     owner: Connection, connection: Connection, reader: Connection, index: Callable[..., str]
 ) -> None:
@@ -647,7 +722,13 @@ def test_breadth_when_chunks_grow(
 def test_question_when_frozen(reader: Connection) -> None:
     """An empty collection has no terms."""
     assert analyse(reader, "What is there?").question == AnalysedQuestion(
-        terms=[], words=[], neighbours=[], languages=["en"], chunks=0.0, configs=[]
+        terms=[],
+        words=[],
+        neighbours=[],
+        languages=["en"],
+        chunks=0.0,
+        configs=[],
+        config="english",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -223,7 +223,7 @@ def test_late_release_leaves_the_next_lease(connection: Connection) -> None:
     store.release_build(connection, stale, error="late")
     assert begin(connection, 1) == BuildStart()
     (job,) = stage(connection, lease, "one")
-    options = {"model_id": 1, "lease_seconds": 60, "max_attempts": 9}
+    options: dict[str, Any] = {"model_id": 1, "lease_seconds": 60, "max_attempts": 9}
     stale_batch = store.lease_batch(connection, job, **options)
     assert stale_batch is not None
     expire_leases(connection)

@@ -18,7 +18,7 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -49,7 +49,7 @@ from shared.messaging.events import (
 )
 from shared.runtime.slots import WorkSlots
 from shared.settings import RetrySettings
-from shared.values import Chunk, EmbedJob, FillJob, ObjectEvent, ObjectVersion
+from shared.values import Chunk, DocumentEvent, EmbedJob, FillJob, ObjectEvent, ObjectVersion
 
 BUCKET = "docs"
 DIMENSION = 8
@@ -106,6 +106,7 @@ class _ParsedText:
     title = ""
     pages = None
     sample = ""
+    figures_left_out = ()
 
     def __init__(self, text: str) -> None:
         self.pages_without_text: list[int] = []
@@ -453,6 +454,7 @@ class Design:
         acknowledge_first: Messages are acknowledged when they are delivered, before the work.
         dedupe: A message whose id was seen before is acknowledged without any work.
         sweeper: Whether the sweeper runs at all.
+        announces: Whether it is told to others what happened to documents.
         columns: SQL that adds what the design needs to the database, and takes it away again.
     """
 
@@ -461,6 +463,7 @@ class Design:
     acknowledge_first: bool = False
     dedupe: bool = False
     sweeper: bool = True
+    announces: bool = False
     columns: tuple[str, str] | None = None
 
 
@@ -516,6 +519,7 @@ class World:
         self.letters: list[Letter] = []
         self.tasks: list[Task] = []
         self.log: list[str] = []
+        self.told: list[DocumentEvent] = []
         self.dead_names: set[str] = set()  # a dead letter named them: they may be failed
         self.forged: set[str] = set()  # a message named a generation that never was
         self.lossless = True
@@ -591,6 +595,7 @@ class World:
             """
             DELETE FROM documents;
             DELETE FROM dead_letters;
+            DELETE FROM document_events;
             UPDATE active_model SET model_id = (SELECT min(id) FROM models);
             """
         )
@@ -787,6 +792,13 @@ class World:
                 WHERE ({key}) IN (SELECT {key} FROM {table} FOR UPDATE SKIP LOCKED)
                 """
             )
+        self._monitor.execute(
+            """
+            UPDATE document_events
+            SET lease_until = lease_until - interval '1 day'
+            WHERE id IN (SELECT id FROM document_events FOR UPDATE SKIP LOCKED)
+            """
+        )
 
     def deliver(self, letter: Letter) -> Task:
         """Push a message; it stays undelivered until the task acknowledges it."""
@@ -813,7 +825,9 @@ class World:
                 else:
                     embedding_jobs.embed_batch(job, resources)
             else:
-                dead_letters.keep_dead_letter(letter.message, cast("store.Pool", task))
+                dead_letters.keep_dead_letter(
+                    letter.message, cast("store.Pool", task), announce=self._announcer(task)
+                )
 
         return receive
 
@@ -828,8 +842,20 @@ class World:
             publisher = TaskPublisher(task)
             publisher.publish_finalized(stalled.objects)
             publisher.publish_jobs(stalled.jobs)
+            if (publish := self._announcer(task)) is not None:
+                store.publish_waiting(cast("store.Pool", task), publish)
 
         return self.start("sweep", body)
+
+    def _announcer(self, task: Task) -> store.Publish | None:
+        """Return what tells others of documents, as one task sees it."""
+
+        def publish(events: Sequence[DocumentEvent]) -> None:
+            for event in events:
+                task.stop(f"publish that {event.name} is {event.state}", remote=True)
+                self.told.append(event)
+
+        return publish if self.design.announces else None
 
     def reconcile(self) -> Task:
         """Start the reconciler, as `python -m admin reconcile` does its work."""
@@ -911,6 +937,7 @@ class World:
             "pool": task,
             "bucket": TaskBucket(task),
             "publisher": TaskPublisher(task),
+            "announce": self._announcer(task),
             "model": MODEL,
             "parse_slots": WorkSlots(1),
         }
@@ -922,6 +949,7 @@ class World:
         return embedding_jobs.Resources(
             settings=RetrySettings(lease_seconds=_LEASE_SECONDS, max_attempts=self.max_attempts),
             pool=cast("store.Pool", task),
+            announce=self._announcer(task),
             find_embedder=cast("Any", _HashEmbedder),
             batch_slots=WorkSlots(1),
         )
@@ -1167,6 +1195,8 @@ class World:
             self._violated("no end: messages come again and again")
         self.check()
         self._check_end()
+        if self.design.announces and sweep and self.design.sweeper:
+            self._check_told()
 
     def _check_end(self) -> None:
         statuses = self._read_statuses()
@@ -1180,6 +1210,25 @@ class World:
             else:
                 self._check_outcome(status, version)
         self._check_left_over()
+
+    def _check_told(self) -> None:
+        """Check that who heard everything knows what became of each document."""
+        (waiting,) = self._monitor.execute("SELECT count(*) FROM document_events").fetchone() or ()
+        if waiting:
+            self._violated(f"{waiting} events are still in the outbox")
+        for status in self._read_statuses().values():
+            events = {event.id: event for event in self.told if event.name == status.name}
+            last = max(events.values(), key=lambda event: event.sequence, default=None)
+            if last is None:
+                if (status.state, status.generation) != ("deleted", 0):
+                    self._violated(f"nothing was told of {status.name}: {status}")
+                continue
+            state = {"deleted": "gone"}.get(status.state, status.state)
+            told = (last.state, last.answering_generation, last.reason_code)
+            if told != (state, status.answering_generation, status.reason_code):
+                self._violated(f"what was told last of {status.name} is {last}, not {status}")
+            if state != "gone" and last.generation != status.generation:
+                self._violated(f"the last event of {status.name} is of {last.generation}: {status}")
 
     def _check_outcome(self, status: _Status, version: ObjectVersion) -> None:
         text = self.bucket.texts[version.name, version.generation]

@@ -30,7 +30,7 @@ from functions.ingest import indexing
 from local.checkout import remove
 from local.postgres import start_postgres
 from shared import store
-from shared.store import documents
+from shared.store import documents, outbox
 from shared.store.document_lock import lock_build
 from shared.values import ObjectVersion
 from tests.protocol.harness import (
@@ -100,7 +100,10 @@ def _without_transaction(original: Any) -> Any:
 
 def _count_completions(_original: Any) -> Any:
     def finish_batch(
-        connection: store.Connection, lease: store.BatchLease, embeddings: NDArray[np.float32]
+        connection: store.Connection,
+        lease: store.BatchLease,
+        embeddings: NDArray[np.float32],
+        **_options: Any,
     ) -> bool:
         with connection.transaction():
             owner, build = lock_build(connection, lease.job.build_id)
@@ -125,7 +128,7 @@ def _count_completions(_original: Any) -> Any:
             ).fetchone()
             if counted != (True,):
                 return False
-            documents.flip(connection, owner, build)
+            documents.flip(connection, owner, build, announce=False)
             return True
 
     return finish_batch
@@ -149,8 +152,8 @@ _postponed = local()
 
 
 def _postpone_flip(original: Any) -> Any:
-    def postpone(connection: store.Connection, document: Any, build: Any) -> None:
-        _postponed.flip = lambda: original(connection, document, build)
+    def postpone(connection: store.Connection, document: Any, build: Any, **options: Any) -> None:
+        _postponed.flip = lambda: original(connection, document, build, **options)
 
     return postpone
 
@@ -200,7 +203,7 @@ def _only_dead_is_overtaken(_original: Any) -> Any:
 
 
 def _without_retraction(original: Any) -> Any:
-    def record_failure(connection: Any, document: Any, build: Any, **verdict: str) -> None:
+    def record_failure(connection: Any, document: Any, build: Any, **verdict: Any) -> None:
         original(connection, replace(document, active_generation=None), build, **verdict)
 
     return record_failure
@@ -311,6 +314,38 @@ def _nothing(_original: Any) -> Any:
 
 def _never(_original: Any) -> Any:
     return lambda *_args, **_options: False
+
+
+def _delete_before_publishing(_original: Any) -> Any:
+    def publish_waiting(pool: store.Pool, publish: store.Publish) -> int:
+        with store.connect(pool) as connection:
+            events = outbox.claim_events(connection, limit=100)
+            outbox.delete_events(connection, events)
+        publish(events)
+        return len(events)
+
+    return publish_waiting
+
+
+_unwritten = local()
+
+
+def _write_later(original: Any) -> Any:
+    def write_later(connection: store.Connection, key: Any) -> None:
+        _unwritten.writes.append(lambda: original(connection, key))
+
+    return write_later
+
+
+def _write_afterwards(original: Any) -> Any:
+    def written_after(connection: store.Connection, *args: Any, **options: Any) -> Any:
+        _unwritten.writes = []
+        result = original(connection, *args, **options)
+        for write in _unwritten.writes:
+            write()
+        return result
+
+    return written_after
 
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -526,6 +561,32 @@ MUTANTS: tuple[Mutant, ...] = (
         "the reconciler lists the bucket first, and deletes by itself",
         Design(attributes=[(_HARNESS, "World.reconcile", _bucket_first)]),
         ("the reconciler meets an upload",),
+    ),
+    Mutant(
+        "forget what happened before it is told",
+        Design(
+            announces=True,
+            attributes=[
+                ("shared.store.announcements", "publish_waiting", _delete_before_publishing)
+            ],
+        ),
+        ("the worker that makes it ready",),
+        quick=True,
+    ),
+    Mutant(
+        "write what happened after the flip, not with it",
+        Design(
+            announces=True,
+            attributes=[
+                (_DOCUMENTS, "write_ended", _write_later),
+                (_STORE, "finish_batch", _write_afterwards),
+                (_STORE, "stage_build", _write_afterwards),
+                (_STORE, "fail_build", _write_afterwards),
+                (_STORE, "lease_batch", _write_afterwards),
+                (_STORE, "begin_build", _write_afterwards),
+            ],
+        ),
+        ("the worker that makes it ready",),
     ),
 )
 

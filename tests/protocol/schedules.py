@@ -250,6 +250,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         _then(_upload("a", OLD), _finish_delivery("finalize"), _finish_delivery("embed")),
         "embed",
     ),
+    Scenario(
+        "the worker that makes it ready tells others",
+        _then(_upload("a", OLD), _finish_delivery("finalize"), _finish_delivery("embed")),
+        _deliver("embed"),
+        interruptions=("crash", "refuse"),
+    ),
     _fault(
         "job whose batch another's did",
         _then(_upload("a", OLD), _finish_delivery("finalize"), _finish_delivery("embed", which=1)),

@@ -19,20 +19,20 @@ from functions.query.metrics import Metrics
 from functions.query.settings import QuerySettings
 from shared import store
 from shared.bucket import DocumentBucket
-from shared.embedding.embedder import Embedder
+from shared.embedding.embedder import TextEmbedder
 from shared.language import searchable_text
 from shared.runtime.identity import TokenVerifier
 from shared.search.statement import search
 from shared.settings import GeminiSettings
 from shared.store import Connection, Pool
-from shared.values import Chunk, ObjectVersion
+from shared.values import Chunk, EmbedJob, ObjectVersion
 
 BUCKET = "documents"
 
 
 def index_document(
     connection: Connection,
-    embedder: Embedder,
+    embedder: TextEmbedder,
     name: str,
     paragraphs: Sequence[str],
     *,
@@ -43,6 +43,39 @@ def index_document(
     metadata: Mapping[str, str] | None = None,
 ) -> str:
     """Make a document of one chunk a paragraph answer, and return its extracted text."""
+    text, jobs = stage_document(
+        connection,
+        name,
+        paragraphs,
+        generation=generation,
+        language=language,
+        search_config=search_config,
+        paragraphs_a_page=paragraphs_a_page,
+        metadata=metadata,
+    )
+    serving = store.serving_model(connection)
+    assert serving is not None
+    for job in jobs:
+        batch = store.lease_batch(
+            connection, job, model_id=serving.id, lease_seconds=60, max_attempts=10
+        )
+        assert batch is not None
+        store.finish_batch(connection, batch, embedder.embed_documents(batch.texts))
+    return text
+
+
+def stage_document(
+    connection: Connection,
+    name: str,
+    paragraphs: Sequence[str],
+    *,
+    generation: int = 1,
+    language: str = "en",
+    search_config: str = "english",
+    paragraphs_a_page: int = 1,
+    metadata: Mapping[str, str] | None = None,
+) -> tuple[str, list[EmbedJob]]:
+    """Store a document of one chunk a paragraph, and return its text and the jobs to embed it."""
     lease = store.begin_build(
         connection,
         ObjectVersion(
@@ -87,15 +120,7 @@ def index_document(
         search_config=search_config,
         batch_size=100,
     )
-    serving = store.serving_model(connection)
-    assert serving is not None
-    for job in jobs:
-        batch = store.lease_batch(
-            connection, job, model_id=serving.id, lease_seconds=60, max_attempts=10
-        )
-        assert batch is not None
-        store.finish_batch(connection, batch, embedder.embed_documents(batch.texts))
-    return text
+    return text, jobs
 
 
 @contextmanager
@@ -134,8 +159,8 @@ def make_client(
     settings: QuerySettings,
     *,
     pool: Pool,
-    embedder: Embedder,
-    others: Sequence[Embedder] = (),
+    embedder: TextEmbedder,
+    others: Sequence[TextEmbedder] = (),
     gemini: Gemini | None = None,
     make_originals: Callable[[], DocumentBucket] | None = None,
     make_uploads: Callable[[], DocumentBucket] | None = None,
@@ -152,7 +177,7 @@ def make_client(
     """
     known = {other.info.digest: other for other in others}
 
-    def find_embedder(digest: str) -> Embedder:
+    def find_embedder(digest: str) -> TextEmbedder:
         return known.get(digest, embedder)
 
     app = create_app(

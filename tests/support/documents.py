@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.made_documents import LIMITS as LIMITS
 from benchmarks.made_documents import assemble_pdf as assemble_pdf
@@ -62,7 +62,9 @@ def relations(targets: Iterable[tuple[str, str, str]], *, base: str = _OFFICE) -
     return f'<Relationships xmlns="{space}">{inner}</Relationships>'
 
 
-def make_docx(body: str, *, extra: dict[str, str] | None = None, prolog: str = "") -> bytes:
+def make_docx(
+    body: str, *, extra: Mapping[str, bytes | str] | None = None, prolog: str = ""
+) -> bytes:
     """Return a docx whose w:body holds the XML *body*."""
     parts: dict[str, bytes | str] = {
         "[Content_Types].xml": "<Types/>",

@@ -1,7 +1,8 @@
 """
 A local server that speaks Gemini's REST interface and fails in every way that Gemini does.
 
-POST /v1/models/M:generateContent and :streamGenerateContent?alt=sse, v1beta as well, and Vertex
+POST /v1/models/M:batchEmbedContents and :embedContent (https://ai.google.dev/api/embeddings),
+/v1/models/M:generateContent and :streamGenerateContent?alt=sse, v1beta as well, and Vertex
 AI's paths (https://ai.google.dev/api/generate-content). By hand:
 python -m tests.support.gemini_stand_in --port 9000, with GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:9000.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +22,8 @@ from typing import Any
 import click
 
 _PATH = re.compile(
-    r"/(?:v1|v1beta|v1beta1)/.*models/[\w.-]+:(generateContent|streamGenerateContent)"
+    r"/(?:v1|v1beta|v1beta1)/.*models/[\w.-]+:"
+    r"(generateContent|streamGenerateContent|embedContent|batchEmbedContents)"
 )
 # A hanging answer ends when the stand-in stops, or after this.
 _HANG_SECONDS = 60.0
@@ -38,10 +41,14 @@ class Scenario:
         status: Other than 200, *body* is sent and nothing else.
         cut_after: Events after which the connection is closed without a word.
         drip_seconds: Wait between the bytes of the answer.
+        hold_after: Events after which it waits until release() is called.
         hang: Answer nothing.
         raw: Sent in place of the events.
         block_reason: Of the prompt; then there are no candidates.
         usage: Whether the last event tells the tokens.
+        dimension: Of vectors; None gives what is asked for.
+        vectors: How many are given for a request; None gives one for each text.
+        max_characters: Of a text that is embedded; a longer one is refused.
     """
 
     pieces: Sequence[str] | Callable[[dict[str, Any]], Sequence[str]] = ()
@@ -50,10 +57,14 @@ class Scenario:
     body: dict[str, Any] = field(default_factory=dict)
     cut_after: int | None = None
     drip_seconds: float = 0.0
+    hold_after: int | None = None
     hang: bool = False
     raw: str = ""
     block_reason: str = ""
     usage: bool = True
+    dimension: int | None = None
+    vectors: int | None = None
+    max_characters: int = 100_000
 
 
 def answering(
@@ -121,6 +132,29 @@ def prompt_of(request: dict[str, Any]) -> str:
     )
 
 
+def embedded_texts(request: dict[str, Any]) -> list[str]:
+    """Return the texts of a request for vectors."""
+    return [
+        "".join(part.get("text", "") for part in each["content"]["parts"])
+        for each in request.get("requests", [request])
+    ]
+
+
+def embedding_options(request: dict[str, Any]) -> dict[str, Any]:
+    """Return what the first text of a request asks of its vector: Vertex AI nests it."""
+    first: dict[str, Any] = request.get("requests", [request])[0]
+    nested: dict[str, Any] = first.get("embedContentConfig", first)
+    return nested
+
+
+def make_vector(text: str, dimension: int) -> list[float]:
+    """Return a vector of any length that lies near those of texts with the same words."""
+    vector = [0.0] * dimension
+    for word in re.findall(r"[^\W_]+", text.lower().rpartition(": ")[2]):
+        vector[zlib.crc32(word.encode()) % dimension] += 3.0
+    return vector if any(vector) else [1.0] * dimension
+
+
 ANSWERS = Scenario(pieces=quote_first_passage)
 RATE_LIMITED = failing(
     429, retry_delay="0.2s", quota_id="GenerateRequestsPerMinutePerProjectPerModel"
@@ -128,6 +162,13 @@ RATE_LIMITED = failing(
 RATE_LIMITED_LONG = failing(
     429, retry_delay="3600s", quota_id="GenerateRequestsPerMinutePerProjectPerModel"
 )
+WRONG_KEY = Scenario(
+    status=400,
+    body={"error": {"code": 400, "message": "API key not valid. Please pass a valid API key."}},
+)
+WRONG_DIMENSION = Scenario(dimension=100)
+TOO_FEW_VECTORS = Scenario(vectors=1)
+TEXTS_TOO_LONG = Scenario(max_characters=50)
 QUOTA_EXHAUSTED = failing(
     429, retry_delay="0.2s", quota_id="GenerateRequestsPerDayPerProjectPerModel-FreeTier"
 )
@@ -162,6 +203,7 @@ class GeminiStandIn:
         self.headers: list[dict[str, str]] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._released = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), self._make_handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -171,6 +213,11 @@ class GeminiStandIn:
         with self._lock:
             self.scenarios = list(scenarios)
             self.requests.clear()
+            self._released.clear()
+
+    def release(self) -> None:
+        """Go on with the answer that is held."""
+        self._released.set()
 
     def serve(self) -> None:
         """Serve until stopped."""
@@ -181,6 +228,7 @@ class GeminiStandIn:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        self._released.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -216,10 +264,29 @@ class GeminiStandIn:
                     self.close_connection = True
                 elif scenario.status != 200:
                     self._send_json(scenario.status, scenario.body)
+                elif "requests" in request or "content" in request:
+                    self._send_vectors(scenario, request)
                 elif stream:
                     self._send_stream(scenario, request)
                 else:
                     self._send_json(200, _whole(scenario, request))
+
+            def _send_vectors(self, scenario: Scenario, request: dict[str, Any]) -> None:
+                texts = embedded_texts(request)
+                if any(len(text) > scenario.max_characters for text in texts):
+                    message = "The input text exceeds the maximum number of tokens."
+                    self._send_json(400, {"error": {"code": 400, "message": message}})
+                    return
+                dimension = scenario.dimension or embedding_options(request).get(
+                    "outputDimensionality", 3072
+                )
+                made = [{"values": make_vector(text, dimension)} for text in texts]
+                self._send_json(
+                    200,
+                    {"embeddings": made[: scenario.vectors]}
+                    if "requests" in request
+                    else {"embedding": made[0]},
+                )
 
             def _send_json(self, status: int, value: dict[str, Any]) -> None:
                 data = json.dumps(value).encode()
@@ -238,6 +305,8 @@ class GeminiStandIn:
                     if index == scenario.cut_after:
                         self.close_connection = True
                         return
+                    if index == scenario.hold_after:
+                        stand_in._released.wait(_HANG_SECONDS)
                     self._send_chunk(event.encode(), drip_seconds=scenario.drip_seconds)
                 self.wfile.write(b"0\r\n\r\n")
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks import corpus, report
+from benchmarks.corpus import Chunks, embed_corpus, read_embedded
 from benchmarks.load import Asked, fit_slope, summarise
 from benchmarks.recording import make_table, read_latest, replace_block, write_result
 from benchmarks.scaling import find_crossing, fit_exponent
 from benchmarks.simulate import fit_line
+from benchmarks.uploads import Case, find_failures, write_table
 
 
 def test_exponent_when_cost_is_a_power() -> None:
@@ -70,3 +74,85 @@ def test_latest_result_when_kinds_share_a_beginning(tmp_path: Path) -> None:
         read_latest("load", folder=tmp_path)
     file = write_result("load", {"figure": 2}, folder=tmp_path)
     assert read_latest("load", folder=tmp_path) == {"figure": 2, "file": file.name}
+
+
+def test_served_table_when_a_set_is_labelled() -> None:
+    """Each system's speed stands beside the quality of what it returns, and beside ours."""
+
+    def seen(p50: float, per_second: float) -> dict[str, float]:
+        return {"p50_ms": p50, "p95_ms": 2 * p50, "per_second": per_second}
+
+    systems = {"kaydangpt": seen(20, 50), "django": seen(40, 25)}
+    result = {
+        "corpus": {"stores": {"large": 100_000}},
+        "figures": {
+            "served": [
+                {"store": "large", "clients": clients, "systems": systems, "ndcg": ndcg}
+                for clients, ndcg in ((1, {"kaydangpt": 0.43, "django": 0.36}), (16, {}))
+            ]
+        },
+    }
+
+    one, sixteen = report.make_tables(result)["served"].split("**100,000 chunks, 16 clients**")
+
+    assert "| Django-shaped | 40.0 | 80.0 | 25.0 | 0.50 | 2.00 | 0.3600 |" in one
+    assert "| KaydangPT | 20.0 | 40.0 | 50.0 | 1.00 | 1.00 | 0.4300 |" in sixteen
+
+
+def test_corpus_when_documents_are_labelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labelled documents come first as they are; the rest is filled up with altered copies."""
+    monkeypatch.setattr(corpus, "CACHE", tmp_path)
+    labelled = Chunks(
+        ["1.txt", "1.txt", "2.txt"], ["one", "two", "three"], np.eye(4, dtype=np.float32)[:3]
+    )
+    plain = Chunks(
+        ["a.md", "a.md"], ["some words here", "other words there"], np.eye(4, dtype=np.float32)[2:]
+    )
+
+    rows, vectors = read_embedded(embed_corpus(labelled, plain, chunks=8))
+
+    assert [(row["document"], row["ordinal"]) for row in rows[:3]] == [
+        ("1.txt", 0),
+        ("1.txt", 1),
+        ("2.txt", 0),
+    ]
+    assert [row["text"] for row in rows[:5]] == [*labelled.texts, *plain.texts]
+    assert vectors.shape == (8, 4)
+    assert np.allclose(vectors[:3], labelled.vectors)
+
+
+def test_uploads_table_when_a_file_was_not_found() -> None:
+    """A file that never answered is counted, and named."""
+    row = {
+        "case": Case.read("2x100000").title,
+        "chunks": 266,
+        "first_seconds": 1.5,
+        "p50_seconds": 2.0,
+        "p95_seconds": 2.5,
+        "all_seconds": 2.6,
+        "chunks_a_second": 102.3,
+        "failed": [],
+        "not_found": ["i0c/1.txt"],
+    }
+    result = {
+        "idle": [row],
+        "busy": [],
+        "clients": 32,
+        "questions": summarise([]),
+        "file": "uploads-1.json",
+        "machine": {
+            "date": "2026-11-30T13:10:00",
+            "processor": "x",
+            "cores": 2,
+            "memory_gb": 24,
+            "load_average": [0.1],
+            "revision": "abc",
+        },
+    }
+
+    assert "| 2 x 100 kB | nothing | 266 | 1.50 | 2.00 | 2.50 | 2.6 | 102.3 | 1 |" in write_table(
+        result
+    )
+    assert find_failures(result) == ["i0c/1.txt"]

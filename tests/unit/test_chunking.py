@@ -301,3 +301,18 @@ def test_chunks_when_documents_stand_in_one() -> None:
         ("B", "B\n\ntwo."),
         ("", "c of"),
     ]
+
+
+def test_chunks_when_text_stands_before_the_first_heading() -> None:
+    """Who a letter is for is in the chunk of its first section, if both fit, under its heading."""
+    above = Block("paragraph", words(20))
+    title = Block("heading", "In", level=1, label="In")
+    text, chunks = chunk([above, title, Block("paragraph", words(12))])
+    check(text, chunks)
+    assert [one.heading for one in chunks] == ["In"]
+    text, chunks = chunk(
+        [above, title, Block("paragraph", words(40)), Block("paragraph", words(40))]
+    )
+    check(text, chunks)
+    assert chunks[0].text == words(20)
+    assert chunks[1].text.startswith("In")

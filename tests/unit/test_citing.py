@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -219,3 +220,29 @@ def test_marks_when_the_model_forgot_them() -> None:
 def test_marks_when_an_index_stands_in_code() -> None:
     """readings[1] in code is an index."""
     assert cite("It is `readings[1]`.", [], [hit("readings[1]")]) == []
+
+
+def test_quote_of_a_description() -> None:
+    """What stands in the description of a picture is said to, and is not verified."""
+    passage = replace(hit("The chart shows 410 ferries in 2023."), source="figure")
+    (citation,) = cite("There were 410 ferries [1].", [Quote(1, "410 ferries")], [passage])
+    assert (citation.verified, citation.description, citation.carries) == (False, True, True)
+    assert (citation.quote, citation.char_start) == ("410 ferries", None)
+    # Another number than the description's is not carried by it.
+    (citation,) = cite("There were 500 ferries [1].", [Quote(1, "410 ferries")], [passage])
+    assert (citation.verified, citation.description) == (False, False)
+    (citation,) = cite("There were 410 ferries [1].", [Quote(1, "no such words")], [passage])
+    assert (citation.verified, citation.description) == (False, False)
+
+
+def test_description_verifies_no_text() -> None:
+    """A number that stands in a description alone does not make a quote of the text verified."""
+    text = hit("Ferries leave the harbour every day.")
+    figure = replace(hit("The chart shows 410 ferries."), source="figure")
+    citations = cite(
+        "The 410 ferries leave every day [1][2].",
+        [Quote(1, "leave the harbour every day"), Quote(2, "410 ferries")],
+        [text, figure],
+    )
+    assert [each.verified for each in citations] == [False, False]
+    assert [each.description for each in citations] == [False, True]

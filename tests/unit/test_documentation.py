@@ -180,3 +180,39 @@ def test_pages_when_mentioned(name: str) -> None:
     """A mention of another page can be clicked."""
     prose = re.sub(r"<!--.*?-->", "", _LINK.sub("", prose_of(name)), flags=re.DOTALL)
     assert re.findall(r"\bdocs/[a-z-]+\.md\b", prose) == []
+
+
+def test_metrics_when_listed() -> None:
+    """The reference has every metric of the query function and of the logs, and no other."""
+    code = text_of("functions/query/metrics.py")
+    made = set(re.findall(r'"(kaydang_\w+)"', code)) | {
+        f"kaydang_{name}"
+        for name in re.findall(r'^ +\("(\w+)", "[A-Z][^"]*\.", backlog', code, re.MULTILINE)
+    }
+    # A name without an ending is a counter's, to which Prometheus adds _total.
+    named = set(re.findall(r"`(kaydang_\w+?)(?:_total)?`", text_of("docs/metrics.md")))
+    assert len(made) > 10
+    assert named == made
+    logged = re.findall(
+        r"^ +(\w+) += \{ line = ", text_of("infra/terraform/metrics.tf"), re.MULTILINE
+    )
+    assert len(logged) > 10
+    assert [name for name in logged if f"`{name}`" not in text_of("docs/metrics.md")] == []
+
+
+@pytest.mark.parametrize("page", ["docs/metrics.md", "docs/runbooks.md"])
+def test_alerts_when_listed(page: str) -> None:
+    """Each alert has its line, and the section of the runbooks that it links to."""
+    code = text_of("infra/terraform/alerts.tf")
+    named = set(re.findall(r'^ +name += "([^"]+)"', code, re.MULTILINE))
+    named |= {
+        name.replace("${each.key}", key)
+        for name in re.findall(r'display_name += "\$\{local\.title\}: ([^"]+)"', code)
+        for key in (("fast", "slow") if "${each.key}" in name else ("",))
+        if "value.name" not in name
+    }
+    assert len(named) > 12
+    assert [name for name in sorted(named) if name not in text_of(page)] == []
+    sections = set(re.findall(r'section += "([^"]+)"', code))
+    sections |= set(re.findall(r"documentation_url\}#([\w-]+)", code))
+    assert sections - anchors_of("docs/runbooks.md") == set()

@@ -94,8 +94,64 @@ def test_extract_when_meaning_decides() -> None:
         return np.array([[each, 1 - each] for each in near], dtype=np.float32)
 
     extracted = extract("Is this place popular nowadays?", [hit(BRIDGE)], embed=embed)
-    (unit, *_) = extracted.units
-    assert BRIDGE[unit.start : unit.end] == "It is visited by many tourists."
+    texts = [BRIDGE[unit.start : unit.end] for unit in extracted.units]
+    assert texts[-1] == "It is visited by many tourists."
+
+
+def test_extract_when_the_answer_points_back() -> None:
+    """A sentence whose subject was named before comes with the sentence that names it."""
+    told = hit("The bridge was built by Ada Lowe. She was the first engineer of the county.")
+    answer = shown("Which woman was the first engineer of the county?", told)
+    assert answer.startswith("The bridge was built by Ada Lowe. [1] She was the first engineer")
+
+
+def test_extract_when_two_parts_share_words() -> None:
+    """A sentence that answers one part better is left to it."""
+    club = hit("The club was founded in 1926. Since 1974 the club has held the autumn regatta.")
+    answer = shown("When was the club founded, and since when has it held the regatta?", club)
+    assert "1926" in answer
+    assert "1974" in answer
+
+
+def test_extract_when_things_are_compared() -> None:
+    """Each of the two gets what is said of it, not what is said of both."""
+    modes = hit(
+        "In mode=low all messages are shown. In mode=high only errors are shown to the user. "
+        "The mode is low or high and set at the start."
+    )
+    answer = shown("What is the difference between mode=low and mode=high?", modes)
+    assert "all messages" in answer
+    assert "only errors" in answer
+
+
+def test_extract_when_the_heading_of_a_list_is_asked_for() -> None:
+    """What speaks for one item by its heading alone speaks for all."""
+    steps = hit("Before you cast off\n\n1. Sign the logbook.\n2. Put on a jacket.\n3. Bail out.\n")
+    answer = shown("What must be done before I cast off?", replace(steps, heading="Club"))
+    assert "logbook" in answer
+    assert "jacket" in answer
+    assert "Bail" in answer
+
+
+def test_extract_when_an_option_is_described() -> None:
+    """A sentence that is unclear without the name above it is shown with the name."""
+    option = hit("BOOT_DEBUG=3\n\nShells are run at various points of the boot process.\n")
+    answer = shown("At which points are shells run?", option)
+    assert answer.replace("\\", "").startswith("BOOT_DEBUG=3: Shells are run")
+
+
+def test_extract_when_the_superuser_types_it() -> None:
+    """A line behind the superuser's prompt is a command, no heading."""
+    text = "Write the image to the stick with this command:\n\n# cp debian.iso /dev/sdX\n# sync\n"
+    assert "cp debian.iso /dev/sdX" in shown("How do I write the image to the stick?", hit(text))
+
+
+def test_extract_when_an_entry_is_told_in_the_first_person() -> None:
+    """What a reader would say heads the answer, and is none."""
+    text = "I have lost the key to the pump room.\n\nAsk the porter, who keeps a spare one.\n"
+    assert shown("What do I do when I have lost the key to the pump room?", hit(text)) == (
+        "Ask the porter, who keeps a spare one. [1]"
+    )
 
 
 def test_extract_when_a_number_is_asked_for() -> None:
@@ -156,12 +212,22 @@ def test_units_when_text_is_anything(text: str) -> None:
         ("Was kostet das Gerät und wer bezahlt es am Ende?", 2),
         ("What is the difference between a hard link and a soft link?", 2),
         ("Who wrote the rules of tennis and badminton?", 1),
+        ("When was it founded and since when has it been open?", 2),
         ("Why and how?", 1),
     ],
 )
 def test_question_when_it_has_parts(question: str, parts: int) -> None:
     """A question falls into the parts that ask for a thing each."""
     assert len(split_question(question)) == parts
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["Prev | Chapter 8. Next Steps | Next", "Zurück | Nach oben | Weiter", "Anterior | Inicio"],
+)
+def test_units_when_a_row_leads_elsewhere(row: str) -> None:
+    """The links between the pages of a manual are no parts that answer."""
+    assert split_units(hit(f"{row}\n{row}\n"), number=1) == []
 
 
 def test_question_when_kinds_differ() -> None:

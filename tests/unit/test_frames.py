@@ -27,6 +27,7 @@ SUMMARY = {
     "pages": 3,
     "pages_without_text": [2],
     "tables": [0, 3],
+    "left_out": [["budget", 3], ["damaged", None]],
 }
 
 
@@ -223,6 +224,11 @@ def test_text_when_it_is_none(data: bytes) -> None:
         {"tables": None},
         {"tables": ["0"]},
         {"tables": [10**9]},
+        {"left_out": None},
+        {"left_out": [["other", 1]]},
+        {"left_out": [["budget", "1"]]},
+        {"left_out": [["budget"]]},
+        {"left_out": [["budget", 1]] * 1_001},
     ],
     ids=str,
 )

@@ -28,7 +28,16 @@ LOCK_FILES = [
     ROOT / "infra" / "sbom" / "requirements.txt",
     ROOT / "tests" / "requirements.txt",
 ]
-OURS = ("shared", "functions", "admin", "infra", "local", "tests", "benchmarks")
+OURS = (
+    "shared",
+    "functions",
+    "admin",
+    "infra",
+    "local",
+    "kaydangpt_client",
+    "tests",
+    "benchmarks",
+)
 # The operator's commands run in ingest's image (infra/terraform/jobs.tf); evaluate, explain and
 # model fit, which need the model itself, run in a checkout.
 ALSO_RUNS = {

@@ -12,7 +12,7 @@ from functions.query.answering.missing import (
 )
 from functions.query.answering.query import Refusal
 from functions.query.answering.refusal import refusal_text
-from shared.search.query_terms import Question, Term
+from shared.search.query_terms import Question
 from tests.unit.test_citing import hit
 
 PASSAGES = [
@@ -67,8 +67,22 @@ def test_question_when_it_asks_nothing(question: str) -> None:
 
 def test_spelling_when_a_word_stands_nowhere() -> None:
     """A mistyped word becomes the one that it was meant to be; an identifier stays as it is."""
-    unknown = Term("fierwal", 1, 0, 9.0)
-    analysis = Question([unknown], [[unknown]], [], ["en"], 10.0, ["english"])
-    question = "Which option of the fierwall is E-4417?"
-    corrected = correct_spelling(question, analysis, PASSAGES)
-    assert corrected == "Which option of the firewall is E-4417?"
+    analysis = Question(
+        [], [], [], ["en"], 10.0, ["english"], corrections={"fierwall": "firewall", "ops": "oops"}
+    )
+    question = "Fierwall, fierwall or getFierwall: which option of OPS is E-4417?"
+    corrected = correct_spelling(question, analysis, is_word=lambda word: False)
+    assert corrected == "Firewall, firewall or getFierwall: which option of OPS is E-4417?"
+
+
+def test_spelling_when_a_word_is_common() -> None:
+    """A common word is not mistyped although it stands in no document."""
+    analysis = Question([], [], [], ["en"], 10.0, ["english"], corrections={"coffee": "coffer"})
+    question = "Where is the coffee?"
+    assert correct_spelling(question, analysis, is_word=lambda word: True) == question
+
+
+def test_missing_when_digits_are_no_number() -> None:
+    """A power such as 2³¹ is no identifier, and nothing fails at it."""
+    (passage,) = [hit("A table has at most 2³¹ rows.")]
+    assert find_missing("Is it 2³¹ or E-1234?", [passage]) == ["E-1234"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import quopri
 from email.message import EmailMessage
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
@@ -152,3 +154,44 @@ def test_mail_when_text_follows_an_attachment() -> None:
         message.attach(part)
     text = text_of(message.as_bytes(), "m.eml")
     assert text.index("before") < text.index("behind") < text.index("Attachment: t.csv")
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])
+def test_mail_when_the_forwarded_message_is_encoded(encoding: str) -> None:
+    """A message that its program encoded, which the standard forbids, is read."""
+    inner = _message("Inner =")
+    inner.set_content("The code is ZX-3 = fine.")
+    data = bytes(inner)
+    body = base64.encodebytes(data) if encoding == "base64" else quopri.encodestring(data)
+    mail = (
+        b"From: a@example.com\nTo: b@example.com\nSubject: Outer\n"
+        b"Content-Type: message/rfc822\nContent-Transfer-Encoding: "
+        + encoding.encode()
+        + b"\n\n"
+        + body
+    )
+    text = text_of(mail, "a.eml")
+    assert "Forwarded message: Inner =" in text
+    assert "The code is ZX-3 = fine." in text
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("FREQ=WEEKLY;INTERVAL=2;BYDAY=TU,TH;WKST=MO;UNTIL=20261231T000000Z",
+         "Repeats: every 2 weeks on Tuesday, Thursday until 2026-12-31"),
+        ("FREQ=MONTHLY;BYDAY=-1FR;COUNT=5", "Repeats: every month on the last Friday 5 times"),
+        ("FREQ=MONTHLY;BYDAY=MO;BYSETPOS=2", "Repeats: every month on the second Monday"),
+        ("FREQ=YEARLY;BYMONTH=3;BYMONTHDAY=14", "Repeats: every year on day 14 in month 3"),
+        ("FREQ=DAILY;BYHOUR=9", "Repeats: FREQ=DAILY;BYHOUR=9"),
+    ],
+)  # fmt: skip
+def test_calendar_when_it_repeats(rule: str, words: str) -> None:
+    """A rule is said in words where these can say all of it."""
+    entry = f"DTSTART:20260602T090000\nDURATION:PT1H30M\nEXDATE:20260609T090000\nRRULE:{rule}"
+    data = f"BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Shift\n{entry}\nEND:VEVENT\nEND:VCALENDAR\n"
+    lines = text_of(data.encode(), "a.ics").split("\n")
+    assert [words, "Duration: 1 h 30 min", "Not on: 2026-06-09 09:00"] == [
+        next(line for line in lines if line.startswith(start))
+        for start in ("Repeats", "Duration", "Not on")
+    ]

@@ -278,4 +278,51 @@ def test_xml_when_a_field_holds_markup() -> None:
     """The markup that feeds put into their fields is no text."""
     item = "<title>Bridge</title><description>&lt;p&gt;Until &lt;b&gt;noon&lt;/b&gt;&lt;/p&gt;"
     feed = f"<?xml version='1.0'?><rss><item>{item}</description></item></rss>"
-    assert text_of(feed.encode(), "a.xml") == "Bridge\nUntil noon"
+    assert text_of(feed.encode(), "a.xml") == "title: Bridge\ndescription: Until noon"
+
+
+def test_html_when_a_style_names_the_elements_around() -> None:
+    """A rule for elements within others hides; the last of several displays counts."""
+    page = """<style>.page .note{display:none} p#ad.big{visibility:hidden}</style>
+        <div class=page><p class=note>gone 1</p><p style="display:none;display:block">Seen.</p>
+        </div><p class=note>Also seen.</p><p id=ad class=big>gone 2</p><dialog>gone 3</dialog>
+        <dialog open>Asked.</dialog>"""
+    text = text_of(page.encode(), "a.html")
+    assert "gone" not in text
+    assert [seen for seen in ("Seen.", "Also seen.", "Asked.") if seen not in text] == []
+
+
+def test_html_when_a_drawing_repeats_the_formula() -> None:
+    """A formula stands once: its markup, not the drawing that is kept from screen readers."""
+    formula = "<math><mi>E</mi><mo>=</mo><mi>m</mi><msup><mi>c</mi><mn>2</mn></msup></math>"
+    wiki = (
+        f'<p>By <span><span style="display: none">{formula}</span>'
+        '<img aria-hidden="true" alt="{\\displaystyle E=mc^{2}}"></span> it is.</p>'
+    )
+    katex = (
+        f'<p>By <span><span>{formula}</span><span aria-hidden="true">E=mc2</span></span> so.</p>'
+    )
+    assert text_of(wiki.encode(), "a.html") == "By E = m c^2 it is."
+    assert text_of(katex.encode(), "a.html") == "By E = m c^2 so."
+
+
+def test_html_when_menus_stand_beside_the_text() -> None:
+    """Lists of links beside what holds the paragraphs are menus, whatever they are made of."""
+    names = "".join(f"<option>{name}</option>" for name in ("English", "Deutsch", "Français"))
+    menu = "<ul><li><a href=a>Start</a><li><a href=b>News</a></ul>"
+    page = f"""<div><div><h3>Explore</h3>{menu}</div>
+        <div><div><a href=c>Shop</a></div><div><a href=d>Careers</a></div></div></div>
+        <select>{names}</select><div><h1>Heron</h1><p>The heron waits for hours on one leg, and
+        then it strikes.</p><h2>Kinds</h2><ul><li><a href=e>Grey</a><li><a href=f>Purple</a></ul>
+        <select><option>Small</option><option>Large</option></select></div>"""
+    text = text_of(page.encode(), "a.html")
+    menus = ("Explore", "Start", "Shop", "Careers", "Deutsch")
+    assert [word for word in menus if word in text] == []
+    assert [word for word in ("Heron", "Grey", "Purple", "Large") if word not in text] == []
+
+
+def test_xml_when_records_have_titles_and_notes() -> None:
+    """Titles and notes make no prose of records: their fields keep their names."""
+    item = '<item sku="A-1"/><item><title>Pump</title><price>5</price><note>fragile</note></item>'
+    text = text_of(f"<stock>{item}</stock>".encode(), "a.xml")
+    assert text == "item: sku: A-1\ntitle: Pump\nprice: 5\nnote: fragile"

@@ -534,6 +534,7 @@ _SHOWN = [
     (42.0, "00000", "00042"),
     (5551234.0, "000-0000", "555-1234"),
     (12345.0, "0.00E+00", "1.23E+04"),
+    (12345.678, "##0.0E+0", "12.3E+3"),
     (1.005, "0.00", "1.01"),
     (1.0, '"Yes";"No";"None"', "Yes"),
     (5.0, ";;;", ""),
@@ -699,3 +700,13 @@ def test_docx_when_digits_are_raised() -> None:
     run = '<w:r><w:rPr><w:vertAlign w:val="superscript"/></w:rPr><w:t>3</w:t></w:r>'
     data = make_docx(f"<w:p><w:r><w:t>10</w:t></w:r>{run}</w:p>")
     assert text_of(data, "a.docx") == "10\u00b3"
+
+
+def test_docx_fraction_of_a_product() -> None:
+    """What is below the line stays together: 1/2a would be half of a."""
+    run = "<m:r><m:t>{}</m:t></m:r>"
+    formula = (
+        f'<m:oMath xmlns:m="m"><m:f><m:num>{run.format("1")}</m:num><m:den>{run.format("2a")}'
+        f"</m:den></m:f></m:oMath>"
+    )
+    assert text_of(make_docx(f"<w:p>{formula}</w:p>"), "a.docx") == "1/(2a)"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pypdf
 import pytest
+from pypdf.generic import ArrayObject, DecodedStreamObject, DictionaryObject, NameObject
 
 from functions.ingest.parsing.blocks import Block, EmptyPage, PageCount, Title
 from functions.ingest.parsing.registry import PDF
@@ -347,3 +349,119 @@ def test_pdf_of_a_slide() -> None:
     data = make_pdf([pdf_text(places)]).replace(b"[0 0 595 842]", b"[0 0 842 595]")
     texts = [block.text for block in blocks_of(data, "a.pdf")]
     assert texts == ["Title", "Left, above.", "Right, above.", "Left, below.", "Right, below."]
+
+
+def _turned(lines: Sequence[tuple[float, float, str]], *, cosine: int, sine: int) -> str:
+    """Return a content stream of texts that run in another direction."""
+    return "".join(
+        f"BT /F 10 Tf {cosine} {sine} {-sine} {cosine} {x} {y} Tm ({text}) Tj ET\n"
+        for x, y, text in lines
+    )
+
+
+@pytest.mark.parametrize(("cosine", "sine"), [(0, 1), (0, -1)])
+def test_pdf_text_that_runs_up_or_down(cosine: int, sine: int) -> None:
+    """A table that is turned on its page is read as any other, and its words are marked there."""
+    table = [["Part", "Torque", "Price"], *[[f"Bolt {i}", f"{i} Nm", f"{i}.50"] for i in range(9)]]
+    lines = [
+        (300 + cosine * 90 * c + sine * 16 * r, 400 + sine * 90 * c - cosine * 16 * r, cell)
+        for r, cells in enumerate(table)
+        for c, cell in enumerate(cells)
+    ]
+    rows = blocks_of(make_pdf([_turned(lines, cosine=cosine, sine=sine)]), "a.pdf")
+    assert [row.text for row in rows] == [" | ".join(cells) for cells in table]
+    assert rows[9].header == "Part | Torque | Price"
+    x, y, _ = lines[3]
+    first = rows[1].lines[0]
+    assert first.words[0].left - 1 <= x <= first.words[0].right + 1
+    assert first.bottom - 1 <= y <= first.top + 1
+
+
+def test_pdf_table_of_sentences() -> None:
+    """Rows that gaps part stay whole, whichever lines of their cells stand beside each other."""
+    texts = []
+    y = 760.0
+    for i in range(6):
+        for n, (meaning, action) in enumerate(
+            [
+                ("The sensor reports no pressure", "Check the cable and"),
+                ("for nine seconds", "call"),
+            ]
+        ):
+            texts += [(120.0, y - 12 * n, meaning), (330.0, y - 12 * n, action)]
+        texts.append((50.0, y - 12, f"E{i}"))
+        y -= 32
+    rows = [block.text for block in blocks_of(make_pdf([pdf_text(texts)]), "a.pdf")]
+    whole = "The sensor reports no pressure for nine seconds | Check the cable and call"
+    assert rows == [f"E{i} | {whole}" for i in range(6)]
+
+
+def test_pdf_grid_of_sentences() -> None:
+    """The lines of cells within drawn lines stay in their row, a short table's too."""
+    stream = "".join(f"50 {y} m 500 {y} l S\n" for y in (760, 730, 700))
+    stream += "".join(f"{x} 700 m {x} 760 l S\n" for x in (50, 120, 320, 500))
+    for i, top in enumerate((750, 720)):
+        cells = [(125.0, "The sensor reports"), (325.0, "Check the cable")]
+        stream += pdf_text((x, top, text) for x, text in cells)
+        stream += pdf_text(
+            [(55, top - 12, f"E{i}"), (125, top - 12, "a fault"), (325, top - 12, "now")]
+        )
+    rows = [block.text for block in blocks_of(make_pdf([stream]), "a.pdf")]
+    assert rows == [f"E{i} | The sensor reports a fault | Check the cable now" for i in range(2)]
+
+
+def test_pdf_lists_with_their_numbers_set_apart() -> None:
+    """Numbers that a tab parts from their items make no table."""
+    items = [("1.", "Drain"), ("2.", "Open"), ("(a)", "Left"), ("(b)", "Right"), ("2.1", "Close")]
+    stream = pdf_text(
+        (x, 760.0 - 14 * i, text)
+        for i, item in enumerate(items)
+        for x, text in zip((50.0, 100.0), item, strict=True)
+    )
+    assert [(b.kind, b.text) for b in blocks_of(make_pdf([stream]), "a.pdf")] == [
+        ("item", f"{number} {text}") for number, text in items
+    ]
+
+
+def test_pdf_header_in_bold_on_every_page() -> None:
+    """A header printed again is left out, in bold type too."""
+    pages = []
+    for page in range(3):
+        header = "".join(
+            pdf_text([(50 + 150 * c, 780, t)], font="B") for c, t in enumerate(("Part", "Nm"))
+        )
+        rows = [
+            (50.0 + 150 * c, 760.0 - 14 * r, t)
+            for r in range(9)
+            for c, t in enumerate((f"Bolt {page}{r}", f"{r}"))
+        ]
+        pages.append(header + pdf_text(rows))
+    blocks = blocks_of(make_pdf(pages), "a.pdf")
+    assert [block.text for block in blocks].count("Part | Nm") == 1
+    assert blocks[-1].header == "Part | Nm"
+
+
+def test_pdf_hyphens_that_stay() -> None:
+    """Numbers, names and hyphens before "and" keep theirs at the end of a line."""
+    lines = ["on- and offshore, KX-", "4471, 2026-", "2027, Nord-", "Westen, Ein-", "und Ausgang."]
+    assert text_of(make_pdf([pdf_lines(lines)]), "a.pdf") == (
+        "on- and offshore, KX-4471, 2026-2027, Nord-Westen, Ein- und Ausgang."
+    )
+
+
+def test_pdf_form_that_pdfium_does_not_draw() -> None:
+    """What was filled into an XFA form is read, though its page only asks for another program."""
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(make_pdf([pdf_lines(["Please wait..."])])))
+    data = (
+        b'<xdp:xdp xmlns:xdp="http://ns.adobe.com/xdp/"><xfa:datasets'
+        b' xmlns:xfa="http://www.xfa.org/schema/xfa-data/1.0/"><xfa:data><form1>'
+        b"<Name>Nadia Brandt</Name><Plate>KX 4471</Plate><Empty/></form1></xfa:data>"
+        b"</xfa:datasets></xdp:xdp>"
+    )
+    stream = DecodedStreamObject()
+    stream.set_data(data)
+    form = {NameObject("/Fields"): ArrayObject(), NameObject("/XFA"): writer._add_object(stream)}
+    writer.root_object[NameObject("/AcroForm")] = DictionaryObject(form)
+    buffer = io.BytesIO()
+    writer.write(buffer)
+    assert text_of(buffer.getvalue(), "a.pdf").endswith("Name: Nadia Brandt\nPlate: KX 4471")

@@ -80,7 +80,7 @@ def test_rtf_table() -> None:
 
 
 def test_rtf_what_stands_beside_the_text() -> None:
-    """Page headers come once, without page numbers; text boxes and comments after the text."""
+    """Page headers come first and once, without page numbers; comments come last."""
     body = (
         rb"{\header Handbook of the town HR-11\par}{\headerf Handbook of the town HR-11\par}"
         rb"{\footer Page {\field{\*\fldinst PAGE}{\fldrslt 3}}\par}"
@@ -88,9 +88,9 @@ def test_rtf_what_stands_beside_the_text() -> None:
         rb"{\*\atnauthor Ana}{\*\annotation Check this.\par} on.\par"
     )
     assert read(body) == [
+        ("paragraph", "Handbook of the town HR-11"),
         ("paragraph", "Text goes on."),
         ("paragraph", "Boxed"),
-        ("paragraph", "Handbook of the town HR-11"),
         ("heading", "Comments"),
         ("item", "Comment: Check this."),
     ]
@@ -131,3 +131,27 @@ def test_rtf_when_cells_reach_far() -> None:
     wide = b"\\trowd\\cellx25500 " + b"w" * 200 + b"\\cell\\row"
     data = b"{\\rtf1\\trowd" + edges + b" a\\cell" * 255 + b"\\row" + wide * 3_000 + b"}"
     assert len(text_of(data, "a.rtf")) < 50_000_000
+
+
+def test_rtf_when_digits_are_raised() -> None:
+    """A power stays one."""
+    assert read(rb"10{\super 3} l of H{\sub 2}O and 5\super 2\nosupersub  m\par") == [
+        ("paragraph", "10³ l of H2O and 5² m")
+    ]
+
+
+def test_rtf_with_page_headers() -> None:
+    """Page headers come first, those of later sections below no heading; styles inherit levels."""
+    styles = rb"{\stylesheet{\s1\outlinelevel0 heading 1;}{\s7\sbasedon1 Mine;}}"
+    body = (
+        rb"{\header Handbook HB-5\par}\pard\s7 Hotels\par\pard Ninety.\par"
+        rb"{\footer Second section QM-77\par}\pard More.\par"
+    )
+    blocks = blocks_of(rb"{\rtf1\ansi" + styles + body + b"}", "a.rtf")
+    assert [(block.text, block.kind, block.level) for block in blocks] == [
+        ("Handbook HB-5", "paragraph", 0),
+        ("Hotels", "heading", 1),
+        ("Ninety.", "paragraph", 0),
+        ("More.", "paragraph", 0),
+        ("Second section QM-77", "paragraph", 1),
+    ]

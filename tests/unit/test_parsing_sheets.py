@@ -247,3 +247,32 @@ def test_odp_slides() -> None:
     assert EmptyPage(2) in events
     text = text_of(make_open_document("presentation", body), "a.odp")
     assert text.split("\n") == ["Steps", "left", "right", "Notes:", "say hi"]
+
+
+def test_odt_when_lists_number_headings() -> None:
+    """Headings have the numbers of the list that their style or the text names."""
+    levels = (
+        '<text:list-style style:name="N"><text:list-level-style-number text:level="1" '
+        'style:num-format="1"/><text:list-level-style-number text:level="2" '
+        'style:num-format="01, 02, 03, ..." text:display-levels="2"/></text:list-style>'
+        '<style:style style:name="H" style:list-style-name="N"/>'
+        '<style:style style:name="Up"><style:text-properties style:text-position="super 58%"/>'
+        "</style:style>"
+    )
+
+    def one(text: str, level: int, style: str = "") -> str:
+        return f'<text:h text:style-name="{style}" text:outline-level="{level}">{text}</text:h>'
+
+    inner = f"<text:list><text:list-item>{one('Inner', 2)}</text:list-item></text:list>"
+    body = (
+        f'{one("Preface", 1)}<text:list text:style-name="N"><text:list-item>{one("Start", 1)}'
+        f"{inner}</text:list-item><text:list-item>{one('End', 1)}{inner}</text:list-item>"
+        '</text:list><text:p>10<text:span text:style-name="Up">3</text:span> l</text:p>'
+    )
+    blocks = blocks_of(make_open_document("text", body, styles=levels), "a.odt")
+    assert [block.text for block in blocks] == [
+        *("Preface", "1 Start", "1.01 Inner", "2 End", "2.01 Inner", "10³ l")
+    ]
+    styled = one("Start", 1, "H") + one("Inner", 2, "H") + one("End", 1, "H")
+    blocks = blocks_of(make_open_document("text", styled, styles=levels), "a.odt")
+    assert [block.text for block in blocks] == ["1 Start", "1.01 Inner", "2 End"]

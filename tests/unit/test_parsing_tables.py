@@ -7,7 +7,7 @@ import pytest
 from functions.ingest.parsing.blocks import Block
 from functions.ingest.parsing.delimited import find_delimiter
 from functions.ingest.parsing.tables import Spans, TableWriter
-from tests.support.documents import blocks_of
+from tests.support.documents import blocks_of, text_of
 
 
 def write(text: str, *, is_sheet: bool = True) -> list[Block]:
@@ -232,3 +232,9 @@ def test_csv_of_one_column() -> None:
     """A file of one column stays one, although a line of it has a comma."""
     texts = [block.text for block in blocks_of(b"Name\nAnn\nBob, junior\nCy\n", "a.csv")]
     assert texts == ["Name", "Ann", "Bob, junior", "Cy"]
+
+
+def test_csv_when_blanks_follow_the_delimiter() -> None:
+    """A quote behind a blank begins a field all the same."""
+    text = 'a, b, c\n1, "x, y", 3\n2, "z", 4\n'
+    assert text_of(text.encode(), "a.csv") == "a | b | c\n1 | x, y | 3\n2 | z | 4"

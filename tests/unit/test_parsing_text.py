@@ -217,3 +217,19 @@ def test_text_in_an_old_cyrillic_encoding(encoding: str) -> None:
     """A short Russian text is read in each of its old encodings."""
     text = "Привет мир, это текст о лодках и причалах в гавани. Цена 40 рублей."
     assert text_of(text.encode(encoding), "a.txt") == text
+
+
+@pytest.mark.parametrize("encoding", ["shift_jis", "euc_jp"])
+def test_text_in_an_old_japanese_encoding(encoding: str) -> None:
+    """The syllables of Japanese tell its encodings from those of its neighbours."""
+    text = "倉庫は水曜日に閉まります。門は朝六時に開きます。"
+    assert text_of(text.encode(encoding), "a.txt") == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "text", ["Ворота открываются в шесть.", "門は朝六時に開きます。\n水曜日は休み。"]
+)
+def test_text_in_utf_16_without_a_mark(encoding: str, text: str) -> None:
+    """Scripts whose letters have no zero byte are told by their blanks and full stops."""
+    assert "".join(text_of(text.encode(encoding), "a").split("\n\n")) == text

@@ -20,6 +20,8 @@ from shared.spellings import find_spellings, unmarked_words
         "le 7 mars 2024",
         "ngày 7 tháng 3 năm 2024",
         "2024年3月7日",
+        "07.03.24",
+        "20240307",
     ],
 )
 def test_dates_meet(written: str) -> None:
@@ -37,6 +39,12 @@ def test_dates_meet(written: str) -> None:
         ("230V", "230 V"),
         ("1.5kW", "1,5 kW"),
         ("4711-AB/09", "4711AB09"),
+        ("1.8 kW", "1800 W"),
+        ("1,200 mm", "1200mm"),
+        ("1,200 mm", "1.2 m"),
+        ("2,450,000", "2.45 million"),
+        ("3.500.000 Euro", "3,5 Mio. Euro"),
+        ("35 m³/h", "35m3/h"),
     ],
 )
 def test_numbers_and_quantities_meet(first: str, second: str) -> None:
@@ -69,3 +77,13 @@ def test_dotless_and_dotted_i_meet() -> None:
 def test_pictures_have_their_names() -> None:
     """An emoji is found by itself and by its name."""
     assert {"u1f9a6", "otter"} <= set(searchable_text("🦦", language="").split())
+
+
+def test_pictures_when_older() -> None:
+    """Signs of before emoji are found by themselves alone: they are bullets as well."""
+    assert searchable_text("☕", language="").split()[-1] == "u2615"
+
+
+def test_chinese_when_traditional() -> None:
+    """Traditional and simplified characters are one."""
+    assert searchable_text("停車場", language="zh") == searchable_text("停车场", language="zh")

@@ -15,6 +15,8 @@ from benchmarks.peers.adapter import (
     BATCH_SIZE,
     DIMENSION,
     INDEXED_FROM,
+    LEG_SIZE,
+    Passage,
     TextFile,
     model_folder,
     serve,
@@ -22,6 +24,28 @@ from benchmarks.peers.adapter import (
 )
 
 _INSERT = "INSERT INTO chunk (document, ordinal, text, embedding) VALUES (%s, %s, %s, %s)"
+# As the examples of pgvector-python join both: reciprocal rank fusion with k = 60.
+_HYBRID = """
+WITH nearest AS (
+    SELECT id, rank() OVER (ORDER BY embedding <=> %(vector)s) AS rank
+    FROM chunk
+    ORDER BY embedding <=> %(vector)s
+    LIMIT %(leg)s
+),
+matching AS (
+    SELECT id, rank() OVER (ORDER BY ts_rank_cd(to_tsvector('english', text), query) DESC) AS rank
+    FROM chunk, plainto_tsquery('english', %(question)s) AS query
+    WHERE to_tsvector('english', text) @@ query
+    ORDER BY ts_rank_cd(to_tsvector('english', text), query) DESC
+    LIMIT %(leg)s
+)
+SELECT chunk.document, chunk.text
+FROM nearest
+FULL OUTER JOIN matching USING (id)
+JOIN chunk USING (id)
+ORDER BY coalesce(1.0 / (60 + nearest.rank), 0) + coalesce(1.0 / (60 + matching.rank), 0) DESC
+LIMIT %(limit)s
+"""
 
 
 @functools.cache
@@ -50,6 +74,10 @@ class Baseline:
                 """
             )
             connection.execute("CREATE INDEX IF NOT EXISTS chunk_document ON chunk (document)")
+            connection.execute(
+                "CREATE INDEX IF NOT EXISTS chunk_words"
+                " ON chunk USING gin (to_tsvector('english', text))"
+            )
 
     def ingest(self, files: Sequence[TextFile]) -> None:
         for file in files:
@@ -79,6 +107,13 @@ class Baseline:
         )
         return len(rows.fetchall())
 
+    def search(self, question: str, limit: int) -> list[Passage]:
+        vector = self._model.encode(question, show_progress_bar=False)
+        rows = self._connection().execute(
+            _HYBRID, {"vector": vector, "question": question, "leg": LEG_SIZE, "limit": limit}
+        )
+        return [Passage(name, text) for name, text in rows.fetchall()]
+
     def count(self) -> int:
         row = self._connection().execute("SELECT count(*) FROM chunk").fetchone()
         return int(row[0]) if row else 0
@@ -92,5 +127,6 @@ class Baseline:
         return opened
 
 
+STORE = Baseline
 if __name__ == "__main__":
     serve("django", Baseline)

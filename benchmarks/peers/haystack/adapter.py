@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 from haystack import Document, Pipeline
+from haystack.components.joiners import DocumentJoiner
 from haystack.components.preprocessors import RecursiveDocumentSplitter
 from haystack.components.writers import DocumentWriter
 from haystack.document_stores.types import DuplicatePolicy
@@ -17,7 +18,10 @@ from haystack_integrations.components.embedders.sentence_transformers import (
     SentenceTransformersDocumentEmbedder,
     SentenceTransformersTextEmbedder,
 )
-from haystack_integrations.components.retrievers.pgvector import PgvectorEmbeddingRetriever
+from haystack_integrations.components.retrievers.pgvector import (
+    PgvectorEmbeddingRetriever,
+    PgvectorKeywordRetriever,
+)
 from haystack_integrations.document_stores.pgvector import PgvectorDocumentStore
 
 from benchmarks.peers.adapter import (
@@ -25,6 +29,8 @@ from benchmarks.peers.adapter import (
     CHUNK_CHARACTERS,
     DIMENSION,
     INDEXED_FROM,
+    LEG_SIZE,
+    Passage,
     TextFile,
     model_folder,
     serve,
@@ -105,6 +111,19 @@ class Haystack:
         found = self._query().run({"embedder": {"text": question}, "retriever": {"top_k": limit}})
         return len(found["retriever"]["documents"])
 
+    def search(self, question: str, limit: int) -> list[Passage]:
+        found = self._hybrid().run(
+            {
+                "embedder": {"text": question},
+                "keywords": {"query": question},
+                "joiner": {"top_k": limit},
+            }
+        )
+        return [
+            Passage(document.meta["file"], document.content)
+            for document in found["joiner"]["documents"]
+        ]
+
     def count(self) -> int:
         return int(self._open(indexed=False).count_documents())
 
@@ -118,6 +137,24 @@ class Haystack:
             self._local.pipeline = pipeline
         return self._local.pipeline
 
+    def _hybrid(self) -> Pipeline:
+        if not hasattr(self._local, "hybrid"):
+            pipeline = Pipeline()
+            store = self._open()
+            pipeline.add_component("embedder", _text_embedder())
+            pipeline.add_component(
+                "vectors", PgvectorEmbeddingRetriever(document_store=store, top_k=LEG_SIZE)
+            )
+            pipeline.add_component(
+                "keywords", PgvectorKeywordRetriever(document_store=store, top_k=LEG_SIZE)
+            )
+            pipeline.add_component("joiner", DocumentJoiner(join_mode="reciprocal_rank_fusion"))
+            pipeline.connect("embedder.embedding", "vectors.query_embedding")
+            pipeline.connect("vectors", "joiner")
+            pipeline.connect("keywords", "joiner")
+            self._local.hybrid = pipeline
+        return self._local.hybrid
+
     def _open(self, *, indexed: bool | None = None) -> PgvectorDocumentStore:
         return PgvectorDocumentStore(
             connection_string=Secret.from_token(self._url),
@@ -129,6 +166,7 @@ class Haystack:
         )
 
 
+STORE = Haystack
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
     serve("haystack", Haystack)

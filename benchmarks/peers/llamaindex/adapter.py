@@ -10,7 +10,10 @@ from urllib.parse import unquote, urlsplit
 
 from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
+from llama_index.core.llms import MockLLM
 from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.retrievers import QueryFusionRetriever
+from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 from llama_index.storage.docstore.postgres import PostgresDocumentStore
@@ -21,6 +24,8 @@ from benchmarks.peers.adapter import (
     BATCH_SIZE,
     DIMENSION,
     INDEXED_FROM,
+    LEG_SIZE,
+    Passage,
     TextFile,
     model_folder,
     serve,
@@ -58,6 +63,8 @@ class LlamaIndex:
             embed_dim=DIMENSION,
             hnsw_kwargs=_HNSW if indexed else None,
             create_engine_kwargs={"pool_size": 16},
+            hybrid_search=True,
+            text_search_config="english",
         )
         embedding = _embedding()
         self._pipeline = IngestionPipeline(
@@ -74,9 +81,26 @@ class LlamaIndex:
             # The transformation cache is kept in memory and would not outlive the process.
             disable_cache=True,
         )
-        self._retriever = VectorStoreIndex.from_vector_store(
-            self._vectors, embed_model=embedding
-        ).as_retriever(similarity_top_k=10)
+        index = VectorStoreIndex.from_vector_store(self._vectors, embed_model=embedding)
+        self._retriever = index.as_retriever(similarity_top_k=10)
+        # Its documentation of PGVectorStore: "You can often improve hybrid search performance by
+        # using QueryFusionRetriever."
+        self._fusion = QueryFusionRetriever(
+            [
+                index.as_retriever(similarity_top_k=LEG_SIZE),
+                index.as_retriever(
+                    vector_store_query_mode="sparse",
+                    similarity_top_k=LEG_SIZE,
+                    sparse_top_k=LEG_SIZE,
+                ),
+            ],
+            # One query: none is generated, and the model is never asked.
+            num_queries=1,
+            llm=MockLLM(),
+            similarity_top_k=LEG_SIZE,
+            mode=FUSION_MODES.RELATIVE_SCORE,
+            use_async=False,
+        )
 
     def ingest(self, files: Sequence[TextFile]) -> None:
         documents = [Document(text=file.text, id_=file.name) for file in files]
@@ -98,6 +122,12 @@ class LlamaIndex:
     def retrieve(self, question: str, limit: int) -> int:
         return len(self._retriever.retrieve(question)[:limit])
 
+    def search(self, question: str, limit: int) -> list[Passage]:
+        return [
+            Passage(found.node.ref_doc_id, found.node.text)
+            for found in self._fusion.retrieve(question)[:limit]
+        ]
+
     def count(self) -> int:
         return int(_execute(self._vectors, "SELECT count(*) FROM data_chunks"))
 
@@ -111,6 +141,7 @@ def _execute(store: PGVectorStore, statement: str) -> Any:
         return result.scalar() if result.returns_rows else None
 
 
+STORE = LlamaIndex
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
     serve("llamaindex", LlamaIndex)

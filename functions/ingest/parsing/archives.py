@@ -7,12 +7,15 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 from xml.parsers import expat
 
 from shared.errors import Unreadable
 
 from .blocks import ParseLimits, corrupt
+
+if TYPE_CHECKING:
+    from .figures import PackedPictures
 
 _PIECE_BYTES = 1 << 16
 _NO_ATTRIBUTES: dict[str, str] = {}
@@ -38,6 +41,9 @@ class Archive:
     """
     An open zip file whose parts together may not grow beyond the limit.
 
+    Attributes:
+        pictures: Describes the pictures among its parts; None where they are left alone.
+
     Raises:
         Unreadable: From the constructor and from every read, on damage, encryption or size.
     """
@@ -46,6 +52,7 @@ class Archive:
         self.what = what
         self.left = limits.max_decompressed_bytes
         self.limit = limits.max_decompressed_bytes
+        self.pictures: PackedPictures | None = None
         try:
             self.zip = zipfile.ZipFile(source)
         except _ZIP_ERRORS as error:

@@ -16,8 +16,23 @@ _ESCAPED = re.compile(r"\\([\\;,nN])")
 _ENTRIES = frozenset(["VEVENT", "VTODO", "VJOURNAL"])
 _TIMES = {"DTSTART": "Start", "DTEND": "End", "DUE": "Due"}
 _PEOPLE = {"ORGANIZER": "Organizer", "ATTENDEE": "Attendee"}
-_TEXTS = {"LOCATION": "Place", "RRULE": "Repeats", "STATUS": "Status", "DESCRIPTION": ""}
+_TEXTS = {"LOCATION": "Place", "STATUS": "Status", "DESCRIPTION": ""}
+_SHOWN = {"RRULE": "Repeats", "EXDATE": "Not on", "DURATION": "Duration"}
+_UNITS = {"HOURLY": "hour", "DAILY": "day", "WEEKLY": "week", "MONTHLY": "month", "YEARLY": "year"}
+_DAYS = {
+    "MO": "Monday",
+    "TU": "Tuesday",
+    "WE": "Wednesday",
+    "TH": "Thursday",
+    "FR": "Friday",
+    "SA": "Saturday",
+    "SU": "Sunday",
+}
+_DAY = re.compile(r"([+-]?\d{1,2})?(MO|TU|WE|TH|FR|SA|SU)")
+_ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", -1: "last"}
+_DURATION = re.compile(r"\+?P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:\d+S)?)?")
 _MAX_PEOPLE = 50
+_MAX_DATES = 50
 
 
 def parse_calendar(request: Request) -> Iterator[Event]:
@@ -56,9 +71,64 @@ def calendar_entries(data: bytes, *, declared: str | None) -> Iterator[tuple[str
             who = named.group(1) if named else re.sub("^mailto:", "", value, flags=re.IGNORECASE)
             if people <= _MAX_PEOPLE:
                 lines.append(f"{_PEOPLE[name]}: {clean_line(who)}")
+        elif name in _SHOWN:
+            lines.append(f"{_SHOWN[name]}: {_show(name, value, options)}")
         elif name in _TEXTS and (text := clean(_text(value)).strip()):
             label = _TEXTS[name]
             lines.append(f"{label}: {clean_line(text)}" if label else text)
+
+
+def _show(name: str, value: str, options: str) -> str:
+    if name == "EXDATE":
+        return ", ".join(_time(one, options) for one in value.split(",")[:_MAX_DATES])
+    if name == "DURATION":
+        return _duration(value)
+    return _repetition(value) or clean_line(value)
+
+
+def _repetition(rule: str) -> str:
+    """Return a rule of RFC 5545, 3.3.10 in words, "" for one that these words cannot say."""
+    parts = dict(part.upper().split("=", 1) for part in rule.strip().split(";") if "=" in part)
+    parts.pop("WKST", None)
+    unit = _UNITS.get(parts.pop("FREQ", ""))
+    interval = parts.pop("INTERVAL", "1")
+    if unit is None or not interval.isdecimal():
+        return ""
+    said = [f"every {unit}" if interval == "1" else f"every {interval} {unit}s"]
+    if days := parts.pop("BYDAY", ""):
+        position = parts.pop("BYSETPOS", "")
+        named = [_weekday(day, position) for day in days.split(",")]
+        if not all(named):
+            return ""
+        said.append(f"on {', '.join(named)}")
+    if days := parts.pop("BYMONTHDAY", ""):
+        said.append("on the last day" if days == "-1" else f"on day {days.replace(',', ', ')}")
+    if months := parts.pop("BYMONTH", ""):
+        said.append(f"in month {months.replace(',', ', ')}")
+    if count := parts.pop("COUNT", ""):
+        said.append(f"{count} times")
+    if until := parts.pop("UNTIL", ""):
+        said.append(f"until {_time(until[:8], '')}")
+    return "" if parts else clean_line(" ".join(said))
+
+
+def _weekday(day: str, position: str) -> str:
+    found = _DAY.fullmatch(day)
+    if not found:
+        return ""
+    number = found.group(1) or position
+    if not number:
+        return _DAYS[found.group(2)]
+    ordinal = _ORDINALS.get(int(number)) if re.fullmatch(r"[+-]?\d{1,2}", number) else None
+    return f"the {ordinal} {_DAYS[found.group(2)]}" if ordinal else ""
+
+
+def _duration(value: str) -> str:
+    found = _DURATION.fullmatch(value.strip().upper())
+    if not found:
+        return clean_line(value)
+    units = ("weeks", "days", "h", "min")
+    return " ".join(f"{n} {unit}" for n, unit in zip(found.groups(), units, strict=True) if n)
 
 
 def _properties(text: str) -> Iterator[tuple[str, str, str]]:

@@ -38,6 +38,11 @@ _VOWELS = frozenset("aăâeêioôơuưyAĂÂEÊIOÔƠUƯY")
 _MIN_TELLING_BYTES = 12
 _FREQUENT = frozenset("оеаинтсрвлі")
 _LEAST_FREQUENT, _LEAST_CYRILLIC = 0.45, 16
+_LEAST_KANA = 0.2
+_USUAL_MARKS = frozenset(" \n\t、。，．")
+_WIDE_MARKS = _USUAL_MARKS | frozenset(
+    "0123456789.,;:!?()[]{}<>/\\\"'-–—_=+*%&#@|\r「」『』（）：；！？・ー"
+)
 _TONES = frozenset("\u0300\u0301\u0303\u0309\u0323")
 
 
@@ -88,7 +93,7 @@ def detect_encoding(source: BinaryIO, *, declared: str | None = None) -> tuple[s
             lost = sample.decode(encoding, "replace").count("\ufffd")
             if lost * 40 <= len(sample) or len(sample) < 40:
                 return encoding, "replace"
-    if wide := _wide_encoding(sample):
+    if wide := wide_encoding(sample):
         return wide, "replace"
     if _ISO_2022_JP.search(sample) and _decodes(source, "iso2022_jp"):
         return "iso2022_jp", "strict"
@@ -110,6 +115,8 @@ def _detect_legacy(source: BinaryIO) -> tuple[str, str]:
         return "cp1252", "replace"
     if cyrillic := _cyrillic_encoding(telling):
         return cyrillic, "replace"
+    if japanese := _japanese_encoding(telling):
+        return japanese, "replace"
     high = sum(1 for byte in telling if byte > 0x7F)
     if high < _MIN_TELLING_BYTES and high < 0.3 * len(telling):
         # Too little to guess from: what is plain stays right, the rest is marked as lost.
@@ -150,8 +157,13 @@ def _decodes(source: BinaryIO, encoding: str) -> bool:
     return True
 
 
-def _wide_encoding(sample: bytes) -> str | None:
-    """Return utf-16-le or utf-16-be where every other byte is mostly zero."""
+def wide_encoding(sample: bytes) -> str | None:
+    """
+    Return utf-16-le or utf-16-be where *sample* is that, without a mark.
+
+    In Latin letters every other byte is zero; in other scripts blanks, line ends and full stops
+    are what they are in the right order only.
+    """
     if len(sample) < 4 or b"\0" not in sample:
         return None
     sample = sample[: len(sample) // 2 * 2]
@@ -161,7 +173,13 @@ def _wide_encoding(sample: bytes) -> str | None:
         return "utf-16-le"
     if even > 0.3 and odd < 0.05:
         return "utf-16-be"
-    return None
+    if min(even, odd) > 0.3 * max(even, odd):
+        return None
+    encoding = "utf-16-be" if even > odd else "utf-16-le"
+    text = sample.decode(encoding, "replace")
+    letters = sum(1 for character in text if character.isalpha() or character in _WIDE_MARKS)
+    usual = sum(1 for character in text if character in _USUAL_MARKS)
+    return encoding if letters >= 0.95 * len(text) and usual >= 0.02 * len(text) else None
 
 
 def _is_nearly_utf8(data: bytes) -> bool:
@@ -200,6 +218,19 @@ def _cyrillic_encoding(data: bytes) -> str | None:
         share = sum(1 for c in letters if c in _FREQUENT) / len(letters)
         if odd <= 0.02 * len(letters) and share > best:
             best, found = share, encoding
+    return found
+
+
+def _japanese_encoding(data: bytes) -> str | None:
+    """Return the encoding in which *data* has the syllables of Japanese, None for none."""
+    best, found = _LEAST_KANA, None
+    for encoding in ("euc_jp", "cp932"):
+        text = data.decode(encoding, "replace")
+        high = [c for c in text if c > "\x7f"]
+        kana = sum(1 for c in high if "\u3041" <= c <= "\u30ff")
+        odd = sum(1 for c in high if c == "\ufffd" or "\uff61" <= c <= "\uff9f")
+        if high and odd <= 0.05 * len(high) and kana / len(high) > best:
+            best, found = kana / len(high), encoding
     return found
 
 

@@ -39,7 +39,13 @@ def parse_delimited(request: Request, *, delimiter: str | None = None) -> Iterat
     writer = TableWriter(is_sheet=True)
     cells = 0
     try:
-        for row in _squared(csv.reader(_lines(first, pieces), delimiter=delimiter, strict=False)):
+        reader = csv.reader(
+            _lines(first, pieces),
+            delimiter=delimiter,
+            skipinitialspace=_is_spaced(first[:_SAMPLE_CHARS], delimiter),
+            strict=False,
+        )
+        for row in _squared(reader):
             cells += len(row)
             if cells > request.limits.max_cells:
                 raise Unreadable(
@@ -68,6 +74,11 @@ def _squared(rows: Iterator[list[str]]) -> Iterator[list[str]]:
         waiting[0].insert(0, "")
     yield from waiting
     yield from rows
+
+
+def _is_spaced(sample: str, delimiter: str) -> bool:
+    """Tell whether blanks stand between the delimiters of *sample* and the quotes behind them."""
+    return delimiter != "\t" and sample.count(f'{delimiter} "') > sample.count(f'{delimiter}"')
 
 
 def find_delimiter(sample: str) -> str:
@@ -123,7 +134,11 @@ def _sample_rows(sample: str, delimiter: str) -> list[list[str]]:
     """Return the rows of *sample* that hold anything, but for one that the sample may cut off."""
     rows: list[list[str]] = []
     try:
-        for row in csv.reader(sample.splitlines(keepends=True)[:2000], delimiter=delimiter):
+        for row in csv.reader(
+            sample.splitlines(keepends=True)[:2000],
+            delimiter=delimiter,
+            skipinitialspace=_is_spaced(sample, delimiter),
+        ):
             if any(cell.strip() for cell in row):
                 rows.append(row)
             if len(rows) >= 200:

@@ -13,6 +13,7 @@ from shared.errors import Unreadable
 from .archives import Archive
 from .blocks import ParseLimits
 from .compound import COMPOUND_ERRORS, CompoundFile
+from .decoding import wide_encoding
 
 _HEAD_BYTES = 4096
 # White space, NUL and the bytes of byte order marks.
@@ -179,6 +180,8 @@ def _text_start(head: bytes) -> bytes:
     for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if head.startswith(mark):
             head = head.decode(encoding, "ignore").encode("utf-8", "ignore")
+    if wide := wide_encoding(head):
+        head = head.decode(wide, "ignore").encode("utf-8", "ignore")
     return head.removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
@@ -311,7 +314,7 @@ def is_mail(head: bytes) -> bool:
 
 def _is_binary(head: bytes) -> bool:
     """Tell whether *head* has more control bytes than any encoding of text."""
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or wide_encoding(head):
         return False
     zeros = head.count(0)
     if zeros > 0.02 * len(head) and len(head) >= 8:

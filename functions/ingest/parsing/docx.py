@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from .archives import Archive, XmlEvent
@@ -27,6 +28,7 @@ from .blocks import (
 )
 from .charts import chart_blocks
 from .equations import EquationReader
+from .figures import PackedPictures, count_uses, is_caption
 from .footnotes import with_notes
 from .numbering import Numberings
 from .tables import Row, TableWriter, cover
@@ -36,6 +38,9 @@ UNTICKED = "[ ]"
 
 _HEADING_STYLE = re.compile(r"heading\s*([1-9])", re.IGNORECASE)
 _SPACES = re.compile(r"[^\S\n]+")
+_EMBEDDED = re.compile(rb'r:(?:embed|id)="([^"]{1,60})"')
+_POINT = 12_700  # English metric units
+_SHAPE_SIDE = re.compile(r"(?:^|;)\s*(width|height):([\d.]{1,9})(pt|in)")
 # What Word writes behind descriptions that it made itself.
 _AUTOMATIC = re.compile(r"(?:Description|Beschreibung) automa\w+ \w+$", re.IGNORECASE)
 _PAGE_FIELD = re.compile(r"\s*(?:PAGE|NUMPAGES|SECTIONPAGES)\b", re.IGNORECASE)
@@ -80,7 +85,13 @@ _SYMBOLS = {
     },
 }  # fmt: skip
 # What a code means where its font is not known: bullets are written in Symbol.
-_USUAL_SYMBOLS = {0xB7: "•"} | _SYMBOLS["wingdings 2"] | _SYMBOLS["wingdings"]
+_USUAL_SYMBOLS = (
+    # The others are bullets of Wingdings.
+    {code: sign for code, sign in _SYMBOLS["symbol"].items() if chr(code) not in "lnoquv"}
+    | {0xB7: "•"}
+    | _SYMBOLS["wingdings 2"]
+    | _SYMBOLS["wingdings"]
+)
 # A table within a cell that is no larger is read as the cell's text.
 _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
@@ -152,6 +163,16 @@ class _Field:
 
 
 @dataclass(slots=True)
+class _Figure:
+    """A picture that waits for the paragraph behind it, which may be its caption."""
+
+    part: str
+    described: str
+    shown: tuple[float, float] | None
+    before: str
+
+
+@dataclass(slots=True)
 class _Table:
     """
     The table being read.
@@ -184,7 +205,16 @@ def parse_docx(request: Request) -> Iterator[Event]:
         if title := core_title(archive, core):
             yield Title(title)
     styles = _read_styles(archive, main)
-    yield from _running_blocks(archive, main, styles)
+    running = list(_running_blocks(archive, main, styles))
+    if request.figures is not None:
+        # Those of page headers are logos.
+        relations = archive.relations(main)
+        uses = {
+            relations.get(name, ("", ""))[1]: count
+            for name, count in count_uses(archive, main, _EMBEDDED).items()
+        }
+        archive.pictures = PackedPictures(request.figures, archive, uses)
+    yield from running
     notes = {
         f"{kind} {identifier}": text
         for kind in ("footnote", "endnote")
@@ -337,6 +367,11 @@ class _Reader:
         self.described: list[str] = []
         # Parts of charts and the like, behind the paragraph that holds them.
         self.waiting: list[tuple[str, str]] = []
+        # Pictures: those of the open paragraph, and those of the one before it.
+        self.figures: list[_Figure] = []
+        self.due: list[_Figure] = []
+        self.shown: tuple[float, float] | None = None
+        self.alternative = self.last_text = ""
         self.skipping = 0
         self.in_text = self.in_code = False
         self.gap = "\n\n"
@@ -359,6 +394,8 @@ class _Reader:
                     yield from self._text(event.text)
             elif self.in_code and self.fields and len(self.fields[-1].code) < 200:
                 self.fields[-1].code += event.text
+        yield from self._figures_out("")
+        yield from self._figures_out("")
 
     def _start(self, name: str, attributes: dict[str, str]) -> Iterator[Block]:
         if name == "t":
@@ -401,14 +438,24 @@ class _Reader:
         elif name == "commentRangeEnd":
             self.open_anchors.discard(attributes.get("id", ""))
         elif name in ("docPr", "cNvPr"):
+            if name == "docPr":
+                self.alternative = attributes.get("descr") or ""
             yield from self._description(attributes.get("descr") or "")
+        elif name == "extent":
+            self.shown = _extent(attributes)
+        elif name in ("blip", "imagedata"):
+            self._picture(attributes.get("r:embed") or attributes.get("r:id") or "")
         elif name in ("chart", "relIds"):
             identifier = attributes.get("r:id") or attributes.get("r:dm") or ""
             _, target = self.relations.get(identifier, ("", ""))
             if target and self.archive.has(target):
                 self.waiting.append((name, target))
-        elif "alt" in attributes:
+        elif name == "shape":
             # Pictures and shapes of VML.
+            self.alternative = attributes.get("alt", "")
+            self.shown = _shape_size(attributes.get("style", ""))
+            yield from self._description(self.alternative)
+        elif "alt" in attributes:
             yield from self._description(attributes["alt"])
 
     def _end(self, name: str) -> Iterator[Block]:
@@ -423,6 +470,7 @@ class _Reader:
             self.described.clear()
             if not self.paragraphs and not self.tables:
                 yield from self._waiting_parts()
+                yield from self._figures_out(self.last_text)
         elif name == "pPr":
             if self.paragraphs:
                 self.paragraphs[-1].in_properties = False
@@ -528,6 +576,26 @@ class _Reader:
             self.described.append(line)
             yield from self._append(f" {line} ")
 
+    def _picture(self, identifier: str) -> None:
+        kind, target = self.relations.get(identifier, ("", ""))
+        if self.archive.pictures is not None and kind == "image" and target:
+            described = _AUTOMATIC.sub("", self.alternative)
+            self.figures.append(_Figure(target, described, self.shown, self.last_text))
+
+    def _figures_out(self, text: str) -> Iterator[Block]:
+        """Yield the descriptions of the pictures before *text*, which may be their caption."""
+        due, self.due, self.figures = self.due, self.figures, []
+        if self.archive.pictures is None:
+            return
+        for figure in due:
+            caption = next((line for line in (text, figure.before) if is_caption(line)), "")
+            both = ". ".join(filter(None, (figure.described, caption)))
+            for block in self.archive.pictures.describe(
+                figure.part, caption=both, shown=figure.shown
+            ):
+                self.gap = "\n\n"
+                yield block
+
     def _equation_event(self, equation: EquationReader, event: XmlEvent) -> Iterator[Block]:
         if event.kind == "start":
             self.equation_depth += 1
@@ -625,6 +693,7 @@ class _Reader:
         if not text:
             return
         started, open_.started = open_.started, True
+        self.last_text = text
         marker = "" if started else self._marker(open_)
         table = self.tables[-1] if self.tables else None
         if table is not None and table.in_cell:
@@ -794,6 +863,8 @@ class _Reader:
         self.gap = "\n\n"
         if not self.tables:
             yield from self._waiting_parts()
+            yield from self._figures_out("")
+            yield from self._figures_out("")
 
 
 _TABLE_NAMES = frozenset(
@@ -847,6 +918,20 @@ def drawing_lines(archive: Archive, part: str) -> Iterator[str]:
 def show_symbols(text: str) -> str:
     """Return *text* with the signs that Wingdings and its like show in place of their codes."""
     return _CODES.sub(lambda found: _USUAL_SYMBOLS.get(ord(found.group()) & 0xFF, ""), text)
+
+
+def _extent(attributes: dict[str, str]) -> tuple[float, float] | None:
+    sides = [_integer(attributes.get(name, "")) / _POINT for name in ("cx", "cy")]
+    return (sides[0], sides[1]) if all(sides) else None
+
+
+def _shape_size(style: str) -> tuple[float, float] | None:
+    """Return width and height of a shape of VML in points."""
+    found = dict.fromkeys(("width", "height"), 0.0)
+    for name, number, unit in _SHAPE_SIDE.findall(style):
+        with suppress(ValueError):
+            found[name] = float(number) * (72 if unit == "in" else 1)
+    return (found["width"], found["height"]) if all(found.values()) else None
 
 
 def _symbol(font: str, code: str) -> str:

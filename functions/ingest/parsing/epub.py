@@ -35,7 +35,13 @@ def parse_epub(request: Request) -> Iterator[Event]:
         yield Title(title)
     for chapter in chapters:
         yield from parse_markup(
-            archive.read(chapter), declared=None, with_title=False, is_xhtml=True
+            archive.read(chapter),
+            declared=None,
+            with_title=False,
+            is_xhtml=True,
+            figures=request.figures,
+            archive=archive,
+            folder=chapter.rpartition("/")[0],
         )
 
 

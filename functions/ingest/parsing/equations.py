@@ -89,10 +89,17 @@ def _inner(node: _Node, name: str) -> str:
 
 def _grouped(text: str) -> str:
     """Return *text* in parentheses unless it is one number, name or bracket."""
-    is_one = text.isalnum() or (text.replace(".", "", 1).isdigit())
-    if is_one or (text.startswith("(") and text.endswith(")") and text.count("(") == 1):
+    if (
+        text.isalpha()
+        or _is_number(text)
+        or (text.startswith("(") and text.endswith(")") and text.count("(") == 1)
+    ):
         return text
     return f"({text})" if text else ""
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
 
 
 def _scripts(node: _Node, base: str) -> str:
@@ -115,7 +122,9 @@ def _line(node: _Node) -> str:
         above, below = _inner(node, "num"), _inner(node, "den")
         if node.setting("type", "bar") == "noBar":
             return f"({above} over {below})"
-        return f"{_grouped(above)}/{_grouped(below)}"
+        # 1/2a may be half of a, or one of 2a.
+        is_one = len(below) == 1 or _is_number(below) or below.startswith("(")
+        return f"{_grouped(above)}/{_grouped(below) if is_one else f'({below})'}"
     if name in ("sSup", "sSub", "sSubSup", "sPre"):
         base = _inner(node, "e")
         return _scripts(node, base if len(base) < 2 or base.isalnum() else _grouped(base))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -11,11 +13,15 @@ _HIDDEN_STYLE = re.compile(
     r"|font-size\s*:\s*0(?:px|pt|em)?\s*(?:;|!|$)|opacity\s*:\s*0\s*(?:;|!|$))",
     re.IGNORECASE,
 )
+_DISPLAY = re.compile(r"(?:^|;)\s*display\s*:\s*([\w-]+)", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _RULE = re.compile(r"([^{}]{1,1000})\{([^{}]{0,4000})\}")
 _SHOWN = re.compile(r"(?:^|;)\s*display\s*:\s*(?!none)\w", re.IGNORECASE)
-# A class or an id alone, or one of an element: "p.note", ".preheader", "#menu".
-_SIMPLE = re.compile(r"(?:[a-z][a-z0-9]{0,12})?[.#][A-Za-z_][\w-]{0,80}")
+# Classes and ids, alone, of an element, or inside of others: "p.note", "#menu", ".page .preheader".
+_SIMPLE = re.compile(
+    r"(?:[a-z][a-z0-9]{0,12})?(?:[.#][A-Za-z_][\w-]{0,80}){1,3}"
+    r"(?:\s+(?:[a-z][a-z0-9]{0,12})?(?:[.#][A-Za-z_][\w-]{0,80}){1,3}){0,3}"
+)
 _NAME = re.compile(r"[.#][A-Za-z_][\w-]{0,80}")
 _MAX_STYLE_CHARS = 200_000
 _MAX_RULES = 200
@@ -48,23 +54,67 @@ _LINKED_SHARE = 0.9
 _MAX_LINK_CHARS = 60
 _MAX_LISTS_AROUND = 3
 _MAX_ABOVE = 200
+# A page without <main>: what holds so much of its paragraphs is its text.
+_MAIN_SHARE = 0.7
+_LEAST_MAIN_CHARS = 40
+_MAX_OUTSIDE_DEPTH = 8
+_FORMULA_PARENTS = 3
+
+
+class Visibility(NamedTuple):
+    """Elements by mem_id: those that a reader does not see, and formulas behind a picture."""
+
+    hidden: frozenset[int]
+    formulas: frozenset[int]
 
 
 def is_hidden_style(style: str) -> bool:
     """Tell whether a style attribute hides its element."""
-    return bool(style) and _HIDDEN_STYLE.search(style) is not None
+    if not style or _HIDDEN_STYLE.search(style) is None:
+        return False
+    displays = _DISPLAY.findall(style)
+    # The last declaration counts, unless an earlier one is important.
+    return not displays or displays[-1].lower() == "none" or "important" in style
 
 
-def hidden_elements(tree: LexborHTMLParser) -> frozenset[int]:
-    """Return the mem_id of the elements that the page's styles hide, and of its link lists."""
+def hidden_elements(tree: LexborHTMLParser) -> Visibility:
+    """Return the elements that the page's styles hide, its lists of links, and formulas."""
     found: set[int] = set()
+    formulas: set[int] = set()
+    for formula in tree.css("math")[:_MAX_ELEMENTS]:
+        _prefer_formula(formula, found, formulas)
     for selector in _hiding_selectors(tree):
         for node in tree.css(selector)[:_MAX_ELEMENTS]:
             if node.tag not in ("html", "body", "main", "article"):
                 found.add(node.mem_id)
     if tree.css_first("p") is not None:
         found.update(_link_lists(tree))
-    return frozenset(found)
+    return Visibility(frozenset(found), frozenset(formulas))
+
+
+def _prefer_formula(formula: LexborNode, hidden: set[int], formulas: set[int]) -> None:
+    """
+    Take a formula in MathML, which pages hide, for the drawing of it beside, which they show.
+
+    So write KaTeX, MathJax and MediaWiki: the drawing is kept from screen readers.
+    """
+    node = formula
+    path = [node.mem_id]
+    for _ in range(_FORMULA_PARENTS):
+        above = node.parent
+        if above is None or above.tag in ("p", "div", "td", "li", "body"):
+            return
+        drawings = [
+            one.mem_id
+            for one in above.iter()
+            if one.mem_id != node.mem_id and one.attributes.get("aria-hidden") == "true"
+        ]
+        if drawings:
+            hidden.update(drawings)
+            formulas.update(path)
+            return
+        path.append(above.mem_id)
+        node = above
 
 
 def _hiding_selectors(tree: LexborHTMLParser) -> list[str]:
@@ -76,13 +126,15 @@ def _hiding_selectors(tree: LexborHTMLParser) -> list[str]:
     shown: set[str] = set()
     for selectors, style in rules:
         hides = is_hidden_style(style)
-        for selector in (one.strip() for one in selectors.split(",")):
+        for selector in (" ".join(one.split()) for one in selectors.split(",")):
             if hides and _SIMPLE.fullmatch(selector):
                 hidden[selector] = None
             elif _SHOWN.search(style):
                 # What another rule shows again is a tab or a menu: a click away from the reader.
                 shown.update(_NAME.findall(selector))
-    return [one for one in hidden if not shown.intersection(_NAME.findall(one))][:_MAX_RULES]
+    return [one for one in hidden if not shown.intersection(_NAME.findall(one.rpartition(" ")[2]))][
+        :_MAX_RULES
+    ]
 
 
 def _without_media(sheet: str) -> str:
@@ -125,7 +177,77 @@ def _link_lists(tree: LexborHTMLParser) -> set[int]:
     for number, (node, links) in rows.items():
         if _leads_elsewhere(node, links, has_main=has_main):
             found.add(number)
+    for choice in tree.css("select")[:_MAX_ELEMENTS]:
+        names = [option.text() for option in choice.css("option")]
+        if _are_languages(sum(map(_names_language, names)), len(names)):
+            found.add(choice.mem_id)
+    found.update(_outside_lists(tree))
     return found
+
+
+def _outside_lists(tree: LexborHTMLParser) -> Iterator[int]:
+    """Yield what stands beside the text and holds hardly more than links."""
+    main = tree.css_first("main, article, [role=main]") or _find_text(tree)
+    if main is None:
+        return
+    inside = main
+    for _ in range(_MAX_ABOVE):
+        above = inside.parent
+        if above is None or inside.tag == "body":
+            return
+        waiting = [
+            (one, 0)
+            for one in above.iter()
+            if one.mem_id != inside.mem_id and not one.css("main, article, [role=main]")
+        ]
+        while waiting:
+            node, depth = waiting.pop()
+            links = node.css("a[href]")
+            if len(links) < _LEAST_OUTSIDE:
+                continue
+            if _is_linked(node, [" ".join(link.text().split()) for link in links]):
+                yield node.mem_id
+                _, heading = _heading_before(node)
+                if heading is not None:
+                    yield heading
+            elif depth < _MAX_OUTSIDE_DEPTH:
+                waiting.extend((one, depth + 1) for one in node.iter())
+        inside = above
+
+
+def _heading_before(node: LexborNode) -> tuple[str, int | None]:
+    """Return the heading in front of a list, which has nothing else below it."""
+    before = node.prev
+    while before is not None and before.tag == "-text" and not (before.text() or "").strip():
+        before = before.prev
+    if before is not None and before.tag in ("h2", "h3", "h4", "h5", "h6"):
+        return before.tag, before.mem_id
+    return "", None
+
+
+def _find_text(tree: LexborHTMLParser) -> LexborNode | None:
+    """Return the smallest element that holds most of the paragraphs, None for the whole page."""
+    sizes: dict[int, int] = {}
+    depths: dict[int, tuple[int, LexborNode]] = {}
+    total = 0
+    for paragraph in tree.css("p")[:_MAX_ELEMENTS]:
+        size = len(paragraph.text().strip())
+        size -= sum(len(link.text()) for link in paragraph.css("a[href]"))
+        if size <= 0:
+            continue
+        total += size
+        above, path = paragraph.parent, list[LexborNode]()
+        while above is not None and len(path) < _MAX_ABOVE:
+            path.append(above)
+            above = above.parent
+        for depth, node in enumerate(reversed(path)):
+            sizes[node.mem_id] = sizes.get(node.mem_id, 0) + size
+            depths[node.mem_id] = depth, node
+    if total < _LEAST_MAIN_CHARS:
+        return None
+    held = [depths[one] for one, size in sizes.items() if size >= _MAIN_SHARE * total]
+    _, node = max(held, key=lambda pair: pair[0])
+    return None if node.tag in ("body", "html") else node
 
 
 def _leads_elsewhere(node: LexborNode, links: list[LexborNode], *, has_main: bool) -> bool:
@@ -133,15 +255,24 @@ def _leads_elsewhere(node: LexborNode, links: list[LexborNode], *, has_main: boo
     if len(links) < _LEAST_OUTSIDE:
         return False
     linked = [" ".join(link.text().split()) for link in links]
-    if max(map(len, linked)) > _MAX_LINK_CHARS:
-        return False
     languages = sum(
         1
         for link, text in zip(links, linked, strict=True)
         if link.attributes.get("hreflang") or _names_language(text)
     )
-    of_languages = languages >= max(_LEAST_LANGUAGES, 0.8 * len(links))
+    of_languages = _are_languages(languages, len(links))
     if not of_languages and (not has_main or _is_inside_text(node)):
+        return False
+    return _is_linked(node, linked)
+
+
+def _are_languages(named: int, count: int) -> bool:
+    return named >= max(_LEAST_LANGUAGES, 0.8 * count)
+
+
+def _is_linked(node: LexborNode, linked: list[str]) -> bool:
+    """Tell whether hardly more than short links is in an element."""
+    if max(map(len, linked)) > _MAX_LINK_CHARS:
         return False
     whole = len(" ".join(node.text().split()))
     return sum(map(len, linked)) >= _LINKED_SHARE * (whole - 3 * len(linked))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from .archives import Archive
 from .blocks import (
     BlockKind,
     Event,
@@ -21,7 +22,8 @@ from .blocks import (
     read_all,
 )
 from .decoding import declared_charset, decode
-from .hidden_elements import hidden_elements, is_hidden_style
+from .figures import AddressedPictures, Figures
+from .hidden_elements import Visibility, hidden_elements, is_hidden_style
 from .mathml import linear_formula
 from .numbering import show_count
 from .tables import MAX_TITLE_CHARS, Row, Spans, TableWriter
@@ -91,19 +93,27 @@ _VOID = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "
     "track",
     "wbr",
 }
+_ALL_SEEN = Visibility(frozenset(), frozenset())
 # A table within a cell that is no larger is read as the cell's text.
 _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
 # Elements between a cell and a table in it.
 _MAX_CELL_DEPTH = 8
 _MAX_INDENT = 8
+# Elements between a figure and its picture.
+_FIGURE_DEPTH = 4
+_MAX_CAPTION_CHARS = 500
 # WHATWG HTML, "the ol element": what its type attribute means.
 _FORMS = {"a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
 
 
 def parse_html(request: Request) -> Iterator[Event]:
     """Yield the blocks of an HTML page."""
-    yield from parse_markup(read_all(request), declared=declared_charset(request.content_type))
+    yield from parse_markup(
+        read_all(request),
+        declared=declared_charset(request.content_type),
+        figures=request.figures,
+    )
 
 
 def parse_markup(
@@ -113,12 +123,17 @@ def parse_markup(
     page: int | None = None,
     with_title: bool = True,
     is_xhtml: bool = False,
+    figures: Figures | None = None,
+    archive: Archive | None = None,
+    folder: str = "",
 ) -> Iterator[Event]:
     """
     Yield the blocks of the HTML in *data*; navigation is left out where there is other text.
 
     Args:
         is_xhtml: It is XML: an empty element is one tag, which ends itself.
+        figures: Describes its pictures; None where they are left alone.
+        archive: Holds the pictures that it names, relative to *folder*.
     """
     if declared is None:
         found = _XML_ENCODING.search(data[:1024]) or _META_CHARSET.search(data[:4096])
@@ -135,17 +150,43 @@ def parse_markup(
     if root is None:
         return
     some = False
-    unread = hidden_elements(tree)
-    for event in _Walker(page=page, skipped=_SKIPPED | {"nav"}, unread=unread).walk(root):
+    seen = hidden_elements(tree)
+    pictures = None
+    if figures is not None:
+        addresses = (node.attributes.get("src") or "" for node in tree.css("img"))
+        pictures = AddressedPictures(figures, addresses, archive=archive, folder=folder)
+    skipped = _SKIPPED | {"nav"}
+    for event in _Walker(page=page, skipped=skipped, seen=seen, pictures=pictures).walk(root):
         some = True
         yield event
     if not some:
-        yield from _Walker(page=page, skipped=_SKIPPED).walk(root)
+        yield from _Walker(page=page, skipped=_SKIPPED, pictures=pictures).walk(root)
 
 
 def _with_end_tag(found: re.Match[str]) -> str:
     name = found.group(1)
     return found.group() if name.lower() in _VOID else f"<{name}{found.group(2)}></{name}>"
+
+
+def _figure_caption(node: LexborNode) -> str:
+    """Return the caption of the figure that a picture stands in, "" where there is none."""
+    above = node.parent
+    for _ in range(_FIGURE_DEPTH):
+        if above is None:
+            return ""
+        if above.tag == "figure":
+            caption = above.css_first("figcaption")
+            return clean_line(caption.text())[:_MAX_CAPTION_CHARS] if caption is not None else ""
+        above = above.parent
+    return ""
+
+
+def _shown(node: LexborNode) -> tuple[float, float] | None:
+    """Return width and height of a picture in points, None where the page does not tell them."""
+    sides = [(node.attributes.get(name) or "").removesuffix("px") for name in ("width", "height")]
+    if not all(side.isdecimal() and len(side) < 6 for side in sides):
+        return None
+    return int(sides[0]) * 0.75, int(sides[1]) * 0.75
 
 
 @dataclass(slots=True)
@@ -200,11 +241,19 @@ class _Walker:
     """
 
     def __init__(
-        self, *, page: int | None, skipped: frozenset[str], unread: frozenset[int] = frozenset()
+        self,
+        *,
+        page: int | None,
+        skipped: frozenset[str],
+        seen: Visibility = _ALL_SEEN,
+        pictures: AddressedPictures | None = None,
     ) -> None:
         self.page = page
         self.skipped = skipped
-        self.unread = unread
+        self.seen = seen
+        self.pictures = pictures
+        # Address, caption and size of those in the open paragraph or table.
+        self.waiting: list[tuple[str, str, tuple[float, float] | None]] = []
         self.inline: list[str] = []
         self.kind: BlockKind = "paragraph"
         self.level = 0
@@ -247,14 +296,19 @@ class _Walker:
         yield from self._flush()
 
     def _is_hidden(self, node: LexborNode) -> bool:
-        if self.unread and node.mem_id in self.unread:
+        if self.seen.hidden and node.mem_id in self.seen.hidden:
             return True
         attributes = node.attributes
+        if node.tag == "dialog" and "open" not in attributes:
+            return True
         if not attributes:
             return False
         return (
             attributes.get("hidden", "-") not in ("-", "until-found")
-            or is_hidden_style(attributes.get("style") or "")
+            or (
+                is_hidden_style(attributes.get("style") or "")
+                and node.mem_id not in self.seen.formulas
+            )
             or (attributes.get("role") == "navigation" and "nav" in self.skipped)
         )
 
@@ -266,8 +320,12 @@ class _Walker:
         elif tag == "br":
             self.inline.append("\n" if self.preformatted else " \n")
         elif tag == "img":
-            if alternative := (node.attributes.get("alt") or "").strip():
+            alternative = (node.attributes.get("alt") or "").strip()
+            if alternative:
                 self.inline.append(f" {alternative} ")
+            if self.pictures is not None and (address := node.attributes.get("src")):
+                caption = ". ".join(filter(None, (alternative, _figure_caption(node))))
+                self.waiting.append((address.strip(), caption, _shown(node)))
         elif tag in _HEADINGS and not self._in_header_cell():
             yield from self._spill()
             yield from self._flush()
@@ -335,6 +393,18 @@ class _Walker:
             if self.inline and self.inline[-1] != " ":
                 self.inline.append(" ")
             return
+        if self.waiting:
+            yield from self._flush_text()
+            waiting, self.waiting = self.waiting, []
+            for address, caption, shown in waiting:
+                if self.pictures is not None:
+                    yield from self.pictures.describe(
+                        address, page=self.page, caption=caption, shown=shown
+                    )
+            return
+        yield from self._flush_text()
+
+    def _flush_text(self) -> Iterator[Event]:
         raw, kind, level = "".join(self.inline), self.kind, self.level
         self.inline = []
         if kind == "code" and self.preformatted:

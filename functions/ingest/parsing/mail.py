@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import email.errors
 import hashlib
+import quopri
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from email.message import EmailMessage, Message
 from email.parser import BytesParser
@@ -54,6 +57,10 @@ _LEAST_SHARE = 0.6
 _SEPARATOR = re.compile(rb"From [^\r\n]{0,200}\b\d{4}\b[^\r\n]{0,40}\r?\n\Z")
 _QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 _PIECE_BYTES = 1 << 16
+_WHOLE_MESSAGE: dict[str, Callable[[bytes], bytes]] = {
+    "base64": base64.b64decode,
+    "quoted-printable": quopri.decodestring,
+}
 
 
 def parse_mail(request: Request) -> Iterator[Event]:
@@ -175,17 +182,14 @@ class _Reader:
             yield from self._leaf(part, kind)
 
     def _inner_message(self, part: Message) -> Iterator[Event]:
-        inner = _parts(part)
-        if not inner:
-            # Encoded in base64, which the standard forbids and programs do.
-            inner = [_read(_content(part))]
-        subject = _field(inner[0], "Subject") or _name(part)
+        message = _unpacked(part)
+        subject = _field(message, "Subject") or _name(part)
         yield from document_heading(f"Forwarded message: {subject}")
         if self.request.depth + 1 > MAX_DEPTH:
             yield from paragraph("(not read: nested too deeply)")
             return
         inside = _Reader(replace(self.request, depth=self.request.depth + 1), self.parts)
-        yield from demoted(inside.message(inner[0]), by=1)
+        yield from demoted(inside.message(message), by=1)
         self.parts = inside.parts
 
     def _alternative(self, part: Message, *, depth: int) -> Iterator[Event]:
@@ -288,6 +292,21 @@ def _says_more(rich: list[Event], plain: str) -> bool:
         return False
     known = set(_WORD.findall(plain.lower()))
     return len(words & known) < _LEAST_SHARE * len(words)
+
+
+def _unpacked(part: Message) -> Message:
+    """Return the message in a part: some programs encode it, which RFC 2046, 5.2.1 forbids."""
+    inner = _parts(part)
+    if not inner:
+        return _read(_content(part))
+    encoding = _field(part, "Content-Transfer-Encoding").lower()
+    decode_whole = _WHOLE_MESSAGE.get(encoding)
+    if decode_whole is None:
+        return inner[0]
+    try:
+        return _read(decode_whole(inner[0].as_bytes()))
+    except (binascii.Error, ValueError, LookupError, AttributeError):
+        return inner[0]
 
 
 def _is_message(part: Message) -> bool:

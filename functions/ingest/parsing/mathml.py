@@ -78,4 +78,5 @@ def _beside(parts: list[str]) -> str:
 
 def _grouped(part: str) -> str:
     part = part.strip()
-    return part if part.isalnum() or (part[:1] == "(" and part[-1:] == ")") else f"({part})"
+    is_bracket = part[:1] == "(" and part[-1:] == ")" and part.count("(") == 1
+    return part if part.isalnum() or is_bracket else f"({part})"

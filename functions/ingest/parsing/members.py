@@ -79,11 +79,11 @@ def demoted(events: Iterator[Event], *, by: int) -> Iterator[Event]:
         if isinstance(event, Block):
             if is_first and "\n" not in event.gap:
                 # A text begins without a gap where it is the whole document.
-                event = replace(event, gap="\n\n")
+                event = event._replace(gap="\n\n")
             is_first = False
             # The page is that of the document inside, not of this one.
             depth = min(event.level + by, 9) if event.level else 0
-            yield replace(event, page=None, level=depth)
+            yield event._replace(page=None, level=depth, page_starts=(), lines=())
         elif isinstance(event, Title):
             yield from heading(event.text, level=by + 1)
 
@@ -91,7 +91,7 @@ def demoted(events: Iterator[Event], *, by: int) -> Iterator[Event]:
 def document_heading(name: str, *, level: int = 1) -> Iterator[Event]:
     """Yield the name of a document that is inside of another: its text is in no other's chunk."""
     for block in heading(clean_line(name)[:_MAX_NAME_CHARS], level=level):
-        yield replace(block, begins_document=True)
+        yield block._replace(begins_document=True)
 
 
 def not_read(name: str, error: Unreadable, *, level: int = 1) -> Iterator[Event]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 from .blocks import Block, Event
 
 # Shorter runs are names, addresses, keys of records: text.
 _LONG_RUN_CHARS = 200
 _WORD_CHARS = 56
+_LEAST_CHARS = 40
 _DATA_ADDRESS = re.compile(
     r"""data:[\w.+-]{1,60}/[\w.+-]{1,80}(?:;[\w=.+"-]{1,80}){0,4},[^\s"'()<>\]}|]*""", re.IGNORECASE
 )
@@ -28,10 +28,13 @@ def without_base64(events: Iterator[Event]) -> Iterator[Event]:
     """Yield *events* without the base64 in their texts; a block of nothing else is left out."""
     goes_on = False
     for event in events:
-        if not isinstance(event, Block) or not (goes_on or _may_hold(event.text)):
+        if not isinstance(event, Block):
             yield event
             continue
         text = event.text
+        if not goes_on and (len(text) < _LEAST_CHARS or not _may_hold(text)):
+            yield event
+            continue
         if goes_on and not event.gap and (found := _REST.match(text)):
             text = text[found.end() :]
         if len(text) == len(event.text) and not _may_hold(text):
@@ -42,11 +45,11 @@ def without_base64(events: Iterator[Event]) -> Iterator[Event]:
         text = _strip(text)
         if text.strip():
             label = _strip(event.label) if event.label else ""
-            yield replace(event, text=text, label=label)
+            yield event._replace(text=text, label=label, lines=())
 
 
 def _may_hold(text: str) -> bool:
-    if len(text) < 40:
+    if len(text) < _LEAST_CHARS:
         return False
     return "data:" in text or "-----BEGIN " in text or _has_long_word(text)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .blocks import Event, clean, paragraph
+from .figures import Figures, read_data_address
 from .markdown import read_markdown
 
 _MAX_OUTPUT_CHARS = 4_000
@@ -20,7 +21,7 @@ def is_notebook(value: object) -> bool:
     )
 
 
-def notebook_events(notebook: dict[str, Any]) -> Iterator[Event]:
+def notebook_events(notebook: dict[str, Any], *, figures: Figures | None) -> Iterator[Event]:
     """
     Yield the cells of a notebook in order.
 
@@ -31,10 +32,10 @@ def notebook_events(notebook: dict[str, Any]) -> Iterator[Event]:
         cells = sheet.get("cells")
         for cell in cells if isinstance(cells, list) else ():
             if isinstance(cell, dict):
-                yield from _cell(cell)
+                yield from _cell(cell, figures)
 
 
-def _cell(cell: dict[str, Any]) -> Iterator[Event]:
+def _cell(cell: dict[str, Any], figures: Figures | None) -> Iterator[Event]:
     text = _joined(cell.get("source") or cell.get("input")).strip("\n").rstrip()
     if cell.get("cell_type") == "heading":
         level = cell.get("level")
@@ -48,8 +49,22 @@ def _cell(cell: dict[str, Any]) -> Iterator[Event]:
                 printed = _printed(output)[:_MAX_OUTPUT_CHARS].strip("\n").rstrip()
                 if printed.strip():
                     yield from paragraph(printed, kind="code")
+                if figures is not None:
+                    yield from _picture(output, figures)
     elif text.strip():
         yield from read_markdown(text)
+
+
+def _picture(output: dict[str, Any], figures: Figures) -> Iterator[Event]:
+    data = output.get("data")
+    for kind in ("image/png", "image/jpeg"):
+        if isinstance(data, dict) and (packed := _joined(data.get(kind))):
+            picture = read_data_address(f"data:{kind};base64,{packed}")
+            if picture is None:
+                figures.leave_out("damaged", None)
+            else:
+                yield from figures.packed(picture)
+            return
 
 
 def _printed(output: dict[str, Any]) -> str:

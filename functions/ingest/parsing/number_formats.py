@@ -351,6 +351,11 @@ def _show_exponent(tokens: tuple[_Token, ...], value: float) -> str:
     mantissa, _, exponent = f"{value:.{places}e}".partition("e")
     width = sum(1 for token in tokens[at:] if token.kind == "digit")
     power = int(exponent)
+    # With several places before the point the exponent goes in steps of as many.
+    step = sum(1 for token in before[:point] if token.kind == "digit")
+    if step > 1 and value:
+        power = power // step * step
+        mantissa = f"{value / 10.0**power:.{places}f}"
     sign = "-" if power < 0 else "+" if tokens[at].text.endswith("+") else ""
     ends = [token.text for token in tokens if token.kind == "literal"]
     return f"{mantissa}E{sign}{abs(power):0{width}d}{''.join(ends)}"

@@ -27,8 +27,10 @@ from .blocks import (
     clean_line,
     heading,
     paragraph,
+    raised,
 )
 from .docx import core_title, show_symbols
+from .figures import PackedPictures, count_uses, is_caption
 from .footnotes import with_notes
 from .numbering import show_count
 from .reading_order import Box, reading_order
@@ -46,6 +48,7 @@ _SKIPPED = frozenset(
 _FORMATS = {"1": "decimal", "a": "lowerLetter", "A": "upperLetter"} | {
     "i": "lowerRoman",
     "I": "upperRoman",
+    "01, 02, 03, ...": "decimalZero",
 }
 _SHAPES = frozenset(
     [
@@ -58,6 +61,9 @@ _LENGTH = re.compile(r"(-?[\d.]+)(cm|mm|in|pt|pc|px)?$")
 _CENTIMETRES = {"cm": 1.0, "mm": 0.1, "in": 2.54, "pt": 2.54 / 72, "pc": 2.54 / 6, "px": 2.54 / 96}
 _TRANSLATION = re.compile(r"translate\s*\(\s*([-\d.a-z]+)[\s,]+([-\d.a-z]+)")
 _MAX_REPEATED_COLUMNS = 256
+_POINTS = 72 / 2.54
+_MAX_DESCRIBED_CHARS = 1_000
+_ADDRESSES = re.compile(rb'xlink:href="(?:\./)?(Pictures/[^"]{1,200})"')
 # Objects (charts, formulas) within objects that are read.
 _MAX_OBJECT_DEPTH = 2
 
@@ -69,6 +75,8 @@ class _Style:
     parent: str = ""
     is_hidden: bool | None = None
     is_bold: bool | None = None
+    is_raised: bool = False
+    lists: str | None = None
 
 
 @dataclass(slots=True)
@@ -102,6 +110,7 @@ class _Styles:
         if name == "style":
             self.style = _Style(
                 parent=attributes.get("parent-style-name", ""),
+                lists=attributes.get("list-style-name"),
             )
             self.styles[attributes.get("name", "")] = self.style
         elif name == "text-properties":
@@ -110,6 +119,7 @@ class _Styles:
                 self.style.is_hidden = True
             elif attributes.get("display", "") == "true":
                 self.style.is_hidden = False
+            self.style.is_raised = attributes.get("text-position", "").startswith("super")
             if weight := attributes.get("font-weight", ""):
                 self.style.is_bold = weight == "bold" or (weight.isdecimal() and int(weight) > 500)
         elif name == "table-properties" and attributes.get("display", "") == "false":
@@ -141,6 +151,15 @@ class _Styles:
         said = (style.is_hidden for _, style in self.chain(name))
         return next((value for value in said if value is not None), False)
 
+    def is_raised(self, name: str) -> bool:
+        return any(style.is_raised for _, style in self.chain(name))
+
+    def heading_levels(self, name: str) -> dict[int, _Level]:
+        """Return how headings of a style are numbered: by the style's list, or by the outline."""
+        said = (style.lists for _, style in self.chain(name))
+        own = next((value for value in said if value is not None), None)
+        return self.outline if own is None else self.lists.get(own, {})
+
     def is_bold(self, name: str) -> bool:
         said = (style.is_bold for _, style in self.chain(name))
         return next((value for value in said if value is not None), False)
@@ -155,6 +174,9 @@ def _open(request: Request, what: str) -> tuple[Archive, _Styles]:
             "encrypted",
             f"The {what} file is protected by a password. Remove the password and upload it again.",
         )
+    if request.figures is not None:
+        uses = count_uses(archive, "content.xml", _ADDRESSES)
+        archive.pictures = PackedPictures(request.figures, archive, uses)
     return archive, _Styles(archive)
 
 
@@ -253,8 +275,12 @@ class _TextReader:
         self.note_count = 0
         self.inside = ""
         self.objects: list[str] = []
+        # Part, size and description of the pictures of the open paragraph or frame.
+        self.pictures: list[_Picture] = []
+        self.frame: tuple[float, float] | None = None
         self.skipping = 0
         self.gap = "\n\n"
+        self.last_text = ""
 
     def feed(self, event: XmlEvent) -> Iterator[Block]:
         """Take the next element or text, and yield what is whole by now."""
@@ -269,6 +295,8 @@ class _TextReader:
             if self.inside not in ("creator", "date"):
                 self.aside.append(event.text)
         elif self.inside in ("title", "desc"):
+            if self.pictures and len(self.pictures[-1].described) < _MAX_DESCRIBED_CHARS:
+                self.pictures[-1].described += f" {event.text}"
             yield from self._append(f" {event.text} ")
         elif self.paragraphs and not self._is_unseen():
             # Line ends of the file are spaces.
@@ -300,6 +328,12 @@ class _TextReader:
             yield from self._append("\t" if name == "tab" else "\n")
         elif name in ("title", "desc"):
             self.inside = name
+        elif name == "frame":
+            self.frame = _size(attributes)
+        elif name == "image":
+            part = attributes.get("href", "").removeprefix("./")
+            if self.archive.pictures is not None and not part.startswith("ObjectReplacements"):
+                self.pictures.append(_Picture(part, self.frame))
         elif name == "object" and self.depth < _MAX_OBJECT_DEPTH:
             self.objects.append(attributes.get("href", "").removeprefix("./").rstrip("/"))
         elif name in ("list", "list-item", "list-header"):
@@ -359,6 +393,8 @@ class _TextReader:
                 yield from paragraph(clean_line(text), page=self.page)
             return
         open_ = self.paragraphs[-1]
+        if any(name and self.styles.is_raised(name) for name in open_.spans):
+            text = raised(text)
         open_.text.append(text)
         open_.chars += len(text)
         if self.tables and text.strip() and self.tables[-1].is_strong:
@@ -374,6 +410,7 @@ class _TextReader:
         open_.text, open_.chars, open_.notes = [], 0, []
         if not text:
             return
+        self.last_text = text
         started, open_.started = open_.started, True
         in_cell = bool(self.tables) and self.tables[-1].in_cell
         level = self._heading_level(open_) if whole and not started and not in_cell else 0
@@ -394,8 +431,22 @@ class _TextReader:
             return open_.level + 1
         return int(any(name == "Title" for name, _ in self.styles.chain(open_.style)))
 
+    def _pictures_out(self) -> Iterator[Block]:
+        """Yield the descriptions of the pictures that the last paragraph or frame holds."""
+        pictures, self.pictures = self.pictures, []
+        for picture in pictures:
+            if self.archive.pictures is not None:
+                caption = self.last_text if is_caption(self.last_text) else ""
+                yield from self.archive.pictures.describe(
+                    picture.part,
+                    page=self.page,
+                    caption=". ".join(filter(None, (clean_line(picture.described), caption))),
+                    shown=picture.shown,
+                )
+
     def _objects_out(self) -> Iterator[Block]:
-        """Yield the charts and formulas that the last paragraph holds."""
+        """Yield the charts and formulas that the last paragraph holds, and its pictures."""
+        yield from self._pictures_out()
         objects, self.objects = self.objects, []
         for name in objects:
             part = f"{name}/content.xml"
@@ -434,13 +485,16 @@ class _TextReader:
             self.gap = "\n\n"
 
     def _marker(self, open_: _Paragraph) -> str:
-        if open_.level:
+        if open_.level and not self._is_listed():
             for deeper in [level for level in self.outline_counts if level > open_.level]:
                 del self.outline_counts[deeper]
-            its = self.styles.outline.get(open_.level, _Level())
+            levels = self.styles.heading_levels(open_.style)
+            its = levels.get(open_.level, _Level())
+            if not its.format:
+                return ""
             counted = self.outline_counts.get(open_.level, its.start - 1) + 1
             self.outline_counts[open_.level] = counted
-            return _number(self.styles.outline, self.outline_counts, open_.level)
+            return _number(levels, self.outline_counts, open_.level)
         if not self.lists or not self.lists[-1].is_due:
             return ""
         self.lists[-1].is_due = False
@@ -448,6 +502,13 @@ class _TextReader:
         counts = {depth: one.count or 1 for depth, one in enumerate(self.lists, start=1)}
         its = levels.get(len(self.lists), _Level(is_bullet=True))
         return "- " if its.is_bullet else _number(levels, counts, len(self.lists))
+
+    def _is_listed(self) -> bool:
+        """Tell whether the list around an item numbers it."""
+        if not self.lists or not self.lists[-1].is_due:
+            return False
+        its = self.styles.lists.get(self.lists[-1].style, {}).get(len(self.lists))
+        return its is not None and bool(its.format)
 
     # Tables
 
@@ -729,6 +790,15 @@ def _cell_value(cell: dict[str, str]) -> str:
 
 
 @dataclass(slots=True)
+class _Picture:
+    """A picture, its size in points, and what the document says of it."""
+
+    part: str
+    shown: tuple[float, float] | None
+    described: str = ""
+
+
+@dataclass(slots=True)
 class _Shape:
     """What a shape of a slide says, and where it stands."""
 
@@ -791,6 +861,7 @@ def _slide_events(archive: Archive, styles: _Styles) -> Iterator[Event]:
             elif name in _SHAPES and page:
                 shape = _Shape(event.attributes.get("class", ""), _box(event.attributes))
                 reader, depth = _TextReader(archive, styles, page=page), 1
+                reader.frame = _size(event.attributes)
                 (notes if in_notes else shapes).append(shape)
         elif event.kind == "end" and name == "notes":
             in_notes = False
@@ -834,6 +905,12 @@ def _box(attributes: dict[str, str]) -> tuple[float, float, float, float] | None
     width = _length(attributes.get("width", "")) or 0.0
     height = _length(attributes.get("height", "")) or 0.0
     return left, top, left + width, top + height
+
+
+def _size(attributes: dict[str, str]) -> tuple[float, float] | None:
+    """Return width and height of a frame in points, None where it does not tell them."""
+    width, height = (_length(attributes.get(side, "")) for side in ("width", "height"))
+    return (width * _POINTS, height * _POINTS) if width and height else None
 
 
 def _length(text: str) -> float | None:

@@ -13,8 +13,10 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -23,7 +25,7 @@ from shared.boxes import LineBox, WordBox
 from shared.errors import Unreadable
 from shared.values import PageStart
 
-from . import pdf_annotations, recognition
+from . import pdf_annotations, pdf_figures, recognition, xfa_forms
 from .blocks import (
     Block,
     BlockKind,
@@ -38,8 +40,19 @@ from .blocks import (
     heading,
     paragraph,
 )
-from .pdf_annotations import Value
-from .pdf_tables import CAPTION, LEAST_CELLS, MAX_CAPTION_CHARS, Rules, Table, Word, find_tables
+from .figures import DECORATION_USES
+from .pdf_annotations import Value, turned_box
+from .pdf_figures import PdfFigure, Placed
+from .pdf_tables import (
+    CAPTION,
+    LEAST_CELLS,
+    MAX_CAPTION_CHARS,
+    Rules,
+    Table,
+    Word,
+    find_tables,
+    is_marker,
+)
 from .reading_order import Box, reading_order
 from .tables import TableWriter
 
@@ -68,12 +81,17 @@ _LEAST_LINE = 6.0
 _LEAST_TABLE = 20.0
 _MAX_OPEN_LINES = 400
 _MAX_SHAPES = 60
+# Cells of a column begin at one place, in points.
+_ALIGNED = 4.0
+# Characters that are looked at to tell how a page's text is turned.
+_ANGLES = 12
 # So many numbers in steps of the same size are a ruler or the numbers of lines.
 _RULER_NUMBERS = 8
 
 # FS_RECTF: left, top, right, bottom.
 _RECTANGLE = struct.Struct("ffff")
 _LINE = re.compile("[^\r\n\ufffe]+")
+_bottom = attrgetter("bottom")
 _DIGITS = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
 _NOT_WORD = re.compile(r"\W+")
 _BULLET = re.compile(r"(?:[•◦▪‣∙●○■□–*-]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
@@ -85,6 +103,14 @@ _PAGE_NUMBER = re.compile(
     r"(?:page|seite|p[áa]gina|pagina|trang|strona|sida|side|str\.?|s\.|p\.)\s*#"
     r"(?:\s*(?:of|von|de|di|av|af|z|/|sur|trên|van)\s*#)?|#\s*(?:of|von|de|/|sur)\s*#|[-–—]\s*#\s*[-–—]",
     re.IGNORECASE,
+)
+# Behind it a word goes on, or another begins: mainte-nance, 2026-2027; but not "on- and offshore".
+_HYPHEN = re.compile(r"(?<=[^\W_])[-\u2010]$")
+_SUSPENDED = re.compile(r"(?:and|or|und|oder|bzw|sowie|et|ou|y|och|og|en|of)\b|[^\w\s]")
+# What Wingdings and Symbol have in Unicode's private area, as Word writes bullets and boxes.
+_SYMBOLS = str.maketrans(
+    {"\uf0b7": "•", "\uf0a7": "▪", "\uf0d8": "➢", "\uf076": "❖", "\uf0fc": "✓", "\uf0e0": "→"}
+    | {"\uf0fe": "☒", "\uf0fd": "☒", "\uf052": "☑", "\uf06f": "☐", "\uf0a8": "☐", "\uf0a3": "☐"}
 )
 _SCANNER = re.compile(
     r"\bscan(?:ned|n[ée]e?|ner)?\b|scanner|camscan|gescannt|escaneado|numérisé|scansion|skanow",
@@ -102,8 +128,7 @@ _MADE_BY = re.compile(
 _Sides = Callable[[int], tuple[float, float, float, float]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     """
     A run of text on one line of the page; coordinates in points from the lower left corner.
 
@@ -142,10 +167,13 @@ class _Page:
     outline: dict[str, int] = field(default_factory=dict)
     is_picture: bool = False
     ocr: str = ""
+    ocr_lines: tuple[LineBox, ...] = ()
     notes: list[str] = field(default_factory=list)
     rules: Rules = field(default_factory=lambda: Rules([], []))
     edge_lines: list[tuple[str, _Line]] = field(default_factory=list)
     is_wide: bool = False
+    turn: int = 0
+    figures: list[PdfFigure] = field(default_factory=list)
 
 
 def parse_pdf(request: Request) -> Iterator[Event]:
@@ -182,7 +210,9 @@ def parse_pdf(request: Request) -> Iterator[Event]:
         yield Title(title)
     outline = _read_outline(document)
     pages = _read_pages(document, request, outline, count)
-    yield from _Assembler(outlined=sum(map(len, outline.values())) >= 3, pages=count).read(pages)
+    outlined = sum(map(len, outline.values())) >= 3
+    describe = partial(_describe, document, request)
+    yield from _Assembler(outlined=outlined, pages=count, describe=describe).read(pages)
     yield from _read_attachments(document, request)
 
 
@@ -212,7 +242,7 @@ def _read_attachments(document: pypdfium2.PdfDocument, request: Request) -> Iter
                 if isinstance(event, Block):
                     # The page is the attachment's, not this document's.
                     level = min(event.level + 1, 9) if event.level else 0
-                    yield replace(event, page=None, level=level, page_starts=(), lines=())
+                    yield event._replace(page=None, level=level, page_starts=(), lines=())
                 elif isinstance(event, Title):
                     yield from heading(event.text, level=2)
         except Unreadable as error:
@@ -287,14 +317,14 @@ def _inserted(line: _Line, value: _Line) -> _Line:
     own = value.text.split(" ")
     text = " ".join([*words[:at], *own, *words[at:]])
     edges = (*line.edges[:at], *[(value.left, value.right)] * len(own), *line.edges[at:])
-    return replace(line, text=text, cells=((text, line.left, line.right),), edges=edges)
+    return line._replace(text=text, cells=((text, line.left, line.right),), edges=edges)
 
 
 def _joined_lines(first: _Line, second: _Line) -> _Line:
     text = f"{first.text} {second.text}"
     left, right = min(first.left, second.left), max(first.right, second.right)
     main = first if first.edges else second
-    return replace(main, text=text, left=left, right=right, cells=((text, left, right),), edges=())
+    return main._replace(text=text, left=left, right=right, cells=((text, left, right),), edges=())
 
 
 def _read_outline(document: pypdfium2.PdfDocument) -> dict[int, dict[str, int]]:
@@ -329,23 +359,32 @@ def _read_pages(
     # What is left of the time is for the rest of the document.
     read_until = time.process_time() + _READING_SHARE * request.limits.timeout_seconds
     rules = Rules([], [])
+    has_values = False
     for index in range(count):
         read = ""
+        read_lines: tuple[LineBox, ...] = ()
         lines: list[_Line] = []
         is_picture = is_wide = False
+        turn = 0
         notes: list[str] = []
+        figures: list[PdfFigure] = []
         try:
             page = document[index]
             try:
-                lines = _read_lines(page, index + 1)
+                turn, lines = _read_lines(page, index + 1)
                 is_picture = _is_picture(page, lines)
                 width, height = page.get_size()
-                is_wide = width > height
+                is_wide = (width > height) != (turn in (1, 3))
                 values, notes = pdf_annotations.read(page, form)
+                if turn:
+                    values = [value.turned(turn) for value in values]
+                has_values = has_values or bool(values)
                 lines = _with_values(lines, values, page=index + 1)
                 # The rows of a table that goes on may leave no wide gaps.
                 is_likely = len(rules.down) > 2 or _may_hold_table(lines)
                 rules = _read_rules(page) if is_likely and _is_ruled(page) else Rules([], [])
+                if turn:
+                    rules = _turned_rules(rules, turn)
                 if (
                     (not lines or is_picture)
                     and can_read
@@ -353,34 +392,49 @@ def _read_pages(
                     and pdfium.FPDFPage_CountObjects(page.raw)
                     and request.picture_budget.take()
                 ):
-                    read = _read_picture(page, request)
+                    read, read_lines = _read_picture(page, request, number=index + 1)
+                if request.figures is not None:
+                    figures = _find_figures(
+                        page, lines, is_picture=is_picture, read=read, turn=turn
+                    )
             finally:
                 page.close()
         except pypdfium2.PdfiumError:
             # A page that cannot be loaded is told as one without text; the others are kept.
             lines = []
-        if lines or read or notes:
+        if lines or read or notes or figures:
             yield _Page(
                 index + 1,
                 lines,
                 outline.get(index, {}),
                 is_picture,
                 read,
+                read_lines,
                 notes,
                 rules,
                 is_wide=is_wide,
+                turn=turn,
+                figures=figures,
             )
         else:
             yield EmptyPage(index + 1)
+    if not has_values and (filled := xfa_forms.read(document)):
+        # The pages of such a form say that another program is needed to see it.
+        yield _Page(count, [], notes=["\n".join(filled)])
 
 
-def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
-    """Return the lines of page *number* in the order of its content."""
+def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]:
+    """
+    Return the lines of page *number* in the order of its content, and how far they are turned.
+
+    Their coordinates are turned back by as many quarters of a circle, so that text runs to the
+    right.
+    """
     textpage = page.get_textpage()
     try:
         count = textpage.count_chars()
         if count <= 0:
-            return []
+            return 0, []
         text = textpage.get_text_range()
         handle = textpage.raw
         exact = len(text) == count
@@ -390,6 +444,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
         get_box, unpack = pdfium.FPDFText_GetLooseCharBox, _RECTANGLE.unpack_from
         name = ctypes.create_string_buffer(128)
         flags = ctypes.c_int()
+        turn = _usual_turn(handle, count)
 
         def index_of(position: int) -> int:
             if exact:
@@ -400,7 +455,9 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
             index = position if exact else index_of(position)
             get_box(handle, index, place)
             left, top, right, bottom = unpack(box)
-            return left, bottom, right, top
+            return (
+                turned_box(turn, left, bottom, right, top) if turn else (left, bottom, right, top)
+            )
 
         for found in _LINE.finditer(text):
             raw = found.group()
@@ -419,6 +476,8 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
                 handle, index_of((first + last) // 2), name, 128, ctypes.byref(flags)
             )
             bold = _BOLD.search(name.value) is not None
+            if "\uf020" <= max(stripped) <= "\uf0ff":
+                stripped = stripped.translate(_SYMBOLS)
             edges: list[tuple[float, float]] = []
             bottoms: list[float] = []
             cells = tuple(_cells(stripped, first, left, right, top - bottom, sides, edges, bottoms))
@@ -454,7 +513,15 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
                 lines.append(line)
         # As the lines' coordinates are: what is seen of a page may be turned, and begin elsewhere.
         box_left, box_bottom, box_right, box_top = page.get_cropbox()
-        return _without_rulers(
+        if turn:
+            box_left, box_bottom, box_right, box_top = turned_box(
+                turn,
+                min(box_left, box_right),
+                min(box_bottom, box_top),
+                max(box_left, box_right),
+                max(box_bottom, box_top),
+            )
+        return turn, _without_rulers(
             _on_one_baseline(
                 [
                     line
@@ -473,14 +540,38 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> list[_Line]:
         textpage.close()
 
 
+def _usual_turn(textpage: Any, count: int) -> int:
+    """Return by how many quarters most characters of a page are turned."""
+    places = range(0, count, count // _ANGLES + 1)
+    turns = Counter(
+        round(angle / (math.pi / 2)) % 4
+        for place in places
+        if (angle := pdfium.FPDFText_GetCharAngle(textpage, place)) > 0
+    )
+    if not turns:
+        return 0
+    turn, most = turns.most_common(1)[0]
+    return turn if 2 * most > len(places) else 0
+
+
+def _turned_rules(rules: Rules, turn: int) -> Rules:
+    found = Rules([], [])
+    for y, left, right in rules.across:
+        _add_rule(found, *turned_box(turn, left, y, right, y))
+    for x, bottom, top in rules.down:
+        _add_rule(found, *turned_box(turn, x, bottom, x, top))
+    return found
+
+
 def _may_hold_table(lines: list[_Line]) -> bool:
     """Tell whether a page has as many parts of lines that wide gaps set off as a small table."""
     parts = sum(len(line.cells) for line in lines if len(line.cells) > 1)
     if parts >= LEAST_CELLS:
         return True
-    for a, b in pairwise(lines):
+    for a, b in pairwise(sorted(lines, key=_bottom)):
         # Cells may be written one by one.
-        if b.left > a.right and abs(a.bottom - b.bottom) < 0.5 * (a.top - a.bottom):
+        apart = max(b.left - a.right, a.left - b.right)
+        if apart > 0 and b.bottom - a.bottom < 0.5 * (a.top - a.bottom):
             parts += 2
     return parts >= LEAST_CELLS
 
@@ -605,8 +696,8 @@ def _without_tables(lines: list[_Line], tables: list[Table]) -> list[_Line]:
             text = " ".join(word.text for word in words)
             begin, end = words[0].left, words[-1].right
             rest.append(
-                replace(
-                    line, text=text, left=begin, right=end, cells=((text, begin, end),), edges=()
+                line._replace(
+                    text=text, left=begin, right=end, cells=((text, begin, end),), edges=()
                 )
             )
     return rest
@@ -631,8 +722,7 @@ def _by_height(line: _Line, bottoms: list[float]) -> Iterator[_Line]:
                 cells[-1] = (f"{cells[-1][0]} {text}", cells[-1][1], right)
             else:
                 cells.append((text, left, right))
-        yield replace(
-            line,
+        yield line._replace(
             text=" ".join(text for text, _ in some),
             left=some[0][1][0],
             right=some[-1][1][1],
@@ -688,8 +778,7 @@ def _on_one_baseline(lines: list[_Line]) -> list[_Line]:
         if line.left - before.right <= 1.5 * line.height:
             (text, left, _), (more, _, right) = before.cells[-1], line.cells[0]
             cells = (*before.cells[:-1], (f"{text} {more}", left, right), *line.cells[1:])
-        joined[-1] = replace(
-            before,
+        joined[-1] = before._replace(
             text=f"{before.text} {line.text}",
             right=line.right,
             bold=before.bold and line.bold,
@@ -737,9 +826,16 @@ def _cells(
     yield clean_line(text[begin:]), begin_left, right
 
 
-def _read_picture(page: pypdfium2.PdfPage, request: Request) -> str:
-    """Return the text that *page* shows: as recognised here, by others where that went badly."""
+def _read_picture(
+    page: pypdfium2.PdfPage, request: Request, *, number: int
+) -> tuple[str, tuple[LineBox, ...]]:
+    """
+    Return the text that *page* shows: as recognised here, by others where that went badly.
+
+    With it comes where its lines stand; where others read it that is not known.
+    """
     recognised = recognition.Recognised("", 0)
+    size = 1, 1
     if recognition.is_available():
         width, height = page.get_size()
         scale = min(200 / 72, _MAX_RECOGNISED_SIDE / max(width, height, 1))
@@ -751,11 +847,31 @@ def _read_picture(page: pypdfium2.PdfPage, request: Request) -> str:
                 height=bitmap.height,
                 stride=bitmap.stride,
             )
+            size = bitmap.width, bitmap.height
         finally:
             bitmap.close()
-    if request.read_picture is not None and recognised.confidence < recognition.READ_WELL:
-        return clean(request.read_picture(_render(page))).strip() or recognised.text
-    return recognised.text
+    if (
+        request.read_picture is not None
+        and recognised.confidence < recognition.READ_WELL
+        and (text := clean(request.read_picture(_render(page))).strip())
+    ):
+        return text, ()
+    on_page = (ctypes.c_double(), ctypes.c_double())
+
+    def point(x: float, y: float) -> tuple[float, float]:
+        # The page may be turned and cropped.
+        pdfium.FPDF_DeviceToPage(
+            page.raw, 0, 0, *size, 0, int(x), int(y), *map(ctypes.byref, on_page)
+        )
+        return on_page[0].value, on_page[1].value
+
+    def place(word: recognition.WordPlace) -> recognition.Sides:
+        x1, y1 = point(word.left, word.bottom)
+        x2, y2 = point(word.right, word.top)
+        return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+    lines = recognition.line_boxes(recognised.words, page=number, place=place)
+    return recognised.text, lines
 
 
 def _render(page: pypdfium2.PdfPage) -> bytes:
@@ -778,6 +894,44 @@ def _render(page: pypdfium2.PdfPage) -> bytes:
     )
 
 
+def _find_figures(
+    page: pypdfium2.PdfPage, lines: list[_Line], *, is_picture: bool, read: str, turn: int
+) -> list[PdfFigure]:
+    """Return the figures of a page; a scanned one is a figure where it shows hardly any text."""
+    if is_picture or (not lines and _is_picture(page, lines)):
+        return [pdf_figures.whole_page(page)] if len(read) <= _MAX_STAMP_CHARS else []
+    placed = [
+        Placed(line.text, *turned_box(-turn, line.left, line.bottom, line.right, line.top))
+        for line in lines
+    ]
+    return pdf_figures.find_figures(page, placed)
+
+
+def _describe(
+    document: pypdfium2.PdfDocument, request: Request, page: int, figure: PdfFigure
+) -> Iterator[Block]:
+    """Yield the description of a figure on *page*, which is opened once more."""
+    figures = request.figures
+    if figures is None:
+        return
+    if not figures.is_open or figure.is_too_large:
+        figures.leave_out("too_large" if figure.is_too_large else "budget", page)
+        return
+    figures.begin()
+    try:
+        opened = document[page - 1]
+        try:
+            image = pdf_figures.render(opened, figure)
+        finally:
+            opened.close()
+    except (pypdfium2.PdfiumError, ValueError):
+        figures.leave_out("damaged", page)
+    except MemoryError:
+        figures.leave_out("too_large", page)
+    else:
+        yield from figures.rendered(image, page=page, caption=figure.caption)
+
+
 class _Assembler:
     """
     Holds a window of pages, and what the pages so far say about sizes of type.
@@ -785,18 +939,49 @@ class _Assembler:
     Attributes:
         unfinished: The lines of a paragraph whose sentence may go on, on the next page.
         table: Writer and left sides of the columns of the table that the page before ended with.
+        uses: On how many pages so far each figure stands.
+        figures: Those of pages whose text is out, until no paragraph or table goes on.
     """
 
-    def __init__(self, *, outlined: bool, pages: int) -> None:
+    def __init__(
+        self,
+        *,
+        outlined: bool,
+        pages: int,
+        describe: Callable[[int, PdfFigure], Iterator[Block]],
+    ) -> None:
         self.outlined = outlined
         self.pages = pages
         self.sizes: Counter[float] = Counter()
         self.heading_sizes: set[float] = set()
         self.unfinished: tuple[BlockKind, list[_Line]] | None = None
         self.table: tuple[TableWriter, list[float]] | None = None
+        self.turns: dict[int, int] = {}
+        self.describe = describe
+        self.uses: Counter[tuple[int | str, ...]] = Counter()
+        self.figures: list[tuple[int, PdfFigure]] = []
 
     def read(self, pages: Iterable[_Page | EmptyPage]) -> Iterator[Event]:
         """Yield the blocks of each page once the pages after it are known."""
+        for event in self._read(pages):
+            if self.turns and isinstance(event, Block) and event.lines and event.source == "text":
+                yield event._replace(lines=tuple(self._turned_back(event.lines)))
+            else:
+                yield event
+
+    def _turned_back(self, lines: tuple[LineBox, ...]) -> Iterator[LineBox]:
+        """Yield where words stand on the page itself."""
+        for line in lines:
+            turn = self.turns.get(line.page)
+            if not turn:
+                yield line
+                continue
+            for offset, left, right in line.words:
+                sides = turned_box(4 - turn, left, line.bottom, right, line.top)
+                word = WordBox(0, sides[0], sides[2])
+                yield LineBox(line.position + offset, line.page, sides[1], sides[3], (word,))
+
+    def _read(self, pages: Iterable[_Page | EmptyPage]) -> Iterator[Event]:
         window: deque[_Page] = deque()
         waiting: deque[_Page | EmptyPage] = deque()
         after = 0
@@ -804,9 +989,12 @@ class _Assembler:
             waiting.append(page)
             if isinstance(page, _Page):
                 page.edge_lines = _edge_lines(page)
+                if page.turn:
+                    self.turns[page.number] = page.turn
                 window.append(page)
                 for line in page.lines:
                     self.sizes[_size(line)] += len(line.text)
+                self.uses.update({figure.signature for figure in page.figures if figure.signature})
                 after += 1
             while after > _WINDOW_PAGES:
                 yield from self._next(waiting, window)
@@ -815,6 +1003,14 @@ class _Assembler:
             yield from self._next(waiting, window)
         yield from self._finish()
         yield from self._end_table()
+        yield from self._figures()
+
+    def _figures(self) -> Iterator[Block]:
+        """Yield the descriptions that wait, but of what stands on page after page."""
+        waiting, self.figures = self.figures, []
+        for page, figure in waiting:
+            if self.uses[figure.signature] < DECORATION_USES:
+                yield from self.describe(page, figure)
 
     def _finish(self) -> Iterator[Block]:
         if self.unfinished is not None:
@@ -840,8 +1036,8 @@ class _Assembler:
             yield from self._end_table()
             # A stamp is text and in the picture of the page.
             known = {_fold(line.text) for line in page.lines}
-            read = [line for line in page.ocr.split("\n") if not line or _fold(line) not in known]
-            yield from paragraph("\n".join(read).strip(), page=page.number, source="ocr")
+            read, boxes = _without_lines(page.ocr, page.ocr_lines, known)
+            yield from paragraph(read, page=page.number, source="ocr", lines=boxes)
         elif page.is_picture:
             yield EmptyPage(page.number)
         yield from self._blocks(page, lines)
@@ -850,6 +1046,9 @@ class _Assembler:
             yield from self._end_table()
         for note in page.notes:
             yield from paragraph(note, page=page.number)
+        self.figures.extend((page.number, figure) for figure in page.figures)
+        if self.unfinished is None and self.table is None:
+            yield from self._figures()
         while window and window[0].number < page.number - _WINDOW_PAGES:
             window.popleft()
 
@@ -1027,7 +1226,12 @@ def _as_on_a_slide(groups: list[_Group]) -> list[_Group]:
         )
         for index, group in enumerate(groups)
     ]
-    return [groups[index] for index in reading_order(boxes)]
+    # A title in the middle parts the columns below it to the eye alone.
+    title = min(boxes, key=lambda box: box.top)
+    rest = [box for box in boxes if box is not title]
+    if min(box.top for box in rest) < title.bottom:
+        return [groups[index] for index in reading_order(boxes)]
+    return [groups[index] for index in (title.index, *reading_order(rest))]
 
 
 def _placed(tables: list[Table], lines: list[_Line]) -> list[tuple[int, list[Table]]]:
@@ -1159,11 +1363,41 @@ def _edge_lines(page: _Page) -> list[tuple[str, _Line]]:
         end = next((i + 1 for i in reversed(range(len(gaps))) if gaps[i] > 1.6 * pitch), 0)
         for line in order[:end]:
             found[id(line)] = (_DIGITS.sub("#", line.text), line)
-        if not end:
+        if not end and not (order is lines and _heads_columns(*order[:2])):
             folded = _DIGITS.sub("#", order[0].text)
             is_number = not any(c.isalpha() for c in folded) or _PAGE_NUMBER.fullmatch(folded)
             found[id(order[0])] = (folded if is_number else order[0].text, order[0])
     return [(key, line) for key, line in found.values() if len(key) <= 200]
+
+
+def _heads_columns(line: _Line, below: _Line) -> bool:
+    """Tell the header of a table at the top of a page: its cells stand above those of a row."""
+    starts = [left for _, left, _ in below.cells]
+    alike = sum(
+        1 for _, left, _ in line.cells if any(abs(left - start) < _ALIGNED for start in starts)
+    )
+    return alike > 1
+
+
+def _without_lines(
+    text: str, boxes: tuple[LineBox, ...], known: set[str]
+) -> tuple[str, tuple[LineBox, ...]]:
+    """Return *text* without the lines that fold to one of *known*, and where it stands."""
+    kept = ""
+    moved: list[LineBox] = []
+    waiting = deque(boxes)
+    start = 0
+    for line in text.split("\n"):
+        end = start + len(line)
+        own: list[LineBox] = []
+        while waiting and waiting[0].position < end:
+            own.append(waiting.popleft())
+        # What is left out at the beginning leaves no empty lines there.
+        if (line and _fold(line) not in known) or (not line and kept):
+            moved += [box._replace(position=box.position - start + len(kept)) for box in own]
+            kept += f"{line}\n"
+        start = end + 1
+    return kept.rstrip(), tuple(moved)
 
 
 def _in_reading_order(lines: list[_Line]) -> list[_Line]:
@@ -1178,8 +1412,7 @@ def _in_reading_order(lines: list[_Line]) -> list[_Line]:
             pieces.append(line)
         else:
             pieces.extend(
-                replace(
-                    line,
+                line._replace(
                     text=text,
                     left=left,
                     right=right,
@@ -1189,9 +1422,24 @@ def _in_reading_order(lines: list[_Line]) -> list[_Line]:
                 for text, left, right in line.cells
                 if text
             )
-    if len(pieces) < 6 or not (columns := _split_columns(pieces)):
+    if len(pieces) < 6:
         return lines
+    # A short title above the columns reaches over the gap between them.
+    top = _titles_above(pieces)
+    if not (columns := _split_columns(pieces[top:])):
+        return lines
+    columns = [*pieces[:top], *columns]
     return columns
+
+
+def _titles_above(pieces: list[_Line]) -> int:
+    """Return how many of the first lines are larger than the text below them."""
+    usual = statistics.median(map(_size, pieces))
+    count = 0
+    while count < _EDGE_LINES and _size(pieces[count]) > 1.15 * usual:
+        count += 1
+    highest = max((line.middle for line in pieces[count:]), default=0.0)
+    return count if all(line.middle > highest for line in pieces[:count]) else 0
 
 
 def _edges_of_cell(
@@ -1239,7 +1487,10 @@ def _columns(band: list[_Line]) -> list[_Line]:
     if best < 0.6 * height:
         return []
     sides = [line for line in band if line.right < at], [line for line in band if line.left > at]
-    for side in sides:
+    parted = [_columns(side) for side in sides]
+    for side, columns in zip(sides, parted, strict=True):
+        if columns:
+            continue
         if len(side) < 3:
             return []
         width = max(line.right for line in side) - min(line.left for line in side)
@@ -1249,7 +1500,9 @@ def _columns(band: list[_Line]) -> list[_Line]:
         if statistics.median(len(line.text) for line in side) < 15:
             return []
     return [
-        line for side in sides for line in _columns(side) or sorted(side, key=lambda p: -p.middle)
+        line
+        for side, columns in zip(sides, parted, strict=True)
+        for line in columns or sorted(side, key=lambda p: -p.middle)
     ]
 
 
@@ -1260,17 +1513,18 @@ def _paragraphs(
     group: list[_Line] = []
     kind: BlockKind = "paragraph"
     for i, line in enumerate(lines):
-        if len(line.cells) > 1 and _is_row(lines, i):
+        is_item = len(line.cells) == 2 and is_marker(line.cells[0][0])
+        if len(line.cells) > 1 and not is_item and _is_row(lines, i):
             if group:
                 yield kind, group
             yield "row", [line]
             group, kind = [], "paragraph"
             continue
-        if group and not _continues(group[-1], line, pitch=pitch, right=right):
+        if group and (is_item or not _continues(group[-1], line, pitch=pitch, right=right)):
             yield kind, group
             group = []
         if not group:
-            kind = "item" if _BULLET.match(line.text) else "paragraph"
+            kind = "item" if is_item or _BULLET.match(line.text) else "paragraph"
         group.append(line)
     if group:
         yield kind, group
@@ -1323,11 +1577,17 @@ def _joined(lines: list[_Line]) -> tuple[str, tuple[LineBox, ...], tuple[PageSta
     page_starts: list[PageStart] = []
     page = lines[0].page
     for line in lines:
-        if text and not hyphenated:
-            if text.endswith("-") and text[-2:-1].isalpha() and line.text[:1].islower():
-                text = text[:-1]
-            else:
+        if text and hyphenated:
+            # PDFium takes away any hyphen that a line ends with.
+            if _SUSPENDED.match(line.text):
+                text += "- "
+            elif not line.text[:1].islower():
+                text += "-"
+        elif text:
+            if not _HYPHEN.search(text) or _SUSPENDED.match(line.text):
                 text += " "
+            elif line.text[:1].islower() and text[-2].isalpha():
+                text = text[:-1]
         if line.page != page:
             page = line.page
             page_starts.append(PageStart(len(text), page))

@@ -52,6 +52,30 @@ class Value:
     top: float
     is_box: bool = False
 
+    def turned(self, turn: int) -> Value:
+        """Return it with its sides turned, see turned_box."""
+        sides = turned_box(turn, self.left, self.bottom, self.right, self.top)
+        return Value(self.text, *sides, self.is_box)
+
+
+def turned_box(
+    turn: int, left: float, bottom: float, right: float, top: float
+) -> tuple[float, float, float, float]:
+    """
+    Return (left, bottom, right, top) as they are once the page is turned.
+
+    Args:
+        turn: By how many quarters PDFium says that text is turned, 0 to 4; it is turned back.
+    """
+    match turn % 4:
+        case 1:
+            return -top, left, -bottom, right
+        case 2:
+            return -right, -top, -left, -bottom
+        case 3:
+            return bottom, -right, top, -left
+    return left, bottom, right, top
+
 
 def read(
     page: pypdfium2.PdfPage, form: pypdfium2.PdfFormEnv | None

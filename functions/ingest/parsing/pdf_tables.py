@@ -12,7 +12,7 @@ import re
 import statistics
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import attrgetter
 from typing import NamedTuple
@@ -46,6 +46,12 @@ _ALIGNED = 4.0
 _LEAST_WORDS = 0.6
 _WORD = re.compile(r"[^\W_]{2}|^\W?\d[\d.,]*\W?$")
 _MAX_LINES_BELOW = 12
+_LEAST_PROSE_LINES = 6
+_KEYED_SHARE = 0.8
+# The distance of rows over that of the lines of one row.
+_LEAST_ROW_GAP = 1.2
+_MAX_KEY_CHARS = 30
+_MAX_GAPS = 4
 # A table that goes on, on the next page, has its columns at the same places, in points.
 _COLUMN_SHIFT = 15.0
 CAPTION = re.compile(
@@ -53,6 +59,13 @@ CAPTION = re.compile(
     re.IGNORECASE,
 )
 MAX_CAPTION_CHARS = 120
+_MARKER = re.compile(
+    r"""[•◦▪‣∙●○■□–*-]|[☐☑☒✓✔]|\[[ x]\]
+      |\(?(?:\d{1,3}|[a-zA-Z]|[ivxlcIVXLC]{1,7})[.)]
+      |(?:[A-Z][a-z]{2,9}\s)?(?:\d{1,3}|[IVXLC]{1,7})(?:\.\d{1,3})*\.
+      |(?:\d{1,3}|[IVXLC]{1,7})(?:\.\d{1,3})+|§+\s?\d{1,4}[a-z]?""",
+    re.VERBOSE,
+)
 _left = attrgetter("left")
 
 
@@ -112,11 +125,16 @@ class Table:
 
         def placed(blocks: Iterator[Block]) -> Iterator[Block]:
             for block in blocks:
-                yield replace(block, lines=_boxes(block.text, pending, page=page))
+                yield block._replace(lines=_boxes(block.text, pending, page=page))
 
         for cells, is_strong in zip(self.rows, self.strong, strict=True):
             yield from placed(writer.row(cells, is_strong=is_strong))
         yield from placed(writer.pause() if goes_on else writer.end())
+
+
+def is_marker(text: str) -> bool:
+    """Tell the number or mark of a list's item or of a heading: 1., (a), 2.1, Article II., •."""
+    return _MARKER.fullmatch(text) is not None
 
 
 def find_tables(words: Sequence[Word], rules: Rules) -> list[Table]:
@@ -295,7 +313,10 @@ def _read_grid(
         # Lines between the columns alone: each line of text is a row.
         ordered = _by_lines([word for some in inside.values() for word in some])
         filled = [{bisect_right(lefts, (w.left + w.right) / 2) for w in line} for line in ordered]
-        if sum(1 for one in filled if len(one) > 1) > max(2, rows):
+        several = [one for one in filled if len(one) > 1]
+        # The further lines of a row have nothing in its first column.
+        keyed = sum(1 for one in several if 1 in one)
+        if len(several) > max(2, rows) and (rows < 2 or keyed >= _KEYED_SHARE * len(several)):
             return _table(
                 [
                     [
@@ -504,18 +525,43 @@ def _aligned_tables(words: Sequence[Word]) -> Iterator[Table]:
         if parts < LEAST_CELLS:
             at = end
             continue
-        begin = _begun_before(rows, at)
-        table = _aligned_table(rows[begin:end], above=rows[at - 1] if at and begin == at else None)
+        begin = _begun_before(rows, at, end)
+        above = rows[at - 1] if at and begin == at else None
+        table = _aligned_table(rows[begin:end], above=above)
         if table is not None:
             yield table
+        else:
+            # Tables that stand close below each other, each with columns of its own.
+            for part in _alike(rows[begin:end]):
+                parts = sum(len(row.parts) for row in part if len(row.parts) > 1)
+                if parts >= LEAST_CELLS and len(part) < end - begin:
+                    table = _aligned_table(part, above=None)
+                    if table is not None:
+                        yield table
         at = end
 
 
-def _begun_before(rows: list[_Row], at: int) -> int:
+def _alike(rows: list[_Row]) -> Iterator[list[_Row]]:
+    """Yield the rows that follow each other and have a column at the same place."""
+    part: list[_Row] = []
+    starts: list[float] = []
+    for row in rows:
+        own = [left for left, _ in row.parts[1:]]
+        if own and starts and not any(abs(a - b) <= _ALIGNED for a in own for b in starts):
+            yield part
+            part = []
+        if own:
+            starts = own
+        part.append(row)
+    yield part
+
+
+def _begun_before(rows: list[_Row], at: int, end: int) -> int:
     """Return where a table begins that goes on from the page before with lines of its last row."""
     if at > _MAX_LINES_BELOW:
         return at
-    starts = [part[0] for part in rows[at].parts[1:]]
+    starts = [part[0] for row in rows[at:end] if len(row.parts) > 1 for part in row.parts]
+    starts = [start for start in starts if start > min(starts) + _NEAR]
     below = all(
         len(row.parts) == 1 and any(abs(row.parts[0][0] - start) <= _NEAR for start in starts)
         for row in rows[:at]
@@ -538,7 +584,7 @@ def _run_end(rows: list[_Row], begin: int) -> int:
     """Return the end of the rows from *begin* on that may be one table."""
     last = at = begin
     between = 0
-    starts = [part[0] for part in rows[begin].parts]
+    starts = {part[0] for part in rows[begin].parts[1:]}
     while at + 1 < len(rows) and at - begin < _MAX_ROWS:
         before, row = rows[at], rows[at + 1]
         if before.middle - row.middle > _MAX_DROP * before.height:
@@ -546,22 +592,22 @@ def _run_end(rows: list[_Row], begin: int) -> int:
         at += 1
         if len(row.parts) > 1:
             last, between = at, 0
-            starts = [part[0] for part in row.parts]
+            starts.update(part[0] for part in row.parts[1:])
             continue
         # Lines below a cell that is not the first go on with it; others may be anything.
-        is_below = any(abs(row.parts[0][0] - start) <= _NEAR for start in starts[1:])
+        is_below = any(abs(row.parts[0][0] - start) <= _NEAR for start in starts)
         between += 1 if is_below else _MAX_LINES_BELOW // _MAX_LINES_BETWEEN
         if between > _MAX_LINES_BELOW:
             break
     # Further lines of the last row.
     usual = [a.middle - b.middle for a, b in pairwise(rows[begin : last + 1])]
-    starts = [part[0] for part in rows[last].parts]
+    first = rows[last].parts[0][0]
     while last + 1 < len(rows) and len(rows[last + 1].parts) == 1:
         row = rows[last + 1]
         drop = rows[last].middle - row.middle
         place = row.parts[0][0]
-        is_below = any(abs(place - start) <= _NEAR for start in starts[1:])
-        is_key = abs(place - starts[0]) <= _NEAR and len({round(one) for one in usual}) > 1
+        is_below = any(abs(place - start) <= _NEAR for start in starts)
+        is_key = abs(place - first) <= _NEAR and len({round(one) for one in usual}) > 1
         if not (
             (is_below and drop <= 1.8 * row.height)
             or (is_key and usual and drop <= min(usual) + 0.5)
@@ -590,9 +636,12 @@ def _aligned_table(rows: list[_Row], *, above: _Row | None) -> Table | None:
             rows = [above, *rows]
     lines = [_split(row, zones) for row in rows]
     drops = [a.middle - b.middle for a, b in pairwise(rows)]
+    if _is_prose(lines, zones, drops):
+        return None
     keyed = all(cells[0] for cells in lines if sum(1 for cell in cells if cell) > 1)
-    merged: list[list[list[Word]]] = []
-    for i, cells in enumerate(lines):
+    merged = _rows_by_gaps(lines, drops)
+    is_parted = bool(merged)
+    for i, cells in enumerate(lines if not is_parted else ()):
         following = drops[i] if i < len(drops) else 0.0
         if merged and _continues(
             merged[-1],
@@ -609,7 +658,71 @@ def _aligned_table(rows: list[_Row], *, above: _Row | None) -> Table | None:
     if not all(_is_aligned([row[column] for row in merged]) for column in range(len(zones))):
         return None
     table = _table(merged, [left for left, _ in zones], right=zones[-1][1])
-    return table if _is_table(table) else None
+    return table if _is_table(table, is_parted=is_parted) else None
+
+
+def _rows_by_gaps(lines: list[list[list[Word]]], drops: list[float]) -> list[list[list[Word]]]:
+    """
+    Return rows that wide gaps part, each with one key, however its cells stand beside each other.
+
+    It is empty where the lines stand at one distance, or where a part has no key or several.
+    """
+    if len(lines) < 4:
+        return []
+    gaps = [(a + b) / 2 for a, b in pairwise(sorted(drops)) if 0 < a * _LEAST_ROW_GAP < b]
+    found = (_parted(lines, drops, least=gap) for gap in reversed(gaps[-_MAX_GAPS:]))
+    return next(filter(None, found), [])
+
+
+def _parted(
+    lines: list[list[list[Word]]], drops: list[float], *, least: float
+) -> list[list[list[Word]]]:
+    """Return rows that gaps of more than *least* part, if each of them has one key."""
+    rows = [[lines[0]]]
+    for drop, line in zip(drops, lines[1:], strict=True):
+        if drop > least:
+            rows.append([line])
+        else:
+            rows[-1].append(line)
+    keys = [[i for i, line in enumerate(row) if line[0]] for row in rows]
+    if len(rows) < 2 or not all(keys) or max(map(len, rows)) < 2:
+        return []
+    if any(b - a > 1 for places in keys for a, b in pairwise(places)):
+        return []
+    columns = range(len(lines[0]))
+    merged = [[[w for line in row for w in line[c]] for c in columns] for row in rows]
+    key_chars = [len(_cell_text([row[0]])) for row in merged]
+    several = sum(1 for places in keys if len(places) > 1)
+    if statistics.median(key_chars) > _MAX_KEY_CHARS or 3 * several > len(rows):
+        return []
+    return merged
+
+
+def _is_prose(
+    lines: list[list[list[Word]]], zones: list[tuple[float, float]], drops: list[float]
+) -> bool:
+    """
+    Tell columns of running text, written line by line, from the rows of a table.
+
+    Lines of text fill their column, go on in small letters, and stand at one distance.
+    """
+    if len(lines) < _LEAST_PROSE_LINES:
+        return False
+    usual = statistics.median(drops)
+    if sum(1 for drop in drops if drop > 1.35 * usual) > 0.15 * len(drops):
+        return False
+    goes_on = total = 0
+    for column, (begin, end) in enumerate(zones):
+        cells = [cells[column] for cells in lines if cells[column]]
+        if len(cells) < _LEAST_PROSE_LINES:
+            return False
+        widths = [cell[-1].right - cell[0].left for cell in cells]
+        lengths = [sum(len(word.text) + 1 for word in cell) for cell in cells]
+        if statistics.median(widths) < 0.7 * (end - begin) or statistics.median(lengths) < 15:
+            return False
+        goes_on += sum(1 for cell in cells if cell[0].text[:1].islower())
+        total += len(cells)
+    return goes_on >= 0.35 * total
 
 
 def _is_aligned(cells: list[list[Word]]) -> bool:
@@ -765,12 +878,17 @@ def _table(rows: list[list[list[Word]]], lefts: list[float], *, right: float) ->
     )
 
 
-def _is_table(table: Table) -> bool:
-    """Tell rows of values from columns of prose and from blocks that stand beside each other."""
+def _is_table(table: Table, *, is_parted: bool = False) -> bool:
+    """
+    Tell rows of values from columns of prose and from blocks that stand beside each other.
+
+    Args:
+        is_parted: Gaps part its rows, each of which has a key: cells may hold sentences.
+    """
     if len(table.rows) < 2:
         return False
     lengths = [len(cell) for row in table.rows for cell in row if cell]
-    if statistics.median(lengths) > _MAX_USUAL_CHARS:
+    if statistics.median(lengths) > _MAX_USUAL_CHARS and not is_parted:
         return False
     cells = [cell for row in table.rows for cell in row if cell]
     if sum(1 for cell in cells if _WORD.search(cell)) < _LEAST_WORDS * len(cells):
@@ -778,10 +896,14 @@ def _is_table(table: Table) -> bool:
     if sum(1 for row in table.rows if sum(map(bool, row)) > 1) < (3 if len(table.rows) > 2 else 2):
         return False
     columns = len(table.lefts)
+    first = [row[0] for row in table.rows if row[0]]
+    if columns == 2 and sum(1 for cell in first if is_marker(cell)) > 0.8 * len(first):
+        # The numbers of a list are set apart from its items.
+        return False
     usual = [
         statistics.median([len(r[c]) for r in table.rows if r[c]] or [0]) for c in range(columns)
     ]
-    if sum(1 for length in usual if length > 45) > 1:
+    if sum(1 for length in usual if length > 45) > 1 and not is_parted:
         return False
     body = table.rows[1:] if len(table.rows) > 2 else table.rows
     values = [

@@ -18,6 +18,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
+from shared.boxes import LineBox
 from shared.errors import Unreadable
 
 from . import recognition
@@ -35,6 +36,8 @@ _MIN_SIDE = 8
 _MAX_RATIO = 100
 # How much of a document's processor time its pictures may take.
 _READING_SHARE = 0.7
+# Of a page of text more is read.
+_FEW_CHARS = 200
 # TIFF 6.0, NewSubfileType: bit 0 marks a smaller copy of another page.
 _SUBFILE_TYPE = 254
 _REDUCED = 1
@@ -77,13 +80,17 @@ def parse_picture(request: Request, *, kind: str) -> Iterator[Event]:
         if frame:
             _seek(picture, frame)
         _check_size(*picture.size, page=page)
-        text = ""
+        text: str = ""
+        lines: tuple[LineBox, ...] = ()
         if can_read and time.process_time() < read_until and request.picture_budget.take():
-            text = _read(picture, request)
+            text, lines = _read(picture, request, page=page)
         if text:
-            yield from paragraph(text, page=page, source="ocr")
+            yield from paragraph(text, page=page, source="ocr", lines=lines)
         else:
             yield EmptyPage(page)
+        if request.figures is not None and frame == 0 and len(text) <= _FEW_CHARS:
+            # A photograph or a chart, not a page of text.
+            yield from request.figures.packed(data, page=page)
 
 
 def _open(data: bytes, kind: str) -> Any:
@@ -161,12 +168,19 @@ def _check_size(width: int, height: int, *, page: int) -> None:
         )
 
 
-def _read(picture: Any, request: Request) -> str:
-    """Return the text of the frame: as recognised here, by others where that went badly."""
+def _read(picture: Any, request: Request, *, page: int) -> tuple[str, tuple[LineBox, ...]]:
+    """
+    Return the text of the frame: as recognised here, by others where that went badly.
+
+    With it comes where its lines stand, in pixels of the upright frame from its lower left corner;
+    where others read it that is not known.
+    """
+    # Before it is decoded: a JPEG that is decoded smaller has the smaller size afterwards.
+    longest = max(picture.size)
     grey = _grey(picture)
     width, height = grey.size
     if min(width, height) < _MIN_SIDE or max(width, height) > _MAX_RATIO * min(width, height):
-        return ""
+        return "", ()
     recognised = recognition.Recognised("", 0)
     if recognition.is_available():
         recognised = recognition.recognise(grey.tobytes(), width=width, height=height, stride=width)
@@ -174,8 +188,15 @@ def _read(picture: Any, request: Request) -> str:
         grey.thumbnail((_MAX_SENT_SIDE, _MAX_SENT_SIDE))
         sent = io.BytesIO()
         grey.save(sent, "PNG")
-        return clean(request.read_picture(sent.getvalue())).strip() or recognised.text
-    return recognised.text
+        if text := clean(request.read_picture(sent.getvalue())).strip():
+            return text, ()
+    scale = longest / max(width, height)
+
+    def place(word: recognition.WordPlace) -> recognition.Sides:
+        bottom, top = height - word.bottom, height - word.top
+        return word.left * scale, bottom * scale, word.right * scale, top * scale
+
+    return recognised.text, recognition.line_boxes(recognised.words, page=page, place=place)
 
 
 def _grey(picture: Any) -> Any:

@@ -7,6 +7,7 @@ not read; hidden slides are, since everybody who opens the file sees them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -30,6 +31,7 @@ from .blocks import (
 from .charts import chart_blocks
 from .docx import core_title, drawing_lines
 from .equations import EquationReader
+from .figures import PackedPictures
 from .numbering import show_count
 from .reading_order import Box, reading_order
 from .tables import Spans, TableWriter
@@ -42,10 +44,11 @@ _SHAPES = frozenset(["sp", "graphicFrame", "pic", "cxnSp"])
 _STARTS = _SHAPES.union(
     ["t", "Fallback", "fld", "r", "rPr", "grpSp", "oMath", "p", "cNvPr", "off", "ext", "chOff"],
     ["chExt", "pPr", "buChar", "buAutoNum", "br", "tab", "ph", "chart", "relIds", "tbl", "tblPr"],
-    ["tc"],
+    ["tc", "blip"],
 )
 _ENDS = _SHAPES.union(["t", "p", "grpSp", "tc", "tr", "tbl"])
 _MAX_DESCRIPTION_CHARS = 4_000
+_POINT = 12_700  # English metric units
 _COUNTS = {"arabic": "decimal", "alphaLc": "lowerLetter", "alphaUc": "upperLetter"} | {
     "romanLc": "lowerRoman",
     "romanUc": "upperRoman",
@@ -92,9 +95,16 @@ class _Shape:
     index: str = ""
     place: _Place | None = None
     is_hidden: bool = False
+    is_picture: bool = False
+    alternative: str = ""
     lines: list[_Line] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     parts: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """Return what it says on one line."""
+        return clean_line(" ".join(" ".join("".join(line.text).split()) for line in self.lines))
 
 
 def parse_pptx(request: Request) -> Iterator[Event]:
@@ -113,6 +123,14 @@ def parse_pptx(request: Request) -> Iterator[Event]:
         if (title := core_title(archive, core)) and title != "PowerPoint Presentation":
             yield Title(title)
     layouts: dict[str, dict[tuple[str, str], _Place]] = {}
+    if request.figures is not None:
+        uses = Counter(
+            target
+            for slide in slides
+            for kind, target in set(archive.relations(slide).values())
+            if kind == "image"
+        )
+        archive.pictures = PackedPictures(request.figures, archive, uses)
     for number, slide in enumerate(slides, start=1):
         some = False
         for block in _slide_blocks(archive, slide, layouts, page=number):
@@ -151,8 +169,9 @@ def _slide_blocks(
             shape.place = places.get((shape.placeholder, shape.index)) or places.get(
                 (shape.placeholder, "")
             )
+    title = next((shape.text for shape in shapes if shape.placeholder in _TITLES), "")
     for shape in _in_order(shapes):
-        yield from _shape_blocks(archive, shape, page=page)
+        yield from _shape_blocks(archive, shape, page=page, title=title)
     for notes in archive.related(slide, "notesSlide"):
         some = False
         for shape in _read_shapes(archive, notes, page=page):
@@ -203,16 +222,24 @@ def _layout_places(
     return known[layout]
 
 
-def _shape_blocks(archive: Archive, shape: _Shape, *, page: int) -> Iterator[Block]:
+def _shape_blocks(
+    archive: Archive, shape: _Shape, *, page: int, title: str = ""
+) -> Iterator[Block]:
     if shape.placeholder in _TITLES:
-        title = " ".join(" ".join("".join(line.text).split()) for line in shape.lines)
-        yield from heading(clean_line(title), level=1, page=page)
+        yield from heading(shape.text, level=1, page=page)
     else:
         yield from _line_blocks(shape.lines, page=page)
     yield from shape.blocks
     for kind, part in shape.parts:
         if kind == "chart":
             yield from chart_blocks(archive, part, page=page)
+        elif kind == "picture":
+            if archive.pictures is not None:
+                place = shape.place or (0, 0, 0, 0)
+                shown = (place[2] / _POINT, place[3] / _POINT) if place[2] and place[3] else None
+                yield from archive.pictures.describe(
+                    part, page=page, caption=shape.alternative or title, shown=shown
+                )
         else:
             gap = "\n\n"
             for line in drawing_lines(archive, part):
@@ -319,7 +346,7 @@ class _SlideReader:
             self.is_struck = attributes.get("strike", "noStrike") != "noStrike"
             self.is_raised = _number(attributes.get("baseline", "")) > 0
         elif name in _SHAPES:
-            self.shape = _Shape()
+            self.shape = _Shape(is_picture=name == "pic")
             self.shapes.append(self.shape)
         elif name == "grpSp":
             self.groups.append(_Group())
@@ -339,6 +366,10 @@ class _SlideReader:
             shape.placeholder = attributes.get("type", "body")
             shape.placeholder = "body" if shape.placeholder == "obj" else shape.placeholder
             shape.index = attributes.get("idx", "")
+        elif name == "blip":
+            kind, target = self.relations.get(attributes.get("r:embed", ""), ("", ""))
+            if shape.is_picture and kind == "image":
+                shape.parts.append(("picture", target))
         elif name in ("chart", "relIds"):
             identifier = attributes.get("r:id") or attributes.get("r:dm") or ""
             _, target = self.relations.get(identifier, ("", ""))
@@ -401,6 +432,7 @@ class _SlideReader:
             return
         self.shape.is_hidden = _is_on(attributes, "hidden")
         if line := clean_line(attributes.get("descr", ""))[:_MAX_DESCRIPTION_CHARS]:
+            self.shape.alternative = line
             self.shape.blocks.append(Block("paragraph", line, page=self.page))
 
     def _place(self, name: str, attributes: dict[str, str]) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from shared.boxes import LineBox, WordBox
 from shared.language import detect_language
 
 from .blocks import clean
@@ -45,7 +47,26 @@ _LANGUAGES = {
     "sr": "srp", "sv": "swe", "sw": "swa", "tr": "tur", "uk": "ukr", "vi": "vie",
 }  # fmt: skip
 
+# A line of which the words reach over more than so many times its highest one is aslant.
+_ASLANT = 1.5
+# Between two words of the text stands white space, and little of it.
+_MAX_GAP_CHARS = 8
+
 _engines: dict[str, Any] = {}
+
+# Of a rectangle, and of the same one somewhere else: left, bottom, right, top.
+Sides = tuple[float, float, float, float]
+
+
+class WordPlace(NamedTuple):
+    """A word: where it begins in the text, and its sides in pixels from the upper left corner."""
+
+    position: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+    begins_line: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +76,12 @@ class Recognised:
 
     Attributes:
         confidence: Mean of the words, 0 to 100; 0 where there is no text.
+        words: In the order of the text.
     """
 
     text: str
     confidence: int
+    words: tuple[WordPlace, ...] = ()
 
 
 def load() -> None:
@@ -108,6 +131,7 @@ def recognise(pixels: bytes, *, width: int, height: int, stride: int) -> Recogni
         rows = (pixels[at : at + width] for at in range(0, height * stride, stride))
         turned = b"".join(rows)[::-1]
         other = _best(turned, width=width, height=height, stride=width)
+        other = replace(other, words=_turned(other.words, width=width, height=height))
         best = max(best, other, key=lambda one: one.confidence)
     return best if best.confidence >= _NOISE else Recognised("", 0)
 
@@ -122,7 +146,8 @@ def _best(pixels: bytes, *, width: int, height: int, stride: int) -> Recognised:
         engine.SetImageBytes(pixels, width, height, 1, stride)
         engine.SetSourceResolution(200)
         text = clean(engine.GetUTF8Text()).strip()
-        found[name] = Recognised(text, engine.MeanTextConf() if text else 0)
+        confidence = engine.MeanTextConf() if text else 0
+        found[name] = Recognised(text, confidence, _find_words(engine, text))
         engine.Clear()
         if found[name].confidence >= _SURE:
             # Sure of its letters: but English has no umlauts, and would be as sure without them.
@@ -140,3 +165,82 @@ def _best(pixels: bytes, *, width: int, height: int, stride: int) -> Recognised:
         _engines.clear()
         _engines.update(first | rest)
     return found[suits]
+
+
+def _find_words(engine: Any, text: str) -> tuple[WordPlace, ...]:
+    """Return where the words of *text*, which *engine* has just read, stand on the picture."""
+    # It is loaded with the engines.
+    from tesserocr import RIL
+
+    iterator = engine.GetIterator() if text else None
+    words: list[WordPlace] = []
+    position = 0
+    while iterator is not None:
+        box = iterator.BoundingBox(RIL.WORD)
+        try:
+            word = clean(iterator.GetUTF8Text(RIL.WORD)).strip()
+        except RuntimeError:
+            word = ""
+        at = text.find(word, position, position + _MAX_GAP_CHARS + len(word))
+        if word and box is not None and at >= 0:
+            begins_line = not words or "\n" in text[position:at]
+            left, top, right, bottom = box
+            words.append(WordPlace(at, left, top, right, bottom, begins_line))
+            position = at + len(word)
+        if not iterator.Next(RIL.WORD):
+            break
+    return tuple(words)
+
+
+def _turned(words: Iterable[WordPlace], *, width: int, height: int) -> tuple[WordPlace, ...]:
+    """Return where *words* stand on a picture that was read upside down."""
+    return tuple(
+        word._replace(
+            left=width - word.right,
+            top=height - word.bottom,
+            right=width - word.left,
+            bottom=height - word.top,
+        )
+        for word in words
+    )
+
+
+def line_boxes(
+    words: Iterable[WordPlace], *, page: int, place: Callable[[WordPlace], Sides]
+) -> tuple[LineBox, ...]:
+    """
+    Return the lines of *words*, each word a line where they are aslant or upright.
+
+    Args:
+        place: Tells where a word stands on its page.
+    """
+    return tuple(
+        box
+        for line in _lines(words)
+        for box in _boxes_of([(word.position, place(word)) for word in line], page=page)
+    )
+
+
+def _lines(words: Iterable[WordPlace]) -> Iterator[list[WordPlace]]:
+    line: list[WordPlace] = []
+    for word in words:
+        if word.begins_line and line:
+            yield line
+            line = []
+        line.append(word)
+    if line:
+        yield line
+
+
+def _boxes_of(words: list[tuple[int, Sides]], *, page: int) -> list[LineBox]:
+    sides = [each for _, each in words]
+    left, bottom = min(side[0] for side in sides), min(side[1] for side in sides)
+    right, top = max(side[2] for side in sides), max(side[3] for side in sides)
+    highest = max(side[3] - side[1] for side in sides)
+    if top - bottom <= min(_ASLANT * highest, right - left):
+        first = words[0][0]
+        boxes = tuple(WordBox(at - first, side[0], side[2]) for at, side in words)
+        return [LineBox(first, page, bottom, top, boxes)]
+    return [
+        LineBox(at, page, side[1], side[3], (WordBox(0, side[0], side[2]),)) for at, side in words
+    ]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from .blocks import Block, Event, Request, Title, clean, corrupt, cut, paragraph
+from .blocks import Block, Event, Request, Title, clean, corrupt, paragraph
 from .decoding import declared_charset, decode_stream
 from .notebooks import is_notebook, notebook_events
 
@@ -23,7 +23,7 @@ def parse_json(request: Request) -> Iterator[Event]:
             if number == 0 and isinstance(value, dict) and (title := _title(value)):
                 yield Title(title)
             if is_notebook(value):
-                yield from notebook_events(value)
+                yield from notebook_events(value, figures=request.figures)
             elif isinstance(value, list):
                 for item in value:
                     yield from _record(item)
@@ -83,9 +83,9 @@ def _record(value: Any) -> Iterator[Block]:
             yield from paragraph(line, gap=gap)
             gap = "\n\n"
             continue
-        for part in cut(line):
-            yield Block("item", part, gap=gap)
-            gap = "\n"
+        # A short line needs no cut.
+        yield Block("item", line, gap=gap)
+        gap = "\n"
 
 
 def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
@@ -109,6 +109,8 @@ def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
 def _plain(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if type(value) is int:
+        return str(value)
     return "" if value is None else json.dumps(value)
 
 

@@ -13,7 +13,18 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from .blocks import Event, Request, Title, clean_line, corrupt, heading, paragraph, read_all
+from .blocks import (
+    Block,
+    Event,
+    Request,
+    Title,
+    clean_line,
+    corrupt,
+    heading,
+    paragraph,
+    raised,
+    read_all,
+)
 from .docx import says_more, show_symbols
 from .encoding_labels import find_codec
 from .footnotes import with_notes
@@ -149,6 +160,7 @@ class _State:
     hidden: bool = False
     deleted: bool = False
     struck: bool = False
+    raised: bool = False
     in_table: bool = False
     level: int = 0
 
@@ -200,6 +212,8 @@ class _Reader:
         self.style = 0
         self.style_name = ""
         self.running: dict[str, None] = {}
+        self.written: frozenset[str] = frozenset()
+        self.begun = False
         self.comments: list[str] = []
         self.cells: list[str] = []
         self.are_strong: list[bool] = []
@@ -246,7 +260,9 @@ class _Reader:
         yield from self._paragraph()
         yield from self._table()
         for text in self.running:
-            yield from paragraph(text)
+            # Of later sections; below no heading.
+            if text not in self.written:
+                yield Block("paragraph", text, level=1)
         if self.comments:
             yield from heading("Comments", level=1)
             for text in self.comments:
@@ -321,6 +337,8 @@ class _Reader:
                 text = "".join(chr(0xF000 + byte) if byte > 0x20 else " " for byte in data)
             else:
                 text = data.decode(codec, "replace")
+            if self.state.raised:
+                text = raised(text)
             self.state.sink.add(text, bold=self.state.bold)
 
     def _add(self, text: str) -> None:
@@ -403,8 +421,10 @@ class _Reader:
             setattr(state, _HIDING[name], is_on)
         elif name == "b":
             state.bold = is_on
+        elif name in ("super", "sub", "nosupersub"):
+            state.raised = name == "super" and is_on
         elif name == "plain":
-            state.bold = state.hidden = state.deleted = state.struck = False
+            state.bold = state.hidden = state.deleted = state.struck = state.raised = False
         elif name == "f":
             state.codec = self.fonts.get(value or 0, self.codec)
         elif name == "pard":
@@ -475,6 +495,8 @@ class _Reader:
             self.style, self.style_name = value or 0, ""
         elif name == "outlinelevel":
             self.levels[self.style] = _level(value)
+        elif name == "sbasedon" and value in self.levels:
+            self.levels.setdefault(self.style, self.levels[value])
 
     def _style_name(self, data: bytes) -> None:
         name = (self.style_name + data.decode("latin-1")).lower()[:40]
@@ -505,12 +527,20 @@ class _Reader:
             yield from self._row()
             text = ""
         if text:
+            yield from self._begin()
             yield from self._table()
             yield from self._written(text, marker)
         boxes, self.boxes = self.boxes, []
         for box in boxes:
             yield from self._table()
             yield from paragraph(box)
+
+    def _begin(self) -> Iterator[Event]:
+        """Yield the page headers and footers of the first section before its text."""
+        if not self.begun:
+            self.begun, self.written = True, frozenset(self.running)
+            for text in self.running:
+                yield from paragraph(text)
 
     def _written(self, text: str, marker: str | None) -> Iterator[Event]:
         if self.state.level:

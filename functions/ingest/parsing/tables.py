@@ -381,6 +381,9 @@ class TableWriter:
             return
         row = Row(cells, is_header, is_strong)
         if self.is_open:
+            if self._columns(list(cells)) in self.header_rows:
+                # Printed again on every page.
+                return
             if not self._opens_table(row):
                 yield from self._body(cells)
                 return

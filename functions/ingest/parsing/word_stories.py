@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .blocks import clean, clean_line
+from .blocks import clean, clean_line, raised
 from .compound import CompoundFile
 
 _MAGIC = 0xA5EC
@@ -26,8 +26,10 @@ _STORY_LENGTHS = 76
 _TABLES = 154
 _COMMENT_REFERENCES, _COMMENT_TEXTS, _HEADERS, _RUNS, _PIECES, _AUTHORS = 4, 5, 11, 12, 33, 36
 _PAGE_BYTES = 512
-# Properties of characters, 2.6.1: deleted text of recorded changes, and hidden text.
-_IS_DELETED, _IS_HIDDEN = 0x0800, 0x083C
+# Properties of characters, 2.6.1: deleted, hidden and struck text, and what is raised.
+_IS_DELETED, _IS_HIDDEN, _IS_STRUCK_TWICE = 0x0800, 0x083C, 0x2A53
+_RAISING, _RAISED = 0x2A48, 1
+_UNSEEN = (_IS_DELETED, _IS_HIDDEN, _IS_STRUCK_TWICE)
 _ON = (1, 0x81)
 # Lengths of operands by the upper three bits of a property's number, 2.2.5.1; 6 has its own.
 _OPERAND_BYTES = (1, 1, 2, 4, 2, 2, 0, 3)
@@ -107,15 +109,16 @@ def read_stories(data: bytes) -> Stories:
     starts = [0]
     for length in lengths:
         starts.append(starts[-1] + max(0, length))
-    hidden = list(_hidden(word, part(_RUNS)))
-    blanked = bytearray(word)
-    for begin, end in hidden:
+    changed = list(_changed(word, part(_RUNS)))
+    letters = bytearray(word)
+    for begin, end, is_raised in changed:
+        change = _raise if is_raised else _blank
         for piece in pieces:
             first = max(begin, piece.place)
             last = min(end, piece.place + (piece.end - piece.start) * piece.width)
             if first < last:
-                blanked[first:last] = _blank(word[first:last], piece.width)
-    shown = bytes(blanked)
+                letters[first:last] = change(word[first:last], piece.width)
+    shown = bytes(letters)
 
     def text(start: int, end: int) -> str:
         return _text(shown, pieces, start, end)
@@ -133,7 +136,7 @@ def read_stories(data: bytes) -> Stories:
         if (line := " ".join(_lines(text(begin, end))))
     ]
     return Stories(
-        data=_patched(file, shown) if hidden else data,
+        data=_patched(file, shown) if changed else data,
         headers=headers,
         boxes=list(_lines(text(starts[6], starts[7]))),
         comments=comments,
@@ -160,8 +163,12 @@ def _pieces(table: bytes, *, limit: int) -> Iterator[_Piece]:
             yield _Piece(starts[i], min(starts[i + 1], starts[i] + letters), place, width)
 
 
-def _hidden(word: bytes, table: bytes) -> Iterator[tuple[int, int]]:
-    """Yield (begin, end) of the bytes of hidden and deleted text (ChpxFkp, 2.9.33)."""
+def _changed(word: bytes, table: bytes) -> Iterator[tuple[int, int, bool]]:
+    """
+    Yield (begin, end) of the bytes of text that is not read or raised (ChpxFkp, 2.9.33).
+
+    The third is True for what is raised.
+    """
     count = max(0, (len(table) - 4) // 8)
     for number in dict.fromkeys(struct.unpack_from(f"<{count}I", table, 4 * (count + 1))):
         page = word[number * _PAGE_BYTES : (number + 1) * _PAGE_BYTES]
@@ -171,21 +178,33 @@ def _hidden(word: bytes, table: bytes) -> Iterator[tuple[int, int]]:
         places = struct.unpack_from(f"<{runs + 1}I", page)
         for i in range(runs):
             at = 2 * page[4 * (runs + 1) + i]
-            if at and _is_unseen(page[at + 1 : at + 1 + page[at]]):
-                yield places[i], places[i + 1]
+            properties = page[at + 1 : at + 1 + page[at]] if at else b""
+            said = dict(_properties(properties))
+            if any(said.get(number) in _ON for number in _UNSEEN):
+                yield places[i], places[i + 1], False
+            elif said.get(_RAISING) == _RAISED:
+                yield places[i], places[i + 1], True
 
 
-def _is_unseen(properties: bytes) -> bool:
-    found = {_IS_DELETED: False, _IS_HIDDEN: False}
+def _properties(properties: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the number of each property, and the first byte of what it says."""
     at = 0
     while at + 3 <= len(properties):
         (number,) = struct.unpack_from("<H", properties, at)
         operand = properties[at + 2]
-        if number in found:
-            found[number] = operand in _ON
+        yield number, operand
         length = _OPERAND_BYTES[number >> 13]
         at += 2 + (length or 1 + operand)
-    return any(found.values())
+
+
+def _raise(letters: bytes, width: int) -> bytes:
+    codec = "cp1252" if width == 1 else "utf-16-le"
+    try:
+        changed = raised(letters.decode(codec)).encode(codec)
+    except UnicodeError:
+        # A code page of one byte a letter has few raised digits.
+        return letters
+    return changed if len(changed) == len(letters) else letters
 
 
 def _blank(letters: bytes, width: int) -> bytes:

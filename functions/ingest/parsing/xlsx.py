@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .archives import Archive
-from .blocks import EmptyPage, Event, PageCount, Request, Title, clean_line, heading
+from .blocks import Block, EmptyPage, Event, PageCount, Request, Title, clean_line, heading
 from .docx import core_title
+from .figures import PackedPictures
 from .number_formats import BUILT_IN, GENERAL, show_number, show_text
 from .sheets import MAX_CELL_CHARS, CellCounter, Layout, place, too_many_sheets, visible
 from .tables import Row, TableWriter
@@ -33,6 +34,8 @@ def parse_xlsx(request: Request) -> Iterator[Event]:
     for core in archive.related("", "core-properties"):
         if title := core_title(archive, core):
             yield Title(title)
+    if request.figures is not None:
+        archive.pictures = PackedPictures(request.figures, archive)
     strings = _Strings(archive, main)
     formats = _Formats(archive, main, is_1904=book.is_1904)
     counter = CellCounter(request.limits)
@@ -49,6 +52,9 @@ def parse_xlsx(request: Request) -> Iterator[Event]:
         for text in (*sheet.running_lines(), *_notes(archive, part)):
             some = True
             yield from writer.note(text)
+        for block in _figures(archive, part, page=number):
+            some = True
+            yield block
         if not some:
             yield EmptyPage(number)
 
@@ -406,6 +412,24 @@ def _notes(archive: Archive, part: str) -> Iterator[str]:
                 text.append(event.text)
     for related in archive.related(part, "drawing"):
         yield from _drawing(archive, related)
+
+
+def _figures(archive: Archive, part: str, *, page: int) -> Iterator[Block]:
+    """Yield the descriptions of a sheet's pictures."""
+    if archive.pictures is None:
+        return
+    for drawing in archive.related(part, "drawing"):
+        relations = archive.relations(drawing)
+        caption = ""
+        for event in archive.xml(drawing):
+            if event.kind != "start":
+                continue
+            if event.name == "cNvPr":
+                caption = clean_line(event.attributes.get("descr", ""))
+            elif event.name == "blip":
+                kind, target = relations.get(event.attributes.get("r:embed", ""), ("", ""))
+                if kind == "image":
+                    yield from archive.pictures.describe(target, page=page, caption=caption)
 
 
 def _drawing(archive: Archive, part: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ _DECLARATION = re.compile(r"\s{0,50}<\?xml\b[^>]{0,300}\?>")
 _ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})")
 # Elements of DocBook, DITA, TEI, JATS and XHTML: a document, in which names are no fields.
 _PROSE = frozenset(
-    ["p", "para", "simpara", "section", "sect1", "chapter", "title", "step", "note", "h1", "body"]
+    ["p", "para", "simpara", "section", "sect1", "chapter", "h1", "body", "taskbody", "cmd"]
 )
 _TITLES = frozenset(["title", "head", "h1", "h2", "h3", "h4", "h5", "h6"])
 _PREFORMATTED = frozenset(["programlisting", "screen", "literallayout", "codeblock", "pre"])
@@ -146,6 +146,9 @@ class _Reader:
             label = element.name
         else:
             label = element.name if self.open else ""
+            if element.name == "title" and not self.has_title and len(text) <= _MAX_FIELD_CHARS:
+                self.has_title = True
+                yield Title(text)
         line = f"{label}: {text}" if label else text
         yield from paragraph(line, gap=self.gap)
         self.gap = "\n" if len(line) <= _MAX_FIELD_CHARS else "\n\n"

@@ -31,7 +31,7 @@ class Choosing:
     sentences: Weights = field(default_factory=Weights)
     confidence: ConfidenceWeights = field(default_factory=ConfidenceWeights)
     margin: float = 0.8
-    least: float = 0.4
+    least: float = 0.15
 
 
 def read_choosings(model_dirs: Sequence[Path | None]) -> dict[str, Choosing]:

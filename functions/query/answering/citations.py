@@ -106,6 +106,8 @@ class Citation:
     A quote and whether it stands in passage *number*.
 
     Attributes:
+        description: It stands there, but the passage is a description of a picture, which is a
+            model's: it is not verified.
         quote: Verified: characters of the passage, exactly. Else the model's words. Text to show,
             not Markdown.
         char_start: Offset in the document's extracted text; None where not verified.
@@ -117,6 +119,12 @@ class Citation:
     verified: bool
     char_start: int | None
     char_end: int | None
+    description: bool = False
+
+    @property
+    def carries(self) -> bool:
+        """Return whether an answer may rest on it."""
+        return self.verified or self.description
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +148,34 @@ def cite(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -> list[
     for number in marks:
         own = [quote.text for quote in quotes if quote.number == number]
         citations = [_check(text, number=number, passages=passages) for text in dict.fromkeys(own)]
-        if not any(citation.verified for citation in citations):
+        if not any(citation.carries for citation in citations):
             claim = _check_claim(answer, number=number, passages=passages)
             if claim is not None:
                 citations.insert(0, claim)
         found[number] = citations or [Citation(number, "", False, None, None)]
-    carried = _carried(answer, found, passages)
+    carried = _carried(answer, found, passages, described=False)
+    described = _carried(answer, found, passages, described=True)
     return [
-        citation if citation.verified <= (number in carried) else _doubt(citation)
+        citation
+        if citation.carries <= (number in (described if citation.description else carried))
+        else _doubt(citation)
         for number, citations in found.items()
         for citation in citations
     ]
+
+
+def cite_part(passage: Hit, start: int, end: int, *, number: int) -> Citation:
+    """Return the citation of the characters *start* to *end* of *passage*."""
+    quote = passage.text[start:end]
+    if passage.source == "figure":
+        return Citation(number, quote, False, None, None, description=True)
+    return Citation(
+        number=number,
+        quote=quote,
+        verified=True,
+        char_start=passage.char_start + start,
+        char_end=passage.char_start + end,
+    )
 
 
 def place_marks(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -> str:
@@ -180,8 +205,15 @@ def place_marks(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -
     return answer
 
 
-def _carried(answer: str, found: dict[int, list[Citation]], passages: Sequence[Hit]) -> set[int]:
-    """Return the marks that stand behind a sentence which is carried by what is quoted for it."""
+def _carried(
+    answer: str, found: dict[int, list[Citation]], passages: Sequence[Hit], *, described: bool
+) -> set[int]:
+    """
+    Return the marks that stand behind a sentence which is carried by what is quoted for it.
+
+    Args:
+        described: Count descriptions of pictures, too.
+    """
     carried: set[int] = set()
     seen: set[int] = set()
     for start, end in _sentence_spans(answer):
@@ -195,7 +227,11 @@ def _carried(answer: str, found: dict[int, list[Citation]], passages: Sequence[H
         for number in numbers:
             passage = passages[number - 1]
             sources += [passage.heading, passage.header, passage.name]
-            sources += [each.quote for each in found[number] if each.verified]
+            sources += [
+                each.quote
+                for each in found[number]
+                if each.verified or (described and each.description)
+            ]
         seen |= set(numbers)
         if supports(_MARK.sub("", answer[start:end]), " ".join(sources)):
             carried |= set(numbers)
@@ -222,7 +258,7 @@ def _numbers(text: str) -> set[str]:
 
 
 def _doubt(citation: Citation) -> Citation:
-    return replace(citation, verified=False, char_start=None, char_end=None)
+    return replace(citation, verified=False, description=False, char_start=None, char_end=None)
 
 
 def _gap(answer: str, end: int) -> str:
@@ -279,14 +315,7 @@ def _check(text: str, *, number: int, passages: Sequence[Hit]) -> Citation:
     passage = passages[number - 1]
     place = locate(text, passage.text)
     if place is not None:
-        start, end = place
-        return Citation(
-            number=number,
-            quote=passage.text[start:end],
-            verified=True,
-            char_start=passage.char_start + start,
-            char_end=passage.char_start + end,
-        )
+        return cite_part(passage, *place, number=number)
     return Citation(number, text.strip(), False, None, None)
 
 
@@ -298,7 +327,7 @@ def _check_claim(answer: str, *, number: int, passages: Sequence[Hit]) -> Citati
             continue
         for claim in _claims(answer[max(0, marks.start() - _MAX_CLAIM) : marks.start()]):
             citation = _check(claim, number=number, passages=passages)
-            if citation.verified:
+            if citation.carries:
                 return citation
         checked += 1
         if checked == _MAX_CLAIMS:

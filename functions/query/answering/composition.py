@@ -21,7 +21,7 @@ def compose(units: Sequence[Unit], passages: Sequence[Hit]) -> str:
     sentences: list[str] = []
     for unit in units:
         passage = passages[unit.number - 1]
-        if unit.kind == "sentence":
+        if unit.kind == "sentence" and not unit.term[1]:
             sentences.append(_with_mark(quote_line(passage.text[unit.start : unit.end]), unit))
             continue
         if sentences:
@@ -57,7 +57,8 @@ def _show(unit: Unit, passage: Hit) -> str:
             if item.strip()
         ]
         return "\n".join([_with_mark(head, unit), *items])
-    return _with_mark(quote_line(text), unit)
+    term = passage.text[unit.term[0] : unit.term[1]].strip(" \t\n:¶")
+    return _with_mark(quote_line(f"{term}: {text}" if term else text), unit)
 
 
 def _row(row: str, header: str, heading: str) -> str:

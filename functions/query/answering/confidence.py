@@ -17,7 +17,7 @@ from shared.search.query_terms import Question
 from shared.values import Hit
 
 from .question_kind import holds_duration, holds_money, holds_number
-from .scoring import Candidates, Part, Scored, terms
+from .scoring import Candidates, Part, Scored, describe, terms
 from .units import Unit
 
 
@@ -25,22 +25,23 @@ from .units import Unit
 class ConfidenceWeights:
     """What each sign counts; *bias* always does."""
 
-    bias: float = -1.78
+    bias: float = -1.74
     score: float = 0.0
-    lead: float = 2.41
-    cosine: float = 3.36
-    words: float = 0.0
+    lead: float = 2.71
+    cosine: float = 0.0
+    meaning: float = 4.97
+    words: float = 1.43
     context_words: float = 0.0
     focus: float = 0.0
-    passage_words: float = 2.05
-    missing: float = -1.65
-    unknown: float = -4.17
-    similarity: float = 1.86
-    coverage: float = 1.41
-    no_number: float = -0.64
-    no_measure: float = -0.12
+    passage_words: float = 0.08
+    missing: float = -1.92
+    unknown: float = -4.18
+    similarity: float = 1.98
+    coverage: float = 0.49
+    no_number: float = -1.48
+    no_measure: float = 0.0
     no_name: float = 0.0
-    no_date: float = -0.84
+    no_date: float = 0.0
 
 
 SIGNS = tuple(each.name for each in fields(ConfidenceWeights))
@@ -71,7 +72,7 @@ def measure_confidence(
     total = sum(part.worth.values()) or 1.0
     own = {word: weight for word, weight in part.worth.items() if word in part.asked}
     missing = [weight for word, weight in own.items() if word not in whole]
-    texts = [candidates.texts[candidates.units.index(unit)] for unit in chosen]
+    texts = [describe(unit, passages[unit.number - 1]) for unit in chosen]
     new_number = any(holds_number(text, beside=part.text) for text in texts)
     measured = not (part.kinds.duration and not any(map(holds_duration, texts))) and not (
         part.kinds.money and not any(map(holds_money, texts))
@@ -80,13 +81,17 @@ def measure_confidence(
     similarity = candidates.scale(passage.similarity)
     held = sum(weight for word, weight in part.worth.items() if word in whole) / total
     compared = [each.features["cosine"] for each in shown if each.features["cosine"]]
+    cosine = max(compared, default=similarity)
+    context_words = max(each.features["context_words"] for each in shown)
     return {
         "bias": 1.0,
         "score": best.score / 10.0,
         "lead": (best.score - ranked[1].score) / 10.0 if len(ranked) > 1 else 1.0,
-        "cosine": max(compared, default=similarity),
+        "cosine": cosine,
+        # Near without a common word: it is not the words that bring them together.
+        "meaning": cosine * (1.0 - context_words),
         "words": max(each.features["words"] for each in shown),
-        "context_words": max(each.features["context_words"] for each in shown),
+        "context_words": context_words,
         "focus": max(each.features["focus"] for each in shown),
         "passage_words": held,
         "missing": 0.0
@@ -131,10 +136,15 @@ def counts(part: Part, chosen: Sequence[Unit], candidates: Candidates) -> bool:
     kinds, passages = part.kinds, candidates.passages
     if not kinds.quantity:
         return True
-    texts = [candidates.texts[candidates.units.index(unit)] for unit in chosen]
+    texts = [describe(unit, passages[unit.number - 1]) for unit in chosen]
     if not any(holds_number(text, beside=part.text) for text in texts):
         return False
-    counted = set(terms(kinds.counted))
+    counted = {
+        term
+        for word in kinds.counted.split()
+        if len(word) >= _LEAST_COUNTED
+        for term in terms(word)
+    }
     if not counted or counted & _MEASURED:
         return True
     around = {word for unit in chosen for word in terms(passages[unit.number - 1].text)}
@@ -142,6 +152,8 @@ def counts(part: Part, chosen: Sequence[Unit], candidates: Candidates) -> bool:
     return bool(counted & around)
 
 
+# "How much dos it cost": a slip is not what is counted.
+_LEAST_COUNTED = 4
 # What is asked for by another word than the answer has: "how many people", "how much does it".
 _MEASURED = frozenset(
     term

@@ -8,9 +8,10 @@ two-part question is answered by itself.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,18 @@ from shared.values import Hit
 
 from .choosing import Choosing
 from .confidence import counts, measure_confidence, weigh_confidence
-from .question_kind import detect_kinds, split_question
-from .scoring import Candidates, Part, Scored, gather, score, terms, understand
+from .question_kind import compares, detect_kinds, split_question
+from .scoring import (
+    Candidates,
+    Part,
+    Scored,
+    gather,
+    holds_literal,
+    points_back,
+    score,
+    terms,
+    understand,
+)
 from .units import Unit, split_units
 
 MAX_PASSAGES = 8
@@ -29,11 +40,13 @@ MAX_PASSAGES = 8
 MAX_EMBEDDED = 22
 # Longer texts cost more than they say.
 MAX_COMPARED = 320
-MAX_UNITS = 3
-# Of a question for one number or date, and of each part of a question that has several.
-_MAX_UNITS_OF_ONE = 2
+MAX_UNITS = 2
 # An item of a list answers by itself if it scores so little less than the whole list.
 _ITEM_MARGIN = 2.0
+# What answers another part of the question is left to it if another scores so little less.
+_LEFT_MARGIN = 4.0
+# Items of a list that are shown when one after the other is an answer.
+_MAX_ITEMS = 8
 # A part of a question with so few words is understood with the others only.
 _UNDERSTOOD_WORDS = 6
 # Two units say the same from this share of common words on.
@@ -116,33 +129,39 @@ def extract(
     if not units:
         return Extract([], answers=False)
     candidates = gather(considered, units, unrelated=unrelated_similarity)
+    texts = split_question(asked or question)
+    compared = compares(asked or question)
     parts = [
         understand(
             part,
             question=question,
             follows=bool(asked),
+            others=[other for other in texts if compared and other != part],
             kinds=detect_kinds(part),
             analysis=analysis,
             candidates=candidates,
         )
-        for part in split_question(asked or question)
+        for part in texts
     ]
     vectors = (
         [None for _ in parts]
         if embed is None
-        else _compare(parts, candidates, question, embed, choosing, follows=bool(asked))
+        else _compare(parts, candidates, question, embed, choosing, apart=bool(asked) or compared)
     )
+    scored = [
+        score(part, candidates, vectors=cosines, weights=choosing.sentences)
+        for part, cosines in zip(parts, vectors, strict=True)
+    ]
     extracted = [
         _extract_part(
             part,
             candidates,
-            cosines,
+            _leave_to_others(at, scored),
             analysis=analysis,
             multilingual=multilingual,
             choosing=choosing,
-            alone=len(parts) == 1,
         )
-        for part, cosines in zip(parts, vectors, strict=True)
+        for at, part in enumerate(parts)
     ]
     answered = [part for part in extracted if part.chosen and part.confidence >= choosing.least]
     shown = list(dict.fromkeys(unit for part in answered for unit in part.chosen))
@@ -164,7 +183,7 @@ def _compare(
     embed: Embed,
     choosing: Choosing,
     *,
-    follows: bool,
+    apart: bool,
 ) -> list[Mapping[int, float] | None]:
     """Return the scaled cosines of each part with the units best by words, by their place."""
     share = MAX_EMBEDDED // len(parts)
@@ -175,8 +194,8 @@ def _compare(
         places.update(dict.fromkeys(ranked[:share]))
     vectors = embed(
         [
-            *(part.text if follows else _whole(part.text, question) for part in parts),
-            *(candidates.texts[place][:MAX_COMPARED] for place in places),
+            *(part.text if apart else _whole(part.text, question) for part in parts),
+            *(candidates.compared[place][:MAX_COMPARED] for place in places),
         ]
     )
     return [
@@ -196,22 +215,20 @@ def _whole(part: str, question: str) -> str:
 def _extract_part(
     part: Part,
     candidates: Candidates,
-    cosines: Mapping[int, float] | None,
+    ranked: list[Scored],
     *,
     analysis: Question | None,
     multilingual: bool,
     choosing: Choosing,
-    alone: bool,
 ) -> ExtractedPart:
-    scored = score(part, candidates, vectors=cosines, weights=choosing.sentences)
-    ranked = sorted(scored, key=lambda each: -each.score)
     if part.kinds.date:
         ranked = _date_first(ranked)
-    ranked = _items_first(ranked)
-    one = not alone or part.kinds.number or part.kinds.date
-    chosen = _choose(
-        ranked, candidates, choosing.margin, most=_MAX_UNITS_OF_ONE if one else MAX_UNITS
-    )
+    if part.kinds.listing:
+        ranked = _list_first(ranked)
+    elif not part.kinds.how_to:
+        ranked = _items_first(ranked, passages=candidates.passages)
+    chosen = _choose(ranked, candidates, choosing.margin)
+    chosen = _complete(chosen, ranked, candidates, listing=part.kinds.listing)
     signs = measure_confidence(
         part, ranked, chosen, candidates, analysis=analysis, multilingual=multilingual
     )
@@ -219,6 +236,23 @@ def _extract_part(
     if not counts(part, chosen, candidates):
         chosen = []
     return ExtractedPart(part.text, ranked, chosen, confidence, signs)
+
+
+def _leave_to_others(at: int, scored: Sequence[Sequence[Scored]]) -> list[Scored]:
+    """
+    Return the candidates of part *at*, best first, without the best of another part.
+
+    What answers another part better answers this one only where nothing else is nearly as good.
+    """
+    ranked = [sorted(each, key=lambda one: -one.score) for each in scored]
+    own = ranked[at]
+    better = {
+        other[0].unit: other[0].score for place, other in enumerate(ranked) if place != at and other
+    }
+    left = [each for each in own if each.score >= better.get(each.unit, -math.inf)]
+    if not left or left[0].score < own[0].score - _LEFT_MARGIN:
+        return own
+    return left
 
 
 def _date_first(ranked: list[Scored]) -> list[Scored]:
@@ -241,8 +275,8 @@ def _date_first(ranked: list[Scored]) -> list[Scored]:
     return [dated, *(each for each in ranked if each is not dated)]
 
 
-def _items_first(ranked: list[Scored]) -> list[Scored]:
-    """Return *ranked* with an item before its list, where it holds as much of the question."""
+def _items_first(ranked: list[Scored], *, passages: Sequence[Hit]) -> list[Scored]:
+    """Return *ranked* with an item, or the introduction, before a list of which it is enough."""
     first = ranked[0]
     if first.unit.kind != "list":
         return ranked
@@ -259,19 +293,80 @@ def _items_first(ranked: list[Scored]) -> list[Scored]:
         ),
         None,
     )
+    if item is None and first.features["literal"]:
+        head = replace(first.unit, end=first.unit.head_end, kind="sentence")
+        if holds_literal(passages[head.number - 1].text[head.start : head.end]):
+            item = replace(first, unit=head)
     if item is None:
         return ranked
     return [item, *(each for each in ranked if each is not item and each is not first)]
 
 
-def _choose(
-    ranked: Sequence[Scored], candidates: Candidates, margin: float, *, most: int
+def _list_first(ranked: list[Scored]) -> list[Scored]:
+    """Return *ranked* with a list before its item, where several things are asked for."""
+    first = ranked[0]
+    whole = next(
+        (
+            each
+            for each in ranked[1:]
+            if each.unit.kind == "list"
+            and each.unit.number == first.unit.number
+            and each.unit.head_end <= first.unit.start
+            and first.unit.end <= each.unit.end
+        ),
+        None,
+    )
+    if whole is None:
+        return ranked
+    return [whole, *(each for each in ranked if each is not whole and each is not first)]
+
+
+def _complete(
+    chosen: list[Unit], ranked: Sequence[Scored], candidates: Candidates, *, listing: bool
 ) -> list[Unit]:
+    """Return *chosen* with the rest of its list, and with the sentence that it points back to."""
+    first = chosen[0]
+    features = next(each.features for each in ranked if each.unit == first)
+    items = [unit for unit in chosen if unit.kind == "item"]
+    # What speaks for an item by its heading alone speaks for all items.
+    if items and (listing or not features["words"]):
+        run = [
+            unit
+            for unit in candidates.units
+            if unit.kind == "item" and unit.number == items[0].number and unit.lead == items[0].lead
+        ]
+        if 1 < len(run) <= _MAX_ITEMS:
+            return [*([first] if first.kind != "item" else []), *run]
+    if first.kind != "sentence":
+        return chosen
+    before, after = (_beside(first, candidates, step) for step in (-1, 1))
+    if listing and after is not None and after.kind == "list":
+        return [first, after]
+    text = candidates.passages[first.number - 1].text
+    if before is not None and before.kind == "sentence" and points_back(text[first.start :]):
+        return [before, *(unit for unit in chosen if unit != before)]
+    return chosen
+
+
+def _beside(unit: Unit, candidates: Candidates, step: int) -> Unit | None:
+    """Return the unit that stands right before or behind *unit*."""
+    place = candidates.units.index(unit) + step if unit in candidates.units else -1
+    if not 0 <= place < len(candidates.units):
+        return None
+    other = candidates.units[place]
+    if other.number != unit.number:
+        return None
+    first, second = (other, unit) if step < 0 else (unit, other)
+    between = candidates.passages[unit.number - 1].text[first.end : second.start]
+    return None if between.strip() else other
+
+
+def _choose(ranked: Sequence[Scored], candidates: Candidates, margin: float) -> list[Unit]:
     """Return the best unit, and others that are nearly as good and say something else."""
     chosen: list[Unit] = []
     said: list[set[str]] = []
     for each in ranked:
-        if len(chosen) == most or each.score < ranked[0].score - margin:
+        if len(chosen) == MAX_UNITS or each.score < ranked[0].score - margin:
             break
         unit = each.unit
         passage = candidates.passages[unit.number - 1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher, get_close_matches
 
 from shared.language import UNSPACED, find_phrases
@@ -27,7 +27,6 @@ _MIN_NAME = 4
 _MAX_NEAR = 3
 # How alike the spelling of two identifiers must be to be named as near.
 _NEAR = 0.6
-_FUZZY = 0.75
 _SLIP = 0.8
 _SHORT_WORD = 5
 
@@ -87,32 +86,27 @@ def find_near(missing: Sequence[str], passages: Sequence[Hit]) -> list[str]:
     return list(near)[:_MAX_NEAR]
 
 
-def correct_spelling(question: str, analysis: Question | None, passages: Sequence[Hit]) -> str:
+def correct_spelling(
+    question: str, analysis: Question | None, *, is_word: Callable[[str], bool]
+) -> str:
     """
-    Return *question* with words that stand nowhere replaced by words of *passages* spelt like them.
+    Return *question* with words that stand nowhere replaced by those that were likely meant.
 
-    Identifiers and numbers are left as they are: another one is another thing.
+    Identifiers, numbers and abbreviations are left as they are: another one is another thing.
+
+    Args:
+        is_word: Whether a word is a common one, which is not mistyped although it stands nowhere.
     """
-    if analysis is None:
+    if analysis is None or not analysis.corrections:
         return question
-    unknown = {term.lexeme for word in analysis.words if not _known(word) for term in word}
-    if not unknown:
-        return question
-    vocabulary = {
-        word
-        for passage in passages
-        for word in _PART.findall(_fold(_whole(passage)))
-        if len(word) >= _MIN_NAME and word.isalpha()
-    }
+    shouted = question.isupper()
 
     def correct(match: re.Match[str]) -> str:
         word = match.group()
-        folded = _fold(word)
-        known = not any(folded.startswith(lexeme[:_MIN_NAME]) for lexeme in unknown)
-        if known or len(word) < _MIN_NAME or not word.isalpha() or folded in vocabulary:
+        meant = analysis.corrections.get(_fold(word))
+        if meant is None or not (shouted or word.islower() or word.istitle()) or is_word(word):
             return word
-        close = get_close_matches(folded, vocabulary, n=3, cutoff=_FUZZY)
-        return next((word for word in close if _is_slip(folded, word)), word)
+        return meant.capitalize() if word.istitle() else meant
 
     return _PART.sub(correct, question)
 
@@ -216,7 +210,7 @@ def _is_identifier(token: str) -> bool:
     if UNSPACED.search(token):
         return False
     digits = sum(map(str.isdigit, token))
-    if token.isdigit():
+    if token.isdecimal():
         return int(token) >= _SMALL_NUMBER
     if digits and _ORDINAL.fullmatch(token):
         return False

@@ -153,6 +153,8 @@ def make_prompt(
         if shown and len(text) > left:
             break
         place = f", page {passage.page}" if passage.page is not None else ""
+        if passage.source == "figure":
+            place += " (description of a picture there, made by a model)"
         lines = [
             f"{boundary} BEGIN PASSAGE {number}",
             f"Document: {_one_line(passage.name)}{place}",

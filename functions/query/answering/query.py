@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID, uuid4
 
-from shared.embedding.embedder import Embedder
+from shared.embedding.embedder import TextEmbedder
 from shared.errors import GenerationUnavailable
 from shared.gemini.requests import Usage
 from shared.search.query_terms import Question
@@ -86,6 +86,7 @@ class Retrieval:
         refusal: Why the passages cannot answer it; None where they may.
         embedder: The model that found them; None where the answer was kept from before.
         steps: The searches that found them, where there were several.
+        not_embedded: Why passages were found by their words alone; empty where they were not.
         not_reranked: Why the configured reranker gave no order; empty where it did.
     """
 
@@ -94,8 +95,9 @@ class Retrieval:
     analysis: Question | None = None
     refusal: Refusal | None = None
     asked: str = ""
-    embedder: Embedder | None = None
+    embedder: TextEmbedder | None = None
     steps: tuple[ResearchStep, ...] = ()
+    not_embedded: str = ""
     not_reranked: str = ""
 
     @property

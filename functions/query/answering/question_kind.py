@@ -117,8 +117,10 @@ _INSTRUCTS = re.compile(
     r"|\b(?:pode|deve|clique)\b|\b(?:hãy|dùng|sử dụng|chạy|bạn (?:có thể|cần|phải))\b",
     _FLAGS,
 )
+_PLACE = re.compile(r"\b(?:where|wo|wohin|d[óo]nde|où|dove|onde|ở đâu)\b", _FLAGS)
 _QUESTION_WORD = (
-    r"(?:by |to |in |on |at |of |from |for |with |under )?"
+    r"(?:(?:by|to|in|on|at|of|from|for|with|under|since|until|after|before|seit|bis|ab|von|mit|für"
+    r"|desde|hasta|con|de|por|depuis|avec|da|dal|con) )?"
     r"(?:what|which|who|whom|whose|when|where|why|how|is|are|was|were|does|do|did|can|may|must|should"
     r"|welche[rsmn]?|was|wer|wann|wo|warum|wie|qu[ée]|cu[áa]l(?:es)?|qui[ée]n|cu[áa]ndo|d[óo]nde"
     r"|c[óo]mo|cu[áa]nt[oa]s?|quels?|quelles?|qui|quand|où|comment|combien|quale|quali|chi|quando|dove"
@@ -153,6 +155,7 @@ class Kinds:
     duration: bool = False
     money: bool = False
     literal: bool = False
+    place: bool = False
 
     def is_definition_in(self, text: str) -> bool:
         """Return whether *text* says what the subject of a definition question is."""
@@ -192,7 +195,13 @@ def detect_kinds(question: str) -> Kinds:
         duration=bool(_DURATION.search(question)),
         money=bool(_MONEY.search(question)),
         literal=bool(_LITERAL.search(question)),
+        place=bool(_PLACE.search(question)),
     )
+
+
+def compares(question: str) -> bool:
+    """Return whether *question* asks how two things differ: each is a part of it."""
+    return bool(_COMPARISON.search(question))
 
 
 def split_question(question: str) -> list[str]:
@@ -339,6 +348,6 @@ def holds_number(text: str, *, beside: str) -> bool:
     """Return whether *text* holds a number, in digits or as a word, that *beside* does not."""
     known = set(re.findall(r"\w+", beside.casefold()))
     return any(
-        (any(map(str.isdigit, word)) or word in _NUMBER_WORDS) and word not in known
+        (word.lstrip("v")[:1].isdigit() or word in _NUMBER_WORDS) and word not in known
         for word in re.findall(r"\w+", text.casefold())
     )

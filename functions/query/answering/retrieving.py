@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.embedding.embedder import Embedder
-from shared.errors import Misconfigured, ModelSwitched
+from shared.embedding.embedder import TextEmbedder
+from shared.errors import EmbeddingUnavailable, Misconfigured, ModelSwitched, RejectedByModel
+from shared.runtime.logs import get_logger
 from shared.runtime.tracing import span
 from shared.search.statement import SearchResult
 from shared.store import NO_MODEL, Pool, RegisteredModel, reading, serving_model
@@ -22,10 +23,12 @@ from .journal import Journal
 from .missing import correct_spelling
 from .query import Query, Retrieval, RewrittenQuery
 
+logger = get_logger(__name__)
+
 # shared.search.statement.search
 Search = Callable[..., SearchResult]
 # The model of a digest; raises Misconfigured where it is not loaded in this process.
-FindEmbedder = Callable[[str], Embedder]
+FindEmbedder = Callable[[str], TextEmbedder]
 
 
 @dataclass(slots=True)
@@ -91,17 +94,25 @@ def find(
         DatabaseUnavailable: The database is away.
         Misconfigured: The model that answers is not loaded in this process.
         ModelSwitched: The model that answers was switched twice meanwhile.
+        EmbeddingUnavailable: The model did not answer, and passages are wanted by meaning alone.
     """
     question = rewritten.question
+    not_embedded = ""
     try:
         result, embedder = _search(query, question, retriever, candidates, journal)
-        corrected = correct_spelling(question, result.question, result.hits)
+        corrected = correct_spelling(question, result.question, is_word=embedder.is_word)
         if corrected != question:
             question = corrected
             result, embedder = _search(query, question, retriever, candidates, journal)
     except ModelSwitched:
         retriever.serving.model = None
         result, embedder = _search(query, question, retriever, candidates, journal)
+    except (EmbeddingUnavailable, RejectedByModel) as error:
+        if query.mode == "vector":
+            raise
+        logger.warning("question not embedded", error=str(error))
+        not_embedded = str(error)
+        result, embedder = _search(query, question, retriever, candidates, journal, by_words=True)
     hits = merge_copies(result.hits)[:candidates]
     journal.explain(
         question=question,
@@ -114,12 +125,20 @@ def find(
         vector_leg=sum(hit.vector_rank is not None for hit in hits),
         text_leg=sum(hit.text_rank is not None for hit in hits),
     )
-    return Retrieval(question, hits, analysis=result.question, embedder=embedder)
+    return Retrieval(
+        question, hits, analysis=result.question, embedder=embedder, not_embedded=not_embedded
+    )
 
 
 def _search(
-    query: Query, question: str, retriever: Retriever, candidates: int, journal: Journal
-) -> tuple[SearchResult, Embedder]:
+    query: Query,
+    question: str,
+    retriever: Retriever,
+    candidates: int,
+    journal: Journal,
+    *,
+    by_words: bool = False,
+) -> tuple[SearchResult, TextEmbedder]:
     options = {} if query.per_document is None else {"per_document": query.per_document}
     model = retriever.serving.find(retriever.pool)
     embedder = retriever.find_embedder(model.digest)
@@ -127,6 +146,11 @@ def _search(
 
     def embed() -> NDArray[np.float32]:
         nonlocal embedded
+        if by_words:
+            # Unit length, and like no text: the statement takes a vector in any case.
+            nothing = np.zeros(embedder.info.dimension, dtype=np.float32)
+            nothing[0] = 1
+            return nothing
         with span("embed"):
             embedding = embedder.embed_query(question)
         journal.record("embed", since=started)
@@ -147,7 +171,7 @@ def _search(
             multilingual=embedder.info.multilingual,
             limit=with_spare(candidates),
             filter=query.filter,
-            mode=query.mode,
+            mode="text" if by_words else query.mode,
             **options,
         )
         note({"hits": len(result.hits)})

@@ -25,7 +25,17 @@ from .units import Unit, row_cells
 _WORD = re.compile(r"\w+")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _DATE = re.compile(r"\b(?:1\d|20)\d\d\b|\b\d{1,2}[./-]\d{1,2}\b|\b\d{1,2}:\d\d\b", re.ASCII)
-_NAME = re.compile(r"(?<=[\w,;:)] )[A-ZÀ-ÞĐ][\w'’.-]+|^[A-ZÀ-ÞĐ][\w'’.-]+ [A-ZÀ-ÞĐ][\w'’.-]+")
+_NO_NAME = (
+    r"(?!(?:January|February|March|April|May|June|July|August|September|October|November|December"
+    r"|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?)\b)"
+)
+_NAME = re.compile(
+    r"(?<=[\w,;:)] )" + _NO_NAME + r"[A-ZÀ-ÞĐ][\w'’.-]+|^[A-ZÀ-ÞĐ][\w'’.-]+ [A-ZÀ-ÞĐ][\w'’.-]+"
+)
+# German writes every noun with a capital: two of them, or one behind a title.
+_GERMAN_NAME = re.compile(
+    r"\b(?:Herrn?|Frau|Dr\.|Prof\.|Firma) [A-ZÄÖÜ][\w-]+|\b[A-ZÄÖÜ][\w.-]+ [A-ZÄÖÜ][\w-]+"
+)
 # A command, an option, a path, a setting: what prose does not hold.
 _LITERAL = re.compile(
     r"(?<![\w-])(?:--?[a-z][\w-]+|\$?(?=\w*[A-Za-z])\w+_\w+|~?/?[\w.-]{1,200}/[\w./*-]+|[a-z]+[A-Z]\w+"
@@ -39,43 +49,52 @@ _POINTS_BACK = re.compile(
     r"|^.{0,60}\b(?:this|these|such|dies\w{1,2}|est[ea]|cette|quest[ao]|này|đó) \w+",
     re.IGNORECASE,
 )
+_BEGINS_POINTING_BACK = re.compile(
+    r"\W*(?:it|they|this|these|those|he|she|er|sie|es|dies\w{0,2}|él|ella|ellos|est[aeo]s?|il|ils|elles?|cela"
+    r"|esso|essa|quest[aeio]|ele|ela|eles|isso|isto|nó|họ|chúng|điều này|việc này)\b",
+    re.IGNORECASE,
+)
 # Words of the whole question count so much for one part of it.
 _OTHER_PARTS_SHARE = 0.35
 # And those of the questions before a question that follows them.
 _EARLIER_SHARE = 0.05
 
 
+# Of a heading.
+_MAX_ABOVE = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """What each feature of a part is worth."""
 
-    cosine: float = 3.94
+    cosine: float = 5.33
     words: float = 0.0
-    context_words: float = 4.89
-    focus: float = 2.83
-    novelty: float = -2.44
-    before: float = 1.39
-    after: float = 0.38
-    passage: float = 1.12
-    nearest: float = 0.47
-    first: float = 1.2
-    fused: float = 3.58
-    opening: float = 2.06
-    answered: float = 0.59
-    number: float = 1.87
-    measure: float = 2.15
-    name: float = 1.55
-    date: float = 0.98
-    command: float = 2.76
-    literal: float = 0.84
-    instruction: float = 1.4
-    listing: float = 0.43
-    definition: float = 3.14
-    reason: float = -0.5
-    row: float = 0.29
-    code: float = -0.07
-    length: float = 0.08
-    short: float = 0.21
+    context_words: float = 4.6
+    focus: float = 2.9
+    novelty: float = -2.69
+    before: float = 1.09
+    after: float = 0.1
+    passage: float = 0.5
+    nearest: float = 0.16
+    first: float = 1.24
+    fused: float = 2.37
+    opening: float = 1.73
+    answered: float = 1.84
+    number: float = 1.76
+    measure: float = 2.11
+    name: float = 1.46
+    date: float = 0.99
+    command: float = 2.74
+    literal: float = 0.92
+    instruction: float = 1.24
+    listing: float = 0.36
+    definition: float = 4.4
+    reason: float = -0.98
+    row: float = 0.39
+    code: float = -0.41
+    length: float = -0.04
+    short: float = 0.5
 
 
 FEATURES = tuple(each.name for each in fields(Weights))
@@ -97,6 +116,7 @@ class Part:
 
     Attributes:
         worth: By word, as terms() has them; what only the rest of the question says counts less.
+        language: ISO 639-1, as far as the question shows it.
         local: How well each word tells the units from one another, 0 to 1.
     """
 
@@ -105,6 +125,7 @@ class Part:
     asked: frozenset[str]
     worth: Mapping[str, float]
     local: Mapping[str, float]
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +134,8 @@ class Candidates:
     The units of some passages, with what they say.
 
     Attributes:
-        texts: What can be compared of each unit.
+        texts: Each unit, a row with the names of its columns.
+        compared: The same behind what it stands under, as the model is given it.
         own: The words of each.
         contexts: The words of each and of what it stands under.
         leads: The words of the heading, the term or the question right above each.
@@ -125,6 +147,7 @@ class Candidates:
     passages: Sequence[Hit]
     units: Sequence[Unit]
     texts: Sequence[str]
+    compared: Sequence[str]
     own: Sequence[set[str]]
     contexts: Sequence[set[str]]
     leads: Sequence[set[str]]
@@ -147,7 +170,16 @@ def gather(passages: Sequence[Hit], units: Sequence[Unit], *, unrelated: float =
         words | lead | headings[unit.number - 1] | _referred_to(place, units, texts, own)
         for place, (unit, words, lead) in enumerate(zip(units, own, leads, strict=True))
     ]
-    return Candidates(passages, units, texts, own, contexts, leads, unrelated)
+    compared = [
+        _under(passages[unit.number - 1], text) for unit, text in zip(units, texts, strict=True)
+    ]
+    return Candidates(passages, units, texts, compared, own, contexts, leads, unrelated)
+
+
+def _under(passage: Hit, text: str) -> str:
+    """Return *text* behind the last heading that *passage* stands under."""
+    leaf = passage.heading.rpartition(" > ")[2]
+    return f"{leaf[:_MAX_ABOVE]}. {text}" if leaf else text
 
 
 def _referred_to(
@@ -165,6 +197,7 @@ def understand(
     *,
     question: str,
     follows: bool,
+    others: Sequence[str],
     kinds: Kinds,
     analysis: Question | None,
     candidates: Candidates,
@@ -174,12 +207,14 @@ def understand(
 
     Args:
         follows: *question* begins with the questions before it in a conversation.
+        others: What the part is compared with: that answers another part.
     """
+    elsewhere = {word for other in others for word in terms(other)}
     worth = weigh(part, analysis, candidates.own)
     share = _EARLIER_SHARE if follows else _OTHER_PARTS_SHARE
     for word, weight in weigh(question, analysis, candidates.own).items():
         # What one part of a question is about, the others hardly repeat.
-        worth.setdefault(word, share * weight)
+        worth.setdefault(word, 0.0 if word in elsewhere else share * weight)
     count = len(candidates.units)
     most = math.log(2 * (count + 1))
     local = {
@@ -187,7 +222,8 @@ def understand(
         / most
         for word in worth
     }
-    return Part(part, kinds, frozenset(terms(part)), worth, local)
+    language = next(iter(analysis.languages), "en") if analysis is not None else "en"
+    return Part(part, kinds, frozenset(terms(part)), worth, local, language)
 
 
 def score(
@@ -241,7 +277,7 @@ def score(
             "opening": lead * behind_lead,
             "answered": lead * lead_asks,
             **_answer_type(text, unit, part),
-            "literal": float(asks_literal and _holds_literal(text, part)),
+            "literal": float((asks_literal or part.kinds.place) and _holds_literal(text, part)),
             "instruction": float(part.kinds.how_to and instructs(text)),
             "row": float(unit.kind == "row"),
             "code": float(unit.kind == "code" and unit.head_end == unit.start),
@@ -358,10 +394,21 @@ def _answer_type(text: str, unit: Unit, part: Part) -> dict[str, float]:
 
 
 def _holds_name(text: str, part: Part) -> bool:
+    pattern = _GERMAN_NAME if part.language == "de" else _NAME
     return any(
-        word not in part.asked for match in _NAME.finditer(text) for word in terms(match.group())
+        word not in part.asked for match in pattern.finditer(text) for word in terms(match.group())
     )
 
 
 def _holds_literal(text: str, part: Part) -> bool:
     return any(match.group() not in part.text for match in _LITERAL.finditer(text))
+
+
+def holds_literal(text: str) -> bool:
+    """Return whether *text* holds a command, an option, a path or a setting."""
+    return bool(_LITERAL.search(text))
+
+
+def points_back(text: str) -> bool:
+    """Return whether *text* begins with a word that stands for what was named before."""
+    return bool(_BEGINS_POINTING_BACK.match(text))

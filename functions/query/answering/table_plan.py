@@ -11,7 +11,7 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from shared.store.tables import (
     Aggregate,
@@ -24,6 +24,8 @@ from shared.store.tables import (
     Value,
 )
 from shared.tables import Column, read_date, read_number
+
+from .request_body import RequestBody
 
 MAX_ROWS = 1_000
 _MAX_CONDITIONS = 50
@@ -48,11 +50,7 @@ class WrongPlan(Exception):
         self.message = message
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ConditionIn(_Part):
+class ConditionIn(RequestBody):
     """What a column of a row must hold."""
 
     column: _Name
@@ -61,21 +59,21 @@ class ConditionIn(_Part):
     values: list[_Given] | None = Field(default=None, max_length=100, description="With in.")
 
 
-class AndIn(_Part):
+class AndIn(RequestBody):
     """All must hold."""
 
     model_config = ConfigDict(extra="forbid", validate_by_name=True)
     all_of: list[WhereIn] = Field(alias="and", min_length=1, max_length=_MAX_CONDITIONS)
 
 
-class OrIn(_Part):
+class OrIn(RequestBody):
     """One must hold."""
 
     model_config = ConfigDict(extra="forbid", validate_by_name=True)
     any_of: list[WhereIn] = Field(alias="or", min_length=1, max_length=_MAX_CONDITIONS)
 
 
-class NotIn(_Part):
+class NotIn(RequestBody):
     """It must not hold."""
 
     model_config = ConfigDict(extra="forbid", validate_by_name=True)
@@ -85,21 +83,21 @@ class NotIn(_Part):
 WhereIn = ConditionIn | AndIn | OrIn | NotIn
 
 
-class AggregateIn(_Part):
+class AggregateIn(RequestBody):
     """A value computed over rows."""
 
     function: Function
     column: _Name | None = Field(default=None, description="Not needed for count.")
 
 
-class OrderIn(_Part):
+class OrderIn(RequestBody):
     """What to sort by."""
 
     by: _Name = Field(description="A column that is shown, or an aggregate such as sum(Amount).")
     direction: Literal["asc", "desc"] = "asc"
 
 
-class PlanIn(_Part):
+class PlanIn(RequestBody):
     """What to compute over a table: rows as they are, or aggregates of them."""
 
     select: list[_Name] | None = Field(

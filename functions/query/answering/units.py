@@ -30,7 +30,8 @@ _MIN_INTRODUCTION = 3
 
 _BLOCK_BREAK = re.compile(r"\n[ \t]*\n[\s]*")
 _ITEM = re.compile(r"[ \t]*(?:[-*•‣▪–+]|\(?(?:\d{1,2}|[A-Za-z])[.)])[ \t]+(?=\S)")
-_MARKDOWN_HEADING = re.compile(r"#{1,6}[ \t]+\S")
+# "# apt upgrade" is what the superuser types.
+_MARKDOWN_HEADING = re.compile(r"(?:#{2,6}[ \t]+\S|#[ \t]+(?![a-z]))")
 _NUMBERED_HEADING = re.compile(
     r"(?:(?:[A-Z]|(?:§ ?)?\d{1,3})(?:\.\d{1,3})*\.?|(?:Chapter|Section|Appendix|Table|Figure"
     r"|Example|Part"
@@ -40,6 +41,8 @@ _NUMBERED_HEADING = re.compile(
 )
 _SENTENCE_ENDS = re.compile(r"[.!?。！？…][\"'”’»)\]]*\s*$")
 _INTRODUCES = re.compile(r"[:：]\s*$")
+# "I have lost my password." heads an answer, as a question does.
+_OF_THE_READER = re.compile(r"I(?:[’']\w+)?\s")
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
 # What prose hardly holds: options, redirections, assignments, prompts, calls.
 _CODE_SIGNS = re.compile(
@@ -51,12 +54,26 @@ _TERM = re.compile(
     r"(?:--?[A-Za-z][\w-]*(?:[ =,]+[-\[<A-Za-z][^\s]*){0,6}"
     r"|\S*[\w>\]](?: ?\([^()\n]{0,80}\))?)\s*¶?"
 )
+# What the name of an option or a setting has, and a heading has not.
+_LITERAL_SIGN = re.compile(r"[\d_=()<>/]|(?<!\w)-|[a-z][A-Z]|\w\.\w")
 _CALL = re.compile(r"[\w.]+\([^()\n]*\)\s*¶?|[\w.]+\s*¶")
 _CODE_NAME = re.compile(r"(?=\w*\d)(?=\w*[A-Z])[\w-]{2,12}[:.]?\s+\S")
 _MAX_ENTRY_CHARACTERS = 300
 _CELL = re.compile(r"(?<!\\)\||\t")
 # Columns of plain text are set apart by blanks.
 _GAP = re.compile(r"(?<=\S) {2,}(?=\S)")
+
+
+_LINKS_BACK = frozenset(
+    ["prev", "previous", "zurück", "anterior", "précédent", "indietro", "precedente", "trước"]
+)
+_LINKS_FORTH = frozenset(
+    ["next", "weiter", "siguiente", "suivant", "successivo", "próximo", "kế tiếp", "tiếp"]
+)
+_LINKS_ABOVE = frozenset(
+    ["up", "home", "nach oben", "inhalt", "subir", "inicio", "niveau supérieur", "acima", "lên"]
+)
+_LINKS = _LINKS_BACK | _LINKS_FORTH | _LINKS_ABOVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,7 @@ class Unit:
         header: The header row of a table's row, else empty.
         place: Its position among the units of the passage.
         lead: Where the heading, the term or the question stands in the passage that it comes under.
+        term: Where the term stands that it says the meaning of, right above it; (0, 0) without one.
         code_end: Where the command ends whose sentence goes on behind it; 0 where none does.
     """
 
@@ -81,6 +99,7 @@ class Unit:
     header: str = ""
     place: int = 0
     lead: tuple[int, int] = (0, 0)
+    term: tuple[int, int] = (0, 0)
     code_end: int = 0
 
 
@@ -139,7 +158,9 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
         begin = max(block.start, resumed)
         sentences = list(_sentences(text, begin, block.end, language))
         for at, (start, end) in enumerate(sentences):
-            if text[start:end].rstrip().endswith(("?", "？")):
+            if text[start:end].rstrip().endswith(("?", "？")) or (
+                len(sentences) == 1 and _OF_THE_READER.match(text, start, end)
+            ):
                 lead = (start, end)
                 continue
             if at == len(sentences) - 1 and following and _introduces(text, start, end, following):
@@ -163,7 +184,8 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
             cut = start == block.start == _first(text) and text[start].islower()
             alone = len(sentences) == 1 and not defines
             if not (cut and passage.char_start) and _is_statement(text[start:end], alone=alone):
-                yield Unit(number, start, end, "sentence", start, lead=lead)
+                term = lead if defines and _names(text, lead, start, end) else (0, 0)
+                yield Unit(number, start, end, "sentence", start, lead=lead, term=term)
 
 
 def _is_term(text: str, block: _Block, following: _Block | None) -> bool:
@@ -174,6 +196,17 @@ def _is_term(text: str, block: _Block, following: _Block | None) -> bool:
     if len(line) > _MAX_HEADING_CHARACTERS or not _TERM.fullmatch(line):
         return False
     return text[following.start : following.end].lstrip()[:1].isupper()
+
+
+def _names(text: str, term: tuple[int, int], start: int, end: int) -> bool:
+    """Return whether *term* stands right above a sentence that is unclear without it."""
+    name = text[slice(*term)].strip()
+    said = set(re.findall(r"\w+", text[start:end].casefold()))
+    return (
+        not text[term[1] : start].strip()
+        and bool(_LITERAL_SIGN.search(name))
+        and not set(re.findall(r"\w+", name.casefold())) <= said
+    )
 
 
 def _is_entry(text: str) -> bool:
@@ -226,7 +259,11 @@ def _parts(text: str, block: _Block, passage: Hit, number: int, language: str) -
     if block.kind == "rows":
         lines = list(_lines(text, block.start, block.end))
         header = passage.header.strip()
-        rows = [(start, end) for start, end in lines if not _is_rule(text[start:end])]
+        rows = [
+            (start, end)
+            for start, end in lines
+            if not _is_rule(text[start:end]) and not _leads_elsewhere(text[start:end])
+        ]
         columns = len(row_cells(text[rows[0][0] : rows[0][1]])) if rows else 0
         if header and columns > len(row_cells(header)):
             header = ""  # another table's
@@ -471,6 +508,12 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
 
 def _is_rule(line: str) -> bool:
     return not any(map(str.isalnum, line))
+
+
+def _leads_elsewhere(row: str) -> bool:
+    """Return whether a row is the links from one page of a manual to the next."""
+    cells = {cell.casefold().strip("←→<>« »") for cell in row_cells(row)}
+    return len(cells & _LINKS) >= 2 or (len(cells) <= 3 and bool(cells & _LINKS_BACK))
 
 
 def _is_header(text: str, lines: Sequence[tuple[int, int]], header: str) -> bool:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-from shared.errors import GenerationUnavailable
+from shared.errors import EmbeddingUnavailable, GenerationUnavailable, RejectedByModel
 from shared.gemini.requests import Usage
+from shared.runtime.logs import get_logger
 from shared.runtime.tracing import span
 from shared.values import Hit
 
 from .choosing import Choosing
-from .citations import Citation, cite, place_marks
+from .citations import Citation, cite, cite_part, place_marks
 from .composition import compose
 from .extractive import Extract, extract
 from .generation import Gemini
@@ -25,6 +27,8 @@ from .units import Unit
 
 # Parts of the passages that the trace tells of.
 _EXPLAINED = 60
+
+logger = get_logger(__name__)
 
 
 def write_answer(
@@ -145,7 +149,7 @@ def _ask_gemini(
         raise GenerationUnavailable(code, "Gemini's reply ended before its answer did")
     text = streamed if reader.refused else place_marks(streamed, reader.quotes, shown)
     citations = [] if reader.refused else cite(text, reader.quotes, shown)
-    grounded = any(citation.verified for citation in citations)
+    grounded = any(citation.carries for citation in citations)
     if text.startswith(streamed) and text != streamed:
         yield Token(text[len(streamed) :])
     journal.explain(
@@ -177,16 +181,23 @@ def _extract(
     journal: Journal,
 ) -> Answer:
     embedder = retrieval.embedder
-    extracted = extract(
+    choose = partial(
+        extract,
         retrieval.question,
         retrieval.passages,
         asked=retrieval.asked,
         analysis=retrieval.analysis,
-        embed=None if embedder is None else embedder.embed_documents,
         unrelated_similarity=0.0 if embedder is None else embedder.info.unrelated_similarity,
         multilingual=embedder is not None and embedder.info.multilingual,
         choosing=choosing,
     )
+    try:
+        extracted = choose(
+            embed=None if embedder is None or retrieval.not_embedded else embedder.embed_documents
+        )
+    except (EmbeddingUnavailable, RejectedByModel) as error:
+        logger.warning("sentences not embedded", error=str(error))
+        extracted = choose(embed=None)
     _explain(extracted, journal)
     if not extracted.answers:
         return Answer(
@@ -238,11 +249,4 @@ def _explain(extracted: Extract, journal: Journal) -> None:
 
 
 def _cite_unit(unit: Unit, passages: Sequence[Hit]) -> Citation:
-    passage = passages[unit.number - 1]
-    return Citation(
-        number=unit.number,
-        quote=passage.text[unit.start : unit.end],
-        verified=True,
-        char_start=passage.char_start + unit.start,
-        char_end=passage.char_start + unit.end,
-    )
+    return cite_part(passages[unit.number - 1], unit.start, unit.end, number=unit.number)

@@ -236,6 +236,7 @@ class _Agent:
                 "number": each.number,
                 "quote": each.quote,
                 "verified": each.verified,
+                "description": each.description,
                 "title": each.name,
                 "page": each.page,
                 "id": _make_id(each.document_id, each.char_start),
@@ -256,8 +257,7 @@ class _Agent:
             "degraded": None if degraded is None else degraded.message,
         }
         lines = [answer.text] + [
-            f'[{each["number"]}] {each["title"]}: "{each["quote"]}"'
-            f"{'' if each['verified'] else ' (NOT VERIFIED)'}\n{each['url']}"
+            f'[{each["number"]}] {each["title"]}: "{each["quote"]}"{_verdict(each)}\n{each["url"]}'
             for each in citations
         ]
         return structured, "\n\n".join(lines)
@@ -360,3 +360,9 @@ def _write(lines: list[str], structured: dict[str, Any], *, nothing: str) -> str
     if following is not None:
         lines = [*lines, f"There is more: call again with cursor {json.dumps(following)}."]
     return "\n\n".join(lines) or nothing
+
+
+def _verdict(citation: dict[str, Any]) -> str:
+    if citation["description"]:
+        return " (DESCRIPTION OF A PICTURE, MADE BY GEMINI)"
+    return "" if citation["verified"] else " (NOT VERIFIED)"

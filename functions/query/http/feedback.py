@@ -36,10 +36,16 @@ def add_feedback(app: OpenAPI, dependencies: Dependencies) -> None:
             f"An answer can be rated for {LIFETIME_DAYS} days, and counts once: the last rating"
             " stands. Ratings change no answer."
         ),
-        responses=responses(FeedbackResponse, 404, 503),
+        responses=responses(FeedbackResponse, 403, 404, 503),
         security=SECURITY,
     )
     def feedback(body: FeedbackRequest) -> Response:
+        if not dependencies.settings.feedback_enabled:
+            raise ProblemRaised(
+                HTTPStatus.FORBIDDEN,
+                "feedback_disabled",
+                "This service takes no ratings; see FEEDBACK_ENABLED.",
+            )
         with connect(dependencies.pool) as connection:
             secret = read_link_secret(connection)
             answer = read_answer_id(body.answer_id, secret=secret, now=time.time())

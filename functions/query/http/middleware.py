@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from shared.errors import (
     DatabaseUnavailable,
+    EmbeddingUnavailable,
     KeysUnavailable,
     Misconfigured,
     ModelSwitched,
@@ -353,6 +354,18 @@ def handle_errors(app: OpenAPI) -> None:
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "model_switched",
                 "The embedding model is being changed; try again in a few seconds.",
+            ),
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+
+    @app.errorhandler(EmbeddingUnavailable)
+    def model_away(error: EmbeddingUnavailable) -> Response:
+        logger.warning("question not embedded", error=str(error))
+        return render(
+            make_problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "embedding_unavailable",
+                "The embedding model does not answer; try again later, or search by words.",
             ),
             retry_after_seconds=_RETRY_SECONDS,
         )

@@ -130,7 +130,7 @@ def add_originals(app: OpenAPI, dependencies: Dependencies) -> None:
     @app.get(
         "/documents/<document_id>/marks",
         tags=[_ORIGINALS],
-        summary="Find where on the pages of a PDF a part of its text stands",
+        summary="Find where on the pages of a PDF or a picture a part of its text stands",
         operation_id="find_marks",
         responses=responses(MarksResponse, 404, 503),
         security=SECURITY,

@@ -21,6 +21,7 @@ PROBLEM_TYPES = {
     "key_missing_or_wrong": "Send one of the keys.",
     "token_missing_or_wrong": "Send an identity token for this service.",
     "uploads_disabled": "This service may not write to the bucket.",
+    "feedback_disabled": "This service takes no ratings.",
     "caller_not_admitted": "The token is valid, but its bearer may not ask.",
     "link_expired": "The link has expired; ask for another one.",
     "foreign_origin": "Pages of other origins may not change anything here.",

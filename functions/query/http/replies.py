@@ -119,6 +119,8 @@ def describe_degradation(retrieval: Retrieval, answer: Answer | None = None) -> 
     """Return what the search, or the answer, had to do without."""
     if answer is not None and answer.failure is not None:
         return Degraded(code=answer.failure.code, message=str(answer.failure))
+    if retrieval.not_embedded:
+        return Degraded(code="not_embedded", message=retrieval.not_embedded)
     if not retrieval.not_reranked:
         return None
     return Degraded(code="not_reranked", message=retrieval.not_reranked)

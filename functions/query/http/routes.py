@@ -98,6 +98,7 @@ from .schemas import (
     RetrieveRequest,
     RetrieveResponse,
     RetrieveTimings,
+    StepEvent,
     SuggestionsResponse,
     TextQuery,
     TextResponse,
@@ -199,9 +200,9 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
         summary="Answer a question",
         operation_id="answer_question",
         description=(
-            "With Accept: text/event-stream the answer comes as server-sent events: passages,"
-            " token (any number), citations, and done or error. After error the tokens before it"
-            " are void; it carries the extractive answer."
+            "With Accept: text/event-stream the answer comes as server-sent events: step (with"
+            " effort medium), passages, token (any number), citations, and done or error. After"
+            " error the tokens before it are void; it carries the extractive answer."
         ),
         responses=responses(
             QueryResponse,
@@ -209,6 +210,7 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
             503,
             504,
             events={
+                "step": StepEvent,
                 "passages": PassagesEvent,
                 "token": TokenEvent,
                 "citations": CitationsEvent,
@@ -537,6 +539,7 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
                 if dependencies.answering.gemini is None
                 else dependencies.answering.gemini.model,
                 uploads=dependencies.make_uploads is not None,
+                feedback=dependencies.settings.feedback_enabled,
             )
         )
 

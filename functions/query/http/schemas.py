@@ -43,6 +43,7 @@ from shared.values import (
 
 from ..answering.citations import Citation
 from ..answering.journal import Journal
+from ..answering.request_body import RequestBody
 from ..answering.table_plan import PlanIn
 
 MAX_QUESTION_CHARACTERS = 4_000
@@ -94,46 +95,6 @@ _METADATA_KEY = r"^[A-Za-z0-9_.-]{1,64}$"
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-class _Body(_Request):
-    """
-    A request of JSON, in which null says that a field is not given.
-
-    Clients in Java, Go and C# write it for what they leave open.
-    """
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_out_null(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        optional = {
-            field.alias or name
-            for name, field in cls.model_fields.items()
-            if not field.is_required()
-        }
-        return {name: v for name, v in value.items() if v is not None or name not in optional}
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        schema = handler(core_schema)
-        properties = handler.resolve_ref_schema(schema)["properties"]
-        for name, field in (
-            (field.alias or name, field) for name, field in cls.model_fields.items()
-        ):
-            if not field.is_required() and {"type": "null"} not in properties[name].get(
-                "anyOf", []
-            ):
-                kept = {
-                    key: properties[name].pop(key)
-                    for key in ("title", "description", "default")
-                    if key in properties[name]
-                }
-                properties[name] = {"anyOf": [properties[name], {"type": "null"}], **kept}
-        return schema
 
 
 MAX_FILTER_DEPTH = 5
@@ -204,7 +165,7 @@ _Bound = Annotated[
 _MAX_ANY = 100
 
 
-class _Operators(_Body):
+class _Operators(RequestBody):
     """What a field is compared with, by operator; a value alone stands for any_of with it."""
 
     _plain: ClassVar[dict[str, Any]] = {
@@ -312,7 +273,7 @@ MetadataFilter = Annotated[
 ]
 
 
-class FilterIn(_Body):
+class FilterIn(RequestBody):
     """
     Which documents may answer; every condition given must hold.
 
@@ -413,7 +374,7 @@ def _check_size(value: FilterIn) -> FilterIn:
 WholeFilter = Annotated[FilterIn, AfterValidator(_check_size), BeforeValidator(_check_depth)]
 
 
-class FeedbackRequest(_Body):
+class FeedbackRequest(RequestBody):
     """Whether an answer was of use."""
 
     answer_id: Annotated[
@@ -434,14 +395,14 @@ class FeedbackResponse(BaseModel):
     replaced: bool = Field(description="True: the answer had been rated before.")
 
 
-class Turn(_Body):
+class Turn(RequestBody):
     """One turn of the conversation so far, oldest first."""
 
     role: Literal["user", "assistant"]
     content: Annotated[str, StringConstraints(max_length=16_000), AfterValidator(compose)]
 
 
-class RetrieveRequest(_Body):
+class RetrieveRequest(RequestBody):
     """A question to find passages for."""
 
     question: Text
@@ -493,7 +454,9 @@ class PassageOut(BaseModel):
     text: str
     char_start: int
     char_end: int
-    source: Literal["text", "ocr"]
+    source: Literal["text", "ocr", "figure"] = Field(
+        description="ocr: read from a picture of the page. figure: a description of one by Gemini."
+    )
     score: float
     similarity: float
     vector_rank: int | None
@@ -511,7 +474,8 @@ class CitationOut(BaseModel):
     A quote that an answer rests on.
 
     verified says that the quote stands in the passage, at char_start to char_end of the
-    document's extracted text; both are null where it does not.
+    document's extracted text; both are null where it does not. description says that it stands in
+    the description of a picture, which Gemini made: it is never verified.
     """
 
     number: int = Field(description="The passage, as in the answer's mark [number].")
@@ -526,6 +490,7 @@ class CitationOut(BaseModel):
     heading: str
     char_start: int | None
     char_end: int | None
+    description: bool = False
 
     @classmethod
     def of(cls, citation: Citation, *, passage: Hit) -> CitationOut:
@@ -577,8 +542,9 @@ class Degraded(BaseModel):
     """
     What the answer had to do without.
 
-    not_reranked: passages are in the order of the search, without that of the reranker. All other
-    codes: the answer is extractive although Gemini is configured.
+    not_embedded: passages were found by their words alone, because the embedding model did not
+    answer. not_reranked: passages are in the order of the search, without that of the reranker.
+    All other codes: the answer is extractive although Gemini is configured.
     """
 
     code: str
@@ -600,7 +566,8 @@ class DoneEvent(BaseModel):
     question: str = Field(description="The question as it was understood.")
     answer: str = Field(description="Markdown: paragraphs, lists, tables, code, emphasis.")
     grounded: bool = Field(
-        description="True: a verified quote carries it. False: the documents do not answer."
+        description="True: a verified quote carries it, or the description of a picture. False: the"
+        " documents do not answer."
     )
     model: str = Field(description="The Gemini model, or extractive.")
     answer_id: str = Field(description="What POST /feedback calls this answer by.")
@@ -618,8 +585,16 @@ class QueryResponse(DoneEvent):
     passages: list[PassageOut]
 
 
+class StepEvent(BaseModel):
+    """With effort medium, a search that was made."""
+
+    question: str = Field(description="What was searched for.")
+    found: int = Field(description="How many passages were found.")
+    new: int = Field(description="How many of them no search before had found.")
+
+
 class PassagesEvent(BaseModel):
-    """The first event of a stream: what was found."""
+    """What was found; before the first token."""
 
     passages: list[PassageOut]
 
@@ -641,6 +616,17 @@ class ReasonOut(BaseModel):
 
     code: str
     message: str
+
+
+class FiguresOut(BaseModel):
+    """What Gemini's descriptions of a document's pictures took; kept ones take nothing."""
+
+    described: int
+    asked: int = Field(description="Pictures that Gemini was asked about.")
+    bytes: int = Field(description="What was sent of them.")
+    prompt_tokens: int
+    answer_tokens: int
+    seconds: float
 
 
 class DocumentOut(BaseModel):
@@ -667,6 +653,10 @@ class DocumentOut(BaseModel):
     content_type: str
     metadata: dict[str, Any]
     updated: datetime
+    notices: list[str] = Field(description="What was left out of it, and what to do.")
+    figures: FiguresOut | None = Field(
+        description="What the descriptions of its pictures took; null where they are left alone."
+    )
 
     @classmethod
     def of(cls, document: DocumentStatus) -> DocumentOut:
@@ -880,7 +870,7 @@ class MarksQuery(_Request):
 
 
 class MarkOut(BaseModel):
-    """A rectangle on a page, in points of the PDF's user space from the lower left corner."""
+    """A rectangle from the lower left corner: points of a PDF's user space, pixels of a picture."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -930,7 +920,7 @@ MAX_OBJECT_NAME_BYTES = 1_024
 _CONTENT_TYPE = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *;[\x20-\x7e]*)?$"
 
 
-class UploadRequest(_Body):
+class UploadRequest(RequestBody):
     """A file to put into the bucket."""
 
     name: Annotated[str, StringConstraints(max_length=900, pattern=_OBJECT_NAME)] = Field(
@@ -973,6 +963,7 @@ class ReadyResponse(BaseModel):
     dimension: int
     model: str
     uploads: bool
+    feedback: bool
 
 
 class TablePath(BaseModel):

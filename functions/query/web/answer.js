@@ -3,7 +3,7 @@
 
 import { add } from "./elements.js";
 import { build, parse } from "./markdown.js";
-import { nameOfPlace, openPassage } from "./passage.js";
+import { nameOfPlace, openPassage, verdictOn } from "./passage.js";
 import { hasText, text } from "./texts.js";
 
 /** Append an empty sheet to *parent* and return what fills it. */
@@ -83,12 +83,13 @@ function showMarkdown(element, answer, passages, citations) {
     const passage = passages[number - 1];
     if (!passage) return false;
     const own = citations.filter((one) => one.number === number);
-    const citation = own.find((one) => one.verified) ?? own[0] ?? null;
-    const unverified = citation !== null && !citation.verified;
+    const citation = own.find((one) => one.verified || one.description) ?? own[0] ?? null;
+    const verdict = citation === null ? "verified" : verdictOn(citation);
+    const unverified = verdict === "unverified";
     const button = add(parent, "button", `reference${unverified ? " doubtful" : ""}`, String(number));
     button.type = "button";
     const name = text("openPassage", { number, name: passage.name });
-    button.setAttribute("aria-label", unverified ? `${name}: ${text("unverified")}` : name);
+    button.setAttribute("aria-label", verdict === "verified" ? name : `${name}: ${text(verdict)}`);
     button.addEventListener("click", () => openPassage(passage, citation));
     return true;
   });
@@ -123,6 +124,8 @@ function listSources(sheet, citations, passages) {
   }
 }
 
+const SIGNS = { verified: "✓", described: "▦", unverified: "✗" };
+
 function addCitation(list, citation, passage) {
   const button = add(add(list, "li", ""), "button", "citation");
   button.type = "button";
@@ -130,8 +133,8 @@ function addCitation(list, citation, passage) {
   add(where, "span", "number", String(citation.number));
   add(where, "span", "visually-hidden", citation.name);
   if (citation.page !== null) add(where, "span", "", nameOfPlace(citation.name, citation.page));
-  const verdict = citation.verified ? "verified" : "unverified";
-  add(where, "span", verdict, `${citation.verified ? "✓" : "✗"} ${text(verdict)}`);
+  const verdict = verdictOn(citation);
+  add(where, "span", verdict, `${SIGNS[verdict]} ${text(verdict)}`);
   if (citation.quote) add(button, "span", "quote", `“${citation.quote}”`);
   button.addEventListener("click", () => openPassage(passage, citation));
 }
@@ -148,6 +151,7 @@ function listPassages(sheet, passages) {
     add(button, "span", "name", passage.name);
     if (passage.page !== null) add(button, "span", "", nameOfPlace(passage.name, passage.page));
     if (passage.heading) add(button, "span", "heading", passage.heading);
+    if (passage.source === "figure") add(button, "span", "described", text("described"));
     button.addEventListener("click", () => openPassage(passage, null));
   }
 }

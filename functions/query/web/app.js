@@ -3,6 +3,7 @@
 import { offerCollections, offerQuestions, startConversation } from "./conversation.js";
 import { refresh, startDocuments } from "./documents.js";
 import { add } from "./elements.js";
+import { offerFeedback } from "./feedback.js";
 import { openPassage, startPassages } from "./passage.js";
 import { call, onKeyNeeded, useKey } from "./service.js";
 import { chooseLanguage, LANGUAGES, language, text, translatePage } from "./texts.js";
@@ -100,8 +101,9 @@ async function start() {
   startPassages();
   const service = await call("/readyz").catch((error) => {
     notify(error.message);
-    return { uploads: false };
+    return { uploads: false, feedback: false };
   });
+  if (service.feedback) offerFeedback();
   startDocuments({ uploads: service.uploads, notify });
   addEventListener("hashchange", showView);
   showView();

@@ -2,6 +2,7 @@
 
 import { addSheet } from "./answer.js";
 import { add } from "./elements.js";
+import { addFeedback } from "./feedback.js";
 import {
   closeConversation,
   deleteConversation,
@@ -254,15 +255,15 @@ function addTurn(turn) {
 function finish(item, sheet, turn) {
   sheet.finish();
   const row = add(item, "div", "row actions");
+  const below = add(item, "div", "");
   const addAction = (name, act, className = "") => {
     const button = add(row, "button", `quiet small ${className}`, text(name));
     button.type = "button";
     button.addEventListener("click", () => act(button));
   };
   const again = () => {
-    row.remove();
-    sheet.sheet.remove();
-    for (const field of ["response", "passages", "citations"]) delete turn[field];
+    for (const part of [row, below, sheet.sheet]) part.remove();
+    for (const field of ["response", "passages", "citations", "feedback"]) delete turn[field];
     answer(turn, item, addSheet(item));
   };
   if (turn.response) {
@@ -278,6 +279,7 @@ function finish(item, sheet, turn) {
     await copy(`${location.origin}${location.pathname}#ask?${shared}`);
     notify(text("shared"));
   });
+  if (turn.response?.answer_id) addFeedback(row, below, turn, { keep });
 }
 
 /** Return an answer with the names that its marks stand for. */

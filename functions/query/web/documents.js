@@ -17,6 +17,7 @@ const FIRST_MILLISECONDS = 2_000;
 const BUSY_MILLISECONDS = 30_000;
 const IDLE_MILLISECONDS = 300_000;
 const GIVE_UP_MILLISECONDS = 900_000;
+const WHILE_SENDING_MILLISECONDS = 3_000;
 
 // Another try can help where the service was at fault, or where something outside has changed.
 const RETRIED = ["attempts_exhausted", "embedding_failed", "access_denied"];
@@ -60,6 +61,7 @@ let wait = FIRST_MILLISECONDS;
 let unchangedSince = Date.now();
 let countedAs = "";
 let names = null;
+let reading = false;
 const selected = new Set();
 
 export function startDocuments(service) {
@@ -105,7 +107,12 @@ export function startDocuments(service) {
 
 /** Read on where the reading had ended because nothing changed for long. */
 function comeBack() {
-  if (isShown() && !timer) refresh();
+  if (isShown() && !timer && !reading) refresh();
+}
+
+function setReading(now) {
+  reading = now;
+  list.setAttribute("aria-busy", String(now));
 }
 
 function isShown() {
@@ -177,6 +184,7 @@ export async function refresh({ byItself = false } = {}) {
   clearTimeout(timer);
   timer = 0;
   const asked = describeFilter();
+  setReading(true);
   try {
     const found = await readPages(asked);
     // A later look, with another filter perhaps, has overtaken this one.
@@ -189,6 +197,8 @@ export async function refresh({ byItself = false } = {}) {
     if (number !== lastRead) return;
     notify(error.message);
     readLater({ changed: false });
+  } finally {
+    if (number === lastRead) setReading(false);
   }
 }
 
@@ -225,7 +235,10 @@ function readPage(asked, { cursor, limit }) {
 async function readMore() {
   if (!next) return;
   const number = ++lastRead;
+  clearTimeout(timer);
+  timer = 0;
   more.disabled = true;
+  setReading(true);
   try {
     const read = await readPage(describeFilter(), { cursor: next, limit: documents.length });
     if (number !== lastRead) return;
@@ -238,8 +251,10 @@ async function readMore() {
     readLater({ changed: true });
   } catch (error) {
     notify(error.message);
+    if (number === lastRead) readLater({ changed: false });
   } finally {
     more.disabled = false;
+    if (number === lastRead) setReading(false);
   }
 }
 
@@ -253,11 +268,13 @@ function show(found) {
   let changed = known.size !== documents.length;
   let before = null;
   for (const one of documents) {
-    const now = JSON.stringify(one);
     let item = known.get(one.id);
     known.delete(one.id);
+    // What was read before and stays is the same object.
+    const now = item?.one === one ? item.described : JSON.stringify(one);
     if (item?.described !== now) {
       const made = describe(one);
+      made.one = one;
       made.described = now;
       if (item) item.replaceWith(made);
       item = made;
@@ -277,6 +294,7 @@ function show(found) {
   for (const id of selected) {
     if (!documents.some((one) => one.id === id)) selected.delete(id);
   }
+  bulk.hidden = !mayWrite || !documents.length;
   showSelection();
   showEmptiness();
   return changed;
@@ -358,6 +376,7 @@ function describe(one) {
   if (one.pages_without_text.length && one.state === "ready") {
     add(item, "p", "facts", text("withoutText", { pages: one.pages_without_text.join(", ") }));
   }
+  if (one.state === "ready") for (const notice of one.notices) add(item, "p", "facts", notice);
   if (["queued", "indexing"].includes(one.state) && one.answering_generation !== null) {
     add(item, "p", "facts", text("oldAnswers"));
   }
@@ -499,19 +518,25 @@ async function send(chosen) {
     const name = directory ? `${directory}/${path}` : path;
     return { file, name, line: addUpload(name) };
   });
+  let sent = 0;
+  const meanwhile = setInterval(() => {
+    if (isShown() && !reading) refresh({ byItself: true });
+  }, WHILE_SENDING_MILLISECONDS);
   const worker = async () => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {
       const { file, name, line } = next;
       try {
         await upload(file, name, line.progress);
         line.remove();
-        notify(text("uploaded", { name }));
+        sent += 1;
+        notify(chosen.length > 1 ? text("uploadedMany", { count: sent }) : text("uploaded", { name }));
       } catch (error) {
         line.fail(error.message);
       }
     }
   };
   await Promise.all(Array.from({ length: UPLOADS_AT_ONCE }, worker));
+  clearInterval(meanwhile);
   await refresh();
   await offerCollections().catch((error) => notify(error.message));
 }

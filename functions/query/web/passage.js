@@ -19,6 +19,7 @@ const views = document.getElementById("passage-views");
 const original = document.getElementById("passage-original");
 const frame = document.getElementById("page-frame");
 const tools = document.getElementById("page-tools");
+const turning = document.getElementById("page-turning");
 const place = document.getElementById("page-place");
 const download = document.getElementById("download");
 
@@ -59,6 +60,12 @@ export function startPassages() {
   });
 }
 
+/** Return what is known of a quote: verified, described (by Gemini, of a picture) or unverified. */
+export function verdictOn(citation) {
+  if (citation.description) return "described";
+  return citation.verified ? "verified" : "unverified";
+}
+
 /** Return what the parts of a document are called: pages, slides or sheets. */
 export function nameOfPlace(name, page) {
   const ending = name.toLowerCase().split(".").pop();
@@ -76,8 +83,9 @@ export async function openPassage(passage, citation) {
   const page = citation?.page ?? passage.page;
   if (page !== null) add(facts, "span", "chip", nameOfPlace(passage.name, page));
   if (passage.heading) add(facts, "span", "", passage.heading);
-  add(facts, "span", "", passage.uri);
-  note.textContent = citation && !citation.verified ? text("unverified") : "";
+  add(facts, "span", "uri", passage.uri);
+  const verdict = passage.source === "figure" ? "described" : citation ? verdictOn(citation) : "verified";
+  note.textContent = verdict === "verified" ? "" : text(verdict);
   views.hidden = true;
   download.hidden = true;
   showView("text");
@@ -122,39 +130,29 @@ async function readOriginal(passage, quoted, page, isCurrent) {
   download.hidden = false;
   const isPdf = file.content_type === "application/pdf";
   if (!isPdf && !PICTURES.includes(file.content_type)) return;
-  const place = `generation=${file.generation}&char_start=${quoted.char_start}&char_end=${quoted.char_end}`;
+  const where = `generation=${file.generation}&char_start=${quoted.char_start}&char_end=${quoted.char_end}`;
   try {
-    if (isPdf) {
-      const [{ openPdf }, { marks }] = await Promise.all([
-        import("./pdf.js"),
-        call(`${path}/marks?${place}`),
-      ]);
-      if (!isCurrent()) return;
-      views.hidden = false;
-      showView("page");
-      const started = await openPdf({ file, frame, marks, page: page ?? 1, onTurn: describePlace });
-      if (!isCurrent()) started.end();
-      else viewer = started;
-      if (isCurrent() && !marks.length && !note.textContent) note.textContent = text("notMarked");
-    } else await showPicture(file, isCurrent);
-    tools.hidden = !isPdf;
+    const [{ openPdf, openPicture }, { marks }] = await Promise.all([
+      isPdf ? import("./pdf.js") : import("./picture.js"),
+      call(`${path}/marks?${where}`),
+    ]);
+    if (!isCurrent()) return;
+    turning.hidden = !isPdf;
+    tools.hidden = false;
+    views.hidden = false;
+    showView("page");
+    const started = isPdf
+      ? await openPdf({ file, frame, marks, page: page ?? 1, onTurn: describePlace })
+      : await openPicture({ file, frame, marks });
+    if (!isCurrent()) started.end();
+    else viewer = started;
+    if (isCurrent() && !marks.length && !note.textContent) note.textContent = text("notMarked");
   } catch {
     if (!isCurrent()) return;
     views.hidden = true;
     showView("text");
     note.textContent = text("notShown");
   }
-}
-
-async function showPicture(file, isCurrent) {
-  const picture = new Image();
-  picture.alt = file.name;
-  picture.src = file.url;
-  await picture.decode();
-  if (!isCurrent()) return;
-  frame.replaceChildren(picture);
-  views.hidden = false;
-  showView("page");
 }
 
 function describePlace(page, pages) {

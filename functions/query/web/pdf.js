@@ -1,14 +1,12 @@
 // Pages of a PDF by PDF.js, with rectangles marked on them. Loaded when the first PDF is opened.
 
 import { add } from "./elements.js";
+import { addMark, makeSheet, showSheet, widthIn, ZOOMS } from "./sheet.js";
 import { text } from "./texts.js";
 
 const PDFJS = new URL("./vendor/pdfjs-6.5.438/", import.meta.url).href;
 // A page of a drawing in a large scale would take gigabytes.
 const MAX_PIXELS = 16_000_000;
-const ZOOMS = [0.5, 4];
-// Narrower, on a phone, nobody could read it.
-const LEAST_WIDTH = 560;
 
 const library = import(`${PDFJS}pdf.min.mjs`).then((pdfjs) => {
   pdfjs.GlobalWorkerOptions.workerSrc = `${PDFJS}pdf.worker.min.mjs`;
@@ -50,26 +48,20 @@ export async function openPdf({ file, frame, marks, page, onTurn }) {
     const shown = await opened.getPage(number);
     rendering?.cancel();
     const unscaled = shown.getViewport({ scale: 1 });
-    const width = Math.max(LEAST_WIDTH, frame.clientWidth - 2);
-    const viewport = shown.getViewport({ scale: (zoomed * width) / unscaled.width });
+    const viewport = shown.getViewport({ scale: (zoomed * widthIn(frame)) / unscaled.width });
     const sharp = Math.min(devicePixelRatio, Math.sqrt(MAX_PIXELS / (viewport.width * viewport.height)));
-    const sheet = document.createElement("div");
-    sheet.className = "sheet";
-    sheet.style.width = `${viewport.width}px`;
-    sheet.style.height = `${viewport.height}px`;
+    const sheet = makeSheet(viewport.width, viewport.height);
     const canvas = add(sheet, "canvas", "");
     canvas.width = Math.floor(viewport.width * sharp);
     canvas.height = Math.floor(viewport.height * sharp);
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", text("picture", { page: number, name: file.name }));
     for (const mark of marks.filter((one) => one.page === number)) {
-      const [x1, y1] = viewport.convertToViewportPoint(mark.left, mark.bottom);
-      const [x2, y2] = viewport.convertToViewportPoint(mark.right, mark.top);
-      const box = add(sheet, "div", "page-mark");
-      box.style.left = `${Math.min(x1, x2)}px`;
-      box.style.top = `${Math.min(y1, y2)}px`;
-      box.style.width = `${Math.abs(x2 - x1)}px`;
-      box.style.height = `${Math.abs(y2 - y1)}px`;
+      addMark(
+        sheet,
+        viewport.convertToViewportPoint(mark.left, mark.bottom),
+        viewport.convertToViewportPoint(mark.right, mark.top),
+      );
     }
     const own = shown.render({
       canvas,
@@ -81,11 +73,8 @@ export async function openPdf({ file, frame, marks, page, onTurn }) {
       if (error.name !== "RenderingCancelledException") throw error;
     });
     if (rendering !== own) return;
-    frame.replaceChildren(sheet);
     frame.dataset.page = number;
-    const mark = sheet.querySelector(".page-mark");
-    frame.scrollTop = mark ? mark.offsetTop - frame.clientHeight / 3 : 0;
-    frame.scrollLeft = mark ? mark.offsetLeft - 16 : 0;
+    showSheet(frame, sheet);
   }
 
   async function go(wanted) {

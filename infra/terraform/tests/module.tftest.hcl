@@ -205,3 +205,31 @@ run "backups_survive_the_region" {
     error_message = "the backups are lost with the region"
   }
 }
+
+run "document_events_are_published_by_the_accounts_that_record_them" {
+  command = plan
+  variables {
+    document_events = true
+  }
+
+  assert {
+    condition     = toset([for grant in google_pubsub_topic_iam_member.announcer : split("@", grant.member)[0]]) == toset(["serviceAccount:kaydang-ingest", "serviceAccount:kaydang-embed-worker", "serviceAccount:kaydang-dead-letters", "serviceAccount:kaydang-maintenance"])
+    error_message = "an account that records events may not publish them, or another may"
+  }
+  assert {
+    condition = alltrue([
+      for name in ["ingest", "embed-worker", "dead-letters"] :
+      contains([for variable in google_cloud_run_v2_service.function[name].template[0].containers[0].env : "${variable.name}=${variable.value}"], "DOCUMENT_EVENTS_TOPIC=kaydang-document-events")
+    ])
+    error_message = "a function does not know the topic"
+  }
+}
+
+run "without_document_events_there_is_no_topic_for_them" {
+  command = plan
+
+  assert {
+    condition     = !contains([for topic in google_pubsub_topic.this : topic.name], "kaydang-document-events") && length(google_pubsub_topic_iam_member.announcer) == 0
+    error_message = "a topic that was not asked for"
+  }
+}

@@ -34,6 +34,13 @@ export default {
   share: "Teilen",
   shared: "Link kopiert. Er öffnet die Seite mit dieser Frage.",
   regenerate: "Neu beantworten",
+  wasHelpful: "War diese Antwort hilfreich?",
+  helpful: "Hilfreich",
+  notHelpful: "Nicht hilfreich",
+  whatHelped: "Was hat geholfen? (freiwillig)",
+  whatIsWrong: "Was ist falsch oder fehlt? (freiwillig)",
+  sendComment: "Senden",
+  thanks: "Danke. Ihre Bewertung ist gespeichert.",
   understoodAs: "Verstanden als: {question}",
   extractive: "Wort für Wort aus den Dokumenten; kein Sprachmodell hat das geschrieben.",
   howToGemini: "Gemini antworten lassen",
@@ -65,6 +72,7 @@ export default {
   openPassage: "Abschnitt {number} aus {name} öffnen",
   verified: "Zitat im Dokument gefunden",
   unverified: "Zitat nicht im Dokument gefunden",
+  described: "aus einer Bildbeschreibung von Gemini",
   searching: "Suche …",
   stopped: "Abgebrochen.",
   cut: "Die Antwort brach ab. Fragen Sie noch einmal.",
@@ -128,6 +136,10 @@ export default {
   withoutText: "Seiten ohne Text: {pages}",
   oldAnswers: "Solange antwortet die vorige Fassung.",
   uploaded: "{name}: hochgeladen, wird indexiert",
+  uploadedMany: {
+    one: "{count} Datei hochgeladen, wird indexiert",
+    other: "{count} Dateien hochgeladen, werden indexiert",
+  },
   askDelete: "{name} aus dem Bucket löschen?",
   askDeleteMany: {
     one: "{count} Dokument aus dem Bucket löschen?",
@@ -174,6 +186,8 @@ export default {
   problem_unknown_document: "Dieses Dokument gibt es nicht mehr, oder Sie dürfen es nicht lesen.",
   problem_unknown_collection: "Es gibt keine solche Sammlung, die Sie verwenden dürfen.",
   problem_object_changed: "Die Datei wurde inzwischen geändert oder gelöscht. Aktualisieren Sie die Liste.",
+  problem_unknown_answer: "Diese Antwort kann nicht mehr bewertet werden.",
+  problem_feedback_disabled: "Dieser Dienst nimmt keine Bewertungen an.",
   problem_request_entity_too_large:
     "Die Anfrage ist zu groß. Kürzen Sie die Frage oder beginnen Sie ein neues Gespräch.",
 };

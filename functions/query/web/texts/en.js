@@ -34,6 +34,13 @@ export default {
   share: "Share",
   shared: "Link copied. It opens the page with this question.",
   regenerate: "Answer again",
+  wasHelpful: "Was this answer helpful?",
+  helpful: "Helpful",
+  notHelpful: "Not helpful",
+  whatHelped: "What helped? (optional)",
+  whatIsWrong: "What is wrong or missing? (optional)",
+  sendComment: "Send",
+  thanks: "Thank you. Your rating is saved.",
   understoodAs: "Understood as: {question}",
   extractive: "Copied from the documents word for word; no language model wrote this.",
   howToGemini: "Let Gemini write answers",
@@ -65,6 +72,7 @@ export default {
   openPassage: "Open passage {number} of {name}",
   verified: "quote found in the document",
   unverified: "quote not found in the document",
+  described: "from a description of a picture by Gemini",
   searching: "Searching …",
   stopped: "Stopped.",
   cut: "The answer broke off. Ask again.",
@@ -128,6 +136,10 @@ export default {
   withoutText: "Pages without text: {pages}",
   oldAnswers: "Its previous version answers meanwhile.",
   uploaded: "{name}: uploaded, is being indexed",
+  uploadedMany: {
+    one: "{count} file uploaded, is being indexed",
+    other: "{count} files uploaded, are being indexed",
+  },
   askDelete: "Delete {name} from the bucket?",
   askDeleteMany: {
     one: "Delete {count} document from the bucket?",
@@ -166,6 +178,8 @@ export default {
   problem_unknown_document: "This document no longer exists, or you may not read it.",
   problem_unknown_collection: "There is no such collection that you may use.",
   problem_object_changed: "The file has been changed or deleted meanwhile. Refresh the list.",
+  problem_unknown_answer: "This answer can no longer be rated.",
+  problem_feedback_disabled: "This service takes no ratings.",
   problem_request_entity_too_large:
     "The request is too large. Shorten the question or begin a new conversation.",
 };

@@ -34,6 +34,13 @@ export default {
   share: "Compartir",
   shared: "Enlace copiado. Abre la página con esta pregunta.",
   regenerate: "Responder de nuevo",
+  wasHelpful: "¿Le ha sido útil esta respuesta?",
+  helpful: "Útil",
+  notHelpful: "No útil",
+  whatHelped: "¿Qué le ha servido? (opcional)",
+  whatIsWrong: "¿Qué falta o es incorrecto? (opcional)",
+  sendComment: "Enviar",
+  thanks: "Gracias. Su valoración se ha guardado.",
   understoodAs: "Entendido como: {question}",
   extractive: "Copiado palabra por palabra de los documentos; ningún modelo de lenguaje lo ha escrito.",
   howToGemini: "Hacer que responda Gemini",
@@ -69,6 +76,7 @@ export default {
   openPassage: "Abrir el pasaje {number} de {name}",
   verified: "cita encontrada en el documento",
   unverified: "cita no encontrada en el documento",
+  described: "de la descripción de una imagen hecha por Gemini",
   searching: "Buscando …",
   stopped: "Detenido.",
   cut: "La respuesta se interrumpió. Pregunte de nuevo.",
@@ -132,6 +140,11 @@ export default {
   withoutText: "Páginas sin texto: {pages}",
   oldAnswers: "Mientras tanto responde su versión anterior.",
   uploaded: "{name}: cargado, se está indexando",
+  uploadedMany: {
+    one: "{count} archivo subido, se está indexando",
+    many: "{count} archivos subidos, se están indexando",
+    other: "{count} archivos subidos, se están indexando",
+  },
   askDelete: "¿Eliminar {name} del bucket?",
   askDeleteMany: {
     one: "¿Eliminar {count} documento del bucket?",
@@ -175,6 +188,8 @@ export default {
   problem_unknown_document: "Este documento ya no existe o no puede leerlo.",
   problem_unknown_collection: "No hay tal colección que pueda usar.",
   problem_object_changed: "El archivo ha cambiado o se ha eliminado mientras tanto. Actualice la lista.",
+  problem_unknown_answer: "Esta respuesta ya no se puede valorar.",
+  problem_feedback_disabled: "Este servicio no acepta valoraciones.",
   problem_request_entity_too_large:
     "La petición es demasiado grande. Acorte la pregunta o empiece otra conversación.",
 };

@@ -34,6 +34,13 @@ export default {
   share: "Partager",
   shared: "Lien copié. Il ouvre la page avec cette question.",
   regenerate: "Répondre à nouveau",
+  wasHelpful: "Cette réponse vous a-t-elle été utile ?",
+  helpful: "Utile",
+  notHelpful: "Pas utile",
+  whatHelped: "Qu’est-ce qui vous a aidé ? (facultatif)",
+  whatIsWrong: "Qu’est-ce qui est faux ou manque ? (facultatif)",
+  sendComment: "Envoyer",
+  thanks: "Merci. Votre avis est enregistré.",
   understoodAs: "Compris comme : {question}",
   extractive: "Copié mot à mot des documents ; aucun modèle de langage ne l’a écrit.",
   howToGemini: "Laisser Gemini répondre",
@@ -69,6 +76,7 @@ export default {
   openPassage: "Ouvrir le passage {number} de {name}",
   verified: "citation trouvée dans le document",
   unverified: "citation introuvable dans le document",
+  described: "d’une description d’image par Gemini",
   searching: "Recherche …",
   stopped: "Arrêté.",
   cut: "La réponse s’est interrompue. Redemandez.",
@@ -132,6 +140,11 @@ export default {
   withoutText: "Pages sans texte : {pages}",
   oldAnswers: "Sa version précédente répond entre-temps.",
   uploaded: "{name} : envoyé, en cours d’indexation",
+  uploadedMany: {
+    one: "{count} fichier envoyé, en cours d’indexation",
+    many: "{count} fichiers envoyés, en cours d’indexation",
+    other: "{count} fichiers envoyés, en cours d’indexation",
+  },
   askDelete: "Supprimer {name} du bucket ?",
   askDeleteMany: {
     one: "Supprimer {count} document du bucket ?",
@@ -175,6 +188,8 @@ export default {
   problem_unknown_document: "Ce document n’existe plus, ou vous ne pouvez pas le lire.",
   problem_unknown_collection: "Il n’y a pas de telle collection que vous puissiez utiliser.",
   problem_object_changed: "Le fichier a été modifié ou supprimé entre-temps. Actualisez la liste.",
+  problem_unknown_answer: "Cette réponse ne peut plus être évaluée.",
+  problem_feedback_disabled: "Ce service n’accepte pas d’avis.",
   problem_request_entity_too_large:
     "La requête est trop grande. Raccourcissez la question ou commencez une autre conversation.",
 };

@@ -1,0 +1,3 @@
+"""The release that this client belongs to."""
+
+VERSION = "0.1.0"
