@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -23,12 +22,15 @@ import pytest
 
 from local.checkout import remove
 from local.configuration import PORTS
+from tests.support.documents import make_pdf, pdf_lines
+from tests.support.pages import OUTPUTS, run_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
     "shared",
     "functions",
     "admin",
+    "infra/cost.py",
     "infra/model",
     "kaydangpt",
     "kaydangpt_client",
@@ -66,6 +68,11 @@ class Checkout:
         not_ours = ("DATABASE_URL", "STORAGE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "MAKEFLAGS")
         self.environment = {k: v for k, v in os.environ.items() if k not in not_ours}
         self.environment |= own | {"MODEL_DIR": str(model_dir)}
+
+    def readers_environment(self) -> dict[str, str]:
+        """Return the environment of a reader's shell: kaydangpt and python are on the PATH."""
+        path = f"{self.folder}:{self.folder / '.venv' / 'bin'}:{self.environment['PATH']}"
+        return self.environment | {"PATH": path}
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -209,44 +216,82 @@ def test_a_fresh_checkout_answers_from_a_dropped_file(checkout: Checkout) -> Non
         assert "\nstopped\n" in run.log.read_text()
 
 
-# What each block of a page prints, in their order. A block is run
-# again until it does, as a reader would run it: documents take a moment.
-OUTPUTS = {
-    "README.md": ["QX-7714"],
-    "docs/tutorial.md": [
-        *("ready", "", "seven days", ""),
-        *("", "4711", "", "4722", ""),
-        *("seven days", "fused"),
-    ],
+# What the reader of a page has already, or is asked to replace by something of their own.
+PREPARED = {
+    "docs/access.md": {
+        "local/bucket/finance/plan.pdf": "The plan.",
+        "local/bucket/handbook/a.txt": "A.",
+    },
+    "docs/operations.md": {"handbook/leave.txt": "Leave is 28 days."},
 }
 
 
-@pytest.mark.parametrize("page", OUTPUTS)
-def test_commands_when_run_as_written(checkout: Checkout, page: str) -> None:
-    """A reader who copies each block of the page, one after the other, sees what it promises."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
-    blocks = [block for block in blocks if not block.startswith("make ")]
-    assert len(blocks) == len(OUTPUTS[page])
+def test_commands_when_run_as_written(checkout: Checkout) -> None:
+    """A reader who copies each block of a page, one after the other, sees what it promises."""
     (checkout.folder / "local" / "bucket").mkdir(exist_ok=True)
     with checkout.running() as run:
-        for block, output in zip(blocks, OUTPUTS[page], strict=True):
-            command = block.replace("http://127.0.0.1:8080", run.url)
-            deadline = time.monotonic() + 60
-            while True:
-                shown = subprocess.run(
-                    ["bash", "-euo", "pipefail", "-c", command],
-                    cwd=checkout.folder,
-                    env=checkout.environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    timeout=120,
+        for page, outputs in OUTPUTS.items():
+            for name, text in PREPARED.get(page, {}).items():
+                file = checkout.folder / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(
+                    make_pdf([pdf_lines([text])]) if name.endswith(".pdf") else text.encode()
                 )
-                if shown.returncode == 0 and output in shown.stdout:
-                    break
-                assert time.monotonic() < deadline, f"{block}\n{shown.stdout}"
-                time.sleep(0.5)
+            for block, output in zip(run_blocks(page), outputs, strict=True):
+                if "functions-framework" in block:
+                    serve_as_written(checkout, block)
+                else:
+                    run_as_written(checkout, run, block, output=output)
+
+
+def run_as_written(checkout: Checkout, run: Run, block: str, *, output: str) -> None:
+    """Run a block again until it prints what it promises: documents take a moment."""
+    deadline = time.monotonic() + 60
+    while True:
+        shown = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block.replace("http://127.0.0.1:8080", run.url)],
+            cwd=checkout.folder,
+            env=checkout.readers_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        if shown.returncode == 0 and output in shown.stdout:
+            return
+        assert time.monotonic() < deadline, f"{block}\n{shown.stdout}"
+        time.sleep(0.5)
+
+
+def serve_as_written(checkout: Checkout, block: str) -> None:
+    """Run a block that serves a function until that answers."""
+    (port,) = free_ports(1)
+    log = checkout.folder / "serving.log"
+    with log.open("w") as output:
+        serving = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", block.replace("8090", str(port))],
+            cwd=checkout.folder,
+            env=checkout.readers_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def answers() -> bool:
+        assert serving.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    try:
+        wait_until(answers, seconds=60)
+    finally:
+        os.killpg(serving.pid, signal.SIGKILL)
+        serving.wait()
 
 
 def test_a_second_start_is_quick_and_has_its_data(checkout: Checkout) -> None:

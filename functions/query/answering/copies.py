@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from uuid import UUID
 
 from shared.values import Hit
 
@@ -51,31 +52,51 @@ def with_spare(limit: int) -> int:
     return limit + _SPARE_CANDIDATES
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """
+    What two texts are compared by.
+
+    Attributes:
+        vocabulary: Each of *words* once.
+    """
+
+    document_id: UUID
+    words: Sequence[str]
+    vocabulary: frozenset[str]
+
+    @classmethod
+    def of(cls, hit: Hit) -> _Text:
+        words = _WORD.findall(f"{hit.header} {hit.text}".casefold())
+        return cls(hit.document_id, words, frozenset(words))
+
+    def is_copy_of(self, other: _Text) -> bool:
+        # Within a document, what differs was written to differ.
+        return self.words == other.words or (
+            self.document_id != other.document_id and _is_near(self, other)
+        )
+
+
 def merge_copies(hits: Sequence[Hit]) -> list[Hit]:
     """Return *hits* in their order, each text once; the best copy names where the others are."""
-    kept: list[tuple[Hit, list[str], list[str]]] = []
+    kept: list[tuple[Hit, _Text, list[str]]] = []
     for hit in hits:
-        words = _WORD.findall(f"{hit.header} {hit.text}".casefold())
-        original = next(
-            (
-                each
-                for each in kept
-                if words == each[1]
-                # Within a document, what differs was written to differ.
-                or (hit.document_id != each[0].document_id and _is_near(words, each[1]))
-            ),
-            None,
-        )
+        text = _Text.of(hit)
+        original = next((each for each in kept if text.is_copy_of(each[1])), None)
         if original is None:
-            kept.append((hit, words, []))
+            kept.append((hit, text, []))
         elif hit.uri not in (original[0].uri, *original[2]):
             original[2].append(hit.uri)
     return [replace(hit, also_in=tuple(places)) for hit, _, places in kept]
 
 
-def _is_near(words: Sequence[str], others: Sequence[str]) -> bool:
+def _is_near(text: _Text, other: _Text) -> bool:
+    words, others = text.words, other.words
     allowed = int(len(words) * _DIFFERING_SHARE)
     if not allowed or abs(len(words) - len(others)) > allowed:
+        return False
+    # Each word that only one has differs at least once: nearly all pairs end here, and early.
+    if len(text.vocabulary ^ other.vocabulary) > 2 * allowed:
         return False
     counts, other_counts = Counter(words), Counter(others)
     differing = (counts - other_counts) + (other_counts - counts)
