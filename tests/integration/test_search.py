@@ -592,6 +592,7 @@ def corrections(reader: Connection, question: str, *principals: str) -> dict[str
         ),
         ("where is the certifacte of Kubernetes", {"certifacte": "certificate"}),
         ("where is the firewall", {}),
+        ("tường lửa fierwall ở đâu", {}),
         ("what is in E-4711", {}),
     ],
 )
