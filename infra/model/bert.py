@@ -2,9 +2,9 @@
 Write a BERT sentence embedder as an ONNX graph straight from its weights: no torch is needed.
 
 Most small embedding models are BERT with mean or first-token pooling (all-MiniLM, bge, gte, e5).
-Their graph is written here operator by operator, in the form of one text: no mask, and attention
-reads each head where the projection wrote it. Every other architecture is traced by torch
-(infra.model.graph_tracing).
+Their graph is written here operator by operator, in the form of one text, or of pairs of one
+length: no mask, and attention reads each head where the projection wrote it. Every other
+architecture is traced by torch (infra.model.graph_tracing).
 
 Devlin et al., https://arxiv.org/abs/1810.04805; names of the weights as in
 https://github.com/huggingface/transformers/blob/main/src/transformers/models/bert/modeling_bert.py
@@ -128,17 +128,21 @@ def _is_plain(configuration: dict[str, Any]) -> bool:
 
 def write_classifier_graph(model: BertClassifier, target: Path) -> None:
     """
-    Write *model* with the inputs input_ids and token_type_ids, (1, tokens), and the output score.
+    Write *model*: input_ids and token_type_ids, (pairs, tokens), in; score out.
+
+    The pairs of a run have one length. The last layer computes the first token alone, which the
+    score is made of.
 
     Raises:
         KeyError: A weight is missing.
     """
     from safetensors.numpy import load_file
 
-    graph = _Graph(load_file(model.folder / "model.safetensors"), model.configuration)
-    hidden = graph.embed_tokens(typed=True)
-    for layer in range(model.configuration["num_hidden_layers"]):
-        hidden = graph.add_layer(hidden, f"encoder.layer.{layer}.")
+    graph = _Graph(load_file(model.folder / "model.safetensors"), model.configuration, pairs=True)
+    hidden = graph.embed_tokens()
+    last = model.configuration["num_hidden_layers"] - 1
+    for layer in range(last + 1):
+        hidden = graph.add_layer(hidden, f"encoder.layer.{layer}.", first_only=layer == last)
     graph.classify(hidden)
     onnx.save(graph.finish_classifier(), target)
 
@@ -161,11 +165,22 @@ def write_graph(model: BertEmbedder, target: Path) -> None:
 
 
 class _Graph:
-    """The nodes and weights written so far; each method adds some and names its result."""
+    """
+    The nodes and weights written so far; each method adds some and names its result.
+
+    Args:
+        pairs: Of pairs of texts, several in a run: what is hidden has the form (tokens, pairs,
+            size), so that heads of all pairs lie side by side; else (1, tokens, size).
+    """
 
     def __init__(
-        self, weights: dict[str, NDArray[np.generic]], configuration: dict[str, Any]
+        self,
+        weights: dict[str, NDArray[np.generic]],
+        configuration: dict[str, Any],
+        *,
+        pairs: bool = False,
     ) -> None:
+        self._pairs = pairs
         self._weights = weights
         self._prefix = next(
             prefix
@@ -178,14 +193,14 @@ class _Graph:
         self._nodes: list[NodeProto] = []
         self._tensors: dict[str, TensorProto] = {}
 
-    def embed_tokens(self, *, typed: bool = False) -> str:
-        """
-        Sum the embeddings of words, positions and types.
-
-        Args:
-            typed: The types are an input; else there is a single text.
-        """
-        words = self._add("Gather", self._weight("embeddings.word_embeddings.weight"), "input_ids")
+    def embed_tokens(self) -> str:
+        """Sum the embeddings of words, positions and types; of pairs the types are an input."""
+        ids, types = (
+            (self._add("Transpose", name, perm=[1, 0]) for name in ("input_ids", "token_type_ids"))
+            if self._pairs
+            else ("input_ids", "")
+        )
+        words = self._add("Gather", self._weight("embeddings.word_embeddings.weight"), ids)
         tokens = self._add(
             "Slice",
             self._add("Shape", "input_ids"),
@@ -198,22 +213,36 @@ class _Graph:
             self._integers("zero", [0]),
             tokens,
         )
+        if self._pairs:
+            positions = self._add("Unsqueeze", positions, self._integers("one", [1]))
         kinds = "embeddings.token_type_embeddings.weight"
         kind = (
-            self._add("Gather", self._weight(kinds), "token_type_ids")
-            if typed
+            self._add("Gather", self._weight(kinds), types)
+            if self._pairs
             else self._tensor("kind", self._read(kinds)[0])
         )
         summed = self._add("Add", self._add("Add", words, positions), kind)
         return self._normalise(summed, "embeddings.LayerNorm.")
 
-    def add_layer(self, hidden: str, layer: str) -> str:
-        """Attend, then project through the wider layer; each result is added to its input."""
+    def add_layer(self, hidden: str, layer: str, *, first_only: bool = False) -> str:
+        """
+        Attend, then project through the wider layer; each result is added to its input.
+
+        Args:
+            first_only: Of pairs, compute the first token alone.
+        """
         own = f"{layer}attention."
-        heads = self._integers("heads", [-1, self._heads, self._size // self._heads])
+        width = self._size // self._heads
+        # 0 keeps the number of tokens.
+        heads = self._integers("heads", [0, -1, width] if self._pairs else [-1, self._heads, width])
+        asking = hidden
+        if first_only:
+            asking = self._add(
+                "Slice", hidden, self._integers("zero", [0]), self._integers("one", [1])
+            )
         queries, keys, values = (
-            self._add("Reshape", self._project(hidden, f"{own}self.{name}."), heads)
-            for name in ("query", "key", "value")
+            self._add("Reshape", self._project(source, f"{own}self.{name}."), heads)
+            for source, name in ((asking, "query"), (hidden, "key"), (hidden, "value"))
         )
         # (tokens, heads, width) by the same: each head is read in place.
         # https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#commicrosoftfusedmatmul
@@ -232,10 +261,10 @@ class _Graph:
         flat = self._add(
             "Reshape",
             self._add("Transpose", mixed, perm=[1, 0, 2]),
-            self._integers("flat", [1, -1, self._size]),
+            self._integers("flat", [0 if self._pairs else 1, -1, self._size]),
         )
         attended = self._normalise(
-            self._add("Add", self._project(flat, f"{own}output.dense."), hidden),
+            self._add("Add", self._project(flat, f"{own}output.dense."), asking),
             f"{own}output.LayerNorm.",
         )
         wide = self._gelu(self._project(attended, f"{layer}intermediate.dense."))
@@ -257,7 +286,7 @@ class _Graph:
 
     def classify(self, hidden: str) -> None:
         """Reduce the tokens to one score by BERT's pooler and the classifier."""
-        first = self._add("Gather", hidden, self._tensor("first", np.int64(0)), axis=1)
+        first = self._add("Gather", hidden, self._tensor("first", np.int64(0)), axis=0)
         pooled = self._add("Tanh", self._project(first, "pooler.dense."))
         kernel = self._tensor("classifier_kernel", self._whole("classifier.weight").T)
         bias = self._tensor("classifier_bias", self._whole("classifier.bias"))
@@ -273,10 +302,12 @@ class _Graph:
         return self._finish(["input_ids", "token_type_ids"], "score", 1)
 
     def _finish(self, names: list[str], output: str, width: int) -> onnx.ModelProto:
+        texts = "pairs" if self._pairs else 1
         inputs = [
-            helper.make_tensor_value_info(name, TensorProto.INT64, [1, "tokens"]) for name in names
+            helper.make_tensor_value_info(name, TensorProto.INT64, [texts, "tokens"])
+            for name in names
         ]
-        result = helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, width])
+        result = helper.make_tensor_value_info(output, TensorProto.FLOAT, [texts, width])
         graph = helper.make_graph(
             self._nodes, "bert", inputs, [result], initializer=list(self._tensors.values())
         )

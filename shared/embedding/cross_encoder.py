@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from tokenizers import Encoding
 
 from shared.embedding.embedder import available_cores, open_session
 from shared.embedding.tokenizer import read_description, read_tokenizer
@@ -16,7 +17,9 @@ from shared.errors import ModelUnavailable
 
 # Reading costs as much as there are tokens: of a longer passage the part is read that holds most of
 # the question (docs/models.md, "Rerankers").
-PASSAGE_TOKENS = 64
+PASSAGE_TOKENS = 32
+# Of one length: more at once are no faster.
+_MOST_PAIRS = 8
 # The window over a passage moves by so many tokens.
 _STEP = 8
 
@@ -45,8 +48,12 @@ class CrossEncoder:
         self._tokenizer = read_tokenizer(model_dir)
         self._tokenizer.no_truncation()
         self._session: Any = open_session(model_dir)
-        self._inputs = {each.name for each in self._session.get_inputs()}
-        self._runs = ThreadPoolExecutor(threads or available_cores(), thread_name_prefix="rerank")
+        inputs = self._session.get_inputs()
+        self._inputs = {each.name for each in inputs}
+        # Graphs that were traced, or exported by older releases, read one pair at a time.
+        self._pairs = 1 if isinstance(inputs[0].shape[0], int) else _MOST_PAIRS
+        self._threads = threads or available_cores()
+        self._runs = ThreadPoolExecutor(self._threads, thread_name_prefix="rerank")
 
     def score(
         self, question: str, texts: Sequence[str], *, passage_tokens: int = PASSAGE_TOKENS
@@ -62,11 +69,19 @@ class CrossEncoder:
         room = min(passage_tokens, self._max_tokens - special)
         asked = set(own.ids)
         pairs = [self._encode(question, text, asked, max(room, 1)) for text in texts]
-        return list(self._runs.map(self._run, pairs))
+        most = min(self._pairs, -(-len(pairs) // self._threads))
+        scores = [0.0] * len(pairs)
+        batches = list(_batches([len(pair.ids) for pair in pairs], most=most))
+        for batch, found in zip(
+            batches,
+            self._runs.map(lambda batch: self._run([pairs[i] for i in batch]), batches),
+            strict=True,
+        ):
+            for place, score in zip(batch, found, strict=True):
+                scores[place] = score
+        return scores
 
-    def _encode(
-        self, question: str, text: str, asked: set[int], room: int
-    ) -> dict[str, NDArray[np.int64]]:
+    def _encode(self, question: str, text: str, asked: set[int], room: int) -> Encoding:
         own = self._tokenizer.encode(text, add_special_tokens=False)
         if room < len(own):
             start, end = _find_window(own.ids, asked, size=room)
@@ -74,19 +89,30 @@ class CrossEncoder:
         encoding = self._tokenizer.encode(question, text)
         # What is left over is the question's: it fills the model by itself.
         encoding.truncate(self._max_tokens)
+        return encoding
+
+    def _run(self, pairs: Sequence[Encoding]) -> list[float]:
+        """Return the scores of pairs of one length."""
         values = {
-            "input_ids": encoding.ids,
-            "token_type_ids": encoding.type_ids,
-            "attention_mask": encoding.attention_mask,
+            "input_ids": [pair.ids for pair in pairs],
+            "token_type_ids": [pair.type_ids for pair in pairs],
+            "attention_mask": [pair.attention_mask for pair in pairs],
         }
-        return {
-            name: np.array([value], dtype=np.int64)
+        inputs = {
+            name: np.array(value, dtype=np.int64)
             for name, value in values.items()
             if name in self._inputs
         }
+        scores: list[float] = self._session.run(None, inputs)[0][:, 0].tolist()
+        return scores
 
-    def _run(self, inputs: dict[str, NDArray[np.int64]]) -> float:
-        return float(self._session.run(None, inputs)[0][0, 0])
+
+def _batches(lengths: Sequence[int], *, most: int) -> Iterator[list[int]]:
+    """Yield the places of *lengths*, those of one length together, *most* at once."""
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    for _, same in groupby(order, key=lambda place: lengths[place]):
+        places = list(same)
+        yield from (places[start : start + most] for start in range(0, len(places), most))
 
 
 def _find_window(ids: Sequence[int], asked: set[int], *, size: int) -> tuple[int, int]:

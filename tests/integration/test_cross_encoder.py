@@ -112,6 +112,18 @@ def test_cross_encoder_reads_the_part_that_speaks_of_the_question(
     assert np.isfinite(alone)
 
 
+def test_cross_encoder_scores_alike_in_any_company(tokenizer: Path, tmp_path: Path) -> None:
+    """Texts of one length are read together, and each has the score that it has alone."""
+    source = save("Bert", tokenizer, tmp_path / "source")
+    export.export_cross_encoder(str(source), tmp_path / "model", precision="float32")
+    encoder = CrossEncoder(tmp_path / "model", threads=1)
+    texts = [f"{text} {word}" for text in TEXTS for word in ("today", "here", "again", "twice")] * 3
+    together = encoder.score(QUESTION, texts)
+    np.testing.assert_allclose(
+        together, [encoder.score(QUESTION, [text])[0] for text in texts], atol=1e-5
+    )
+
+
 def test_cross_encoder_of_several_labels_is_refused(tokenizer: Path, tmp_path: Path) -> None:
     """A classifier of three labels has no one score; the folder of before stays."""
     source = save("Bert", tokenizer, tmp_path / "source", num_labels=3)

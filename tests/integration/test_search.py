@@ -594,6 +594,7 @@ def corrections(connection: Connection, question: str, *principals: str) -> dict
         ),
         ("where is the certifacte of Kubernetes", {"certifacte": "certificate"}),
         ("where is the firewall", {}),
+        ("tường lửa fierwall ở đâu", {}),
         ("what is in E-4711", {}),
     ],
 )

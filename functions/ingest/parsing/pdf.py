@@ -13,8 +13,8 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import pairwise
+from functools import cache, partial
+from itertools import accumulate, pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -88,8 +88,6 @@ _ANGLES = 12
 # So many numbers in steps of the same size are a ruler or the numbers of lines.
 _RULER_NUMBERS = 8
 
-# FS_RECTF: left, top, right, bottom.
-_RECTANGLE = struct.Struct("ffff")
 _LINE = re.compile("[^\r\n\ufffe]+")
 _bottom = attrgetter("bottom")
 _DIGITS = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
@@ -98,6 +96,7 @@ _BULLET = re.compile(r"(?:[•◦▪‣∙●○■□–*-]|\(?(?:\d{1,3}|[a-zA
 _SENTENCE_END = re.compile(r"[.!?:。！？…]['\"”’»)\]]*$")
 # Dots or lines that lead the eye, and what is nothing else.
 _LEADERS = re.compile(r"(?:[.·…]\s?){4,}|_{3,}")
+_LEADER_MARKS = ("..", ". .", "…", "·", "___")
 _ORNAMENT = re.compile(r"[\s.·…_\-=*|+~—–•#<>/\\]{2,}|[|_=~·—–]")
 _PAGE_NUMBER = re.compile(
     r"(?:page|seite|p[áa]gina|pagina|trang|strona|sida|side|str\.?|s\.|p\.)\s*#"
@@ -122,10 +121,6 @@ _MADE_BY = re.compile(
     r"|.*\.(?:docx?|pdf|tex|dvi|indd|rtf|qxd)$)",
     re.IGNORECASE,
 )
-
-
-# (left, bottom, right, top) of a character by its position in the page's text.
-_Sides = Callable[[int], tuple[float, float, float, float]]
 
 
 class _Line(NamedTuple):
@@ -441,8 +436,9 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
         lines: list[_Line] = []
         box = pdfium.FS_RECTF()
         place = ctypes.byref(box)
-        get_box, unpack = pdfium.FPDFText_GetLooseCharBox, _RECTANGLE.unpack_from
+        get_box = pdfium.FPDFText_GetLooseCharBox
         name = ctypes.create_string_buffer(128)
+        is_bold = cache(lambda font: _BOLD.search(font) is not None)
         flags = ctypes.c_int()
         turn = _usual_turn(handle, count)
 
@@ -451,14 +447,19 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                 return position
             return int(pdfium.FPDFText_GetCharIndexFromTextIndex(handle, position))
 
-        def sides(position: int) -> tuple[float, float, float, float]:
-            index = position if exact else index_of(position)
-            get_box(handle, index, place)
-            left, top, right, bottom = unpack(box)
-            return (
-                turned_box(turn, left, bottom, right, top) if turn else (left, bottom, right, top)
-            )
+        def measure(position: int) -> None:
+            get_box(handle, position, place)
 
+        def measure_elsewhere(position: int) -> None:
+            get_box(handle, index_of(position), place)
+            if turn:
+                box.left, box.bottom, box.right, box.top = turned_box(
+                    turn, box.left, box.bottom, box.right, box.top
+                )
+
+        if turn or not exact:
+            measure = measure_elsewhere
+        is_ascii = text.isascii()
         for found in _LINE.finditer(text):
             raw = found.group()
             stripped = raw.strip()
@@ -466,27 +467,35 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                 continue
             first = found.start() + len(raw) - len(raw.lstrip())
             last = first + len(stripped) - 1
-            left, bottom, _, top = sides(first)
-            _, end_bottom, right, end_top = sides(last)
+            measure(first)
+            left, bottom, top = box.left, box.bottom, box.top
+            measure(last)
+            end_bottom, right, end_top = box.bottom, box.right, box.top
             if last - first > 2:
-                _, bottom, _, top = sides((first + last) // 2)
+                measure((first + last) // 2)
+                bottom, top = box.bottom, box.top
             if top <= bottom:
                 bottom, top = min(bottom, end_bottom), max(top, end_top)
             pdfium.FPDFText_GetFontInfo(
                 handle, index_of((first + last) // 2), name, 128, ctypes.byref(flags)
             )
-            bold = _BOLD.search(name.value) is not None
-            if "\uf020" <= max(stripped) <= "\uf0ff":
+            bold = is_bold(name.value)
+            if not is_ascii and "\uf020" <= max(stripped) <= "\uf0ff":
                 stripped = stripped.translate(_SYMBOLS)
             edges: list[tuple[float, float]] = []
             bottoms: list[float] = []
-            cells = tuple(_cells(stripped, first, left, right, top - bottom, sides, edges, bottoms))
-            cleaned = clean_line(stripped)
+            cells = tuple(
+                _cells(stripped, first, left, right, top - bottom, measure, box, edges, bottoms)
+            )
+            cleaned = clean_line(stripped) if len(cells) > 1 else cells[0][0]
             if bold and len(cells) > 1:
                 # The first column of a table may be bold, and the rest of a row not.
                 pdfium.FPDFText_GetFontInfo(handle, index_of(last), name, 128, ctypes.byref(flags))
-                bold = _BOLD.search(name.value) is not None
-            leads = _LEADERS.search(cleaned) is not None
+                bold = is_bold(name.value)
+            leads = (
+                any(mark in cleaned for mark in _LEADER_MARKS)
+                and _LEADERS.search(cleaned) is not None
+            )
             if leads:
                 cleaned = clean_line(_LEADERS.sub(" ", cleaned))
                 cells = tuple(
@@ -568,6 +577,9 @@ def _may_hold_table(lines: list[_Line]) -> bool:
     parts = sum(len(line.cells) for line in lines if len(line.cells) > 1)
     if parts >= LEAST_CELLS:
         return True
+    if parts + 2 * (len(lines) - len({round(line.bottom / 3) for line in lines})) < LEAST_CELLS:
+        # Nearly each line stands at a height of its own.
+        return False
     for a, b in pairwise(sorted(lines, key=_bottom)):
         # Cells may be written one by one.
         apart = max(b.left - a.right, a.left - b.right)
@@ -795,7 +807,8 @@ def _cells(
     left: float,
     right: float,
     height: float,
-    sides: _Sides,
+    measure: Callable[[int], None],
+    box: Any,
     edges: list[tuple[float, float]],
     bottoms: list[float],
 ) -> Iterator[tuple[str, float, float]]:
@@ -803,22 +816,26 @@ def _cells(
     Yield the parts of a line that gaps wider than 1.5 times its height separate.
 
     Args:
+        measure: Fills *box* with the sides of the character at a position of the page's text.
         edges: Gets (left, right) of each word.
         bottoms: Gets the bottom of each word but the first.
     """
     begin, begin_left = 0, left
     word_left = left
+    wide = 1.5 * height
     position = text.find(" ")
     while position >= 0:
         after = position
         while text[after] == " ":
             after += 1
-        gap_left = sides(offset + position - 1)[2]
-        gap_right, bottom, _, _ = sides(offset + after)
-        bottoms.append(bottom)
+        measure(offset + position - 1)
+        gap_left = box.right
+        measure(offset + after)
+        gap_right = box.left
+        bottoms.append(box.bottom)
         edges.append((word_left, gap_left))
         word_left = gap_right
-        if gap_right - gap_left > 1.5 * height:
+        if gap_right - gap_left > wide:
             yield clean_line(text[begin:position]), begin_left, gap_left
             begin, begin_left = after, gap_right
         position = text.find(" ", after)
@@ -1261,7 +1278,7 @@ def _is_unfinished(lines: list[_Line], *, right: float) -> bool:
     last = lines[-1]
     if last.hyphenated:
         return True
-    if _SENTENCE_END.search(last.text) or last.text.endswith(":"):
+    if _SENTENCE_END.search(last.text[-8:]) or last.text.endswith(":"):
         return False
     # The last line reaches the margin: of the page, or of its own column.
     widest = max(line.right for line in lines)
@@ -1544,20 +1561,22 @@ def _is_row(lines: list[_Line], i: int) -> bool:
 def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> bool:
     """Tell whether *line* goes on with the paragraph that *before* ends so far."""
     drop = before.middle - line.middle
-    if before.hyphenated or abs(drop) < 0.5 * before.height:
+    height = before.height
+    if before.hyphenated or abs(drop) < 0.5 * height:
         return True
     if before.leads:
         return False
     if drop < 0:
         # The top of the next column: only a sentence that is not over goes on there.
-        return line.text[:1].islower() and not _SENTENCE_END.search(before.text)
+        return line.text[:1].islower() and not _SENTENCE_END.search(before.text[-8:])
     if _BULLET.match(line.text):
         return False
-    if drop > max(1.3 * pitch, 0.9 * before.height):
+    if drop > max(1.3 * pitch, 0.9 * height):
         return False
-    if abs(_size(line) - _size(before)) > 0.15 * _size(before) or (line.bold and not before.bold):
+    size = _size(before)
+    if abs(_size(line) - size) > 0.15 * size or (line.bold and not before.bold):
         return False
-    ended = _SENTENCE_END.search(before.text) is not None
+    ended = _SENTENCE_END.search(before.text[-8:]) is not None
     if before.bold and not line.bold and (ended or before.right < 0.8 * right):
         return False
     if ended and line.left > before.left + 0.8 * line.height:
@@ -1598,16 +1617,15 @@ def _joined(lines: list[_Line]) -> tuple[str, tuple[LineBox, ...], tuple[PageSta
 
 
 def _line_box(line: _Line, *, position: int) -> LineBox:
-    words = []
+    words: tuple[WordBox, ...] = ()
     if line.edges:
-        offset = 0
-        for (left, right), word in zip(line.edges, line.text.split(" "), strict=False):
-            words.append(WordBox(offset, left, right))
-            offset += len(word) + 1
+        lefts, rights = zip(*line.edges, strict=True)
+        lengths = [len(word) + 1 for word in line.text.split(" ")]
+        words = tuple(map(WordBox, accumulate(lengths[:-1], initial=0), lefts, rights))
     return LineBox(
         position,
         line.page,
         line.bottom,
         line.top,
-        tuple(words) or (WordBox(0, line.left, line.right),),
+        words or (WordBox(0, line.left, line.right),),
     )
