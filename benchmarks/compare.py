@@ -656,7 +656,7 @@ def _ours(
     folder.mkdir()
     with run_system(
         folder=folder,
-        database_url=databases.login(database, group="kaydang_worker"),
+        database_url=owner_url,
         model_dir=_MODEL_DIR,
         variables={"LEASE_SECONDS": "60", "LOG_LEVEL": "WARNING"},
     ) as system:
