@@ -152,6 +152,7 @@ def test_clean_when_text_is_literal(text: str) -> None:
         "Next.js/React",
         "gs://ledger-exports/nightly",
         "readings[0]",
+        "grid[0][1]",
         "Map<String, Integer>",
     ],
 )

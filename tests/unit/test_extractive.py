@@ -162,6 +162,14 @@ def test_extract_when_a_number_is_asked_for() -> None:
     assert not extract("How many triggers may a table have?", [LIMITS]).answers
 
 
+def test_extract_when_a_price_is_asked_for() -> None:
+    """Without a sum of money there is no answer."""
+    boat = "The laboratory in the hills was built in 1899 and burnt down in 1904."
+    assert not extract("How much did the laboratory in the hills cost?", [hit(boat)]).answers
+    paid = "The laboratory in the hills cost 400 dollars to build."
+    assert extract("How much did the laboratory in the hills cost?", [hit(paid)]).answers
+
+
 def test_extract_when_there_is_nothing() -> None:
     """No passages give no answer."""
     assert not extract("When?", []).answers

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from shared.search.query_terms import Question
-from shared.values import Hit
 
 from .question_kind import holds_duration, holds_money, holds_number
 from .scoring import Candidates, Part, Scored, describe, terms
@@ -54,21 +53,18 @@ def measure_confidence(
     candidates: Candidates,
     *,
     analysis: Question | None,
-    multilingual: bool = False,
 ) -> dict[str, float]:
     """
     Return the signs that *chosen* answers *part*, each about 0 to 1.
 
     Args:
         ranked: All that was scored, best first.
-        multilingual: Whether the model finds passages in other languages than the question's: no
-            word of the question has to stand in those.
     """
     best = ranked[0]
     passages = candidates.passages
     passage = passages[best.unit.number - 1]
     whole = set(terms(" ".join((passage.name, passage.heading, passage.header, passage.text))))
-    foreign = multilingual and _is_foreign(passage, analysis)
+    foreign = best.unit.number in candidates.foreign
     total = sum(part.worth.values()) or 1.0
     own = {word: weight for word, weight in part.worth.items() if word in part.asked}
     missing = [weight for word, weight in own.items() if word not in whole]
@@ -82,7 +78,7 @@ def measure_confidence(
     held = sum(weight for word, weight in part.worth.items() if word in whole) / total
     compared = [each.features["cosine"] for each in shown if each.features["cosine"]]
     cosine = max(compared, default=similarity)
-    context_words = max(each.features["context_words"] for each in shown)
+    context_words = 0.0 if foreign else max(each.features["context_words"] for each in shown)
     return {
         "bias": 1.0,
         "score": best.score / 10.0,
@@ -113,12 +109,6 @@ def weigh_confidence(signs: Mapping[str, float], weights: ConfidenceWeights) -> 
     return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, total))))
 
 
-def _is_foreign(passage: Hit, analysis: Question | None) -> bool:
-    """Return whether *passage* is in another language than the question, both known."""
-    languages = [] if analysis is None else analysis.languages
-    return bool(languages and passage.language and passage.language not in languages)
-
-
 def _unknown_share(part: Part, analysis: Question | None) -> float:
     """Return the share of the question's words that stand in no document."""
     if analysis is None or not analysis.words:
@@ -132,11 +122,14 @@ def _unknown_share(part: Part, analysis: Question | None) -> float:
 
 
 def counts(part: Part, chosen: Sequence[Unit], candidates: Candidates) -> bool:
-    """Return whether *chosen* hold a number of what *part* counts; true where it counts nothing."""
+    """Return whether *chosen* hold the sum or the number that *part* asks for, if it does."""
     kinds, passages = part.kinds, candidates.passages
+    texts = [describe(unit, passages[unit.number - 1]) for unit in chosen]
+    prose = all(unit.kind != "row" for unit in chosen)
+    if kinds.price and prose and not any(map(holds_money, texts)):
+        return False
     if not kinds.quantity:
         return True
-    texts = [describe(unit, passages[unit.number - 1]) for unit in chosen]
     if not any(holds_number(text, beside=part.text) for text in texts):
         return False
     counted = {

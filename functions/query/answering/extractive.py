@@ -128,7 +128,8 @@ def extract(
     ]
     if not units:
         return Extract([], answers=False)
-    candidates = gather(considered, units, unrelated=unrelated_similarity)
+    foreign = _find_foreign(considered, analysis) if multilingual else frozenset[int]()
+    candidates = gather(considered, units, unrelated=unrelated_similarity, foreign=foreign)
     texts = split_question(asked or question)
     compared = compares(asked or question)
     parts = [
@@ -158,7 +159,6 @@ def extract(
             candidates,
             _leave_to_others(at, scored),
             analysis=analysis,
-            multilingual=multilingual,
             choosing=choosing,
         )
         for at, part in enumerate(parts)
@@ -166,6 +166,16 @@ def extract(
     answered = [part for part in extracted if part.chosen and part.confidence >= choosing.least]
     shown = list(dict.fromkeys(unit for part in answered for unit in part.chosen))
     return Extract(shown, bool(answered), extracted)
+
+
+def _find_foreign(passages: Sequence[Hit], analysis: Question | None) -> frozenset[int]:
+    """Return the numbers of the passages in another language than the question, both known."""
+    languages = [] if analysis is None else analysis.languages
+    return frozenset(
+        number
+        for number, passage in enumerate(passages, 1)
+        if languages and passage.language and passage.language not in languages
+    )
 
 
 def _asks(question: str, code: str) -> bool:
@@ -218,7 +228,6 @@ def _extract_part(
     ranked: list[Scored],
     *,
     analysis: Question | None,
-    multilingual: bool,
     choosing: Choosing,
 ) -> ExtractedPart:
     if part.kinds.date:
@@ -229,9 +238,7 @@ def _extract_part(
         ranked = _items_first(ranked, passages=candidates.passages)
     chosen = _choose(ranked, candidates, choosing.margin)
     chosen = _complete(chosen, ranked, candidates, listing=part.kinds.listing)
-    signs = measure_confidence(
-        part, ranked, chosen, candidates, analysis=analysis, multilingual=multilingual
-    )
+    signs = measure_confidence(part, ranked, chosen, candidates, analysis=analysis)
     confidence = weigh_confidence(signs, choosing.confidence)
     if not counts(part, chosen, candidates):
         chosen = []

@@ -92,6 +92,13 @@ _MONEY = re.compile(
     r"|\b(?:giá|tiền|lương|chi phí)\b",
     _FLAGS,
 )
+# What is asked for is a sum and nothing else.
+_PRICE = re.compile(
+    r"\bhow much\b.*\b(?:costs?|pay|paid)\b|\b(?:price|cost) of\b|\bwas kostete?n?\b|\bwie ?viel\b.*\bkoste\w*"
+    r"|\bcu[áa]nto (?:cuesta|cost[óo]|vale)\w*|\bcombien coût\w*|\bquanto (?:costa|custa|custou|costò)\w*"
+    r"|\bgiá bao nhiêu\b|\bbao nhiêu tiền\b",
+    _FLAGS,
+)
 _SUM_OF_MONEY = re.compile(
     r"[$€£¥₫₹]\s?\d|\d\s?[$€£¥₫₹]|\b(?:euros?|dollars?|pounds?|pence|cents?|bucks|yen|francs?|franken|pesos?|libras?|reais"
     r"|dólares|eur|usd|gbp|chf|vnd|đồng|đô la|percent|prozent|phần trăm|por ciento)\b|%"
@@ -156,6 +163,7 @@ class Kinds:
     money: bool = False
     literal: bool = False
     place: bool = False
+    price: bool = False
 
     def is_definition_in(self, text: str) -> bool:
         """Return whether *text* says what the subject of a definition question is."""
@@ -195,6 +203,7 @@ def detect_kinds(question: str) -> Kinds:
         duration=bool(_DURATION.search(question)),
         money=bool(_MONEY.search(question)),
         literal=bool(_LITERAL.search(question)),
+        price=bool(_PRICE.search(question)),
         place=bool(_PLACE.search(question)),
     )
 

@@ -358,6 +358,13 @@ def clean(text: str, *, sources: Sequence[str]) -> str:
     return cleaner.feed(text) + cleaner.finish()
 
 
+# grid[0][1], or what would be a citation mark; in one pass, so that neither falls into the other.
+_INDEX_OR_MARK = re.compile(
+    r"(?<![`\w.])[\w.]{0,80}\w\[\d{1,3}\][\w\[\].]{0,80}"
+    r"|(?<!`)\[\s*\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*\s*\](?!`)"
+)
+
+
 def quote_line(text: str) -> str:
     """
     Return *text* of a document as one line of harmless Markdown, all of it literally there.
@@ -365,8 +372,7 @@ def quote_line(text: str) -> str:
     An index such as readings[1] becomes a code span: as it stands it would be a mark.
     """
     line = " ".join(_visible(text).split())
-    line = re.sub(r"(?<![`\w.])[\w.]{0,80}\w\[\d{1,3}\][\w\[\].]{0,80}", r"`\g<0>`", line)
-    line = re.sub(r"(?<!`)\[(\s*\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*\s*)\](?!`)", r"`[\1]`", line)
+    line = _INDEX_OR_MARK.sub(r"`\g<0>`", line)
     return neutralise(line, allows=lambda _address: True, begins=True)
 
 

@@ -134,6 +134,8 @@ class Candidates:
     The units of some passages, with what they say.
 
     Attributes:
+        foreign: The numbers of passages in another language than the question, which a model for
+            several languages found: no word of theirs has to be the question's.
         texts: Each unit, a row with the names of its columns.
         compared: The same behind what it stands under, as the model is given it.
         own: The words of each.
@@ -152,13 +154,20 @@ class Candidates:
     contexts: Sequence[set[str]]
     leads: Sequence[set[str]]
     unrelated: float = 0.0
+    foreign: frozenset[int] = frozenset()
 
     def scale(self, cosine: float) -> float:
         """Return *cosine* as a share of the way from unrelated to equal texts."""
         return (cosine - self.unrelated) / max(1e-6, 1.0 - self.unrelated)
 
 
-def gather(passages: Sequence[Hit], units: Sequence[Unit], *, unrelated: float = 0.0) -> Candidates:
+def gather(
+    passages: Sequence[Hit],
+    units: Sequence[Unit],
+    *,
+    unrelated: float = 0.0,
+    foreign: frozenset[int] = frozenset(),
+) -> Candidates:
     """Return *units* of *passages* with their texts and words."""
     texts = [describe(unit, passages[unit.number - 1]) for unit in units]
     own = [set(terms(text)) for text in texts]
@@ -173,7 +182,7 @@ def gather(passages: Sequence[Hit], units: Sequence[Unit], *, unrelated: float =
     compared = [
         _under(passages[unit.number - 1], text) for unit, text in zip(units, texts, strict=True)
     ]
-    return Candidates(passages, units, texts, compared, own, contexts, leads, unrelated)
+    return Candidates(passages, units, texts, compared, own, contexts, leads, unrelated, foreign)
 
 
 def _under(passage: Hit, text: str) -> str:
@@ -284,6 +293,11 @@ def score(
             "length": math.log(max(20, len(text)) / 100),
             "short": float(len(own) < 4),
         }
+        if unit.number in candidates.foreign:
+            # Meaning stands for the words that cannot be shared.
+            near = similarities[unit.number - 1] if vectors is None else vectors[place]
+            for name in ("context_words", "focus"):
+                features[name] = max(features[name], near)
         total_score = sum(getattr(weights, name) * value for name, value in features.items())
         scored.append(Scored(unit, features, total_score))
     return scored

@@ -8,7 +8,14 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from shared.store import (
     Selection,
@@ -67,7 +74,21 @@ _CursorText = Annotated[
 
 
 class _Arguments(BaseModel):
+    """Models write null or an empty text for what they leave open."""
+
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_empty(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {
+            name: item
+            for name, item in value.items()
+            if name not in optional or (item is not None and item != "")
+        }
 
 
 class SearchArguments(_Arguments):

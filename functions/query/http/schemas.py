@@ -90,11 +90,26 @@ DateTime = Annotated[
     BeforeValidator(_only_date_time),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-_METADATA_KEY = r"^[A-Za-z0-9_.-]{1,64}$"
+METADATA_KEY_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 
 
-class _Request(BaseModel):
+class _Parameters(BaseModel):
+    """What stands after ? in an address; a parameter without a value is not given."""
+
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_empty(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        given = {
+            name: [item for item in item_or_items if item != ""]
+            if isinstance(item_or_items, list)
+            else item_or_items
+            for name, item_or_items in value.items()
+        }
+        return {name: item for name, item in given.items() if item not in ("", [])}
 
 
 MAX_FILTER_DEPTH = 5
@@ -120,7 +135,12 @@ def _as_time(value: object) -> object:
     """A date is its midnight in UTC."""
     if isinstance(value, str) and _DATE.fullmatch(value):
         return f"{value}T00:00:00Z"
-    return _only_date_time(value)
+    if not isinstance(value, str) or not _DATE_TIME.fullmatch(value):
+        raise ValueError(
+            "give a date, as in 2026-01-31, or a date and time with its offset, as in"
+            " 2026-01-31T12:00:00Z"
+        )
+    return value
 
 
 Number = Annotated[
@@ -267,7 +287,7 @@ class MetadataCondition(_Operators):
 
 
 MetadataFilter = Annotated[
-    dict[Annotated[str, StringConstraints(pattern=_METADATA_KEY)], MetadataCondition],
+    dict[Annotated[str, StringConstraints(pattern=METADATA_KEY_PATTERN)], MetadataCondition],
     # pydantic's own schema would let every other key pass.
     Field(max_length=16, json_schema_extra={"additionalProperties": False}),
 ]
@@ -374,12 +394,15 @@ def _check_size(value: FilterIn) -> FilterIn:
 WholeFilter = Annotated[FilterIn, AfterValidator(_check_size), BeforeValidator(_check_depth)]
 
 
+ANSWER_ID_PATTERN = r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$"
+
+
 class FeedbackRequest(RequestBody):
     """Whether an answer was of use."""
 
     answer_id: Annotated[
         str,
-        StringConstraints(max_length=4_000, pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$"),
+        StringConstraints(max_length=4_000, pattern=ANSWER_ID_PATTERN),
         Field(description="That of the answer."),
     ]
     rating: Rating
@@ -671,12 +694,11 @@ class DocumentOut(BaseModel):
 
 MAX_ALTERNATIVES = 20
 State = Literal["queued", "indexing", "ready", "failed", "deleted"]
-_MetadataPair = Annotated[
-    str, StringConstraints(max_length=1_100, pattern=r"^[A-Za-z0-9_.-]{1,64}:[^\x00]*$")
-]
+METADATA_PAIR_PATTERN = r"^[A-Za-z0-9_.-]{1,64}:[^\x00]*$"
+_MetadataPair = Annotated[str, StringConstraints(max_length=1_100, pattern=METADATA_PAIR_PATTERN)]
 
 
-class SelectionQuery(_Request):
+class SelectionQuery(_Parameters):
     """Which documents; each condition given must hold, and of a repeated one any value."""
 
     state: list[State] = Field(
@@ -861,7 +883,7 @@ class OriginalResponse(BaseModel):
     pages: int | None
 
 
-class MarksQuery(_Request):
+class MarksQuery(_Parameters):
     """Which characters of the extracted text, and of which generation."""
 
     generation: int = Field(ge=0, le=2**63 - 1)
@@ -887,7 +909,7 @@ class MarksResponse(BaseModel):
     marks: list[MarkOut]
 
 
-class TextQuery(_Request):
+class TextQuery(_Parameters):
     """Which part of the extracted text to return."""
 
     char_start: int = Field(default=0, ge=0, le=2**31 - 1)
@@ -914,21 +936,21 @@ class TextResponse(BaseModel):
 
 
 # https://cloud.google.com/storage/docs/objects#naming: no line break, and neither "." nor "..".
-_OBJECT_NAME = r"^[^\x00-\x1f\x7f]*[^.\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+OBJECT_NAME_PATTERN = r"^[^\x00-\x1f\x7f]*[^.\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 MAX_OBJECT_NAME_BYTES = 1_024
 # It travels in a header, whose text is ASCII (RFC 9110, section 5.5).
-_CONTENT_TYPE = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *;[\x20-\x7e]*)?$"
+CONTENT_TYPE_PATTERN = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *;[\x20-\x7e]*)?$"
 
 
 class UploadRequest(RequestBody):
     """A file to put into the bucket."""
 
-    name: Annotated[str, StringConstraints(max_length=900, pattern=_OBJECT_NAME)] = Field(
+    name: Annotated[str, StringConstraints(max_length=900, pattern=OBJECT_NAME_PATTERN)] = Field(
         description="The object's name, at most 1,024 bytes; its folders are the prefix."
     )
-    content_type: Annotated[str, StringConstraints(max_length=255, pattern=_CONTENT_TYPE)] = (
-        "application/octet-stream"
-    )
+    content_type: Annotated[
+        str, StringConstraints(max_length=255, pattern=CONTENT_TYPE_PATTERN)
+    ] = "application/octet-stream"
     size: Bytes = Field(description="Bytes that will be sent.")
 
 
