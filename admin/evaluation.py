@@ -68,7 +68,7 @@ from admin.model_calls import ModelCalls
 from admin.question_making import make_questions
 from admin.questions import QuestionSettings
 from shared.bucket import DocumentBucket
-from shared.embedding.embedder import open_embedder
+from shared.embedding.embedders import open_embedder
 from shared.errors import KaydangError, StorageUnavailable
 from shared.search.query_terms import Support, measure_support
 from shared.search.statement import search

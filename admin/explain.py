@@ -11,7 +11,8 @@ import click
 from psycopg import ClientCursor
 
 from admin.terminal import json_option, one_sentence, print_json, print_table, shown
-from shared.embedding.embedder import TextEmbedder, open_embedder
+from shared.embedding.embedder import TextEmbedder
+from shared.embedding.embedders import open_embedder
 from shared.errors import Misconfigured
 from shared.search.query_terms import Term
 from shared.search.statement import Mode, PreparedSearch, SearchResult, prepare, run

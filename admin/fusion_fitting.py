@@ -37,7 +37,8 @@ from admin.terminal import (
     progress,
 )
 from shared import store
-from shared.embedding.embedder import TextEmbedder, open_embedder
+from shared.embedding.embedder import TextEmbedder
+from shared.embedding.embedders import open_embedder
 from shared.search.fusion import Fusion, combine, default_fusion, is_known
 from shared.search.statement import prepare, run
 from shared.settings import load

@@ -6,7 +6,7 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from shared import store
-from shared.embedding.embedder import Embedders
+from shared.embedding.embedders import Embedders
 from shared.errors import Malformed
 from shared.messaging.events import read_job, read_message
 from shared.runtime.hosts import admit_hosts

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 import functions_framework
 from flask import Flask, Request, Response, current_app, has_app_context
 
-from shared.embedding.embedder import Embedders
+from shared.embedding.embedders import Embedders
 from shared.errors import Misconfigured
 from shared.runtime.logs import get_logger, set_up_logs
 from shared.runtime.server import serve_whole_requests

@@ -2,7 +2,6 @@
 
 import math
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.embedding.tokenizer import (
-    GEMINI,
     GRAPH_FILE,
     ModelInfo,
     read_description,
@@ -20,15 +18,12 @@ from shared.embedding.tokenizer import (
     read_tokenizer,
 )
 from shared.errors import Misconfigured, ModelUnavailable
-from shared.settings import GeminiSettings, load
 
 __all__ = [
     "Embedder",
-    "Embedders",
     "ModelInfo",
     "TextEmbedder",
     "available_cores",
-    "open_embedder",
     "open_session",
     "read_model_info",
 ]
@@ -38,9 +33,6 @@ GPU_BATCH_TOKENS = 16_384
 
 # What tokenizers make of what they cannot read.
 _UNKNOWN = frozenset({"[unk]", "<unk>"})
-
-# Those that wait for Google use no processor.
-_REMOTE_QUESTIONS = 32
 
 Device = Literal["cpu", "cuda"]
 # Operators that the GPU lacks run on the processor.
@@ -168,32 +160,6 @@ class Embedder:
         return vectors
 
 
-def open_embedder(
-    model_dir: Path,
-    *,
-    threads: int = 0,
-    device: Device = "cpu",
-    count_tokens: Callable[[int], None] | None = None,
-) -> TextEmbedder:
-    """
-    Return the model of a folder that infra.model.export wrote: of this process, or Gemini's.
-
-    Args:
-        threads, device: As Embedder().
-        count_tokens: Called with what each call of a model of Gemini's has cost.
-
-    Raises:
-        ModelUnavailable: The folder is missing, incomplete or damaged.
-        Misconfigured: The model cannot run, or be asked, with these settings.
-    """
-    if read_description(model_dir).get("kind") != GEMINI:
-        return Embedder(model_dir, threads=threads, device=device)
-    # Its client takes a second to import.
-    from shared.embedding.gemini_embedder import GeminiEmbedder
-
-    return GeminiEmbedder(model_dir, load(GeminiSettings), count_tokens=count_tokens)
-
-
 def open_session(model_dir: Path, *, device: Device = "cpu") -> Any:
     """
     Return onnxruntime's session of a model's graph, whose runs are one thread each.
@@ -259,76 +225,6 @@ def _check_cuda(model_dir: Path, *, quantisation: str) -> None:
             "EMBEDDING_DEVICE=cuda needs an onnxruntime with CUDA: install onnxruntime-gpu in the"
             " place of onnxruntime, or leave EMBEDDING_DEVICE=cpu"
         )
-
-
-class Embedders:
-    """
-    The models of this process, each loaded when it is first needed; threads may share them.
-
-    There are two during a change of models, otherwise one.
-
-    Args:
-        count_tokens: Called with what each call of a model of Gemini's has cost.
-
-    Raises:
-        ModelUnavailable: A folder is missing, incomplete or damaged.
-    """
-
-    def __init__(
-        self,
-        model_dirs: Sequence[Path | None],
-        *,
-        threads: int = 0,
-        device: Device = "cpu",
-        count_tokens: Callable[[int], None] | None = None,
-    ) -> None:
-        self._folders = {
-            read_model_info(folder).digest: folder for folder in model_dirs if folder is not None
-        }
-        self._threads = threads
-        self._device = device
-        self._count_tokens = count_tokens
-        self._loaded: dict[str, TextEmbedder] = {}
-        self._loading = threading.Lock()
-
-    def warm_up(self) -> None:
-        """Load the model where there is only one."""
-        if len(self._folders) == 1:
-            self.find(next(iter(self._folders)))
-
-    @property
-    def questions_at_once(self) -> int:
-        """How many questions are worth embedding at once."""
-        remote = any(
-            read_description(folder).get("kind") == GEMINI for folder in self._folders.values()
-        )
-        return _REMOTE_QUESTIONS if remote else available_cores()
-
-    def find(self, digest: str) -> TextEmbedder:
-        """
-        Return the model of this digest.
-
-        Raises:
-            Misconfigured: No folder of this process holds it.
-        """
-        with self._loading:
-            if digest not in self._loaded:
-                if digest not in self._folders:
-                    known = ", ".join(map(str, self._folders.values()))
-                    raise Misconfigured(
-                        f"the database asks for the embedding model with digest {digest[:12]}, and"
-                        f" {known} hold others: set MODEL_DIR (or OTHER_MODEL_DIR) to its folder,"
-                        " or change the model as docs/models.md says"
-                    )
-                embedder = open_embedder(
-                    self._folders[digest],
-                    threads=self._threads,
-                    device=self._device,
-                    count_tokens=self._count_tokens,
-                )
-                embedder.warm_up()
-                self._loaded[digest] = embedder
-            return self._loaded[digest]
 
 
 def available_cores() -> int:
