@@ -37,7 +37,7 @@ from .units import Unit, split_units
 
 MAX_PASSAGES = 8
 # Embedding a part takes about 1.4 ms on one core.
-MAX_EMBEDDED = 22
+MAX_EMBEDDED = 16
 # Longer texts cost more than they say.
 MAX_COMPARED = 320
 MAX_UNITS = 2
@@ -159,6 +159,7 @@ def extract(
             candidates,
             _leave_to_others(at, scored),
             analysis=analysis,
+            multilingual=multilingual,
             choosing=choosing,
         )
         for at, part in enumerate(parts)
@@ -228,6 +229,7 @@ def _extract_part(
     ranked: list[Scored],
     *,
     analysis: Question | None,
+    multilingual: bool,
     choosing: Choosing,
 ) -> ExtractedPart:
     if part.kinds.date:
@@ -238,7 +240,9 @@ def _extract_part(
         ranked = _items_first(ranked, passages=candidates.passages)
     chosen = _choose(ranked, candidates, choosing.margin)
     chosen = _complete(chosen, ranked, candidates, listing=part.kinds.listing)
-    signs = measure_confidence(part, ranked, chosen, candidates, analysis=analysis)
+    signs = measure_confidence(
+        part, ranked, chosen, candidates, analysis=analysis, multilingual=multilingual
+    )
     confidence = weigh_confidence(signs, choosing.confidence)
     if not counts(part, chosen, candidates):
         chosen = []
