@@ -141,7 +141,8 @@ def counts(part: Part, chosen: Sequence[Unit], candidates: Candidates) -> bool:
         if len(word) >= _LEAST_COUNTED
         for term in terms(word)
     }
-    if not counted or counted & _MEASURED:
+    foreign = any(unit.number in candidates.foreign for unit in chosen)
+    if not counted or counted & _MEASURED or foreign:
         return True
     around = {word for unit in chosen for word in terms(passages[unit.number - 1].text)}
     around |= {word for unit in chosen for word in terms(passages[unit.number - 1].heading)}

@@ -26,6 +26,7 @@ from .scoring import (
     Candidates,
     Part,
     Scored,
+    find_foreign,
     gather,
     holds_literal,
     points_back,
@@ -128,7 +129,7 @@ def extract(
     ]
     if not units:
         return Extract([], answers=False)
-    foreign = _find_foreign(considered, analysis) if multilingual else frozenset[int]()
+    foreign = find_foreign(considered, analysis) if multilingual else frozenset[int]()
     candidates = gather(considered, units, unrelated=unrelated_similarity, foreign=foreign)
     texts = split_question(asked or question)
     compared = compares(asked or question)
@@ -167,16 +168,6 @@ def extract(
     answered = [part for part in extracted if part.chosen and part.confidence >= choosing.least]
     shown = list(dict.fromkeys(unit for part in answered for unit in part.chosen))
     return Extract(shown, bool(answered), extracted)
-
-
-def _find_foreign(passages: Sequence[Hit], analysis: Question | None) -> frozenset[int]:
-    """Return the numbers of the passages in another language than the question, both known."""
-    languages = [] if analysis is None else analysis.languages
-    return frozenset(
-        number
-        for number, passage in enumerate(passages, 1)
-        if languages and passage.language and passage.language not in languages
-    )
 
 
 def _asks(question: str, code: str) -> bool:
