@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -21,7 +21,8 @@ from rich.progress import track
 from rich.table import Table
 
 from admin.answer_fitting import FittedChoosing, fit, gather_traces, read_trace
-from admin.answer_grading import GoldQuestion, Grade, grade
+from admin.answer_grading import FAULTS, GoldQuestion, Grade, grade
+from shared.version import VERSION
 
 # What a question is asked with, and the reply of POST /query.
 Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -29,6 +30,9 @@ Figures = dict[str, float | int | None]
 
 VERDICTS = ("right", "partly", "wrong", "refused", "answered", "failed")
 _SHARES = ("right", "clean", "precision")
+_AS_IT_SHOULD_BE = "as it should be"
+JUDGED = ("judged_correct", "judged_complete", "judged_supported")
+_MAX_NAMED = 10
 _RESAMPLES = 10_000
 _progress = Console(stderr=True)
 
@@ -117,6 +121,9 @@ def summarise(grades: Sequence[Grade]) -> Figures:
         "begins_badly": _mean([float(each.begins_badly) for each in answered]),
         "p50_ms": round(median(each.milliseconds for each in grades), 1) if grades else None,
     }
+    for measure in JUDGED:
+        values = [value for each in grades if (value := getattr(each, measure)) is not None]
+        figures[measure] = _mean(values)
     return figures
 
 
@@ -145,7 +152,12 @@ def _by(named: Sequence[tuple[str, Grade]]) -> dict[str, Figures]:
 
 def as_json(name: str, grades: Sequence[Grade]) -> dict[str, Any]:
     """Return what --json prints and --compare reads."""
-    return {"set": name, "figures": group(grades), "answers": [asdict(each) for each in grades]}
+    return {
+        "set": name,
+        "release": VERSION,
+        "figures": group(grades),
+        "answers": [asdict(each) | {"faults": each.faults} for each in grades],
+    }
 
 
 def compare(
@@ -159,41 +171,51 @@ def compare(
     Raises:
         click.ClickException: The runs have no question in common.
     """
-    before = {each["id"]: each for each in earlier.get("answers", [])}
-    pairs = [
-        (_measures(each), _measures(Grade(**before[each.id])))
-        for each in grades
-        if each.id in before
-    ]
+    before = {each["id"]: _read_grade(each) for each in earlier.get("answers", [])}
+    pairs = [(_measures(each), _measures(before[each.id])) for each in grades if each.id in before]
     if not pairs:
         raise click.ClickException("The two runs have no question in common.")
+    # What a judge did not grade in both runs cannot be compared.
+    judged = [name for name in JUDGED if all(name in new and name in old for new, old in pairs)]
+    measures = (*_SHARES, *judged, _AS_IT_SHOULD_BE)
     differences = np.array(
-        [[new[measure] - old[measure] for measure in (*_SHARES, "as it should be")]
-         for new, old in pairs]
-    )  # fmt: skip
+        [[new[measure] - old[measure] for measure in measures] for new, old in pairs]
+    )
     random = np.random.default_rng(0)
     places = random.integers(0, len(pairs), size=(_RESAMPLES, len(pairs)))
     means = differences[places].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return {
         measure: (float(differences[:, at].mean()), float(low[at]), float(high[at]))
-        for at, measure in enumerate((*_SHARES, "as it should be"))
+        for at, measure in enumerate(measures)
     }
+
+
+def has_dropped(compared: Mapping[str, tuple[float, float, float]]) -> bool:
+    """Return whether fewer questions are correctly answered or refused, by more than chance."""
+    _, _, high = compared[_AS_IT_SHOULD_BE]
+    return high < 0
+
+
+def _read_grade(given: Mapping[str, Any]) -> Grade:
+    known = {field.name for field in fields(Grade)}
+    return Grade(**{name: value for name, value in given.items() if name in known})
 
 
 def _measures(given: Grade) -> dict[str, float]:
     refused_rightly = _is_unanswerable(given) and given.verdict == "refused"
-    return {
+    judged = {name: getattr(given, name) for name in JUDGED}
+    return {name: value for name, value in judged.items() if value is not None} | {
         "right": float(given.verdict == "right"),
         "clean": float(given.clean),
         "precision": given.precision,
-        "as it should be": float(given.verdict == "right" or refused_rightly),
+        _AS_IT_SHOULD_BE: float(given.verdict == "right" or refused_rightly),
     }
 
 
 def share_as_it_should_be(grades: Sequence[Grade]) -> float:
     """Return the share of questions that are correctly answered or refused."""
-    return fmean(_measures(each)["as it should be"] for each in grades) if grades else 0.0
+    return fmean(_measures(each)[_AS_IT_SHOULD_BE] for each in grades) if grades else 0.0
 
 
 def print_grades(name: str, grades: Sequence[Grade]) -> None:
@@ -202,6 +224,8 @@ def print_grades(name: str, grades: Sequence[Grade]) -> None:
                "precision", "begins_badly", "p50_ms"]  # fmt: skip
     if any(each.verdict == "failed" for each in grades):
         columns.insert(len(VERDICTS), "failed")
+    if any(each.judged_correct is not None for each in grades):
+        columns[-1:-1] = JUDGED
     table = Table(title=name)
     table.add_column("")
     for column in columns:
@@ -212,6 +236,20 @@ def print_grades(name: str, grades: Sequence[Grade]) -> None:
                 table.add_row(label, *(_cell(row[column]) for column in columns))
         table.add_section()
     Console().print(table)
+
+
+def print_faults(grades: Sequence[Grade]) -> None:
+    """Print how many answers have each fault, and which."""
+    table = Table(title="what is wrong")
+    for heading in ("", "answers", "which"):
+        table.add_column(heading, justify="right" if heading == "answers" else "left")
+    for fault in FAULTS:
+        named = [each.id for each in grades if fault in each.faults]
+        if named:
+            more = f" and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
+            table.add_row(fault, str(len(named)), ", ".join(named[:_MAX_NAMED]) + more)
+    if table.row_count:
+        Console().print(table)
 
 
 def print_comparison(compared: Mapping[str, tuple[float, float, float]]) -> None:

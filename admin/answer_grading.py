@@ -34,6 +34,23 @@ _FOLDED = str.maketrans(
         **dict.fromkeys("\u00ad\u200b\ufeff¶", ""),
     }
 )
+FAULTS = (
+    "wrong",
+    "part missing",
+    "refused wrongly",
+    "answered wrongly",
+    "failed",
+    "quote not verified",
+    "foreign text",
+    "begins badly",
+)
+_FAULT_OF_VERDICT = {
+    "wrong": "wrong",
+    "partly": "part missing",
+    "refused": "refused wrongly",
+    "answered": "answered wrongly",
+    "failed": "failed",
+}
 _MARK = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")
 _SENTENCE_END = re.compile(r"(?<=[.!?。])[\"')\]]*\s+|\n+")
 _WORD = re.compile(r"\w+")
@@ -77,7 +94,8 @@ class Grade:
         coverage: Share of the gold's parts that the answer holds.
         found: All parts stand in the passages that came with the answer.
         precision: Share of the answer's sentences that lie in the passages that answer.
-        verified: Share of its citations that are verified.
+        verified: Share of its citations that are verified, descriptions of pictures apart.
+        judged_correct: The judge's, 0 to 1; None where there is none.
     """
 
     id: str
@@ -93,6 +111,26 @@ class Grade:
     verified: float | None = None
     milliseconds: float = 0.0
     answer: str = ""
+    judged_correct: float | None = None
+    judged_complete: float | None = None
+    judged_supported: float | None = None
+    judged_reason: str = ""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Return what is wrong with the answer, in the words of FAULTS."""
+        found: list[str] = []
+        if self.verdict in _FAULT_OF_VERDICT and not (
+            self.verdict == "refused" and self.kind == "unanswerable"
+        ):
+            found.append(_FAULT_OF_VERDICT[self.verdict])
+        if self.grounded and self.verified is not None and self.verified < 1:
+            found.append("quote not verified")
+        if self.verdict in ("right", "partly") and self.precision < _CLEAN_PRECISION:
+            found.append("foreign text")
+        if self.begins_badly:
+            found.append("begins badly")
+        return tuple(found)
 
 
 def grade(question: GoldQuestion, reply: Mapping[str, Any], *, milliseconds: float = 0.0) -> Grade:
@@ -100,6 +138,7 @@ def grade(question: GoldQuestion, reply: Mapping[str, Any], *, milliseconds: flo
     text = _MARK.sub("", reply.get("answer") or "")
     grounded = bool(reply.get("grounded"))
     citations = reply.get("citations") or []
+    proving = [each for each in citations if not each.get("description")]
     common: dict[str, Any] = {
         "id": question.id,
         "kind": question.kind,
@@ -107,8 +146,8 @@ def grade(question: GoldQuestion, reply: Mapping[str, Any], *, milliseconds: flo
         "grounded": grounded,
         "milliseconds": milliseconds,
         "answer": text,
-        "verified": sum(bool(each.get("verified")) for each in citations) / len(citations)
-        if citations
+        "verified": sum(bool(each.get("verified")) for each in proving) / len(proving)
+        if proving
         else None,
     }
     if "answer" not in reply:

@@ -12,11 +12,18 @@ of SET as prefix, and waited for.
 With --answers SET is a file of JSON lines {"question": "...", "gold": [["...", ...], ...],
 "passages": ["...", ...]}, and answers are graded: each part of the gold must stand in the answer,
 in one of its forms. docs/answers.md has the fields and the figures. --compare reads what --json
-printed earlier. --fit fits what answers without Gemini are chosen by to one or more sets, and
+printed earlier; with --fail-on-drop the exit status is 1 if the run is worse by more than chance.
+--judge has Gemini grade each answer too, by a rubric; what it said of an answer is kept and not
+asked again. --keep FOLDER keeps the run, and --history FOLDER makes a page of the kept ones. --fit
+fits what answers without Gemini are chosen by to one or more sets, and
 keeps it in the model's folder, from where the query function reads it when it starts.
 
+--generate N makes such a set: Gemini writes questions from passages of the index, and what it
+quotes is looked up in them word for word.
+
 Reads GOOGLE_CLOUD_PROJECT and DOCUMENTS_BUCKET for --upload, DATABASE_URL and MODEL_DIR for
---calibrate, MODEL_DIR for --fit, and QUERY_TOKEN where the service asks for a key.
+--calibrate and --generate, MODEL_DIR for --fit, GEMINI_API_KEY or Vertex AI's settings for --judge
+and --generate, and QUERY_TOKEN where the service asks for a key.
 """
 
 from __future__ import annotations
@@ -47,12 +54,18 @@ from admin.answer_evaluation import (
     compare,
     fit_choosing,
     grade_all,
+    has_dropped,
     print_comparison,
+    print_faults,
     print_grades,
     read_questions,
     share_as_it_should_be,
 )
+from admin.answer_history import keep_run, read_runs, render
+from admin.answer_judging import judge_all
 from admin.folder_sync import upload_folder
+from admin.model_calls import ModelCalls
+from admin.question_making import make_questions
 from admin.questions import QuestionSettings
 from shared.bucket import DocumentBucket
 from shared.embedding.embedder import open_embedder
@@ -60,7 +73,7 @@ from shared.errors import KaydangError, StorageUnavailable
 from shared.search.query_terms import Support, measure_support
 from shared.search.statement import search
 from shared.settings import BucketSettings, DatabaseSettings, ModelSettings, load
-from shared.store import connect, open_pool
+from shared.store import connect, open_pool, sample_chunks
 from shared.values import Filter
 
 MODES = ("vector", "text", "fused")
@@ -171,7 +184,7 @@ def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise click.ClickException(f"{path}, line {number} is no JSON: {error}") from error
+                raise click.ClickException(f"{path}, line {number} is not JSON: {error}") from error
 
 
 def _rows(path: Path, *, columns: int) -> Iterable[list[str]]:
@@ -212,7 +225,7 @@ def measure_spans(returned: Sequence[Span], gold: Sequence[Span]) -> dict[str, f
 class Service:
     """The query function over HTTP."""
 
-    def __init__(self, url: str, *, key: str | None) -> None:
+    def __init__(self, url: str, *, key: str | None, headers: Mapping[str, str]) -> None:
         self._url = url.rstrip("/")
         self._session = requests.Session()
         # An idle connection may be closed just when the next request is sent on it.
@@ -221,6 +234,7 @@ class Service:
             self._session.mount(scheme, HTTPAdapter(max_retries=again))
         if key:
             self._session.headers["X-API-Key"] = key
+        self._session.headers.update(headers)
 
     def retrieve(self, question: str, **options: Any) -> list[dict[str, Any]]:
         """Return the passages for *question*, best first."""
@@ -423,9 +437,8 @@ def _untranslated(document: str) -> str:
 @click.command(help=__doc__)
 @click.argument(
     "set_paths",
-    metavar="SET...",
+    metavar="[SET]...",
     nargs=-1,
-    required=True,
     type=click.Path(exists=True, path_type=Path),
 )
 @click.option(
@@ -449,6 +462,35 @@ def _untranslated(document: str) -> str:
     type=click.FloatRange(0, 1),
     help="With --answers: exit status 1 if fewer questions are correctly answered or refused.",
 )
+@click.option(
+    "--fail-on-drop",
+    is_flag=True,
+    help="With --compare: exit status 1 if the run is worse by more than chance.",
+)
+@click.option("--judge", "with_judge", is_flag=True, help="With --answers: Gemini grades them too.")
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="With --answers: keep the results in this folder.",
+)
+@click.option(
+    "--history",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Make a page of the results that were kept in this folder.",
+)
+@click.option(
+    "--generate", type=click.IntRange(1, 1000), help="Make so many questions from the documents."
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --generate and --history: the file; a page ends in .md, .html or .svg.",
+)
+@click.option(
+    "--headers",
+    type=click.File("r", encoding="utf-8"),
+    help="A file of HTTP headers to ask with, a line each.",
+)
 @click.option("--concurrency", type=click.IntRange(1, 16), default=2, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
 def main(
@@ -462,17 +504,39 @@ def main(
     with_fit: bool,
     earlier: TextIO | None,
     fail_below: float | None,
+    fail_on_drop: bool,
+    with_judge: bool,
+    keep: Path | None,
+    history: Path | None,
+    generate: int | None,
+    output: Path | None,
+    headers: TextIO | None,
     concurrency: int,
     as_json: bool,
 ) -> None:
     """Measure one set, or the answers to several."""
+    if history or generate:
+        if set_paths or output is None:
+            raise click.UsageError("--history and --generate take no SET, and need --output.")
+        if history:
+            _write_history(history, output)
+        else:
+            assert generate is not None, "one of the two"  # noqa: S101
+            _generate(generate, output, prefix=prefix or "", as_json=as_json)
+        return
+    if not set_paths:
+        raise click.UsageError("Give a SET.")
+    if fail_on_drop and not earlier:
+        raise click.UsageError("--fail-on-drop goes with --compare.")
+    if (with_judge or keep) and not with_answers:
+        raise click.UsageError("--judge and --keep go with --answers.")
     if (with_fit or earlier or fail_below is not None) and not with_answers:
         raise click.UsageError("--fit, --compare and --fail-below go with --answers.")
     if len(set_paths) > 1 and not with_fit:
         raise click.UsageError("Give one SET; only --fit takes several.")
     try:
         if with_answers:
-            service = _open_service(url)
+            service = _open_service(url, headers)
             if with_fit:
                 _fit_answers(set_paths, service, prefix=prefix or "", as_json=as_json)
             else:
@@ -482,6 +546,9 @@ def main(
                     prefix=prefix or "",
                     earlier=earlier,
                     fail_below=fail_below,
+                    fail_on_drop=fail_on_drop,
+                    with_judge=with_judge,
+                    keep=keep,
                     as_json=as_json,
                 )
             return
@@ -493,7 +560,8 @@ def main(
         if with_calibration:
             _report_calibration(calibrate(questions, prefix=prefix), as_json=as_json)
             return
-        table = evaluate(questions, _open_service(url), prefix=prefix, concurrency=concurrency)
+        service = _open_service(url, headers)
+        table = evaluate(questions, service, prefix=prefix, concurrency=concurrency)
     except KaydangError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -502,8 +570,55 @@ def main(
         _print_table(questions.name, table)
 
 
-def _open_service(url: str) -> Service:
-    return Service(url, key=load(QuestionSettings).query_token.get_secret_value() or None)
+def _open_service(url: str, headers: TextIO | None = None) -> Service:
+    given: dict[str, str] = {}
+    for line in headers or ():
+        name, colon, value = line.partition(":")
+        if colon:
+            given[name.strip()] = value.strip()
+    key = load(QuestionSettings).query_token.get_secret_value()
+    return Service(url, key=key or None, headers=given)
+
+
+def _write_history(folder: Path, output: Path) -> None:
+    kind = output.suffix.lstrip(".")
+    if kind not in ("md", "html", "svg"):
+        raise click.UsageError("--output ends in .md, .html or .svg.")
+    runs = read_runs(folder)
+    output.write_text(render(runs, kind=kind), "utf-8")
+    click.echo(f"{output}: {len(runs)} runs")
+
+
+def _generate(count: int, output: Path, *, prefix: str, as_json: bool) -> None:
+    calls = ModelCalls.open(keep=False)
+    settings = load(CalibrationSettings)
+    embedder = open_embedder(settings.model_dir)
+    pool = open_pool(settings)
+    try:
+        with pool, connect(pool) as connection:
+            # Some passages hold nothing worth asking for.
+            chunks = sample_chunks(connection, prefix=prefix, limit=3 * count)
+        made = make_questions(iter(chunks), calls, embedder.embed_documents, count=count)
+    finally:
+        calls.close()
+    lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in made.lines)
+    output.write_text(lines, "utf-8")
+    facts = {
+        "questions": len(made.lines),
+        "unanswerable": sum(line["gold"] is None for line in made.lines),
+        "near_duplicates": sum("near_duplicate_of" in line for line in made.lines),
+        "thrown_away": made.thrown_away,
+        "tokens": calls.usage.total_tokens,
+    }
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    click.echo(
+        f"{output}: {facts['questions']} questions, {facts['unanswerable']} of them without an"
+        f" answer, {facts['near_duplicates']} near-duplicates; {facts['tokens']} tokens."
+    )
+    for reason, times in made.thrown_away.items():
+        click.echo(f"thrown away: {times} ({reason})")
 
 
 def _evaluate_answers(
@@ -513,13 +628,32 @@ def _evaluate_answers(
     prefix: str,
     earlier: TextIO | None,
     fail_below: float | None,
+    fail_on_drop: bool,
+    with_judge: bool,
+    keep: Path | None,
     as_json: bool,
 ) -> None:
     before = None if earlier is None else _read_earlier(earlier)
-    grades = grade_all(ask_all(read_questions(path), service.ask, prefix=prefix))
+    calls = ModelCalls.open(keep=True) if with_judge else None
+    asked = ask_all(read_questions(path), service.ask, prefix=prefix)
+    grades = grade_all(asked)
+    if calls is not None:
+        try:
+            grades = judge_all(asked, grades, calls)
+        finally:
+            calls.close()
     compared = None if before is None else compare(grades, before)
+    printed = answers_as_json(path.stem, grades)
+    if calls is not None:
+        printed["judge"] = {
+            "model": calls.model,
+            "tokens": calls.usage.total_tokens,
+            "calls": calls.usage.calls,
+            "kept": calls.kept,
+        }
+    if keep is not None:
+        keep_run(printed, keep)
     if as_json:
-        printed = answers_as_json(path.stem, grades)
         if compared is not None:
             printed["compared"] = {
                 measure: dict(zip(("difference", "from", "to"), values, strict=True))
@@ -528,9 +662,17 @@ def _evaluate_answers(
         click.echo(json.dumps(printed, ensure_ascii=False))
     else:
         print_grades(path.stem, grades)
+        print_faults(grades)
+        if calls is not None:
+            judge = printed["judge"]
+            click.echo(
+                f"judged by {judge['model']}: {judge['calls']} calls, {judge['tokens']} tokens,"
+                f" {judge['kept']} known from before"
+            )
         if compared is not None:
             print_comparison(compared)
-    if fail_below is not None and share_as_it_should_be(grades) < fail_below:
+    is_low = fail_below is not None and share_as_it_should_be(grades) < fail_below
+    if is_low or (fail_on_drop and compared is not None and has_dropped(compared)):
         raise SystemExit(1)
 
 
@@ -538,7 +680,7 @@ def _read_earlier(file: TextIO) -> dict[str, Any]:
     try:
         earlier = json.load(file)
     except ValueError as error:
-        raise click.ClickException(f"{file.name} is no JSON: {error}") from error
+        raise click.ClickException(f"{file.name} is not JSON: {error}") from error
     if not isinstance(earlier, dict) or "answers" not in earlier:
         raise click.ClickException(f"{file.name} is not what evaluate --answers --json printed.")
     return earlier

@@ -52,7 +52,7 @@ _MAX_QUESTIONS = 400
 # A choice that wins less on questions that it was not fitted to, or loses more on one set, is luck.
 _LEAST_GAIN = 0.002
 _MOST_LOSS = 0.002
-_VECTOR = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_VECTOR = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _FEEDBACK = (0.0, 0.15, 0.3, 0.5, 0.7)
 _OTHER_LANGUAGE = (0.0, 0.04, 0.08, 0.12)
 # Each part whole, so that it can be weighed afterwards.
@@ -322,7 +322,7 @@ def fit_model(
         with store.open_pool(settings) as pool, store.connect(pool) as connection:
             if reset:
                 store.store_fusion(connection, None)
-                click.echo("The weights of the model's kind count again.")
+                click.echo("The default weights of the model apply again.")
                 return
             embedder = open_embedder(settings.model_dir)
             store.check_model(connection, [embedder.info.digest])
@@ -373,4 +373,4 @@ def _print_fitted(fitted: FittedFusion, *, stored: bool, as_json: bool) -> None:
     elif fitted.wins:
         click.echo(f"Would be stored with the model: {weights}")
     else:
-        click.echo(f"The weights stay as they are, which other weights do not beat: {weights}")
+        click.echo(f"No other weights are better. These stay: {weights}")

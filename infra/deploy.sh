@@ -18,6 +18,9 @@
 #   BUILD_ACCOUNT=ADDRESS         the account that builds (made unless given)
 #   SMOKE_HEADER='X-Api-Key: ...' how the question says who asks, where query_access.api_key_digests is set
 #   SMOKE_SECONDS=300             how long it waits for a cited answer
+#   EVALUATE_ANSWERS=SET.jsonl    questions about the documents there: an upgrade that answers them worse than the one
+#                                 before, by more than chance, is refused before it gets traffic (docs/answers.md)
+#   EVALUATE_FAIL_BELOW=0.8       and one that answers or refuses a smaller share correctly
 #   AUTO_APPROVE=1                do not ask before an apply
 set -euo pipefail
 
@@ -304,6 +307,11 @@ if [ "$command" = uninstall ]; then
   exit 0
 fi
 
+if [ -n "${EVALUATE_ANSWERS:-}" ]; then
+  [ -r "$EVALUATE_ANSWERS" ] || die "EVALUATE_ANSWERS names no file: $EVALUATE_ANSWERS"
+  "${KAYDANGPT:-./kaydangpt}" version > /dev/null || die "EVALUATE_ANSWERS needs the environment of ./kaydangpt: make setup"
+fi
+
 # --- deploy and apply ----------------------------------------------------------------------------
 
 step "what must be there before Terraform: APIs, buckets, registry, build account"
@@ -514,6 +522,26 @@ CHECK
   return 1
 }
 
+results="gs://$state_bucket/$prefix.evaluations"
+evaluate() { # the candidate's answers to the set beside those of the last upgrade that was let through
+  local arguments=(--answers "$EVALUATE_ANSWERS" --url "$candidate" --headers "$work/headers" --keep "$work/kept")
+  headers > "$work/headers" || return 1
+  [ -z "$domain" ] || echo "$candidate_header" >> "$work/headers"
+  [ -z "${EVALUATE_FAIL_BELOW:-}" ] || arguments+=(--fail-below "$EVALUATE_FAIL_BELOW")
+  if gcloud storage cp --quiet "$results/latest.json" "$work/earlier.json" > /dev/null 2>&1 && [ -s "$work/earlier.json" ]; then
+    arguments+=(--compare "$work/earlier.json" --fail-on-drop)
+  else
+    echo "no earlier results in $results: nothing to compare with"
+  fi
+  "${KAYDANGPT:-./kaydangpt}" evaluate "${arguments[@]}"
+}
+keep_evaluation() { # what the next upgrade is compared with, and one point of the page over time
+  local file
+  for file in "$work"/kept/*.json; do
+    gcloud storage cp --quiet "$file" "$results/runs/" && gcloud storage cp --quiet "$file" "$results/latest.json" || return 1
+  done
+}
+
 if [ -z "$before" ] && [ -n "$domain" ] && ! curl --silent --output /dev/null --max-time 20 "$url/"; then
   gcloud storage cp --quiet "$work/images.json" "$images_object"
   step "made, and not asked yet: $domain has no certificate until its A record names $(tf output -raw query_address) (up to an hour). Then run: IMAGES=... infra/deploy.sh, or infra/deploy.sh apply $project $region"
@@ -521,6 +549,13 @@ if [ -z "$before" ] && [ -n "$domain" ] && ! curl --silent --output /dev/null --
 fi
 if smoke; then
   gcloud storage rm --quiet "$bucket/$name"
+  if [ -n "$before" ] && [ -n "${EVALUATE_ANSWERS:-}" ]; then
+    step "answers to $EVALUATE_ANSWERS"
+    if ! evaluate; then
+      back
+      die "the new revision answers $EVALUATE_ANSWERS worse than is allowed (above); it got no questions, and the previous one answers. The results of the last good one: $results/latest.json"
+    fi
+  fi
   if [ -n "$before" ]; then
     new="$(latest query)"
     old="$(cat "$work/revision-query")"
@@ -540,6 +575,7 @@ if smoke; then
     traffic query --to-latest
     traffic query --remove-tags candidate
   fi
+  [ ! -d "$work/kept" ] || keep_evaluation || echo "deploy: the results of the evaluation could not be kept in $results" >&2
   gcloud storage cp --quiet "$work/images.json" "$images_object"
   step "done: the answer cites the document put there a moment ago"
   echo "documents: $bucket"

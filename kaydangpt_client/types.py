@@ -37,7 +37,8 @@ class Citation(TypedDict):
     A quote that an answer rests on.
 
     verified says that the quote stands in the passage, at char_start to char_end of the
-    document's extracted text; both are null where it does not.
+    document's extracted text; both are null where it does not. description says that it stands
+    in the description of a picture, which Gemini made: it is never verified.
     """
 
     # The passage, as in the answer's mark [number].
@@ -52,6 +53,7 @@ class Citation(TypedDict):
     heading: str
     char_start: int | None
     char_end: int | None
+    description: NotRequired[bool]
 
 
 class Collection(TypedDict):
@@ -59,7 +61,7 @@ class Collection(TypedDict):
 
     name: str
     documents: int
-    # Documents by state; without those of none.
+    # Documents by state; states without documents are left out.
     states: dict[str, int]
     # Bytes of all its documents.
     size: int
@@ -116,8 +118,9 @@ class Degraded(TypedDict):
     """
     What the answer had to do without.
 
-    not_reranked: passages are in the order of the search, without that of the reranker. All
-    other codes: the answer is extractive although Gemini is configured.
+    not_embedded: passages were found by their words alone, because the embedding model did not
+    answer. not_reranked: passages are in the order of the search, without that of the reranker.
+    All other codes: the answer is extractive although Gemini is configured.
     """
 
     code: str
@@ -147,6 +150,10 @@ class Document(TypedDict):
     content_type: str
     metadata: dict[str, Any]
     updated: str
+    # What was left out of it, and what to do.
+    notices: list[str]
+    # What the descriptions of its pictures took; null where they are left alone.
+    figures: Figures | None
 
 
 class DocumentsResponse(TypedDict):
@@ -168,11 +175,12 @@ class DoneEvent(TypedDict):
     question: str
     # Markdown: paragraphs, lists, tables, code, emphasis.
     answer: str
-    # True: a verified quote carries it. False: the documents do not answer.
+    # True: a verified quote carries it, or the description of a picture. False: the documents
+    # do not answer.
     grounded: bool
     # The Gemini model, or extractive.
     model: str
-    # What POST /feedback calls this answer by.
+    # Identifies this answer to POST /feedback.
     answer_id: str
     usage: Usage
     timings: Timings
@@ -221,6 +229,19 @@ class FeedbackResponse(TypedDict):
     replaced: bool
 
 
+class Figures(TypedDict):
+    """What Gemini's descriptions of a document's pictures took; kept ones take nothing."""
+
+    described: int
+    # Pictures that Gemini was asked about.
+    asked: int
+    # What was sent of them.
+    bytes: int
+    prompt_tokens: int
+    answer_tokens: int
+    seconds: float
+
+
 Filter = TypedDict(
     "Filter",
     {
@@ -244,7 +265,7 @@ class MetadataConditionOperators(TypedDict):
     any_of: NotRequired[list[Any] | None]
     # None of these; it holds where the key is missing, too.
     none_of: NotRequired[list[Any] | None]
-    # How the text begins.
+    # What the text begins with.
     prefix: NotRequired[str | None]
     # Greater, or after.
     gt: NotRequired[Any | None]
@@ -324,7 +345,8 @@ class Passage(TypedDict):
     text: str
     char_start: int
     char_end: int
-    source: Literal["text", "ocr"]
+    # ocr: read from a picture of the page. figure: a description of one by Gemini.
+    source: Literal["text", "ocr", "figure"]
     score: float
     similarity: float
     vector_rank: int | None
@@ -360,11 +382,12 @@ class QueryResponse(TypedDict):
     question: str
     # Markdown: paragraphs, lists, tables, code, emphasis.
     answer: str
-    # True: a verified quote carries it. False: the documents do not answer.
+    # True: a verified quote carries it, or the description of a picture. False: the documents
+    # do not answer.
     grounded: bool
     # The Gemini model, or extractive.
     model: str
-    # What POST /feedback calls this answer by.
+    # Identifies this answer to POST /feedback.
     answer_id: str
     usage: Usage
     timings: Timings
@@ -383,6 +406,7 @@ class ReadyResponse(TypedDict):
     dimension: int
     model: str
     uploads: bool
+    feedback: bool
 
 
 class Reason(TypedDict):
@@ -464,7 +488,7 @@ class TableQueryResponse(TypedDict):
     rows: list[ComputedRow]
     # There are more lines than limit.
     truncated: bool
-    # Rows that add up others and took no part.
+    # Rows that are totals of others and were left out.
     totals_left_out: int
 
 
@@ -479,7 +503,7 @@ class TextConditionOperators(TypedDict):
     any_of: NotRequired[list[str] | None]
     # None of these.
     none_of: NotRequired[list[str] | None]
-    # How the text begins.
+    # What the text begins with.
     prefix: NotRequired[str | None]
     # Whether there is a value.
     exists: NotRequired[bool | None]

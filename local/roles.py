@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 
 def ensure_login(owner_url: str, login_url: str, *, group: str) -> None:
@@ -26,3 +27,21 @@ def ensure_login(owner_url: str, login_url: str, *, group: str) -> None:
                 connection.execute(sql.SQL("CREATE ROLE {}").format(user))
         connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(user, password))
         connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), user))
+
+
+def make_login(owner_url: str, *, group: str) -> str:
+    """
+    Make a login with the rights of *group* and the owner's password, and return its URL.
+
+    Raises:
+        psycopg.Error: As ensure_login().
+    """
+    user = f"{group}_login"
+    if "://" in owner_url:
+        parts = urlsplit(owner_url)
+        place = parts.netloc.rpartition("@")[2]
+        url = urlunsplit(parts._replace(netloc=f"{user}:{parts.password}@{place}"))
+    else:
+        url = make_conninfo(owner_url, user=user)
+    ensure_login(owner_url, url, group=group)
+    return url

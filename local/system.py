@@ -29,6 +29,7 @@ from google.pubsub_v1.types import PushConfig
 
 from local import processes
 from local.processes import free_port
+from local.roles import make_login
 from shared.bucket import DocumentBucket
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,7 +75,9 @@ class System:
     The running system.
 
     Attributes:
-        environment: What a client, `python -m admin` or a function needs to join in.
+        environment: What a client, `python -m admin` or a function needs to join in, the worker's
+            login among it.
+        owner_url: The database as its owner has it, to arrange and to look.
         ports: By name: ingest, embed_worker, dead_letters, query, storage, pubsub.
         variables: What one part's environment has beside or instead, by the part's name.
         folders: Where a part runs that is not of this checkout, by the part's name.
@@ -83,6 +86,7 @@ class System:
     folder: Path
     environment: dict[str, str]
     ports: dict[str, int]
+    owner_url: str
     google_pubsub: Sequence[str] = ()
     variables: dict[str, dict[str, str]] = field(default_factory=dict)
     folders: dict[str, Path] = field(default_factory=dict)
@@ -257,7 +261,12 @@ def run_system(
     variables: Mapping[str, str] | None = None,
     google_pubsub: Sequence[str] = (),
 ) -> Iterator[System]:
-    """Start everything on free ports and stop it at the end."""
+    """
+    Start everything on free ports and stop it at the end.
+
+    Args:
+        database_url: A migrated database as its owner has it; the functions get their own logins.
+    """
     names = ("ingest", "embed_worker", "dead_letters", "query", "storage", "pubsub")
     ports = {name: free_port() for name in names}
     environment = {
@@ -266,7 +275,7 @@ def run_system(
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         "NO_PROXY": "127.0.0.1,localhost",
-        "DATABASE_URL": database_url,
+        "DATABASE_URL": make_login(database_url, group="kaydang_worker"),
         "GOOGLE_CLOUD_PROJECT": PROJECT,
         "DOCUMENTS_BUCKET": BUCKET,
         "DOCUMENT_EVENTS_TOPIC": "document-events",
@@ -277,7 +286,14 @@ def run_system(
         "LOG_FORMAT": "text",
         **(variables or {}),
     }
-    system = System(folder, environment, ports, google_pubsub)
+    system = System(
+        folder,
+        environment,
+        ports,
+        database_url,
+        google_pubsub,
+        variables={"query": {"DATABASE_URL": make_login(database_url, group="kaydang_query")}},
+    )
     try:
         system.start("pubsub", "storage")
         system.environment |= {

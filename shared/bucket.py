@@ -83,9 +83,10 @@ class DocumentBucket:
         Return the live generation of an object, None where there is none.
 
         Raises:
+            NotPermitted: This account may not read it.
             StorageUnavailable: Storage did not answer.
         """
-        with _translated_errors():
+        with _translated_errors(), _translated_denial("storage.objects.get"):
             blob = self._bucket.get_blob(name, **self._patience)
         return None if blob is None else _read_blob(blob)
 

@@ -28,12 +28,25 @@ _MAX_DIGITS = 40
 _EMPTY = frozenset(["", "-", "–", "—", "...", "…", "n/a", "n.a.", "na", "null", "#n/a", "?"])
 # Rows that add up those above them: adding them to the others would count twice.
 _TOTAL = re.compile(
-    r"(?:grand |sub[- ]?|running )?totals?\b|(?:zwischen|gesamt)?summen?\b|gesamt\b|insgesamt\b"
+    r"(?:grand |sub[- ]?|running )?totals?\b|(?:zwischen|gesamt)?summen?\b|gesamt(?:ergebnis)?\b"
+    r"|insgesamt\b|teilergebnis\b|sums?\b|overall\b|[σ∑]|(?:balance )?(?:carried|brought) forward\b"
+    r"|übertrag\b"
     r"|tổng(?: cộng| số)?\b|cộng\b|(?:sub)?total(?:es)?(?: general)?\b|suma(?: total)?\b"
     r"|(?:sous-)?total(?: général)?\b|totaux\b|totale\b|somme\b|合计|总计|合計|総計",
     re.IGNORECASE,
 )
 _TOTAL_WORDS = 4
+# "North Total", as Excel writes below each group.
+_TOTAL_BEHIND = re.compile(r"\S.*[\s-](?:totals?|ergebnis|summe)[:.]?", re.IGNORECASE)
+# What else is computed of the rows above; such words are names, too.
+_OTHER_FIGURE = re.compile(
+    r"(?:averages?|avg\.?|mean|median|minimum|maximum|min\.?|max\.?|count|number|ø|durchschnitt"
+    r"|mittelwert|anzahl|trung bình|promedio|media|moyenne|平均)[:.]?(?: .*)?",
+    re.IGNORECASE,
+)
+# Rows above one that adds them up by its figures, not by its name, and digits of such a sum.
+_LEAST_ADDED = 2
+_LEAST_DIGITS = 3
 _SIGN = r"[-−–+]?"
 _CURRENCY = r"(?:[A-Z]{0,3}[$€£¥₫₹₩₽₺฿₴]|[A-Z]{3})"
 _NUMBER = re.compile(
@@ -271,8 +284,65 @@ def read_date(text: str, *, day_first: bool) -> date | None:
 def is_total(cells: Sequence[str]) -> bool:
     """Return whether a row adds up others, by the name that it has."""
     name = next((cell.strip() for cell in cells if cell.strip()), "")
-    found = _TOTAL.match(name)
-    return found is not None and len(name.split()) <= _TOTAL_WORDS
+    if len(name.split()) > _TOTAL_WORDS:
+        return False
+    return _TOTAL.match(name) is not None or _TOTAL_BEHIND.fullmatch(name) is not None
+
+
+class TotalFinder:
+    """
+    Tells the rows of a table that add up others from those of data, from its first to its last.
+
+    "All regions" is a total where its figures are the sum of those above.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._texts = [at for at, column in enumerate(columns) if column.type != "number"]
+        self._sums: list[Decimal] = [Decimal(0)] * len(columns)
+        # Since the last total.
+        self._group: list[Decimal] = [Decimal(0)] * len(columns)
+        self._count = self._group_count = 0
+        self._always_filled = set(self._texts)
+
+    def is_total(self, cells: Sequence[str], numbers: Sequence[Decimal | None]) -> bool:
+        """Return whether the next row adds up others."""
+        filled = {at for at in self._texts if at < len(cells) and cells[at].strip()}
+        lacks = bool(self._always_filled - filled)
+        found = (
+            is_total(cells)
+            or self._adds_up(numbers, self._sums, self._count, lacks=lacks)
+            or self._adds_up(numbers, self._group, self._group_count, lacks=lacks)
+            or (lacks and len(filled) == 1 and self._is_other_figure(cells))
+        )
+        if found:
+            self._group, self._group_count = [Decimal(0)] * len(self._group), 0
+            return True
+        for at, number in enumerate(numbers):
+            if number is not None:
+                self._sums[at] += number
+                self._group[at] += number
+        self._count += 1
+        self._group_count += 1
+        self._always_filled &= filled
+        return False
+
+    def _adds_up(
+        self, numbers: Sequence[Decimal | None], sums: Sequence[Decimal], count: int, *, lacks: bool
+    ) -> bool:
+        if count < _LEAST_ADDED:
+            return False
+        figures = [(number, sums[at]) for at, number in enumerate(numbers) if number is not None]
+        equal = [
+            number
+            for number, added in figures
+            if number == added and len(number.as_tuple().digits) >= _LEAST_DIGITS
+        ]
+        # A share or an average beside the sum is no sum; a row that has all its names adds up all.
+        return bool(equal) and (lacks or (len(equal) == len(figures) and count > _LEAST_ADDED))
+
+    def _is_other_figure(self, cells: Sequence[str]) -> bool:
+        name = next((cell.strip() for cell in cells if cell.strip()), "")
+        return _OTHER_FIGURE.fullmatch(name) is not None
 
 
 def write_number(value: Decimal, column: Column) -> str:

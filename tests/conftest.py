@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -22,6 +23,7 @@ from pydantic import SecretStr
 from admin import migrate
 from local.checkout import remove
 from local.postgres import start_postgres
+from local.roles import make_login
 from local.system import System, run_system
 from shared.embedding.embedder import read_model_info
 from shared.settings import DatabaseSettings
@@ -118,23 +120,58 @@ def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def database_settings(database_url: str) -> DatabaseSettings:
-    """Return settings as a function would read them from its environment."""
-    return DatabaseSettings(database_url=SecretStr(database_url))
+def worker_url(database_url: str) -> str:
+    """Return the test's database as ingest, embed_worker and the operator's commands have it."""
+    return make_login(database_url, group="kaydang_worker")
 
 
 @pytest.fixture
-def connection(database_url: str, database_settings: DatabaseSettings) -> Iterator[Connection]:
-    """Open a connection as the functions do."""
-    with psycopg.connect(database_url, **connection_arguments(database_settings)) as opened:
+def query_url(database_url: str) -> str:
+    """Return the test's database as the query function has it."""
+    return make_login(database_url, group="kaydang_query")
+
+
+@contextmanager
+def open_connection(url: str) -> Iterator[Connection]:
+    """Open a connection with the options of a pool's."""
+    arguments = connection_arguments(DatabaseSettings(database_url=SecretStr(url)))
+    with psycopg.connect(url, **arguments) as opened:
         register_vector(opened)
         yield opened
 
 
 @pytest.fixture
-def pool(database_settings: DatabaseSettings) -> Iterator[Pool]:
-    """Open a pool as the functions do."""
-    with open_pool(database_settings) as opened:
+def owner(database_url: str) -> Iterator[Connection]:
+    """Open a connection as the owner: to arrange, to look, and for what only the owner does."""
+    with open_connection(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def connection(worker_url: str) -> Iterator[Connection]:
+    """Open a connection as ingest, embed_worker and the operator's commands have it."""
+    with open_connection(worker_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def reader(query_url: str) -> Iterator[Connection]:
+    """Open a connection as the query function has it."""
+    with open_connection(query_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def worker_pool(worker_url: str) -> Iterator[Pool]:
+    """Open a pool as ingest, embed_worker and the operator's commands do."""
+    with open_pool(DatabaseSettings(database_url=SecretStr(worker_url))) as opened:
+        yield opened
+
+
+@pytest.fixture
+def pool(query_url: str) -> Iterator[Pool]:
+    """Open a pool as the query function does."""
+    with open_pool(DatabaseSettings(database_url=SecretStr(query_url))) as opened:
         yield opened
 
 

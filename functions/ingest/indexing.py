@@ -16,7 +16,7 @@ from pathlib import Path
 from shared import store
 from shared.bucket import DocumentBucket, describe_too_large
 from shared.embedding.tokenizer import ModelInfo
-from shared.errors import ObjectGone, RejectedByDatabase, Transient, Unreadable
+from shared.errors import NotPermitted, ObjectGone, RejectedByDatabase, Transient, Unreadable
 from shared.language import detect_language, search_config, searchable_text
 from shared.messaging.publisher import Publisher
 from shared.runtime.logs import get_logger
@@ -37,8 +37,8 @@ _PIPELINE_VERSION = 8
 
 _LOOKS = 3
 _REFUSED = (
-    "The database cannot hold what the object says of itself (name, content type, metadata): {}."
-    " Upload it with shorter ones."
+    "The database cannot store the object's name, content type or metadata: {}. Shorten them and"
+    " upload it again."
 )
 
 _log = get_logger("ingest")
@@ -80,6 +80,9 @@ def handle(event: ObjectEvent, resources: Resources) -> None:
     """
     Bring the index to the state of the bucket that *event* announces.
 
+    What an event says of an object is a hint: collection and readers, which decide who may read
+    the text, are the bucket's own words.
+
     Raises:
         Transient: Another try may help.
     """
@@ -95,12 +98,25 @@ def handle(event: ObjectEvent, resources: Resources) -> None:
         else:
             _delete(version, resources)
     else:
-        _index(version, resources)
-        if event.kind == "metadata_updated":
-            # Only now a build surely exists to record it on; an older event may have made it.
-            with store.connect(resources.pool) as connection:
-                store.record_metadata(connection, version)
+        _follow(version, resources)
     store.announce(resources.pool, resources.announce)
+
+
+def _follow(version: ObjectVersion, resources: Resources) -> None:
+    """Index *version* as the bucket describes it, or what the bucket holds instead."""
+    try:
+        current = resources.bucket.look(version.name)
+    except NotPermitted:
+        # The download says whether this object or the bucket is closed, and no text gets in.
+        _index(version, resources)
+        return
+    if current is None or current.generation != version.generation:
+        _follow_bucket(version, resources, not_found=True)
+        return
+    _index(current, resources)
+    # Only now a build surely exists to record it on; an older event may have made it.
+    with store.connect(resources.pool) as connection:
+        store.record_metadata(connection, current)
 
 
 def _index(version: ObjectVersion, resources: Resources) -> None:

@@ -33,7 +33,7 @@ from shared.tables import (
     DecimalMark,
     Row,
     Table,
-    is_total,
+    TotalFinder,
     read_cells,
 )
 from shared.values import Chunk
@@ -204,6 +204,7 @@ class ParsedDocument:
 
     def _typed_rows(self, table: Table, first: int, end: int) -> Iterator[Row]:
         width = len(table.columns)
+        totals = TotalFinder(table.columns)
         for number, (place, cells, covered) in enumerate(self._read_rows(first, end), 1):
             numbers, dates = read_cells(table.columns, cells, covered)
             char_start, char_end, page = place
@@ -215,7 +216,7 @@ class ParsedDocument:
                 cells=tuple([*cells, *[""] * width][:width]),
                 numbers=numbers,
                 dates=dates,
-                is_total=is_total(cells),
+                is_total=totals.is_total(cells, numbers),
             )
 
     def text_segments(self) -> Iterator[tuple[int, str]]:

@@ -47,6 +47,7 @@ _LOOK_SECONDS = 0.05
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 256 * 1024
 _READ_BYTES = 64 * 1024
+# Of a chunk's size with its extensions, and of the trailers.
 _MAX_CHUNK_LINE_BYTES = 8190
 _BODY_AWAITED = object()
 # A body's end among bytes that no parser will take.
@@ -110,6 +111,8 @@ class _Body:
                 if received[data : data + 2] == b"\r\n":
                     return data + 2
                 trailers_end = received.find(b"\r\n\r\n", data)
+                if trailers_end < 0 and len(received) - data > _MAX_CHUNK_LINE_BYTES:
+                    return _MALFORMED
                 return None if trailers_end < 0 else trailers_end + 4
             if size < 0 or len(received) < data + size + 2:
                 return _MALFORMED if size < 0 else None

@@ -38,6 +38,7 @@ from shared.store.builds import (
     release_build,
     stage_build,
 )
+from shared.store.chunks import SampledChunk, sample_chunks
 from shared.store.connection import (
     STATEMENT_TIMEOUT_SECONDS,
     Connection,
@@ -149,6 +150,7 @@ __all__ = [
     "QuestionGroup",
     "Rating",
     "RegisteredModel",
+    "SampledChunk",
     "Selection",
     "StagedDocument",
     "StalledWork",
@@ -224,6 +226,7 @@ __all__ = [
     "release_build",
     "requeue_document",
     "revoke_collection",
+    "sample_chunks",
     "serving_model",
     "set_collection",
     "set_default",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
+
+from psycopg.rows import class_row
 
 from shared.store.connection import Connection
 from shared.values import Chunk
@@ -14,7 +17,57 @@ _ROWS_AT_A_TIME = 500
 # Chunks of equal text of which one may lend its embedding.
 _HOLDERS = 20
 
+# Less is a heading or a caption.
+_SAMPLED_CHARS = 120
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SampledChunk:
+    """A chunk of a document that answers."""
+
+    name: str
+    language: str
+    heading: str
+    header: str
+    text: str
+    char_start: int
+
+
+def sample_chunks(connection: Connection, *, prefix: str, limit: int) -> list[SampledChunk]:
+    """
+    Return chunks that hold a few sentences, as evenly of all documents as they have them.
+
+    Args:
+        prefix: How the documents' names begin.
+    """
+    with connection.cursor(row_factory=class_row(SampledChunk)) as rows:
+        return rows.execute(
+            """
+            SELECT name, language, heading, header, text, char_start
+            FROM (
+                SELECT live_chunks.name,
+                       documents.language,
+                       live_chunks.heading,
+                       live_chunks.header,
+                       live_chunks.text,
+                       live_chunks.char_start,
+                       row_number() OVER (
+                           PARTITION BY documents.id
+                           ORDER BY md5(documents.id::text || live_chunks.ordinal)
+                       ) AS place
+                FROM live_chunks
+                JOIN documents ON documents.id = live_chunks.document_id
+                WHERE starts_with(live_chunks.name, %(prefix)s)
+                    AND live_chunks.source <> 'figure'
+                    AND length(live_chunks.text) >= %(least)s
+            ) AS numbered
+            ORDER BY place, md5(name)
+            LIMIT %(limit)s
+            """,
+            {"prefix": prefix, "least": _SAMPLED_CHARS, "limit": limit},
+        ).fetchall()
 
 
 def insert_chunks(

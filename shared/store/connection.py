@@ -228,9 +228,11 @@ def check_version(connection: psycopg.Connection[Any]) -> None:
             " the package of pgvector for this PostgreSQL (https://github.com/pgvector/pgvector)"
         )
     if tuple(int(part) for part in found.split(".")[:2]) < NEEDED_PGVECTOR:
+        where = "server" if installed is None else "database"
+        update = ", then run: ALTER EXTENSION vector UPDATE" if installed is not None else ""
         raise Misconfigured(
-            f"pgvector {needed} or newer is needed; this database has {found}. Install a newer"
-            " package on the server, then run: ALTER EXTENSION vector UPDATE"
+            f"pgvector {needed} or newer is needed; this {where} has {found}. Install a newer"
+            f" package on the server{update}"
         )
 
 

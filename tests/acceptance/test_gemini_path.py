@@ -86,8 +86,8 @@ def test_scanned_page_is_read_and_answers(
     assert "description of a picture" in prompt_of(gemini.requests[-1])
     # The next version has the same picture, and pays nothing for it.
     gemini.plan(Scenario(pieces=["Not asked."]))
-    more = docx_of([(picture, "Pumps", ""), (packed(chart(2, size=(30, 30))), "", "")])
-    system.upload("charts/pumps.docx", more, "application/zip")
-    document = system.wait_for("charts/pumps.docx")
+    more = docx_of([(picture, "Pumps", ""), (packed(chart(2).resize((30, 30))), "", "")])
+    generation = system.upload("charts/pumps.docx", more, "application/zip")
+    document = system.wait_for("charts/pumps.docx", generation=generation)
     assert (document["figures"]["asked"], document["figures"]["described"]) == (0, 1)
     assert gemini.requests == []

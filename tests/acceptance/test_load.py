@@ -25,7 +25,7 @@ def test_questions_when_documents_are_indexed(system: System) -> None:
             system.upload(f"load/{number}.txt", make_text(chance, known, chunks=3))
         for number in range(3):
             assert system.wait_for(f"load/{number}.txt", timeout_seconds=120)["state"] == "ready"
-            connections.append(count_connections(system.environment["DATABASE_URL"]))
+            connections.append(count_connections(system.owner_url))
     finally:
         over.set()
         asked = join()

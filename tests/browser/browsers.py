@@ -57,7 +57,7 @@ def run_query(system: System, name: str, variables: Mapping[str, str]) -> Iterat
     url = f"http://127.0.0.1:{port}"
     process = processes.start(
         function_command("query", port=port),
-        environment={**system.environment, **variables},
+        environment={**system.environment, **system.variables["query"], **variables},
         log=system.folder / f"{name}.log",
         folder=ROOT,
         on_parent_death=signal.SIGKILL,

@@ -121,7 +121,7 @@ def fail(system: System, name: str, *, code: str) -> int:
     """Let a document have failed for a reason that another try can mend."""
     generation = system.upload(name, BROKEN, "application/pdf")
     system.wait_for(name, generation=generation)
-    with psycopg.connect(system.environment["DATABASE_URL"], autocommit=True) as connection:
+    with psycopg.connect(system.owner_url, autocommit=True) as connection:
         connection.execute(
             """
             UPDATE builds SET reason_code = %s FROM documents
@@ -240,7 +240,7 @@ def test_open_tab_asks_ever_less(open_page: OpenPage) -> None:
 
 def test_ten_thousand_documents_stay_smooth(open_page: OpenPage, system: System) -> None:
     """All are listed, and only those in sight are laid out."""
-    with psycopg.connect(system.environment["DATABASE_URL"], autocommit=True) as connection:
+    with psycopg.connect(system.owner_url, autocommit=True) as connection:
         # In another bucket, which the reconciler does not look into.
         connection.execute(
             """
@@ -273,7 +273,7 @@ def test_ten_thousand_documents_stay_smooth(open_page: OpenPage, system: System)
         )
         assert 0 < shown < 200
     finally:
-        with psycopg.connect(system.environment["DATABASE_URL"], autocommit=True) as connection:
+        with psycopg.connect(system.owner_url, autocommit=True) as connection:
             connection.execute("DELETE FROM documents WHERE bucket = 'elsewhere'")
 
 

@@ -185,7 +185,10 @@ def failover(rig: Rig) -> None:
         with psycopg.connect(new.url, autocommit=True) as connection:
             connection.execute("SELECT pg_promote()")
         rig.postgres = new
-        rig.system.environment["DATABASE_URL"] = new.url
+        rig.system.environment["DATABASE_URL"] = through(
+            rig.system.environment["DATABASE_URL"], new.port
+        )
+        rig.system.owner_url = new.url
         rig.database.carry(new.port)
 
 

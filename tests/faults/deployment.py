@@ -187,7 +187,7 @@ def migration_again(rig: Rig) -> None:
     for _ in range(3):
         done = subprocess.run(
             [sys.executable, "-m", "admin.migrate"],
-            env=rig.system.environment,
+            env={**rig.system.environment, "DATABASE_URL": rig.database_url},
             cwd=ROOT,
             capture_output=True,
             text=True,

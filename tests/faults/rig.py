@@ -34,6 +34,7 @@ from functions.ingest.sandbox import ParseLimits
 from local.checkout import remove
 from local.postgres import PostgresServer, start_postgres
 from local.processes import free_port
+from local.roles import make_login
 from local.system import BUCKET, PROJECT, ROOT, System, wait_until
 from shared.messaging.events import write_notification
 from shared.values import ObjectEvent
@@ -101,7 +102,7 @@ class Rig:
     bucket: HttpProxy
     pushes: dict[str, HttpProxy]
     gemini: GeminiStandIn
-    proxied: Mapping[str, str]
+    proxied: Mapping[str, Mapping[str, str]]
     ledger: Ledger
     invariants: Invariants
     disk: Path | None
@@ -119,7 +120,7 @@ class Rig:
         """Start parts that were killed, with *variables* of their own."""
         for name in names:
             if name not in ("pubsub", "storage"):
-                self.system.variables[name] = {**self.proxied, **(variables or {})}
+                self.system.variables[name] = {**self.proxied[_part(name)], **(variables or {})}
         self.system.start(*names)
 
     def signal(self, name: str, number: signal.Signals) -> None:
@@ -265,6 +266,11 @@ class Rig:
         return found
 
 
+def _part(name: str) -> str:
+    """Return what a part is: of some there are several, as embed_worker2."""
+    return name.rstrip("0123456789")
+
+
 def through(url: str, port: int) -> str:
     """Return a database URL with another port."""
     parts = urlsplit(url)
@@ -282,6 +288,7 @@ def running_rig(*, model_dir: Path, google_pubsub: Sequence[str] = ()) -> Iterat
         data_dir = (disk or folder) / "data"
         postgres = start_postgres(data_dir, log=folder / "data.log", options=_POSTGRES_OPTIONS)
         stack.callback(remove, data_dir)
+        prepare_database(postgres.url, model_dir=model_dir)
         rig = _assemble(
             stack,
             folder=folder,
@@ -292,7 +299,6 @@ def running_rig(*, model_dir: Path, google_pubsub: Sequence[str] = ()) -> Iterat
         )
         stack.callback(lambda: rig.postgres.stop())
         stack.callback(lambda: rig.kill(*list(rig.system.running)))
-        prepare_database(postgres.url, model_dir=model_dir)
         rig.system.start("pubsub", "storage")
         rig.set_up_topics()
         rig.system.start(*_PARTS)
@@ -324,13 +330,15 @@ def _assemble(
     for stop in stops:
         stack.callback(stop)
     gemini = stack.enter_context(gemini_stand_in())
+    worker_url = make_login(postgres.url, group="kaydang_worker")
+    query_url = make_login(postgres.url, group="kaydang_query")
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         "NO_PROXY": "127.0.0.1,localhost",
-        "DATABASE_URL": postgres.url,
+        "DATABASE_URL": worker_url,
         "GOOGLE_CLOUD_PROJECT": PROJECT,
         "DOCUMENTS_BUCKET": BUCKET,
         "MODEL_DIR": str(model_dir),
@@ -341,18 +349,24 @@ def _assemble(
         **_VARIABLES,
     }
     proxied = {
-        "DATABASE_URL": make_conninfo(
-            through(postgres.url, database.port), connect_timeout=2, options="-c lock_timeout=3s"
-        ),
-        "STORAGE_EMULATOR_HOST": bucket.url,
-        "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{broker.port}",
+        _part(name): {
+            "DATABASE_URL": make_conninfo(
+                through(query_url if name == "query" else worker_url, database.port),
+                connect_timeout=2,
+                options="-c lock_timeout=3s",
+            ),
+            "STORAGE_EMULATOR_HOST": bucket.url,
+            "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{broker.port}",
+        }
+        for name in _PARTS
     }
     system = System(
         folder,
         environment,
         ports,
+        postgres.url,
         google_pubsub,
-        variables={name: dict(proxied) for name in _PARTS},
+        variables={name: dict(proxied[_part(name)]) for name in _PARTS},
         sweep_unleased_seconds=5,
     )
     ledger = Ledger(Oracle(model_dir, _LIMITS))

@@ -261,6 +261,69 @@ def test_a_canary_that_fails_questions_is_rolled_back(tmp_path: Path) -> None:
     assert "kaydang-query-old=100" in outcome.matching("update-traffic kaydang-query")[-1]
 
 
+_EVALUATE = r"""#!/bin/sh
+echo "kaydangpt $*" >> "$CALLS"
+case "$*" in
+  evaluate*)
+    while [ $# -gt 1 ]; do
+      [ "$1" != --keep ] || { mkdir -p "$2"; echo "{}" > "$2/set.json"; }
+      shift
+    done
+    exit "${WORSE:-0}" ;;
+esac
+"""
+
+
+def _evaluating(folder: Path) -> dict[str, Any]:
+    program = folder / "evaluate"
+    program.write_text(_EVALUATE)
+    program.chmod(0o755)
+    questions = folder / "set.jsonl"
+    questions.write_text('{"question": "a?", "gold": null}\n')
+    return {"KAYDANGPT": str(program), "EVALUATE_ANSWERS": str(questions)}
+
+
+def test_an_upgrade_that_answers_worse_is_refused(tmp_path: Path) -> None:
+    """It is asked at the candidate's address before any traffic, and the old one goes on."""
+    outcome = _deploy(tmp_path, before=_BEFORE, WORSE="1", **_evaluating(tmp_path))
+    assert outcome.code == 1
+    assert "worse than is allowed" in outcome.errors
+    (asked,) = outcome.matching("kaydangpt evaluate")
+    assert "--url https://candidate---query.example" in asked
+    assert not outcome.matching("kaydang-query-new=")
+    assert "kaydang-query-old=100" in outcome.matching("update-traffic kaydang-query")[-1]
+    assert not outcome.matching("storage cp .*evaluations/latest.json$")
+    assert outcome.kept is None
+
+
+def test_an_upgrade_that_answers_as_well_is_let_through(tmp_path: Path) -> None:
+    """Its results are what the next upgrade is compared with."""
+    outcome = _deploy(tmp_path, before=_BEFORE, EVALUATE_FAIL_BELOW="0.8", **_evaluating(tmp_path))
+    assert outcome.code == 0, outcome.errors
+    outcome.in_order(
+        "curl .*/query",
+        "kaydangpt evaluate --answers .*--fail-below 0.8",
+        "kaydang-query-new=10,",
+        "storage cp .*set.json gs://demo-proj-kaydang-state/kaydang.evaluations/runs/",
+        "storage cp .*set.json gs://demo-proj-kaydang-state/kaydang.evaluations/latest.json",
+    )
+
+
+def test_a_first_deployment_is_not_evaluated(tmp_path: Path) -> None:
+    """There are no documents to ask about."""
+    outcome = _deploy(tmp_path, **_evaluating(tmp_path))
+    assert outcome.code == 0, outcome.errors
+    assert not outcome.matching("kaydangpt evaluate")
+
+
+def test_a_set_that_is_not_there_is_named_first(tmp_path: Path) -> None:
+    given: dict[str, Any] = _evaluating(tmp_path) | {"EVALUATE_ANSWERS": "none.jsonl"}
+    outcome = _deploy(tmp_path, **given)
+    assert outcome.code == 1
+    assert "none.jsonl" in outcome.errors
+    assert not outcome.calls or not outcome.matching("builds submit")
+
+
 def test_a_failed_first_deployment_says_that_there_is_no_way_back(tmp_path: Path) -> None:
     """The next run is an upgrade of it."""
     outcome = _deploy(tmp_path, ANSWER=_NOTHING_FOUND)

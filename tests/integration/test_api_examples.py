@@ -11,18 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import requests
-from pgvector.psycopg import register_vector
 
 from local import processes
 from local.processes import free_port
+from local.roles import make_login
 from local.system import wait_until
 from shared.embedding.embedder import Embedder
-from shared.settings import DatabaseSettings
-from shared.store.connection import connection_arguments
-from tests.conftest import create_database
+from tests.conftest import create_database, open_connection
 from tests.support.asking import index_document
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,12 +37,11 @@ def environment(
 ) -> Iterator[dict[str, str]]:
     """Serve the query function over one document, and return what an example needs."""
     url = create_database(postgres_url, template=template_database)
-    arguments = connection_arguments(DatabaseSettings.model_validate({"database_url": url}))
-    with psycopg.connect(url, **arguments) as connection:
-        register_vector(connection)
+    with open_connection(make_login(url, group="kaydang_worker")) as connection:
         index_document(connection, Embedder(model_dir, threads=1), "guides/paris.txt", [TEXT])
     port = free_port()
-    settings = {"DATABASE_URL": url, "MODEL_DIR": str(model_dir)}
+    query_url = make_login(url, group="kaydang_query")
+    settings = {"DATABASE_URL": query_url, "MODEL_DIR": str(model_dir)}
     log = tmp_path_factory.mktemp("query") / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(

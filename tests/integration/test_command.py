@@ -182,6 +182,7 @@ def test_explain_when_an_identifier_decides(
 
 def test_model_fit_when_there_are_questions(
     documents: None,
+    owner: Connection,
     connection: Connection,
     embedder: Embedder,
     model_dir: Path,
@@ -205,7 +206,7 @@ def test_model_fit_when_there_are_questions(
     assert [(each["questions"], each["before"]) for each in fitted["sets"]] == [(2, 1.0), (2, 1.0)]
     assert not fitted["stored"]  # nothing beats weights that find everything
     assert "stay as they are" in run("model", "fit", str(questions)).stdout
-    store_fusion(connection, replace(ENGLISH, vector=0.25).store())
+    store_fusion(owner, replace(ENGLISH, vector=0.25).store())
     assert "0.25 meaning" in run("explain", "How is the pump opened?").stdout
     run("model", "fit", "--reset")
     assert "0.60 meaning" in run("explain", "How is the pump opened?").stdout
@@ -213,9 +214,9 @@ def test_model_fit_when_there_are_questions(
 
 
 def test_explain_when_another_model_answers(
-    documents: None, connection: Connection, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+    documents: None, owner: Connection, model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Vectors of two models are not compared: the message says what to set."""
     monkeypatch.setenv("MODEL_DIR", str(model_dir))
-    connection.execute("UPDATE models SET digest = repeat('e', 64)")
+    owner.execute("UPDATE models SET digest = repeat('e', 64)")
     assert "set MODEL_DIR to the folder" in run("explain", "a pump", code=1).stderr

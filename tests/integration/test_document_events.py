@@ -82,7 +82,6 @@ def facts(events: Sequence[DocumentEvent]) -> list[tuple[Any, ...]]:
 
 def test_each_flip_writes_one_event(connection: Connection) -> None:
     """Ready, overwritten by what cannot be read, ready again, gone: nothing more, in this order."""
-    connection.execute("SET ROLE kaydang_worker")
     make_ready(connection, 1)
     lease = begin(connection, 2).lease
     assert lease is not None
@@ -139,22 +138,22 @@ def test_an_object_never_seen_is_not_told_to_be_gone(connection: Connection) -> 
     assert claimed(connection) == []
 
 
-def test_two_publishers_do_not_publish_the_same(pool: Pool, connection: Connection) -> None:
+def test_two_publishers_do_not_publish_the_same(worker_pool: Pool, connection: Connection) -> None:
     """While one has an event, another does not get it."""
     make_ready(connection, 1)
     told: list[DocumentEvent] = []
 
     def publish(events: Sequence[DocumentEvent]) -> None:
         told.extend(events)
-        assert store.publish_waiting(pool, lambda others: told.extend(others)) == 0
+        assert store.publish_waiting(worker_pool, lambda others: told.extend(others)) == 0
 
-    assert store.publish_waiting(pool, publish) == 1
+    assert store.publish_waiting(worker_pool, publish) == 1
     assert len(told) == 1
-    assert store.publish_waiting(pool, publish) == 0
+    assert store.publish_waiting(worker_pool, publish) == 0
 
 
 def test_an_event_that_was_not_taken_comes_again_as_itself(
-    pool: Pool, connection: Connection
+    worker_pool: Pool, connection: Connection
 ) -> None:
     """A failed publish fails no work; after the lease the event has the id it had."""
     make_ready(connection, 1)
@@ -164,10 +163,10 @@ def test_an_event_that_was_not_taken_comes_again_as_itself(
         tried.extend(events)
         raise PublishFailed("503")
 
-    store.announce(pool, refuse)
+    store.announce(worker_pool, refuse)
     connection.execute("UPDATE document_events SET lease_until = clock_timestamp()")
     told: list[DocumentEvent] = []
-    store.announce(pool, told.extend)
+    store.announce(worker_pool, told.extend)
     assert told == tried
     assert claimed(connection) == []
 
@@ -206,9 +205,7 @@ def test_a_message_is_as_its_schema_says_and_holds_no_text(connection: Connectio
         assert b"secret" not in data
 
 
-def test_readers_cannot_see_the_outbox(connection: Connection) -> None:
+def test_readers_cannot_see_the_outbox(reader: Connection) -> None:
     """It names documents of every collection."""
-    make_ready(connection, 1)
-    connection.execute("SET ROLE kaydang_query")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        connection.execute("SELECT * FROM document_events")
+        reader.execute("SELECT * FROM document_events")

@@ -173,7 +173,9 @@ def test_every_pooling_is_that_of_the_source(
     )
 
 
-def test_sentencepiece_model_of_2000_dimensions(tmp_path: Path, connection: Connection) -> None:
+def test_sentencepiece_model_of_2000_dimensions(
+    tmp_path: Path, owner: Connection, connection: Connection, reader: Connection
+) -> None:
     """A tokenizer of pieces is that of its source, and vectors of 2,000 numbers are indexed."""
     import torch
     from sentence_transformers import SentenceTransformer
@@ -222,15 +224,15 @@ def test_sentencepiece_model_of_2000_dimensions(tmp_path: Path, connection: Conn
         embedder.embed_documents(asked), _reference(tmp_path / "source", asked, ""), atol=1e-4
     )
     model = store.register_model(
-        connection,
+        owner,
         name=embedder.info.name,
         dimension=embedder.info.dimension,
         digest=embedder.info.digest,
     )
-    assert store.switch_model(connection, model.id) == 0
+    assert store.switch_model(owner, model.id) == 0
     index_document(connection, embedder, "a.txt", asked)
-    assert "is built" in create_vector_index(connection, from_chunks=1)
-    hits = search(connection, question=asked[1], embedding=embedder.embed_query(asked[1]), limit=2)
+    assert "is built" in create_vector_index(owner, from_chunks=1)
+    hits = search(reader, question=asked[1], embedding=embedder.embed_query(asked[1]), limit=2)
     assert [hit.ordinal for hit in hits.hits] == [1, 0]
     assert hits.hits[0].vector_rank == 1
 

@@ -416,7 +416,7 @@ Figures = Callable[..., DocumentFigures]
 
 
 @pytest.fixture
-def figures(pool: store.Pool, reader: FigureReader) -> Figures:
+def figures(worker_pool: store.Pool, reader: FigureReader) -> Figures:
     """Return a function that begins a build and describes for it."""
 
     def begin(
@@ -428,8 +428,7 @@ def figures(pool: store.Pool, reader: FigureReader) -> Figures:
         gives_up: bool = False,
         **version: Any,
     ) -> DocumentFigures:
-        with store.connect(pool) as connection:
-            connection.execute("SET ROLE kaydang_worker")
+        with store.connect(worker_pool) as connection:
             lease = store.begin_build(
                 connection,
                 ObjectVersion(
@@ -439,11 +438,10 @@ def figures(pool: store.Pool, reader: FigureReader) -> Figures:
                 lease_seconds=60,
                 max_attempts=10,
             ).lease
-            connection.execute("RESET ROLE")
         assert lease is not None
         return DocumentFigures(
             reader,
-            pool,
+            worker_pool,
             build_id=lease.build_id,
             budget=FigureBudget(pictures=pictures, bytes=size, tokens=tokens),
             gives_up=gives_up,
@@ -503,10 +501,12 @@ def test_budget_reached(
     ]
 
 
-def test_kept_descriptions(figures: Figures, gemini: GeminiStandIn, pool: store.Pool) -> None:
+def test_kept_descriptions(
+    figures: Figures, gemini: GeminiStandIn, worker_pool: store.Pool
+) -> None:
     """A picture of another document, or of the next generation, costs nothing, budget or not."""
     figures("a.docx").describe(packed(chart()), "")
-    with store.connect(pool) as connection:
+    with store.connect(worker_pool) as connection:
         connection.execute("UPDATE builds SET state = 'ready', finished = now()")
         connection.execute("UPDATE documents SET active_build = builds.id FROM builds")
     again = figures("a.docx", generation=2, pictures=0)
@@ -529,10 +529,10 @@ def test_kept_descriptions_of_closed_documents(figures: Figures, gemini: GeminiS
     assert len(gemini.requests) == 3
 
 
-def test_descriptions_end_with_their_document(figures: Figures, pool: store.Pool) -> None:
+def test_descriptions_end_with_their_document(figures: Figures, worker_pool: store.Pool) -> None:
     """A deleted document leaves no description behind."""
     figures("a.docx").describe(packed(chart()), "")
-    with store.connect(pool) as connection:
+    with store.connect(worker_pool) as connection:
         count = connection.execute("SELECT count(*) FROM figures").fetchone()
         assert count == (1,)
         connection.execute("DELETE FROM builds")

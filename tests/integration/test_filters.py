@@ -94,12 +94,12 @@ def make_document(number: int, chance: random.Random) -> Given:
 
 
 @pytest.fixture
-def documents(connection: Connection) -> list[Given]:
+def documents(owner: Connection) -> list[Given]:
     """Load documents of one chunk each, and the facts that the oracle looks at."""
     chance = random.Random(7)
     given = [make_document(number, chance) for number in range(1, DOCUMENTS + 1)]
-    connection.execute("SET session_replication_role = replica")
-    connection.execute(
+    owner.execute("SET session_replication_role = replica")
+    owner.execute(
         """
         INSERT INTO builds (id, document_id, generation, epoch, state, chunk_count)
         OVERRIDING SYSTEM VALUE
@@ -108,7 +108,7 @@ def documents(connection: Connection) -> list[Given]:
         """,
         [DOCUMENTS],
     )
-    connection.cursor().executemany(
+    owner.cursor().executemany(
         """
         INSERT INTO documents (id, bucket, name, collection, content_type, language,
                                object_updated, metadata, active_build, active_generation)
@@ -129,7 +129,7 @@ def documents(connection: Connection) -> list[Given]:
             for each in given
         ],
     )
-    connection.execute(
+    owner.execute(
         """
         INSERT INTO chunks (build_id, ordinal, text, heading, header, char_start, char_end,
                             content_hash, search)
@@ -139,25 +139,25 @@ def documents(connection: Connection) -> list[Given]:
     )
     vectors = np.random.default_rng(1).normal(size=(DOCUMENTS, 384))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    with connection.cursor().copy(
+    with owner.cursor().copy(
         "COPY embeddings (model_id, build_id, ordinal, embedding) FROM STDIN"
     ) as copy:
         for number, vector in enumerate(vectors, 1):
             copy.write_row((1, number, 0, str(vector.round(4).tolist())))
-    connection.execute("RESET session_replication_role")
-    connection.execute(
+    owner.execute("RESET session_replication_role")
+    owner.execute(
         """
         CREATE TABLE facts
             (number bigint, field text, key text, text text, value numeric, time timestamptz)
         """
     )
-    with connection.cursor().copy("COPY facts FROM STDIN") as copy:
+    with owner.cursor().copy("COPY facts FROM STDIN") as copy:
         for each in given:
             for fact in each.facts():
                 copy.write_row(fact)
-    connection.execute("CREATE INDEX ON facts (field, key)")
-    connection.execute("GRANT SELECT ON facts TO kaydang_query")
-    connection.execute("ANALYZE")
+    owner.execute("CREATE INDEX ON facts (field, key)")
+    owner.execute("GRANT SELECT ON facts TO kaydang_query")
+    owner.execute("ANALYZE")
     return given
 
 
@@ -316,23 +316,22 @@ def numbers(connection: Connection, statement: sql.Composable, values: Any = Non
     return {row[0] for row in connection.execute(cast(sql.Composed, statement), values).fetchall()}
 
 
-def test_filters_when_compared_with_sets(connection: Connection, documents: list[Given]) -> None:
+def test_filters_when_compared_with_sets(reader: Connection, documents: list[Given]) -> None:
     """Random filters choose what the documentation says; a search returns all of it."""
     chance = random.Random(11)
-    connection.execute("SET ROLE kaydang_query")
     sizes: list[int] = []
     for number in range(FILTERS):
         asked = make_filter(chance, documents)
         filter = FilterIn.model_validate_json(json.dumps(asked)).to_filter()
-        expected = numbers(connection, oracle(asked))
+        expected = numbers(reader, oracle(asked))
         compiled, values = compile_filter(filter)
         statement = sql.SQL("SELECT build_id FROM live_documents WHERE {}").format(
             sql.SQL(" AND ").join(map(sql.SQL, compiled or ("true",)))
         )
-        assert numbers(connection, statement, values) == expected, asked
+        assert numbers(reader, statement, values) == expected, asked
         sizes.append(len(expected))
         if number % 20 == 0 and len(expected) <= 100:
-            assert find(connection, filter) == expected, asked
+            assert find(reader, filter) == expected, asked
     # Neither all nor nothing: the comparison compares.
     assert sum(0 < size < DOCUMENTS for size in sizes) > FILTERS / 2
     assert sum(size == 0 for size in sizes) < FILTERS / 3

@@ -23,18 +23,18 @@ QUESTION = {"question": "When was the bridge over the river opened?"}
 
 
 @pytest.fixture
-def server(connection: Connection) -> int:
+def server(owner: Connection) -> int:
     """Return the process of the server that the test's database lives in."""
-    row = connection.execute("SELECT pg_read_file('postmaster.pid', 0, 20)").fetchone()
+    row = owner.execute("SELECT pg_read_file('postmaster.pid', 0, 20)").fetchone()
     assert row is not None
     return int(row[0].split()[0])
 
 
 @pytest.fixture
-def settings(database_url: str, model_dir: Path) -> QuerySettings:
+def settings(query_url: str, model_dir: Path) -> QuerySettings:
     return QuerySettings.model_validate(
         {
-            "database_url": make_conninfo(database_url, connect_timeout=1),
+            "database_url": make_conninfo(query_url, connect_timeout=1),
             "model_dir": model_dir,
             "database_answer_timeout_seconds": 1,
         }

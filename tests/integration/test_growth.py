@@ -17,9 +17,9 @@ from shared.values import ObjectVersion
 MANY = 60_000
 
 
-def fill(connection: Connection, number: int = MANY) -> None:
+def fill(owner: Connection, number: int = MANY) -> None:
     """Make documents that are ready, every thousandth of them failed."""
-    connection.execute(
+    owner.execute(
         """
         INSERT INTO documents (bucket, name, seen_generation)
         SELECT 'docs', 'folder/' || lpad(number::text, 8, '0'), 1
@@ -27,7 +27,7 @@ def fill(connection: Connection, number: int = MANY) -> None:
         """,
         {"number": number},
     )
-    connection.execute(
+    owner.execute(
         """
         INSERT INTO builds (document_id, generation, epoch, state, reason_code)
         SELECT id, 1, 0,
@@ -36,12 +36,14 @@ def fill(connection: Connection, number: int = MANY) -> None:
         FROM documents
         """
     )
-    connection.execute("ANALYZE documents, builds")
+    owner.execute("ANALYZE documents, builds")
 
 
-def test_pages_of_many_documents(connection: Connection) -> None:
+def test_pages_of_many_documents(
+    owner: Connection, connection: Connection, reader: Connection
+) -> None:
     """A page is read in the order of an index; its cost does not grow with what is behind it."""
-    fill(connection)
+    fill(owner)
     for options in (
         {},
         {"after": ("folder/00030000", UUID(int=2**128 - 1))},
@@ -52,21 +54,21 @@ def test_pages_of_many_documents(connection: Connection) -> None:
         {"selection": store.Selection(search="R/00045123")},
         {"selection": store.Selection(states=["failed"])},
     ):
-        rows = rows_read(connection, options)
+        rows = rows_read(reader, options)
         assert rows < 5000, options
     behind = ("folder/00030000", UUID(int=2**128 - 1))
-    page, cursor = store.list_documents(connection, after=behind, limit=2)
+    page, cursor = store.list_documents(reader, after=behind, limit=2)
     assert [document.name for document in page] == ["folder/00030001", "folder/00030002"]
     assert cursor == ("folder/00030002", page[-1].id)
-    failed, _ = store.list_documents(connection, store.Selection(states=["failed"]), limit=100)
+    failed, _ = store.list_documents(reader, store.Selection(states=["failed"]), limit=100)
     assert len(failed) == MANY // 1000
     # Counted by the sweeper from here on.
-    assert store.count_documents(connection) == {"ready": MANY - 60, "failed": 60}
+    assert store.count_documents(reader) == {"ready": MANY - 60, "failed": 60}
     store.refresh_document_counts(connection)
     connection.execute("DELETE FROM builds WHERE state = 'failed'")
-    assert store.count_documents(connection) == {"ready": MANY - 60, "failed": 60}
+    assert store.count_documents(reader) == {"ready": MANY - 60, "failed": 60}
     store.refresh_document_counts(connection)
-    assert store.count_documents(connection) == {"ready": MANY - 60, "queued": 60}
+    assert store.count_documents(reader) == {"ready": MANY - 60, "queued": 60}
 
 
 class ListedNames:
@@ -87,9 +89,9 @@ class ListedNames:
             yield ObjectVersion("docs", name, 1)
 
 
-def test_comparison_when_it_was_cut_off(connection: Connection) -> None:
+def test_comparison_when_it_was_cut_off(owner: Connection, connection: Connection) -> None:
     """It goes on where it was, finds each difference once, and lists each part once."""
-    fill(connection, 5_000)
+    fill(owner, 5_000)
     bucket = ListedNames(5_000)
     bucket.names = [name for name in bucket.names if not name.endswith("500")]
     bucket.names += ["folder/99999999"]

@@ -19,7 +19,6 @@ from typing import Any
 import psycopg
 import pytest
 from flask.testing import FlaskClient
-from pgvector.psycopg import register_vector
 
 from functions.query.answering.choosing import Choosing
 from functions.query.answering.generation import Gemini
@@ -30,13 +29,13 @@ from functions.query.answering.writing import write_answer
 from functions.query.http.answer_ids import AnswerSigner
 from functions.query.http.replies import make_response, stream_answer
 from functions.query.settings import QuerySettings
+from local.roles import make_login
 from shared import store
 from shared.embedding.embedder import Embedder
 from shared.language import searchable_text
-from shared.settings import DatabaseSettings
 from shared.store import Connection, open_pool
-from shared.store.connection import connection_arguments
 from shared.values import Chunk, Hit, ObjectVersion
+from tests.conftest import open_connection
 from tests.security.attacks import DOCUMENTS, REPEATS, TEXTS, Hostile
 from tests.support.asking import BUCKET, make_client, open_gemini
 from tests.support.gemini_stand_in import (
@@ -145,11 +144,11 @@ def clients(
     url = postgres_url.rpartition("/")[0] + f"/{name}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
-    settings = QuerySettings.model_validate({"database_url": url, "model_dir": model_dir})
-    arguments = connection_arguments(DatabaseSettings.model_validate({"database_url": url}))
+    settings = QuerySettings.model_validate(
+        {"database_url": make_login(url, group="kaydang_query"), "model_dir": model_dir}
+    )
     vector = embedder.embed_documents([FACT])
-    with psycopg.connect(url, **arguments) as connection:
-        register_vector(connection)
+    with open_connection(make_login(url, group="kaydang_worker")) as connection:
         for index, document in enumerate(DOCUMENTS):
             index_hostile(connection, index, document, vector)
     with open_pool(settings) as pool:

@@ -288,3 +288,14 @@ def test_metadata_when_tokens_are_taken(client_with: Make) -> None:
     assert body["resource"] == "https://docs.example/mcp"
     assert body["authorization_servers"] == ["https://accounts.google.com"]
     assert client_with().get("/.well-known/oauth-protected-resource").status_code == 404
+
+
+def test_arguments_when_a_model_leaves_them_open(client_with: Make) -> None:
+    """null and empty texts are what models write for what they do not ask for."""
+    client = client_with()
+    nothing = {"limit": None, "filter": None, "max_tokens": None, "cursor": ""}
+    assert use(client, "search", {"query": "Eiffel Tower", **nothing})["results"]
+    asked = {"question": "When was the Eiffel Tower finished?", "history": None, "limit": None}
+    assert use(client, "ask", asked)["grounded"] is True
+    empty = {"search": "", "prefix": "", "collection": "", "state": "", "sort": None, "limit": None}
+    assert use(client, "list_documents", empty)["total"] == 2

@@ -77,12 +77,14 @@ def other_embedder(
 
 
 @pytest.fixture
-def other_model(connection: Connection, embedder: Embedder, other_embedder: Embedder) -> int:
+def other_model(
+    owner: Connection, connection: Connection, embedder: Embedder, other_embedder: Embedder
+) -> int:
     """Index the towers, let the other model embed them as well, and return its id."""
     index_document(connection, embedder, "towers.txt", TOWERS)
     info = other_embedder.info
     model = store.register_model(
-        connection, name=info.name, dimension=info.dimension, digest=info.digest
+        owner, name=info.name, dimension=info.dimension, digest=info.digest
     )
     for job in store.plan_filling(connection, model_id=model.id, size=100):
         ordinals, texts = zip(*store.read_unfilled(connection, job), strict=True)
@@ -107,16 +109,16 @@ def retrieve(client: FlaskClient, mode: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("mode", ["fused", "vector"])
 def test_question_when_model_is_switched_while_it_is_searched(
-    connection: Connection, database_url: str, client: FlaskClient, other_model: int, mode: str
+    owner: Connection, database_url: str, client: FlaskClient, other_model: int, mode: str
 ) -> None:
     """It is answered by the new model, as if it had been asked after the switch."""
     before = retrieve(client, mode)
     with (
         ThreadPoolExecutor(1) as asking,
         psycopg.connect(database_url, autocommit=True) as watching,
-        connection.transaction(),
+        owner.transaction(),
     ):
-        connection.execute("LOCK TABLE embeddings IN ACCESS EXCLUSIVE MODE")
+        owner.execute("LOCK TABLE embeddings IN ACCESS EXCLUSIVE MODE")
         asked = asking.submit(retrieve, client, mode)
         # By now the old model has embedded the question, and the search asks for its vectors.
         wait_until(
@@ -132,7 +134,7 @@ def test_question_when_model_is_switched_while_it_is_searched(
             timeout_seconds=10,
             pause=0.005,
         )
-        assert store.switch_model(connection, other_model) == 0
+        assert store.switch_model(owner, other_model) == 0
     passages = asked.result()
     assert [passage["name"] for passage in passages] == ["towers.txt"] * len(TOWERS)
     assert passages == retrieve(client, mode)
@@ -140,7 +142,7 @@ def test_question_when_model_is_switched_while_it_is_searched(
 
 
 def test_question_when_model_is_switched_there_and_back_while_it_is_searched(
-    connection: Connection,
+    owner: Connection,
     database_url: str,
     model_dir: Path,
     pool: Pool,
@@ -153,7 +155,7 @@ def test_question_when_model_is_switched_there_and_back_while_it_is_searched(
 
     def search_after_switch(borrowed: Connection, **asked: Any) -> SearchResult:
         if to_come:
-            assert store.switch_model(connection, to_come.pop(0)) == 0
+            assert store.switch_model(owner, to_come.pop(0)) == 0
         return search(borrowed, **asked)
 
     client = make_client(

@@ -33,6 +33,8 @@ SEEDS = {
 
 T = TypeVar("T")
 
+ACTIONS = ["delete", "forge_delete", "forge_metadata", "touch", "reindex", "retry"]
+
 names = st.sampled_from(["a", "b/c"])
 texts = st.sampled_from(TEXTS)
 choices = st.integers(min_value=0, max_value=11)
@@ -103,11 +105,11 @@ class Protocol(RuleBasedStateMachine):
     def upload(self, name: str, text: str) -> None:
         self.world.upload(name, text)
 
-    @rule(name=names, what=st.sampled_from(["delete", "forge_delete", "touch", "reindex", "retry"]))
+    @rule(name=names, what=st.sampled_from(ACTIONS))
     def use(self, name: str, what: str) -> None:
         if what == "delete":
             self.world.delete(name)
-        elif what in ("forge_delete", "touch") and name in self.world.bucket.live:
+        elif what in ("forge_delete", "forge_metadata", "touch") and name in self.world.bucket.live:
             getattr(self.world, what)(name)
         elif what in ("reindex", "retry") and len(self.world.tasks) < MOST_TASKS:
             self.world.finish(getattr(self.world, what)(name))

@@ -626,7 +626,7 @@ def nested(depth: int) -> dict[str, Any]:
             {"question": "x", "filter": {"metadata": {"a": {"gt": "b"}}}},
             "filter.metadata.a.gt",
         ),
-        ({"question": "x", "filter": {"metadata": {"a b": "c"}}}, "filter.metadata.a b.[key]"),
+        ({"question": "x", "filter": {"metadata": {"a b": "c"}}}, "filter.metadata.a b"),
         ({"question": "x", "filter": {"collection": {"gt": "b"}}}, "filter.collection.gt"),
         ({"question": "x", "filter": {"and": [{"name": 5}]}}, "filter.and.0.name.any_of.0"),
         ({"question": "x", "filter": nested(6)}, "filter"),
@@ -935,3 +935,56 @@ def test_replies_when_the_reranker_fails(
             "code": "not_reranked",
             "message": "the ranking API answered 503",
         }
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("/query", {"question": " \n "}, "question: holds no text"),
+        (
+            "/query",
+            {"question": "x", "filter": {"metadata": {"a b": 1}}},
+            "filter.metadata.a b: may have letters, digits, dots, hyphens and underscores",
+        ),
+        (
+            "/query",
+            {"question": "x", "filter": {"updated": {"gte": "yesterday"}}},
+            (
+                "filter.updated.gte: give a date, as in 2026-01-31, or a date and time with its"
+                " offset, as in 2026-01-31T12:00:00Z"
+            ),
+        ),
+        (
+            "/documents",
+            {"name": "..", "size": 1},
+            "name: cannot be an object's name: it is empty, only dots, or has line breaks",
+        ),
+        (
+            "/documents",
+            {"name": "a", "size": 1, "content_type": "text"},
+            "content_type: is no content type, such as text/plain",
+        ),
+        ("/feedback", {"answer_id": "x", "rating": "up"}, "answer_id: is no answer_id of"),
+        ("/chat/completions", {"messages": [], "model": None}, "messages: must not be empty"),
+        (
+            "/chat/completions",
+            {"messages": [{"role": "user", "content": "x"}], "n": 2},
+            "n: must be 1",
+        ),
+    ],
+)
+def test_faults_when_described(
+    client: FlaskClient, path: str, body: dict[str, Any], message: str
+) -> None:
+    """A fault says what is wrong, so that its reader can mend it without a manual."""
+    response = client.post(path, json=body)
+    assert response.status_code == 400
+    assert message in response.get_json()["detail"]
+
+
+def test_parameters_when_they_have_no_value(client: FlaskClient) -> None:
+    """Forms and generated clients send every parameter, also those that nobody filled in."""
+    nothing = "state=&prefix=&search=&collection=&content_type=&metadata=&sort=&order=&limit="
+    listed = client.get(f"/documents?{nothing}&cursor=")
+    assert listed.get_json()["total"] == client.get("/documents").get_json()["total"]
+    assert client.get("/facets?values=&state=").status_code == 200

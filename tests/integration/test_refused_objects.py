@@ -9,15 +9,24 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import google_crc32c
 import pytest
+from pydantic import SecretStr
 
+from functions.ingest.indexing import Resources, handle
+from functions.ingest.settings import Settings
+from shared import store
 from shared.bucket import DocumentBucket
+from shared.embedding.tokenizer import TOKENIZER_FILE, read_model_info
 from shared.errors import NotPermitted, Unreadable
-from shared.values import ObjectVersion
+from shared.messaging.publisher import Publisher
+from shared.runtime.slots import WorkSlots
+from shared.store import Connection, Pool
+from shared.values import ObjectEvent, ObjectVersion
 
 VERSION = ObjectVersion("documents", "a.txt", 7)
 TEXT = b"The canteen closes at quarter past four."
@@ -123,6 +132,36 @@ def test_object_that_is_refused(
     with pytest.raises(Unreadable, match=match) as failure:
         fetch(answer, permissions=permissions)
     assert failure.value.code == "access_denied"
+
+
+def test_event_of_an_object_that_is_refused(
+    connection: Connection, worker_pool: Pool, worker_url: str, model_dir: Path, monkeypatch: Any
+) -> None:
+    """Its document has failed by name at the first try, although nothing of it can be looked at."""
+    settings = Settings(
+        database_url=SecretStr(worker_url),
+        google_cloud_project="test-project",
+        documents_bucket=VERSION.bucket,
+        model_dir=model_dir,
+    )
+    denied = refused(403, "forbidden")
+    with storage_that_answers(denied, permissions=["storage.objects.get"]) as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        resources = Resources(
+            settings=settings,
+            pool=worker_pool,
+            bucket=DocumentBucket(VERSION.bucket, project="test", retry_seconds=0.1),
+            publisher=cast("Publisher", None),  # nothing comes so far
+            model=read_model_info(model_dir),
+            tokenizer=model_dir / TOKENIZER_FILE,
+            announce=None,
+            pages=None,
+            figures=None,
+            parse_slots=WorkSlots(1),
+        )
+        handle(ObjectEvent(kind="finalized", object=VERSION), resources)
+    (document,), _ = store.list_documents(connection)
+    assert (document.state, document.reason_code) == ("failed", "access_denied")
 
 
 def test_bucket_that_may_not_be_read(fetch: Callable[..., bytes]) -> None:

@@ -8,16 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from flask.testing import FlaskClient
-from pgvector.psycopg import register_vector
 
 from functions.query.settings import QuerySettings
+from local.roles import make_login
 from shared import store
 from shared.embedding.embedder import Embedder
-from shared.store.connection import connection_arguments
-from tests.conftest import create_database
+from tests.conftest import create_database, open_connection
 from tests.support.asking import index_document, make_client, open_gemini
 from tests.support.gemini_stand_in import (
     UNAVAILABLE,
@@ -51,9 +49,7 @@ def settings(
     postgres_url: str, template_database: str, model_dir: Path, embedder: Embedder
 ) -> QuerySettings:
     url = create_database(postgres_url, template=template_database)
-    settings = QuerySettings.model_validate({"database_url": url, "model_dir": model_dir})
-    with psycopg.connect(url, **connection_arguments(settings)) as connection:
-        register_vector(connection)
+    with open_connection(make_login(url, group="kaydang_worker")) as connection:
         for pump, maker in MAKERS.items():
             text = f"The {pump} pump is made by {maker}. It moves forty litres a minute."
             index_document(connection, embedder, f"pumps/{pump}.txt", [text])
@@ -68,7 +64,9 @@ def settings(
             "Leeds": "The warehouse in Leeds holds four thousand pallets.",
         }.items():
             index_document(connection, embedder, f"places/{language}.txt", [text])
-    return settings
+    return QuerySettings.model_validate(
+        {"database_url": make_login(url, group="kaydang_query"), "model_dir": model_dir}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -61,21 +61,17 @@ def index(connection: Connection, embedder: Embedder) -> Callable[..., str]:
 
 
 @pytest.fixture
-def find(connection: Connection, embedder: Embedder) -> Find:
-    """Return a function that searches with the rights of the query function."""
+def find(reader: Connection, embedder: Embedder) -> Find:
+    """Return a function that searches as the query function does."""
 
     def find(question: str, *, limit: int = 5, **options: Any) -> list[Hit]:
-        connection.execute("SET ROLE kaydang_query")
-        try:
-            return search(
-                connection,
-                question=question,
-                embedding=embedder.embed_query(question),
-                limit=limit,
-                **options,
-            ).hits
-        finally:
-            connection.execute("RESET ROLE")
+        return search(
+            reader,
+            question=question,
+            embedding=embedder.embed_query(question),
+            limit=limit,
+            **options,
+        ).hits
 
     return find
 
@@ -97,7 +93,7 @@ def test_search_when_one_document(find: Find, index: Callable[..., str]) -> None
 
 
 def test_search_when_embedding_comes_later(
-    connection: Connection, find: Find, index: Callable[..., str], embedder: Embedder
+    reader: Connection, find: Find, index: Callable[..., str], embedder: Embedder
 ) -> None:
     """A question finds the same while it is being embedded; what goes wrong there is told."""
     index("lift.txt", "The wing makes lift by turning the flow of air downwards.")
@@ -105,13 +101,13 @@ def test_search_when_embedding_comes_later(
     later: Future[NDArray[np.float32]] = Future()
     timer = threading.Timer(0.1, lambda: later.set_result(embedder.embed_query(question)))
     timer.start()
-    hits = search(connection, question=question, embedding=later, limit=5).hits
+    hits = search(reader, question=question, embedding=later, limit=5).hits
     timer.join()
     assert hits == find(question)
     failed: Future[NDArray[np.float32]] = Future()
     failed.set_exception(MemoryError("the model's"))
     with pytest.raises(MemoryError, match="the model's"):
-        search(connection, question=question, embedding=failed, limit=5)
+        search(reader, question=question, embedding=failed, limit=5)
     assert find(question) == hits
 
 
@@ -305,7 +301,7 @@ def test_search_when_cosines_lie_close_together(find: Find, index: Callable[...,
     after = {hit.name: hit.score for hit in found}
     low, high = sorted(similarities, key=similarities.__getitem__)
     # What lies below says nothing: none of the vectors' weight is left to it.
-    assert before[low] - after[low] == pytest.approx(0.6 * worst / best, abs=1e-3)
+    assert before[low] - after[low] == pytest.approx(ENGLISH.vector * worst / best, abs=1e-3)
     assert after[high] == pytest.approx(before[high])
 
 
@@ -324,7 +320,7 @@ def test_search_when_a_passage_is_like_the_best(find: Find, index: Callable[...,
 
 
 def test_search_when_weights_are_stored(
-    connection: Connection, find: Find, index: Callable[..., str]
+    owner: Connection, find: Find, index: Callable[..., str]
 ) -> None:
     """What was fitted for the model counts instead of what suits its kind."""
     index("wing.txt", "Air that an aerofoil turns downwards pushes the aeroplane upwards.")
@@ -332,9 +328,9 @@ def test_search_when_weights_are_stored(
     question = "How does a wing make lift?"
     for vector, first in ((1.0, "wing.txt"), (0.0, "lift.txt")):
         fusion = replace(ENGLISH, vector=vector, feedback=0.0)
-        store_fusion(connection, fusion.store())
+        store_fusion(owner, fusion.store())
         assert names(find(question))[0] == first
-    store_fusion(connection, {"vector": 1.0})
+    store_fusion(owner, {"vector": 1.0})
     with pytest.raises(Misconfigured, match="model fit"):
         find(question)
 
@@ -422,12 +418,12 @@ def test_search_when_one_document_is_long(find: Find, index: Callable[..., str])
 
 
 @pytest.fixture
-def many(connection: Connection, embedder: Embedder, index: Callable[..., str]) -> int:
+def many(owner: Connection, embedder: Embedder, index: Callable[..., str]) -> int:
     """Make 6,000 chunks of common words in 3,000 documents, six of them marked."""
     index("seed.txt", "The wing makes lift.")
-    connection.execute("SET session_replication_role = replica")
-    with connection.transaction():
-        connection.execute(
+    owner.execute("SET session_replication_role = replica")
+    with owner.transaction():
+        owner.execute(
             """
             INSERT INTO builds (document_id, generation, epoch, state, chunk_count)
             OVERRIDING SYSTEM VALUE
@@ -435,7 +431,7 @@ def many(connection: Connection, embedder: Embedder, index: Callable[..., str]) 
             FROM generate_series(1, 3000)
             """
         )
-        connection.execute(
+        owner.execute(
             """
             INSERT INTO documents
                 (id, bucket, name, active_build, active_generation, language, metadata)
@@ -445,7 +441,7 @@ def many(connection: Connection, embedder: Embedder, index: Callable[..., str]) 
             WHERE chunk_count = 2
             """
         )
-        connection.execute(
+        owner.execute(
             """
             INSERT INTO chunks (build_id, ordinal, text, heading, header, char_start, char_end,
                                 content_hash, search)
@@ -455,18 +451,18 @@ def many(connection: Connection, embedder: Embedder, index: Callable[..., str]) 
             WHERE chunk_count = 2
             """
         )
-        rows = connection.execute(
+        rows = owner.execute(
             "SELECT build_id, ordinal FROM chunks WHERE text = 'x' ORDER BY 1, 2"
         ).fetchall()
         vectors = np.random.default_rng(1).normal(size=(len(rows), embedder.info.dimension))
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        with connection.cursor().copy(
+        with owner.cursor().copy(
             "COPY embeddings (model_id, build_id, ordinal, embedding) FROM STDIN"
         ) as copy:
             for (build_id, ordinal), vector in zip(rows, vectors, strict=True):
                 copy.write_row((1, build_id, ordinal, str(vector.round(4).tolist())))
-    connection.execute("RESET session_replication_role")
-    connection.execute("ANALYZE")
+    owner.execute("RESET session_replication_role")
+    owner.execute("ANALYZE")
     return len(rows)
 
 
@@ -476,32 +472,32 @@ def test_search_when_filter_is_narrow(find: Find, many: int) -> None:
     assert len(hits) == 12
 
 
-def test_search_when_indexed(connection: Connection, find: Find, many: int) -> None:
+def test_search_when_indexed(owner: Connection, find: Find, many: int) -> None:
     """With the HNSW index the nearest chunk is the same, and a narrow filter still fills up."""
     exact = find("How does a wing make lift?", mode="vector")
-    assert "is built" in create_vector_index(connection, from_chunks=1000)
-    assert "already" in create_vector_index(connection, from_chunks=1000)
+    assert "is built" in create_vector_index(owner, from_chunks=1000)
+    assert "already" in create_vector_index(owner, from_chunks=1000)
     assert names(find("How does a wing make lift?", mode="vector"))[0] == names(exact)[0]
     narrow = Filter(metadata={"marked": "true"})
     assert len(find("wing", limit=12, filter=narrow, mode="vector")) == 12
 
 
 def test_create_vector_index_when_an_older_release_built_it(
-    connection: Connection, find: Find, index: Callable[..., str]
+    owner: Connection, find: Find, index: Callable[..., str]
 ) -> None:
     """An index with less of a look is replaced under its name, whatever a cut-off run has left."""
     index("a.txt", "The wing makes lift.")
-    connection.execute(
+    owner.execute(
         """
         CREATE INDEX embeddings_1_hnsw
         ON embeddings_1
         USING hnsw ((embedding::halfvec(384)) halfvec_cosine_ops)
         """
     )
-    connection.execute("CREATE INDEX embeddings_1_hnsw_new ON embeddings_1 (ordinal)")
-    connection.execute("CREATE INDEX embeddings_1_hnsw_old ON embeddings_1 (ordinal)")
-    assert "was 64" in create_vector_index(connection, from_chunks=1)
-    indexes = connection.execute(
+    owner.execute("CREATE INDEX embeddings_1_hnsw_new ON embeddings_1 (ordinal)")
+    owner.execute("CREATE INDEX embeddings_1_hnsw_old ON embeddings_1 (ordinal)")
+    assert "was 64" in create_vector_index(owner, from_chunks=1)
+    indexes = owner.execute(
         """
         SELECT relname, reloptions, indisvalid
         FROM pg_index
@@ -511,53 +507,56 @@ def test_create_vector_index_when_an_older_release_built_it(
     ).fetchall()
     expected = [f"ef_construction={HNSW_EF_CONSTRUCTION}"]
     assert indexes == [("embeddings_1_hnsw", expected, True)]
-    assert "already" in create_vector_index(connection, from_chunks=1)
+    assert "already" in create_vector_index(owner, from_chunks=1)
     assert names(find("How does a wing make lift?", mode="vector")) == ["a.txt"]
 
 
 def test_create_vector_index_when_another_builds_it(
-    connection: Connection, database_url: str, index: Callable[..., str]
+    owner: Connection, database_url: str, index: Callable[..., str]
 ) -> None:
     """A second run leaves the first one's index alone."""
     index("a.txt", "The wing makes lift.")
     with psycopg.connect(database_url, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [int.from_bytes(b"vectors")])
-        assert "being built" in create_vector_index(connection, from_chunks=1)
+        assert "being built" in create_vector_index(owner, from_chunks=1)
         # The server ends a session some time after its client.
         other.execute("SELECT pg_advisory_unlock_all()")
-    assert "is built" in create_vector_index(connection, from_chunks=1)
+    assert "is built" in create_vector_index(owner, from_chunks=1)
 
 
-def test_create_vector_index_when_small(connection: Connection) -> None:
+def test_create_vector_index_when_small(owner: Connection) -> None:
     """A small collection is told from which size on an index is useful."""
-    assert "50000" in create_vector_index(connection)
+    assert "50000" in create_vector_index(owner)
 
 
-def test_refresh_statistics_when_large(connection: Connection, find: Find, many: int) -> None:
+def test_refresh_statistics_when_large(
+    connection: Connection, reader: Connection, find: Find, many: int
+) -> None:
     """Statistics are taken once; common lexemes are in them, and rare ones are still counted."""
     assert refresh_statistics(connection) is True
     assert refresh_statistics(connection) is False
-    question = analyse(connection, "wing number7").question
+    question = analyse(reader, "wing number7").question
     frequencies = {term.lexeme: term.document_frequency for term in question.terms}
     assert frequencies["number7"] == pytest.approx(8, abs=2)
     assert frequencies["wing"] == pytest.approx(many, rel=0.05)
     assert len(find("wing number7", mode="text")) == 5
 
 
-def test_statistics_when_a_collection_is_closed(connection: Connection) -> None:
+def test_statistics_when_a_collection_is_closed(
+    owner: Connection, connection: Connection, reader: Connection
+) -> None:
     """Words of a closed collection weigh as those that nobody wrote, before and after a sample."""
-    load(connection, [(f"open/{n}.txt", [f"The flow of item{n}."] * 10) for n in range(60)])
-    load(connection, [(f"closed/{n}.txt", ["The flow of budget."] * 10) for n in range(60)])
-    connection.execute("UPDATE documents SET collection = 'closed' WHERE name LIKE 'closed/%'")
+    load(owner, [(f"open/{n}.txt", [f"The flow of item{n}."] * 10) for n in range(60)])
+    load(owner, [(f"closed/{n}.txt", ["The flow of budget."] * 10) for n in range(60)])
+    owner.execute("UPDATE documents SET collection = 'closed' WHERE name LIKE 'closed/%'")
     words = "flow budget zzyzx"
 
     def frequencies(*principals: str) -> tuple[float, dict[str, float]]:
-        with connection.transaction():
-            connection.execute("SET LOCAL ROLE kaydang_query")
-            connection.execute(
+        with reader.transaction():
+            reader.execute(
                 "SELECT set_config('kaydang.principals', %s, true)", [json.dumps(principals)]
             )
-            question = analyse(connection, words).question
+            question = analyse(reader, words).question
         return question.chunks, {term.lexeme: term.document_frequency for term in question.terms}
 
     refresh_statistics(connection)
@@ -575,14 +574,13 @@ def test_statistics_when_a_collection_is_closed(connection: Connection) -> None:
 CLOSED_TEXT = "The secret acquisition of the company will be signed by both of them in spring."
 
 
-def corrections(connection: Connection, question: str, *principals: str) -> dict[str, str]:
+def corrections(reader: Connection, question: str, *principals: str) -> dict[str, str]:
     """Return the corrections for a caller with the rights of the query function."""
-    with connection.transaction():
-        connection.execute("SET LOCAL ROLE kaydang_query")
-        connection.execute(
+    with reader.transaction():
+        reader.execute(
             "SELECT set_config('kaydang.principals', %s, true)", [json.dumps(principals)]
         )
-        return dict(analyse(connection, question).question.corrections)
+        return dict(analyse(reader, question).question.corrections)
 
 
 @pytest.mark.parametrize(
@@ -599,28 +597,30 @@ def corrections(connection: Connection, question: str, *principals: str) -> dict
     ],
 )
 def test_analyse_when_mistyped(
-    connection: Connection, index: Callable[..., str], question: str, expected: dict[str, str]
+    reader: Connection, index: Callable[..., str], question: str, expected: dict[str, str]
 ) -> None:
     """An unknown word is near to one of all documents, spelt as it stands there."""
     index("net.txt", "Administrators configure the firewall with iptables rules on each gateway.")
     index("k8s.txt", "Kubernetes renews the certificate of the gateway once a year.")
-    assert corrections(connection, question) == expected
+    assert corrections(reader, question) == expected
 
 
 @pytest.mark.parametrize("sampled", [False, True])
-def test_analyse_when_mistyped_word_is_closed(connection: Connection, *, sampled: bool) -> None:
+def test_analyse_when_mistyped_word_is_closed(
+    owner: Connection, connection: Connection, reader: Connection, *, sampled: bool
+) -> None:
     """A word of a closed collection is near to nothing, before and after a sample."""
-    load(connection, [(f"open/{n}.txt", [f"The flow of item{n}."] * 10) for n in range(60)])
-    load(connection, [(f"closed/{n}.txt", [CLOSED_TEXT] * 10) for n in range(60)])
-    connection.execute("UPDATE documents SET collection = 'closed' WHERE name LIKE 'closed/%'")
+    load(owner, [(f"open/{n}.txt", [f"The flow of item{n}."] * 10) for n in range(60)])
+    load(owner, [(f"closed/{n}.txt", [CLOSED_TEXT] * 10) for n in range(60)])
+    owner.execute("UPDATE documents SET collection = 'closed' WHERE name LIKE 'closed/%'")
     store.set_collection(connection, "closed", closed=True)
     store.grant_collection(connection, principal="key:hr", collection="closed")
     if sampled:
         refresh_statistics(connection)
     for mistyped in ("acquisiton", "acquixition", "acquisisions"):
         question = f"what is the {mistyped}"
-        assert corrections(connection, question) == {}
-        assert corrections(connection, question, "key:hr") == {mistyped: "acquisition"}
+        assert corrections(reader, question) == {}
+        assert corrections(reader, question, "key:hr") == {mistyped: "acquisition"}
 
 
 @pytest.mark.parametrize(
@@ -647,23 +647,23 @@ def test_search_when_german_compound(
     assert hits[0].coverage
 
 
-def test_refresh_statistics_when_small(connection: Connection, index: Callable[..., str]) -> None:
+def test_refresh_statistics_when_small(
+    owner: Connection, connection: Connection, reader: Connection, index: Callable[..., str]
+) -> None:
     """A small collection needs no statistics; from some hundred documents on it has them."""
     index("a.txt", "The wing makes lift.")
     assert refresh_statistics(connection) is False
-    load(connection, [(f"{n}.txt", [f"The flow of item{n}."] * 10) for n in range(100)])
+    load(owner, [(f"{n}.txt", [f"The flow of item{n}."] * 10) for n in range(100)])
     assert refresh_statistics(connection) is True
-    question = analyse(connection, "flow of item7?").question
+    question = analyse(reader, "flow of item7?").question
     frequencies = {term.lexeme: term.document_frequency for term in question.terms}
     assert frequencies == {"flow": 1000, "item7": 10}
 
 
-def test_analyse_when_english_among_spanish(
-    connection: Connection, index: Callable[..., str]
-) -> None:
+def test_analyse_when_english_among_spanish(reader: Connection, index: Callable[..., str]) -> None:
     """An English question has no English stop words as terms, whatever the documents are in."""
     index("es.txt", LANGUAGES["es"][0])
-    question = analyse(connection, "Who is the mayor of the city?").question
+    question = analyse(reader, "Who is the mayor of the city?").question
     assert question.languages == ["en"]
     assert {"who", "is", "the", "of"}.isdisjoint(term.lexeme for term in question.terms)
 
@@ -692,37 +692,37 @@ def test_measure_support_when_many_languages(
     assert measure_support(find(question)).coverage == pytest.approx(1)
 
 
-def test_expand_when_adjacent(
-    connection: Connection, find: Find, index: Callable[..., str]
-) -> None:
+def test_expand_when_adjacent(reader: Connection, find: Find, index: Callable[..., str]) -> None:
     """A hit grows to what stands around it on its page, exactly that part of the document."""
     paragraphs = [f"Paragraph {n} tells of wing number {n}." for n in range(6)]
     text = index("long.txt", *paragraphs, paragraphs_a_page=3)
     hits = find("wing number 1", limit=1)
-    (whole,) = expand(connection, hits, max_characters=10_000)
+    (whole,) = expand(reader, hits, max_characters=10_000)
     assert whole.text == text[whole.char_start : whole.char_end]
     assert whole.text.strip() == "\n\n".join(paragraphs[:3])
     assert whole.page == hits[0].page == 1
-    (alone,) = expand(connection, hits, max_characters=10)
+    (alone,) = expand(reader, hits, max_characters=10)
     assert alone == hits[0]
 
 
 @pytest.mark.parametrize(
     ("chunks", "breadth"), [(None, 200), (5_000, 200), (1_000_000, 796), (1_000_000_000, 1000)]
 )
-def test_breadth_when_chunks_grow(connection: Connection, chunks: int | None, breadth: int) -> None:
+def test_breadth_when_chunks_grow(
+    connection: Connection, reader: Connection, chunks: int | None, breadth: int
+) -> None:
     """In more vectors the graph is searched more broadly, as far as pgvector allows."""
     if chunks is not None:
         connection.execute("INSERT INTO search_statistics (chunks) VALUES (%s)", [chunks])
-    with connection.transaction():
-        analyse(connection, "What is there?")
-        row = connection.execute("SELECT current_setting('hnsw.ef_search')").fetchone()
+    with reader.transaction():
+        analyse(reader, "What is there?")
+        row = reader.execute("SELECT current_setting('hnsw.ef_search')").fetchone()
     assert row == (str(breadth),)
 
 
-def test_question_when_frozen(connection: Connection) -> None:
+def test_question_when_frozen(reader: Connection) -> None:
     """An empty collection has no terms."""
-    assert analyse(connection, "What is there?").question == AnalysedQuestion(
+    assert analyse(reader, "What is there?").question == AnalysedQuestion(
         terms=[],
         words=[],
         neighbours=[],
@@ -733,9 +733,8 @@ def test_question_when_frozen(connection: Connection) -> None:
     )
 
 
-def test_search_when_role_reads_more(connection: Connection) -> None:
+def test_search_when_role_reads_more(reader: Connection) -> None:
     """The query function's role reads the columns that answers show, and nothing beside them."""
-    connection.execute("SET ROLE kaydang_query")
     for statement in (
         "SELECT content_hash FROM chunks",
         "SELECT last_error FROM builds",
@@ -743,5 +742,4 @@ def test_search_when_role_reads_more(connection: Connection) -> None:
         "SELECT FROM readable_documents",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute(statement)
-    connection.execute("RESET ROLE")
+            reader.execute(statement)

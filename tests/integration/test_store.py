@@ -611,11 +611,11 @@ def test_text_is_read_back_when_at_a_border(connection: Connection, start: int, 
     assert text == "alpha beta gamma"[start:end]
 
 
-def test_lexemes_wait_in_a_short_list(connection: Connection) -> None:
+def test_lexemes_wait_in_a_short_list(owner: Connection, connection: Connection) -> None:
     """Every search reads what waits to be sorted into the index: 256 kB, not PostgreSQL's 4 MB."""
     texts = [" ".join(f"word{chunk}x{word}" for word in range(60)) for chunk in range(300)]
     stage(connection, must_begin(connection, 1), *texts, batch_size=100)
-    row = connection.execute("SELECT gin_clean_pending_list('chunks_search')").fetchone()
+    row = owner.execute("SELECT gin_clean_pending_list('chunks_search')").fetchone()
     assert row is not None
     assert row[0] <= 256 // 8 + 1
 

@@ -19,11 +19,12 @@ from flask.testing import FlaskClient
 from functions.ingest.numerals import decimal_mark
 from functions.ingest.sandbox import parse_document
 from functions.query.settings import QuerySettings
+from local.roles import make_login
 from shared import store
 from shared.embedding.embedder import Embedder
 from shared.language import searchable_text
 from shared.values import ObjectVersion
-from tests.conftest import create_database
+from tests.conftest import create_database, open_connection
 from tests.support.asking import BUCKET, make_client, open_gemini
 from tests.support.documents import LIMITS
 from tests.support.gemini_stand_in import (
@@ -151,9 +152,8 @@ def module_database_url(postgres_url: str, template_database: str) -> str:
 
 @pytest.fixture(scope="module")
 def settings(module_database_url: str, model_dir: Path) -> QuerySettings:
-    return QuerySettings.model_validate(
-        {"database_url": module_database_url, "model_dir": model_dir}
-    )
+    query_url = make_login(module_database_url, group="kaydang_query")
+    return QuerySettings.model_validate({"database_url": query_url, "model_dir": model_dir})
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +164,7 @@ def pool(settings: QuerySettings) -> Iterator[store.Pool]:
 
 @pytest.fixture(scope="module")
 def figures(
+    module_database_url: str,
     settings: QuerySettings,
     pool: store.Pool,
     model_dir: Path,
@@ -175,11 +176,8 @@ def figures(
     total = sum(Decimal(row[4].replace(",", "")) for row in rows)
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([HEADER, *rows, ["Total", "", "", "", f"{total:,.2f}", ""]])
-    with store.connect(pool) as connection:
-        # As the functions' logins are: row-level security holds for them.
-        connection.execute("SET ROLE kaydang_worker")
+    with open_connection(make_login(module_database_url, group="kaydang_worker")) as connection:
         index_file(connection, embedder, model_dir, path, "sales/orders.csv")
-        connection.execute("RESET ROLE")
     client = make_client(settings, pool=pool, embedder=embedder)
     documents = client.get("/documents").get_json()["documents"]
     return Figures(client, settings, rows, documents[0]["id"])

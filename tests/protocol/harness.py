@@ -36,6 +36,7 @@ from admin.reconciliation import find_differences
 from functions.embed_worker import dead_letters, embedding_jobs
 from functions.ingest import indexing
 from functions.ingest import settings as ingest_settings
+from local.roles import make_login
 from shared import store
 from shared.embedding.tokenizer import ModelInfo
 from shared.errors import KaydangError, ObjectGone, PublishFailed, StorageUnavailable, Unreadable
@@ -61,6 +62,7 @@ UNREADABLE = "unreadable"  # never parsed: fails for good
 DEADLY = "deadly"  # kills the process that parses it, every time
 SLOW = "slow"  # the first try times out, the next ones do not
 
+_FORGED = {"collection": "forged"}
 _FUTURE = 2**61
 _LEASE_SECONDS = 3600  # longer than any run: leases end only by World.expire_leases
 _LOOKS_BETWEEN_SECONDS = 0.002
@@ -104,6 +106,7 @@ class _ParsedText:
     title = ""
     pages = None
     sample = ""
+    figures_left_out = ()
 
     def __init__(self, text: str) -> None:
         self.pages_without_text: list[int] = []
@@ -164,6 +167,7 @@ class _ServerCursor(psycopg.ServerCursor[Any]):
 
 class _Connection(psycopg.Connection[Any]):
     task: Task | None = None
+    is_owner = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -200,6 +204,7 @@ class Task(threading.Thread):
     Attributes:
         point: What it does next, once it goes on; None when it has ended.
         outcome: "acknowledged", "refused" (it raised) or "crashed", None while it lives.
+        is_owner: Whether it has the rights of the tables' owner; the worker's otherwise.
     """
 
     # A pool of one connection: its database is fit.
@@ -213,6 +218,7 @@ class Task(threading.Thread):
         self.world = world
         self.title = title
         self.letter = letter
+        self.is_owner = False
         self.point: str | None = "begin"
         self.visible = False
         self.remote = False
@@ -531,9 +537,12 @@ class World:
         self._monitor = cast(
             "store.Connection", psycopg.connect(self._url, autocommit=True, prepare_threshold=1)
         )
-        self._reader = psycopg.connect(self._url, autocommit=True, prepare_threshold=1)
+        self._worker_url = make_login(self._url, group="kaydang_worker")
+        # Only a superuser sets it.
+        self._monitor.execute("ALTER ROLE kaydang_worker_login SET deadlock_timeout = '50ms'")
+        query_url = make_login(self._url, group="kaydang_query")
+        self._reader = psycopg.connect(query_url, autocommit=True, prepare_threshold=1)
         register_vector(self._reader)
-        self._reader.execute("SET ROLE kaydang_query")
         if self.design.columns:
             self._monitor.execute(self.design.columns[0])
         for module, name, change in self.design.attributes:
@@ -606,15 +615,17 @@ class World:
 
     def lend_connection(self, task: Task) -> _Connection:
         """Return a connection that nobody uses."""
-        if self._idle:
-            connection = self._idle.pop()
+        idle = [found for found in self._idle if found.is_owner == task.is_owner]
+        if idle:
+            self._idle.remove(connection := idle[-1])
         else:
             connection = _Connection.connect(
-                self._url,
+                self._url if task.is_owner else self._worker_url,
                 autocommit=True,
                 prepare_threshold=1,
-                options="-c deadlock_timeout=50ms -c timezone=UTC",
+                options="-c timezone=UTC",
             )
+            connection.is_owner = task.is_owner
             register_vector(connection)
         connection.task = task
         return connection
@@ -718,8 +729,21 @@ class World:
         self._say(f"forge a finalize of {name}")
         self.forged.add(name)
         self._known_names.add(name)
+        # With the bytes of what is there, so that its build could stand for it.
+        known = self.bucket.live.get(name) or ObjectVersion(BUCKET, name, _FUTURE)
+        forged = replace(known, generation=_FUTURE, metadata=_FORGED)
+        return self._notify([ObjectEvent(kind="finalized", object=forged)])
+
+    def forge_metadata(self, name: str) -> list[Letter]:
+        """Send events that say of an object that is there what the bucket does not say of it."""
+        self._say(f"forge the metadata of {name}")
+        known = self.bucket.live[name]
+        forged = replace(known, metageneration=known.metageneration + 100, metadata=_FORGED)
         return self._notify(
-            [ObjectEvent(kind="finalized", object=ObjectVersion(BUCKET, name, _FUTURE))]
+            [
+                ObjectEvent(kind="finalized", object=forged),
+                ObjectEvent(kind="metadata_updated", object=forged),
+            ]
         )
 
     def duplicate(self, letter: Letter) -> Letter:
@@ -871,7 +895,7 @@ class World:
                 other = max(model.id for model in store.list_models(connection))
                 store.switch_model(connection, other)
 
-        return self.start("switch", body)
+        return self.start("switch", body, is_owner=True)
 
     def _apply(self, name: str, action: str, **criteria: Any) -> Callable[[Task], None]:
         def body(task: Task) -> None:
@@ -882,8 +906,16 @@ class World:
 
         return body
 
-    def start(self, title: str, body: Callable[[Task], None], letter: Letter | None = None) -> Task:
+    def start(
+        self,
+        title: str,
+        body: Callable[[Task], None],
+        letter: Letter | None = None,
+        *,
+        is_owner: bool = False,
+    ) -> Task:
         task = Task(self, title, body, letter)
+        task.is_owner = is_owner
         self._say(f"start [{task.title}]")
         self.tasks.append(task)
         task.start()
@@ -892,7 +924,7 @@ class World:
 
     def _ingest_resources(self, task: Task) -> indexing.Resources:
         options = ingest_settings.Settings(
-            database_url=SecretStr(self._url),
+            database_url=SecretStr(self._worker_url),
             documents_bucket=BUCKET,
             google_cloud_project="protocol",
             model_dir=Path("none"),
@@ -1080,6 +1112,8 @@ class World:
         generation = status.answering_generation or 0
         if {(row[1], row[2]) for row in rows} != {(status.active_build, generation)}:
             self._violated(f"{status.name} answers from {[row[1:3] for row in rows]}: {status}")
+        if (status.name, generation) not in self.bucket.texts:
+            self._violated(f"{status.name} answers from a generation that never was: {status}")
         text = self.bucket.texts[status.name, generation]
         if [(row[3], row[4]) for row in rows] != list(enumerate(split_text(text))):
             answer = [row[4] for row in rows]

@@ -26,12 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 from admin.reconciliation import compare
+from functions.ingest import indexing
 from local.checkout import remove
 from local.postgres import start_postgres
 from shared import store
 from shared.store import documents, outbox
 from shared.store.document_lock import lock_build
-from shared.values import ObjectEvent, ObjectVersion
+from shared.values import ObjectVersion
 from tests.protocol.harness import (
     BUCKET,
     Design,
@@ -286,13 +287,25 @@ def _download_what_is_there(original: Any) -> Any:
 
 
 def _metadata_first(original: Any) -> Any:
-    def handle(event: ObjectEvent, resources: Any) -> None:
-        if event.kind == "metadata_updated":
-            with store.connect(resources.pool) as connection:
-                store.record_metadata(connection, event.object)
-        original(replace(event, kind="finalized"), resources)
+    def follow(version: ObjectVersion, resources: Any) -> None:
+        current = resources.bucket.look(version.name)
+        if current is None or current.generation != version.generation:
+            original(version, resources)
+            return
+        with store.connect(resources.pool) as connection:
+            store.record_metadata(connection, current)
+        indexing._index(current, resources)
 
-    return handle
+    return follow
+
+
+def _believe_events(_original: Any) -> Any:
+    def follow(version: ObjectVersion, resources: Any) -> None:
+        indexing._index(version, resources)
+        with store.connect(resources.pool) as connection:
+            store.record_metadata(connection, version)
+
+    return follow
 
 
 def _nothing(_original: Any) -> Any:
@@ -536,8 +549,13 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "metadata recorded before the build they belong to",
-        Design(attributes=[(_INGEST, "handle", _metadata_first)]),
+        Design(attributes=[(_INGEST, "_follow", _metadata_first)]),
         ("metadata changed while parsing",),
+    ),
+    Mutant(
+        "an event is believed what it says of its object",
+        Design(attributes=[(_INGEST, "_follow", _believe_events)]),
+        ("forged metadata", "forged finalize"),
     ),
     Mutant(
         "the reconciler lists the bucket first, and deletes by itself",
@@ -739,10 +757,10 @@ _INTRODUCTION = """\
 ## The protocol and its broken designs
 
 Written by `make mutants`; do not edit. The code that writes to the database runs on a real
-Postgres, each delivery stopped before every statement, look, download and publish, where it is
-interrupted by another or dies ([Decisions](decisions.md)). The real protocol must keep its promises
-in every schedule; each broken design, a patch of the code, its SQL or its
-acknowledgements, must be caught in some.
+Postgres. Each delivery is stopped before every statement, look, download and publish, where
+another one interrupts it or it dies ([Decisions](decisions.md)). The real protocol must keep its
+promises in every schedule. Each broken design, a patch of the code, its SQL or its
+acknowledgements, must be caught in at least one.
 """
 
 

@@ -376,6 +376,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         (_upload("a", NEW), _deliver_rest),
     ),
     Scenario(
+        "forged metadata",
+        _then(_upload("a", OLD), lambda world: world.forge_metadata("a")),
+        _deliver("finalize", which=1),
+        (_deliver("metadata_update"), _deliver("finalize"), _touch("a"), _deliver_rest),
+    ),
+    Scenario(
         "forged finalize of what is not there",
         lambda world: world.forge_finalize("a"),
         _deliver("finalize"),

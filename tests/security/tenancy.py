@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import click
@@ -29,7 +28,7 @@ from pydantic import SecretStr
 
 from functions.query.answering.context import expand
 from local.postgres import start_postgres
-from local.roles import ensure_login
+from local.roles import make_login
 from shared import store
 from shared.embedding.embedder import Embedder
 from shared.search.statement import search
@@ -259,14 +258,6 @@ _KINDS: tuple[tuple[str, Callable[..., _Seen], int], ...] = (
 )
 
 
-def query_login(owner_url: str) -> str:
-    """Make a login that has the query role's rights and no others, and return its URL."""
-    parts = urlsplit(owner_url)
-    url = urlunsplit(parts._replace(netloc=f"kaydang_reader:secret@{parts.hostname}:{parts.port}"))
-    ensure_login(owner_url, url, group="kaydang_query")
-    return url
-
-
 def _open_pool(url: str) -> Pool:
     return open_pool(DatabaseSettings(database_url=SecretStr(url), database_pool_size=_POOL_SIZE))
 
@@ -282,9 +273,10 @@ def main(queries: int, output: Path | None) -> None:
         try:
             prepare_database(server.url, model_dir=MODEL_DIR)
             embedder = Embedder(MODEL_DIR, threads=1)
-            with _open_pool(server.url) as pool, store.connect(pool) as connection:
+            worker_url = make_login(server.url, group="kaydang_worker")
+            with _open_pool(worker_url) as pool, store.connect(pool) as connection:
                 tenants = make_tenants(connection, embedder)
-            login = query_login(server.url)
+            login = make_login(server.url, group="kaydang_query")
             with _open_pool(login) as pool:
                 result = interleave(
                     pool, tenants, queries=queries, dimension=embedder.info.dimension

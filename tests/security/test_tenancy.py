@@ -29,7 +29,7 @@ from shared.settings import GOOGLE_ISSUERS, DatabaseSettings, load
 from shared.store import Connection, Pool, open_pool, reading
 from shared.values import Chunk, ObjectVersion
 from tests.security.identities import AUDIENCE, Issuer, local_issuer
-from tests.security.tenancy import interleave, make_tenants, query_login
+from tests.security.tenancy import interleave, make_tenants
 from tests.support.asking import BUCKET, index_document, make_client, open_gemini
 from tests.support.gemini_stand_in import gemini_stand_in
 
@@ -72,16 +72,8 @@ def ids(connection: Connection, embedder: Embedder) -> dict[str, UUID]:
 
 
 @pytest.fixture
-def query_pool(database_url: str, ids: dict[str, UUID]) -> Iterator[Pool]:
-    """Open a pool as the query function does: a login with the query role's rights alone."""
-    settings = DatabaseSettings(database_url=SecretStr(query_login(database_url)))
-    with open_pool(settings) as opened:
-        yield opened
-
-
-@pytest.fixture
 def client_with(
-    database_url: str, model_dir: Any, query_pool: Pool, embedder: Embedder
+    database_url: str, model_dir: Any, pool: Pool, embedder: Embedder, ids: dict[str, UUID]
 ) -> MakeClient:
     def make(
         *,
@@ -93,7 +85,7 @@ def client_with(
         fields: dict[str, Any] = {"database_url": database_url, "model_dir": model_dir}
         return make_client(
             QuerySettings(**fields | settings),
-            pool=query_pool,
+            pool=pool,
             embedder=embedder,
             gemini=gemini,
             tokens=tokens,
@@ -250,7 +242,7 @@ def test_document_when_it_moves(
 
 
 def test_cache_when_rights_differ(
-    client_with: MakeClient, connection: Connection, database_url: str, ids: dict[str, UUID]
+    client_with: MakeClient, connection: Connection, query_url: str, ids: dict[str, UUID]
 ) -> None:
     """A kept answer is given to those alone who see the same; a change of access forgets it."""
     store.revoke_collection(connection, principal=f"key:{digest('legal')}")
@@ -277,7 +269,7 @@ def test_cache_when_rights_differ(
         assert cached("stranger")
         # A second row, which a reader without rights must not see.
         assert not cached("chief")
-        with psycopg.connect(query_login(database_url)) as reader:
+        with psycopg.connect(query_url) as reader:
             kept = reader.execute("SELECT answer::text FROM cached_answers").fetchall()
         assert len(kept) == 1
         assert "finance" not in kept[0][0]
@@ -418,13 +410,13 @@ def count_rows(connection: psycopg.Connection[Any], relation: str) -> int:
 
 
 def test_rows_when_nobody_asks(
-    database_url: str, connection: Connection, ids: dict[str, UUID]
+    query_url: str, connection: Connection, ids: dict[str, UUID]
 ) -> None:
     """Direct SQL of the query role, without a caller, finds no closed row in any relation."""
     store.set_default(connection, closed=True)
     everything = {relation: count_rows(connection, relation) for relation in _RELATIONS}
     assert all(everything.values())
-    with psycopg.connect(query_login(database_url), autocommit=True) as reader:
+    with psycopg.connect(query_url, autocommit=True) as reader:
         for setting in (None, "", "[]", '["key:stranger"]', '["*"]', '["commons"]'):
             if setting is not None:
                 reader.execute("SELECT set_config('kaydang.principals', %s, false)", [setting])
@@ -448,10 +440,10 @@ def test_rows_when_nobody_asks(
 
 
 def test_rows_when_a_condition_tells(
-    database_url: str, connection: Connection, ids: dict[str, UUID]
+    query_url: str, connection: Connection, ids: dict[str, UUID]
 ) -> None:
     """A condition that fails aloud is not run on rows that the reader may not see."""
-    with psycopg.connect(query_login(database_url), autocommit=True) as reader:
+    with psycopg.connect(query_url, autocommit=True) as reader:
         for statement in (
             "SELECT FROM chunks WHERE text::integer = 1",
             "SELECT FROM live_lexemes WHERE search::text::integer = 1",
@@ -512,22 +504,21 @@ def test_owner_when_it_is_no_superuser(connection: Connection, ids: dict[str, UU
         """
     ).fetchone()
     assert row == (9, True)
-    connection.execute("SET ROLE kaydang_worker")
     assert count_rows(connection, "live_chunks") == 3
     found = connection.execute("SELECT * FROM chunks_matching('gate', '{}/1000000000', 'x')")
     assert len(found.fetchall()) == 3
 
 
-def test_caller_when_the_connection_goes_back(query_pool: Pool, ids: dict[str, UUID]) -> None:
+def test_caller_when_the_connection_goes_back(pool: Pool, ids: dict[str, UUID]) -> None:
     """Who borrows a connection next is nobody, also where the one before ended in an error."""
-    with reading(query_pool, ["key:chief"]) as connection:
+    with reading(pool, ["key:chief"]) as connection:
         assert count_rows(connection, "live_chunks") == 3
-    with pytest.raises(DatabaseUnavailable), reading(query_pool, ["key:chief"]) as connection:
+    with pytest.raises(DatabaseUnavailable), reading(pool, ["key:chief"]) as connection:
         connection.execute("SELECT no_such_column FROM documents")
-    with pytest.raises(KeyError), reading(query_pool, ["key:chief"]):
+    with pytest.raises(KeyError), reading(pool, ["key:chief"]):
         raise KeyError
     for _ in range(8):
-        with store.connect(query_pool) as connection:
+        with store.connect(pool) as connection:
             assert count_rows(connection, "live_chunks") == 1
 
 
@@ -559,11 +550,11 @@ def test_values_when_they_are_statements(keyed: FlaskClient, ids: dict[str, UUID
 
 
 def test_rows_when_queries_are_interleaved(
-    database_url: str, connection: Connection, embedder: Embedder
+    query_url: str, connection: Connection, embedder: Embedder
 ) -> None:
     """Callers that share connections see their own rows, all of them and no others."""
     tenants = make_tenants(connection, embedder)
-    settings = DatabaseSettings(database_url=SecretStr(query_login(database_url)))
+    settings = DatabaseSettings(database_url=SecretStr(query_url))
     with open_pool(settings) as shared_pool:
         result = interleave(
             shared_pool, tenants, queries=_QUERIES, dimension=embedder.info.dimension
@@ -678,7 +669,7 @@ def test_embeddings_of_documents_with_readers_are_not_lent(
 
 
 def test_explanations_when_compared_with_what_is_seen(
-    connection: Connection, query_pool: Pool, embedder: Embedder, ids: dict[str, UUID]
+    connection: Connection, pool: Pool, embedder: Embedder, ids: dict[str, UUID]
 ) -> None:
     """The explanation says what row-level security does, for every caller and document."""
     for collection in ("commons", "finance", "legal"):
@@ -699,7 +690,7 @@ def test_explanations_when_compared_with_what_is_seen(
             ["email:ann@a.example"],
             ["groups:lawyers", "key:finance"],
         ):
-            with reading(query_pool, principals) as reader:
+            with reading(pool, principals) as reader:
                 seen = {document.id for document in store.list_documents(reader)[0]}
             for document in documents:
                 reasons = store.explain_access(

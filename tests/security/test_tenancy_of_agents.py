@@ -20,13 +20,14 @@ from mcp.client.streamable_http import streamable_http_client
 from pydantic import SecretStr
 
 from functions.query.settings import QuerySettings
+from local.roles import make_login
 from shared.embedding.embedder import Embedder
 from shared.runtime.identity import SigningKeys, TokenVerifier
 from shared.settings import GOOGLE_ISSUERS, DatabaseSettings
-from shared.store import connect, open_pool
-from tests.conftest import create_database, drop_database
+from shared.store import open_pool
+from tests.conftest import create_database, drop_database, open_connection
 from tests.security.identities import AUDIENCE, local_issuer
-from tests.security.tenancy import make_tenants, query_login
+from tests.security.tenancy import make_tenants
 from tests.support.asking import make_client
 from tests.support.serving import serving
 
@@ -64,8 +65,7 @@ def service(
 ) -> Iterator[Service]:
     """Serve the tenants by a login of the query role, with few connections for all callers."""
     database_url = create_database(postgres_url, template=template_database)
-    owner = DatabaseSettings(database_url=SecretStr(database_url))
-    with open_pool(owner) as pool, connect(pool) as connection:
+    with open_connection(make_login(database_url, group="kaydang_worker")) as connection:
         tenants = make_tenants(connection, embedder)
     with ExitStack() as stack:
         stack.callback(drop_database, postgres_url, database_url)
@@ -73,9 +73,8 @@ def service(
         tokens = TokenVerifier(
             SigningKeys(issuer.url), audiences=[AUDIENCE], issuers=GOOGLE_ISSUERS
         )
-        login = DatabaseSettings(
-            database_url=SecretStr(query_login(database_url)), database_pool_size=2
-        )
+        query_url = make_login(database_url, group="kaydang_query")
+        login = DatabaseSettings(database_url=SecretStr(query_url), database_pool_size=2)
         fields: dict[str, Any] = {
             "database_url": database_url,
             "model_dir": model_dir,

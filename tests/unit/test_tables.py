@@ -11,6 +11,7 @@ from shared.tables import (
     Column,
     ColumnReader,
     DecimalMark,
+    TotalFinder,
     is_total,
     read_cells,
     write_number,
@@ -130,6 +131,52 @@ def test_names_when_blank_or_repeated() -> None:
 def test_totals_when_named(cells: list[str], total: bool) -> None:
     """A row that adds up others is known by its name."""
     assert is_total(cells) is total
+
+
+@pytest.mark.parametrize(
+    ("rows", "totals"),
+    [
+        # Named by what it adds up.
+        (["North|Pump|12.50", "South|Pump|7.25", "|All regions|19.75"], [2]),
+        (["North|Pump|12.50", "South|Pump|7.25", "|Balance|19.75"], [2]),
+        # A share beside the sum, which is no sum.
+        (["North|Pump|12.50|20", "South|Pump|7.25|30", "Both||19.75|25"], [2]),
+        # Sums of groups, and of all.
+        (
+            [
+                "N|a|100",
+                "N|b|250",
+                "North Total||350",
+                "S|a|9",
+                "S|b|5",
+                "Süd Ergebnis||14",
+                "Σ||364",
+            ],
+            [2, 5, 6],
+        ),
+        (["N|a|100", "N|b|250", "|N|350", "S|a|40", "S|b|500", "|S|540", "||890"], [2, 5, 6]),
+        (["N|a|100", "N|b|250", "Average||175", "Ø||175"], [2, 3]),
+        (["N|a|100", "S|b|250", "W|c|300", "All|all|650"], [3]),
+        (["N|a|100", "S|b|250", "Σ||350", "Übertrag||350"], [2, 3]),
+        # Chance, and names.
+        (["N|a|1", "S|b|2", "W|c|3"], []),
+        (["N|a|100", "S|b|250", "W|c|350"], []),
+        (["Max|a|100", "Mean Street|b|20", "Media|c|7"], []),
+        (["N|a|100", "S|b|200", "W||400"], []),
+    ],
+)
+def test_totals_when_found_by_their_figures(rows: list[str], totals: list[int]) -> None:
+    """A row that adds up those above is a total whatever it is called, and chance is none."""
+    cells = [row.split("|") for row in rows]
+    columns = [Column("A", "text"), Column("B", "text"), Column("C", "number")]
+    columns += [Column("D", "number")] * (len(cells[0]) - 3)
+    finder = TotalFinder(columns)
+    found = [
+        number
+        for number, row in enumerate(cells)
+        if finder.is_total(row, read_cells(columns, row, [])[0])
+    ]
+    assert found == totals
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from shared.values import AllOf, Comparison, Condition, Filter
 
 from ..answering.query import Answer, Query, Retrieval, Token
+from ..answering.request_body import RequestBody
 from .addresses import passage_address
 from .problems import bad_field
 from .replies import is_failure
@@ -42,7 +43,7 @@ _DEFINITION = re.compile(r"^\[\d+\]: \S+.*$\n?", re.MULTILINE)
 _MARK = re.compile(r"\[(\d+)\]")
 
 
-class _Open(BaseModel):
+class _Open(RequestBody):
     """Clients send more than is of use here, such as a temperature."""
 
     model_config = ConfigDict(extra="ignore")
@@ -220,8 +221,8 @@ def read_conversation(body: ChatCompletionRequest, *, principals: tuple[str, ...
     if len(question) > MAX_QUESTION_CHARACTERS:
         raise bad_field(
             "messages",
-            f"the last question has more than {MAX_QUESTION_CHARACTERS:,} characters; an"
-            " application that adds texts of its own to it must be told not to",
+            f"the last question has more than {MAX_QUESTION_CHARACTERS:,} characters;"
+            " configure the application not to add its own texts to it",
         )
     turns = [
         (role, compose(_DEFINITION.sub("", text))[:_MAX_TURN_CHARACTERS])

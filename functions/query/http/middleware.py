@@ -311,7 +311,9 @@ def _check_body(incoming: Request) -> None:
 
 _DETAILS = {
     HTTPStatus.NOT_FOUND: "There is nothing at this path; GET /openapi.json lists what there is.",
-    HTTPStatus.METHOD_NOT_ALLOWED: "This path has other methods; the header Allow names them.",
+    HTTPStatus.METHOD_NOT_ALLOWED: (
+        "This path does not take this method; the header Allow names those that it takes."
+    ),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The body has more than {MAX_REQUEST_BYTES:,} bytes.",
 }
 

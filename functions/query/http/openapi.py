@@ -144,10 +144,9 @@ def responses(
     }
     if events:
         content[EVENT_STREAM] = {
-            "schema": {
-                "type": "string",
-                "description": "Server-sent events; x-events has the data of each.",
-            },
+            # Of each event, as OpenAPI 3.2 describes them:
+            # https://spec.openapis.org/oas/v3.2.0.html#special-considerations-for-server-sent-events
+            "schema": {"oneOf": [_describe_event(name, model) for name, model in events.items()]},
             "x-events": {
                 name: {"$ref": _REFERENCE.format(model=model.__name__)}
                 for name, model in events.items()
@@ -166,6 +165,22 @@ def responses(
             },
         }
     return by_status
+
+
+def _describe_event(name: str, model: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "title": name,
+        "required": ["data"],
+        "properties": {
+            "event": {"const": name},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"$ref": _REFERENCE.format(model=model.__name__)},
+            },
+        },
+    }
 
 
 def make_document(app: OpenAPI) -> dict[str, Any]:

@@ -9,6 +9,15 @@ from typing import Any
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .schemas import (
+    ANSWER_ID_PATTERN,
+    CONTENT_TYPE_PATTERN,
+    METADATA_KEY_PATTERN,
+    METADATA_PAIR_PATTERN,
+    OBJECT_NAME_PATTERN,
+    TEXT_PATTERN,
+)
+
 CONTENT_TYPE = "application/problem+json"
 # Which setting, folder or model is at fault is for the operator's log, not for callers.
 MISCONFIGURED = "The service is misconfigured; see the query function's log for the cause."
@@ -60,6 +69,7 @@ PROBLEM_TYPES = {
     "database_unavailable": "The database does not answer; try again in a few seconds.",
     "model_switched": "The embedding model is being changed; try again in a few seconds.",
     "storage_unavailable": "Cloud Storage does not answer; try again in a few seconds.",
+    "embedding_unavailable": "The embedding model does not answer; try again in a few seconds.",
     "keys_unavailable": "Identity tokens cannot be checked now; try again in a few seconds.",
     "misconfigured": "The service is misconfigured; its log says how.",
 }
@@ -175,9 +185,9 @@ def unknown_document() -> ProblemRaised:
 _FAULTS = {
     "missing": "is missing",
     "extra_forbidden": "is not a field that is known here",
-    "string_type": "must be a text",
+    "string_type": "must be a string",
     "string_too_long": "has more than {max_length} characters",
-    "string_too_short": "must have {min_length} characters at least",
+    "string_too_short": "must have at least {min_length} characters",
     "string_pattern_mismatch": "has characters that are not allowed here",
     "string_unicode": "is not valid Unicode",
     "int_type": "must be a whole number",
@@ -189,15 +199,15 @@ _FAULTS = {
     "finite_number": "must be a finite number",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
-    "greater_than_equal": "must be {ge} at least",
-    "less_than_equal": "must be {le} at most",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
     "literal_error": "must be one of {expected}",
     "list_type": "must be a list",
     "dict_type": "must be an object",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
     "too_long": "has more than {max_length} entries",
-    "too_short": "must have {min_length} entries at least",
+    "too_short": "must not be empty",
     "uuid_type": "must be a document's id",
     "uuid_parsing": "must be a document's id",
     "union_tag_invalid": "is of a type that is not allowed here",
@@ -206,13 +216,29 @@ _FAULTS = {
 _TAGS = frozenset({"text", "number", "truth", "int", "float", "str"})
 
 
+# What a text must look like, by its pattern.
+_PATTERNS = {
+    TEXT_PATTERN: "holds no text",
+    OBJECT_NAME_PATTERN: "cannot be an object's name: it is empty, only dots, or has line breaks",
+    CONTENT_TYPE_PATTERN: "is no content type, such as text/plain",
+    METADATA_KEY_PATTERN: "may have letters, digits, dots, hyphens and underscores, 64 at most",
+    METADATA_PAIR_PATTERN: "must be KEY:VALUE",
+    ANSWER_ID_PATTERN: "is no answer_id of this service",
+}
+
+
 def describe_faults(error: ValidationError) -> list[FieldFault]:
     """Return the fields at fault, by their path in the request; never with their values."""
     faults = []
     for fault in error.errors(include_input=False, include_url=False):
         message = _FAULTS.get(fault["type"])
-        message = message and message.format(**fault.get("ctx", {}))
-        path = [str(part) for part in fault["loc"]]
+        context = fault.get("ctx", {})
+        message = _PATTERNS.get(context.get("pattern", ""), message)
+        if fault["type"] == "literal_error" and " or " not in context["expected"]:
+            message = "must be {expected}"
+        message = message and message.format(**context)
+        # "[key]" stands for a key itself, which is the part before it.
+        path = [str(part) for part in fault["loc"] if part != "[key]"]
         while len(path) > 1 and path[-1] in _TAGS and fault["type"] != "extra_forbidden":
             del path[-1]
         faults.append(

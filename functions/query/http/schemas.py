@@ -90,11 +90,26 @@ DateTime = Annotated[
     BeforeValidator(_only_date_time),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-_METADATA_KEY = r"^[A-Za-z0-9_.-]{1,64}$"
+METADATA_KEY_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 
 
-class _Request(BaseModel):
+class _Parameters(BaseModel):
+    """What stands after ? in an address; a parameter without a value is not given."""
+
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_empty(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        given = {
+            name: [item for item in item_or_items if item != ""]
+            if isinstance(item_or_items, list)
+            else item_or_items
+            for name, item_or_items in value.items()
+        }
+        return {name: item for name, item in given.items() if item not in ("", [])}
 
 
 MAX_FILTER_DEPTH = 5
@@ -120,7 +135,12 @@ def _as_time(value: object) -> object:
     """A date is its midnight in UTC."""
     if isinstance(value, str) and _DATE.fullmatch(value):
         return f"{value}T00:00:00Z"
-    return _only_date_time(value)
+    if not isinstance(value, str) or not _DATE_TIME.fullmatch(value):
+        raise ValueError(
+            "give a date, as in 2026-01-31, or a date and time with its offset, as in"
+            " 2026-01-31T12:00:00Z"
+        )
+    return value
 
 
 Number = Annotated[
@@ -215,7 +235,7 @@ class TextCondition(_Operators):
     none_of: Annotated[list[Name], Field(max_length=_MAX_ANY)] | None = Field(
         default=None, description="None of these."
     )
-    prefix: Name | None = Field(default=None, description="How the text begins.")
+    prefix: Name | None = Field(default=None, description="What the text begins with.")
     exists: Truth | None = Field(default=None, description="Whether there is a value.")
 
     @model_validator(mode="before")
@@ -258,7 +278,7 @@ class MetadataCondition(_Operators):
     none_of: Annotated[list[_Scalar], Field(max_length=_MAX_ANY)] | None = Field(
         default=None, description="None of these; it holds where the key is missing, too."
     )
-    prefix: Name | None = Field(default=None, description="How the text begins.")
+    prefix: Name | None = Field(default=None, description="What the text begins with.")
     gt: _Bound | None = Field(default=None, description="Greater, or after.")
     gte: _Bound | None = Field(default=None, description="At least, or at this time or after.")
     lt: _Bound | None = Field(default=None, description="Less, or before.")
@@ -267,7 +287,7 @@ class MetadataCondition(_Operators):
 
 
 MetadataFilter = Annotated[
-    dict[Annotated[str, StringConstraints(pattern=_METADATA_KEY)], MetadataCondition],
+    dict[Annotated[str, StringConstraints(pattern=METADATA_KEY_PATTERN)], MetadataCondition],
     # pydantic's own schema would let every other key pass.
     Field(max_length=16, json_schema_extra={"additionalProperties": False}),
 ]
@@ -284,7 +304,7 @@ class FilterIn(RequestBody):
         default_factory=TextCondition,
         description="The top folder of the object, or what its metadata says.",
     )
-    prefix: Name | None = Field(default=None, description="How the object's name begins.")
+    prefix: Name | None = Field(default=None, description="What the object's name begins with.")
     name: TextCondition = Field(
         default_factory=TextCondition, description="The object's name, with its folders."
     )
@@ -374,13 +394,16 @@ def _check_size(value: FilterIn) -> FilterIn:
 WholeFilter = Annotated[FilterIn, AfterValidator(_check_size), BeforeValidator(_check_depth)]
 
 
+ANSWER_ID_PATTERN = r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$"
+
+
 class FeedbackRequest(RequestBody):
     """Whether an answer was of use."""
 
     answer_id: Annotated[
         str,
-        StringConstraints(max_length=4_000, pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$"),
-        Field(description="That of the answer."),
+        StringConstraints(max_length=4_000, pattern=ANSWER_ID_PATTERN),
+        Field(description="The answer_id of the answer."),
     ]
     rating: Rating
     comment: Annotated[str, StringConstraints(max_length=1_000), AfterValidator(compose)] | None = (
@@ -570,7 +593,7 @@ class DoneEvent(BaseModel):
         " documents do not answer."
     )
     model: str = Field(description="The Gemini model, or extractive.")
-    answer_id: str = Field(description="What POST /feedback calls this answer by.")
+    answer_id: str = Field(description="Identifies this answer to POST /feedback.")
     usage: UsageOut
     timings: Timings
     cached: bool = False
@@ -671,23 +694,22 @@ class DocumentOut(BaseModel):
 
 MAX_ALTERNATIVES = 20
 State = Literal["queued", "indexing", "ready", "failed", "deleted"]
-_MetadataPair = Annotated[
-    str, StringConstraints(max_length=1_100, pattern=r"^[A-Za-z0-9_.-]{1,64}:[^\x00]*$")
-]
+METADATA_PAIR_PATTERN = r"^[A-Za-z0-9_.-]{1,64}:[^\x00]*$"
+_MetadataPair = Annotated[str, StringConstraints(max_length=1_100, pattern=METADATA_PAIR_PATTERN)]
 
 
-class SelectionQuery(_Request):
+class SelectionQuery(_Parameters):
     """Which documents; each condition given must hold, and of a repeated one any value."""
 
     state: list[State] = Field(
         default_factory=list,
         max_length=MAX_ALTERNATIVES,
-        description="Repeat it for several; without it all but the deleted.",
+        description="Repeat it for several; without it, all but deleted documents.",
     )
-    prefix: Name | None = Field(default=None, description="How the name begins.")
+    prefix: Name | None = Field(default=None, description="What the name begins with.")
     search: Name | None = Field(
         default=None,
-        description="Words that the name holds, each anywhere in it, in upper or lower case.",
+        description="Words that the name contains, each anywhere in it, in upper or lower case.",
     )
     collection: list[Name] = Field(
         default_factory=list, max_length=MAX_ALTERNATIVES, description="Repeat it for several."
@@ -695,7 +717,7 @@ class SelectionQuery(_Request):
     content_type: list[Name] = Field(
         default_factory=list,
         max_length=MAX_ALTERNATIVES,
-        description="Repeat it for several; image/* stands for all that begin so.",
+        description="Repeat it for several; image/* matches every type that begins with image/.",
     )
     metadata: list[_MetadataPair] = Field(
         default_factory=list,
@@ -725,7 +747,7 @@ class DocumentsQuery(SelectionQuery):
         default=None, description="Without it desc for updated and size: the newest, the largest."
     )
     cursor: Annotated[str, StringConstraints(max_length=8_192, pattern=r"^[^\x00]*$")] | None = (
-        Field(default=None, description="The next of the page before; empty for the first page.")
+        Field(default=None, description="next of the previous page; empty for the first page.")
     )
     limit: int = Field(default=50, ge=1, le=500)
 
@@ -751,7 +773,9 @@ class CollectionOut(BaseModel):
 
     name: str
     documents: int
-    states: dict[State, int] = Field(description="Documents by state; without those of none.")
+    states: dict[State, int] = Field(
+        description="Documents by state; states without documents are left out."
+    )
     size: int = Field(description="Bytes of all its documents.")
     updated: datetime = Field(description="When one of its documents last changed.")
 
@@ -861,7 +885,7 @@ class OriginalResponse(BaseModel):
     pages: int | None
 
 
-class MarksQuery(_Request):
+class MarksQuery(_Parameters):
     """Which characters of the extracted text, and of which generation."""
 
     generation: int = Field(ge=0, le=2**63 - 1)
@@ -887,12 +911,14 @@ class MarksResponse(BaseModel):
     marks: list[MarkOut]
 
 
-class TextQuery(_Request):
+class TextQuery(_Parameters):
     """Which part of the extracted text to return."""
 
     char_start: int = Field(default=0, ge=0, le=2**31 - 1)
     char_end: int | None = Field(default=None, ge=0, le=2**31 - 1)
-    context: int = Field(default=0, ge=0, le=20_000, description="Characters around it as well.")
+    context: int = Field(
+        default=0, ge=0, le=20_000, description="How many characters around it to return as well."
+    )
 
 
 class TextResponse(BaseModel):
@@ -914,21 +940,21 @@ class TextResponse(BaseModel):
 
 
 # https://cloud.google.com/storage/docs/objects#naming: no line break, and neither "." nor "..".
-_OBJECT_NAME = r"^[^\x00-\x1f\x7f]*[^.\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+OBJECT_NAME_PATTERN = r"^[^\x00-\x1f\x7f]*[^.\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 MAX_OBJECT_NAME_BYTES = 1_024
 # It travels in a header, whose text is ASCII (RFC 9110, section 5.5).
-_CONTENT_TYPE = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *;[\x20-\x7e]*)?$"
+CONTENT_TYPE_PATTERN = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *;[\x20-\x7e]*)?$"
 
 
 class UploadRequest(RequestBody):
     """A file to put into the bucket."""
 
-    name: Annotated[str, StringConstraints(max_length=900, pattern=_OBJECT_NAME)] = Field(
+    name: Annotated[str, StringConstraints(max_length=900, pattern=OBJECT_NAME_PATTERN)] = Field(
         description="The object's name, at most 1,024 bytes; its folders are the prefix."
     )
-    content_type: Annotated[str, StringConstraints(max_length=255, pattern=_CONTENT_TYPE)] = (
-        "application/octet-stream"
-    )
+    content_type: Annotated[
+        str, StringConstraints(max_length=255, pattern=CONTENT_TYPE_PATTERN)
+    ] = "application/octet-stream"
     size: Bytes = Field(description="Bytes that will be sent.")
 
 
@@ -1062,4 +1088,4 @@ class TableQueryResponse(BaseModel):
     columns: list[ColumnOut]
     rows: list[ComputedRowOut]
     truncated: bool = Field(description="There are more lines than limit.")
-    totals_left_out: int = Field(description="Rows that add up others and took no part.")
+    totals_left_out: int = Field(description="Rows that are totals of others and were left out.")
