@@ -197,7 +197,7 @@ def _check_rights_and_room(connection: store.Connection, settings: Settings) -> 
         yield Finding(
             "rights",
             "fault",
-            f"{found.login} is no member of kaydang_worker: grant it with DATABASE_ROLE_MEMBERS"
+            f"{found.login} is not a member of kaydang_worker: grant it with DATABASE_ROLE_MEMBERS"
             " and kaydangpt migrate.",
         )
     needed = len(_FUNCTIONS) * settings.database_pool_size
@@ -214,7 +214,7 @@ def _check_rights_and_room(connection: store.Connection, settings: Settings) -> 
             "connections",
             "fault",
             f"One instance of each function may open {needed} (DATABASE_POOL_SIZE"
-            f" {settings.database_pool_size} each), the server lets in {found.max_connections}.",
+            f" {settings.database_pool_size} each), the server allows {found.max_connections}.",
         )
     else:
         yield Finding(
@@ -427,7 +427,7 @@ def _faults_of(
     if topic != settings.dead_letters_topic and found.dead_letters != settings.dead_letters_topic:
         yield (
             f"Its dead letters do not go to {settings.dead_letters_topic}: a message that cannot"
-            " be handled is tried for ever."
+            " be handled is retried forever."
         )
 
 
@@ -496,7 +496,7 @@ def _check_query(settings: Settings) -> Iterator[Finding]:
 def _detail(response: requests.Response) -> str:
     with suppress(ValueError, AttributeError):
         return str(response.json().get("detail", ""))[:500]
-    return "the answer is not one of the query function: is QUERY_URL right?"
+    return "no query function answers like this: is QUERY_URL right?"
 
 
 def _check_gemini(settings: Settings) -> Iterator[Finding]:
@@ -573,7 +573,7 @@ def _indexed(settings: Settings, name: str) -> str:
     document = _find_probe(settings, name)
     if document is None:
         return (
-            "The upload did not reach the index in time: no event of it came to ingest. Look at the"
+            "The upload did not reach the index in time: ingest got no event for it. Look at the"
             " notification, the subscription of the object events, and the log of ingest."
         )
     if document["state"] == "failed":
@@ -618,6 +618,6 @@ def _gone(settings: Settings, name: str) -> str:
     ):
         return ""
     return (
-        "The deleted document still answers: no event of its end came to ingest in time. Look at"
-        " the notification (OBJECT_DELETE), and run kaydangpt reconcile."
+        "The deleted document still answers: ingest got no event for its deletion in time. Look"
+        " at the notification (OBJECT_DELETE), and run kaydangpt reconcile."
     )

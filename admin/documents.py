@@ -55,7 +55,7 @@ def status(prefix: str, *, failed: bool, as_json: bool) -> None:
 @click.argument("prefix", default="")
 @click.option("--state", type=click.Choice(get_args(DocumentState)), help="Only those.")
 @click.option("--collection", help="Only the documents of this collection.")
-@click.option("--search", default="", help="Words that the name holds, each anywhere in it.")
+@click.option("--search", default="", help="Words that the name contains, each anywhere in it.")
 @json_option
 def list_documents(
     prefix: str,

@@ -184,7 +184,7 @@ def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise click.ClickException(f"{path}, line {number} is no JSON: {error}") from error
+                raise click.ClickException(f"{path}, line {number} is not JSON: {error}") from error
 
 
 def _rows(path: Path, *, columns: int) -> Iterable[list[str]]:
@@ -680,7 +680,7 @@ def _read_earlier(file: TextIO) -> dict[str, Any]:
     try:
         earlier = json.load(file)
     except ValueError as error:
-        raise click.ClickException(f"{file.name} is no JSON: {error}") from error
+        raise click.ClickException(f"{file.name} is not JSON: {error}") from error
     if not isinstance(earlier, dict) or "answers" not in earlier:
         raise click.ClickException(f"{file.name} is not what evaluate --answers --json printed.")
     return earlier

@@ -39,7 +39,7 @@ class ExplainSettings(DatabaseSettings, ModelSettings):
 @click.command()
 @click.argument("question", nargs=-1, required=True)
 @click.option("--limit", type=click.IntRange(1, 100), default=_PASSAGES, show_default=True)
-@click.option("--prefix", default="", help="Only documents whose names begin so.")
+@click.option("--prefix", default="", help="Only documents whose names begin with this.")
 @click.option("--collection", help="Only the documents of this collection.")
 @click.option(
     "--mode",

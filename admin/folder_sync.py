@@ -319,5 +319,5 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     if isinstance(error, StorageUnavailable):
-        return f"Cloud Storage did not take it ({error})"
+        return f"Cloud Storage refused it ({error})"
     return str(error)

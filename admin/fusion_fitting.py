@@ -322,7 +322,7 @@ def fit_model(
         with store.open_pool(settings) as pool, store.connect(pool) as connection:
             if reset:
                 store.store_fusion(connection, None)
-                click.echo("The weights of the model's kind count again.")
+                click.echo("The default weights of the model apply again.")
                 return
             embedder = open_embedder(settings.model_dir)
             store.check_model(connection, [embedder.info.digest])
@@ -373,4 +373,4 @@ def _print_fitted(fitted: FittedFusion, *, stored: bool, as_json: bool) -> None:
     elif fitted.wins:
         click.echo(f"Would be stored with the model: {weights}")
     else:
-        click.echo(f"The weights stay as they are, which other weights do not beat: {weights}")
+        click.echo(f"No other weights are better. These stay: {weights}")

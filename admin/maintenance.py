@@ -49,7 +49,7 @@ _log = get_logger("admin")
     type=click.IntRange(min=32),
     default=90,
     show_default=True,
-    help="Days until dead letters, ratings and rows of deleted documents go.",
+    help="Days until dead letters, ratings and rows of deleted documents are removed.",
 )
 @json_option
 def sweep(
@@ -208,7 +208,7 @@ def index() -> None:
     "--gemini/--no-gemini",
     default=True,
     show_default=True,
-    help="Ask Gemini for one token: a retired model or a missing right shows.",
+    help="Ask Gemini for one token, which reveals a retired model or a missing right.",
 )
 @click.option("--probe", is_flag=True, help="Upload a document, ask about it, delete it.")
 @click.option(

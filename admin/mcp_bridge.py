@@ -46,7 +46,7 @@ def mcp() -> None:
             try:
                 message = json.loads(line)
             except ValueError:
-                bridge.write_error(None, "This line is no JSON.", code=-32700)
+                bridge.write_error(None, "This line is not JSON.", code=-32700)
                 continue
             if isinstance(message, dict) and message.get("method") == "initialize":
                 # What comes after it depends on it.

@@ -111,7 +111,7 @@ def apply_migrations(connection: store.Connection, migrations: list[Migration]) 
     try:
         make_roles(connection)
         if repaired := repair_rights(connection):
-            click.echo(f"gave {repaired} rights again that were missing")
+            click.echo(f"restored {repaired} missing rights")
         connection.execute(
             """
             CREATE TABLE IF NOT EXISTS migrations (

@@ -22,7 +22,7 @@ class QuestionSettings(LogSettings):
 
 
 _limit = click.option("--limit", type=click.IntRange(1, 100), help="Passages at most.")
-_prefix = click.option("--prefix", default="", help="Only documents whose names begin so.")
+_prefix = click.option("--prefix", default="", help="Only documents whose names begin with this.")
 _collection = click.option("--collection", help="Only the documents of this collection.")
 
 

@@ -13,6 +13,7 @@ this environment's own sentence-transformers, on a few documents that every Pyth
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -707,7 +708,9 @@ def _fill(
     """Load a store into the database of a system, if that is not done yet."""
     database = store.database(name)
     url = databases.url(database)
-    made_from = f"ef_construction={HNSW_EF_CONSTRUCTION}"
+    # What the index of our words is made by.
+    words = hashlib.sha256((ROOT / "shared" / "language.py").read_bytes()).hexdigest()
+    made_from = f"ef_construction={HNSW_EF_CONSTRUCTION} words={words}"
     if python is not None:
         made_from = (PEERS / name / "requirements.txt").read_text()[-2000:]
     stamp = state / f"{database}.stamp"

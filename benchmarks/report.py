@@ -62,7 +62,7 @@ def main(result: Path | None, document: Path, readme: Path, images: Path) -> Non
 def make_blocks(result: Result) -> dict[str, str]:
     """Return the tables by the name of their block; a figure that was not run says so."""
     blocks = {
-        "overview": "![Ingest, cold start and questions](images/performance.png)",
+        "overview": _write_overview(result),
         "run": _describe(result),
         **make_tables(result),
     }
@@ -90,6 +90,24 @@ def make_tables(result: Result) -> dict[str, str]:
 
 def make_summary(result: Result) -> str:
     """Return the README's words and picture: the medians, for better or for worse."""
+    compared = ", ".join(TITLES[name] for name in result["versions"])
+    cores = result["machine"]["cores"]
+    return (
+        "![How KaydangPT compares](docs/images/performance.png)\n\n"
+        f"In one run on {cores} cores, beside the best of {compared} in each, all asked over HTTP"
+        f" for hybrid search: KaydangPT {'; '.join(_find_facts(result))}. How that was measured:"
+        " [Performance](docs/performance.md)."
+    )
+
+
+def _write_overview(result: Result) -> str:
+    picture = "![Ingest, cold start and questions](images/performance.png)"
+    facts = "\n".join(f"- {fact}" for fact in _find_facts(result))
+    return f"{picture}\n\nBeside the best of the others in each, KaydangPT\n\n{facts}"
+
+
+def _find_facts(result: Result) -> list[str]:
+    """Return clauses on the medians, ours to the best peer's."""
     figures = result["figures"]
     facts = []
     if ratios := _to_best([found["systems"] for found in figures.get("ingest", [])], _per_second):
@@ -104,14 +122,7 @@ def make_summary(result: Result) -> str:
         facts.append(f"answers {_median(ratios)} times as many of 16 clients a second")
     if quality := _best_quality(served):
         facts.append(quality)
-    compared = ", ".join(TITLES[name] for name in result["versions"])
-    cores = result["machine"]["cores"]
-    return (
-        "![How KaydangPT compares](docs/images/performance.png)\n\n"
-        f"In one run on {cores} cores, beside the best of {compared} in each, all asked over HTTP"
-        f" for hybrid search: KaydangPT {'; '.join(facts)}. How that was measured:"
-        " [Performance](docs/performance.md)."
-    )
+    return facts
 
 
 def draw(result: Result, folder: Path) -> None:

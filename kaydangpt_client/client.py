@@ -287,7 +287,7 @@ class Client:
         return done
 
     def retry(self, document_id: str) -> AcceptedResponse:
-        """Index a document once more."""
+        """Index a document again."""
         done: AcceptedResponse = self._json(
             "POST", f"/documents/{_part(document_id)}/retry", repeatable=False
         )

@@ -61,7 +61,7 @@ class Collection(TypedDict):
 
     name: str
     documents: int
-    # Documents by state; without those of none.
+    # Documents by state; states without documents are left out.
     states: dict[str, int]
     # Bytes of all its documents.
     size: int
@@ -180,7 +180,7 @@ class DoneEvent(TypedDict):
     grounded: bool
     # The Gemini model, or extractive.
     model: str
-    # What POST /feedback calls this answer by.
+    # Identifies this answer to POST /feedback.
     answer_id: str
     usage: Usage
     timings: Timings
@@ -265,7 +265,7 @@ class MetadataConditionOperators(TypedDict):
     any_of: NotRequired[list[Any] | None]
     # None of these; it holds where the key is missing, too.
     none_of: NotRequired[list[Any] | None]
-    # How the text begins.
+    # What the text begins with.
     prefix: NotRequired[str | None]
     # Greater, or after.
     gt: NotRequired[Any | None]
@@ -387,7 +387,7 @@ class QueryResponse(TypedDict):
     grounded: bool
     # The Gemini model, or extractive.
     model: str
-    # What POST /feedback calls this answer by.
+    # Identifies this answer to POST /feedback.
     answer_id: str
     usage: Usage
     timings: Timings
@@ -488,7 +488,7 @@ class TableQueryResponse(TypedDict):
     rows: list[ComputedRow]
     # There are more lines than limit.
     truncated: bool
-    # Rows that add up others and took no part.
+    # Rows that are totals of others and were left out.
     totals_left_out: int
 
 
@@ -503,7 +503,7 @@ class TextConditionOperators(TypedDict):
     any_of: NotRequired[list[str] | None]
     # None of these.
     none_of: NotRequired[list[str] | None]
-    # How the text begins.
+    # What the text begins with.
     prefix: NotRequired[str | None]
     # Whether there is a value.
     exists: NotRequired[bool | None]

@@ -117,7 +117,7 @@ class Watcher:
             elif known is None or known.seen != seen:
                 self.uploaded.pop(name, None)
             elif version.generation != known.generation:
-                log.info("%r was replaced by somebody else and is not uploaded again", name)
+                log.info("%r was replaced by someone else and is not uploaded again", name)
         # Whatever was replaced or deleted by others meanwhile is theirs.
         for name in self.uploaded.keys() - files.keys():
             version = objects.get(name)
@@ -192,7 +192,7 @@ class Watcher:
             self.bucket.delete(name, if_generation=known.generation)
             log.info("deleted %r", name)
         except ObjectChanged:
-            log.info("%r was replaced by somebody else and stays", name)
+            log.info("%r was replaced by someone else and stays", name)
         del self.uploaded[name]
 
     def _come_back(self, name: str, error: Exception) -> None:

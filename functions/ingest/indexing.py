@@ -37,8 +37,8 @@ _PIPELINE_VERSION = 8
 
 _LOOKS = 3
 _REFUSED = (
-    "The database cannot hold what the object says of itself (name, content type, metadata): {}."
-    " Upload it with shorter ones."
+    "The database cannot store the object's name, content type or metadata: {}. Shorten them and"
+    " upload it again."
 )
 
 _log = get_logger("ingest")

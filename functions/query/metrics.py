@@ -50,7 +50,7 @@ class Metrics:
         )
         self._answers = Counter(
             "kaydang_answers",
-            "Answers: grounded, refused (the documents do not tell), or cached.",
+            "Answers: grounded, refused (the documents do not answer), or cached.",
             ["outcome"],
             registry=self._registry,
         )
@@ -133,7 +133,7 @@ class _BacklogGauges:
             backlog = self._kept
         yield GaugeMetricFamily(
             "kaydang_database_up",
-            "Whether the database told what the other gauges say.",
+            "Whether the database answered.",
             value=float(backlog is not None),
         )
         if backlog is None:

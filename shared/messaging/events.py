@@ -61,7 +61,7 @@ def read_message(data: object) -> Message:
     message = data["message"]
     attributes = message.get("attributes") or {}
     if not isinstance(attributes, Mapping):
-        raise Malformed("the message's attributes are no object")
+        raise Malformed("the message's attributes are not an object")
     encoded = message.get("data") or ""
     try:
         body = base64.b64decode(encoded, validate=True)
@@ -126,7 +126,7 @@ def _read_json(data: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise Malformed("the message's data is not JSON") from error
     if not isinstance(body, Mapping):
-        raise Malformed("the message's data is no JSON object")
+        raise Malformed("the message's data is not a JSON object")
     return body
 
 
@@ -172,7 +172,7 @@ def _clean(value: object) -> str:
 def _read_int(value: object, name: str) -> int:
     """Return *value*, which is a string in Eventarc's form and a number in others."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise Malformed(f"the event's {name} is missing or no number")
+        raise Malformed(f"the event's {name} is missing or not a number")
     try:
         number = int(value)
     except ValueError as error:

@@ -119,7 +119,7 @@ def _fetch_keys(url: str) -> dict[str, jwt.PyJWK]:
     except requests.RequestException as error:
         raise KeysUnavailable(f"the issuer's keys: {type(error).__name__}") from error
     except (ValueError, AttributeError, TypeError, jwt.PyJWTError) as error:
-        raise KeysUnavailable("the issuer's keys are no JSON Web Key Set") from error
+        raise KeysUnavailable("the issuer's keys are not a JSON Web Key Set") from error
     return {key.key_id: key for key in keys if key.key_id and key.algorithm_name in _ALGORITHMS}
 
 

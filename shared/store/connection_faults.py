@@ -86,7 +86,7 @@ def describe_connection_fault(error: psycopg.Error) -> str:
             return advice.format(found[1])
     if isinstance(error, psycopg.ProgrammingError):
         # libpq quotes the whole string, password and all.
-        return "DATABASE_URL is no connection string that PostgreSQL's client can read."
+        return "DATABASE_URL is not a connection string that PostgreSQL's client can read."
     # "connection failed: connection to server at HOST, port N failed: FATAL: what the server said"
     last = said.strip().splitlines()[-1] if said.strip() else "no connection"
     return f"{type(error).__name__}: {last.rpartition('FATAL:')[2].strip()[:300]}"

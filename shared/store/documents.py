@@ -335,11 +335,11 @@ def record_exhaustion(
     last = (
         f" The last error was: {last_error}"
         if last_error
-        else " The worker died with it each time: is its memory enough?"
+        else " The worker died each time; it may need more memory."
     )
     reason = (
-        f"Indexing was tried {attempts} times and did not succeed; it is not tried again by"
-        f" itself. Mend the cause, then run: kaydangpt retry.{last}"
+        f"Indexing failed {attempts} times and is not tried again automatically. Fix the cause,"
+        f" then run: kaydangpt retry.{last}"
     )
     record_failure(
         connection, document, build, code="attempts_exhausted", reason=reason, announce=announce

@@ -49,7 +49,7 @@ class Selection:
 
     Attributes:
         states: One of these; without any all but the deleted.
-        search: Words that the name holds, each anywhere in it and in upper or lower case.
+        search: Words that the name contains, each anywhere in it and in upper or lower case.
         collections: One of these.
         content_types: One of these; "image/*" stands for all that begin so.
         metadata: Each of these equal.

@@ -138,7 +138,7 @@ class TableResult:
         sources: By line, the rows that it comes from, at most MAX_SOURCES.
         source_counts: By line, how many there are.
         is_cut: There are more lines than the plan's limit.
-        totals_left_out: Rows that add up others and took no part.
+        totals_left_out: Rows that are totals of others and were left out.
     """
 
     rows: list[list[str | Decimal | date | int | None]]

@@ -12,23 +12,23 @@ from tests.support.reliability import describe, write_part
 _INTRODUCTION = """\
 ## Faults
 
-Written by `make faults`; do not edit. Each fault is injected into the whole system, every part a
-process (Postgres, Pub/Sub and Cloud Storage stand-ins, all functions, two embed workers, sweeper,
-reconciler), under a stream of uploads, overwrites and deletes. All the while two readers ask, one
-for all chunks of a document, one for answers. A fault is survived when
+Written by `make faults`; do not edit. Each fault is injected into the whole system, with every
+part a process: Postgres, stand-ins for Pub/Sub and Cloud Storage, all functions, two embed
+workers, sweeper and reconciler. Meanwhile documents are uploaded, overwritten and deleted, and
+two readers ask, one for all chunks of a document, one for answers. A fault is survived if
 
-- every object of the bucket is ready, or failed with the reason that its content gives, and
-  deleted ones answer no more;
-- the chunks of each document equal what parsing its latest generation gives: ordinals, texts,
-  hashes, embeddings within rounding, all of the model that answers; nothing else can be found, no
-  row of another build is left, no batch waits;
-- every answer seen meanwhile came whole from one generation, never from an older one than an
-  answer before it, and while an object existed there was no gap;
-- no work was tried more than ten times, no process held more than 900 MB;
-- all this held again within 60 seconds of the fault's end.
+- every object of the bucket ends up ready, or failed with the reason that its content gives, and
+  deleted ones no longer answer;
+- the chunks of each document equal what parsing its latest generation gives (ordinals, texts,
+  hashes, embeddings within rounding), nothing else can be found, no row of another build is left,
+  and no batch waits;
+- every answer came whole from one generation, never from an older one than an answer before it,
+  and there was no gap while an object existed;
+- no work was tried more than ten times, and no process held more than 900 MB;
+- all of this holds within 60 seconds of the fault's end.
 
-*Refused* are questions that got 429, 502, 503 or 504 while a part was away, *unanswered* those
-that got no reply within 30 s or whose connection broke; both are not wrong. One fault alone:
+*Refused* questions got 429, 502, 503 or 504 while a part was away; *unanswered* ones got no reply
+within 30 s, or their connection broke. Neither is wrong. To run one fault:
 `python -m tests.faults --only NAME`.
 """
 

@@ -205,8 +205,9 @@ def test_connection_by_tls(start: Start, tmp_path: Path, passable: str) -> None:
         ({"sslmode": "verify-full", "sslrootcert": good}, "does not match host name"),
         ({"sslmode": "verify-ca", "sslrootcert": "/no/such.pem"}, "such.pem"),
     ):
+        # Tried again for twice as long: the server may be starting.
         with pytest.raises(DatabaseUnavailable, match=match):
-            attempt(**options)
+            attempt(**options, connect_timeout=1)
 
 
 def _make_certificate(folder: Path, *, host: str) -> None:

@@ -757,10 +757,10 @@ _INTRODUCTION = """\
 ## The protocol and its broken designs
 
 Written by `make mutants`; do not edit. The code that writes to the database runs on a real
-Postgres, each delivery stopped before every statement, look, download and publish, where it is
-interrupted by another or dies ([Decisions](decisions.md)). The real protocol must keep its promises
-in every schedule; each broken design, a patch of the code, its SQL or its
-acknowledgements, must be caught in some.
+Postgres. Each delivery is stopped before every statement, look, download and publish, where
+another one interrupts it or it dies ([Decisions](decisions.md)). The real protocol must keep its
+promises in every schedule. Each broken design, a patch of the code, its SQL or its
+acknowledgements, must be caught in at least one.
 """
 
 

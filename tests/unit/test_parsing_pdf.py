@@ -449,19 +449,48 @@ def test_pdf_hyphens_that_stay() -> None:
     )
 
 
-def test_pdf_form_that_pdfium_does_not_draw() -> None:
-    """What was filled into an XFA form is read, though its page only asks for another program."""
+def _with_form_data(data: bytes) -> bytes:
+    """Return a PDF of one line with an XFA form that holds *data*."""
     writer = pypdf.PdfWriter(clone_from=io.BytesIO(make_pdf([pdf_lines(["Please wait..."])])))
-    data = (
-        b'<xdp:xdp xmlns:xdp="http://ns.adobe.com/xdp/"><xfa:datasets'
-        b' xmlns:xfa="http://www.xfa.org/schema/xfa-data/1.0/"><xfa:data><form1>'
-        b"<Name>Nadia Brandt</Name><Plate>KX 4471</Plate><Empty/></form1></xfa:data>"
-        b"</xfa:datasets></xdp:xdp>"
-    )
     stream = DecodedStreamObject()
     stream.set_data(data)
     form = {NameObject("/Fields"): ArrayObject(), NameObject("/XFA"): writer._add_object(stream)}
     writer.root_object[NameObject("/AcroForm")] = DictionaryObject(form)
     buffer = io.BytesIO()
     writer.write(buffer)
-    assert text_of(buffer.getvalue(), "a.pdf").endswith("Name: Nadia Brandt\nPlate: KX 4471")
+    return buffer.getvalue()
+
+
+def test_pdf_form_that_pdfium_does_not_draw() -> None:
+    """What was filled into an XFA form is read, though its page only asks for another program."""
+    data = (
+        b'<xdp:xdp xmlns:xdp="http://ns.adobe.com/xdp/"><xfa:datasets'
+        b' xmlns:xfa="http://www.xfa.org/schema/xfa-data/1.0/"><xfa:data><form1>'
+        b"<Name>Nadia Brandt</Name><Plate>KX 4471</Plate><Empty/></form1></xfa:data>"
+        b"</xfa:datasets></xdp:xdp>"
+    )
+    assert text_of(_with_form_data(data), "a.pdf").endswith("Name: Nadia Brandt\nPlate: KX 4471")
+
+
+def test_pdf_of_texts_one_over_the_other() -> None:
+    """Texts that stand over each other in many places are read, whatever comes of their order."""
+    texts = [
+        (20.0 + (i % 6) * 90, 820.0 - (i // 6) * (7 if i % 12 else 9), "ab cd ef")
+        for i in range(600)
+    ]
+    text = text_of(make_pdf([pdf_text(texts)]), "a.pdf")
+    assert text.count("ab cd ef") > 300
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<datasets><data>" + b"<a>" * 100_000,
+        b'<!DOCTYPE d [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><datasets><data><a>&b;</a></data>',
+        b"<datasets><data><a>" + b"\xff" * 100,
+    ],
+    ids=["deep", "entities", "bytes"],
+)
+def test_pdf_when_the_data_of_its_form_is_hostile(data: bytes) -> None:
+    """What cannot be read of a form costs the values, not the document."""
+    assert text_of(_with_form_data(data), "a.pdf") == "Please wait..."

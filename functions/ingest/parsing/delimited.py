@@ -58,7 +58,7 @@ def parse_delimited(request: Request, *, delimiter: str | None = None) -> Iterat
     except csv.Error as error:
         raise Unreadable(
             "corrupt",
-            "The file is no valid CSV: a quoted field does not end, or is longer than 1 MiB.",
+            "The file is not valid CSV: a quoted field does not end, or is longer than 1 MiB.",
         ) from error
 
 

@@ -348,7 +348,7 @@ def _detect_zip(
         if kind.startswith("application/vnd.oasis.opendocument"):
             raise Unreadable(
                 "unsupported_type",
-                "OpenDocument drawings, charts and formulas are not read. Save it as PDF.",
+                "OpenDocument drawings, charts and formulas are not supported. Save it as PDF.",
             )
     main = next((part for part in archive.related("", "officeDocument")), "")
     is_package = any(archive.has(part) for part in _PACKAGE_PARTS)
@@ -366,7 +366,7 @@ def _detect_zip(
             return known
     raise Unreadable(
         "unsupported_type",
-        "The file is an office document of a kind that is not read. Save it as PDF. "
+        "The file is an office document of a kind that is not supported. Save it as PDF. "
         f"Supported are {supported(formats)}.",
     )
 
@@ -402,5 +402,5 @@ def _unsupported(what: str, extension: str, formats: Sequence[Format]) -> Unread
         what = f"{what}, not {named.label}"
     return Unreadable(
         "unsupported_type",
-        f"The file is {what}, and is not read. Supported are {supported(formats)}.",
+        f"The file is {what}, which is not supported. Supported are {supported(formats)}.",
     )

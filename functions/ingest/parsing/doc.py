@@ -70,7 +70,8 @@ def _read_stories(data: bytes) -> Stories:
     except TooOld as error:
         raise Unreadable(
             "unsupported_type",
-            "The file is of Word 95 or an older version, which is not read. Save it as docx.",
+            "The file was written by Word 95 or an older version, which is not supported."
+            " Save it as docx.",
         ) from error
     except COMPOUND_ERRORS as error:
         raise _damaged() from error
@@ -83,7 +84,7 @@ def _load(data: bytes) -> anydoc.Document:
         raise _protected() from error
     except anydoc.ResourceLimitError as error:
         raise Unreadable(
-            "decompression_limit", "The Word file holds too much. Split it into smaller files."
+            "decompression_limit", "The Word file is too large. Split it into smaller files."
         ) from error
     except anydoc.ConvertError as error:
         raise _damaged() from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -59,6 +60,10 @@ _MAIN_SHARE = 0.7
 _LEAST_MAIN_CHARS = 40
 _MAX_OUTSIDE_DEPTH = 8
 _FORMULA_PARENTS = 3
+_MAX_BESIDE = 8
+# More paragraphs tell no more of where the text stands; no list of languages is longer.
+_MAX_PARAGRAPHS = 2_000
+_MAX_LANGUAGES = 400
 
 
 class Visibility(NamedTuple):
@@ -106,7 +111,7 @@ def _prefer_formula(formula: LexborNode, hidden: set[int], formulas: set[int]) -
             return
         drawings = [
             one.mem_id
-            for one in above.iter()
+            for one in islice(above.iter(), _MAX_BESIDE)
             if one.mem_id != node.mem_id and one.attributes.get("aria-hidden") == "true"
         ]
         if drawings:
@@ -178,8 +183,11 @@ def _link_lists(tree: LexborHTMLParser) -> set[int]:
         if _leads_elsewhere(node, links, has_main=has_main):
             found.add(number)
     for choice in tree.css("select")[:_MAX_ELEMENTS]:
-        names = [option.text() for option in choice.css("option")]
-        if _are_languages(sum(map(_names_language, names)), len(names)):
+        options = choice.css("option")[: _MAX_LANGUAGES + 1]
+        names = [option.text() for option in options]
+        if len(names) <= _MAX_LANGUAGES and _are_languages(
+            sum(map(_names_language, names)), len(names)
+        ):
             found.add(choice.mem_id)
     found.update(_outside_lists(tree))
     return found
@@ -230,7 +238,7 @@ def _find_text(tree: LexborHTMLParser) -> LexborNode | None:
     sizes: dict[int, int] = {}
     depths: dict[int, tuple[int, LexborNode]] = {}
     total = 0
-    for paragraph in tree.css("p")[:_MAX_ELEMENTS]:
+    for paragraph in tree.css("p")[:_MAX_PARAGRAPHS]:
         size = len(paragraph.text().strip())
         size -= sum(len(link.text()) for link in paragraph.css("a[href]"))
         if size <= 0:

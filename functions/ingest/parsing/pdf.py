@@ -81,6 +81,8 @@ _LEAST_LINE = 6.0
 _LEAST_TABLE = 20.0
 _MAX_OPEN_LINES = 400
 _MAX_SHAPES = 60
+# Columns of columns: more than any page of text has.
+_MAX_COLUMN_DEPTH = 8
 # Cells of a column begin at one place, in points.
 _ALIGNED = 4.0
 # Characters that are looked at to tell how a page's text is turned.
@@ -1489,9 +1491,9 @@ def _split_columns(pieces: list[_Line]) -> list[_Line]:
     return result if found else []
 
 
-def _columns(band: list[_Line]) -> list[_Line]:
+def _columns(band: list[_Line], *, depth: int = 0) -> list[_Line]:
     """Return the lines of *band* column by column, [] where it has none."""
-    if len(band) < 6:
+    if len(band) < 6 or depth > _MAX_COLUMN_DEPTH:
         return []
     # The widest empty stretch between the left parts and the right parts.
     spans = sorted((line.left, line.right) for line in band)
@@ -1504,7 +1506,7 @@ def _columns(band: list[_Line]) -> list[_Line]:
     if best < 0.6 * height:
         return []
     sides = [line for line in band if line.right < at], [line for line in band if line.left > at]
-    parted = [_columns(side) for side in sides]
+    parted = [_columns(side, depth=depth + 1) for side in sides]
     for side, columns in zip(sides, parted, strict=True):
         if columns:
             continue

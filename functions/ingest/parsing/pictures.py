@@ -125,7 +125,7 @@ def _pages(picture: Any, *, max_pages: int) -> list[int]:
         if frame > max_pages:
             raise Unreadable(
                 "too_many_pages",
-                f"The TIFF has more than {max_pages} pages, which is the most that is read. "
+                f"The TIFF has more than {max_pages} pages, the most that are read. "
                 "Split it into smaller files.",
             )
     pages = found or [0]

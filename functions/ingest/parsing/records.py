@@ -32,7 +32,7 @@ def parse_json(request: Request) -> Iterator[Event]:
     except ValueError as error:
         where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise corrupt(
-            f"The file is no valid JSON{where}. Correct it and upload it again."
+            f"The file is not valid JSON{where}. Correct it and upload it again."
         ) from error
     except RecursionError as error:
         raise corrupt("The JSON is nested too deeply.") from error
@@ -58,7 +58,7 @@ def _json_line(line: str, number: int) -> Iterator[Event]:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise corrupt(
-            f"Line {number} is no valid JSON. Correct it and upload the file again."
+            f"Line {number} is not valid JSON. Correct it and upload the file again."
         ) from error
     yield from _record(value)
 

@@ -125,10 +125,10 @@ class AskArguments(_Arguments):
 class ListArguments(_Arguments):
     """Which documents to list."""
 
-    search: Name | None = Field(default=None, description="Words that the name holds.")
-    prefix: Name | None = Field(default=None, description="How the name begins.")
+    search: Name | None = Field(default=None, description="Words that the name contains.")
+    prefix: Name | None = Field(default=None, description="What the name begins with.")
     collection: Name | None = None
-    state: State | None = Field(default=None, description="Without it all but the deleted.")
+    state: State | None = Field(default=None, description="Without it, all but deleted documents.")
     sort: Literal["name", "updated", "size", "state"] = "name"
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: _CursorText | None = None
@@ -365,14 +365,14 @@ def _read_id(text: str) -> tuple[UUID, int]:
     try:
         return UUID(document_id), _read_offset(start or "0", at_most=2**31 - 1)
     except ValueError as error:
-        raise bad_field("id", "is no id of a document or a search result") from error
+        raise bad_field("id", "is not the id of a document or a search result") from error
 
 
 def _read_offset(text: str | None, *, at_most: int) -> int:
     if text is None:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= at_most):
-        raise bad_field("cursor", "is none that this tool gave")
+        raise bad_field("cursor", "was not returned by this tool")
     return int(text)
 
 

@@ -90,7 +90,7 @@ def add_chat(app: OpenAPI, dependencies: Dependencies) -> None:
     @app.get(
         "/models/<path:model>",
         tags=[_CHAT],
-        summary="Look at one model",
+        summary="Get one model",
         operation_id="get_model",
         responses=responses(ChatModel, 404, 503),
         security=SECURITY,

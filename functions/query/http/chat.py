@@ -221,8 +221,8 @@ def read_conversation(body: ChatCompletionRequest, *, principals: tuple[str, ...
     if len(question) > MAX_QUESTION_CHARACTERS:
         raise bad_field(
             "messages",
-            f"the last question has more than {MAX_QUESTION_CHARACTERS:,} characters; an"
-            " application that adds texts of its own to it must be told not to",
+            f"the last question has more than {MAX_QUESTION_CHARACTERS:,} characters;"
+            " configure the application not to add its own texts to it",
         )
     turns = [
         (role, compose(_DEFINITION.sub("", text))[:_MAX_TURN_CHARACTERS])

@@ -78,5 +78,6 @@ def _is_storable(key: object) -> bool:
 
 def _refusal() -> ProblemRaised:
     return bad_field(
-        "cursor", "is none of this list: repeat the other parameters of the page that gave it"
+        "cursor",
+        "does not belong to this list: repeat the other parameters of the page that returned it",
     )

@@ -53,8 +53,8 @@ def add_feedback(app: OpenAPI, dependencies: Dependencies) -> None:
                 raise ProblemRaised(
                     HTTPStatus.NOT_FOUND,
                     "unknown_answer",
-                    f"answer_id is none that this service gave within the last {LIFETIME_DAYS}"
-                    " days.",
+                    f"This service gave no answer with this answer_id within the last"
+                    f" {LIFETIME_DAYS} days.",
                 )
             replaced = record_feedback(
                 connection, answer, rating=body.rating, comment=body.comment or None

@@ -111,12 +111,12 @@ def answer_message(
     number = message.get("id")
     try:
         if message.get("jsonrpc") != "2.0" or not isinstance(message.get("method"), str):
-            raise _Failure(_INVALID_REQUEST, "This is no JSON-RPC 2.0 request.")
+            raise _Failure(_INVALID_REQUEST, "This is not a JSON-RPC 2.0 request.")
         if "id" not in message:
             return Reply(HTTPStatus.ACCEPTED)
         if not isinstance(number, str | int) or isinstance(number, bool):
             number = None
-            raise _Failure(_INVALID_REQUEST, "id must be a text or a whole number.")
+            raise _Failure(_INVALID_REQUEST, "id must be a string or a whole number.")
         params = message.get("params", {})
         if not isinstance(params, dict):
             raise _Failure(_INVALID_PARAMS, "params must be an object.")

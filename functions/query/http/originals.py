@@ -61,7 +61,7 @@ def add_originals(app: OpenAPI, dependencies: Dependencies) -> None:
         tags=[_ORIGINALS],
         summary="Get a link to the file, good for ten minutes",
         operation_id="get_original_link",
-        description="Of the generation that answers; of the newest where none does.",
+        description="Of the generation that answers, or of the newest if none does.",
         responses=responses(OriginalResponse, 404, 503),
         security=SECURITY,
     )
@@ -100,7 +100,7 @@ def add_originals(app: OpenAPI, dependencies: Dependencies) -> None:
         tags=[_ORIGINALS],
         summary="Fetch a file by its link",
         operation_id="fetch_original",
-        description="Ranges of bytes are answered; nothing but the link is asked for.",
+        description="Byte ranges are supported; the link is all you need.",
         responses=file_responses(403, 404, 416, 503),
     )
     def original(path: OriginalPath) -> Response:

@@ -367,7 +367,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
     @app.get(
         "/documents/<document_id>",
         tags=[_DOCUMENTS],
-        summary="Look at one document",
+        summary="Get one document",
         operation_id="get_document",
         responses=responses(DocumentOut, 404, 503),
         security=SECURITY,
@@ -492,7 +492,7 @@ def _add_changes(app: OpenAPI, dependencies: Dependencies) -> None:
     @app.post(
         "/documents/<document_id>/retry",
         tags=[_DOCUMENTS],
-        summary="Index a document once more",
+        summary="Index a document again",
         operation_id="retry_document",
         responses=responses(AcceptedResponse, 403, 404, 409, 503, status=202),
         security=SECURITY,
@@ -546,7 +546,7 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
     @app.get(
         "/metrics",
         tags=[_SERVICE],
-        summary="What is counted and measured, for Prometheus",
+        summary="Get the metrics in Prometheus' text format",
         operation_id="read_metrics",
         description="Of this process, and of the whole index. METRICS_ENABLED switches it on.",
         responses=text_responses(404),

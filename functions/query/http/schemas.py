@@ -235,7 +235,7 @@ class TextCondition(_Operators):
     none_of: Annotated[list[Name], Field(max_length=_MAX_ANY)] | None = Field(
         default=None, description="None of these."
     )
-    prefix: Name | None = Field(default=None, description="How the text begins.")
+    prefix: Name | None = Field(default=None, description="What the text begins with.")
     exists: Truth | None = Field(default=None, description="Whether there is a value.")
 
     @model_validator(mode="before")
@@ -278,7 +278,7 @@ class MetadataCondition(_Operators):
     none_of: Annotated[list[_Scalar], Field(max_length=_MAX_ANY)] | None = Field(
         default=None, description="None of these; it holds where the key is missing, too."
     )
-    prefix: Name | None = Field(default=None, description="How the text begins.")
+    prefix: Name | None = Field(default=None, description="What the text begins with.")
     gt: _Bound | None = Field(default=None, description="Greater, or after.")
     gte: _Bound | None = Field(default=None, description="At least, or at this time or after.")
     lt: _Bound | None = Field(default=None, description="Less, or before.")
@@ -304,7 +304,7 @@ class FilterIn(RequestBody):
         default_factory=TextCondition,
         description="The top folder of the object, or what its metadata says.",
     )
-    prefix: Name | None = Field(default=None, description="How the object's name begins.")
+    prefix: Name | None = Field(default=None, description="What the object's name begins with.")
     name: TextCondition = Field(
         default_factory=TextCondition, description="The object's name, with its folders."
     )
@@ -403,7 +403,7 @@ class FeedbackRequest(RequestBody):
     answer_id: Annotated[
         str,
         StringConstraints(max_length=4_000, pattern=ANSWER_ID_PATTERN),
-        Field(description="That of the answer."),
+        Field(description="The answer_id of the answer."),
     ]
     rating: Rating
     comment: Annotated[str, StringConstraints(max_length=1_000), AfterValidator(compose)] | None = (
@@ -593,7 +593,7 @@ class DoneEvent(BaseModel):
         " documents do not answer."
     )
     model: str = Field(description="The Gemini model, or extractive.")
-    answer_id: str = Field(description="What POST /feedback calls this answer by.")
+    answer_id: str = Field(description="Identifies this answer to POST /feedback.")
     usage: UsageOut
     timings: Timings
     cached: bool = False
@@ -704,12 +704,12 @@ class SelectionQuery(_Parameters):
     state: list[State] = Field(
         default_factory=list,
         max_length=MAX_ALTERNATIVES,
-        description="Repeat it for several; without it all but the deleted.",
+        description="Repeat it for several; without it, all but deleted documents.",
     )
-    prefix: Name | None = Field(default=None, description="How the name begins.")
+    prefix: Name | None = Field(default=None, description="What the name begins with.")
     search: Name | None = Field(
         default=None,
-        description="Words that the name holds, each anywhere in it, in upper or lower case.",
+        description="Words that the name contains, each anywhere in it, in upper or lower case.",
     )
     collection: list[Name] = Field(
         default_factory=list, max_length=MAX_ALTERNATIVES, description="Repeat it for several."
@@ -717,7 +717,7 @@ class SelectionQuery(_Parameters):
     content_type: list[Name] = Field(
         default_factory=list,
         max_length=MAX_ALTERNATIVES,
-        description="Repeat it for several; image/* stands for all that begin so.",
+        description="Repeat it for several; image/* matches every type that begins with image/.",
     )
     metadata: list[_MetadataPair] = Field(
         default_factory=list,
@@ -747,7 +747,7 @@ class DocumentsQuery(SelectionQuery):
         default=None, description="Without it desc for updated and size: the newest, the largest."
     )
     cursor: Annotated[str, StringConstraints(max_length=8_192, pattern=r"^[^\x00]*$")] | None = (
-        Field(default=None, description="The next of the page before; empty for the first page.")
+        Field(default=None, description="next of the previous page; empty for the first page.")
     )
     limit: int = Field(default=50, ge=1, le=500)
 
@@ -773,7 +773,9 @@ class CollectionOut(BaseModel):
 
     name: str
     documents: int
-    states: dict[State, int] = Field(description="Documents by state; without those of none.")
+    states: dict[State, int] = Field(
+        description="Documents by state; states without documents are left out."
+    )
     size: int = Field(description="Bytes of all its documents.")
     updated: datetime = Field(description="When one of its documents last changed.")
 
@@ -914,7 +916,9 @@ class TextQuery(_Parameters):
 
     char_start: int = Field(default=0, ge=0, le=2**31 - 1)
     char_end: int | None = Field(default=None, ge=0, le=2**31 - 1)
-    context: int = Field(default=0, ge=0, le=20_000, description="Characters around it as well.")
+    context: int = Field(
+        default=0, ge=0, le=20_000, description="How many characters around it to return as well."
+    )
 
 
 class TextResponse(BaseModel):
@@ -1084,4 +1088,4 @@ class TableQueryResponse(BaseModel):
     columns: list[ColumnOut]
     rows: list[ComputedRowOut]
     truncated: bool = Field(description="There are more lines than limit.")
-    totals_left_out: int = Field(description="Rows that add up others and took no part.")
+    totals_left_out: int = Field(description="Rows that are totals of others and were left out.")
