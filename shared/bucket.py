@@ -31,7 +31,7 @@ from shared.errors import (
     Unreadable,
 )
 from shared.runtime.tracing import OBJECT_METADATA, object_metadata, span
-from shared.values import ObjectVersion
+from shared.values import ObjectVersion, storable
 
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0  # between two reads
@@ -468,9 +468,11 @@ def _read_blob(blob: storage.Blob) -> ObjectVersion:
         generation=int(blob.generation),
         metageneration=int(blob.metageneration or 0),
         size=int(blob.size or 0),
-        content_type=blob.content_type or "",
+        content_type=storable(blob.content_type or ""),
         metadata={
-            key: value for key, value in (blob.metadata or {}).items() if key != OBJECT_METADATA
+            storable(key): storable(value or "")
+            for key, value in (blob.metadata or {}).items()
+            if key != OBJECT_METADATA
         },
         updated=blob.updated,
         md5=blob.md5_hash or "",

@@ -34,6 +34,11 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def storable(text: str) -> str:
+    """Return *text* as Postgres can hold it: without NUL and lone surrogates."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
 def plain_beginning(prefix: str) -> str:
     """Return what every name that begins with *prefix*, in whatever form, begins with as it is."""
     both = zip(composed(prefix), unicodedata.normalize("NFD", prefix), strict=False)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from shared.errors import Malformed
 from shared.runtime.tracing import OBJECT_METADATA
-from shared.values import DocumentEvent, EmbedJob, FillJob, ObjectEvent, ObjectVersion
+from shared.values import DocumentEvent, EmbedJob, FillJob, ObjectEvent, ObjectVersion, storable
 
 MESSAGE_PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 JOB_VERSION = 1
@@ -135,7 +135,7 @@ def _read_resource(body: Mapping[str, Any], attributes: Mapping[str, str]) -> Ob
     name = attributes.get("objectId") or body.get("name")
     if not isinstance(bucket, str) or not isinstance(name, str) or not bucket or not name:
         raise Malformed("the event names no bucket or no object")
-    if "\0" in name or len(name.encode("utf-8", "surrogatepass")) > 1024:
+    if name in (".", "..") or "\0" in name or len(name.encode("utf-8", "surrogatepass")) > 1024:
         # https://cloud.google.com/storage/docs/objects#naming
         raise Malformed("the event's object name cannot be one")
     try:
@@ -163,10 +163,7 @@ def _read_resource(body: Mapping[str, Any], attributes: Mapping[str, str]) -> Ob
 
 
 def _clean(value: object) -> str:
-    """Return *value* as text that Postgres can hold: no NUL, no lone surrogate."""
-    if value is None:
-        return ""
-    return str(value).replace("\0", "").encode("utf-8", "replace").decode()
+    return "" if value is None else storable(str(value))
 
 
 def _read_int(value: object, name: str) -> int:

@@ -361,7 +361,12 @@ _PARTS: dict[str, sql.Composable] = {
             / greatest(best.similarity - %(unrelated)s::float8, 1e-6)
         """
     ),
-    "text_part": sql.SQL("(1 - %(vector_weight)s::float8) * scored.text_score / best.text_score"),
+    "text_part": sql.SQL(
+        """
+        (1 - %(vector_weight)s::float8)
+            * (greatest(scored.text_score, 0) / best.text_score) ^ %(text_power)s::float8
+        """
+    ),
     "language_part": sql.SQL(
         """
         CASE
@@ -445,6 +450,7 @@ def _statement(
         "languages": LANGUAGES,
         "configs": CONFIGS,
         "vector_weight": weights.vector,
+        "text_power": weights.text_power,
         "feedback_weight": weights.feedback,
         "other_language_cost": weights.other_language,
         "unrelated": unrelated_similarity,

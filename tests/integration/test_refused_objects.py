@@ -134,6 +134,22 @@ def test_object_that_is_refused(
     assert failure.value.code == "access_denied"
 
 
+def test_object_whose_metadata_no_database_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says of itself is read without NUL and halves of characters."""
+    resource = {
+        **{"name": "a.txt", "bucket": "documents", "generation": "7"},
+        "contentType": "text/plain\0; a",
+        "metadata": {"read\0ers": "ann@a.example\0", "half": "\ud83d!", "none": None},
+    }
+    answer = (200, {"Content-Type": "application/json"}, json.dumps(resource).encode())
+    with storage_that_answers(answer, permissions=None) as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        found = DocumentBucket("documents", project="test", retry_seconds=0.1).look("a.txt")
+    assert found is not None
+    assert found.content_type == "text/plain; a"
+    assert found.metadata == {"readers": "ann@a.example", "half": "?!", "none": ""}
+
+
 def test_event_of_an_object_that_is_refused(
     connection: Connection, worker_pool: Pool, worker_url: str, model_dir: Path, monkeypatch: Any
 ) -> None:

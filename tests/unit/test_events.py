@@ -97,6 +97,12 @@ def test_events_that_concern_nobody_are_passed_over() -> None:
         {
             "eventType": "OBJECT_FINALIZE",
             "bucketId": "b",
+            "objectId": "..",
+            "objectGeneration": "1",
+        },
+        {
+            "eventType": "OBJECT_FINALIZE",
+            "bucketId": "b",
             "objectId": "o\0",
             "objectGeneration": "1",
         },
