@@ -454,12 +454,6 @@ variable "document_events" {
   default     = false
 }
 
-variable "document_events" {
-  type        = bool
-  description = "Whether there is a topic for events of documents (ready, failed, gone), for subscriptions of your own (docs/api.md)."
-  default     = false
-}
-
 variable "tracing" {
   type = object({
     enabled      = optional(bool, false)

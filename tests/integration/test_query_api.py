@@ -980,11 +980,3 @@ def test_faults_when_described(
     response = client.post(path, json=body)
     assert response.status_code == 400
     assert message in response.get_json()["detail"]
-
-
-def test_parameters_when_they_have_no_value(client: FlaskClient) -> None:
-    """Forms and generated clients send every parameter, also those that nobody filled in."""
-    nothing = "state=&prefix=&search=&collection=&content_type=&metadata=&sort=&order=&limit="
-    listed = client.get(f"/documents?{nothing}&cursor=")
-    assert listed.get_json()["total"] == client.get("/documents").get_json()["total"]
-    assert client.get("/facets?values=&state=").status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -138,6 +139,17 @@ def test_workbook_when_no_sheet_has_text(parse: Parse) -> None:
     error = refused(parse, make_xlsx({"S": ""}), "a.xlsx")
     assert error.code == "no_text"
     assert "scanned" not in error.message
+
+
+def test_mail_with_an_encoded_message(parse: Parse) -> None:
+    """A message is taken apart, put together and taken apart again with no file at hand."""
+    inner = b"From: a@example.com\nTo: b@example.com\nSubject: Inner\n\nThe code is ZX-3.\n"
+    outer = (
+        b"From: a@example.com\nTo: b@example.com\nSubject: Outer\nContent-Type: message/rfc822\n"
+        b"Content-Transfer-Encoding: base64\n\n"
+    )
+    with parse(outer + base64.encodebytes(inner), "a.eml") as document:
+        assert "The code is ZX-3." in document.sample
 
 
 def test_document_when_empty(parse: Parse) -> None:

@@ -6,10 +6,12 @@ import base64
 import binascii
 import email.errors
 import hashlib
+import io
 import quopri
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from email.generator import BytesGenerator
 from email.message import EmailMessage, Message
 from email.parser import BytesParser
 from email.policy import default as default_policy
@@ -304,7 +306,9 @@ def _unpacked(part: Message) -> Message:
     if decode_whole is None:
         return inner[0]
     try:
-        return _read(decode_whole(inner[0].as_bytes()))
+        written = io.BytesIO()
+        BytesGenerator(written, mangle_from_=False).flatten(inner[0])
+        return _read(decode_whole(written.getvalue()))
     except (binascii.Error, ValueError, LookupError, AttributeError):
         return inner[0]
 

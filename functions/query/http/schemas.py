@@ -94,22 +94,7 @@ METADATA_KEY_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 
 
 class _Parameters(BaseModel):
-    """What stands after ? in an address; a parameter without a value is not given."""
-
     model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_out_empty(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        given = {
-            name: [item for item in item_or_items if item != ""]
-            if isinstance(item_or_items, list)
-            else item_or_items
-            for name, item_or_items in value.items()
-        }
-        return {name: item for name, item in given.items() if item not in ("", [])}
 
 
 MAX_FILTER_DEPTH = 5

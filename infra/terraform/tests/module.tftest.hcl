@@ -213,7 +213,7 @@ run "document_events_are_published_by_the_accounts_that_record_them" {
   }
 
   assert {
-    condition     = toset([for grant in google_pubsub_topic_iam_member.announcer : split("@", grant.member)[0]]) == toset(["serviceAccount:kaydang-ingest", "serviceAccount:kaydang-embed-worker", "serviceAccount:kaydang-dead-letters", "serviceAccount:kaydang-maintenance"])
+    condition     = toset(keys(google_pubsub_topic_iam_member.announcer)) == toset(["ingest", "embed-worker", "dead-letters", "maintenance"])
     error_message = "an account that records events may not publish them, or another may"
   }
   assert {
