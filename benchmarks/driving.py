@@ -193,6 +193,7 @@ class Served:
     ) -> None:
         self.name = name
         self.port = free_port()
+        self._processes = processes
         self._log = log
         served = ("--host", "127.0.0.1", "--port", self.port, "--workers", processes)
         quietly = ("--log-level", "warning", "--no-access-log")
@@ -209,15 +210,17 @@ class Served:
             )
 
     def wait(self, store: str, question: str) -> None:
-        """Return when a first question is answered."""
+        """Return when each of its processes has answered a first question."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                break
+        answered: set[int] = set()
+        while time.monotonic() < deadline and self._process.poll() is None:
             with suppress(OSError, http.client.HTTPException):
-                _ask_in_turn(self.port, [question], path=f"/{store}/retrieve")
+                # A connection for each: those that are kept stay with one process.
+                answer = _retrieve(self.port, question, limit=10, path=f"/{store}/retrieve")
+                answered.add(answer["process"])
+            if len(answered) == self._processes:
                 return
-            time.sleep(0.2)
+            time.sleep(0.05)
         raise BenchmarkFailed(f"{self.name} does not serve:\n{self._log.read_text()[-3000:]}")
 
     def ask(self, store: str, questions: Sequence[str], *, clients: int) -> Asked:
@@ -558,17 +561,24 @@ def _find_documents(
     """Return the documents of what is found for each question, two at a time."""
 
     def find(question: str) -> list[str]:
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-            body = json.dumps({"question": question, "limit": limit}).encode()
-            connection.request("POST", path, body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            answer = response.read()
-        if response.status != 200:
-            raise BenchmarkFailed(f"{path} answered {response.status}: {answer[:500]!r}")
-        return list(dict.fromkeys(one["name"] for one in json.loads(answer)["passages"]))
+        answer = _retrieve(port, question, limit=limit, path=path)
+        return list(dict.fromkeys(one["name"] for one in answer["passages"]))
 
     with ThreadPoolExecutor(2) as threads:
         return list(threads.map(find, questions))
+
+
+def _retrieve(port: int, question: str, *, limit: int, path: str) -> dict[str, Any]:
+    """Ask once, by a connection of its own."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        body = json.dumps({"question": question, "limit": limit}).encode()
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        said = response.read()
+    if response.status != 200:
+        raise BenchmarkFailed(f"{path} answered {response.status}: {said[:500]!r}")
+    answer: dict[str, Any] = json.loads(said)
+    return answer
 
 
 def _post(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> bool:

@@ -39,6 +39,7 @@ class Answer(BaseModel):
     """The body of an answer."""
 
     passages: list[Found]
+    process: int
 
 
 def make_app() -> FastAPI:
@@ -58,6 +59,7 @@ def make_app() -> FastAPI:
     @app.post("/{store}/retrieve")  # type: ignore[untyped-decorator]
     def retrieve(store: str, asked: Question) -> Answer:
         found = stores[store].search(asked.question, asked.limit)
-        return Answer(passages=[Found(name=one.name, text=one.text) for one in found])
+        passages = [Found(name=one.name, text=one.text) for one in found]
+        return Answer(passages=passages, process=os.getpid())
 
     return app
