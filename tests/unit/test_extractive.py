@@ -13,6 +13,7 @@ from functions.query.answering.extractive import extract
 from functions.query.answering.question_kind import detect_kinds, split_question
 from functions.query.answering.scoring import terms
 from functions.query.answering.units import split_units
+from shared.search.query_terms import Question, Term
 from shared.values import Hit
 from tests.unit.test_citing import hit
 
@@ -152,6 +153,29 @@ def test_extract_when_an_entry_is_told_in_the_first_person() -> None:
     assert shown("What do I do when I have lost the key to the pump room?", hit(text)) == (
         "Ask the porter, who keeps a spare one. [1]"
     )
+
+
+def test_extract_when_the_passage_is_in_another_language() -> None:
+    """With a model for both languages no word of the question has to stand in what answers."""
+    import numpy as np
+
+    def embed(texts: object) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        assert isinstance(texts, list)
+        near = [float("Urlaubstage" in text or "28 days" in text) for text in texts]
+        return np.array([[each, 1 - each] for each in near], dtype=np.float32)
+
+    terms = [Term(word, 1, 0, 9.0) for word in ("urlaubstag", "vollzeitkraft")]
+    asked = Question(terms, [[term] for term in terms], [], ["de"], 10.0, ["german"])
+    leave = replace(hit("Staff wear blue. They receive 28 days of leave a year."), language="en")
+    extracted = extract(
+        "Wie viele Urlaubstage bekommen Vollzeitkräfte?",
+        [leave],
+        analysis=asked,
+        embed=embed,
+        multilingual=True,
+    )
+    assert extracted.answers
+    assert "28 days" in compose(extracted.units, [leave])
 
 
 def test_extract_when_a_number_is_asked_for() -> None:

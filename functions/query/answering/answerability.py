@@ -9,6 +9,10 @@ from shared.search.query_terms import Support, measure_support
 from .journal import Journal
 from .missing import asks_nothing, find_missing, find_missing_names, find_near
 from .query import Refusal, Retrieval
+from .scoring import find_foreign
+
+# Passages among which one in another language may be what answers.
+_FOREMOST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +82,17 @@ def _find_refusal(retrieval: Retrieval, floors: Floors, *, extractive: bool) -> 
     if not passages:
         return Refusal("not_found", "nothing was found")
     missing = find_missing(question, passages)
-    if extractive:
+    info = None if retrieval.embedder is None else retrieval.embedder.info
+    multilingual = info is not None and info.multilingual
+    # Its words, and how it spells a name, cannot be the question's.
+    foreign = multilingual and bool(find_foreign(passages[:_FOREMOST], analysis))
+    if extractive and not foreign:
         missing += find_missing_names(question, analysis, passages)
     if missing:
         near = tuple(find_near(missing, passages))
         return Refusal("missing", "no passage holds what the question names", tuple(missing), near)
-    info = None if retrieval.embedder is None else retrieval.embedder.info
+    if extractive and foreign:
+        return None
     support = measure_support(
         passages, unrelated_similarity=0.0 if info is None else info.unrelated_similarity
     )

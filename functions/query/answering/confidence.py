@@ -53,12 +53,15 @@ def measure_confidence(
     candidates: Candidates,
     *,
     analysis: Question | None,
+    multilingual: bool = False,
 ) -> dict[str, float]:
     """
     Return the signs that *chosen* answers *part*, each about 0 to 1.
 
     Args:
         ranked: All that was scored, best first.
+        multilingual: Whether the model knows other languages than English: texts in one that it
+            does not know are near one another whatever they say.
     """
     best = ranked[0]
     passages = candidates.passages
@@ -85,7 +88,7 @@ def measure_confidence(
         "lead": (best.score - ranked[1].score) / 10.0 if len(ranked) > 1 else 1.0,
         "cosine": cosine,
         # Near without a common word: it is not the words that bring them together.
-        "meaning": cosine * (1.0 - context_words),
+        "meaning": cosine * (1.0 - context_words) if multilingual or part.language == "en" else 0.0,
         "words": max(each.features["words"] for each in shown),
         "context_words": context_words,
         "focus": max(each.features["focus"] for each in shown),
@@ -138,7 +141,8 @@ def counts(part: Part, chosen: Sequence[Unit], candidates: Candidates) -> bool:
         if len(word) >= _LEAST_COUNTED
         for term in terms(word)
     }
-    if not counted or counted & _MEASURED:
+    foreign = any(unit.number in candidates.foreign for unit in chosen)
+    if not counted or counted & _MEASURED or foreign:
         return True
     around = {word for unit in chosen for word in terms(passages[unit.number - 1].text)}
     around |= {word for unit in chosen for word in terms(passages[unit.number - 1].heading)}

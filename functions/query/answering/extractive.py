@@ -26,6 +26,7 @@ from .scoring import (
     Candidates,
     Part,
     Scored,
+    find_foreign,
     gather,
     holds_literal,
     points_back,
@@ -37,7 +38,7 @@ from .units import Unit, split_units
 
 MAX_PASSAGES = 8
 # Embedding a part takes about 1.4 ms on one core.
-MAX_EMBEDDED = 22
+MAX_EMBEDDED = 16
 # Longer texts cost more than they say.
 MAX_COMPARED = 320
 MAX_UNITS = 2
@@ -128,7 +129,7 @@ def extract(
     ]
     if not units:
         return Extract([], answers=False)
-    foreign = _find_foreign(considered, analysis) if multilingual else frozenset[int]()
+    foreign = find_foreign(considered, analysis) if multilingual else frozenset[int]()
     candidates = gather(considered, units, unrelated=unrelated_similarity, foreign=foreign)
     texts = split_question(asked or question)
     compared = compares(asked or question)
@@ -159,6 +160,7 @@ def extract(
             candidates,
             _leave_to_others(at, scored),
             analysis=analysis,
+            multilingual=multilingual,
             choosing=choosing,
         )
         for at, part in enumerate(parts)
@@ -166,16 +168,6 @@ def extract(
     answered = [part for part in extracted if part.chosen and part.confidence >= choosing.least]
     shown = list(dict.fromkeys(unit for part in answered for unit in part.chosen))
     return Extract(shown, bool(answered), extracted)
-
-
-def _find_foreign(passages: Sequence[Hit], analysis: Question | None) -> frozenset[int]:
-    """Return the numbers of the passages in another language than the question, both known."""
-    languages = [] if analysis is None else analysis.languages
-    return frozenset(
-        number
-        for number, passage in enumerate(passages, 1)
-        if languages and passage.language and passage.language not in languages
-    )
 
 
 def _asks(question: str, code: str) -> bool:
@@ -228,6 +220,7 @@ def _extract_part(
     ranked: list[Scored],
     *,
     analysis: Question | None,
+    multilingual: bool,
     choosing: Choosing,
 ) -> ExtractedPart:
     if part.kinds.date:
@@ -238,7 +231,9 @@ def _extract_part(
         ranked = _items_first(ranked, passages=candidates.passages)
     chosen = _choose(ranked, candidates, choosing.margin)
     chosen = _complete(chosen, ranked, candidates, listing=part.kinds.listing)
-    signs = measure_confidence(part, ranked, chosen, candidates, analysis=analysis)
+    signs = measure_confidence(
+        part, ranked, chosen, candidates, analysis=analysis, multilingual=multilingual
+    )
     confidence = weigh_confidence(signs, choosing.confidence)
     if not counts(part, chosen, candidates):
         chosen = []

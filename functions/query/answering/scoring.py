@@ -161,6 +161,16 @@ class Candidates:
         return (cosine - self.unrelated) / max(1e-6, 1.0 - self.unrelated)
 
 
+def find_foreign(passages: Sequence[Hit], analysis: Question | None) -> frozenset[int]:
+    """Return the numbers of the passages in another language than the question, both known."""
+    languages = [] if analysis is None else analysis.languages
+    return frozenset(
+        number
+        for number, passage in enumerate(passages, 1)
+        if languages and passage.language and passage.language not in languages
+    )
+
+
 def gather(
     passages: Sequence[Hit],
     units: Sequence[Unit],
