@@ -11,15 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from flask.testing import FlaskClient
+from pgvector.psycopg import register_vector
 from PIL import Image
 
 from functions.ingest.figures import DocumentFigures, FigureBudget, FigureReader, make_notices
 from functions.ingest.sandbox import ParsedDocument, parse_document
+from functions.query.settings import QuerySettings
 from shared import store
+from shared.embedding.embedder import Embedder
 from shared.errors import GenerationUnavailable
 from shared.settings import GeminiSettings
+from shared.store.connection import connection_arguments
 from shared.values import ObjectVersion
+from tests.integration.test_tables import index_file
+from tests.support.asking import make_client
 from tests.support.documents import LIMITS, make_zip, pdf_lines, relations, small_tokenizer
 from tests.support.gemini_stand_in import (
     BLOCKED,
@@ -572,3 +580,41 @@ def test_gemini_away(figures: Figures, gemini: GeminiStandIn) -> None:
     assert last.describe(packed(chart(3)), "") == ("", "unavailable")
     # Once is enough to know that it is away.
     assert len(gemini.requests) - asked == 3
+
+
+# Asked
+
+
+def ask(client: FlaskClient, question: str) -> dict[str, Any]:
+    response = client.post("/query", json={"question": question})
+    body: dict[str, Any] = response.get_json()
+    assert response.status_code == 200, body
+    return body
+
+
+def test_descriptions_stay_apart_from_text(
+    database_url: str, model_dir: Path, tmp_path: Path
+) -> None:
+    """A passage is the document's words or a description; only the former is verified."""
+    settings = QuerySettings.model_validate({"database_url": database_url, "model_dir": model_dir})
+    embedder = Embedder(model_dir, threads=1)
+    path = tmp_path / "harbour.docx"
+    path.write_bytes(docx_of([(packed(chart()), "", "The quay was built in 1912.")]))
+    says = Describer("The chart shows 410 ferries in the year 2023, and 380 in the year before.")
+    with psycopg.connect(database_url, **connection_arguments(settings)) as connection:
+        register_vector(connection)
+        connection.execute("SET ROLE kaydang_worker")
+        index_file(connection, embedder, model_dir, path, "harbour.docx", describe=says)
+    with store.open_pool(settings) as pool:
+        client = make_client(settings, pool=pool, embedder=embedder)
+        chart_answer = ask(client, "How many ferries were there in the year 2023?")
+        text_answer = ask(client, "In which year was the quay built?")
+    assert "410" in chart_answer["answer"]
+    assert chart_answer["grounded"]
+    sources = {each["source"]: each["text"] for each in chart_answer["passages"]}
+    assert "quay" not in sources["figure"]
+    assert "ferries" not in sources["text"]
+    cited = [each for each in chart_answer["citations"] if "410" in each["quote"]]
+    assert [(each["verified"], each["description"]) for each in cited] == [(False, True)]
+    cited = [each for each in text_answer["citations"] if "1912" in each["quote"]]
+    assert [(each["verified"], each["description"]) for each in cited] == [(True, False)]

@@ -223,22 +223,24 @@ def test_import_when_not_used() -> None:
 
 
 @pytest.fixture
-def serving(connection: Connection, make_embedder: MakeEmbedder) -> GeminiEmbedder:
+def serving(owner: Connection, make_embedder: MakeEmbedder) -> GeminiEmbedder:
     """Let Gemini's model answer in an empty database."""
     embedder = make_embedder()
     info = embedder.info
     model = store.register_model(
-        connection, name=info.name, dimension=info.dimension, digest=info.digest
+        owner, name=info.name, dimension=info.dimension, digest=info.digest
     )
-    assert store.switch_model(connection, model.id) == 0
+    assert store.switch_model(owner, model.id) == 0
     return embedder
 
 
 @pytest.fixture
-def resources(database_url: str, folder: Path, pool: Pool, serving: GeminiEmbedder) -> Resources:
+def resources(
+    database_url: str, folder: Path, worker_pool: Pool, serving: GeminiEmbedder
+) -> Resources:
     return Resources(
         settings=RetrySettings(),
-        pool=pool,
+        pool=worker_pool,
         announce=None,
         find_embedder=lambda _: serving,
         batch_slots=WorkSlots(1),

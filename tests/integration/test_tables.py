@@ -7,7 +7,7 @@ import io
 import json
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,13 @@ PRODUCTS = ["Pump", "Valve", "Filter", "Hose", "Clamp"]
 
 
 def index_file(
-    connection: store.Connection, embedder: Embedder, model_dir: Path, path: Path, name: str
+    connection: store.Connection,
+    embedder: Embedder,
+    model_dir: Path,
+    path: Path,
+    name: str,
+    *,
+    describe: Callable[[bytes, str], tuple[str, str]] | None = None,
 ) -> None:
     """Index a file as ingest and embed_worker do, without their events."""
     lease = store.begin_build(
@@ -58,6 +64,7 @@ def index_file(
         limits=LIMITS,
         tokenizer=model_dir / "tokenizer.json",
         max_tokens=256,
+        describe_figure=describe,
     ) as parsed:
         jobs = store.stage_build(
             connection,

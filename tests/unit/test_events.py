@@ -121,6 +121,25 @@ def test_notification_that_lacks_something_is_malformed(attributes: dict[str, st
         read_notification(Message(b"", attributes, "1", ""))
 
 
+def test_notification_whose_fields_are_at_their_bounds() -> None:
+    """The longest name is one, and what no work needs may be missing or nonsense."""
+    attributes = {
+        **{"eventType": "OBJECT_FINALIZE", "bucketId": "b", "objectGeneration": "1"},
+        "objectId": "é" * 512,
+    }
+    event = read_notification(Message(b'{"updated": "yesterday"}', attributes, "1", ""))
+    assert event is not None
+    assert (event.object.name, event.object.size, event.object.updated) == ("é" * 512, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "id"), [({"messageId": "7"}, "7"), ({"message_id": "8"}, "8"), ({}, "")]
+)
+def test_message_id_in_either_spelling(fields: dict[str, str], id: str) -> None:
+    """Pub/Sub sends both; dead letters are kept once by it."""
+    assert read_message({"message": {"data": "", **fields}}).message_id == id
+
+
 @pytest.mark.parametrize(
     "data",
     [None, [], "text", {}, {"message": 1}, {"message": {"data": "%%%"}}, {"message": {"data": 7}}],

@@ -36,7 +36,8 @@ def expand_context(
 
 def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) -> list[Hit]:
     """
-    Return *hits* with their surroundings: of the same build and heading, without a new page.
+    Return *hits* with their surroundings: of the same build and heading, without a new page, and
+    nothing around the description of a picture.
 
     Hits that touch or overlap then are one, at the place of the better. The text stays exactly the
     characters [char_start, char_end) of the extracted text.
@@ -50,7 +51,7 @@ def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) 
         FROM unnest(%(build_ids)s::bigint[], %(ordinals)s::integer[])
             AS hits (hit_build_id, hit_ordinal)
         CROSS JOIN LATERAL (
-            SELECT build_id, ordinal, heading, page, char_start, char_end, page_starts
+            SELECT build_id, ordinal, heading, page, char_start, char_end, page_starts, source
             FROM live_chunks
             WHERE build_id = hit_build_id
                 AND ordinal BETWEEN hit_ordinal - %(reach)s AND hit_ordinal + %(reach)s
@@ -64,8 +65,10 @@ def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) 
         },
     )
     around = {
-        (build_id, ordinal): _Place(heading, page, start, end, pair_page_starts(page_starts))
-        for build_id, ordinal, heading, page, start, end, page_starts in rows
+        (build_id, ordinal): _Place(
+            heading, page, start, end, pair_page_starts(page_starts), source == "figure"
+        )
+        for build_id, ordinal, heading, page, start, end, page_starts, source in rows
     }
     extents = choose_extents(hits, around, max_characters=max_characters)
     grown = {
@@ -83,13 +86,14 @@ def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a chunk stands in its document."""
+    """Where a chunk stands in its document, and whether it describes a picture."""
 
     heading: str
     page: int | None
     char_start: int
     char_end: int
     page_starts: tuple[PageStart, ...] = ()
+    is_description: bool = False
 
     @property
     def last_page(self) -> int | None:
@@ -110,7 +114,7 @@ def choose_extents(
             same_place = (better.build_id, better.heading) == (hit.build_id, hit.heading)
             edge = span.start if hit.ordinal < span.start else span.stop - 1
             own, other = (around.get((hit.build_id, n)) for n in (hit.ordinal, edge))
-            if near and same_place and own and other and _pages_meet(own, other):
+            if near and same_place and own and other and _go_together(own, other):
                 start, stop = min(span.start, hit.ordinal), max(span.stop, hit.ordinal + 1)
                 spans[place] = better, range(start, stop)
                 break
@@ -133,7 +137,7 @@ def choose_extents(
                 neighbour is None
                 or beside is None
                 or neighbour.heading != hit.heading
-                or not _pages_meet(neighbour, beside)
+                or not _go_together(neighbour, beside)
                 or (hit.build_id, ordinal) in taken
                 or neighbour.char_end - neighbour.char_start > left
             ):
@@ -145,8 +149,14 @@ def choose_extents(
     return spans
 
 
-def _pages_meet(one: _Place, other: _Place) -> bool:
-    """Tell whether one of two neighbours ends on the page that the other begins on."""
+def _go_together(one: _Place, other: _Place) -> bool:
+    """
+    Tell whether one of two neighbours ends on the page that the other begins on.
+
+    What describes a picture stays apart from the document's own text: only that can be verified.
+    """
+    if one.is_description or other.is_description:
+        return False
     first, second = sorted((one, other), key=lambda place: place.char_start)
     return first.last_page == second.page
 
