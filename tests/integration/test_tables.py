@@ -389,6 +389,15 @@ def test_questions_when_a_word_is_left_over(figures: Figures, question: str) -> 
     assert "**" not in figures.ask(question)["answer"]
 
 
+def test_questions_when_the_cells_are_blank(figures: Figures) -> None:
+    """A sum of nothing is no figure; the same sum of a row with one is."""
+    blank, filled = (
+        next(row[0] for row in figures.rows if bool(row[3]) is filled) for filled in (False, True)
+    )
+    assert "**" in figures.ask(f"What is the sum of Quantity where Order is {filled}?")["answer"]
+    assert "**" not in figures.ask(f"What is the sum of Quantity where Order is {blank}?")["answer"]
+
+
 @pytest.fixture(scope="module")
 def stand_in() -> Iterator[GeminiStandIn]:
     with gemini_stand_in() as running:

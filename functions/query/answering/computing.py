@@ -205,9 +205,16 @@ def _compute_plan(
     except (ValidationError, WrongPlan):
         return None
     result = run_plan(connection, stored, plan)
-    if not any(result.source_counts) or len(result.rows) > _MAX_SHOWN_ROWS:
+    if not _has_figures(plan, result) or len(result.rows) > _MAX_SHOWN_ROWS:
         return None
     return _Computed(stored, plan, result)
+
+
+def _has_figures(plan: TablePlan, result: TableResult) -> bool:
+    """Return whether rows were found, and cells in them that are not blank."""
+    if not any(result.source_counts):
+        return False
+    return not plan.aggregates or any(row[-1] is not None for row in result.rows)
 
 
 def _compute(connection: Connection, stored: StoredTable, question: str) -> _Computed | None:
@@ -221,7 +228,7 @@ def _compute(connection: Connection, stored: StoredTable, question: str) -> _Com
     if asked is None:
         return None
     result = run_plan(connection, stored, asked.plan)
-    if not result.source_counts or not any(result.source_counts):
+    if not _has_figures(asked.plan, result):
         return None
     if asked.kind in ("max", "min"):
         assert asked.target is not None, "the highest of something"  # noqa: S101
