@@ -53,7 +53,7 @@ _MAX_QUESTIONS = 400
 # A choice that wins less on questions that it was not fitted to, or loses more on one set, is luck.
 _LEAST_GAIN = 0.002
 _MOST_LOSS = 0.002
-_VECTOR = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_VECTOR = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _FEEDBACK = (0.0, 0.15, 0.3, 0.5, 0.7)
 _OTHER_LANGUAGE = (0.0, 0.04, 0.08, 0.12)
 # Each part whole, so that it can be weighed afterwards.

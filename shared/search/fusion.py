@@ -26,14 +26,11 @@ class Weights:
         vector: The vectors' share; the words have the rest.
         feedback: For likeness to the passage that is best without it.
         other_language: What a document costs that is not in the question's language.
-        text_power: To which the words' score is raised, 1 being that of the best: below 1 a chunk
-            that holds some of the words lies less far behind one that holds all.
     """
 
     vector: float
     feedback: float
     other_language: float
-    text_power: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,7 @@ class Fusion:
     Attributes:
         vector, feedback: As in Weights, for questions in a language that the model knows well.
         vector_foreign, feedback_foreign: The same for all other questions.
-        other_language, text_power: As in Weights.
+        other_language: As in Weights.
     """
 
     vector: float
@@ -52,7 +49,6 @@ class Fusion:
     feedback: float
     feedback_foreign: float
     other_language: float
-    text_power: float = 1.0
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
@@ -64,8 +60,7 @@ class Fusion:
         """
         names = [field.name for field in fields(cls)]
         try:
-            # Releases before stored no power.
-            values = {name: float(({"text_power": 1.0} | dict(stored))[name]) for name in names}
+            values = {name: float(stored[name]) for name in names}
         except (KeyError, TypeError, ValueError) as error:
             raise Misconfigured(
                 "the fusion weights that are stored with the model cannot be read: run"
@@ -84,19 +79,17 @@ class Fusion:
             vector=self.vector if known else self.vector_foreign,
             feedback=self.feedback if known else self.feedback_foreign,
             other_language=self.other_language,
-            text_power=self.text_power,
         )
 
 
 # Of models that know English best, as those of this size do ...
 ENGLISH = Fusion(
-    vector=0.5,
+    vector=0.6,
     vector_foreign=0.5,
-    feedback=0.6,
+    feedback=0.5,
     feedback_foreign=0.15,
     # A translation holds the same names and numbers: the one in the question's language is meant.
     other_language=0.08,
-    text_power=0.7,
 )
 # ... and of those to which a translation is near: they know all languages alike.
 MULTILINGUAL = Fusion(
@@ -133,7 +126,7 @@ def combine(
     """
     score = (
         weights.vector * vector
-        + (1 - weights.vector) * np.maximum(text, 0) ** weights.text_power
+        + (1 - weights.vector) * text
         + exact
         - weights.other_language * foreign
     )

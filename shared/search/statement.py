@@ -361,12 +361,7 @@ _PARTS: dict[str, sql.Composable] = {
             / greatest(best.similarity - %(unrelated)s::float8, 1e-6)
         """
     ),
-    "text_part": sql.SQL(
-        """
-        (1 - %(vector_weight)s::float8)
-            * (greatest(scored.text_score, 0) / best.text_score) ^ %(text_power)s::float8
-        """
-    ),
+    "text_part": sql.SQL("(1 - %(vector_weight)s::float8) * scored.text_score / best.text_score"),
     "language_part": sql.SQL(
         """
         CASE
@@ -450,7 +445,6 @@ def _statement(
         "languages": LANGUAGES,
         "configs": CONFIGS,
         "vector_weight": weights.vector,
-        "text_power": weights.text_power,
         "feedback_weight": weights.feedback,
         "other_language_cost": weights.other_language,
         "unrelated": unrelated_similarity,

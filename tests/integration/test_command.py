@@ -209,7 +209,7 @@ def test_model_fit_when_there_are_questions(
     store_fusion(owner, replace(ENGLISH, vector=0.25).store())
     assert "0.25 meaning" in run("explain", "How is the pump opened?").stdout
     run("model", "fit", "--reset")
-    assert "0.50 meaning" in run("explain", "How is the pump opened?").stdout
+    assert "0.60 meaning" in run("explain", "How is the pump opened?").stdout
     assert "--reset" in run("model", "fit", code=2).stderr
 
 
