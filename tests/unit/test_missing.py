@@ -58,6 +58,12 @@ def test_refusal_when_an_identifier_is_missing() -> None:
     assert text.startswith("E-4417 does not occur in these documents. Similar: E-4471")
 
 
+def test_near_when_a_number_is_missing() -> None:
+    """Another number is like it only with as many digits."""
+    passages = [hit("Page 199 of 990 says that the hall of 1998 burnt down on the 19th.")]
+    assert find_near(["1990"], passages) == ["1998"]
+
+
 @pytest.mark.parametrize("question", ["Hello!", "Xin chào", "thank you", "¿?", "Guten Morgen"])
 def test_question_when_it_asks_nothing(question: str) -> None:
     """A greeting is no question."""

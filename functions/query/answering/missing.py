@@ -81,7 +81,14 @@ def find_near(missing: Sequence[str], passages: Sequence[Hit]) -> list[str]:
     folded = {_fold(token): token for token in tokens}
     near: dict[str, None] = {}
     for name in missing:
-        for match in get_close_matches(_fold(name), folded, n=_MAX_NEAR, cutoff=_NEAR):
+        asked = _fold(name)
+        # 19 is spelt like 1990 and has nothing to do with it.
+        alike = [
+            token
+            for token in folded
+            if not asked.isdigit() or (token.isdigit() and len(token) == len(asked))
+        ]
+        for match in get_close_matches(asked, alike, n=_MAX_NEAR, cutoff=_NEAR):
             near[folded[match]] = None
     return list(near)[:_MAX_NEAR]
 
