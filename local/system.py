@@ -147,11 +147,12 @@ class System:
             return [*module, "admin", "reconcile", "--every", "5"]
         return function_command(part, port=self.ports[name])
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, as_owner: bool = False) -> subprocess.CompletedProcess[str]:
         """Run a module of ours to its end, such as ("admin", "status")."""
+        login = {"DATABASE_URL": self.owner_url} if as_owner else {}
         return subprocess.run(
             [sys.executable, "-m", *arguments],
-            env=self.environment,
+            env=self.environment | login,
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -34,7 +34,8 @@ def block(language: str, holding: str, system: System) -> str:
 def document(system: System) -> None:
     """Upload what the examples ask about."""
     text = "The Eiffel Tower stands in Paris. It was finished in 1889."
-    system.wait_for("guides/eiffel.txt", generation=system.upload("guides/eiffel.txt", text))
+    # The name that docs/client.md gives it, whose examples ask the same system.
+    system.wait_for("guides/paris.txt", generation=system.upload("guides/paris.txt", text))
 
 
 async def ask(transport: Any) -> str:
@@ -58,7 +59,7 @@ def test_gemini_cli(system: System) -> None:
 
 def test_claude_code(system: System) -> None:
     """Its command line names the address that the service answers on."""
-    line = block("", "claude mcp add", system)
+    line = block("sh", "claude mcp add", system)
     assert re.search(r"--transport http documents (\S+)", line)
     assert f" {system.query_url}/mcp " in line
 
@@ -96,7 +97,7 @@ def test_openai(system: System) -> None:
 
 def test_open_webui(system: System) -> None:
     """The variables of its container are those of a service that lists its models."""
-    variables = dict(re.findall(r"--env (\w+)=(\S+)", block("", "open-webui", system)))
+    variables = dict(re.findall(r"--env (\w+)=(\S+)", block("sh", "open-webui", system)))
     assert _answer(variables["OPENAI_API_BASE_URL"], variables["OPENAI_API_KEY"], "kaydangpt")
 
 

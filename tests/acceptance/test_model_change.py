@@ -52,7 +52,7 @@ def small_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def admin(system: System, *arguments: str) -> Any:
     """Run an admin command and return its JSON."""
-    done = system.run("admin", *arguments, "--json")
+    done = system.run("admin", *arguments, "--json", as_owner=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -86,7 +86,7 @@ def test_model_is_changed_and_changed_back_without_a_gap(
         assert dimension(system) == 384
         models = admin(system, "model", "add", str(small_model_dir))
         (old, new) = (str(model["id"]) for model in models)
-        refused = system.run("admin", "model", "switch", new)
+        refused = system.run("admin", "model", "switch", new, as_owner=True)
         assert refused.returncode == 1
         assert "model fill" in refused.stderr
         fill(system, new)

@@ -95,14 +95,19 @@ def test_upload_is_one_trace(observed: Observed) -> None:
 
     def whole() -> list[Received]:
         spans = observed.collector.trace_of("POST /documents")
-        names = {span.name for span in spans}
-        return spans if {"ingest", "embed_chunks"} <= names and is_connected(spans) else []
+        names = {(span.service, span.name) for span in spans}
+        ends = {("kaydang-ingest", "ingest"), ("kaydang-embed-worker", "embed_chunks")}
+        return spans if ends <= names and is_connected(spans) else []
 
     spans = wait_until(whole, what="the trace of the upload is whole")
     assert {(span.service, span.name) for span in spans} == {
         ("kaydang-query", "POST /documents"),
         *(("kaydang-ingest", name) for name in ("ingest", "download", "parse", "stage", "publish")),
-        *(("kaydang-embed-worker", name) for name in ("embed_chunks", "lease", "embed", "finish")),
+        *(
+            ("kaydang-embed-worker", name)
+            # The last tells others that the document is ready.
+            for name in ("embed_chunks", "lease", "embed", "finish", "publish")
+        ),
     }
     assert [span.name for span in spans if span.failed] == []
     metadata = observed.system.documents(prefix="traced/valve.txt")["traced/valve.txt"]["metadata"]
@@ -149,7 +154,7 @@ def test_spans_when_a_process_is_stopped(observed: Observed) -> None:
     """What a process has not sent yet it sends before it ends."""
     system = observed.system
     system.ports["query2"] = free_port()
-    system.variables["query2"] = {
+    system.variables["query2"] = system.variables["query"] | {
         "OTEL_BSP_SCHEDULE_DELAY": "600000",
         "OTEL_SERVICE_NAME": "another-query",
     }

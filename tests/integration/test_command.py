@@ -205,7 +205,7 @@ def test_model_fit_when_there_are_questions(
     fitted = json.loads(run("model", "fit", str(questions), "--json").stdout)
     assert [(each["questions"], each["before"]) for each in fitted["sets"]] == [(2, 1.0), (2, 1.0)]
     assert not fitted["stored"]  # nothing beats weights that find everything
-    assert "stay as they are" in run("model", "fit", str(questions)).stdout
+    assert "These stay" in run("model", "fit", str(questions)).stdout
     store_fusion(owner, replace(ENGLISH, vector=0.25).store())
     assert "0.25 meaning" in run("explain", "How is the pump opened?").stdout
     run("model", "fit", "--reset")

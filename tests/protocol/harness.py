@@ -1245,7 +1245,7 @@ class World:
         if status.state != "failed" or not status.reason:
             self._violated(f"{version.name} is neither ready nor failed with a reason: {status}")
         expected = {"attempts_exhausted"} if version.name in self.dead_names else set()
-        tried = re.search(r"tried (\d+) times", status.reason or "")
+        tried = re.search(r"failed (\d+) times", status.reason or "")
         if tried and int(tried[1]) >= self.max_attempts:
             expected.add("attempts_exhausted")
         verdict = self._verdicts.get((version.name, version.generation))

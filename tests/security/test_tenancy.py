@@ -503,7 +503,7 @@ def test_owner_when_it_is_no_superuser(connection: Connection, ids: dict[str, UU
         WHERE polname = 'owner'
         """
     ).fetchone()
-    assert row == (9, True)
+    assert row == (10, True)
     assert count_rows(connection, "live_chunks") == 3
     found = connection.execute("SELECT * FROM chunks_matching('gate', '{}/1000000000', 'x')")
     assert len(found.fetchall()) == 3
