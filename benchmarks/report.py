@@ -46,13 +46,21 @@ Reading = Callable[[Mapping[str, Any]], float]
 @click.option("--document", default=DOCUMENT, type=click.Path(path_type=Path, exists=True))
 @click.option("--readme", default=README, type=click.Path(path_type=Path, exists=True))
 @click.option("--images", default=IMAGES, type=click.Path(path_type=Path, file_okay=False))
-def main(result: Path | None, document: Path, readme: Path, images: Path) -> None:
+@click.option("--only", multiple=True, help="Figures whose tables are written, with their run.")
+def main(
+    result: Path | None, document: Path, readme: Path, images: Path, only: tuple[str, ...]
+) -> None:
     """Fill in the document, draw the plots, and sum up in the README."""
     read = (
         {**json.loads(result.read_text()), "file": result.name}
         if result is not None
         else read_latest("performance")
     )
+    if only:
+        # The others stay as an earlier run wrote them, so each says which run it is of.
+        for name in only:
+            replace_block(document, name, f"{make_tables(read)[name]}\n\n{describe_run(dict(read))}")
+        return
     for name, text in make_blocks(read).items():
         replace_block(document, name, text)
     draw(read, images)
