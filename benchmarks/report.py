@@ -58,8 +58,9 @@ def main(
     )
     if only:
         # The others stay as an earlier run wrote them, so each says which run it is of.
+        run, tables = describe_run(dict(read)), make_tables(read)
         for name in only:
-            replace_block(document, name, f"{make_tables(read)[name]}\n\n{describe_run(dict(read))}")
+            replace_block(document, name, f"{tables[name]}\n\n{run}")
         return
     for name, text in make_blocks(read).items():
         replace_block(document, name, text)
