@@ -163,7 +163,7 @@ def _ask_for_each(url: str, prefix: str, files: int) -> set[str]:
             )
             if response.status_code == 200:
                 break
-            # All places are taken: it is told to come again.
+            # The service is full, and says when to ask again.
             time.sleep(float(response.headers.get("Retry-After", 1)))
         response.raise_for_status()
         wanted = f"crate {prefix}{number} is QX-"

@@ -56,7 +56,7 @@ _MIN_SHOWN_AREA = 8_000.0
 DECORATION_USES = 3
 # A surface of one colour, or hardly more.
 _FLAT_DEVIATION = 2.5
-# Pictures of one document that are decoded, and of which it is told that they were left out.
+# The most pictures of one document that are decoded, and that are reported as left out.
 _MAX_LOOKED_AT = 500
 _MAX_NOTED = 500
 _MAX_CAPTION_CHARS = 500
