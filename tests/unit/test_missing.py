@@ -8,6 +8,7 @@ from functions.query.answering.missing import (
     asks_nothing,
     correct_spelling,
     find_missing,
+    find_missing_numbered,
     find_near,
 )
 from functions.query.answering.query import Refusal
@@ -56,6 +57,24 @@ def test_refusal_when_an_identifier_is_missing() -> None:
     assert near[0] == "E-4471"
     text = refusal_text(["en"], Refusal("missing", "", ("E-4417",), tuple(near)))
     assert text.startswith("E-4417 does not occur in these documents. Similar: E-4471")
+
+
+@pytest.mark.parametrize(
+    ("question", "missing"),
+    [
+        ("What is the gate code of building nine?", ["building nine"]),
+        ("What is the gate code of building 9?", ["building 9"]),
+        ("What is the gate code of building seven?", []),
+        ("What is the gate code of building 7?", []),
+        ("Has building seven more than nine?", []),
+        ("Are there nine buildings?", []),
+        ("What is in cellar 4?", []),
+    ],
+)
+def test_missing_when_a_thing_has_another_number(question: str, missing: list[str]) -> None:
+    """Another building's code is no answer; a thing that has no number in the text is let be."""
+    passages = [hit("The gate code of building seven is QX-7714. More than five know the cellar.")]
+    assert find_missing_numbered(question, passages) == missing
 
 
 def test_near_when_a_number_is_missing() -> None:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from shared.search.query_terms import Support, measure_support
 
 from .journal import Journal
-from .missing import asks_nothing, find_missing, find_missing_names, find_near
+from .missing import (
+    asks_nothing,
+    find_missing,
+    find_missing_names,
+    find_missing_numbered,
+    find_near,
+)
 from .query import Refusal, Retrieval
 from .scoring import find_foreign
 
@@ -81,7 +87,7 @@ def _find_refusal(retrieval: Retrieval, floors: Floors, *, extractive: bool) -> 
         return Refusal("nothing_asked", "the question has no word to look for")
     if not passages:
         return Refusal("not_found", "nothing was found")
-    missing = find_missing(question, passages)
+    missing = find_missing(question, passages) + find_missing_numbered(question, passages)
     info = None if retrieval.embedder is None else retrieval.embedder.info
     multilingual = info is not None and info.multilingual
     # Its words, and how it spells a name, cannot be the question's.
