@@ -219,23 +219,26 @@ def share_as_it_should_be(grades: Sequence[Grade]) -> float:
 
 
 def print_grades(name: str, grades: Sequence[Grade]) -> None:
-    """Print a table: all, by kind, by language."""
-    columns = ["questions", *VERDICTS[:-1], "clean", "grounded", "found", "verified", "coverage",
-               "precision", "begins_badly", "p50_ms"]  # fmt: skip
+    """Print counts by kind and language in a table, and the shares below it."""
+    columns = ["questions", "right", "clean", "partly", "wrong", "refused", "answered", "found"]
     if any(each.verdict == "failed" for each in grades):
-        columns.insert(len(VERDICTS), "failed")
-    if any(each.judged_correct is not None for each in grades):
-        columns[-1:-1] = JUDGED
+        columns.insert(-1, "failed")
     table = Table(title=name)
     table.add_column("")
     for column in columns:
-        table.add_column(column.replace("_", " "), justify="right")
+        table.add_column(column, justify="right")
     for figures in group(grades).values():
         for label, row in figures.items():
             if row["questions"]:
                 table.add_row(label, *(_cell(row[column]) for column in columns))
         table.add_section()
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    every = summarise([each for each in grades if not _is_unanswerable(each)])
+    shares = ("verified", "coverage", "precision", "begins_badly", *JUDGED)
+    written = [f"{share.replace('_', ' ')} {_cell(every[share])}" for share in shares
+               if every[share] is not None]  # fmt: skip
+    console.print("; ".join([*written, f"median {_cell(every['p50_ms'])} ms"]), highlight=False)
 
 
 def print_faults(grades: Sequence[Grade]) -> None:
