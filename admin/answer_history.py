@@ -67,7 +67,9 @@ def read_runs(folder: Path) -> list[Run]:
                 f"{file} is not what evaluate --answers --keep wrote ({error!r})."
             ) from error
     if not runs:
-        raise click.ClickException(f"{folder} holds no results: evaluate --answers SET --keep it.")
+        raise click.ClickException(
+            f"{folder} holds no results. Run: kaydangpt evaluate --answers SET --keep {folder}"
+        )
     return sorted(runs, key=lambda run: (run.set_name, run.at))
 
 
