@@ -137,7 +137,7 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
         info=Info(
             title="KaydangPT",
             version=VERSION,
-            description="Ask questions about the documents of a bucket. Answers cite their sources.",
+            description="Ask the documents of a bucket. Every answer cites its sources.",
         ),
         servers=[Server(url="/v1"), Server(url="/", description="The same, for older clients.")],
         security_schemes={
