@@ -103,9 +103,9 @@ def make_summary(result: Result) -> str:
     cores = result["machine"]["cores"]
     return (
         "![How KaydangPT compares](docs/images/performance.png)\n\n"
-        f"In one run on {cores} cores, compared with the best of {compared} in each,"
-        f" all asked over HTTP for hybrid search: KaydangPT {'; '.join(_find_facts(result))}. How that was measured:"
-        " [Performance](docs/performance.md)."
+        f"In one run on {cores} cores, compared with the best of {compared} in each, all asked over"
+        f" HTTP for hybrid search: KaydangPT {'; '.join(_find_facts(result))}."
+        " How that was measured: [Performance](docs/performance.md)."
     )
 
 
