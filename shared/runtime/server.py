@@ -12,7 +12,7 @@ and no other client is answered. This worker reads in one loop, as a proxy that 
 - Of too many connections, that which has waited longest for its client is closed.
 - A response that its reader does not take ends after SEND_SECONDS.
 
-Call serve_whole_requests() while main.py is imported; it decides nothing where no server follows.
+Call serve_whole_requests() while main.py is imported; it decides nothing if no server follows.
 """
 
 from __future__ import annotations

@@ -285,7 +285,7 @@ class Task(threading.Thread):
             self._connection.pgconn.finish()
 
     def give_back(self) -> _Connection | None:
-        """Return the connection, None where it cannot be used any more."""
+        """Return the connection, None if it cannot be used any more."""
         connection, self._connection = self._connection, None
         idle = psycopg.pq.TransactionStatus.IDLE
         if connection is None or connection.closed:
@@ -372,7 +372,7 @@ class Bucket:
         return sorted(self.live, key=str.encode)
 
     def read(self, name: str, generation: int) -> str | None:
-        """Return the text of a generation, None where the bucket answers 404."""
+        """Return the text of a generation, None if the bucket answers 404."""
         version = self.live.get(name)
         if not self.versioned and (version is None or version.generation != generation):
             return None
@@ -1173,7 +1173,7 @@ class World:
         """
         Let everything come to its end, then check that index and bucket agree.
 
-        The reconciler runs only where a message of Storage was lost: else it must not be needed.
+        The reconciler runs only if a message of Storage was lost: else it must not be needed.
 
         Args:
             sweep: Whether the sweeper runs. The messages alone must do where none was acknowledged

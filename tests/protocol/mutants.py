@@ -649,7 +649,7 @@ class Held:
     Attributes:
         counts: Schedules by what they belong to.
         steps: Statements, looks, downloads and publishes in all of them.
-        broken: The promise that was broken; empty where all were kept.
+        broken: The promise that was broken; empty if all were kept.
     """
 
     counts: Mapping[str, int]
@@ -660,7 +660,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Caught:
-    """How one mutant went; *by* is None where no schedule caught it."""
+    """How one mutant went; *by* is None if no schedule caught it."""
 
     name: str
     by: str | None
@@ -679,7 +679,7 @@ class Caught:
     help="Where to write the tables; docs/reliability.md after a whole run, else nowhere.",
 )
 def main(*, seed_count: int, seed: int, only: str, verbose: bool, report: Path | None) -> None:
-    """Run the protocol and its mutants; exit 1 where one of them does not do what it must."""
+    """Run the protocol and its mutants; exit 1 if one of them does not do what it must."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     # A run that is asked to end takes its server with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
