@@ -561,7 +561,7 @@ class World:
         self._patch(store, "begin_build", self._note_lease(store.begin_build))
         self._patch(store, "record_gone", self._note_gone(store.record_gone))
         self._patch(store, "record_live", self._note_live(store.record_live))
-        for name in ("ingest", "embed_worker", "psycopg"):
+        for name in ("functions", "shared", "admin", "psycopg"):
             logger = logging.getLogger(name)
             self._undo.append(lambda logger=logger, level=logger.level: logger.setLevel(level))  # type: ignore[misc]
             logger.setLevel(logging.CRITICAL)
@@ -1043,10 +1043,12 @@ class World:
         pids = [task.pid for task in running]
         if None in pids:
             return False
+        # By one another: the server's own processes (autovacuum) let go by themselves.
+        everyone = [task.pid for task in self.tasks if task.pid is not None]
         blocked = self._monitor.execute(
             "SELECT count(*) FROM unnest(%s::integer[]) AS pid"
-            " WHERE cardinality(pg_blocking_pids(pid)) > 0",
-            [pids],
+            " WHERE pg_blocking_pids(pid) && %s::integer[]",
+            [pids, everyone],
         ).fetchone()
         return blocked == (len(pids),)
 

@@ -30,6 +30,8 @@ from functions.ingest import indexing
 from local.checkout import remove
 from local.postgres import start_postgres
 from shared import store
+from shared.runtime.logs import set_up_logs
+from shared.settings import LogSettings
 from shared.store import documents, outbox
 from shared.store.document_lock import lock_build
 from shared.values import ObjectVersion
@@ -681,6 +683,8 @@ class Caught:
 def main(*, seed_count: int, seed: int, only: str, verbose: bool, report: Path | None) -> None:
     """Run the protocol and its mutants; exit 1 if one of them does not do what it must."""
     console = Console(width=None if sys.stdout.isatty() else 160)
+    # World quiets the loggers that this makes.
+    set_up_logs(LogSettings(log_format="text"))
     # A run that is asked to end takes its server with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     with tempfile.TemporaryDirectory(prefix="kaydangpt-protocol-") as folder:
