@@ -10,8 +10,8 @@ their best chunk. --upload first uploads the corpus under the name of SET as pre
 it is indexed.
 
 With --answers, SET is a file of JSON lines {"question": "...", "gold": [["...", ...], ...],
-"passages": ["...", ...]}, and answers are graded: each part of the gold must occur in the answer, in
-one of its forms. docs/answers.md describes the fields and the figures. --compare compares with a
+"passages": ["...", ...]}, and answers are graded: each part of the gold must occur in the answer in
+one of its forms. docs/answers.md describes the fields and figures. --compare compares with a
 file that --json printed earlier; with --fail-on-drop the exit status is 1 if the run is worse by
 more than chance. --judge has Gemini grade each answer too; grades are cached. --keep FOLDER keeps
 the results of the run, and --history FOLDER makes a page of all kept results. --fit fits the choice
