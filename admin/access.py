@@ -130,7 +130,7 @@ def list_access(*, as_json: bool) -> None:
 @json_option
 def explain_access(who: str, document: str, *, as_json: bool) -> None:
     """
-    Say why WHO may read DOCUMENT, or may not. Exit status 1 where they may not.
+    Say why WHO may read DOCUMENT, or may not. Exit status 1 if they may not.
 
     WHO is a principal, several with commas between them, or an address, which stands for email:
     and domain: of it. DOCUMENT is a name or an id.

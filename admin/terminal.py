@@ -78,7 +78,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_counts(counts: Mapping[str, int], *, as_json: bool) -> None:
-    """Print what was counted on one line."""
+    """Print the counts on one line."""
     if as_json:
         print_json(counts)
     else:
@@ -98,7 +98,7 @@ def shown(name: str) -> Text:
 
 def require_collection(name: str, names: Sequence[str]) -> None:
     """
-    See that the collection is one of *names*.
+    Check that the collection is one of *names*.
 
     Raises:
         ClickException: It is not; the message names those that there are.

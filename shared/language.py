@@ -132,7 +132,7 @@ _ASCII_PUNCTUATION = re.compile(r"[!-\-/:-@\[-`{-~]|\.(?!\d)|(?<!\d)\.")
 
 
 def detect_language(sample: str) -> str:
-    """Return the ISO 639-1 code of the language of *sample*, empty where that cannot be told."""
+    """Return the ISO 639-1 code of the language of *sample*, empty if that cannot be told."""
     sample = sample[:_SAMPLE_CHARS]
     unspaced = sum(len(run) for run in UNSPACED.findall(sample))
     letters = sum(map(str.isalpha, sample))
@@ -222,7 +222,7 @@ def find_identifiers(question: str) -> list[str]:
 
 
 def spellings_of_identifier(identifier: str) -> list[str]:
-    """Return the closed forms that documents may have of *identifier*: v123 and 123 are one."""
+    """Return the closed forms of *identifier* in documents: 123 may be v123."""
     match = _CLOSED_VERSION.fullmatch(identifier)
     return [identifier] if match is None else [match.group(2), f"v{match.group(2)}"]
 
@@ -259,7 +259,7 @@ def find_phrases(question: str) -> list[str]:
 
 
 def beginnings_of_compounds(word: str) -> list[str]:
-    """Return how lexemes of the compounds begin that begin with *word*; none where it is short."""
+    """Return how lexemes of the compounds begin that begin with *word*; none if it is short."""
     return [stem for stem in _stems_of_part(word) if len(stem) >= _LEAST_FIRST_LETTERS]
 
 

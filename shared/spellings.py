@@ -4,8 +4,8 @@ Other spellings of what a text holds, for full-text search.
 What a reader takes for the same is written as one more word that both spellings share:
 "2024-03-07", "7 March 2024" and "07.03.2024" as d20240307; "1,234.56" and "1.234,56" as n1234d56;
 "230V" and "230 V" as 230v; "maxRetryCount" as its three words too; "+49 89 4140-2233" and "089
-41402233" as 8941402233. Where a question alone can bring both together, no index grows for it:
-"DIN912" is asked as "DIN 912" too, "1.2.3" as v123.
+41402233" as 8941402233. Some spellings are added to questions only, so that the index does not
+grow: "DIN912" is also searched as "DIN 912", "1.2.3" as v123.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ _CLOCK = re.compile(
     r"(?<![\w.,])(\d{1,2})(?:[:.](\d{2}))?\s?([ap])(?:\.\s?m\.|m(?!\w))", re.IGNORECASE
 )
 
-# Digits in groups, as accounts, cards and telephone numbers are written.
+# Groups of digits: accounts, cards and telephone numbers.
 _GROUPED = re.compile(
     r"(?<![\w.,/+-])(?P<plus>\+|00(?=[1-9]))?"
     r"(?P<groups>\(?\d{1,15}\)?(?:(?:[./-]|\s[-/]\s|\s)?\(?\d{1,12}\)?){0,8})(?![\w]|[.,]\d)"
@@ -142,18 +142,18 @@ _GROUPED = re.compile(
 _ACCOUNT = re.compile(
     r"(?<![\w])[a-z]{2}\d{2}[ -](?:[a-z]{4}[ -])?\d{2,30}(?:[ -]\d{1,8}){0,8}(?!\w)", re.IGNORECASE
 )
-# ITU-T E.164: at most 15 digits, 1 to 3 of them the country's.
+# ITU-T E.164: at most 15 digits, 1 to 3 of them the country code.
 _TELEPHONE_DIGITS = range(7, 16)
 _COUNTRY_DIGITS = (1, 2, 3)
 _LEAST_SUBSCRIBER_DIGITS = 6
-# Rows of a table are no numbers in groups.
+# More groups are a row of a table.
 _MOST_GROUPS = 7
 
 # Emoji and other pictures; older signs, which serve as bullets too, have no names.
 _FIRST_PICTURE = 0x1F000
 _OLDER_PICTURES = (range(0x2300, 0x2400), range(0x2600, 0x27C0), range(0x2B00, 0x2C00))
 
-# What a question alone is spelt otherwise for.
+# Spellings that are added to questions only.
 _CODE_TOKEN = re.compile(r"[^\W_]+")
 _CODE_GAP = re.compile(r"[ \-/_]{1,2}")
 _MOST_CODE_TOKENS = 6
@@ -358,8 +358,7 @@ def _grouped(text: str) -> Iterator[str]:
     """
     Yield the digits of accounts, cards and telephone numbers as one word.
 
-    Of a telephone number also what is left without the country's digits or the leading 0, and
-    what is dialled within the place.
+    Telephone numbers also without the country code or the leading 0, and their local parts.
     """
     for match in _ACCOUNT.finditer(text):
         yield re.sub(r"[ -]", "", match.group()).lower()
@@ -390,11 +389,7 @@ def _grouped(text: str) -> Iterator[str]:
 
 
 def find_asked_spellings(question: str) -> list[str]:
-    """
-    Return further words of *question* that bring it to how documents may write the same.
-
-    Those that stand in no document say nothing of it.
-    """
+    """Return further words for *question*: other spellings that documents may use."""
     composed = unicodedata.normalize("NFKC", question)
     words: dict[str, None] = {}
     for find in (_joined_codes, _split_codes, _versions, _other_kana):
@@ -403,7 +398,7 @@ def find_asked_spellings(question: str) -> list[str]:
 
 
 def find_alternatives(question: str) -> frozenset[str]:
-    """Return the words that are spellings of others of *question*: one of them is enough."""
+    """Return the words that only repeat a word of *question* in another spelling."""
     composed = unicodedata.normalize("NFKC", question)
     return frozenset([*find_asked_spellings(question), *_grouped(composed)])
 
@@ -445,12 +440,12 @@ def _may_be_code(token: str) -> str | None:
 
 
 def _belongs_to_code(token: str, *, capitals: bool) -> bool:
-    # Where the question writes capitals, "in" and "of" belong to none.
+    # If the question has capitals, "in" and "of" are not part of a code.
     return _may_be_code(token) in ({_DIGITS, _CAPITALS} if capitals else {_DIGITS, _SHORT})
 
 
 def _split_codes(text: str) -> Iterator[str]:
-    """Yield the letters and the digits of DIN912, but not of E1234: a letter is no word."""
+    """Yield the letters and the digits of DIN912, but not of E1234: one letter is no word."""
     for match in _CODE_TOKEN.finditer(text):
         parts = _LETTERS_AND_DIGITS.findall(match.group())
         if len(parts) in (2, 3) and parts[0].isalpha() and len(parts[0]) > 1:

@@ -1,9 +1,9 @@
 """
-What a question's words may stand for that stand in no document as they were typed.
+Alternatives for words of a question that occur in no document as typed.
 
 Four ways: a compound that holds the word (Kapitänsmütze for Mütze), the parts of a compound, the
 word that was meant by a mistyped one, and words that begin with it. The look-ups are bounded, cost
-nothing where every word is known, and see only what the caller may read (migration 0022).
+nothing if every word is known, and see only what the caller may read (migration 0022).
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _CHUNKS_LOOKED_AT = 400
 _MOST_COMPOUNDS = 24
 # A compound is longer than its part by so many letters at least.
 _LEAST_OTHER_LETTERS = 3
-# Stemmers take so many off.
+# Stemmers remove up to this many letters.
 _MOST_ENDING_LETTERS = 2
-# So many letters of a word say how a longer one begins.
+# The beginning of a longer word has at least so many letters.
 _LEAST_BEGINNING = 5
-# A compound is about its part, and about something else too.
+# A compound is about its part, but also about something else.
 _PART_WEIGHT = 0.6
 # So many words of a question are looked for with slips, and so many languages' stemmers are tried.
 _MOST_WORDS = 3
 _MOST_CONFIGS = 6
-# Where a question's language is not known, those in which most is written come first.
+# If the language of a question is unknown, these come first.
 _WIDELY_WRITTEN = ("english", "german", "french", "spanish", "russian", "italian", "portuguese")
 # Chunks whose words are compared with one that may have two slips.
 _CHUNKS_COMPARED = 1000
@@ -78,7 +78,7 @@ class TypedWord:
 
 def resolve(connection: Connection, question: Question, typed: Sequence[TypedWord]) -> Question:
     """
-    Return *question* with what its rare and unknown words may stand for.
+    Return *question* with alternatives for its rare and unknown words.
 
     Args:
         typed: One for each of the words of *question*, in their order.
@@ -120,7 +120,7 @@ def resolve(connection: Connection, question: Question, typed: Sequence[TypedWor
 
 
 def _may_be_compound(question: Question) -> bool:
-    """Return whether documents, and the question, may be in a language that joins words."""
+    """Return whether the documents and the question may be in a language that joins words."""
     codes = COMPOUNDING.keys() & set(question.languages or COMPOUNDING)
     return any(COMPOUNDING[code] in question.configs for code in codes)
 
@@ -205,9 +205,9 @@ def _resolve_pairs(
     connection: Connection, question: Question, typed: Sequence[TypedWord]
 ) -> Question:
     """
-    Add what begins with a sign of the question, where no pair of its signs stands anywhere.
+    Add pairs that begin with a character of the question if none of its own pairs is known.
 
-    Chinese and Japanese may part what the question joins: 借书 is in 书可以借两周.
+    A Chinese text may separate what the question joins: 借书 and 书可以借两周.
     """
     pairs = [word.text for word in typed if UNSPACED.fullmatch(word.text)][:_MOST_WORDS]
     if not pairs or any(term.document_frequency for term in question.terms):
@@ -219,7 +219,7 @@ def _resolve_pairs(
 def _find_longer(
     connection: Connection, beginnings: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, int]]:
-    """Return of each word the lexemes that begin as given, and how many chunks have each."""
+    """Return lexemes with the *beginnings* of each word, and how many chunks have each."""
     every = sorted({one for several in beginnings.values() for one in several})
     if not every:
         return {}
@@ -341,9 +341,9 @@ def _choose_variant(
     word: TypedWord, edits: Mapping[str, int], known: Mapping[str, Mapping[str, int]]
 ) -> str | None:
     """
-    Return the likeliest word from which one slip makes *word*, where documents have its stem.
+    Return the likeliest correction of *word* whose stem is in documents.
 
-    The texts that were looked at have other words of that stem: gyroscopic for gyroscope.
+    The sampled texts have other words with that stem, such as gyroscopic for gyroscope.
     """
     variants = [
         (edits[one] + math.log1p(max(known[one].values())) / 2, edits[one], -len(one), one)
@@ -389,7 +389,7 @@ _ALIKE = """
 
 
 def _find_with_two_slips(connection: Connection, word: TypedWord) -> str | None:
-    """Return the word of a document from which two slips make *word*, None where there is none."""
+    """Return the word of a document from which two slips make *word*, None if there is none."""
     beginning = word.text[:KEPT_BEGINNING]
     rows = connection.execute(
         _ALIKE,
