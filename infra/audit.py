@@ -88,7 +88,7 @@ def answers(service: str) -> bool:
 
 
 def look_up(lock: Path, service: str, *options: str) -> list[tuple[dict[str, str], str]] | None:
-    """Return (package, advisory) of a lock file, None where the service did not answer."""
+    """Return (package, advisory) of a lock file, None if the service did not answer."""
     done = subprocess.run(
         [
             *(TOOLS / "bin" / "pip-audit", "--requirement", lock),

@@ -140,7 +140,7 @@ def find_marks(packed: bytes, *, start: int, end: int) -> list[Mark]:
     lines = list(unpack(packed))
     marks = []
     for line, after in zip(lines, [*lines[1:], None], strict=True):
-        # A word ends where the next one begins, less the blank between them.
+        # A word ends if the next one begins, less the blank between them.
         ends = [line.position + word.offset - 1 for word in line.words[1:]]
         ends.append(after.position - 1 if after is not None else end + 1)
         inside = [

@@ -40,7 +40,7 @@ from .units import Unit, split_units
 MAX_PASSAGES = 8
 # Embedding a part takes about 1.4 ms on one core.
 MAX_EMBEDDED = 16
-# Longer texts cost more than they say.
+# Longer texts cost more than they contribute.
 MAX_COMPARED = 320
 MAX_UNITS = 2
 # An item of a list answers by itself if it scores so little less than the whole list.
@@ -114,7 +114,7 @@ def extract(
     choosing: Choosing | None = None,
 ) -> Extract:
     """
-    Return the parts of *passages* (best first) that answer *question* best.
+    Return the parts of *passages* that answer *question* best, best first.
 
     Args:
         asked: The question of *question* that is to be answered, where others stand before it.
@@ -176,7 +176,7 @@ def extract(
 
 
 def _asks(question: str, code: str) -> bool:
-    """Return whether *code* is an example that asks the question: it does not answer it."""
+    """Return whether *code* is an example that asks the question instead of answering it."""
     words = _PLAIN_WORD.findall(question.casefold())
     return len(words) >= _ECHO_WORDS and f" {' '.join(words)} " in (
         f" {' '.join(_PLAIN_WORD.findall(code.casefold()))} "
@@ -215,7 +215,7 @@ def _compare(
 
 
 def _whole(part: str, question: str) -> str:
-    """Return a part of a question that can be understood by itself."""
+    """Return a part of the question in a form that can be understood alone."""
     return part if len(part.split()) > _UNDERSTOOD_WORDS else f"{part} {question}"
 
 
@@ -258,7 +258,7 @@ def _leave_to_others(at: int, scored: Sequence[Sequence[Scored]]) -> list[Scored
     """
     Return the candidates of part *at*, best first, without the best of another part.
 
-    What answers another part better answers this one only where nothing else is nearly as good.
+    What answers another part better answers this one only if nothing else is nearly as good.
     """
     ranked = [sorted(each, key=lambda one: -one.score) for each in scored]
     own = ranked[at]
@@ -272,7 +272,7 @@ def _leave_to_others(at: int, scored: Sequence[Sequence[Scored]]) -> list[Scored
 
 
 def _date_first(ranked: list[Scored]) -> list[Scored]:
-    """Return *ranked* with a date of the same passage first, where the best part has none."""
+    """Return *ranked*, with a date of the same passage first if the best part has none."""
     first = ranked[0]
     if first.features["date"]:
         return ranked
@@ -292,7 +292,7 @@ def _date_first(ranked: list[Scored]) -> list[Scored]:
 
 
 def _items_first(ranked: list[Scored], *, passages: Sequence[Hit]) -> list[Scored]:
-    """Return *ranked* with an item, or the introduction, before a list of which it is enough."""
+    """Return *ranked*, with an item or the introduction before its list if that is enough."""
     first = ranked[0]
     if first.unit.kind != "list":
         return ranked
@@ -319,7 +319,7 @@ def _items_first(ranked: list[Scored], *, passages: Sequence[Hit]) -> list[Score
 
 
 def _list_first(ranked: list[Scored]) -> list[Scored]:
-    """Return *ranked* with a list before its item, where several things are asked for."""
+    """Return *ranked*, with a list before its items if several things are asked for."""
     first = ranked[0]
     whole = next(
         (
@@ -384,7 +384,7 @@ def _complete(
 
 
 def _beside(unit: Unit, candidates: Candidates, step: int) -> Unit | None:
-    """Return the unit that stands right before or behind *unit*."""
+    """Return the unit right before or after *unit*."""
     place = candidates.units.index(unit) + step if unit in candidates.units else -1
     if not 0 <= place < len(candidates.units):
         return None
@@ -397,7 +397,7 @@ def _beside(unit: Unit, candidates: Candidates, step: int) -> Unit | None:
 
 
 def _choose(ranked: Sequence[Scored], candidates: Candidates, margin: float) -> list[Unit]:
-    """Return the best unit, and others that are nearly as good and say something else."""
+    """Return the best unit and others that are nearly as good and add something."""
     chosen: list[Unit] = []
     said: list[set[str]] = []
     for each in ranked:

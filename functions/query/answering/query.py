@@ -84,13 +84,13 @@ class Retrieval:
 
     Attributes:
         question: The question as it was searched for.
-        asked: The question as it was asked; empty where that is *question*.
-        analysis: What the search made of its words; None where there was nothing to search.
-        refusal: Why the passages cannot answer it; None where they may.
-        embedder: The model that found them; None where the answer was kept from before.
+        asked: The question as it was asked; empty if that is *question*.
+        analysis: What the search made of its words; None if there was nothing to search.
+        refusal: Why the passages cannot answer it; None if they may.
+        embedder: The model that found them; None if the answer was kept from before.
         steps: The searches that found them, where there were several.
-        not_embedded: Why passages were found by their words alone; empty where they were not.
-        not_reranked: Why the configured reranker gave no order; empty where it did.
+        not_embedded: Why passages were found by their words alone; empty if they were not.
+        not_reranked: Why the configured reranker gave no order; empty if it did.
     """
 
     question: str

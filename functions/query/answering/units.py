@@ -116,7 +116,7 @@ class Unit:
         place: Its position among the units of the passage.
         lead: Where the heading, the term or the question stands in the passage that it comes under.
         term: Where the term stands that it says the meaning of, right above it; (0, 0) without one.
-        code_end: Where the command ends whose sentence goes on behind it; 0 where none does.
+        code_end: Where the command ends whose sentence goes on behind it; 0 if none does.
     """
 
     number: int
@@ -343,7 +343,7 @@ def _item_units(text: str, start: int, end: int, number: int, language: str) -> 
 
 
 def _join(text: str, start: int, end: int, following: _Block, number: int) -> Unit | None:
-    """Return the unit of an introduction and what it introduces, None where that is too much."""
+    """Return the unit of an introduction and what it introduces, None if that is too much."""
     stop = following.end
     lines = list(_lines(text, following.start, following.end))
     if len(lines) > _MAX_FOLLOWING_LINES or stop - start > MAX_UNIT_CHARACTERS:
