@@ -103,9 +103,7 @@ def _count(answers: Sequence[dict[str, Any]]) -> dict[str, tuple[int, int]]:
     ]
     answerable = [each for each in answers if not _has_no_answer(each)]
     for field in ("kind", "language"):
-        named += [
-            (str(each[field]), _is_correct(each)) for each in answerable if each[field]
-        ]
+        named += [(str(each[field]), _is_correct(each)) for each in answerable if each[field]]
     held = {name: [right for own, right in named if own == name] for name, _ in named}
     counts = {name: (sum(rights), len(rights)) for name, rights in held.items()}
     first = {name: counts[name] for name in (_WITH_ANSWER, _NO_ANSWER) if name in counts}

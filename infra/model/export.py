@@ -212,11 +212,11 @@ class Source:
 )
 @click.option(
     "--query-prompt",
-    help='The text that the model reads before a question; "" for none.  [default: the model\'s own]',
+    help='What the model reads before a question; "" for none.  [default: the model\'s own]',
 )
 @click.option(
     "--document-prompt",
-    help='The text that the model reads before a document; "" for none.  [default: the model\'s own]',
+    help='What the model reads before a document; "" for none.  [default: the model\'s own]',
 )
 @click.option(
     "--dimension",

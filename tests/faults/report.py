@@ -13,9 +13,9 @@ _INTRODUCTION = """\
 ## Faults
 
 Written by `make faults`; do not edit. Each fault is injected into the whole system. Every part runs
-as a process: Postgres, stand-ins for Pub/Sub and Cloud Storage, all functions, two embed workers, the
-sweeper and the reconciler. Meanwhile documents are uploaded, overwritten and deleted, one reader
-asks for all chunks of a document, and another asks for answers. A fault is survived if
+as a process: Postgres, stand-ins for Pub/Sub and Cloud Storage, all functions, two embed workers,
+the sweeper and the reconciler. Meanwhile documents are uploaded, overwritten and deleted, one
+reader asks for all chunks of a document, and another asks for answers. A fault is survived if
 
 - every object of the bucket ends up ready, or failed with the reason that its content gives, and
   deleted ones no longer answer;

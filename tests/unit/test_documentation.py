@@ -21,7 +21,7 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 # Wordings that mark a translation (CONTRIBUTING.md).
 _UNIDIOMATIC = re.compile(
-    r"\b(nobody|whoever|anew|be had|has not the|is told|in vain|gone on with|thereof|wherein|shall)\b",
+    r"\b(nobody|whoever|anew|be had|has not the|is told|in vain|gone on with|thereof|shall)\b",
     re.IGNORECASE,
 )
 # Names of the past stay in a history.
