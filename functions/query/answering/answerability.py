@@ -14,11 +14,8 @@ from .missing import (
     find_missing_numbered,
     find_near,
 )
-from .query import Refusal, Retrieval
+from .query import FOREMOST, Refusal, Retrieval
 from .scoring import find_foreign
-
-# Passages among which one in another language may be what answers.
-_FOREMOST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ def _find_refusal(retrieval: Retrieval, floors: Floors, *, extractive: bool) -> 
     info = None if retrieval.embedder is None else retrieval.embedder.info
     multilingual = info is not None and info.multilingual
     # Its words, and how it spells a name, cannot be the question's.
-    foreign = multilingual and bool(find_foreign(passages[:_FOREMOST], analysis))
+    foreign = multilingual and bool(find_foreign(passages[:FOREMOST], analysis))
     if extractive and not foreign:
         missing += find_missing_names(question, analysis, passages)
     if missing:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from shared.search.query_terms import Question
 from shared.values import Hit
 
+from .asked_values import binds, choose_holding
 from .choosing import Choosing
 from .confidence import counts, measure_confidence, weigh_confidence
 from .question_kind import compares, detect_kinds, split_question
@@ -53,6 +54,10 @@ _UNDERSTOOD_WORDS = 6
 # Two units say the same from this share of common words on.
 _SAME_WORDS = 0.8
 
+_DENIES = re.compile(
+    r"\b(?:not|no|never|nicht|keine?[nrms]?|nie|ne|pas|jamais|non|não|không|chẳng)\b|n['’]t\b",
+    re.IGNORECASE,
+)
 # So many words of a question in their order are no chance.
 _ECHO_WORDS = 4
 _PLAIN_WORD = re.compile(r"\w+")
@@ -229,13 +234,22 @@ def _extract_part(
         ranked = _list_first(ranked)
     elif not part.kinds.how_to:
         ranked = _items_first(ranked, passages=candidates.passages)
+    holding = choose_holding(part, ranked, candidates)
+    ranked = ranked if holding is None else holding
     chosen = _choose(ranked, candidates, choosing.margin)
-    chosen = _complete(chosen, ranked, candidates, listing=part.kinds.listing)
+    bound = binds(part, [each for each in ranked if each.unit in chosen], candidates)
+    chosen = _complete(
+        chosen,
+        ranked,
+        candidates,
+        listing=part.kinds.listing,
+        asks=part.kinds.asks_for_one and not _DENIES.search(part.text),
+    )
     signs = measure_confidence(
         part, ranked, chosen, candidates, analysis=analysis, multilingual=multilingual
     )
     confidence = weigh_confidence(signs, choosing.confidence)
-    if not counts(part, chosen, candidates):
+    if holding is None or not bound or not counts(part, chosen, candidates):
         chosen = []
     return ExtractedPart(part.text, ranked, chosen, confidence, signs)
 
@@ -324,9 +338,19 @@ def _list_first(ranked: list[Scored]) -> list[Scored]:
 
 
 def _complete(
-    chosen: list[Unit], ranked: Sequence[Scored], candidates: Candidates, *, listing: bool
+    chosen: list[Unit],
+    ranked: Sequence[Scored],
+    candidates: Candidates,
+    *,
+    listing: bool,
+    asks: bool,
 ) -> list[Unit]:
-    """Return *chosen* with the rest of its list, and with the sentence that it points back to."""
+    """
+    Return *chosen* with the rest of its list, and with the sentence that it points back to.
+
+    Args:
+        asks: For a thing that a sentence that only denies one does not name.
+    """
     first = chosen[0]
     features = next(each.features for each in ranked if each.unit == first)
     items = [unit for unit in chosen if unit.kind == "item"]
@@ -345,6 +369,15 @@ def _complete(
     if listing and after is not None and after.kind == "list":
         return [first, after]
     text = candidates.passages[first.number - 1].text
+    if (
+        after is not None
+        and after.kind == "sentence"
+        and asks
+        and _DENIES.search(text, first.start, first.end)
+        and points_back(text[after.start :])
+    ):
+        # "It does not come from the slates. It comes from the gutter."
+        return [first, after]
     if before is not None and before.kind == "sentence" and points_back(text[first.start :]):
         return [before, *(unit for unit in chosen if unit != before)]
     return chosen

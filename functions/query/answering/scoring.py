@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 
 from shared.language import UNSPACED
 from shared.search.query_terms import Question
+from shared.spellings import unmark
 from shared.values import Hit
 
 from .question_kind import Kinds, holds_duration, holds_money, holds_number, instructs
@@ -372,10 +373,13 @@ def weigh(question: str, analysis: Question | None, own: Sequence[set[str]]) -> 
     rarities = {term.lexeme: term.rarity for term in analysis.terms if term.document_frequency > 0}
     weights: dict[str, float] = {}
     for word in asked:
+        # Stemmers take the marks off too: Hühner is huhn.
+        plain = unmark(word)
         near = [
             rarity
             for lexeme, rarity in rarities.items()
-            if lexeme.startswith(word[:5]) or (word.startswith(lexeme[:5]) and len(lexeme) >= 3)
+            if lexeme.startswith((word[:5], plain[:5]))
+            or (len(lexeme) >= 3 and (word.startswith(lexeme[:5]) or plain.startswith(lexeme[:5])))
         ]
         if near:
             weights[word] = min(near)
