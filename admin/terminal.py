@@ -66,8 +66,17 @@ def one_sentence() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; a name is folded on a terminal and never cut elsewhere."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "") -> None:
+    """
+    Print a table; a name is folded on a terminal and never cut elsewhere.
+
+    Args:
+        empty: What to say where there are no rows.
+    """
+    rows = list(rows)
+    if empty and not rows:
+        click.echo(empty)
+        return
     table = Table(*(click.unstyle(column) for column in columns))
     for column in table.columns:
         column.overflow = "fold"
