@@ -156,11 +156,13 @@ def test_output_that_takes_not_everything() -> None:
 
     def call(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         command = [sys.executable, "-m", "admin", *arguments]
-        environment = {**os.environ, **NO_CLOUD, "PYTHONIOENCODING": "ascii"}
+        environment = {**os.environ, **NO_CLOUD, "PYTHONIOENCODING": "latin-1"}
         return subprocess.run(command, env=environment, stderr=subprocess.PIPE, **options)
 
-    listed = call("access", "close", "lé\xedder", "--dry-run", stdout=subprocess.PIPE)
-    assert (listed.returncode, listed.stdout) == (0, b"would be closed: l\\xe9\\xedder\n")
+    closed = call("access", "close", "b\xe1nh-m\u1ebf", "--dry-run", stdout=subprocess.PIPE)
+    assert (closed.returncode, closed.stdout) == (0, b"would be closed: b\xe1nh-m\\u1ebf\n")
+    listed = call("access", "list", stdout=subprocess.PIPE)
+    assert (listed.returncode, b"| finance " in listed.stdout) == (0, True)
     with Path("/dev/full").open("wb") as full:
         failed = call("version", stdout=full)
     assert (failed.returncode, failed.stderr) == (1, b"Error: [Errno 28] No space left on device\n")

@@ -199,22 +199,18 @@ def test_pdf_boxes_of_words_with_other_blanks() -> None:
 def test_pdf_boxes_of_a_cell_with_several_lines() -> None:
     """Each line of a cell has its own height, so that a sentence in it is marked alone."""
     cells = [
-        (50.0, 765.0, "The pump stops."),
-        (50.0, 750.0, "The tank is full."),
-        (205.0, 765.0, "Call the desk."),
-        (50.0, 715.0, "The valve leaks."),
-        (205.0, 715.0, "Close it."),
+        ["The pump stops.", "Call the desk."],
+        ["The tank is full.", ""],
+        ["The valve leaks.", "Close it."],
+        ["It is cold.", "Heat it."],
     ]
-    cells += [(50.0, 675.0, "It is cold."), (205.0, 675.0, "Heat it.")]
-    lines = [f"45 {y} m 355 {y} l S" for y in (780, 740, 700, 660)]
-    lines += [f"{x} 660 m {x} 780 l S" for x in (45, 200, 355)]
-    drawing = "\n".join(lines) + "\n"
-    found = blocks_of(make_pdf([pdf_text(cells) + drawing]), "a.pdf")
+    grid = _grid(columns=2, rows=4, skip=frozenset({(1, -1), (1, -2)}))
+    found = blocks_of(make_pdf([_table(cells) + grid]), "a.pdf")
     (row,) = [block for block in found if "pump" in block.text]
     assert row.text == "The pump stops. The tank is full. | Call the desk."
-    assert [
-        (row.text[line.position :].split(" ")[1], round(line.bottom) // 15) for line in row.lines
-    ] == [("pump", 50), ("tank", 49), ("the", 50)]
+    places = [(row.text[line.position :].split(" ")[1], line.bottom) for line in row.lines]
+    assert [word for word, _ in places] == ["pump", "tank", "the"]
+    assert places[0][1] == places[2][1] == places[1][1] + 20
 
 
 def test_pdf_justified_line_of_few_words() -> None:

@@ -24,6 +24,7 @@ const TURNS = 10;
 const TURN_CHARACTERS = 16_000;
 const NAME_CHARACTERS = 80;
 const MOST_SUGGESTIONS = 4;
+const LONG_QUESTION = 200;
 // What a question may be asked within, beside a collection.
 const SCOPES = ["name", "prefix"];
 
@@ -281,6 +282,7 @@ function setBusy(busy) {
 function addTurn(turn) {
   const item = add(conversation, "article", "turn");
   const heading = add(item, "h3", "asked", turn.asked);
+  if (turn.asked.length > LONG_QUESTION) heading.tabIndex = 0; // it is scrolled by the keyboard too
   const within = turn.filter.name ?? turn.filter.prefix;
   if (within) add(item, "p", "within", text("onlyIn", { name: within }));
   const sheet = addSheet(item);
