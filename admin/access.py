@@ -44,10 +44,10 @@ def _read_principal(_context: click.Context, _parameter: click.Parameter, value:
 
 _principal = click.argument("principal", callback=_read_principal)
 _default = click.option(
-    "--default", "default", is_flag=True, help="Every collection that is not named."
+    "--default", "default", is_flag=True, help="Apply to every collection that is not named."
 )
 _new = click.option(
-    "--new", is_flag=True, help="The collection is new, although a known one is spelt alike."
+    "--new", is_flag=True, help="Allow a new collection whose name resembles an existing one."
 )
 
 
@@ -84,7 +84,7 @@ def open_collection(
 @access.command("grant")
 @_principal
 @click.argument("collection", required=False)
-@click.option("--all", "every", is_flag=True, help="Every collection, also those to come.")
+@click.option("--all", "every", is_flag=True, help="Every collection, including future ones.")
 @_new
 @dry_run_option
 @json_option
@@ -99,7 +99,7 @@ def grant_access(
 ) -> None:
     """Allow PRINCIPAL to read COLLECTION while it is closed."""
     if (collection is None) is not every:
-        raise click.UsageError("name one collection, or say --all")
+        raise click.UsageError("name one collection, or use --all")
     granted = collection or store.EVERY_COLLECTION
     with _connected() as connection, connection.transaction(force_rollback=dry_run):
         if collection is not None and not new:
@@ -154,7 +154,7 @@ def list_access(*, as_json: bool) -> None:
 @json_option
 def explain_access(who: str, document: str, *, as_json: bool) -> None:
     """
-    Say why WHO may read DOCUMENT, or may not. Exit status 1 where they may not.
+    Say why WHO may read DOCUMENT, or may not. Exit status 1 if they may not.
 
     WHO is a principal, several with commas between them, or an address, which stands for email:
     and domain: of it. DOCUMENT is a name or an id.
@@ -247,7 +247,7 @@ def _set_collection(
     as_json: bool,
 ) -> None:
     if (collection is None) is not default:
-        raise click.UsageError("name one collection, or say --default for all that are not named")
+        raise click.UsageError("name one collection, or use --default for all that are not named")
     with _connected() as connection:
         if collection is not None and not new:
             _check_spelling(connection, collection)
@@ -274,7 +274,7 @@ def _check_spelling(connection: store.Connection, collection: str) -> None:
     folded = {name.casefold(): name for name in known}
     if near := difflib.get_close_matches(composed(collection).casefold(), folded, n=1, cutoff=0.8):
         raise click.ClickException(
-            f"There is no collection {collection!r}; did you mean {folded[near[0]]!r}? Say --new if"
-            " it is another one whose first document is still to come."
+            f"There is no collection {collection!r}; did you mean {folded[near[0]]!r}? Use --new"
+            " for a new collection that has no documents yet."
         )
-    click.echo(f"There is no document in the collection {collection!r} yet.", err=True)
+    click.echo(f"The collection {collection!r} has no documents yet.", err=True)

@@ -42,13 +42,13 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for a script to read."
 )
 dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Say what would be done, and change nothing."
+    "--dry-run", is_flag=True, help="Print what would be done, and change nothing."
 )
 every_option = click.option(
     "--every",
     "every_seconds",
     type=click.FloatRange(min=1),
-    help="Repeat after so many seconds, until stopped.",
+    help="Repeat after this many seconds, until stopped.",
 )
 
 _log = get_logger("admin")
@@ -97,7 +97,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
 
 
 def print_counts(counts: Mapping[str, int], *, as_json: bool) -> None:
-    """Print what was counted on one line."""
+    """Print the counts on one line."""
     if as_json:
         print_json(counts)
     else:
@@ -117,7 +117,7 @@ def shown(name: str) -> Text:
 
 def require_collection(name: str, names: Sequence[str]) -> None:
     """
-    See that the collection is one of *names*.
+    Check that the collection is one of *names*.
 
     Raises:
         ClickException: It is not; the message names those that there are.

@@ -90,7 +90,7 @@ def scan(data: bytes, *, pages: int) -> bytes | None:
     """
     Return a PDF of pictures of the first *pages*.
 
-    None where a page of it is turned or cropped: the picture's coordinates would be others.
+    None if a page of it is turned or cropped: the picture's coordinates would be others.
     """
     document = pypdfium2.PdfDocument(data)
     pictures: list[Image] = []

@@ -122,7 +122,7 @@ _ASCII_PUNCTUATION = re.compile(r"[!-\-/:-@\[-`{-~]|\.(?!\d)|(?<!\d)\.")
 
 
 def detect_language(sample: str) -> str:
-    """Return the ISO 639-1 code of the language of *sample*, empty where that cannot be told."""
+    """Return the ISO 639-1 code of the language of *sample*, empty if that cannot be told."""
     sample = sample[:_SAMPLE_CHARS]
     unspaced = sum(len(run) for run in UNSPACED.findall(sample))
     letters = sum(map(str.isalpha, sample))
@@ -239,7 +239,7 @@ def find_phrases(question: str) -> list[str]:
 
 
 def beginnings_of_compounds(word: str) -> list[str]:
-    """Return how lexemes of the compounds begin that begin with *word*; none where it is short."""
+    """Return how lexemes of the compounds begin that begin with *word*; none if it is short."""
     return [stem for stem in _stems_of_part(word) if len(stem) >= _LEAST_FIRST_LETTERS]
 
 

@@ -51,7 +51,7 @@ def admit_hosts(settings: HostSettings) -> None:
 
 
 def _host_name(host: str) -> str:
-    """Return the name or address in a Host header, "" where it is none."""
+    """Return the name or address in a Host header, "" if it is none."""
     if any(character in host for character in "/?#@\\ \t"):
         return ""
     try:

@@ -1,8 +1,8 @@
 """
-What a question's words may stand for that stand in no document as they were typed.
+Alternatives for words of a question that occur in no document as typed.
 
 Three ways: a compound that holds the word (Kapitänsmütze for Mütze), the parts of a compound, and
-the word that was meant by a mistyped one. The look-ups are bounded, cost nothing where every word
+the word that was meant by a mistyped one. The look-ups are bounded, cost nothing if every word
 is known, and see only what the caller may read (migration 0022).
 """
 
@@ -34,9 +34,9 @@ _CHUNKS_LOOKED_AT = 400
 _MOST_COMPOUNDS = 24
 # A compound is longer than its part by so many letters at least.
 _LEAST_OTHER_LETTERS = 3
-# Stemmers take so many off.
+# Stemmers remove up to this many letters.
 _MOST_ENDING_LETTERS = 2
-# A compound is about its part, and about something else too.
+# A compound is about its part, but also about something else.
 _PART_WEIGHT = 0.6
 # So many words of a question are looked for with slips, and so many languages' stemmers are tried.
 _MOST_WORDS = 3
@@ -69,7 +69,7 @@ class TypedWord:
 
 def resolve(connection: Connection, question: Question, typed: Sequence[TypedWord]) -> Question:
     """
-    Return *question* with what its rare and unknown words may stand for.
+    Return *question* with alternatives for its rare and unknown words.
 
     Args:
         typed: One for each of the words of *question*, in their order.
@@ -105,7 +105,7 @@ def resolve(connection: Connection, question: Question, typed: Sequence[TypedWor
 
 
 def _may_be_compound(question: Question) -> bool:
-    """Return whether documents, and the question, may be in a language that joins words."""
+    """Return whether the documents and the question may be in a language that joins words."""
     codes = COMPOUNDING.keys() & set(question.languages or COMPOUNDING)
     return any(COMPOUNDING[code] in question.configs for code in codes)
 
@@ -312,7 +312,7 @@ _ALIKE = """
 
 
 def _find_with_two_slips(connection: Connection, word: TypedWord) -> str | None:
-    """Return the word of a document from which two slips make *word*, None where there is none."""
+    """Return the word of a document from which two slips make *word*, None if there is none."""
     beginning = word.text[:KEPT_BEGINNING]
     rows = connection.execute(
         _ALIKE,

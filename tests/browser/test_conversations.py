@@ -159,7 +159,11 @@ def test_conversation_in_two_tabs(open_page: OpenPage) -> None:
     expect(page.locator(".turn")).to_have_count(2)
     # While the one waits for its answer, the other asks.
     held: list[Route] = []
-    page.route("**/query", lambda route: held.append(route))  # noqa: PLW0108 -- not a builtin
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/query", hold)
     begin(page, "Who may enter?", collection=SHELF)
     expect(page.locator(".turn")).to_have_count(3)
     ask(other, "Who may borrow?", collection=SHELF)
@@ -181,7 +185,7 @@ def test_page_where_the_browser_keeps_nothing(open_page: OpenPage) -> None:
     page.goto(page.url.replace("/healthz", "/"))
     sheet = ask(page, QUESTION, collection=SHELF)
     expect(sheet.locator(".answer-text")).to_contain_text(FACT)
-    expect(page.locator("#notice")).to_contain_text("lets the page keep nothing")
+    expect(page.locator("#notice")).to_contain_text("does not let the page store anything")
     page.get_by_role("button", name="Conversations", exact=True).click()
     expect(page.locator("#conversation-list .name")).to_have_text([QUESTION])
 

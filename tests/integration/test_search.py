@@ -273,7 +273,7 @@ def test_search_when_translated(
 
 
 def test_search_when_model_is_multilingual(find: Find, index: Callable[..., str]) -> None:
-    """A passage in another language costs nothing where the model knows both languages."""
+    """A passage in another language costs nothing if the model knows both languages."""
     text = "The pump 4711 runs at the plant in Bremen."
     index("en.txt", text, language="en", search_config="english")
     index("de.txt", text, language="de", search_config="german")

@@ -89,7 +89,7 @@ def test_boxes_of_a_damaged_page() -> None:
     ],
 )
 def test_boxes_when_damaged(damage: Callable[[bytes], bytes]) -> None:
-    """What is whole before the damage is still there; nothing is raised where a quote is marked."""
+    """What is whole before the damage is still there; nothing is raised if a quote is marked."""
     packed = pack(LINES, start=100, end=134)
     whole = list(unpack(packed))
     assert list(unpack(damage(packed)))[:1] == whole[:1]

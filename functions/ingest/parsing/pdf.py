@@ -137,7 +137,7 @@ class _Line(NamedTuple):
 
     Attributes:
         cells: Parts between wide gaps, each (text, left, right); one where there are none.
-        edges: (left, right) of each word; empty where they are unknown.
+        edges: (left, right) of each word; empty if they are unknown.
         leads: Dots led from its text to a page number.
         hyphenated: PDFium found a hyphen at its end that only the line break put there.
     """
@@ -1526,7 +1526,7 @@ def _edges_of_cell(
 
 
 def _split_columns(pieces: list[_Line]) -> list[_Line]:
-    """Return *pieces* ordered by bands and columns, [] where no band has columns."""
+    """Return *pieces* ordered by bands and columns, [] if no band has columns."""
     left = min(piece.left for piece in pieces)
     right = max(piece.right for piece in pieces)
     ordered = sorted(pieces, key=lambda piece: -piece.middle)
@@ -1549,7 +1549,7 @@ def _split_columns(pieces: list[_Line]) -> list[_Line]:
 
 
 def _columns(band: list[_Line], *, depth: int = 0) -> list[_Line]:
-    """Return the lines of *band* column by column, [] where it has none."""
+    """Return the lines of *band* column by column, [] if it has none."""
     if len(band) < 6 or depth > _MAX_COLUMN_DEPTH:
         return []
     # The widest empty stretch between the left parts and the right parts.

@@ -675,7 +675,7 @@ def _rows_by_gaps(lines: list[list[list[Word]]], drops: list[float]) -> list[lis
     """
     Return rows that wide gaps part, each with one key, however its cells stand beside each other.
 
-    It is empty where the lines stand at one distance, or where a part has no key or several.
+    It is empty if the lines stand at one distance, or if a part has no key or several.
     """
     if len(lines) < 4:
         return []

@@ -79,11 +79,17 @@ def refusal_text(
     """
     known = [language for language in languages if language in _NOT_ANSWERED]
     language = known[0] if known else "en"
-    if refusal is None or refusal.kind == "not_found":
-        return (_NOT_IN_THIS_LANGUAGE if known and passages_in_others else _NOT_ANSWERED)[language]
+    if refusal is None:
+        refusal = Refusal("not_found", "")
     if refusal.kind == "nothing_asked":
         return _NOTHING_ASKED[language]
-    sentences = [_MISSING[language].format(names=_join(refusal.missing))]
+    sentences = []
+    if refusal.kind == "not_found":
+        if known and passages_in_others:
+            return _NOT_IN_THIS_LANGUAGE[language]
+        sentences.append(_NOT_ANSWERED[language])
+    if refusal.missing:
+        sentences.append(_MISSING[language].format(names=_join(refusal.missing)))
     if refusal.near:
         sentences.append(_NEAR[language].format(names=_join(refusal.near)))
     return " ".join(sentences)
