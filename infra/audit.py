@@ -71,7 +71,7 @@ def audit() -> bool:
     for lock in LOCKS:
         found = look_up(lock, service)
         if found is None:
-            sys.exit(f"{lock.relative_to(ROOT)}: {service} ceased to answer; run it again")
+            sys.exit(f"{lock.relative_to(ROOT)}: {service} stopped answering; run it again")
         names = [f"{one['name']} {one['version']}: {known}" for one, known in found]
         print(f"{lock.relative_to(ROOT)}: {service} knows of {len(names)} advisories")
         print("".join(f"  {name}\n" for name in names), end="")

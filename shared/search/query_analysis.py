@@ -17,10 +17,12 @@ from shared.language import (
     find_phrases,
     language_by_letters,
     searchable_text,
+    spellings_of_identifier,
 )
 from shared.search.fusion import Fusion
 from shared.search.query_terms import Question, Term, quote_lexeme, weigh_rarity
 from shared.search.unknown_words import TypedWord, resolve
+from shared.spellings import find_alternatives
 from shared.store.connection import Connection, fetch_one
 
 # Candidates of a leg; the scores of a leg are put on one scale by the best and the last of them.
@@ -325,7 +327,14 @@ def _read_analysis(
         for (position, lexeme), (next_position, following) in pairwise(sorted(places))
         if 1 <= next_position - position <= _NEIGHBOUR_POSITIONS and lexeme != following
     }
-    places = sorted(variants)
+    # Another spelling of a word is not missing if documents do not use it.
+    alternatives = find_alternatives(question)
+    places = sorted(
+        place
+        for place, lexemes_at in variants.items()
+        if typed.get(str(place)) not in alternatives
+        or any(terms[lexeme].document_frequency for lexeme in lexemes_at)
+    )
     words_at = [[terms[lexeme] for lexeme in sorted(variants[place])] for place in places]
     analysed = Question(
         terms=sorted(terms.values(), key=lambda term: (term.document_frequency, term.lexeme)),
@@ -388,7 +397,7 @@ def find_required(connection: Connection, question: str, analysed: Question) -> 
     rows = connection.execute(
         _REQUIRED,
         {
-            "identifiers": identifiers,
+            "identifiers": [" ".join(spellings_of_identifier(one)) for one in identifiers],
             "phrases": [searchable_text(phrase, language="", asked=True) for phrase in phrases],
             "configs": analysed.configs,
         },

@@ -761,10 +761,10 @@ _INTRODUCTION = """\
 ## The protocol and its broken designs
 
 Written by `make mutants`; do not edit. The code that writes to the database runs on a real
-Postgres. Each delivery is stopped before every statement, look, download and publish, where
-another one interrupts it or it dies ([Decisions](decisions.md)). The real protocol must keep its
-promises in every schedule. Each broken design, a patch of the code, its SQL or its
-acknowledgements, must be caught in at least one.
+Postgres. A scheduler stops each delivery before every statement, look, download and publish, where
+another delivery interrupts it or it dies ([Decisions](decisions.md#why-this-protocol)). The real
+protocol must keep its promises in every schedule. Each broken design, a patch of the code, its SQL
+or its acknowledgements, must be caught in at least one.
 """
 
 
