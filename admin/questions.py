@@ -84,6 +84,8 @@ def search(
     if as_json:
         print_json(found)
         return
+    if not found["passages"]:
+        click.echo("no passages", err=True)
     for passage in found["passages"]:
         page = f", page {passage['page']}" if passage.get("page") else ""
         place = f"{passage['number']}. {_clean(passage['uri'])}{page}"
