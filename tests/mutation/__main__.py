@@ -246,16 +246,15 @@ def _passes(part: Part, *, copy: Path, server_url: str) -> bool:
             status = 1
         os._exit(status)
     deadline = time.monotonic() + _LONGEST_SECONDS
-    status = None
-    while status is None and time.monotonic() < deadline:
-        ended, found = os.waitpid(child, os.WNOHANG)
-        status = found if ended else None
+    ended, result = 0, 0
+    while not ended and time.monotonic() < deadline:
+        ended, result = os.waitpid(child, os.WNOHANG)
         time.sleep(0.05)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    if status is None:
+    if not ended:
         os.waitpid(child, 0)
-    return status == 0
+    return bool(ended) and result == 0
 
 
 def _run_tests(part: Part, *, copy: Path, server_url: str) -> int:
