@@ -277,6 +277,11 @@ def test_units_when_a_manual_page_is_justified() -> None:
             "A call to /usr/sbin/policy, which lets\nthe administrator\nrule, is optional.\n",
             ["A call to /usr/sbin/policy, which lets the administrator rule, is optional."],
         ),
+        ("I lost my key. What now?\n\nAsk the porter.\n", ["Ask the porter."]),
+        (
+            "6. Trademarks. This licence grants no use of names.\n7. Fees. None are due to us.\n",
+            ["Trademarks. This licence grants no use of names.", "Fees. None are due to us."],
+        ),
         (
             "Enter INVOKE-RC.D (a tool) first. It runs.",
             ["Enter INVOKE-RC.D (a tool) first.", "It runs."],
@@ -287,6 +292,13 @@ def test_units_when_texts_are_plain(text: str, units: list[str]) -> None:
     """Titles, questions, rules, pictures and link targets are no parts; prose is no code."""
     assert units_of(text) == units
     assert all(unit.kind != "code" for unit in split_units(hit(text), number=1))
+
+
+def test_units_when_code_stands_in_a_fence() -> None:
+    """What is fenced is code, and the fence is no part of it."""
+    text = "```bash\npip install kaydangpt\n```\n"
+    (unit,) = split_units(hit(text), number=1)
+    assert (unit.kind, text[unit.start : unit.end].strip()) == ("code", "pip install kaydangpt")
 
 
 def test_extract_when_the_text_stands_in_a_frame() -> None:

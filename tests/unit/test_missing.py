@@ -123,6 +123,6 @@ def test_refusal_when_words_stand_nowhere() -> None:
     assert words == ["chainsaw"]
     near = find_near_words(words, [hit("A deposit is due for the chainsaws.")])
     assert refusal_text(["en"], Refusal("not_found", "", tuple(words), tuple(near))) == (
-        "The documents do not answer this question. chainsaw does not occur in these documents."
+        "The documents do not answer this question. None of them holds: chainsaw."
         " Similar: chainsaws."
     )

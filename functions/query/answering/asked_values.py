@@ -28,6 +28,8 @@ _CANDIDATES = 6
 _LEAST_WORDS = 0.6
 # Nearer in meaning than this a part may answer without a common word.
 _NEAR_COSINE = 0.5
+# A shorter word of "the chair of the club" names no role.
+_LEAST_ROLE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ _TIME_UNIT = (
     r"(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|sekunden?|minuten?|stunden?|tagen?|tage?s?|wochen?"
     r"|monate?n?s?|jahre?n?s?|segundos?|minutos?|horas?|d[ií]as?|semanas?|mes(?:es)?|años?|secondes?|heures?|jours?"
     r"|semaines?|mois|ans?|années?|secondi|minuti|or[ae]|giorn[oi]|settiman[ae]|mes[ei]|ann[oi]|anos?"
-    r"|giây|phút|giờ|tiếng|ngày|tuần|tháng|năm|uhr|am|pm|h|o'clock)"
+    r"|nights?|nächten?|noches?|nuits?|giây|phút|giờ|tiếng|ngày|tuần|tháng|năm|uhr|am|pm|h|o'clock)"
 )
 _MONEY_UNIT = (
     r"(?:euros?|dollars?|pounds?|pence|cents?|yen|francs?|franken|pesos?|libras?|reais|dólares|eur|usd|gbp|chf|vnd|đồng"
@@ -75,9 +77,9 @@ _DAY = (
     r"|lunedì|martedì|mercoledì|giovedì|venerdì|sabato|domenica|segunda|terça|quarta|quinta|sexta|thứ (?:hai|ba|tư|năm|sáu|bảy)|chủ nhật"
     r"|easter|christmas|ostern|weihnachten|semana santa|navidad|pâques|noël|pasqua|natale|páscoa|natal|tết)"
 )
-_DATE_WORDS = rf"\b{_MONTH}\b|\b{_DAY}\b|(?<!\w)\d|\b(?:century|jahrhundert|siglo|siècle|secolo|século|thế kỷ)\b"
+_DATE_WORDS = rf"\b{_MONTH}\b|\b{_DAY}\b|(?<![\w.,])(?:1\d|20)\d\d(?!\w)|\b\d{{1,2}}[./]\d{{1,2}}\b|\b(?:century|jahrhundert|siglo|siècle|secolo|século|thế kỷ)\b"
 _TIME_WORDS = (
-    r"|\b(?:after|before|until|till|since|when(?:ever)?|while|once|as soon as|during|every|each|daily|weekly|monthly|yearly|annually|always|never"
+    r"|\d|\b(?:after|before|until|till|since|when(?:ever)?|while|once|as soon as|during|every|each|daily|weekly|monthly|yearly|annually|always|never"
     r"|at once|immediately|then|now|morning|noon|afternoon|evening|night|midnight|today|tomorrow|yesterday|spring|summer|autumn|fall|winter|hourly|upon|by the time"
     r"|nach|vor|bis|seit|wenn|sobald|während|jede[nrsm]?|täglich|wöchentlich|monatlich|jährlich|sofort|nachdem|bevor|morgens?|mittags?|abends?|nachts?|heute|frühling|sommer|herbst|winter|ende|anfang"
     r"|después|antes|hasta|desde|cuando|durante|cada|diario|siempre|nunca|mañana|tarde|noche|primavera|verano|otoño|invierno|inmediatamente"
@@ -134,6 +136,17 @@ _VALUES = (
         r"\bhow (?:hot|cold|warm)\b|\bwie (?:heiß|warm|kalt)\b|\bwhat temperature\b|\bwelche temperatur\b|\bqué temperatura\b|\bquelle température\b|\bnhiệt độ\b.*\bbao nhiêu\b",
         rf"\d\s?{_HEAT_UNIT}|\b\w+ {_HEAT_UNIT}|temperat\w*\W+\d|\b(?:boiling|freezing|cold|hot|warm|lukewarm|room temperature)\b",
     ),
+    _value(
+        r"\bhow long\b(?! ago)|\bwie lange\b|\bcuánto (?:tiempo|dura)\b|\bcombien de temps\b|\bquanto tempo\b|\bbao lâu\b",
+        rf"\b\w+[ -](?:\w+ )?{_TIME_UNIT}\b|\d\s?(?:{_TIME_UNIT}|{_LENGTH_UNIT}|s|ms|min)\b|\b\w+ {_LENGTH_UNIT}\b|\b\d{{1,2}}:\d\d\b|\d.{{0,12}}(?:\bcharacters?|\bbytes?|\bpages?|\bwords?|\blines?|\bzeichen|\bseiten)"
+        r"|\b(?:until|till|forever|permanent\w*|indefinite\w*|without (?:end|limit\w*)|as long as|unlimited|length|long|overnight|brief\w*|bis|unbefristet|dauerhaft|solange|länge|lang"
+        r"|hasta|indefinid\w*|siempre|jusqu\w*|toujours|indéfini\w*|fino|sempre|até|đến|cho tới|suốt|mãi)\b",
+    ),
+)
+_PRICE = re.compile(
+    rf"[$€£¥₫₹]\s?\d|\d\s?{_MONEY_UNIT}|\b\w+ {_MONEY_UNIT}(?!\w)|(?:price|cost|fee|rate|rent|eur|usd|gbp|chf|vnd|preis|kosten|miete|precio|coste|prix|tarif|prezzo|preço|giá)\w*\W{{1,3}}\d"
+    r"|\b(?:free(?: of charge)?|no charge|included|kostenlos|gratis|umsonst|inbegriffen|gratuit\w*|compris\w*|inclus\w*|incluid\w*|grátis|miễn phí)\b",
+    _FLAGS,
 )
 _WHEN_IN_THE_PAST = re.compile(
     r"\bwhen (?:was|were|did|has|have|had)\b|\bwann (?:wurden?|war(?:en)?|hat(?:te)?|ist)\b|\bcuándo (?:fue(?:ron)?|se \w+ó)\b|\bquand (?:a|ont|fut|était)\b",
@@ -172,7 +185,7 @@ _ANYTHING = frozenset(
 )
 _NUMERAL = re.compile(
     rf"(?<![\w.,])(?P<sign>[$€£¥₫#§]\s?)?(?P<number>\d[\d.,’' ]*\d|\d|{'|'.join(sorted(NUMBER_WORDS, key=len, reverse=True))})"
-    rf"(?P<unit>\s?(?:-|–|to|bis|a|à|đến)\s?\d+)?(?P<what>\s?{_MONEY_UNIT}|[\s-]{_TIME_UNIT}\b|\.?\s(?:de\s)?{_MONTH}\b|:\d\d)?(?!\w)",
+    rf"(?P<unit>\s?(?:-|–|to|bis|a|à|đến)\s?\d+)?(?P<what>\s?{_MONEY_UNIT}|[\s-]{_TIME_UNIT}\b|\s?(?:nautical )?{_LENGTH_UNIT}\b|\s?{_WEIGHT_UNIT}\b|\.?\s(?:de\s)?{_MONTH}\b|:\d\d)?(?!\w)",
     _FLAGS,
 )
 _MONTH_BEFORE = re.compile(rf"\b{_MONTH}\s$", _FLAGS)
@@ -181,6 +194,31 @@ _LABEL_OF_MEASURE = re.compile(
     _FLAGS,
 )
 _YEAR = re.compile(r"(?:1[89]|20)\d\d")
+_IN_MONEY = re.compile(
+    r"\b(?:costs?|paid|pays?|charged?|prices?|kost\w+|preise?s?|cuesta|costó|cuestan|precios?|coût\w+|prix|costa\w*|costò|prezzo|preço|giá|tiền)\b",
+    _FLAGS,
+)
+_ROLE = re.compile(
+    r"\bwho(?: is|'s|’s| was| are| were)? (?:the|your|our|its) (?P<en>[\w' -]{3,50}?)(?: (?:of|at|in|for)\b(?!.* by\b)|\W*$)"
+    r"|\bwer (?:ist|war|sind) (?:der|die|das) (?P<de>[\w-]{3,40})|\bquién(?:es)? (?:es|fue|son) (?:el|la|los|las) (?P<es>[\w-]{3,40})"
+    r"|\bqui (?:est|était|sont) (?:le |la |l['’]|les )(?P<fr>[\w-]{3,40})|\bchi (?:è|era) (?:il |la |lo |l['’])(?P<it>[\w-]{3,40})"
+    r"|\bquem (?:é|foi) [oa] (?P<pt>[\w-]{3,40})|\bai là (?P<vi>\w+ \w+)",
+    _FLAGS,
+)
+# Before a noun they are articles more often than numbers.
+_ALSO_ARTICLES = frozenset(["ein", "eine", "einen", "một", "once", "no", "none", "half", "one"])
+# From the thing to its number: "seats: 90", "the number of members is limited to 40".
+_FROM_THING = re.compile(
+    r"(?:\W+(?:is|are|was|were|be|has|have|ist|sind|beträgt|es|son|est|sont|è|é|là|có|limited|set|to|up|of|at|currently|now|per|a|the|each|về|là)){0,4}\W*$",
+    _FLAGS,
+)
+_NUMBER_OF = re.compile(
+    r"\b(?:number|total|count|anzahl|zahl|gesamtzahl|número|nombre|numero|total de|số lượng|tổng số)\b",
+    _FLAGS,
+)
+# A number belongs to what stands so few words behind it.
+_WORDS_TO_THING = 4
+_NAME = re.compile(r"(?<=[\w,;:'’] )[A-ZÀ-ÞĐ][\w-]{2,}")
 _MOST = re.compile(
     r"\b(?:\w{3,}est|most|least|fewest|meiste[nrs]?|wenigste[nrs]?|höchste[nrs]?|niedrigste[nrs]?|größte[nrs]?|kleinste[nrs]?|teuerste[nrs]?|billigste[nrs]?|más|menos|mayor|menor|plus|moins|nhất)\b",
     _FLAGS,
@@ -214,11 +252,17 @@ def binds(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool:
     """Return whether one of *chosen* says the value asked for of the thing asked about."""
     if not chosen or any(each.unit.number in candidates.foreign for each in chosen):
         return True
-    return any(_binds(part, each, candidates) for each in chosen)
+    return _names(part, chosen, candidates) and any(
+        _binds(part, each, candidates) for each in chosen
+    )
 
 
 def _binds(part: Part, each: Scored, candidates: Candidates) -> bool:
-    valued = bool(_rules(part)) or part.kinds.price or part.kinds.quantity or part.kinds.date
+    rules = _rules(part)
+    valued = bool(rules) or part.kinds.price or part.kinds.quantity or part.kinds.date
+    text = _text(each.unit, candidates)
+    if not all(rule.search(text) for rule in rules):
+        return False
     if (
         (valued or each.unit.kind == "row")
         and not each.features["context_words"]
@@ -228,9 +272,44 @@ def _binds(part: Part, each: Scored, candidates: Candidates) -> bool:
     return _names_row(part, each, candidates) and _counts(part, each, candidates)
 
 
+def _names(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool:
+    """
+    Return whether *chosen* hold the role that is asked for, and rows come from a table of a name.
+
+    German writes all nouns with a capital, so that no name can be told there.
+    """
+    if asked := _ROLE.search(part.text):
+        role = {
+            term for term in terms(next(filter(None, asked.groups()))) if len(term) >= _LEAST_ROLE
+        }
+        held = {
+            word
+            for each in chosen
+            for word in candidates.contexts[candidates.units.index(each.unit)]
+        }
+        if role and not role & held:
+            return False
+    rows = [each.unit for each in chosen if each.unit.kind == "row"]
+    if part.language == "de" or len(rows) < len(chosen):
+        return True
+    passages = [candidates.passages[unit.number - 1] for unit in rows]
+    whole = {
+        word
+        for passage in passages
+        for word in terms(f"{passage.name} {passage.heading} {passage.header} {passage.text}")
+    }
+    names = {
+        term for name in _NAME.findall(part.text) if not name.isupper() for term in terms(name)
+    }
+    known = names & part.worth.keys()
+    return not known or bool(known & whole)
+
+
 def _rules(part: Part) -> list[re.Pattern[str]]:
     """Return what a text must hold each of to say the value that *part* asks for."""
     rules = [value.holds for value in _VALUES if value.asks.search(part.text)]
+    if part.kinds.price and _IN_MONEY.search(part.text):
+        rules.append(_PRICE)
     if not rules and _WHEN.search(part.text):
         rules.append(_PAST_TIME if _WHEN_IN_THE_PAST.search(part.text) else _ANY_TIME)
     return rules
@@ -260,18 +339,24 @@ def _counts(part: Part, each: Scored, candidates: Candidates) -> bool:
         words = words[: words.index("of")][-1:] if "of" in words[1:] else words[-1:]
     if not words or words[-1] in _ANYTHING or any(_OF_MEASURE.fullmatch(word) for word in words):
         return True
-    if not _has_free_number(_text(each.unit, candidates), beside=part.text):
-        return False
     things = {term for word in words for term in terms(word)}
-    if not things & part.worth.keys():
-        return True  # said by another word in these documents
+    # Where the documents do not know the word, they say it by another one.
+    known = bool(things & part.worth.keys())
+    of_thing = things if known and each.unit.kind != "row" else set[str]()
+    if not _has_free_number(_text(each.unit, candidates), beside=part.text, of_thing=of_thing):
+        return False
     held = candidates.contexts[candidates.units.index(each.unit)]
-    return bool(things & held)
+    return not known or bool(things & held)
 
 
-def _has_free_number(text: str, *, beside: str) -> bool:
-    """Return whether *text* holds a number that is no sum, time, date or share."""
-    known = set(re.findall(r"\w+", beside.casefold()))
+def _has_free_number(text: str, *, beside: str, of_thing: set[str]) -> bool:
+    """
+    Return whether *text* holds a number that is no sum, time, date or share.
+
+    Args:
+        of_thing: The words one of which stands with the number; empty for any.
+    """
+    known = set(re.findall(r"\w+", beside.casefold())) | _ALSO_ARTICLES
     for match in _NUMERAL.finditer(text):
         number = match["number"].strip(" .,")
         if match["sign"] or match["what"] or number.casefold() in known or _YEAR.fullmatch(number):
@@ -280,8 +365,22 @@ def _has_free_number(text: str, *, beside: str) -> bool:
             text, 0, match.start()
         ):
             continue
-        return True
+        if not of_thing or _stands_with(of_thing, text, match.start(), match.end()):
+            return True
     return False
+
+
+def _stands_with(thing: set[str], text: str, start: int, end: int) -> bool:
+    """Return whether one of the words *thing* stands right behind a number, or leads to it."""
+    behind = re.split(r"[.;!?]\s", text[end:], maxsplit=1)[0].split()[:_WORDS_TO_THING]
+    if thing & set(terms(" ".join(behind))):
+        return True
+    sentence = re.split(r"[.;!?]\s", text[:start])[-1]
+    if _NUMBER_OF.search(sentence) and thing & set(terms(sentence)):
+        return True
+    leading = _FROM_THING.search(text[:start])
+    before = text[: leading.start() if leading else start].split()[-1:]
+    return bool(thing & set(terms(" ".join(before))))
 
 
 def _text(unit: Unit, candidates: Candidates) -> str:

@@ -42,6 +42,15 @@ _MISSING = {
     "pt": "{names} não aparece nestes documentos.",
     "vi": "{names} không có trong các tài liệu này.",
 }
+_WORDS_MISSING = {
+    "en": "None of them holds: {names}.",
+    "de": "In keinem davon steht: {names}.",
+    "es": "Ninguno contiene: {names}.",
+    "fr": "Aucun ne contient : {names}.",
+    "it": "Nessuno contiene: {names}.",
+    "pt": "Nenhum contém: {names}.",
+    "vi": "Không tài liệu nào có: {names}.",
+}
 _NEAR = {
     "en": "Similar: {names}.",
     "de": "Ähnlich: {names}.",
@@ -89,7 +98,8 @@ def refusal_text(
             return _NOT_IN_THIS_LANGUAGE[language]
         sentences.append(_NOT_ANSWERED[language])
     if refusal.missing:
-        sentences.append(_MISSING[language].format(names=_join(refusal.missing)))
+        said = _WORDS_MISSING if refusal.kind == "not_found" else _MISSING
+        sentences.append(said[language].format(names=_join(refusal.missing)))
     if refusal.near:
         sentences.append(_NEAR[language].format(names=_join(refusal.near)))
     return " ".join(sentences)

@@ -25,6 +25,10 @@ _MAX_FOLLOWING_LINES = 12
 _MAX_HEADING_CHARACTERS = 120
 # And one that has no blank line behind it.
 _MAX_TITLE_LINE = 60
+# So many sentences of which the last is a question are one.
+_MAX_ASKED = 3
+# A title that runs into the text has so few words: "6. Trademarks. This licence ..."
+_MAX_RUN_IN_WORDS = 5
 # With fewer words what stands before a command is its title.
 _MIN_INTRODUCTION = 3
 
@@ -193,8 +197,12 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
                 yield Unit(number, begin, block.end, "code", begin, lead=lead)
                 continue
         sentences = list(_sentences(text, begin, block.end, language))
+        if 1 < len(sentences) <= _MAX_ASKED and _asks(text, sentences[-1]):
+            # "I have lost my key. What now?" asks as a whole.
+            lead = (sentences[0][0], sentences[-1][1])
+            continue
         for at, (start, end) in enumerate(sentences):
-            if text[start:end].rstrip().endswith(("?", "？")) or (
+            if _asks(text, (start, end)) or (
                 len(sentences) == 1 and _OF_THE_READER.match(text, start, end)
             ):
                 lead = (start, end)
@@ -222,6 +230,10 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
             if not (cut and passage.char_start) and _is_statement(text[start:end], alone=alone):
                 term = lead if defines and _names(text, lead, start, end) else (0, 0)
                 yield Unit(number, start, end, "sentence", start, lead=lead, term=term)
+
+
+def _asks(text: str, sentence: tuple[int, int]) -> bool:
+    return text[slice(*sentence)].rstrip().endswith(("?", "？"))
 
 
 def _is_term(text: str, block: _Block, following: _Block | None) -> bool:
@@ -333,6 +345,8 @@ def _item_units(text: str, start: int, end: int, number: int, language: str) -> 
     marker = _ITEM.match(text, start, end)
     inner = marker.end() if marker else start
     sentences = list(_sentences(text, inner, end, language))
+    if len(sentences) > 1 and len(text[slice(*sentences[0])].split()) <= _MAX_RUN_IN_WORDS:
+        sentences[:2] = [(sentences[0][0], sentences[1][1])]
     if len(sentences) == 1 or end - inner < 160:
         if any(map(str.isalnum, text[inner:end])):
             yield Unit(number, inner, end, "item", inner)
@@ -385,7 +399,8 @@ def _runs(text: str, start: int, end: int, headings: set[str]) -> Iterator[_Bloc
         )
         yield from _runs(text, kinds[1][0], end, headings)
         return
-    if all(kind == "prose" for _, _, kind in kinds):
+    has_fence = any(_FENCE.match(text, s, e) for s, e, _ in kinds)
+    if not has_fence and all(kind == "prose" for _, _, kind in kinds):
         if (terms := _terms_above(text, kinds)) and terms < len(kinds):
             yield _Block(kinds[0][0], kinds[terms - 1][1], "prose")
             yield from _runs(text, kinds[terms][0], end, headings)
@@ -562,7 +577,11 @@ def _is_code(block: str) -> bool:
         if len(words) >= _PROSE_WORDS * len(lines) and plain >= _PROSE_SHARE * len(words):
             return False
     # Where something is to be found is no command.
-    lines = [line for line in (_URL.sub("", line) for line in lines) if line.strip(" \t<>()[].,")]
+    lines = [
+        line
+        for line in (_URL.sub("", _LINK.sub(r"\1", line)) for line in lines)
+        if line.strip(" \t<>()[].,")
+    ]
     if not lines:
         return False
     signs = sum(bool(_CODE_SIGNS.search(line)) for line in lines)
