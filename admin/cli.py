@@ -9,6 +9,7 @@ done, 1 failed or differences found, 2 wrong usage.
 from __future__ import annotations
 
 import importlib
+import json
 from dataclasses import dataclass
 
 import click
@@ -25,6 +26,7 @@ class _Entry:
 
 # Imported when called: `kaydangpt ask` does not need the imports of `kaydangpt doctor`.
 _COMMANDS = {
+    "run": _Entry("admin.cli:run", "Start the system on this machine, as make run does."),
     "ask": _Entry("admin.questions:ask", "Ask a question; print the answer and its sources."),
     "search": _Entry("admin.questions:search", "Print the passages for a question."),
     "mcp": _Entry("admin.mcp_bridge:mcp", "Serve the documents to an agent on this machine."),
@@ -34,22 +36,20 @@ _COMMANDS = {
     "delete": _Entry("admin.documents:delete", "Delete documents from the bucket."),
     "status": _Entry("admin.documents:status", "Count documents by state, with reasons."),
     "retry": _Entry("admin.documents:retry", "Give failed documents a fresh start."),
-    "reindex": _Entry("admin.documents:reindex", "Parse and embed again."),
+    "reindex": _Entry("admin.documents:reindex", "Parse and embed documents again."),
     "sweep": _Entry("admin.maintenance:sweep", "Publish stalled work again."),
     "reconcile": _Entry("admin.maintenance:reconcile", "Compare the index with the bucket."),
     "dead-letters": _Entry("admin.maintenance:dead_letters", "List or replay dead letters."),
     "replay": _Entry("admin.maintenance:replay", "The old name of dead-letters replay.", True),
     "index": _Entry("admin.maintenance:index", "Build the vector index where it is useful."),
     "model": _Entry("admin.models:model", "Change the embedding model without a gap."),
-    "access": _Entry("admin.access:access", "Close collections, and grant them to callers."),
-    "explain": _Entry("admin.explain:explain", "Explain how a question is searched for."),
-    "questions": _Entry(
-        "admin.feedback:questions", "List what people ask and documents do not answer."
-    ),
-    "ratings": _Entry("admin.feedback:ratings", "List what readers say of answers."),
+    "access": _Entry("admin.access:access", "Close collections and grant access to them."),
+    "explain": _Entry("admin.explain:explain", "Explain the search for a question."),
+    "questions": _Entry("admin.feedback:questions", "List the questions that people ask."),
+    "ratings": _Entry("admin.feedback:ratings", "List ratings of answers."),
     "evaluate": _Entry("admin.evaluation:main", "Measure retrieval and answers."),
     "migrate": _Entry("admin.migrate:main", "Upgrade the database to this release."),
-    "doctor": _Entry("admin.maintenance:doctor", "Examine the whole deployment."),
+    "doctor": _Entry("admin.maintenance:doctor", "Check the whole deployment."),
     "version": _Entry("admin.cli:version", "Print the version."),
     "completion": _Entry("admin.cli:completion", "Print the shell completion script."),
 }
@@ -83,11 +83,23 @@ def main() -> None:
 
 
 @click.command()
-def version() -> None:
+def run() -> None:
+    """
+    Start the system on this machine, as make run does; Ctrl-C stops it.
+
+    Ports and settings are environment variables or lines of .env (docs/settings.md).
+    """
+    # The script in the checkout has done it already: this is what an image says.
+    raise click.ClickException("run starts a checkout: call ./kaydangpt run there")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
+def version(*, as_json: bool) -> None:
     """Print the version."""
     from shared.version import VERSION
 
-    click.echo(f"kaydangpt {VERSION}")
+    click.echo(json.dumps({"version": VERSION}) if as_json else f"kaydangpt {VERSION}")
 
 
 @click.command()

@@ -1,29 +1,29 @@
 """
 Measure how well the running service finds and answers.
 
-SET is a folder with corpus/, queries.jsonl and qrels.tsv (query-id, corpus-id, score), perhaps
-spans.tsv (query-id, corpus-id, start, end), or a file of JSON lines {"question": "...",
-"expected": "object name" or ["...", ...]} about documents that are in the bucket already.
+SET is a folder with corpus/, queries.jsonl, qrels.tsv (query-id, corpus-id, score) and optionally
+spans.tsv (query-id, corpus-id, start, end), or a file of JSON lines {"question": "...", "expected":
+"object name" or ["...", ...]} about documents that are already in the bucket.
 
-Each question is asked three times, of the vectors, of the text and of both fused; documents are
-ranked by their best chunk. With --upload the corpus is put into the bucket first, under the name
-of SET as prefix, and waited for.
+Each question is asked three times: by vectors, by text and by both fused. Documents are ranked by
+their best chunk. --upload first uploads the corpus under the name of SET as prefix, and waits until
+it is indexed.
 
-With --answers SET is a file of JSON lines {"question": "...", "gold": [["...", ...], ...],
-"passages": ["...", ...]}, and answers are graded: each part of the gold must stand in the answer,
-in one of its forms. docs/answers.md has the fields and the figures. --compare reads what --json
-printed earlier; with --fail-on-drop the exit status is 1 if the run is worse by more than chance.
---judge has Gemini grade each answer too, by a rubric; what it said of an answer is kept and not
-asked again. --keep FOLDER keeps the run, and --history FOLDER makes a page of the kept ones. --fit
-fits what answers without Gemini are chosen by to one or more sets, and
-keeps it in the model's folder, from where the query function reads it when it starts.
+With --answers, SET is a file of JSON lines {"question": "...", "gold": [["...", ...], ...],
+"passages": ["...", ...]}, and answers are graded: each part of the gold must occur in the answer in
+one of its forms. docs/answers.md describes the fields and figures. --compare compares with a
+file that --json printed earlier; with --fail-on-drop the exit status is 1 if the run is worse by
+more than chance. --judge has Gemini grade each answer too; grades are cached. --keep FOLDER keeps
+the results of the run, and --history FOLDER makes a page of all kept results. --fit fits the choice
+of sentences without Gemini to one or more sets, and writes it into the model's folder, where the
+query function reads it when it starts.
 
---generate N makes such a set: Gemini writes questions from passages of the index, and what it
-quotes is looked up in them word for word.
+--generate N makes such a set: Gemini writes questions about passages of the index, and only those
+whose quotes occur in the passage word for word are kept.
 
-Reads GOOGLE_CLOUD_PROJECT and DOCUMENTS_BUCKET for --upload, DATABASE_URL and MODEL_DIR for
---calibrate and --generate, MODEL_DIR for --fit, GEMINI_API_KEY or Vertex AI's settings for --judge
-and --generate, and QUERY_TOKEN where the service asks for a key.
+--upload reads GOOGLE_CLOUD_PROJECT and DOCUMENTS_BUCKET; --calibrate and --generate read
+DATABASE_URL and MODEL_DIR; --fit reads MODEL_DIR; --judge and --generate read GEMINI_API_KEY or the
+settings of Vertex AI. QUERY_TOKEN is sent if the service requires a key.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ class Service:
         return passages
 
     def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the reply to a question; empty where the model that writes answers failed."""
+        """Return the reply to a question; empty if the model that writes answers failed."""
         return self._call("POST", "/query", failures=(502, 504), json=body)
 
     def count_unfinished(self, prefix: str) -> tuple[int, int]:
@@ -308,7 +308,7 @@ def wait_until_ready(service: Service, *, prefix: str, documents: int) -> None:
             time.sleep(2)
     raise click.ClickException(
         f"{unfinished} of {known} documents are unfinished after {_WAIT_SECONDS:.0f} seconds; "
-        "look at: kaydangpt status"
+        "run: kaydangpt status"
     )
 
 
@@ -444,9 +444,11 @@ def _untranslated(document: str) -> str:
 @click.option(
     "--url", envvar="QUERY_URL", default="http://127.0.0.1:8080", show_default=True, help="Service."
 )
-@click.option("--upload", "with_upload", is_flag=True, help="Put the corpus into the bucket first.")
-@click.option("--prefix", help="Ask only objects under this prefix; a folder's is its own name.")
-@click.option("--calibrate", "with_calibration", is_flag=True, help="Choose the refusal's floors.")
+@click.option("--upload", "with_upload", is_flag=True, help="Upload the corpus first.")
+@click.option("--prefix", help="Search only under this prefix.  [default for a folder: its name]")
+@click.option(
+    "--calibrate", "with_calibration", is_flag=True, help="Choose the thresholds for refusing."
+)
 @click.option("--answers", "with_answers", is_flag=True, help="Grade answers, not passages.")
 @click.option(
     "--fit", "with_fit", is_flag=True, help="With --answers: fit the choice of sentences."
@@ -479,7 +481,7 @@ def _untranslated(document: str) -> str:
     help="Make a page of the results that were kept in this folder.",
 )
 @click.option(
-    "--generate", type=click.IntRange(1, 1000), help="Make so many questions from the documents."
+    "--generate", type=click.IntRange(1, 1000), help="Make this many questions from the documents."
 )
 @click.option(
     "--output",
@@ -489,7 +491,7 @@ def _untranslated(document: str) -> str:
 @click.option(
     "--headers",
     type=click.File("r", encoding="utf-8"),
-    help="A file of HTTP headers to ask with, a line each.",
+    help="A file of HTTP headers to send, one on each line.",
 )
 @click.option("--concurrency", type=click.IntRange(1, 16), default=2, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
@@ -618,7 +620,7 @@ def _generate(count: int, output: Path, *, prefix: str, as_json: bool) -> None:
         f" answer, {facts['near_duplicates']} near-duplicates; {facts['tokens']} tokens."
     )
     for reason, times in made.thrown_away.items():
-        click.echo(f"thrown away: {times} ({reason})")
+        click.echo(f"rejected: {times} ({reason})")
 
 
 def _evaluate_answers(
@@ -667,7 +669,7 @@ def _evaluate_answers(
             judge = printed["judge"]
             click.echo(
                 f"judged by {judge['model']}: {judge['calls']} calls, {judge['tokens']} tokens,"
-                f" {judge['kept']} known from before"
+                f" {judge['kept']} from the cache"
             )
         if compared is not None:
             print_comparison(compared)
@@ -697,10 +699,10 @@ def _fit_answers(paths: Sequence[Path], service: Service, *, prefix: str, as_jso
     if as_json:
         click.echo(json.dumps(asdict(fitted) | {"file": str(file)}))
         return
-    click.echo(f"{file} is written; the query function reads it when it starts.")
+    click.echo(f"Wrote {file}; the query function reads it when it starts.")
     click.echo(
-        f"Held out: {fitted.first_right:.1%} of the sentences put first are right; refused are"
-        f" {fitted.refused_unanswerable:.1%} of the questions without an answer and"
+        f"Held out: {fitted.first_right:.1%} of the sentences put first are right."
+        f" {fitted.refused_unanswerable:.1%} of the questions without an answer are refused, and"
         f" {fitted.refused_answerable:.1%} of those answered correctly."
     )
 

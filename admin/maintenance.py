@@ -41,7 +41,7 @@ _log = get_logger("admin")
     type=click.IntRange(min=1),
     default=60,
     show_default=True,
-    help="Seconds that an unclaimed message may be under way.",
+    help="Seconds after which an unclaimed message counts as lost.",
 )
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option(
@@ -51,6 +51,7 @@ _log = get_logger("admin")
     show_default=True,
     help="Days until dead letters, ratings and rows of deleted documents are removed.",
 )
+@dry_run_option
 @json_option
 def sweep(
     *,
@@ -58,9 +59,31 @@ def sweep(
     unleased_seconds: int,
     limit: int,
     keep_days: int,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Publish stalled work again: what crashes and lost messages left behind."""
+    if dry_run:
+        if every_seconds is not None:
+            raise click.UsageError("--dry-run looks once: leave out --every")
+        with (
+            one_sentence(),
+            store.open_pool(load(Settings)) as pool,
+            store.connect(pool) as connection,
+            # The very statements of a sweep, undone.
+            connection.transaction(force_rollback=True),
+        ):
+            stalled = store.claim_stalled(
+                connection, unleased_seconds=unleased_seconds, pause_seconds=10, limit=limit
+            )
+            would = {
+                "documents would be published": len(stalled.objects),
+                "batches would be published": len(stalled.jobs),
+                "rows would be removed": store.forget_old(connection, days=keep_days),
+                "events would be dropped": store.drop_old_events(connection),
+            }
+        print_counts(would, as_json=as_json)
+        return
     with one_sentence():
         settings = load(Settings)
         publisher = Publisher(settings)
@@ -101,7 +124,7 @@ def sweep(
 
 @click.command()
 @click.option(
-    "--check", "--dry-run", is_flag=True, help="Only compare; exit 1 where index and bucket differ."
+    "--check", "--dry-run", is_flag=True, help="Only compare; exit 1 if index and bucket differ."
 )
 @every_option
 @json_option
@@ -109,7 +132,7 @@ def reconcile(*, check: bool, every_seconds: float | None, as_json: bool) -> Non
     """
     Compare the index with the bucket and publish what is missing on either side.
 
-    A run that was cut off is gone on with by the next one; --check compares everything.
+    A run continues where the last one was interrupted; --check always compares everything.
     """
     with one_sentence():
         settings = load(Settings)
@@ -170,7 +193,7 @@ def list_dead_letters(*, as_json: bool) -> None:
         )
         for each in letters
     ]
-    print_table(("id", "message", "attributes"), rows)
+    print_table(("id", "message", "attributes"), rows, empty="no dead letters")
 
 
 @dead_letters.command("replay")
@@ -197,10 +220,16 @@ def replay(*, dry_run: bool, as_json: bool) -> None:
 
 
 @click.command()
-def index() -> None:
-    """Build the index over the vectors where it is useful; say so where it is not."""
+@dry_run_option
+@json_option
+def index(*, dry_run: bool, as_json: bool) -> None:
+    """Build the vector index if it is useful; otherwise say so."""
     with one_sentence(), store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
-        click.echo(create_vector_index(connection))
+        said = create_vector_index(connection, dry_run=dry_run)
+    if as_json:
+        print_json({"message": said})
+    else:
+        click.echo(said)
 
 
 @click.command()
@@ -208,7 +237,7 @@ def index() -> None:
     "--gemini/--no-gemini",
     default=True,
     show_default=True,
-    help="Ask Gemini for one token, which reveals a retired model or a missing right.",
+    help="Ask Gemini for one token, which reveals a retired model or a missing permission.",
 )
 @click.option("--probe", is_flag=True, help="Upload a document, ask about it, delete it.")
 @click.option(
@@ -221,7 +250,7 @@ def index() -> None:
 )
 @json_option
 def doctor(*, gemini: bool, probe: bool, timeout_seconds: float, as_json: bool) -> None:
-    """Look at the whole deployment and say what is wrong; exit 1 where anything is."""
+    """Check the whole deployment and report what is wrong; exit 1 if anything is."""
     # Only this command needs it.
     from admin.doctor import Settings as DoctorSettings
     from admin.doctor import examine

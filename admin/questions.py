@@ -40,7 +40,7 @@ def ask(
     collection: str | None,
     as_json: bool,
 ) -> None:
-    """Ask QUESTION; print the answer and its sources. Exit status 1 where nothing answers it."""
+    """Ask QUESTION; print the answer and its sources. Exit status 1 if nothing answers it."""
     wanted = _filter(prefix=prefix, collection=collection)
     with _client() as client:
         answered = client.ask(" ".join(question), limit=limit, filter=wanted)
@@ -54,7 +54,10 @@ def ask(
             mark = "" if citation["verified"] else " (not verified)"
             click.echo(f"  [{citation['number']}] {_clean(citation['uri'])}{page}{mark}")
         if degraded := answered.get("degraded"):
-            click.echo(f"{degraded['message']} The answer is made of sentences.", err=True)
+            click.echo(
+                f"{degraded['message']} The answer consists of sentences from the documents.",
+                err=True,
+            )
     if not answered["grounded"]:
         raise SystemExit(1)
 
@@ -81,6 +84,8 @@ def search(
     if as_json:
         print_json(found)
         return
+    if not found["passages"]:
+        click.echo("no passages", err=True)
     for passage in found["passages"]:
         page = f", page {passage['page']}" if passage.get("page") else ""
         place = f"{passage['number']}. {_clean(passage['uri'])}{page}"
@@ -89,7 +94,7 @@ def search(
 
 @contextmanager
 def _client() -> Iterator[Client]:
-    """Lend a client of the service; what it raises is one sentence."""
+    """Lend a client of the service, whose errors are one sentence."""
     with one_sentence():
         settings: QuestionSettings = load(QuestionSettings)
     url = settings.query_url
@@ -98,7 +103,7 @@ def _client() -> Iterator[Client]:
             yield client
     except Unreachable as error:
         raise click.ClickException(
-            f"{url} (QUERY_URL) {error.reason}. Is it running? Start it by: kaydangpt run"
+            f"{url} (QUERY_URL) {error.reason}. Is it running? Start it with: kaydangpt run"
         ) from error
     except ProblemError as error:
         raise click.ClickException(f"{url} answered {error.status}: {error.detail}") from error
