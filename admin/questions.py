@@ -52,7 +52,7 @@ def ask(
         for citation in answered["citations"]:
             page = f", page {citation['page']}" if citation.get("page") else ""
             mark = "" if citation["verified"] else " (not verified)"
-            click.echo(f"  [{citation['number']}] {_clean(citation['uri'])}{page}{mark}")
+            click.echo(f"  [{citation['number']}] {shown(citation['uri'])}{page}{mark}")
         if degraded := answered.get("degraded"):
             click.echo(
                 f"{degraded['message']} The answer consists of sentences from the documents.",
@@ -88,7 +88,7 @@ def search(
         click.echo("no passages", err=True)
     for passage in found["passages"]:
         page = f", page {passage['page']}" if passage.get("page") else ""
-        place = f"{passage['number']}. {_clean(passage['uri'])}{page}"
+        place = f"{passage['number']}. {shown(passage['uri'])}{page}"
         click.echo(f"{place} ({passage['score']:.3f})\n{_clean(passage['text'])}\n")
 
 
