@@ -11,7 +11,6 @@ import pytest
 
 from functions.ingest.parsing.blocks import Block, Title
 from functions.ingest.parsing.encoding_labels import find_codec
-from shared.errors import Unreadable
 from tests.support.documents import blocks_of, make_epub, parse_bytes, text_of
 
 _NOISE = base64.b64encode(random.Random(7).randbytes(30_000)).decode()
@@ -363,7 +362,7 @@ def test_xml_when_it_holds_tables() -> None:
 def test_xml_when_tables_never_end() -> None:
     """Tables within tables, and cells that claim everything, cost no more than their text."""
     deep = b"<table><row><entry>x" * 200
-    assert text_of(deep + b"</entry></row></table>" * 200, "a.xml") == " ".join(["x"] * 200)
+    assert text_of(deep + b"</entry></row></table>" * 200, "a.xml").split() == ["x"] * 200
     wide = (
         b"<table><tr><td rowspan='9999' colspan='9999'>x</td></tr>" + b"<tr/>" * 500 + b"</table>"
     )

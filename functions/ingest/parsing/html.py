@@ -28,9 +28,10 @@ from .mathml import linear_formula
 from .numbering import show_count
 from .tables import MAX_TITLE_CHARS, Row, Spans, TableWriter
 
-_SKIPPED = frozenset(
+# What is struck out no longer holds.
+_STRUCK = frozenset(["del", "s", "strike"])
+_SKIPPED = _STRUCK | frozenset(
     ["script", "style", "template", "noscript", "svg", "iframe", "object", "head", "title"]
-    + ["del", "s", "strike"]
 )
 _BLOCKS = frozenset(
     [
