@@ -665,7 +665,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                 parts = _sign_by_sign(line, stripped, first, measure, box)
                 letters.extend([_Letters([], 0.0, 0.0)] * (len(parts) - 1) if runs_back else [])
                 lines.extend(parts)
-            elif apart > 0.8 * (top - bottom):
+            elif apart > 0.8 * (top - bottom) and (len(cells) > 1 or _goes_back(line)):
                 angle = pdfium.FPDFText_GetCharAngle(handle, index_of(first))
                 is_turned = (round(angle / (math.pi / 2)) - turn) % 2 == 1
                 parts = (
@@ -955,6 +955,11 @@ def _by_height(line: _Line, bottoms: list[float]) -> Iterator[_Line]:
             edges=tuple(edge for _, edge in some),
             hyphenated=line.hyphenated and some is parts[-1][1],
         )
+
+
+def _goes_back(line: _Line) -> bool:
+    """Tell whether a line begins again at its left: it is several, one below the other."""
+    return any(after[0] < before[0] - line.height for before, after in pairwise(line.edges))
 
 
 def _is_upright(line: _Line) -> bool:
