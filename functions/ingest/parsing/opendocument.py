@@ -556,7 +556,10 @@ class _TextReader:
         """Give out the rows of a table before another one within it."""
         if table.in_cell and table.text:
             table.spans.add(clean_line(" ".join(table.text)))
-            yield from table.writer.row(table.spans.row())
+            cells = table.spans.row()
+            # The rest of the row keeps its columns; the cell that is open has not ended.
+            table.spans.skip(len(cells) - 1)
+            yield from table.writer.row(cells)
             table.text = []
         yield from table.writer.end()
 
