@@ -41,6 +41,23 @@ class ConfidenceWeights:
     no_measure: float = 0.0
     no_name: float = 0.0
     no_date: float = 0.0
+    reader: float = 0.0
+
+
+# Of what the reader has read.
+READ = ConfidenceWeights(
+    bias=-0.32,
+    lead=0.8,
+    meaning=6.56,
+    words=0.0,
+    passage_words=0.0,
+    missing=-2.51,
+    unknown=-1.25,
+    similarity=2.63,
+    coverage=0.0,
+    no_number=-2.34,
+    reader=0.52,
+)
 
 
 SIGNS = tuple(each.name for each in fields(ConfidenceWeights))
@@ -103,6 +120,8 @@ def measure_confidence(
         "no_measure": float((part.kinds.duration or part.kinds.money) and not measured),
         "no_name": float(part.kinds.person and not any(each.features["name"] for each in shown)),
         "no_date": float(part.kinds.date and not any(each.features["date"] for each in shown)),
+        # 0 where nothing was read.
+        "reader": max(each.features["reader"] for each in shown),
     }
 
 

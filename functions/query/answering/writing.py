@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from shared.embedding.reader import Reader
 from shared.errors import EmbeddingUnavailable, GenerationUnavailable, RejectedByModel
 from shared.gemini.requests import Usage
 from shared.runtime.logs import get_logger
@@ -39,6 +40,7 @@ def write_answer(
     whole: bool,
     prompt_max_characters: int,
     choosing: Choosing,
+    reader: Reader | None = None,
     journal: Journal,
 ) -> Iterator[Token | Answer]:
     """
@@ -57,7 +59,12 @@ def write_answer(
     elif gemini is None:
         steps = _show(
             _extract(
-                retrieval, choosing=choosing, usage=Usage(), failure=unavailable, journal=journal
+                retrieval,
+                choosing=choosing,
+                reader=reader,
+                usage=Usage(),
+                failure=unavailable,
+                journal=journal,
             )
         )
     else:
@@ -67,6 +74,7 @@ def write_answer(
             whole=whole,
             prompt_max_characters=prompt_max_characters,
             choosing=choosing,
+            reader=reader,
             journal=journal,
         )
     for step in steps:
@@ -94,6 +102,7 @@ def _generate(
     whole: bool,
     prompt_max_characters: int,
     choosing: Choosing,
+    reader: Reader | None = None,
     journal: Journal,
 ) -> Iterator[Token | Answer]:
     spent: list[Usage] = []
@@ -108,7 +117,12 @@ def _generate(
         )
     except GenerationUnavailable as error:
         yield _extract(
-            retrieval, choosing=choosing, usage=sum(spent, Usage()), failure=error, journal=journal
+            retrieval,
+            choosing=choosing,
+            reader=reader,
+            usage=sum(spent, Usage()),
+            failure=error,
+            journal=journal,
         )
 
 
@@ -176,6 +190,7 @@ def _extract(
     retrieval: Retrieval,
     *,
     choosing: Choosing,
+    reader: Reader | None = None,
     usage: Usage,
     failure: GenerationUnavailable | None,
     journal: Journal,
@@ -190,6 +205,7 @@ def _extract(
         unrelated_similarity=0.0 if embedder is None else embedder.info.unrelated_similarity,
         multilingual=embedder is not None and embedder.info.multilingual,
         choosing=choosing,
+        reader=None if reader is None else reader.read,
     )
     try:
         extracted = choose(
