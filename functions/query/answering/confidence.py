@@ -46,17 +46,24 @@ class ConfidenceWeights:
 
 # Of what the reader has read.
 READ = ConfidenceWeights(
-    bias=-0.32,
-    lead=0.8,
-    meaning=6.56,
+    bias=-2.0,
+    score=0.0,
+    lead=0.99,
+    cosine=0.0,
+    meaning=10.3,
     words=0.0,
+    context_words=0.0,
+    focus=0.0,
     passage_words=0.0,
-    missing=-2.51,
-    unknown=-1.25,
-    similarity=2.63,
+    missing=-1.87,
+    unknown=-4.55,
+    similarity=3.07,
     coverage=0.0,
-    no_number=-2.34,
-    reader=0.52,
+    no_number=-2.69,
+    no_measure=-0.19,
+    no_name=0.0,
+    no_date=0.0,
+    reader=0.64,
 )
 
 

@@ -105,7 +105,7 @@ class Weights:
     code: float = -0.41
     length: float = -0.04
     short: float = 0.5
-    reader: float = 0.3
+    reader: float = 0.4
 
 
 FEATURES = tuple(each.name for each in fields(Weights))
