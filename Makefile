@@ -56,13 +56,14 @@ bench-lock: install-tests
 load: install-tests model ## Load the running system for ten minutes or more; writes docs/load.md
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m benchmarks.load $(ARGS)
 
-lint: install-tests ## Check style, types, layers, spelling and prose
+lint: install-tests ## Check style, types, layers, spelling, prose and links
 	@$(PY) -m ruff check $(CODE)
 	@$(PY) -m ruff format --check $(CODE)
 	@$(PY) -m mypy $(CODE)
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/typos --quiet README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs
 	@$(VENV)/bin/proselint check *.md docs/*.md
+	@$(PY) -m pytest -q tests/unit/test_documentation.py
 	@$(PY) -m bandit --quiet --recursive --configfile pyproject.toml shared functions admin local
 
 images: install-tests ## Build the images without Docker, and answer a question from them (root, podman)

@@ -106,7 +106,7 @@ def grade_all(
 
 
 def summarise(grades: Sequence[Grade]) -> Figures:
-    """Return the figures of some grades; None where no answer says it."""
+    """Return the figures of some grades; None if no answer says it."""
     answered = [each for each in grades if each.grounded]
     of_gold = [each for each in answered if each.verdict != "answered"]
     verified = [each.verified for each in answered if each.verified is not None]

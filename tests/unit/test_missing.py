@@ -10,10 +10,12 @@ from functions.query.answering.missing import (
     find_missing,
     find_missing_numbered,
     find_near,
+    find_near_words,
+    find_unknown,
 )
 from functions.query.answering.query import Refusal
 from functions.query.answering.refusal import refusal_text
-from shared.search.query_terms import Question
+from shared.search.query_terms import Question, Term
 from tests.unit.test_citing import hit
 
 PASSAGES = [
@@ -111,3 +113,16 @@ def test_missing_when_digits_are_no_number() -> None:
     """A power such as 2³¹ is no identifier, and nothing fails at it."""
     (passage,) = [hit("A table has at most 2³¹ rows.")]
     assert find_missing("Is it 2³¹ or E-1234?", [passage]) == ["E-1234"]
+
+
+def test_refusal_when_words_stand_nowhere() -> None:
+    """What is not answered is refused with the words that stand in no document, and near ones."""
+    known, unknown = Term("deposit", 1, 3, 2.0), Term("chainsaw", 1, 0, 9.0)
+    asked = Question([unknown, known], [[known], [unknown]], [], ["en"], 10.0, ["english"])
+    words = find_unknown("What is the deposit for the chainsaw?", asked)
+    assert words == ["chainsaw"]
+    near = find_near_words(words, [hit("A deposit is due for the chainsaws.")])
+    assert refusal_text(["en"], Refusal("not_found", "", tuple(words), tuple(near))) == (
+        "The documents do not answer this question. None of them holds: chainsaw."
+        " Similar: chainsaws."
+    )

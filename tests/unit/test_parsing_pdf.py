@@ -187,6 +187,43 @@ def test_pdf_boxes_of_words() -> None:
     assert lefts == sorted(lefts)
 
 
+def test_pdf_boxes_of_words_with_other_blanks() -> None:
+    """A blank that does not break a line is one in the text: each of the words has its place."""
+    text = "Of 10\xa0000 bolts none is loose."
+    (block,) = blocks_of(make_pdf([pdf_lines([text], x=100, top=500)]), "a.pdf")
+    (line,) = block.lines
+    words = [block.text[word.offset :].split()[0] for word in line.words]
+    assert words == ["Of", "10", "000", "bolts", "none", "is", "loose."]
+
+
+def test_pdf_boxes_of_a_cell_with_several_lines() -> None:
+    """Each line of a cell has its own height, so that a sentence in it is marked alone."""
+    cells = [
+        ["The pump stops.", "Call the desk."],
+        ["The tank is full.", ""],
+        ["The valve leaks.", "Close it."],
+        ["It is cold.", "Heat it."],
+    ]
+    grid = _grid(columns=2, rows=4, skip=frozenset({(1, -1), (1, -2)}))
+    found = blocks_of(make_pdf([_table(cells) + grid]), "a.pdf")
+    (row,) = [block for block in found if "pump" in block.text]
+    assert row.text == "The pump stops. The tank is full. | Call the desk."
+    places = [(row.text[line.position :].split(" ")[1], line.bottom) for line in row.lines]
+    assert [word for word, _ in places] == ["pump", "tank", "the"]
+    assert places[0][1] == places[2][1] == places[1][1] + 20
+
+
+def test_pdf_justified_line_of_few_words() -> None:
+    """Words that only justification sets far apart are no cells of a table."""
+    stretched = [(50.0 + 100 * i, 756.0, word) for i, word in enumerate(("for", "five", "weeks"))]
+    whole = "The office takes a holiday until the end of the year, and"
+    other = "The depot, too, takes its holidays at the end of the year"
+    (block,) = blocks_of(
+        make_pdf([pdf_text([(50.0, 780.0, whole), *stretched, (50.0, 732.0, other)])]), "a.pdf"
+    )
+    assert block.text == f"{whole} for five weeks {other}"
+
+
 def test_pdf_header_of_a_table_over_pages() -> None:
     """Rows on later pages have the header that stands on the first."""
     rows = [("Part", "Place", "Tool"), *((f"Bolt {i}", f"A-{i}", f"Key {i}") for i in range(40))]

@@ -85,6 +85,12 @@ _MAX_SHAPES = 60
 _MAX_COLUMN_DEPTH = 8
 # Cells of a column begin at one place, in points.
 _ALIGNED = 4.0
+# A line in heights of its first or last character.
+_MAX_TALLER = 1.6
+# Gaps between the words of one justified line, in points.
+_SAME_GAP = 0.75
+_SAME_EDGE = 1.5
+_LEAST_STRETCHED = 3
 # Characters that are looked at to tell how a page's text is turned.
 _ANGLES = 12
 # So many numbers in steps of the same size are a ruler or the numbers of lines.
@@ -131,7 +137,7 @@ class _Line(NamedTuple):
 
     Attributes:
         cells: Parts between wide gaps, each (text, left, right); one where there are none.
-        edges: (left, right) of each word; empty where they are unknown.
+        edges: (left, right) of each word; empty if they are unknown.
         leads: Dots led from its text to a page number.
         hyphenated: PDFium found a hyphen at its end that only the line break put there.
     """
@@ -475,7 +481,10 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
             end_bottom, right, end_top = box.bottom, box.right, box.top
             if last - first > 2:
                 measure((first + last) // 2)
-                bottom, top = box.bottom, box.top
+                # A sign of another font in the middle says nothing of the line.
+                tallest = _MAX_TALLER * max(top - bottom, end_top - end_bottom)
+                if not 0 < tallest < box.top - box.bottom:
+                    bottom, top = box.bottom, box.top
             if top <= bottom:
                 bottom, top = min(bottom, end_bottom), max(top, end_top)
             pdfium.FPDFText_GetFontInfo(
@@ -490,6 +499,8 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                 _cells(stripped, first, left, right, top - bottom, measure, box, edges, bottoms)
             )
             cleaned = clean_line(stripped) if len(cells) > 1 else cells[0][0]
+            if cleaned.count(" ") + 1 != len(edges):
+                edges = _edges_of_cleaned(stripped, edges)
             if bold and len(cells) > 1:
                 # The first column of a table may be bold, and the rest of a row not.
                 pdfium.FPDFText_GetFontInfo(handle, index_of(last), name, 128, ctypes.byref(flags))
@@ -518,7 +529,8 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                 edges=tuple(edges) if cleaned.count(" ") + 1 == len(edges) else (),
                 leads=leads,
             )
-            if len(cells) > 1 and line.edges and max(bottoms) - min(bottoms) > 0.8 * (top - bottom):
+            is_placed = len(line.edges) == len(bottoms) + 1
+            if len(cells) > 1 and is_placed and max(bottoms) - min(bottoms) > 0.8 * (top - bottom):
                 lines.extend(_by_height(line, bottoms))
             else:
                 lines.append(line)
@@ -536,7 +548,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
             _on_one_baseline(
                 [
                     line
-                    for line in lines
+                    for line in _with_stretched_whole(lines)
                     if line.text
                     and line.cells
                     and not _ORNAMENT.fullmatch(line.text)
@@ -549,6 +561,52 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
         )
     finally:
         textpage.close()
+
+
+def _edges_of_cleaned(text: str, edges: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """
+    Return the edges of the words that are left when *text* is cleaned.
+
+    Words of nothing but control characters are gone; a word with other blanks in it is several.
+    """
+    words = [word for word in text.split(" ") if word]
+    if len(words) != len(edges):
+        return edges
+    return [
+        edge
+        for word, edge in zip(words, edges, strict=True)
+        for _ in range(len(clean_line(word).split()))
+    ]
+
+
+def _with_stretched_whole(lines: list[_Line]) -> list[_Line]:
+    """
+    Return *lines*, those in one piece whose words only justification has set wide apart.
+
+    All gaps of such a line are alike, and it is as wide as other lines of its column.
+    """
+    stretched = [number for number, line in enumerate(lines) if _is_stretched(line)]
+    if not stretched:
+        return lines
+    columns = [(line.left, line.right) for line in lines if len(line.cells) == 1]
+    whole = list(lines)
+    for number in stretched:
+        line = lines[number]
+        alike = sum(
+            1
+            for left, right in columns
+            if abs(left - line.left) < _SAME_EDGE and abs(right - line.right) < _SAME_EDGE
+        )
+        if alike > 1:
+            whole[number] = line._replace(cells=((line.text, line.left, line.right),))
+    return whole
+
+
+def _is_stretched(line: _Line) -> bool:
+    if len(line.cells) < 2 or not _LEAST_STRETCHED <= len(line.edges) == len(line.cells):
+        return False
+    gaps = [right[0] - left[1] for left, right in pairwise(line.edges)]
+    return max(gaps) - min(gaps) < _SAME_GAP
 
 
 def _usual_turn(textpage: Any, count: int) -> int:
@@ -1113,13 +1171,12 @@ class _Assembler:
             if not is_first:
                 yield from self._end_table()
             if group.kind == "row":
-                cells = [text for text, _, _ in group.lines[0].cells]
                 yield from paragraph(
-                    " | ".join(cells),
+                    " | ".join(text for text, _, _ in group.lines[0].cells),
                     kind="row",
                     page=page.number,
                     gap="\n" if rows else "\n\n",
-                    lines=(_line_box(group.lines[0], position=0),),
+                    lines=(_row_box(group.lines[0]),),
                 )
                 rows += 1
                 continue
@@ -1469,7 +1526,7 @@ def _edges_of_cell(
 
 
 def _split_columns(pieces: list[_Line]) -> list[_Line]:
-    """Return *pieces* ordered by bands and columns, [] where no band has columns."""
+    """Return *pieces* ordered by bands and columns, [] if no band has columns."""
     left = min(piece.left for piece in pieces)
     right = max(piece.right for piece in pieces)
     ordered = sorted(pieces, key=lambda piece: -piece.middle)
@@ -1492,7 +1549,7 @@ def _split_columns(pieces: list[_Line]) -> list[_Line]:
 
 
 def _columns(band: list[_Line], *, depth: int = 0) -> list[_Line]:
-    """Return the lines of *band* column by column, [] where it has none."""
+    """Return the lines of *band* column by column, [] if it has none."""
     if len(band) < 6 or depth > _MAX_COLUMN_DEPTH:
         return []
     # The widest empty stretch between the left parts and the right parts.
@@ -1631,3 +1688,17 @@ def _line_box(line: _Line, *, position: int) -> LineBox:
         line.top,
         words or (WordBox(0, line.left, line.right),),
     )
+
+
+def _row_box(line: _Line) -> LineBox:
+    """Return where the words of a row stand in its text, a bar between two cells."""
+    words: list[WordBox] = []
+    edges = iter(line.edges)
+    position = 0
+    for text, left, right in line.cells:
+        offset = position
+        for word in text.split(" ") if line.edges else [text]:
+            words.append(WordBox(offset, *next(edges, (left, right))))
+            offset += len(word) + 1
+        position += len(text) + 3
+    return LineBox(0, line.page, line.bottom, line.top, tuple(words))

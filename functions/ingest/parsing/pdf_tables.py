@@ -167,21 +167,31 @@ def _boxes(text: str, pending: list[list[Word]], *, page: int) -> tuple[LineBox,
                 break
             break
         pending.pop(0)
-        if places:
-            start = places[0][0]
-            found.append(
-                LineBox(
-                    start,
-                    page,
-                    min(word.bottom for _, word in places),
-                    max(word.top for _, word in places),
-                    tuple(WordBox(p - start, word.left, word.right) for p, word in places),
-                )
-            )
+        found.extend(_line_boxes(places, page=page))
         at = end
         if at >= len(text):
             break
     return tuple(found)
+
+
+def _line_boxes(places: Sequence[tuple[int, Word]], *, page: int) -> Iterator[LineBox]:
+    """Yield the boxes of a row's words: a cell may have several lines."""
+    lines: list[list[tuple[int, Word]]] = []
+    for place, word in places:
+        before = lines[-1][-1][1] if lines else None
+        if before is not None and abs(before.middle - word.middle) < 0.5 * (word.top - word.bottom):
+            lines[-1].append((place, word))
+        else:
+            lines.append([(place, word)])
+    for line in lines:
+        start = line[0][0]
+        yield LineBox(
+            start,
+            page,
+            min(word.bottom for _, word in line),
+            max(word.top for _, word in line),
+            tuple(WordBox(place - start, word.left, word.right) for place, word in line),
+        )
 
 
 def _ruled_tables(words: Sequence[Word], rules: Rules) -> Iterator[Table]:
@@ -665,7 +675,7 @@ def _rows_by_gaps(lines: list[list[list[Word]]], drops: list[float]) -> list[lis
     """
     Return rows that wide gaps part, each with one key, however its cells stand beside each other.
 
-    It is empty where the lines stand at one distance, or where a part has no key or several.
+    It is empty if the lines stand at one distance, or if a part has no key or several.
     """
     if len(lines) < 4:
         return []

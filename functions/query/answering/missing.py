@@ -134,6 +134,40 @@ def find_missing_names(
     ]
 
 
+def find_unknown(question: str, analysis: Question | None) -> list[str]:
+    """Return the words of *question* that stand in no document, in none of their forms."""
+    # The syllables of Vietnamese say nothing by themselves.
+    if analysis is None or not analysis.languages or "vi" in analysis.languages:
+        return []
+    known = {term.lexeme[:_MIN_NAME] for word in analysis.words if _known(word) for term in word}
+    unknown = {term.lexeme[:_MIN_NAME] for word in analysis.words for term in word} - known
+    words = dict.fromkeys(
+        word
+        for word in _PART.findall(_compose(question))
+        if len(word) >= _MIN_NAME and word.isalpha() and _fold(word) not in analysis.corrections
+    )
+    return [
+        word
+        for word in words
+        if {_fold(word)[:_MIN_NAME], _bare(_fold(word))[:_MIN_NAME]} & unknown
+    ][:_MAX_NEAR]
+
+
+def find_near_words(missing: Sequence[str], passages: Sequence[Hit]) -> list[str]:
+    """Return words of *passages* spelt like those that are missing, nearest first."""
+    near: dict[str, None] = {}
+    for name in missing:
+        asked = _fold(name)
+        alike = {
+            word
+            for passage in passages
+            for word in _PART.findall(_fold(passage.text))
+            if word[0] == asked[0] and abs(len(word) - len(asked)) <= _MAX_NEAR
+        }
+        near |= dict.fromkeys(get_close_matches(asked, sorted(alike), n=1, cutoff=_SLIP))
+    return list(near)[:_MAX_NEAR]
+
+
 def find_near(missing: Sequence[str], passages: Sequence[Hit]) -> list[str]:
     """Return identifiers of *passages* spelt like those that are missing, nearest first."""
     tokens = {

@@ -231,7 +231,7 @@ def make_table_prompt(question: str, tables: Sequence[str], *, boundary: str) ->
 
 
 def read_table_plan(text: str, *, tables: int) -> tuple[int, Any] | None:
-    """Return the index of the table and the plan as JSON, None where there is no sound one."""
+    """Return the index of the table and the plan as JSON, None if there is no sound one."""
     start, end = text.find("{"), text.rfind("}")
     try:
         reply = from_json(text[start : end + 1], allow_partial=False)
@@ -247,7 +247,7 @@ def read_table_plan(text: str, *, tables: int) -> tuple[int, Any] | None:
 
 
 def read_plan(text: str) -> list[str]:
-    """Return the questions of a plan that can be searched for; none where it is no plan."""
+    """Return the questions of a plan that can be searched for; none if it is no plan."""
     start, end = text.find("{"), text.rfind("}")
     try:
         plan = from_json(text[start : end + 1], allow_partial=False)
@@ -267,10 +267,9 @@ def read_plan(text: str) -> list[str]:
 
 class AnswerReader:
     """
-    Reads the model's reply while it arrives: JSON, also in a fence, behind a sentence or in a list.
+    Reads the model's reply while it arrives: JSON, even if fenced, introduced or in a list.
 
-    A model that writes plain text in place of JSON is taken at its word: its text is the answer,
-    without quotes.
+    If a model writes plain text instead of JSON, its text is the answer, without quotes.
     """
 
     def __init__(self) -> None:
@@ -278,18 +277,18 @@ class AnswerReader:
         self._answer = ""
 
     def feed(self, piece: str) -> str:
-        """Return what *piece* adds to the answer."""
+        """Return the part of the answer that *piece* adds."""
         self._raw += piece
         if self._may_become_json():
             return ""
         answer = self._raw if self._is_plain() else _text_of(self._parse().get("answer"))
-        # What was given out is never taken back.
+        # Text that was yielded is never withdrawn.
         added = answer[len(self._answer) :] if answer.startswith(self._answer) else ""
         self._answer += added
         return added
 
     def finish(self) -> str:
-        """Return what is left when the reply has ended."""
+        """Return the rest of the answer at the end of the reply."""
         if self._answer or not self._is_plain(ended=True):
             return ""
         self._answer = self._raw.strip()
@@ -325,7 +324,7 @@ class AnswerReader:
         ]
 
     def _start(self) -> int:
-        """Return where the JSON begins, -1 where there is none."""
+        """Return where the JSON begins, -1 if there is none."""
         found = _JSON.search(self._raw)
         return found.start("object") if found else -1
 
@@ -408,7 +407,7 @@ def _whole_escapes(text: str) -> str:
 
 
 def read_rewriting(text: str) -> str | None:
-    """Return the question in the model's JSON, None where there is none."""
+    """Return the question in the model's JSON, None if there is none."""
     try:
         value = from_json(text)
     except ValueError:

@@ -86,7 +86,7 @@ _TIME_SPAN = re.compile(
     _FLAGS,
 )
 _MONEY = re.compile(
-    r"\b(?:price[sd]?|costs?|salary|salaries|wages?|fees?|rent|budget|how much (?:is|are|does|do|did)|paid)\b"
+    r"\b(?:price[sd]?|costs?|salary|salaries|wages?|fees?|rent|budget|how much (?:is|are|does|do|did)\b(?!.*\b(?:weigh|hold|contain|fit|use|consume|need|space|memory|time)\b)|paid)\b"
     r"|\b(?:kosten|kostet|preis|miete|gehalt|lohn|gebühr|teuer)\b|\b(?:cuesta|costó|cuestan|precio|sueldo|salario|alquiler)\b"
     r"|\b(?:coûte|coûtent|prix|salaire|loyer)\b|\b(?:costa|costano|prezzo|stipendio|affitto|custa|preço|salário|aluguel)\b"
     r"|\b(?:giá|tiền|lương|chi phí)\b",
@@ -165,6 +165,11 @@ class Kinds:
     place: bool = False
     price: bool = False
 
+    @property
+    def asks_for_one(self) -> bool:
+        """Return whether one thing is asked for: a person, a place, a number, a time, a reason."""
+        return self.person or self.place or self.number or self.date or self.reason
+
     def is_definition_in(self, text: str) -> bool:
         """Return whether *text* says what the subject of a definition question is."""
         if not self.subject:
@@ -223,7 +228,7 @@ def split_question(question: str) -> list[str]:
 
 
 # Numbers that are written as words in the languages of the page.
-_NUMBER_WORDS = frozenset(
+NUMBER_WORDS = frozenset(
     [
         "one",
         "two",
@@ -357,6 +362,6 @@ def holds_number(text: str, *, beside: str) -> bool:
     """Return whether *text* holds a number, in digits or as a word, that *beside* does not."""
     known = set(re.findall(r"\w+", beside.casefold()))
     return any(
-        (word.lstrip("v")[:1].isdigit() or word in _NUMBER_WORDS) and word not in known
+        (word.lstrip("v")[:1].isdigit() or word in NUMBER_WORDS) and word not in known
         for word in re.findall(r"\w+", text.casefold())
     )
