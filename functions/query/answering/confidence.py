@@ -46,24 +46,24 @@ class ConfidenceWeights:
 
 # Of what the reader has read.
 READ = ConfidenceWeights(
-    bias=-2.0,
+    bias=-2.69,
     score=0.0,
-    lead=0.99,
+    lead=3.28,
     cosine=0.0,
-    meaning=10.3,
+    meaning=8.79,
     words=0.0,
     context_words=0.0,
     focus=0.0,
-    passage_words=0.0,
-    missing=-1.87,
-    unknown=-4.55,
-    similarity=3.07,
+    passage_words=0.46,
+    missing=-2.66,
+    unknown=0.0,
+    similarity=3.44,
     coverage=0.0,
-    no_number=-2.69,
-    no_measure=-0.19,
+    no_number=0.0,
+    no_measure=0.0,
     no_name=0.0,
-    no_date=0.0,
-    reader=0.64,
+    no_date=-1.61,
+    reader=0.37,
 )
 
 

@@ -165,7 +165,8 @@ def extract(
         score(part, candidates, vectors=cosines, weights=choosing.sentences)
         for part, cosines in zip(parts, vectors, strict=True)
     ]
-    if reader is not None:
+    # What is compared is named by a word or two, which ask nothing.
+    if reader is not None and not compared:
         scored = [
             read(
                 part,

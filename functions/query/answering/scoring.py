@@ -297,14 +297,12 @@ def read(
     Args:
         most: So many are read.
     """
-    places = {unit: place for place, unit in enumerate(candidates.units)}
-    best = [
-        each.unit
-        for each in sorted(scored, key=lambda one: -one.score)[:most]
-        if candidates.passages[each.unit.number - 1].language in ("", _READ_LANGUAGE)
-    ]
-    if part.language != _READ_LANGUAGE or not best:
+    ranked = sorted(scored, key=lambda one: -one.score)
+    # Where the best is in another language, what is read is worse.
+    if part.language != _READ_LANGUAGE or not ranked or not _is_read(ranked[0].unit, candidates):
         return list(scored)
+    places = {unit: place for place, unit in enumerate(candidates.units)}
+    best = [each.unit for each in ranked[:most] if _is_read(each.unit, candidates)]
     odds = dict(
         zip(
             best,
@@ -313,6 +311,10 @@ def read(
         )
     )
     return [_with_reading(each, odds.get(each.unit, _UNREAD), weights) for each in scored]
+
+
+def _is_read(unit: Unit, candidates: Candidates) -> bool:
+    return candidates.passages[unit.number - 1].language in ("", _READ_LANGUAGE)
 
 
 def _with_reading(scored: Scored, odds: float, weights: Weights) -> Scored:
