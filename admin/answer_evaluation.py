@@ -240,7 +240,11 @@ def print_grades(name: str, grades: Sequence[Grade]) -> None:
     shares = ("verified", "coverage", "precision", "begins_badly", *JUDGED)
     written = [f"{share.replace('_', ' ')} {_cell(every[share])}" for share in shares
                if every[share] is not None]  # fmt: skip
-    console.print("; ".join([*written, f"median {_cell(every['p50_ms'])} ms"]), highlight=False)
+    console.print(
+        "; ".join([*written, f"median {_cell(every['p50_ms'])} ms"]),
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_faults(grades: Sequence[Grade]) -> None:

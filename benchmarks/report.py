@@ -99,7 +99,11 @@ def make_tables(result: Result) -> dict[str, str]:
 
 def make_summary(result: Result) -> str:
     """Return the README's words and picture: the medians, for better or for worse."""
-    compared = ", ".join(TITLES[name] for name in result["versions"])
+    names = [
+        TITLES[name].replace("Django-shaped", "a Django-shaped baseline")
+        for name in result["versions"]
+    ]
+    compared = f"{', '.join(names[:-1])} and {names[-1]}"
     cores = result["machine"]["cores"]
     return (
         "![How KaydangPT compares](docs/images/performance.png)\n\n"

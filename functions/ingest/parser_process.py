@@ -463,13 +463,17 @@ def _pack_chunk(chunk: Chunk) -> bytes:
 def _no_text(blocks: _Blocks, *, content_type: str, reads_pictures: bool) -> Unreadable:
     pages = blocks.pages_without_text
     if not pages:
-        return Unreadable("no_text", "The document holds no text. Nothing can be found in it.")
+        return Unreadable(
+            "no_text", "The document contains no text, so there is nothing to find in it."
+        )
     named = ", ".join(map(str, pages[:_MAX_PAGES_NAMED]))
     more = f" and {len(pages) - _MAX_PAGES_NAMED} more" if len(pages) > _MAX_PAGES_NAMED else ""
     which: Literal["page", "pages"] = "page" if len(pages) == 1 else "pages"
     if content_type != PDF and not content_type.startswith("image/"):
         # Sheets and slides: no picture of them is read.
-        return Unreadable("no_text", "The document holds no text. Nothing can be found in it.")
+        return Unreadable(
+            "no_text", "The document contains no text, so there is nothing to find in it."
+        )
     if content_type.startswith("image/"):
         told = f"The document is a picture in which no text was found ({which} {named}{more}). "
     else:

@@ -331,7 +331,7 @@ def _holds(output: Path, description: Mapping[str, Any]) -> bool:
 def _is_complete(
     output: Path, *, model: str, precision: str, given: GivenPrompts, dimension: int | None
 ) -> bool:
-    """Tell whether *output* holds *model* as this version exports it, from the same files."""
+    """Return whether *output* holds *model* as this version exports it, from the same files."""
     try:
         description = read_description(output)
     except ModelUnavailable:

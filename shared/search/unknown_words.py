@@ -9,6 +9,7 @@ nothing if every word is known, and see only what the caller may read (migration
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -41,12 +42,15 @@ _MOST_COMPOUNDS = 24
 _LEAST_OTHER_LETTERS = 3
 # Stemmers remove up to this many letters.
 _MOST_ENDING_LETTERS = 2
+# A word is meant in another form than the texts have it where they share so long a stem.
+_LEAST_STEM = 5
+_MOST_SHARED_ENDING = 3
 # The beginning of a longer word has at least so many letters.
 _LEAST_BEGINNING = 5
 # A compound is about its part, but also about something else.
 _PART_WEIGHT = 0.6
 # So many words of a question are looked for with slips, and so many languages' stemmers are tried.
-_MOST_WORDS = 3
+_MOST_WORDS = 5
 _MOST_CONFIGS = 6
 # If the language of a question is unknown, these come first.
 _WIDELY_WRITTEN = ("english", "german", "french", "spanish", "russian", "italian", "portuguese")
@@ -334,6 +338,14 @@ def _choose_meant(
         meant = _find_spelling([text for (text,) in rows], typed=word.text, most_slips=1)
         if meant is not None and unmark(meant) in edits:
             return meant
+        # Other endings stand in these texts: "package" is meant where they say "packages".
+        endings = [
+            one
+            for one, slip in edits.items()
+            if slip and lexeme in known.get(one, {}) and _share_stem(one, unmark(lexeme), rows)
+        ]
+        if endings:
+            return max(endings, key=lambda one: (edits[one], one))
     return None
 
 
@@ -352,6 +364,17 @@ def _choose_variant(
     ]
     long_enough = len(word.text) >= LEAST_LETTERS_OF_TWO_SLIPS
     return max(variants)[-1] if variants and long_enough else None
+
+
+def _share_stem(word: str, stem: str, rows: Iterable[tuple[str]]) -> bool:
+    """Return whether *word* and a word of the texts are *stem* with short endings."""
+    if len(stem) < _LEAST_STEM or not word.startswith(stem):
+        return False
+    return any(
+        len(held) <= len(stem) + _MOST_SHARED_ENDING
+        for (text,) in rows
+        for held in re.findall(rf"\b{re.escape(stem)}[^\W\d_]*", unmark(text.lower()))
+    )
 
 
 def _choose_parts(

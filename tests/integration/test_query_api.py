@@ -940,7 +940,7 @@ def test_replies_when_the_reranker_fails(
 @pytest.mark.parametrize(
     ("path", "body", "message"),
     [
-        ("/query", {"question": " \n "}, "question: holds no text"),
+        ("/query", {"question": " \n "}, "question: contains no text"),
         (
             "/query",
             {"question": "x", "filter": {"metadata": {"a b": 1}}},

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from tests.support.reliability import REPORT, describe, write_part
 _COSMIC_RAY = "cosmic-ray==8.7.0"
 _TEMPLATE = "template_mutation"
 _LONGEST_SECONDS = 900
+_LOG = "pytest.log"
 _COPIED = ("admin", "functions", "infra", "local", "shared", "tests", "benchmarks", "docs")
 _COPIED_FILES = ("pyproject.toml", "Makefile", "README.md", "kaydangpt", ".env.example")
 _OURS = ("admin", "benchmarks", "functions", "infra", "local", "shared", "tests")
@@ -199,7 +201,8 @@ def _run_part(name: str, *, copy: Path, server_url: str, sample: int) -> Outcome
     )
     found = json.loads(listed.stdout)
     if not _passes(part, copy=copy, server_url=server_url):
-        sys.exit(f"{name}: its tests fail without any change; run them first")
+        print((copy / _LOG).read_text(encoding="utf-8", errors="replace")[-3000:])
+        sys.exit(f"{name}: its tests fail without any change")
     survivors = []
     for mutant in found["sample"]:
         path = Path(mutant["path"])
@@ -237,20 +240,21 @@ def _passes(part: Part, *, copy: Path, server_url: str) -> bool:
     if child == 0:
         try:
             os.setsid()
-            os._exit(_run_tests(part, copy=copy, server_url=server_url))
-        finally:
-            os._exit(70)
+            status = _run_tests(part, copy=copy, server_url=server_url)
+        except BaseException:  # this process is a copy: nothing of it may go on
+            traceback.print_exc()
+            status = 1
+        os._exit(status)
     deadline = time.monotonic() + _LONGEST_SECONDS
-    status = None
-    while status is None and time.monotonic() < deadline:
-        ended, found = os.waitpid(child, os.WNOHANG)
-        status = found if ended else None
+    ended, result = 0, 0
+    while not ended and time.monotonic() < deadline:
+        ended, result = os.waitpid(child, os.WNOHANG)
         time.sleep(0.05)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    if status is None:
+    if not ended:
         os.waitpid(child, 0)
-    return status == 0
+    return bool(ended) and result == 0
 
 
 def _run_tests(part: Part, *, copy: Path, server_url: str) -> int:
@@ -260,10 +264,12 @@ def _run_tests(part: Part, *, copy: Path, server_url: str) -> int:
     sys.path[:] = [str(copy), *(path for path in sys.path if path not in ("", str(ROOT)))]
     sys.dont_write_bytecode = True
     os.environ |= {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    log = os.open(copy / "pytest.log", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    log = os.open(copy / _LOG, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(log, stream)
     arguments = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *part.tests]
+    # The parent has imported hypothesis.
+    arguments += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
     return int(pytest.main(arguments, plugins=[_SharedServer(server_url)]))
 
 

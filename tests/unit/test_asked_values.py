@@ -57,6 +57,8 @@ def test_extract_when_the_value_is_not_said(question: str, passage: Hit) -> None
         ("What does the Blue Salon cost?", ROOMS, "310"),
         ("How long is the gutter?", ROOF, "12 metres"),
         ("When does the scaffolding go up?", ROOF, "Friday"),
+        ("When does the library open?", hit("The library opens at ten."), "ten"),
+        ("Wann öffnet die Halle?", hit("Die Halle öffnet um sieben."), "sieben"),
         ("How old is the boathouse?", hit("The boathouse was built in 1951."), "1951"),
         ("How many days of paid leave do we get?", hit("We get 28 days of paid leave."), "28 days"),
         ("What colour are the doors?", hit("The doors are painted dark green."), "green"),

@@ -126,3 +126,27 @@ def test_refusal_when_words_stand_nowhere() -> None:
         "The documents do not answer this question. None of them holds: chainsaw."
         " Similar: chainsaws."
     )
+
+
+@pytest.mark.parametrize(
+    ("question", "read"),
+    [
+        ("waht is due?", "what is due?"),
+        ("whch fee is due?", "which fee is due?"),
+        ("Combien coûte le four ?", "Combien coûte le four ?"),
+        ("Who sells the Budgie?", "Who sells the Budgie?"),
+    ],
+)
+def test_spelling_when_the_asking_word_or_a_name_is_unknown(question: str, read: str) -> None:
+    """The word that a question begins with is corrected; question words and names are no slips."""
+    terms = [Term(word, 1, 0, 9.0) for word in ("waht", "whch", "combien", "budgie")]
+    asked = Question(
+        terms,
+        [[term] for term in terms],
+        [],
+        ["en"],
+        10.0,
+        ["english"],
+        corrections={"combien": "combine", "budgie": "buddie"},
+    )
+    assert correct_spelling(question, asked, is_word=lambda _: False) == read

@@ -87,6 +87,17 @@ _TIME_WORDS = (
     r"|dopo|prima|fino|da|quando|appena|durante|ogni|sempre|mai|mattina|sera|notte|depois|até|enquanto|sempre|manhã|noite"
     r"|sau|trước|khi|đến|từ|hằng|mỗi|sáng|trưa|chiều|tối|đêm|ngay|lúc|hôm)\b"
 )
+# "At ten", "um sieben", "a las ocho": an hour in words.
+_HOUR_WORDS = (
+    r"|\b(?:at|by|from|around|about|past|to|um|ab|gegen|kurz|halb|a las?|hacia las?|à|vers|alle|às|lúc)\s"
+    r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|half|quarter"
+    r"|eins|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|viertel"
+    r"|una|dos|tres|cuatro|cinco|seis|siete|ocho|nueve|diez|once|doce"
+    r"|une|deux|trois|quatre|cinq|sept|huit|neuf|dix|onze|douze"
+    r"|due|tre|quattro|cinque|sei|sette|otto|nove|dieci|undici|dodici"
+    r"|duas|quatro|sete|oito|dez|doze"
+    r"|một|hai|ba|bốn|năm|sáu|bảy|tám|chín|mười)\b"
+)
 _PAST_TIME_WORDS = (
     r"|\b(?:after|before|since|when|during|nach|vor|seit|als|während|nachdem|bevor|después|antes|desde|cuando|durante|hace|après|avant|depuis|quand|lorsqu\w*"
     r"|pendant|il y a|dopo|prima|quando|durante|fa|depois|há|sau|trước|khi|ago|yesterday|today|first|last)\b"
@@ -160,7 +171,7 @@ _WHEN = re.compile(
 )
 _DATE = re.compile(_DATE_WORDS, _FLAGS)
 _PAST_TIME = re.compile(_DATE_WORDS + _PAST_TIME_WORDS, _FLAGS)
-_ANY_TIME = re.compile(_DATE_WORDS + _TIME_WORDS, _FLAGS)
+_ANY_TIME = re.compile(_DATE_WORDS + _TIME_WORDS + _HOUR_WORDS, _FLAGS)
 
 # What is counted: all words up to the verb, of which the last one is the thing.
 _COUNTED = re.compile(

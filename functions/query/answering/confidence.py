@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 
 from shared.search.query_terms import Question
 
-from .question_kind import holds_duration, holds_money, holds_number
+from .question_kind import ASKING_WORDS, holds_duration, holds_money, holds_number
 from .scoring import Candidates, Part, Scored, describe, terms
 from .units import Unit
 
@@ -146,7 +146,11 @@ def _unknown_share(part: Part, analysis: Question | None) -> float:
     own = [
         word for word in analysis.words if any(term.lexeme[:4] in asked for term in word)
     ] or analysis.words
-    unknown = sum(all(term.document_frequency == 0 for term in word) for word in own)
+    # What is not a stop word of the index asks all the same: combien, cuánto.
+    unknown = sum(
+        all(term.document_frequency == 0 and term.lexeme not in ASKING_WORDS for term in word)
+        for word in own
+    )
     return unknown / len(own)
 
 

@@ -17,6 +17,7 @@ from pydantic_core import from_json
 from shared.values import Hit
 
 from .citations import Quote
+from .sanitizer import one_line
 
 RULES = """\
 You answer questions from passages of documents, and from nothing else.
@@ -157,8 +158,8 @@ def make_prompt(
             place += " (description of a picture there, made by a model)"
         lines = [
             f"{boundary} BEGIN PASSAGE {number}",
-            f"Document: {_one_line(passage.name)}{place}",
-            *([f"Section: {_one_line(passage.heading)}"] if passage.heading else []),
+            f"Document: {one_line(passage.name)}{place}",
+            *([f"Section: {one_line(passage.heading)}"] if passage.heading else []),
             "",
             text[:left],
             f"{boundary} END PASSAGE {number}",
@@ -169,7 +170,7 @@ def make_prompt(
         )
         left -= len(text)
         shown += 1
-    parts.append(f"Question: {_without(_one_line(question), boundary)}")
+    parts.append(f"Question: {_without(one_line(question), boundary)}")
     return Prompt(rules=RULES, text="\n\n".join(parts), passages=shown)
 
 
@@ -181,10 +182,8 @@ def make_rewriting_prompt(question: str, turns: Sequence[tuple[str, str]], *, bo
         turns: (role, content) of the conversation before it, oldest first.
     """
     lines = [f"{boundary} BEGIN CONVERSATION"]
-    lines += [
-        f"{role}: {_without(_one_line(content)[:2_000], boundary)}" for role, content in turns
-    ]
-    lines += [f"{boundary} END CONVERSATION", f"Last question: {_one_line(question)}"]
+    lines += [f"{role}: {_without(one_line(content)[:2_000], boundary)}" for role, content in turns]
+    lines += [f"{boundary} END CONVERSATION", f"Last question: {one_line(question)}"]
     return "\n".join(lines)
 
 
@@ -203,12 +202,12 @@ def make_planning_prompt(
         text = _without(passage.text[:_PLANNING_CHARACTERS], boundary)
         lines += [
             f"{boundary} BEGIN PASSAGE {number}",
-            _without(f"Document: {_one_line(passage.name)}", boundary),
+            _without(f"Document: {one_line(passage.name)}", boundary),
             text,
             f"{boundary} END PASSAGE {number}",
         ]
-    lines += [f"Searched for: {_without(_one_line(each), boundary)}" for each in searched]
-    lines.append(f"Question: {_without(_one_line(question), boundary)}")
+    lines += [f"Searched for: {_without(one_line(each), boundary)}" for each in searched]
+    lines.append(f"Question: {_without(one_line(question), boundary)}")
     return "\n".join(lines)
 
 
@@ -226,7 +225,7 @@ def make_table_prompt(question: str, tables: Sequence[str], *, boundary: str) ->
             _without(table, boundary),
             f"{boundary} END TABLE {number}",
         ]
-    lines.append(f"Question: {_without(_one_line(question), boundary)}")
+    lines.append(f"Question: {_without(one_line(question), boundary)}")
     return "\n".join(lines)
 
 
@@ -414,10 +413,6 @@ def read_rewriting(text: str) -> str | None:
         return None
     question = value.get("question") if isinstance(value, dict) else None
     return question.strip() if isinstance(question, str) else None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _without(text: str, boundary: str) -> str:

@@ -343,6 +343,21 @@ NUMBER_WORDS = frozenset(
 )
 
 
+# What questions begin with.
+ASKING_WORDS = frozenset(
+    word
+    for words in (
+        "what which when where whose does did how who why are was were can may",
+        "welche welcher welches welchem welchen wann warum wieso wie wer wen wem was wo viele viel",
+        "cuánto cuánta cuántos cuántas cuándo dónde cómo cuál cuáles quién quiénes qué",
+        "quel quelle quels quelles quand comment combien pourquoi quoi qui que où",
+        "quanto quanta quanti quante quando dove come quale quali perché chi cosa",
+        "quantos quantas onde quem qual quais porque como",
+    )
+    for word in words.split()
+)
+
+
 def holds_duration(text: str) -> bool:
     """Return whether *text* holds a unit of time."""
     return bool(_TIME_SPAN.search(text))

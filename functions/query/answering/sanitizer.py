@@ -514,6 +514,12 @@ def _visible(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """Return *text*, such as an object's name, as one line in which nothing is hidden."""
+    # First: U+2028 and others break a line, and are invisible.
+    return _visible(" ".join(text.split()))
+
+
 _SPECIAL = re.compile(r"[<\[`!【(]")
 
 
