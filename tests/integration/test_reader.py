@@ -38,12 +38,12 @@ def reader(model_dir: Path) -> Reader:
         (QUESTION, TEXTS[0], TEXTS[1]),
         (
             "Who pays for the repair of the roof?",
-            "The cost of mending the roof is borne by the landlord.",
+            "Repairs of the roof are paid by the landlord.",
             "The repair of the roof took three weeks in the spring.",
         ),
         (
             "How many members does the choir have?",
-            "Forty-two people sing in the choir today.",
+            "The choir has forty-two singers.",
             "Members of the choir meet every Tuesday in the school hall.",
         ),
     ],
