@@ -25,8 +25,12 @@ from admin.migrate import read_migrations
 from admin.subscriptions import Subscription, SubscriptionReader
 from shared import store
 from shared.bucket import BucketReader, DocumentBucket
-from shared.embedding.reader import READER_FOLDER, has_reader
-from shared.embedding.tokenizer import read_description, read_model_info
+from shared.embedding.tokenizer import (
+    READER_FOLDER,
+    has_reader,
+    read_description,
+    read_model_info,
+)
 from shared.errors import (
     GenerationUnavailable,
     KaydangError,

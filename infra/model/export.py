@@ -30,6 +30,7 @@ from shared.embedding.tokenizer import (
     DESCRIPTION_FILE,
     FORMAT,
     GRAPH_FILE,
+    READER_FOLDER,
     TOKENIZER_FILE,
     read_description,
 )
@@ -362,7 +363,6 @@ def _is_complete(
 def _has_its_reader(output: Path, description: Mapping[str, Any]) -> bool:
     """Return whether the reader of a model's weights is there, if there is one for them."""
     from infra.model.reader import find_adapter
-    from shared.embedding.reader import READER_FOLDER
 
     adapter = find_adapter(description["source"]["weights"])
     if adapter is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from infra.model.cross_encoder import export_cross_encoder
 from infra.model.export import Source
-from shared.embedding.reader import READER_FOLDER
+from shared.embedding.tokenizer import READER_FOLDER
 from shared.errors import ExportError
 
 ADAPTER = Path(__file__).with_name("reader.safetensors")

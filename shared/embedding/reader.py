@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared.embedding.cross_encoder import CrossEncoder
-from shared.embedding.tokenizer import read_description, read_model_info
+from shared.embedding.tokenizer import READER_FOLDER, has_reader, read_model_info
 from shared.errors import ModelUnavailable
 from shared.runtime.logs import get_logger
 
-# In the folder of the embedding model that it was made from.
-READER_FOLDER = "reader"
 # Of a sentence with what it stands under.
 _TEXT_TOKENS = 72
 
@@ -80,8 +78,3 @@ class Readers:
         except ModelUnavailable as error:
             logger.warning("answers are chosen without the reader", error=str(error))
             return None
-
-
-def has_reader(model_dir: Path) -> bool:
-    """Return whether the export in *model_dir* made a reader, be it there or not."""
-    return bool(read_description(model_dir).get("reader"))

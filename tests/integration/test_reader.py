@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from infra.model.export import DEFAULT_MODEL, find_source
 from infra.model.reader import ADAPTER, merge
 from shared.embedding.cross_encoder import CrossEncoder
-from shared.embedding.reader import READER_FOLDER, Reader, Readers
-from shared.embedding.tokenizer import read_model_info
+from shared.embedding.reader import Reader, Readers
+from shared.embedding.tokenizer import READER_FOLDER, read_model_info
 from shared.errors import ExportError
 
 pytestmark = pytest.mark.slow

@@ -109,7 +109,7 @@ def test_extract_when_the_reader_decides() -> None:
         return [6.0 if "tourists" in text else -6.0 for text in texts]
 
     passage = replace(hit(BRIDGE), heading="Sights > The bridge")
-    extracted = extract("When was the bridge opened?", [passage], reader=reader)
+    extracted = extract("Is the bridge popular nowadays?", [passage], reader=reader)
     first = extracted.parts[0].ranked[0].unit
     assert BRIDGE[first.start : first.end] == "It is visited by many tourists."
     assert any("opened in 1943" in each for each in read)

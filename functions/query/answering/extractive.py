@@ -43,7 +43,7 @@ MAX_PASSAGES = 8
 # Embedding a part takes about 1.4 ms on one core.
 MAX_EMBEDDED = 16
 # Reading one takes about 2 ms on one core.
-MAX_READ = 10
+MAX_READ = 8
 # Longer texts cost more than they contribute.
 MAX_COMPARED = 320
 MAX_UNITS = 2
