@@ -140,7 +140,7 @@ def test_history_when_two_sets_are_kept(tmp_path: Path) -> None:
     newest = page[: page.index("## first")]
     assert "|  | first | second |\n|---|---:|---:|\n" in newest
     assert "| fact | 30 / 40 | 40 / 40 |" in newest
-    assert "| no answer (refused) | 1 / 1 | 1 / 1 |" in newest
+    assert "| without an answer (refused) | 1 / 1 | 1 / 1 |" in newest
     assert page.count("| 2026-11-") == 3
 
 

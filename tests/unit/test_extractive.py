@@ -324,6 +324,7 @@ def test_units_when_a_manual_page_is_justified() -> None:
             "A call to /usr/sbin/policy, which lets\nthe administrator\nrule, is optional.\n",
             ["A call to /usr/sbin/policy, which lets the administrator rule, is optional."],
         ),
+        ("The form {{ name | upper }} is used.\n", ["The form {{ name | upper }} is used."]),
         ("I lost my key. What now?\n\nAsk the porter.\n", ["Ask the porter."]),
         (
             "6. Trademarks. This licence grants no use of names.\n7. Fees. None are due to us.\n",
