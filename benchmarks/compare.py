@@ -64,6 +64,7 @@ FIGURES = ("served", "ingest", "cold", "questions", "reingest", "memory")
 INCREMENTAL = (OURS, "langchain", "llamaindex")
 CLIENTS = (1, 16)
 LARGE_CHUNKS = 100_000
+STATE = CACHE / "state"
 # A server that runs has its index in memory; one that was just started reads it page by page.
 _SERVED_WARM_UP = 96
 # Chunks that are asked for where ten different documents are wanted.
@@ -76,7 +77,7 @@ _POSTGRES = {
     # Sixteen clients of each system, over two databases, keep their connections.
     "max_connections": "300",
 }
-_MODEL_DIR = Path(os.environ.get("MODEL_DIR") or CACHE.parent / "models" / "all-MiniLM-L6-v2")
+MODEL_DIR = Path(os.environ.get("MODEL_DIR") or CACHE.parent / "models" / "all-MiniLM-L6-v2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +257,9 @@ def _run(
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kaydangpt-bench-")))
         work.chmod(0o755)
         folders = _quick_corpus(work) if quick else corpus_folders(files=files)
-        state = work if quick else CACHE / "state"
+        state = work if quick else STATE
         state.mkdir(parents=True, exist_ok=True)
-        server_url = database_url or stack.enter_context(_server(state / "postgres" / "data"))
+        server_url = database_url or stack.enter_context(bench_server(state))
         databases = _Databases(server_url)
         systems: dict[str, Driven] = {}
         failures: dict[str, str] = {}
@@ -355,7 +356,7 @@ def measure_ingest(bench: Bench) -> list[dict[str, Any]]:
         if (ours := bench.ours()) is not None:
             # A chunk that stands twice in the corpus goes through the model once.
             texts = list(dict.fromkeys(ours.embedded_texts(bench.folders[part])))
-            seconds = embed_alone(texts, model_dir=_MODEL_DIR)
+            seconds = embed_alone(texts, model_dir=MODEL_DIR)
             found["limit"] = {"texts": len(texts), "seconds": seconds}
         rounds.append(found)
     return rounds
@@ -436,7 +437,7 @@ def _serve_peers(bench: Bench, *, clients: int) -> Iterator[dict[str, Served]]:
                     store: bench.databases.url(filled.database(name))
                     for store, filled in bench.stores.items()
                 },
-                state=_peer_state(CACHE / "state"),
+                state=_peer_state(STATE),
                 log=bench.work / f"{name}-served.log",
                 processes=cores if clients > 1 else 1,
                 threads=1 if clients > 1 else cores,
@@ -583,7 +584,7 @@ def _p95(milliseconds: Sequence[float]) -> float:
 
 def _image_sizes() -> dict[str, dict[str, float]]:
     """Return megabytes of what infra/Dockerfile puts on the base image, by function."""
-    model = _megabytes(_MODEL_DIR)
+    model = _megabytes(MODEL_DIR)
     sizes = {}
     for name in ("embed_worker", "query"):
         packages = _megabytes(function_environment(name))
@@ -634,9 +635,10 @@ class _Databases:
 
 
 @contextmanager
-def _server(data_dir: Path) -> Iterator[str]:
-    """Start PostgreSQL over data that is kept from run to run; durability as shipped."""
-    server = start_postgres(data_dir, options=_POSTGRES)
+def bench_server(state: Path = STATE) -> Iterator[str]:
+    """Start PostgreSQL over data that is kept from run to run; yield its superuser's URL."""
+    # Durability as shipped.
+    server = start_postgres(state / "postgres" / "data", options=_POSTGRES)
     try:
         yield server.url
     finally:
@@ -658,14 +660,14 @@ def _ours(
     with run_system(
         folder=folder,
         database_url=owner_url,
-        model_dir=_MODEL_DIR,
+        model_dir=MODEL_DIR,
         variables={"LEASE_SECONDS": "60", "LOG_LEVEL": "WARNING"},
     ) as system:
         yield Ours(system, urls=urls, owner_url=owner_url)
 
 
 def _migrate(url: str) -> None:
-    migrate.migrate(migrate.Settings(database_url=SecretStr(url), model_dir=_MODEL_DIR))
+    migrate.migrate(migrate.Settings(database_url=SecretStr(url), model_dir=MODEL_DIR))
 
 
 def _prepare_stores(
