@@ -33,13 +33,13 @@ test: install-tests model ## Run all tests; ARGS="-k name" chooses
 test-fast: install-tests model ## Run the tests that take less than ten seconds each
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m pytest $(IN_PARALLEL) -m "not slow" $(ARGS)
 
-mutants: install-tests ## Hold the protocol and its broken designs against each other; writes docs/reliability.md
+mutants: install-tests ## Check the protocol, and that broken designs of it are caught; writes docs/reliability.md
 	@$(PY) -m tests.protocol.mutants $(ARGS)
 
 faults: install-tests model ## Inject every fault into the running system; writes docs/reliability.md
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m tests.faults $(ARGS)
 
-bench: install-tests model ## Measure ourselves beside other systems; ARGS="--help" tells the options
+bench: install-tests model ## Compare the speed with other systems; ARGS="--help" lists the options
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m benchmarks.compare $(ARGS)
 
 bench-report: install-tests ## Write the tables and plots of docs/performance.md from the last result
@@ -53,16 +53,17 @@ bench-lock: install-tests
 	    $${folder}requirements.in -o $${folder}requirements.txt || exit 1; \
 	done
 
-load: install-tests model ## Load the running system for ten minutes and more; writes docs/load.md
+load: install-tests model ## Load the running system for ten minutes or more; writes docs/load.md
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m benchmarks.load $(ARGS)
 
-lint: install-tests ## Check style, types, layers, spelling and prose
+lint: install-tests ## Check style, types, layers, spelling, prose and links
 	@$(PY) -m ruff check $(CODE)
 	@$(PY) -m ruff format --check $(CODE)
 	@$(PY) -m mypy $(CODE)
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/typos --quiet README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs
 	@$(VENV)/bin/proselint check *.md docs/*.md
+	@$(PY) -m pytest -q tests/unit/test_documentation.py
 	@$(PY) -m bandit --quiet --recursive --configfile pyproject.toml shared functions admin local
 
 images: install-tests ## Build the images without Docker, and answer a question from them (root, podman)
@@ -72,11 +73,11 @@ images: install-tests ## Build the images without Docker, and answer a question 
 compose-test: install-tests ## Run all of local/docker-compose.yml, from up to down (root, podman)
 	@COMPOSE_TEST=1 $(PY) -m pytest -s -q tests/containers/test_compose.py $(ARGS)
 
-audit: install-tests ## Look up advisories for what is locked, write each image's bill of materials
+audit: install-tests ## Look up advisories for locked packages, write each image's bill of materials
 	@$(PY) infra/audit.py
 
 # Everything that make test has a short form of; docs/security.md has the figures.
-security: install-tests model ## Attack in full: 50,000 documents, 10,000 requests, 5,000 statements
+security: install-tests model ## Run the security tests in full: 50,000 documents, 10,000 requests, 5,000 statements
 	@PARSING_CASES=50000 $(PY) -m pytest -s -q tests/unit/test_parsing_fuzz.py
 	@MODEL_DIR="$(MODEL_DIR)" SQL_CASES=5000 SCHEMATHESIS_EXAMPLES=900 LOG_LEVEL=WARNING \
 	  $(PY) -m pytest -s -q tests/security tests/integration/test_injection.py \

@@ -44,10 +44,10 @@ def _read_principal(_context: click.Context, _parameter: click.Parameter, value:
 
 _principal = click.argument("principal", callback=_read_principal)
 _default = click.option(
-    "--default", "default", is_flag=True, help="Every collection that is not named."
+    "--default", "default", is_flag=True, help="Apply to every collection that is not named."
 )
 _new = click.option(
-    "--new", is_flag=True, help="The collection is new, although a known one is spelt alike."
+    "--new", is_flag=True, help="Allow a new collection whose name resembles an existing one."
 )
 
 
@@ -74,12 +74,12 @@ def open_collection(collection: str | None, *, default: bool, new: bool, dry_run
 @access.command("grant")
 @_principal
 @click.argument("collection", required=False)
-@click.option("--all", "every", is_flag=True, help="Every collection, also those to come.")
+@click.option("--all", "every", is_flag=True, help="Every collection, including future ones.")
 @_new
 def grant_access(principal: str, collection: str | None, *, every: bool, new: bool) -> None:
     """Allow PRINCIPAL to read COLLECTION while it is closed."""
     if (collection is None) is not every:
-        raise click.UsageError("name one collection, or say --all")
+        raise click.UsageError("name one collection, or use --all")
     with _connected() as connection:
         if collection is not None and not new:
             _check_spelling(connection, collection)
@@ -209,7 +209,7 @@ def _set_collection(
     collection: str | None, *, default: bool, closed: bool, new: bool, dry_run: bool
 ) -> None:
     if (collection is None) is not default:
-        raise click.UsageError("name one collection, or say --default for all that are not named")
+        raise click.UsageError("name one collection, or use --default for all that are not named")
     with _connected() as connection:
         if collection is not None and not new:
             _check_spelling(connection, collection)
@@ -235,7 +235,7 @@ def _check_spelling(connection: store.Connection, collection: str) -> None:
     folded = {name.casefold(): name for name in known}
     if near := difflib.get_close_matches(composed(collection).casefold(), folded, n=1, cutoff=0.8):
         raise click.ClickException(
-            f"There is no collection {collection!r}; did you mean {folded[near[0]]!r}? Say --new if"
-            " it is another one whose first document is still to come."
+            f"There is no collection {collection!r}; did you mean {folded[near[0]]!r}? Use --new"
+            " for a new collection that has no documents yet."
         )
-    click.echo(f"There is no document in the collection {collection!r} yet.", err=True)
+    click.echo(f"The collection {collection!r} has no documents yet.", err=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -53,7 +54,7 @@ def read_questions(path: Path) -> list[GoldQuestion]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise click.ClickException(
                 f'{path}, line {number}: give {{"question": "...", "gold": [["...", ...], ...], '
-                f'"passages": ["..."]}}, with "gold": null where nothing answers ({error!r}).'
+                f'"passages": ["..."]}}, with "gold": null if no document answers ({error!r}).'
             ) from error
     if len({question.id for question in questions}) < len(questions):
         raise click.ClickException(f"{path}: two questions have the same id.")
@@ -219,23 +220,27 @@ def share_as_it_should_be(grades: Sequence[Grade]) -> float:
 
 
 def print_grades(name: str, grades: Sequence[Grade]) -> None:
-    """Print a table: all, by kind, by language."""
-    columns = ["questions", *VERDICTS[:-1], "clean", "grounded", "found", "verified", "coverage",
-               "precision", "begins_badly", "p50_ms"]  # fmt: skip
-    if any(each.verdict == "failed" for each in grades):
-        columns.insert(len(VERDICTS), "failed")
-    if any(each.judged_correct is not None for each in grades):
-        columns[-1:-1] = JUDGED
-    table = Table(title=name)
+    """Print counts by kind and language in a table, and the shares below it."""
+    columns = ["questions", "right", "clean", "partly", "wrong", "refused", "found"]
+    for verdict in ("answered", "failed"):
+        if any(each.verdict == verdict for each in grades):
+            columns.insert(-1, verdict)
+    table = Table(title=name, box=SIMPLE, padding=(0, 0))
     table.add_column("")
     for column in columns:
-        table.add_column(column.replace("_", " "), justify="right")
+        table.add_column("asked" if column == "questions" else column, justify="right")
     for figures in group(grades).values():
         for label, row in figures.items():
             if row["questions"]:
                 table.add_row(label, *(_cell(row[column]) for column in columns))
         table.add_section()
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    every = summarise([each for each in grades if not _is_unanswerable(each)])
+    shares = ("verified", "coverage", "precision", "begins_badly", *JUDGED)
+    written = [f"{share.replace('_', ' ')} {_cell(every[share])}" for share in shares
+               if every[share] is not None]  # fmt: skip
+    console.print("; ".join([*written, f"median {_cell(every['p50_ms'])} ms"]), highlight=False)
 
 
 def print_faults(grades: Sequence[Grade]) -> None:
@@ -254,7 +259,7 @@ def print_faults(grades: Sequence[Grade]) -> None:
 
 def print_comparison(compared: Mapping[str, tuple[float, float, float]]) -> None:
     """Print the differences and whether they are more than chance."""
-    table = Table(title="beside the earlier run")
+    table = Table(title="compared with the earlier run")
     for heading in ("", "difference", "95 % from", "to"):
         table.add_column(heading, justify="left" if not heading else "right")
     for measure, (difference, low, high) in compared.items():
@@ -276,11 +281,11 @@ def fit_choosing(
     traced = [(question, parts) for question, parts in traced if parts]
     if not any(question.gold is not None for question, _ in traced):
         raise click.ClickException(
-            "No reply has a trace of sentences. Fit with a service that answers without Gemini."
+            "No reply traces its sentences. Use a service that answers without Gemini."
         )
     if not any(question.gold is None for question, _ in traced):
         raise click.ClickException(
-            'Nothing to fit refusals to: give questions without an answer too ("gold": null).'
+            'Refusals cannot be fitted. Include questions without an answer ("gold": null).'
         )
     fitted = fit(gather_traces(traced))
     file.write_text(json.dumps(fitted.as_json(), indent=1) + "\n", "utf-8")

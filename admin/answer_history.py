@@ -1,10 +1,10 @@
-"""A page of kept results: how right, clean and verified the answers of a set were, run by run."""
+"""A page of kept results: the newest run of each set by kind, and all runs over time."""
 
 from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any
 import click
 
 _MEASURES = ("as it should be", "right", "clean", "verified")
+_HEADS = ("run", "release", "questions", *_MEASURES)
+_WITH_ANSWER, _NO_ANSWER = "with an answer", "no answer (refused)"
 _COLOURS = {"as it should be": "#1d54d4", "right": "#0f6b39", "clean": "#7a4d00",
             "verified": "#8b5cf6"}  # fmt: skip
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 720, 300, 44, 16, 150, 40
@@ -21,13 +23,21 @@ _NAME_FORMAT = "%Y%m%dT%H%M%SZ"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One kept run of a set; shares from 0 to 1, None where nothing says it."""
+    """
+    One kept run of a set.
+
+    Attributes:
+        shares: From 0 to 1 by measure; None if no answer of the run has it.
+        counts: By kind and then by language, how many questions were answered or refused
+            correctly, and how many were asked.
+    """
 
     set_name: str
     at: str
     release: str
     questions: int
     shares: dict[str, float | None]
+    counts: dict[str, tuple[int, int]]
 
 
 def keep_run(results: dict[str, Any], folder: Path) -> Path:
@@ -57,7 +67,9 @@ def read_runs(folder: Path) -> list[Run]:
                 f"{file} is not what evaluate --answers --keep wrote ({error!r})."
             ) from error
     if not runs:
-        raise click.ClickException(f"{folder} holds no results: evaluate --answers SET --keep it.")
+        raise click.ClickException(
+            f"{folder} holds no results. Run: kaydangpt evaluate --answers SET --keep {folder}"
+        )
     return sorted(runs, key=lambda run: (run.set_name, run.at))
 
 
@@ -69,21 +81,39 @@ def _read_run(results: dict[str, Any], *, at: str) -> Run:
     def share(holds: Sequence[bool]) -> float | None:
         return sum(holds) / len(holds) if holds else None
 
-    wanted = ["refused" if _has_no_answer(each) else "right" for each in answers]
     return Run(
         set_name=str(results["set"]),
         at=at,
         release=str(results.get("release", "")),
         questions=len(answers),
         shares={
-            "as it should be": share(
-                [each["verdict"] == verdict for each, verdict in zip(answers, wanted, strict=True)]
-            ),
+            "as it should be": share([_is_as_it_should_be(each) for each in answers]),
             "right": share([each["verdict"] == "right" for each in answerable]),
             "clean": share([bool(each["clean"]) for each in answerable]),
             "verified": sum(verified) / len(verified) if verified else None,
         },
+        counts=_count(answers),
     )
+
+
+def _count(answers: Sequence[dict[str, Any]]) -> dict[str, tuple[int, int]]:
+    named = [
+        (_NO_ANSWER if _has_no_answer(each) else _WITH_ANSWER, _is_as_it_should_be(each))
+        for each in answers
+    ]
+    answerable = [each for each in answers if not _has_no_answer(each)]
+    for field in ("kind", "language"):
+        named += [
+            (str(each[field]), _is_as_it_should_be(each)) for each in answerable if each[field]
+        ]
+    held = {name: [right for own, right in named if own == name] for name, _ in named}
+    counts = {name: (sum(rights), len(rights)) for name, rights in held.items()}
+    first = {name: counts[name] for name in (_WITH_ANSWER, _NO_ANSWER) if name in counts}
+    return first | counts
+
+
+def _is_as_it_should_be(answer: dict[str, Any]) -> bool:
+    return bool(answer["verdict"] == ("refused" if _has_no_answer(answer) else "right"))
 
 
 def _has_no_answer(answer: dict[str, Any]) -> bool:
@@ -96,19 +126,26 @@ def render(runs: Sequence[Run], *, kind: str) -> str:
         return _chart(runs, runs[0].set_name)
     names = list(dict.fromkeys(run.set_name for run in runs))
     by_name = {name: [run for run in runs if run.set_name == name] for name in names}
+    heads, rows = _tabulate_newest([own[-1] for own in by_name.values()])
     if kind == "md":
-        return "# Answers over time\n\n" + "\n".join(
-            f"## {name}\n\n{_markdown(own)}" for name, own in by_name.items()
+        return (
+            f"# Answers\n\nThe newest run of each set, right / asked:\n\n"
+            f"{_write_markdown(heads, rows, text_columns=1)}\n"
+        ) + "\n".join(
+            f"## {name}\n\n{_write_markdown(_HEADS, map(_cells, own), text_columns=2)}"
+            for name, own in by_name.items()
         )
-    body = "\n".join(
-        f"<h2>{html.escape(name)}</h2>\n{_chart(own, name)}\n{_table(own)}"
+    newest = _write_html(heads, rows)
+    body = f"<p>The newest run of each set, right / asked:</p>\n{newest}\n" + "\n".join(
+        f"<h2>{html.escape(name)}</h2>\n{_chart(own, name)}\n"
+        f"{_write_html(_HEADS, map(_cells, own))}"
         for name, own in by_name.items()
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Answers over time'
         "</title><style>body{font:16px system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}"
         "td,th{padding:.2rem .8rem;text-align:right}td:first-child,th:first-child{text-align:left}"
-        f"svg{{max-width:100%}}</style></head><body><h1>Answers over time</h1>\n{body}\n"
+        f"svg{{max-width:100%}}</style></head><body><h1>Answers</h1>\n{body}\n"
         "</body></html>\n"
     )
 
@@ -119,20 +156,44 @@ def _cells(run: Run) -> list[str]:
     return [run.at, run.release or "-", str(run.questions), *shown]
 
 
-def _markdown(runs: Sequence[Run]) -> str:
-    heads = ["run", "release", "questions", *_MEASURES]
-    lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
-    lines += ["| " + " | ".join(_cells(run)) + " |" for run in runs]
+def _tabulate_newest(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows of a table with a column for each run and a row for each kind."""
+    labels = dict.fromkeys(label for run in runs for label in run.counts)
+    rows = [
+        [
+            label,
+            *("{} / {}".format(*run.counts[label]) if label in run.counts else "-" for run in runs),
+        ]
+        for label in labels
+    ]
+    for measure in ("clean", "verified"):
+        shares = [run.shares[measure] for run in runs]
+        rows.append([f"{measure}, share", *map(_write_share, shares)])
+    return ["", *(run.set_name for run in runs)], rows
+
+
+def _write_share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2f}"
+
+
+def _write_markdown(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int
+) -> str:
+    """Return a table whose columns after the first *text_columns* are aligned to the right."""
+    lines = [
+        "| " + " | ".join(heads) + " |",
+        "|" + "---|" * text_columns + "---:|" * (len(heads) - text_columns),
+    ]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def _table(runs: Sequence[Run]) -> str:
-    heads = "".join(f"<th>{name}</th>" for name in ("run", "release", "questions", *_MEASURES))
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(run)) + "</tr>"
-        for run in runs
+def _write_html(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
-    return f"<table><tr>{heads}</tr>{rows}</table>"
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def _chart(runs: Sequence[Run], name: str) -> str:

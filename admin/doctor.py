@@ -156,8 +156,8 @@ def _compare_migrations(applied: dict[int, str] | None) -> Finding:
         return Finding(
             "migrations",
             "not permitted",
-            "This login may not read the table migrations: kaydangpt migrate says, as the"
-            " tables' owner, whether any is missing.",
+            "This login may not read the table migrations. Run kaydangpt migrate as the tables'"
+            " owner to see whether any is missing.",
         )
     ours = {migration.number: migration for migration in read_migrations()}
     changed = [
@@ -169,21 +169,21 @@ def _compare_migrations(applied: dict[int, str] | None) -> Finding:
         return Finding(
             "migrations",
             "fault",
-            f"The tables are of an older release; not applied: {', '.join(missing)}. Run"
+            f"The tables are from an older release. Not applied: {', '.join(missing)}. Run"
             " kaydangpt migrate.",
         )
     if changed:
         return Finding(
             "migrations",
             "fault",
-            f"Applied in another form than this release has: {', '.join(changed)}. Use the release"
-            " that made the tables, or restore the files.",
+            f"Applied with other contents than in this release: {', '.join(changed)}. Use the"
+            " release that created the tables, or restore the files.",
         )
     if newer := sorted(applied.keys() - ours.keys()):
         return Finding(
             "migrations",
             "hint",
-            f"The tables are of a newer release than this one (migration {newer[-1]} is applied,"
+            f"The tables are from a newer release than this one (migration {newer[-1]} is applied,"
             f" {max(ours)} is the last one here).",
         )
     return Finding("migrations", "ok", f"All {len(ours)} are applied.")
@@ -214,20 +214,20 @@ def _check_rights_and_room(connection: store.Connection, settings: Settings) -> 
             "connections",
             "fault",
             f"One instance of each function may open {needed} (DATABASE_POOL_SIZE"
-            f" {settings.database_pool_size} each), the server allows {found.max_connections}.",
+            f" {settings.database_pool_size} each), but the server allows {found.max_connections}.",
         )
     else:
         yield Finding(
             "connections",
             "ok",
-            f"{use}; instances of all functions together may be"
-            f" {found.max_connections // settings.database_pool_size}.",
+            f"{use}; there is room for {found.max_connections // settings.database_pool_size}"
+            " instances of all functions together.",
         )
     if found.index_useful and not found.indexed:
         yield Finding(
             "vector index",
             "hint",
-            f"{found.vectors} vectors are compared one by one: kaydangpt index.",
+            f"{found.vectors} vectors are compared one by one. Run kaydangpt index.",
         )
     else:
         how = "by an index" if found.indexed else "one by one, exactly"
@@ -236,7 +236,7 @@ def _check_rights_and_room(connection: store.Connection, settings: Settings) -> 
         yield Finding(
             "leases",
             "hint",
-            f"{found.expired_leases} pieces of work were left by a worker that died or is too slow."
+            f"{found.expired_leases} leases expired because a worker died or is too slow."
             " The next sweep publishes them again (kaydangpt sweep).",
         )
 
@@ -250,7 +250,8 @@ def _check_model(connection: store.Connection, settings: Settings) -> Iterator[F
         yield Finding(
             "model",
             "left out",
-            f"The database answers with {model.name}; MODEL_DIR is not set here to compare it.",
+            f"The database answers with {model.name}. MODEL_DIR is not set here, so it was not"
+            " compared.",
         )
         return
     try:
@@ -276,17 +277,17 @@ def _check_backlog(connection: store.Connection) -> Iterator[Finding]:
         yield Finding(
             "backlog",
             "fault",
-            f"{backlog.builds_waiting} documents wait to be parsed, the oldest for"
-            f" {backlog.oldest_build_seconds / 60:.0f} minutes. Does ingest run, and does a"
-            " schedule run kaydangpt sweep? Its log says what fails.",
+            f"{backlog.builds_waiting} documents are waiting to be parsed, the oldest for"
+            f" {backlog.oldest_build_seconds / 60:.0f} minutes. Check that ingest runs and"
+            " that a schedule runs kaydangpt sweep; ingest's log says what fails.",
         )
     if backlog.oldest_batch_seconds > _OLD_SECONDS:
         yield Finding(
             "backlog",
             "fault",
-            f"{backlog.batches_waiting} batches wait to be embedded, the oldest for"
-            f" {backlog.oldest_batch_seconds / 60:.0f} minutes. Does embed_worker run, and"
-            " does a schedule run kaydangpt sweep? Its log says what fails.",
+            f"{backlog.batches_waiting} batches are waiting to be embedded, the oldest for"
+            f" {backlog.oldest_batch_seconds / 60:.0f} minutes. Check that embed_worker runs"
+            " and that a schedule runs kaydangpt sweep; embed_worker's log says what fails.",
         )
     if max(backlog.oldest_build_seconds, backlog.oldest_batch_seconds) <= _OLD_SECONDS:
         yield Finding(
@@ -299,14 +300,14 @@ def _check_backlog(connection: store.Connection) -> Iterator[Finding]:
         yield Finding(
             "dead letters",
             "fault",
-            f"{backlog.dead_letters} dead letters were not replayed. Repair what failed,"
-            " then kaydangpt replay.",
+            f"{backlog.dead_letters} dead letters have not been replayed. Fix the cause,"
+            " then run kaydangpt dead-letters replay.",
         )
     if failed := backlog.documents.get("failed", 0):
         yield Finding(
             "documents",
             "hint",
-            f"{failed} failed: kaydangpt status --failed says why.",
+            f"{failed} failed. Run kaydangpt status --failed to see why.",
         )
 
 
@@ -319,11 +320,11 @@ def _check_bucket(settings: Settings) -> Iterator[Finding]:
             "bucket",
             "fault",
             f"There is no bucket {name}: is DOCUMENTS_BUCKET right? infra/terraform or"
-            " python -m local.setup makes it.",
+            " python -m local.setup creates it.",
         )
         return
     if versioned:
-        yield Finding("bucket", "ok", f"{name} is there and keeps older generations.")
+        yield Finding("bucket", "ok", f"{name} exists and keeps older generations.")
     else:
         yield Finding(
             "bucket",
@@ -376,7 +377,7 @@ def _check_topic(
 
 def _find_topic(topic: str, reader: SubscriptionReader) -> Finding:
     if reader.has_topic(topic):
-        return Finding(f"topic {topic}", "ok", "It is there.")
+        return Finding(f"topic {topic}", "ok", "It exists.")
     return Finding(
         f"topic {topic}", "fault", "It does not exist: terraform apply, or python -m local.setup."
     )
@@ -484,12 +485,12 @@ def _check_query(settings: Settings) -> Iterator[Finding]:
         return
     response = _ask(settings, "GET", "/readyz")
     if response.ok:
-        yield Finding("query", "ok", f"It can answer at {settings.query_url}.")
+        yield Finding("query", "ok", f"It is ready at {settings.query_url}.")
     else:
         yield Finding(
             "query",
             "fault",
-            f"It cannot answer (status {response.status_code}): {_detail(response)}",
+            f"It is not ready (status {response.status_code}): {_detail(response)}",
         )
 
 
@@ -600,14 +601,14 @@ def _ask_for(code: str, name: str, settings: Settings) -> Finding:
         )
     answer = response.json()
     if any(one["name"] == name and one["verified"] for one in answer["citations"]):
-        return Finding("probe", "ok", "It was asked about, and its citation is verified.")
+        return Finding("probe", "ok", "A question about it was answered with a verified citation.")
     found = any(passage["name"] == name for passage in answer["passages"])
     return Finding(
         "probe",
         "fault",
         "The answer did not cite it, although it was found: look at the answer's model and failure."
         if found
-        else "It is ready and was not found: may this caller read its collection?",
+        else "It is ready but was not found. May this caller read its collection?",
     )
 
 

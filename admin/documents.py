@@ -55,7 +55,7 @@ def status(prefix: str, *, failed: bool, as_json: bool) -> None:
 @click.argument("prefix", default="")
 @click.option("--state", type=click.Choice(get_args(DocumentState)), help="Only those.")
 @click.option("--collection", help="Only the documents of this collection.")
-@click.option("--search", default="", help="Words that the name contains, each anywhere in it.")
+@click.option("--search", default="", help="Only names that contain all of these words.")
 @json_option
 def list_documents(
     prefix: str,
@@ -113,7 +113,7 @@ def delete(names: tuple[str, ...], *, dry_run: bool, as_json: bool) -> None:
                 bucket.delete(document.name, if_generation=document.generation)
             except ObjectChanged as error:
                 raise click.ClickException(
-                    f"{document.name} was overwritten a moment ago and is not deleted. Look at it"
+                    f"{document.name} was overwritten just now and was not deleted. Check it"
                     f" again: kaydangpt get {document.name}"
                 ) from error
     print_counts({"would be deleted" if dry_run else "deleted": len(documents)}, as_json=as_json)
@@ -127,7 +127,7 @@ def delete(names: tuple[str, ...], *, dry_run: bool, as_json: bool) -> None:
 def retry(name: str | None, *, failed: bool, dry_run: bool, as_json: bool) -> None:
     """Give the failed document NAME, or all that failed, a fresh start."""
     if (name is None) is not failed:
-        raise click.UsageError("name one document, or say --failed for all")
+        raise click.UsageError("name one document, or use --failed for all")
     with one_sentence():
         with store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
             document = None if name is None else require_document(connection, name)

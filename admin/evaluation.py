@@ -5,7 +5,7 @@ SET is a folder with corpus/, queries.jsonl and qrels.tsv (query-id, corpus-id, 
 spans.tsv (query-id, corpus-id, start, end), or a file of JSON lines {"question": "...",
 "expected": "object name" or ["...", ...]} about documents that are in the bucket already.
 
-Each question is asked three times, of the vectors, of the text and of both fused; documents are
+Each question is asked three times: by vectors, by text and by both fused. Documents are
 ranked by their best chunk. With --upload the corpus is put into the bucket first, under the name
 of SET as prefix, and waited for.
 
@@ -308,7 +308,7 @@ def wait_until_ready(service: Service, *, prefix: str, documents: int) -> None:
             time.sleep(2)
     raise click.ClickException(
         f"{unfinished} of {known} documents are unfinished after {_WAIT_SECONDS:.0f} seconds; "
-        "look at: kaydangpt status"
+        "run: kaydangpt status"
     )
 
 
@@ -444,9 +444,11 @@ def _untranslated(document: str) -> str:
 @click.option(
     "--url", envvar="QUERY_URL", default="http://127.0.0.1:8080", show_default=True, help="Service."
 )
-@click.option("--upload", "with_upload", is_flag=True, help="Put the corpus into the bucket first.")
-@click.option("--prefix", help="Ask only objects under this prefix; a folder's is its own name.")
-@click.option("--calibrate", "with_calibration", is_flag=True, help="Choose the refusal's floors.")
+@click.option("--upload", "with_upload", is_flag=True, help="Upload the corpus first.")
+@click.option("--prefix", help="Search only under this prefix.  [default for a folder: its name]")
+@click.option(
+    "--calibrate", "with_calibration", is_flag=True, help="Choose the thresholds for refusing."
+)
 @click.option("--answers", "with_answers", is_flag=True, help="Grade answers, not passages.")
 @click.option(
     "--fit", "with_fit", is_flag=True, help="With --answers: fit the choice of sentences."
@@ -479,7 +481,7 @@ def _untranslated(document: str) -> str:
     help="Make a page of the results that were kept in this folder.",
 )
 @click.option(
-    "--generate", type=click.IntRange(1, 1000), help="Make so many questions from the documents."
+    "--generate", type=click.IntRange(1, 1000), help="Make this many questions from the documents."
 )
 @click.option(
     "--output",
@@ -489,7 +491,7 @@ def _untranslated(document: str) -> str:
 @click.option(
     "--headers",
     type=click.File("r", encoding="utf-8"),
-    help="A file of HTTP headers to ask with, a line each.",
+    help="A file of HTTP headers to send, one on each line.",
 )
 @click.option("--concurrency", type=click.IntRange(1, 16), default=2, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
@@ -618,7 +620,7 @@ def _generate(count: int, output: Path, *, prefix: str, as_json: bool) -> None:
         f" answer, {facts['near_duplicates']} near-duplicates; {facts['tokens']} tokens."
     )
     for reason, times in made.thrown_away.items():
-        click.echo(f"thrown away: {times} ({reason})")
+        click.echo(f"rejected: {times} ({reason})")
 
 
 def _evaluate_answers(
@@ -667,7 +669,7 @@ def _evaluate_answers(
             judge = printed["judge"]
             click.echo(
                 f"judged by {judge['model']}: {judge['calls']} calls, {judge['tokens']} tokens,"
-                f" {judge['kept']} known from before"
+                f" {judge['kept']} from the cache"
             )
         if compared is not None:
             print_comparison(compared)
@@ -697,10 +699,10 @@ def _fit_answers(paths: Sequence[Path], service: Service, *, prefix: str, as_jso
     if as_json:
         click.echo(json.dumps(asdict(fitted) | {"file": str(file)}))
         return
-    click.echo(f"{file} is written; the query function reads it when it starts.")
+    click.echo(f"Wrote {file}; the query function reads it when it starts.")
     click.echo(
-        f"Held out: {fitted.first_right:.1%} of the sentences put first are right; refused are"
-        f" {fitted.refused_unanswerable:.1%} of the questions without an answer and"
+        f"Held out: {fitted.first_right:.1%} of the sentences put first are right."
+        f" {fitted.refused_unanswerable:.1%} of the questions without an answer are refused, and"
         f" {fitted.refused_answerable:.1%} of those answered correctly."
     )
 

@@ -64,7 +64,7 @@ def explain(
     as_json: bool,
 ) -> None:
     """
-    Print how QUESTION is searched for, and why each passage stands where it stands.
+    Print how QUESTION is searched for, and why each passage has its rank.
 
     It asks the database itself, with the rights of DATABASE_URL: passages of closed collections are
     shown too. Words are counted over all chunks.
@@ -134,7 +134,7 @@ def _load_embedder(settings: ExplainSettings) -> TextEmbedder:
     except ModuleNotFoundError as error:
         # The image that runs the operator's jobs has no model.
         raise click.ClickException(
-            f"{error.name} is not installed here: run explain in a checkout, by ./kaydangpt explain"
+            f"{error.name} is not installed here: run ./kaydangpt explain in a checkout"
         ) from error
 
 
@@ -164,13 +164,13 @@ def _print_question(prepared: PreparedSearch) -> None:
         f" {-weights.other_language:.2f} another language"
     )
     if prepared.required:
-        click.echo(f"Should hold to the letter: {_clean(prepared.required)}")
+        click.echo(f"Must match exactly: {_clean(prepared.required)}")
     if prepared.file_names:
         click.echo(f"May name the file: {_clean(', '.join(prepared.file_names))}")
     click.echo(f"Chunks scored by words: {_clean(prepared.candidates) or 'none'}")
-    click.echo(f"\nWords, of about {question.chunks:,.0f} chunks:")
+    click.echo(f"\nWords, in about {question.chunks:,.0f} chunks:")
     print_table(
-        ["lexeme", "chunks that hold it", "weight"],
+        ["lexeme", "chunks with it", "weight"],
         [
             (term.lexeme, f"{term.document_frequency:,}", f"{_weigh(term):.2f}")
             for term in question.terms

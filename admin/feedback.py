@@ -55,8 +55,8 @@ def questions(*, unanswered: bool, days: int, limit: int, file: Path | None, as_
         return
     if not groups:
         click.echo(
-            f"No question of the last {days} days is kept. KEEP_QUESTIONS=unanswered or all keeps"
-            " them (docs/settings.md).",
+            f"No question of the last {days} days was kept. Set KEEP_QUESTIONS to unanswered or"
+            " all to keep them (docs/settings.md).",
             err=True,
         )
         return

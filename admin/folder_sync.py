@@ -109,7 +109,7 @@ def upload_folder(
     found = scan(folder)
     if delete and not found.files:
         # An unmounted disk looks like this.
-        raise Misconfigured(f"{folder} has no files, and with --delete the bucket would have none")
+        raise Misconfigured(f"{folder} has no files, and --delete would delete every object there")
     # What is below a sub-folder that could not be read is not missing.
     unread = tuple(f"{name}/" for name in found.unread if name)
 
@@ -224,7 +224,7 @@ def upload_file(
                 raise
             return stored_already
         if _look(content) != seen:
-            raise FileChanged("the file was written to while it was uploaded")
+            raise FileChanged("the file changed while it was being uploaded")
     return stored
 
 
@@ -295,7 +295,7 @@ def name_problem(name: str) -> str:
     if len(encoded) > _LONGEST_NAME_BYTES:
         return f"its name is longer than {_LONGEST_NAME_BYTES} bytes"
     if "\r" in name or "\n" in name:
-        return "its name holds a line break"
+        return "its name contains a line break"
     return ""
 
 

@@ -297,7 +297,7 @@ def _measure(judged: Iterable[JudgedQuestion], fusion: Fusion) -> float:
 
 @click.command("fit")
 @click.argument("sets", metavar="[SET]...", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.option("--prefix", help="Search only objects under this prefix; a folder's is its own name.")
+@click.option("--prefix", help="Search only under this prefix.  [default for a folder: its name]")
 @click.option("--reset", is_flag=True, help="Forget what was fitted.")
 @dry_run_option
 @json_option

@@ -41,7 +41,7 @@ _log = get_logger("admin")
     type=click.IntRange(min=1),
     default=60,
     show_default=True,
-    help="Seconds that an unclaimed message may be under way.",
+    help="Seconds after which an unclaimed message counts as lost.",
 )
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option(
@@ -101,7 +101,7 @@ def sweep(
 
 @click.command()
 @click.option(
-    "--check", "--dry-run", is_flag=True, help="Only compare; exit 1 where index and bucket differ."
+    "--check", "--dry-run", is_flag=True, help="Only compare; exit 1 if index and bucket differ."
 )
 @every_option
 @json_option
@@ -109,7 +109,7 @@ def reconcile(*, check: bool, every_seconds: float | None, as_json: bool) -> Non
     """
     Compare the index with the bucket and publish what is missing on either side.
 
-    A run that was cut off is gone on with by the next one; --check compares everything.
+    A run continues where the last one was interrupted; --check always compares everything.
     """
     with one_sentence():
         settings = load(Settings)
@@ -198,7 +198,7 @@ def replay(*, dry_run: bool, as_json: bool) -> None:
 
 @click.command()
 def index() -> None:
-    """Build the index over the vectors where it is useful; say so where it is not."""
+    """Build the vector index if it is useful; otherwise say so."""
     with one_sentence(), store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
         click.echo(create_vector_index(connection))
 
@@ -208,7 +208,7 @@ def index() -> None:
     "--gemini/--no-gemini",
     default=True,
     show_default=True,
-    help="Ask Gemini for one token, which reveals a retired model or a missing right.",
+    help="Ask Gemini for one token, which reveals a retired model or a missing permission.",
 )
 @click.option("--probe", is_flag=True, help="Upload a document, ask about it, delete it.")
 @click.option(
@@ -221,7 +221,7 @@ def index() -> None:
 )
 @json_option
 def doctor(*, gemini: bool, probe: bool, timeout_seconds: float, as_json: bool) -> None:
-    """Look at the whole deployment and say what is wrong; exit 1 where anything is."""
+    """Check the whole deployment and report what is wrong; exit 1 if anything is."""
     # Only this command needs it.
     from admin.doctor import Settings as DoctorSettings
     from admin.doctor import examine

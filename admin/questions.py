@@ -54,7 +54,10 @@ def ask(
             mark = "" if citation["verified"] else " (not verified)"
             click.echo(f"  [{citation['number']}] {_clean(citation['uri'])}{page}{mark}")
         if degraded := answered.get("degraded"):
-            click.echo(f"{degraded['message']} The answer is made of sentences.", err=True)
+            click.echo(
+                f"{degraded['message']} The answer consists of sentences from the documents.",
+                err=True,
+            )
     if not answered["grounded"]:
         raise SystemExit(1)
 
@@ -98,7 +101,7 @@ def _client() -> Iterator[Client]:
             yield client
     except Unreachable as error:
         raise click.ClickException(
-            f"{url} (QUERY_URL) {error.reason}. Is it running? Start it by: kaydangpt run"
+            f"{url} (QUERY_URL) {error.reason}. Is it running? Start it with: kaydangpt run"
         ) from error
     except ProblemError as error:
         raise click.ClickException(f"{url} answered {error.status}: {error.detail}") from error

@@ -100,8 +100,8 @@ def make_roles(connection: Connection) -> None:
             continue  # another database's migration made it at the same moment
         except psycopg.errors.InsufficientPrivilege as error:
             raise Misconfigured(
-                f"the role {role} is missing, and this login may not make roles. Let an"
-                " administrator of the server run infra/database_roles.sql, then migrate again"
+                f"the role {role} is missing, and this login may not create roles. Ask an"
+                " administrator of the server to run infra/database_roles.sql, then migrate again"
             ) from error
 
 
@@ -158,9 +158,9 @@ def adapt_search_path(connection: Connection) -> str | None:
     schema, extension_schema, visible = row if row is not None else (None, None, False)
     if schema != "public":
         raise Misconfigured(
-            f"the schema {schema or 'public'} comes first in this login's search_path, and the"
-            " tables are made in public. Take it away (ALTER ROLE ... RESET search_path), or give"
-            " the login CREATE on public; a database of its own keeps the tables apart"
+            f"the schema {schema or 'public'} comes first in this login's search_path, but the"
+            " tables are created in public. Remove it (ALTER ROLE ... RESET search_path), or grant"
+            " the login CREATE on public. To keep the tables apart, use a database of their own"
         )
     if extension_schema in (None, "public", "pg_catalog"):
         return None

@@ -40,13 +40,13 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for a script to read."
 )
 dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Say what would be done, and change nothing."
+    "--dry-run", is_flag=True, help="Print what would be done, and change nothing."
 )
 every_option = click.option(
     "--every",
     "every_seconds",
     type=click.FloatRange(min=1),
-    help="Repeat after so many seconds, until stopped.",
+    help="Repeat after this many seconds, until stopped.",
 )
 
 _log = get_logger("admin")

@@ -36,7 +36,7 @@ _FINAL = ("ready", "failed")
     "--dry-run",
     "check",
     is_flag=True,
-    help="Only compare; exit 1 where folder and bucket differ.",
+    help="Only compare; exit 1 if folder and bucket differ.",
 )
 @click.option("--wait", is_flag=True, help="Wait until each uploaded document is ready or failed.")
 @click.option(
@@ -59,10 +59,10 @@ def upload(
     as_json: bool,
 ) -> None:
     """
-    Upload the files of FOLDER that the bucket does not hold as they are.
+    Upload the files of FOLDER that are new or changed.
 
-    A sub-folder becomes part of the object's name. Hidden and temporary files are left out, links
-    are not followed. Run it again at any time: what is there already costs one listing.
+    A sub-folder becomes part of the object's name. Hidden files, temporary files and links are
+    skipped. Run it as often as you like: unchanged files cost nothing but one listing.
     """
     prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     if reason := name_problem(prefix):

@@ -103,9 +103,9 @@ def make_summary(result: Result) -> str:
     cores = result["machine"]["cores"]
     return (
         "![How KaydangPT compares](docs/images/performance.png)\n\n"
-        f"In one run on {cores} cores, beside the best of {compared} in each, all asked over HTTP"
-        f" for hybrid search: KaydangPT {'; '.join(_find_facts(result))}. How that was measured:"
-        " [Performance](docs/performance.md)."
+        f"In one run on {cores} cores, compared with the best of {compared} in each, all asked over"
+        f" HTTP for hybrid search: KaydangPT {'; '.join(_find_facts(result))}."
+        " How that was measured: [Performance](docs/performance.md)."
     )
 
 
@@ -122,16 +122,24 @@ def _find_facts(result: Result) -> list[str]:
     if ratios := _to_best([found["systems"] for found in figures.get("ingest", [])], _per_second):
         facts.append(f"ingests {_median(ratios)} times as many chunks a second")
     if ratios := _to_best(figures.get("cold", []), _cold, most=False):
-        facts.append(f"starts in {_median(ratios)} of the time")
+        facts.append(f"starts {_write_speed(ratios)}")
     served = figures.get("served", [])
     size = f"{result['corpus']['large_chunks']:,}"
     if ratios := _to_best(_served_rounds(served, "large", 1), _p50, most=False):
-        facts.append(f"answers a question over {size} chunks in {_median(ratios)} of the time")
+        facts.append(f"answers a question over {size} chunks {_write_speed(ratios)}")
     if ratios := _to_best(_served_rounds(served, "large", 16), _per_second):
-        facts.append(f"answers {_median(ratios)} times as many of 16 clients a second")
+        facts.append(f"answers {_median(ratios)} times as many questions a second from 16 clients")
     if quality := _best_quality(served):
         facts.append(quality)
     return facts
+
+
+def _write_speed(ratios: Sequence[float]) -> str:
+    """Return the median of our times to theirs, as people say it."""
+    ratio = statistics.median(ratios)
+    return (
+        f"{1 / ratio:.1f} times as fast" if ratio < 0.67 else f"in {100 * ratio:.0f} % of the time"
+    )
 
 
 def draw(result: Result, folder: Path) -> None:

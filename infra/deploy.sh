@@ -248,7 +248,7 @@ apply() { # apply IMAGES.json [more arguments]; again where Google was not ready
     fi
     # New grants, service agents, users and log metrics are known everywhere after some minutes.
     grep -qE 'Cannot find metric|does not exist|Permission .* denied|PERMISSION_DENIED|SERVICE_DISABLED|has not been used|Error 40[349]|Error 5[0-9][0-9]|connection reset' "$work/apply.log" || return 1
-    [ "$attempt" = 3 ] || { echo "deploy: Google was not ready; again in ${APPLY_WAIT_SECONDS:-60} s"; sleep "${APPLY_WAIT_SECONDS:-60}"; }
+    [ "$attempt" = 3 ] || { echo "deploy: Google was not ready; trying again in ${APPLY_WAIT_SECONDS:-60} s"; sleep "${APPLY_WAIT_SECONDS:-60}"; }
   done
   return 1
 }
@@ -282,7 +282,7 @@ if [ "$command" = uninstall ]; then
   while read -r address; do targets+=("-target=$address"); done < <(grep -E "$protected" "$work/state" || true)
   if [ ${#targets[@]} -gt 0 ]; then
     apply "$work/images.json" -var deletion_protection=false "${targets[@]}" \
-      || die "could not take the protections off; set database.deletion_protection = false too"
+      || die "could not lift the protections; set database.deletion_protection = false too"
   fi
   step "what is kept on purpose is forgotten: keys, and documents unless bucket.delete_with_deployment"
   # A key cannot be deleted, and without it every backup is lost; the next deployment imports it.
@@ -309,7 +309,7 @@ fi
 
 if [ -n "${EVALUATE_ANSWERS:-}" ]; then
   [ -r "$EVALUATE_ANSWERS" ] || die "EVALUATE_ANSWERS names no file: $EVALUATE_ANSWERS"
-  "${KAYDANGPT:-./kaydangpt}" version > /dev/null || die "EVALUATE_ANSWERS needs the environment of ./kaydangpt: make setup"
+  "${KAYDANGPT:-./kaydangpt}" version > /dev/null || die "EVALUATE_ANSWERS needs the environment of ./kaydangpt. Run: make install"
 fi
 
 # --- deploy and apply ----------------------------------------------------------------------------
@@ -434,12 +434,12 @@ step "database and migration job"
 # The schema first: each migration is good for the code before and after it, so the services that
 # answer now go on while it runs.
 apply "$work/images.json" '-target=module.kaydangpt.google_cloud_run_v2_job.job["migrate"]' \
-  '-target=module.kaydangpt.google_sql_user.account' || { back; die "Terraform could not make the database or the job; the services were not changed"; }
+  '-target=module.kaydangpt.google_sql_user.account' || { back; die "Terraform could not create the database or the job; the services were not changed"; }
 gcloud run jobs execute "$prefix-migrate" --project "$project" --region "$region" --wait \
   || { back; die "the migration failed; no service was changed. Its log: gcloud run jobs executions list --job $prefix-migrate --project $project --region $region"; }
 
 step "everything else"
-apply "$work/images.json" || { back; die "the apply failed half-way; the previous revisions answer. Mend what Terraform says, and run this again"; }
+apply "$work/images.json" || { back; die "the apply failed half-way; the previous revisions answer. Fix what Terraform reports and run this again"; }
 
 url="$(tf output -raw query_url)"
 bucket="$(tf output -raw bucket)"
@@ -553,7 +553,7 @@ if smoke; then
     step "answers to $EVALUATE_ANSWERS"
     if ! evaluate; then
       back
-      die "the new revision answers $EVALUATE_ANSWERS worse than is allowed (above); it got no questions, and the previous one answers. The results of the last good one: $results/latest.json"
+      die "the new revision answers $EVALUATE_ANSWERS worse than allowed (see above). It gets no traffic; the previous revision keeps serving. The results of the last good one: $results/latest.json"
     fi
   fi
   if [ -n "$before" ]; then
@@ -569,7 +569,7 @@ if smoke; then
         --project "$project" --freshness 10m --limit 5 --format 'value(httpRequest.status)' 2> /dev/null | wc -l)"
       if [ "$failed" -ge 5 ]; then
         back
-        die "the new revision failed questions at $share %; the previous one answers all of them again"
+        die "the new revision failed questions at $share %; the previous revision answers all of them again"
       fi
     done
     traffic query --to-latest

@@ -137,7 +137,7 @@ class Document(TypedDict):
     title: str
     language: str
     generation: int
-    # The generation that answers now; null where none does.
+    # The generation that answers now; null if none does.
     answering_generation: int | None
     state: Literal["queued", "indexing", "ready", "failed", "deleted"]
     reason: Reason | None
@@ -162,7 +162,7 @@ class DocumentsResponse(TypedDict):
     documents: list[Document]
     # The cursor of the next page; null on the last.
     next: str | None
-    # How many documents all pages have, as of the first page.
+    # How many documents there are on all pages, as of the first page.
     total: int
     # false: there are more than total.
     total_is_exact: bool
@@ -263,7 +263,7 @@ Filter = TypedDict(
 class MetadataConditionOperators(TypedDict):
     # One of these.
     any_of: NotRequired[list[Any] | None]
-    # None of these; it holds where the key is missing, too.
+    # None of these; also true if the key is missing.
     none_of: NotRequired[list[Any] | None]
     # What the text begins with.
     prefix: NotRequired[str | None]
@@ -275,7 +275,7 @@ class MetadataConditionOperators(TypedDict):
     lt: NotRequired[Any | None]
     # At most, or at this time or before.
     lte: NotRequired[Any | None]
-    # Whether the key is there.
+    # Whether the key exists.
     exists: NotRequired[bool | None]
 
 
@@ -359,12 +359,12 @@ class QueryRequest(TypedDict):
     """A question to answer."""
 
     question: str
-    # How many passages at most.
+    # The most passages to return.
     limit: NotRequired[int | None]
     filter: NotRequired[Filter | None]
-    # Earlier turns; a follow-up question is made to stand alone with them.
+    # Earlier turns; a follow-up question is rewritten with them to stand alone.
     history: NotRequired[list[Turn] | None]
-    # How many passages of one document at most.
+    # The most passages of one document.
     per_document: NotRequired[int | None]
     # Which legs of the search answer; for evaluation.
     mode: NotRequired[Literal["fused", "vector", "text"] | None]
@@ -449,7 +449,7 @@ class StepEvent(TypedDict):
     question: str
     # How many passages were found.
     found: int
-    # How many of them no search before had found.
+    # How many of them no earlier search found.
     new: int
 
 

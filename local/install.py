@@ -141,4 +141,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except KeyboardInterrupt:
-        sys.exit("\nInterrupted; the next run goes on from here.")
+        sys.exit("\nInterrupted; the next run continues from here.")

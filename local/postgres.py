@@ -276,7 +276,7 @@ def _wait_until_it_answers(server: PostgresServer, log: Path, timeout_seconds: f
         psycopg.connect(server.url, connect_timeout=10).close()
     except psycopg.OperationalError as error:
         raise PostgresFailed(
-            f"PostgreSQL does not let us in with {server.data_dir.with_name(PASSWORD_FILE)}. "
+            f"PostgreSQL rejects the password in {server.data_dir.with_name(PASSWORD_FILE)}. "
             f"Remove {server.data_dir} (make clean) to start over. {error}"
         ) from error
 

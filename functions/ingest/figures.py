@@ -37,7 +37,7 @@ _WHY = {
     ),
     "damaged": "the file is damaged there. Save it again in the program that made it",
     "too_large": "that is more than 40 million pixels or 32 MiB. Save it with smaller pictures",
-    "format": "the format of the picture is not read (such as EMF or WMF). Save it as PNG",
+    "format": "the picture's format (such as EMF or WMF) is not supported. Save it as PNG",
     "refused": "Gemini declined to describe them",
     "unavailable": "Gemini did not answer. Retry the document later",
     "failed": "reading the pictures took too much memory or time, or crashed the reader",

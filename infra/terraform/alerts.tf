@@ -28,7 +28,7 @@ locals {
       filter    = "${local.our_subscriptions} AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
       aligner   = "ALIGN_MAX", reducer = "REDUCE_MAX", group = ["resource.labels.subscription_id"]
       threshold = var.alerts.oldest_message_minutes * 60, duration = "300s", period = "60s"
-      advice    = "Either a function fails (see its logs) or more arrives than max_instances can do (services.embed-worker.max_instances)."
+      advice    = "Either a function fails (see its logs), or more arrives than max_instances can process (services.embed-worker.max_instances)."
     }
     oldest-batch = {
       section   = "a-message-waits-too-long"
@@ -36,7 +36,7 @@ locals {
       filter    = "resource.type = \"cloud_run_job\" AND resource.labels.job_name = ${local.our_jobs} AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.measured["oldest_batch"].name}\""
       aligner   = "ALIGN_PERCENTILE_99", reducer = "REDUCE_MAX", group = []
       threshold = var.alerts.oldest_message_minutes * 60, duration = "0s", period = "900s"
-      advice    = "Its batch is published again by each sweep and fails each time: the log of kaydang-embed-worker says why. kaydangpt doctor looks at all that it needs."
+      advice    = "Each sweep publishes its batch again, and it fails each time. The log of kaydang-embed-worker says why; kaydangpt doctor checks everything it needs."
     }
     generation-failures = {
       section   = "gemini-gives-no-answers"
@@ -44,7 +44,7 @@ locals {
       filter    = "${local.query_service_filter} AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.counted["generation_failures"].name}\""
       aligner   = "ALIGN_DELTA", reducer = "REDUCE_SUM", group = ["metric.labels.failure"]
       threshold = var.alerts.generation_failures, duration = "0s", period = "600s"
-      advice    = "Questions are answered by extracts meanwhile. The label says why: rejected (key, model or permission), quota_exhausted, rate_limited, timeout."
+      advice    = "Until then, answers are extracts. The label says why: rejected (key, model or permission), quota_exhausted, rate_limited, timeout."
     }
     query-latency = {
       section   = "slow-or-failing-questions"
@@ -52,7 +52,7 @@ locals {
       filter    = "${local.query_service_filter} AND metric.type = \"run.googleapis.com/request_latencies\""
       aligner   = "ALIGN_PERCENTILE_95", reducer = "REDUCE_MAX", group = []
       threshold = var.alerts.query_latency_seconds * 1000, duration = "600s", period = "300s"
-      advice    = "timings in the answer says which part: embed_ms, retrieve_ms or generate_ms."
+      advice    = "timings in an answer shows which part is slow: embed_ms, retrieve_ms or generate_ms."
     }
     connections = {
       section   = "connections"
@@ -76,7 +76,7 @@ locals {
       filter    = "${local.database_filter} AND metric.type = \"cloudsql.googleapis.com/database/memory/components\" AND metric.labels.component = \"Usage\""
       aligner   = "ALIGN_MAX", reducer = "REDUCE_MAX", group = []
       threshold = 95, duration = "900s", period = "300s"
-      advice    = "Take a larger database.tier: https://cloud.google.com/sql/docs/postgres/manage-memory-usage-best-practices"
+      advice    = "Choose a larger database.tier: https://cloud.google.com/sql/docs/postgres/manage-memory-usage-best-practices"
     }
     failed-jobs = {
       section   = "a-job-failed-or-none-ran"
@@ -254,7 +254,7 @@ resource "google_monitoring_alert_policy" "no_sweep" {
 
   documentation {
     mime_type = "text/markdown"
-    content   = "Until sweep runs, work that stopped half-way stays stopped: is the scheduler job ${local.prefix}-sweep paused or refused?\n\nRunbook: ${var.alert_documentation_url}#a-job-failed-or-none-ran"
+    content   = "Until sweep runs, work that stopped half-way stays stopped. Check whether the scheduler job ${local.prefix}-sweep is paused or refused.\n\nRunbook: ${var.alert_documentation_url}#a-job-failed-or-none-ran"
   }
 
   depends_on = [time_sleep.apis]
@@ -320,6 +320,6 @@ resource "google_monitoring_alert_policy" "uptime" {
 
   documentation {
     mime_type = "text/markdown"
-    content   = "The domain, its certificate or the load balancer: ask it with curl, and see whether the A record names the output query_address.\n\nRunbook: ${var.alert_documentation_url}#slow-or-failing-questions"
+    content   = "The domain, its certificate or the load balancer is at fault. Try it with curl, and check that the A record names the output query_address.\n\nRunbook: ${var.alert_documentation_url}#slow-or-failing-questions"
   }
 }

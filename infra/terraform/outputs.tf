@@ -1,5 +1,5 @@
 output "query_url" {
-  description = "Where questions go. Mode iam: with `Authorization: Bearer $(gcloud auth print-identity-token)`."
+  description = "The address for questions. In mode iam, send `Authorization: Bearer $(gcloud auth print-identity-token)`."
   value       = local.balanced == 1 ? "https://${var.query_access.domain}" : google_cloud_run_v2_service.function["query"].uri
 }
 
@@ -9,12 +9,12 @@ output "query_mode" {
 }
 
 output "query_address" {
-  description = "With query_access.domain: the address that the domain's A record must name, before the certificate is given out."
+  description = "With query_access.domain: the address that the domain's A record must name before the certificate is issued."
   value       = one(google_compute_global_address.query[*].address)
 }
 
 output "bucket" {
-  description = "Where documents are put."
+  description = "The bucket for documents."
   value       = "gs://${google_storage_bucket.documents.name}"
 }
 
@@ -67,17 +67,17 @@ output "gemini_secret" {
 }
 
 output "audience" {
-  description = "What an identity token for the query function is for."
+  description = "The audience of identity tokens for the query function."
   value       = local.audiences["query"]
 }
 
 output "smoke_account" {
-  description = "The service account that infra/deploy.sh asks its question as."
+  description = "The service account that infra/deploy.sh uses to ask its question."
   value       = google_service_account.this["smoke"].email
 }
 
 output "deployment" {
-  description = "What infra/deploy.sh has to know of a deployment."
+  description = "What infra/deploy.sh needs to know about a deployment."
   value = {
     prefix   = local.prefix
     domain   = var.query_access.domain

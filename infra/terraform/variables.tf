@@ -21,7 +21,7 @@ variable "region" {
 
 variable "name_prefix" {
   type        = string
-  description = "Begins the name of everything that is made, so that a project can hold several deployments."
+  description = "The first part of every resource name, so that a project can contain several deployments."
   default     = "kaydang"
 
   validation {
@@ -35,7 +35,7 @@ variable "quota" {
     vcpus_per_service      = optional(number, 20)
     memory_gib_per_service = optional(number, 40)
   })
-  description = "What the project's quota lets one Cloud Run service grow to; the defaults are a new project's."
+  description = "The limits that the project's quota sets for one Cloud Run service; the defaults are those of a new project."
   default     = {}
 
   validation {
@@ -46,7 +46,7 @@ variable "quota" {
 
 variable "labels" {
   type        = map(string)
-  description = "Labels for every resource that takes them, beside app and managed-by."
+  description = "Labels for every resource that takes them, in addition to app and managed-by."
   default     = {}
 
   validation {
@@ -131,8 +131,8 @@ variable "database" {
   })
   description = <<-EOT
     Cloud SQL for PostgreSQL, edition ENTERPRISE. existing: the connection name PROJECT:REGION:INSTANCE of an
-    instance that is there, with a private address in the network, the flag cloudsql.iam_authentication and
-    max_connections as given here; then only a database and users are made in it. instance_name: name_prefix
+    existing instance, with a private address in the network, the flag cloudsql.iam_authentication and the
+    max_connections given here; then only a database and users are created in it. instance_name: name_prefix
     unless given; a deleted instance's name is taken for a week. backup_location: the region unless given; a
     multi-region such as eu keeps the backups when the region is lost. tier: db-f1-micro, db-g1-small or db-custom-CPUS-MB.
     max_connections is set as a flag, so that the sum of all pools can be checked against it.
@@ -207,7 +207,7 @@ variable "services" {
     pool_size       = optional(number)
     timeout_seconds = optional(number)
   }))
-  description = "Overrides for ingest, embed-worker, dead-letters and query; what is left out stays as in services.tf."
+  description = "Overrides for ingest, embed-worker, dead-letters and query; anything left out stays as in services.tf."
   default     = {}
 
   validation {
@@ -254,7 +254,7 @@ variable "services" {
 
 variable "settings" {
   type        = map(string)
-  description = "Limits of the functions, by the names of .env.example, such as { MAX_FILE_BYTES = \"134217728\" }."
+  description = "Settings of the functions by their names in .env.example, such as { MAX_FILE_BYTES = \"134217728\" }."
   default     = {}
 
   validation {
@@ -276,7 +276,7 @@ variable "settings" {
 
 variable "embedding_model_name" {
   type        = string
-  description = "The model that the images hold (build argument EMBEDDING_MODEL_NAME). Checked at start against the database."
+  description = "The model in the images (build argument EMBEDDING_MODEL_NAME). It is compared with the database at start."
   default     = "sentence-transformers/all-MiniLM-L6-v2"
 
   validation {
@@ -308,8 +308,8 @@ variable "gemini" {
   description = <<-EOT
     How answers are written. access: vertex (Vertex AI by the query's service account, no key), key (an
     API key in the secret PREFIX-gemini-api-key, which must have a version first) or off (answers are extracts).
-    model: retires within about a year; infra/deploy.sh asks whether it answers before it changes anything.
-    location: where Vertex AI works on questions and passages. global may be any place of Google's, without a
+    model: retires within about a year; infra/deploy.sh checks that it answers before it changes anything.
+    location: where Vertex AI processes questions and passages. global may be any location of Google, without a
     promise of residency; eu, us or a region keeps them there, where the model is offered
     (https://docs.cloud.google.com/gemini-enterprise-agent-platform/resources/data-residency).
     key_version: latest is read when an instance starts; a number pins it. daily_token_budget: 0 is none.
@@ -360,11 +360,11 @@ variable "query_access" {
     Who may ask. mode iam: callers send an identity token, and principals get roles/run.invoker. mode iap:
     people of principals sign in with Google in the browser. mode public: everyone; needs domain and
     allow_public_query. domain: in every mode, a load balancer with a certificate for this name and Cloud Armor
-    (requests_per_minute an address). ingress: all, internal or internal-and-load-balancing; all unless given,
+    (requests_per_minute for each address). ingress: all, internal or internal-and-load-balancing; all unless given,
     and internal-and-load-balancing with a domain. api_key_digests: sha256, hex.
-    uploads: who may ask may add and delete documents too, on the page. metrics: who may ask may read GET /metrics.
-    identify_callers: the service checks who asks by the identity token, so that closed collections can be granted
-    to people and accounts (docs/access.md); callers: only these may ask, such as email:a@example.com.
+    uploads: callers may also add and delete documents, on the page. metrics: callers may read GET /metrics.
+    identify_callers: the service reads the identity token of the caller, so that closed collections can be granted
+    to people and accounts (docs/access.md). callers: only these may ask, such as email:a@example.com.
   EOT
   default     = {}
 
@@ -444,7 +444,7 @@ variable "query_access" {
 
 variable "allow_public_query" {
   type        = bool
-  description = "Says by name that everyone may call the query service, through the load balancer of query_access.mode public."
+  description = "Confirms that everyone may call the query service, through the load balancer of query_access.mode public."
   default     = false
 }
 
@@ -459,7 +459,7 @@ variable "tracing" {
     enabled      = optional(bool, false)
     sample_ratio = optional(number, 0.1)
   })
-  description = "Whether the functions send traces to Cloud Trace, and of which part of the requests and uploads."
+  description = "Whether the functions send traces to Cloud Trace, and for which share of requests and uploads."
   default     = {}
 
   validation {
@@ -474,7 +474,7 @@ variable "schedules" {
     reconcile = optional(string, "30 2 * * *")
     paused    = optional(bool, false)
   })
-  description = "Cron expressions (UTC): sweep heals what stopped half-way, reconcile compares the bucket with the database."
+  description = "Cron expressions (UTC): sweep resumes work that stopped half-way, reconcile compares the bucket with the database."
   default     = {}
 
   validation {
@@ -485,7 +485,7 @@ variable "schedules" {
 
 variable "max_delivery_attempts" {
   type        = number
-  description = "Deliveries before a message becomes a dead letter. Each 429 of a full service counts as one, so a bulk load needs many; what fails by itself is given up by the functions after MAX_ATTEMPTS."
+  description = "Deliveries before a message becomes a dead letter. Each 429 of a full service counts as one, so a bulk load needs many; documents that fail by themselves are given up after MAX_ATTEMPTS."
   default     = 100
 
   validation {
@@ -506,7 +506,7 @@ variable "network" {
   })
   description = <<-EOT
     subnet_cidr: the functions' addresses. services_cidr: the database's range, at least a /24. existing: a
-    network that is there, by full names (projects/P/global/networks/N, projects/P/regions/R/subnetworks/S);
+    network that already exists, by full names (projects/P/global/networks/N, projects/P/regions/R/subnetworks/S);
     it has private services access already, and its firewall lets the subnetwork reach the database on 3307 and
     5432. In a Shared VPC the host project grants roles/compute.networkUser on the subnetwork to the Cloud Run
     service agent, service-NUMBER@serverless-robot-prod.iam.gserviceaccount.com.
@@ -569,10 +569,10 @@ variable "alerts" {
     disk_ratio             = optional(number, 0.8)
   })
   description = <<-EOT
-    Who is notified, and from which value. Policies exist without e-mails too: they show in the console. channels:
-    notification channels that are there (projects/P/notificationChannels/N), such as Slack or PagerDuty.
-    availability_goal: the part of questions that must be answered without a 5xx, over 28 days.
-    silent_sweep_minutes: without a successful sweep for so long an alert is raised.
+    Who is notified, and the thresholds. Without e-mails, alerts still show in the console. channels:
+    existing notification channels (projects/P/notificationChannels/N), such as Slack or PagerDuty.
+    availability_goal: the share of questions that must be answered without a 5xx over 28 days.
+    silent_sweep_minutes: how long without a successful sweep raises an alert.
   EOT
   default     = {}
 
@@ -615,7 +615,7 @@ variable "budget" {
     amount          = number
     currency        = optional(string)
   })
-  description = "A monthly budget of this project with mails at 50, 90 and 100 % and at a forecast of 100 %, in the billing account's currency unless currency says so. null: none."
+  description = "A monthly budget of this project with e-mails at 50, 90 and 100 % and at a forecast of 100 %, in the billing account's currency unless currency is set. null: none."
   default     = null
 
   validation {

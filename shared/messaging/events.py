@@ -173,7 +173,7 @@ def _read_int(value: object, name: str) -> int:
     try:
         number = int(value)
     except ValueError as error:
-        raise Malformed(f"the event's {name} is no number") from error
+        raise Malformed(f"the event's {name} is not a number") from error
     if not 0 <= number < 2**63:
         raise Malformed(f"the event's {name} is out of range")
     return number

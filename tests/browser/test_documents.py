@@ -139,7 +139,7 @@ def test_retry_indexes_once_more(open_page: OpenPage, system: System) -> None:
     page = open_page(path="/#documents")
     search(page, name)
     page.get_by_role("button", name=f"Retry: {name}").click()
-    expect(page.locator("#notice")).to_have_text(f"{name} is indexed again")
+    expect(page.locator("#notice")).to_have_text(f"{name} is being indexed again")
     wait_until(
         lambda: system.documents(prefix=name)[name]["generation"] > before,
         what="the new generation is known",

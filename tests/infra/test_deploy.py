@@ -228,7 +228,7 @@ def test_a_question_is_asked_in_every_mode(tmp_path: Path, mode: str) -> None:
 @pytest.mark.parametrize(
     ("fail", "says"),
     [
-        ("terraform .*-target=", "could not make the database"),
+        ("terraform .*-target=", "could not create the database"),
         ("jobs execute", "migration failed"),
         ("terraform .* apply .*images=[^}]*}$", "half-way"),
     ],
@@ -287,7 +287,7 @@ def test_an_upgrade_that_answers_worse_is_refused(tmp_path: Path) -> None:
     """It is asked at the candidate's address before any traffic, and the old one goes on."""
     outcome = _deploy(tmp_path, before=_BEFORE, WORSE="1", **_evaluating(tmp_path))
     assert outcome.code == 1
-    assert "worse than is allowed" in outcome.errors
+    assert "worse than allowed" in outcome.errors
     (asked,) = outcome.matching("kaydangpt evaluate")
     assert "--url https://candidate---query.example" in asked
     assert not outcome.matching("kaydang-query-new=")

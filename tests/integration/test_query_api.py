@@ -962,7 +962,7 @@ def test_replies_when_the_reranker_fails(
         (
             "/documents",
             {"name": "a", "size": 1, "content_type": "text"},
-            "content_type: is no content type, such as text/plain",
+            "content_type: is not a content type, such as text/plain",
         ),
         ("/feedback", {"answer_id": "x", "rating": "up"}, "answer_id: is no answer_id of"),
         ("/chat/completions", {"messages": [], "model": None}, "messages: must not be empty"),

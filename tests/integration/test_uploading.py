@@ -234,7 +234,7 @@ def test_the_rest_is_brought_when_some_cannot_be(place: Place) -> None:
     assert place.contents() == {"good.txt": b"x"}
     assert (told["uploaded"], told["failed"]) == (1, 2)
     assert sorted(failure["reason"] for failure in told["failures"]) == [
-        "its name holds a line break",
+        "its name contains a line break",
         "its name is not UTF-8",
     ]
 

@@ -17,10 +17,12 @@ from admin.answer_evaluation import (
     fit_choosing,
     grade_all,
     group,
+    print_grades,
     read_questions,
     share_as_it_should_be,
 )
 from admin.answer_grading import GoldQuestion, Grade, grade
+from admin.answer_history import read_runs, render
 from functions.query.answering.choosing import Choosing, read_choosings
 from functions.query.answering.confidence import SIGNS
 from functions.query.answering.scoring import FEATURES
@@ -126,6 +128,29 @@ def test_compare_when_better() -> None:
     assert low <= 0 <= high
     with pytest.raises(click.ClickException, match="no question in common"):
         compare([replace(run_of(1)[0], id="other")], earlier)
+
+
+def test_history_when_two_sets_are_kept(tmp_path: Path) -> None:
+    """The page begins with the newest run of each set: right and asked, by kind."""
+    refused = Grade("none", "unanswerable", "en", "refused")
+    for name, right in (("first", 10), ("first", 30), ("second", 40)):
+        results = as_json(name, [*run_of(right), refused]) | {"at": f"2026-11-{right}"}
+        (tmp_path / f"{name}-{right}.json").write_text(json.dumps(results))
+    page = render(read_runs(tmp_path), kind="md")
+    newest = page[: page.index("## first")]
+    assert "|  | first | second |\n|---|---:|---:|\n" in newest
+    assert "| fact | 30 / 40 | 40 / 40 |" in newest
+    assert "| no answer (refused) | 1 / 1 | 1 / 1 |" in newest
+    assert page.count("| 2026-11-") == 3
+
+
+def test_table_when_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A terminal of 80 columns has room for it."""
+    print_grades("set", [replace(each, grounded=True) for each in run_of(30)])
+    printed = capsys.readouterr().out
+    assert "right" in printed
+    assert "precision 0.00" in printed
+    assert "…" not in printed
 
 
 def test_read_questions_when_gold_is_given(tmp_path: Path) -> None:

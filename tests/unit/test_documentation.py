@@ -21,8 +21,8 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 # Wordings that mark a translation (CONTRIBUTING.md).
 _UNIDIOMATIC = re.compile(r"\b(nobody|whoever|anew|be had|has not the|is told)\b", re.IGNORECASE)
-# Pages of trials and histories are not rewritten with each wording.
-_HISTORY = {"CHANGELOG.md", "docs/decisions.md"}
+# Names of the past stay in a history.
+_HISTORY = {"CHANGELOG.md"}
 
 
 def text_of(name: str) -> str:

@@ -367,7 +367,7 @@ def _detect_zip(
     raise Unreadable(
         "unsupported_type",
         "The file is an office document of a kind that is not supported. Save it as PDF. "
-        f"Supported are {supported(formats)}.",
+        f"Supported formats: {supported(formats)}.",
     )
 
 
@@ -402,5 +402,5 @@ def _unsupported(what: str, extension: str, formats: Sequence[Format]) -> Unread
         what = f"{what}, not {named.label}"
     return Unreadable(
         "unsupported_type",
-        f"The file is {what}, which is not supported. Supported are {supported(formats)}.",
+        f"The file is {what}, which is not supported. Supported formats: {supported(formats)}.",
     )

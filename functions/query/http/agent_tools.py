@@ -64,12 +64,12 @@ _Filter = Annotated[
     ),
 ]
 _MaxTokens = Annotated[
-    int, Field(ge=500, le=20_000, description="About so many tokens of text are returned.")
+    int, Field(ge=500, le=20_000, description="Return about this many tokens of text.")
 ]
 _CursorText = Annotated[
     str,
     StringConstraints(max_length=8_192),
-    Field(description="next_cursor of the result before, for what follows it."),
+    Field(description="The next_cursor of the previous result, to continue after it."),
 ]
 
 

@@ -101,7 +101,7 @@ class ChatCompletionRequest(_Open):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
-    limit: UpToHundred | None = Field(default=None, description="How many passages at most.")
+    limit: UpToHundred | None = Field(default=None, description="The most passages to return.")
     filter: WholeFilter | None = Field(
         default=None, description="Which documents may answer, as in POST /query."
     )

@@ -209,7 +209,7 @@ def _identify(dependencies: Dependencies) -> callers.Caller:
         raise ProblemRaised(
             HTTPStatus.FORBIDDEN,
             "caller_not_admitted",
-            "The token is good, but QUERY_CALLERS does not name its bearer.",
+            "The token is valid, but QUERY_CALLERS does not name its bearer.",
         )
     return caller
 
@@ -411,6 +411,6 @@ def handle_errors(app: OpenAPI) -> None:
             make_problem(
                 HTTPStatus.INTERNAL_SERVER_ERROR,
                 "internal",
-                "Something went wrong here; the log of the query function says what.",
+                "Something went wrong; see the query function's log.",
             )
         )

@@ -54,7 +54,7 @@ PROBLEM_TYPES = {
     "range_not_satisfiable": "The file has no such bytes.",
     "unknown_host": "This service does not answer for that host.",
     "rate_limited": "Too many requests; Retry-After says when the next one is taken.",
-    "internal": "Something failed here; the service's log says what.",
+    "internal": "Something failed in the service; see its log.",
     "gemini_rate_limited": "Gemini takes no more requests for the moment.",
     "gemini_quota_exhausted": "The day's requests to Gemini are used up.",
     "gemini_unavailable": "Gemini does not answer.",
@@ -62,7 +62,7 @@ PROBLEM_TYPES = {
     "gemini_empty": "Gemini's answer was empty.",
     "gemini_cut_off": "Gemini's answer ended too early.",
     "gemini_cut": "Gemini's answer ended too early.",
-    "gemini_circuit_open": "Gemini failed several times and is not asked for a while.",
+    "gemini_circuit_open": "Gemini failed several times in a row, so it is not asked for a while.",
     "gemini_rejected": "Gemini rejected the request; the service's log says why.",
     "gemini_timeout": "Gemini did not answer in time.",
     "overloaded": "Too many requests at the same time; Retry-After says when to come back.",
@@ -71,7 +71,7 @@ PROBLEM_TYPES = {
     "storage_unavailable": "Cloud Storage does not answer; try again in a few seconds.",
     "embedding_unavailable": "The embedding model does not answer; try again in a few seconds.",
     "keys_unavailable": "Identity tokens cannot be checked now; try again in a few seconds.",
-    "misconfigured": "The service is misconfigured; its log says how.",
+    "misconfigured": "The service is misconfigured; see its log.",
 }
 
 
@@ -184,7 +184,7 @@ def unknown_document() -> ProblemRaised:
 # do not know it.
 _FAULTS = {
     "missing": "is missing",
-    "extra_forbidden": "is not a field that is known here",
+    "extra_forbidden": "is not a known field",
     "string_type": "must be a string",
     "string_too_long": "has more than {max_length} characters",
     "string_too_short": "must have at least {min_length} characters",
@@ -218,12 +218,12 @@ _TAGS = frozenset({"text", "number", "truth", "int", "float", "str"})
 
 # What a text must look like, by its pattern.
 _PATTERNS = {
-    TEXT_PATTERN: "holds no text",
+    TEXT_PATTERN: "contains no text",
     OBJECT_NAME_PATTERN: "cannot be an object's name: it is empty, only dots, or has line breaks",
-    CONTENT_TYPE_PATTERN: "is no content type, such as text/plain",
+    CONTENT_TYPE_PATTERN: "is not a content type, such as text/plain",
     METADATA_KEY_PATTERN: "may have letters, digits, dots, hyphens and underscores, 64 at most",
     METADATA_PAIR_PATTERN: "must be KEY:VALUE",
-    ANSWER_ID_PATTERN: "is no answer_id of this service",
+    ANSWER_ID_PATTERN: "is not an answer_id of this service",
 }
 
 

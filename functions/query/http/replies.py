@@ -152,6 +152,6 @@ def failure_problem(response: QueryResponse, failure: GenerationUnavailable) -> 
         status,
         f"gemini_{failure.code}",
         f"Gemini gave no answer: {failure}. The passages, and an answer made of their sentences,"
-        " are here.",
+        " are included.",
         **response.model_dump(mode="json"),
     )

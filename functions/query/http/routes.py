@@ -137,7 +137,7 @@ def create_app(dependencies: Dependencies) -> OpenAPI:
         info=Info(
             title="KaydangPT",
             version=VERSION,
-            description="Ask questions of the documents in a bucket; every answer proves itself.",
+            description="Ask the documents of a bucket. Every answer cites its sources.",
         ),
         servers=[Server(url="/v1"), Server(url="/", description="The same, for older clients.")],
         security_schemes={
@@ -323,7 +323,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         tags=[_DOCUMENTS],
         summary="Count documents by the values of their fields and metadata",
         operation_id="count_facets",
-        description="Of deleted documents only those that state asks for.",
+        description="Deleted documents count only if state asks for them.",
         responses=responses(FacetsResponse, 503),
         security=SECURITY,
     )
@@ -353,7 +353,7 @@ def _add_documents(app: OpenAPI, dependencies: Dependencies) -> None:
         tags=[_DOCUMENTS],
         summary="List headings that a reader could ask about",
         operation_id="list_suggestions",
-        description="Of the documents that changed last; none where SUGGESTIONS_ENABLED is false.",
+        description="From the documents that changed last; empty if SUGGESTIONS_ENABLED is false.",
         responses=responses(SuggestionsResponse, 503),
         security=SECURITY,
     )
@@ -510,7 +510,7 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
     @app.get(
         "/healthz",
         tags=[_SERVICE],
-        summary="Is the process there?",
+        summary="Check that the process is alive",
         operation_id="check_health",
         responses=responses(HealthResponse),
     )
@@ -520,7 +520,7 @@ def _add_service(app: OpenAPI, dependencies: Dependencies) -> None:
     @app.get(
         "/readyz",
         tags=[_SERVICE],
-        summary="Can questions be answered?",
+        summary="Check that questions can be answered",
         operation_id="check_readiness",
         responses=responses(ReadyResponse, 503),
     )

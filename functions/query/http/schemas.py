@@ -261,14 +261,14 @@ class MetadataCondition(_Operators):
         default=None, description="One of these."
     )
     none_of: Annotated[list[_Scalar], Field(max_length=_MAX_ANY)] | None = Field(
-        default=None, description="None of these; it holds where the key is missing, too."
+        default=None, description="None of these; also true if the key is missing."
     )
     prefix: Name | None = Field(default=None, description="What the text begins with.")
     gt: _Bound | None = Field(default=None, description="Greater, or after.")
     gte: _Bound | None = Field(default=None, description="At least, or at this time or after.")
     lt: _Bound | None = Field(default=None, description="Less, or before.")
     lte: _Bound | None = Field(default=None, description="At most, or at this time or before.")
-    exists: Truth | None = Field(default=None, description="Whether the key is there.")
+    exists: Truth | None = Field(default=None, description="Whether the key exists.")
 
 
 MetadataFilter = Annotated[
@@ -414,15 +414,15 @@ class RetrieveRequest(RequestBody):
     """A question to find passages for."""
 
     question: Text
-    limit: UpToHundred = Field(default=8, description="How many passages at most.")
+    limit: UpToHundred = Field(default=8, description="The most passages to return.")
     filter: WholeFilter = Field(default_factory=FilterIn)
     history: list[Turn] = Field(
         default_factory=list,
         max_length=MAX_TURNS,
-        description="Earlier turns; a follow-up question is made to stand alone with them.",
+        description="Earlier turns; a follow-up question is rewritten with them to stand alone.",
     )
     per_document: UpToHundred | None = Field(
-        default=None, description="How many passages of one document at most."
+        default=None, description="The most passages of one document."
     )
     mode: Literal["fused", "vector", "text"] = Field(
         default="fused", description="Which legs of the search answer; for evaluation."
@@ -598,7 +598,7 @@ class StepEvent(BaseModel):
 
     question: str = Field(description="What was searched for.")
     found: int = Field(description="How many passages were found.")
-    new: int = Field(description="How many of them no search before had found.")
+    new: int = Field(description="How many of them no earlier search found.")
 
 
 class PassagesEvent(BaseModel):
@@ -648,7 +648,7 @@ class DocumentOut(BaseModel):
     language: str
     generation: int
     answering_generation: int | None = Field(
-        description="The generation that answers now; null where none does."
+        description="The generation that answers now; null if none does."
     )
     state: Literal["queued", "indexing", "ready", "failed", "deleted"]
     reason: ReasonOut | None
@@ -694,7 +694,7 @@ class SelectionQuery(_Parameters):
     prefix: Name | None = Field(default=None, description="What the name begins with.")
     search: Name | None = Field(
         default=None,
-        description="Words that the name contains, each anywhere in it, in upper or lower case.",
+        description="Only names that contain all of these words, in upper or lower case.",
     )
     collection: list[Name] = Field(
         default_factory=list, max_length=MAX_ALTERNATIVES, description="Repeat it for several."
@@ -749,7 +749,9 @@ class DocumentsResponse(BaseModel):
 
     documents: list[DocumentOut]
     next: str | None = Field(description="The cursor of the next page; null on the last.")
-    total: int = Field(description="How many documents all pages have, as of the first page.")
+    total: int = Field(
+        description="How many documents there are on all pages, as of the first page."
+    )
     total_is_exact: bool = Field(description="false: there are more than total.")
 
 
