@@ -86,11 +86,14 @@ class Size:
     How much is done.
 
     Attributes:
-        questions: Questions a round, by the number of clients.
+        rounds: Rounds of questions.
+        ingest_rounds: Parts of the corpus that are brought in; each takes all systems minutes.
         reingest_rounds: Rounds of bringing in again; each costs some peers a whole ingest.
+        questions: Questions a round, by the number of clients.
     """
 
     rounds: int
+    ingest_rounds: int
     reingest_rounds: int
     cold_rounds: int
     questions: Mapping[int, int]
@@ -100,14 +103,21 @@ class Size:
 
 FULL = Size(
     rounds=3,
-    reingest_rounds=2,
-    cold_rounds=3,
+    ingest_rounds=2,
+    reingest_rounds=1,
+    cold_rounds=2,
     questions={1: 50, 16: 160},
     warm_up=32,
     large=True,
 )
 QUICK = Size(
-    rounds=1, reingest_rounds=1, cold_rounds=1, questions={1: 5, 16: 16}, warm_up=2, large=False
+    rounds=1,
+    ingest_rounds=1,
+    reingest_rounds=1,
+    cold_rounds=1,
+    questions={1: 5, 16: 16},
+    warm_up=2,
+    large=False,
 )
 
 
@@ -174,7 +184,7 @@ class Bench:
 @click.option("--prepare", is_flag=True, help="Only make what is kept; measure nothing.")
 @click.option("--systems", default="", help="Peers to compare with, by commas.  [default: all]")
 @click.option("--figures", default=",".join(FIGURES), show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 3), help="Rounds of ingest and questions.")
+@click.option("--rounds", type=click.IntRange(1, 3), help="Rounds of each figure, at most.")
 @click.option("--files", default=240, show_default=True, help="Documents of the corpus.")
 @click.option("--large", default=LARGE_CHUNKS, show_default=True, help="Chunks; 0 leaves it out.")
 @click.option(
@@ -204,8 +214,9 @@ def main(
     if rounds is not None:
         size = Size(
             rounds=rounds,
+            ingest_rounds=min(rounds, size.ingest_rounds),
             reingest_rounds=min(rounds, size.reingest_rounds),
-            cold_rounds=rounds,
+            cold_rounds=min(rounds, size.cold_rounds),
             questions=size.questions,
             warm_up=size.warm_up,
             large=size.large,
@@ -301,7 +312,8 @@ def _run(
         bench = Bench(
             size=size,
             systems=systems,
-            folders=folders,
+            # Every system holds what is measured, and no more: bringing a part in takes minutes.
+            folders=folders[: size.ingest_rounds],
             asked=iter(questions(folders, count=60 if quick else 3600)),
             work=work,
             result=_describe(folders, pythons, stores, labelled, quick=quick),
@@ -337,10 +349,9 @@ def _run(
 def measure_ingest(bench: Bench) -> list[dict[str, Any]]:
     """Bring one part of the corpus in, a part a round; the limit is the model alone on the same."""
     rounds = []
-    for turn in range(bench.size.rounds):
-        part = turn % len(bench.folders)
+    for part in range(len(bench.folders)):
         seen: dict[str, Any] = {}
-        for system in bench.in_turn(turn):
+        for system in bench.in_turn(part):
             with bench.tolerating(system):
                 ingested = system.ingest(bench.folders[part])
                 seen[system.name] = {
@@ -350,7 +361,7 @@ def measure_ingest(bench: Bench) -> list[dict[str, Any]]:
                     "per_second": ingested.chunks / ingested.seconds,
                 }
                 took = f"{ingested.chunks} chunks in {ingested.seconds:.1f} s"
-                _say(f"  round {turn}: {system.name} {took}")
+                _say(f"  round {part}: {system.name} {took}")
         bench.ingested.add(part)
         found: dict[str, Any] = {"systems": seen}
         if (ours := bench.ours()) is not None:

@@ -130,9 +130,13 @@ def _write_table(costs: dict[str, list[Cost]]) -> str:
 
 
 @contextmanager
-def _serve(server_url: str, store: str, checkout: Path, number: int) -> Iterator[Served]:
-    """Copy the store, migrate the copy as the checkout has it, and serve it."""
-    name = f"cost_{number}"
+def copied_store(server_url: str, store: str, name: str) -> Iterator[str]:
+    """
+    Copy a store of ours that the benchmark has filled; yield the URL of its owner.
+
+    Raises:
+        click.ClickException: It was not filled.
+    """
     with psycopg.connect(server_url, autocommit=True) as connection:
         row = connection.execute(
             "SELECT datname FROM pg_database WHERE datname LIKE %s ORDER BY oid DESC LIMIT 1",
@@ -145,15 +149,27 @@ def _serve(server_url: str, store: str, checkout: Path, number: int) -> Iterator
             'CREATE DATABASE "{}" TEMPLATE "{}" STRATEGY file_copy',
         ):
             connection.execute(command.format(name, row[0]))
-    owner_url = urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": os.environ["HOME"],
-        "PYTHONPATH": str(checkout),
-        "MODEL_DIR": str(MODEL_DIR),
-        "LOG_LEVEL": "WARNING",
-    }
-    with TemporaryDirectory(prefix="kaydangpt-cost-") as folder:
+    try:
+        yield urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@contextmanager
+def _serve(server_url: str, store: str, checkout: Path, number: int) -> Iterator[Served]:
+    """Copy the store, migrate the copy as the checkout has it, and serve it."""
+    name = f"cost_{number}"
+    with ExitStack() as stack:
+        owner_url = stack.enter_context(copied_store(server_url, store, name))
+        folder = stack.enter_context(TemporaryDirectory(prefix="kaydangpt-cost-"))
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ["HOME"],
+            "PYTHONPATH": str(checkout),
+            "MODEL_DIR": str(MODEL_DIR),
+            "LOG_LEVEL": "WARNING",
+        }
         migrated = subprocess.run(
             [sys.executable, "-m", "admin", "migrate"],
             cwd=checkout,
@@ -172,13 +188,9 @@ def _serve(server_url: str, store: str, checkout: Path, number: int) -> Iterator
             log=Path(folder) / "query.log",
             folder=checkout,
         )
-        try:
-            wait_until(partial(listens, port), what="query listens")
-            yield Served(f"{number}: {checkout.name}", port, process.pid, name)
-        finally:
-            processes.stop(process)
-            with psycopg.connect(server_url, autocommit=True) as connection:
-                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        stack.callback(processes.stop, process)
+        wait_until(partial(listens, port), what="query listens")
+        yield Served(f"{number}: {checkout.name}", port, process.pid, name)
 
 
 def _measure(server_url: str, served: Served, texts: list[str], *, clients: int) -> Cost:
