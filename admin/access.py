@@ -56,9 +56,14 @@ _new = click.option(
 @_default
 @_new
 @dry_run_option
-def close_collection(collection: str | None, *, default: bool, new: bool, dry_run: bool) -> None:
+@json_option
+def close_collection(
+    collection: str | None, *, default: bool, new: bool, dry_run: bool, as_json: bool
+) -> None:
     """Close COLLECTION to everyone but those it is granted to."""
-    _set_collection(collection, default=default, closed=True, new=new, dry_run=dry_run)
+    _set_collection(
+        collection, default=default, closed=True, new=new, dry_run=dry_run, as_json=as_json
+    )
 
 
 @access.command("open")
@@ -66,9 +71,14 @@ def close_collection(collection: str | None, *, default: bool, new: bool, dry_ru
 @_default
 @_new
 @dry_run_option
-def open_collection(collection: str | None, *, default: bool, new: bool, dry_run: bool) -> None:
+@json_option
+def open_collection(
+    collection: str | None, *, default: bool, new: bool, dry_run: bool, as_json: bool
+) -> None:
     """Open COLLECTION to every caller."""
-    _set_collection(collection, default=default, closed=False, new=new, dry_run=dry_run)
+    _set_collection(
+        collection, default=default, closed=False, new=new, dry_run=dry_run, as_json=as_json
+    )
 
 
 @access.command("grant")
@@ -76,26 +86,40 @@ def open_collection(collection: str | None, *, default: bool, new: bool, dry_run
 @click.argument("collection", required=False)
 @click.option("--all", "every", is_flag=True, help="Every collection, including future ones.")
 @_new
-def grant_access(principal: str, collection: str | None, *, every: bool, new: bool) -> None:
+@dry_run_option
+@json_option
+def grant_access(
+    principal: str,
+    collection: str | None,
+    *,
+    every: bool,
+    new: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Allow PRINCIPAL to read COLLECTION while it is closed."""
     if (collection is None) is not every:
         raise click.UsageError("name one collection, or use --all")
-    with _connected() as connection:
+    granted = collection or store.EVERY_COLLECTION
+    with _connected() as connection, connection.transaction(force_rollback=dry_run):
         if collection is not None and not new:
             _check_spelling(connection, collection)
-        store.grant_collection(
-            connection, principal=principal, collection=collection or store.EVERY_COLLECTION
-        )
+        store.grant_collection(connection, principal=principal, collection=granted)
+    _say("granted", f"{granted} to {principal}", dry_run=dry_run, as_json=as_json)
 
 
 @access.command("revoke")
 @_principal
 @click.argument("collection", required=False)
-def revoke_access(principal: str, collection: str | None) -> None:
+@dry_run_option
+@json_option
+def revoke_access(principal: str, collection: str | None, *, dry_run: bool, as_json: bool) -> None:
     """Revoke what was granted to PRINCIPAL: COLLECTION (* for --all), or everything."""
-    with _connected() as connection:
+    with _connected() as connection, connection.transaction(force_rollback=dry_run):
         if not store.revoke_collection(connection, principal=principal, collection=collection):
             raise click.ClickException(f"{principal} has no such grant. See: kaydangpt access list")
+    revoked = f"{collection or 'everything'} from {principal}"
+    _say("revoked", revoked, dry_run=dry_run, as_json=as_json)
 
 
 @access.command("list")
@@ -130,7 +154,7 @@ def list_access(*, as_json: bool) -> None:
 @json_option
 def explain_access(who: str, document: str, *, as_json: bool) -> None:
     """
-    Say why WHO may read DOCUMENT, or may not. Exit status 1 where they may not.
+    Say why WHO may read DOCUMENT, or may not. Exit status 1 if they may not.
 
     WHO is a principal, several with commas between them, or an address, which stands for email:
     and domain: of it. DOCUMENT is a name or an id.
@@ -205,8 +229,22 @@ def _connected() -> Iterator[store.Connection]:
         yield connection
 
 
+def _say(done: str, what: str, *, dry_run: bool, as_json: bool) -> None:
+    """Say what was done to what, or would be."""
+    if as_json:
+        print_json({f"would be {done}" if dry_run else done: what})
+    else:
+        click.echo(f"{f'would be {done}' if dry_run else done}: {what}")
+
+
 def _set_collection(
-    collection: str | None, *, default: bool, closed: bool, new: bool, dry_run: bool
+    collection: str | None,
+    *,
+    default: bool,
+    closed: bool,
+    new: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     if (collection is None) is not default:
         raise click.UsageError("name one collection, or use --default for all that are not named")
@@ -214,12 +252,13 @@ def _set_collection(
         if collection is not None and not new:
             _check_spelling(connection, collection)
         if dry_run:
-            what = "every collection that is not named" if collection is None else collection
-            click.echo(f"would be {'closed' if closed else 'opened'}: {what}")
+            pass
         elif collection is None:
             store.set_default(connection, closed=closed)
         else:
             store.set_collection(connection, collection, closed=closed)
+    what = "every collection that is not named" if collection is None else collection
+    _say("closed" if closed else "opened", what, dry_run=dry_run, as_json=as_json)
 
 
 def _check_spelling(connection: store.Connection, collection: str) -> None:

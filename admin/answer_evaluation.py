@@ -106,7 +106,7 @@ def grade_all(
 
 
 def summarise(grades: Sequence[Grade]) -> Figures:
-    """Return the figures of some grades; None where no answer says it."""
+    """Return the figures of some grades; None if no answer says it."""
     answered = [each for each in grades if each.grounded]
     of_gold = [each for each in answered if each.verdict != "answered"]
     verified = [each.verified for each in answered if each.verified is not None]
@@ -240,7 +240,11 @@ def print_grades(name: str, grades: Sequence[Grade]) -> None:
     shares = ("verified", "coverage", "precision", "begins_badly", *JUDGED)
     written = [f"{share.replace('_', ' ')} {_cell(every[share])}" for share in shares
                if every[share] is not None]  # fmt: skip
-    console.print("; ".join([*written, f"median {_cell(every['p50_ms'])} ms"]), highlight=False)
+    console.print(
+        "; ".join([*written, f"median {_cell(every['p50_ms'])} ms"]),
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_faults(grades: Sequence[Grade]) -> None:

@@ -1,5 +1,5 @@
 """
-Fitting what the answer without a model is chosen by, on questions with gold answers. Pure.
+Fits the weights that choose extractive answers to questions with gold answers. Pure.
 
 The trace of an answer tells the features of every part that was looked at. Their weights are those
 under which the parts that hold the gold are most probable among all of their question (a
@@ -44,7 +44,7 @@ _MARGINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 @dataclass(frozen=True, slots=True)
 class TracedPart:
     """
-    What was looked at for a part of one question.
+    The candidates for one part of a question.
 
     Attributes:
         features: A row a candidate.
@@ -72,7 +72,7 @@ class Traces:
 @dataclass(frozen=True, slots=True)
 class FittedChoosing:
     """
-    What was fitted, and what it does to questions that it was not fitted on.
+    The fitted weights, and how they do on questions that they were not fitted to.
 
     Attributes:
         first_right: Share of the parts whose best candidate is right, where one is.

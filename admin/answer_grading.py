@@ -1,10 +1,10 @@
 """
 Grading an answer against what a right one holds, without a judge. Pure.
 
-An answer is right if it holds every part of the gold, and clean if moreover at least half of it
-lies in the passages that answer and it does not begin with a heading or within a sentence: quoting
-everything must not win. Compared are folded texts (case, white space, composition, quotation
-marks, dashes), and a number is not found within a longer one.
+An answer is right if it contains every part of the gold. It is clean if, in addition, at least half
+of it comes from the passages that answer and it begins neither with a heading nor within a
+sentence, so that quoting everything does not win. Texts are folded before they are compared (case,
+white space, composition, quotation marks, dashes), and a number is not found within a longer one.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ _NUMBERED = re.compile(
 @dataclass(frozen=True, slots=True)
 class GoldQuestion:
     """
-    A question with what a right answer holds.
+    A question, and what a right answer contains.
 
     Attributes:
-        gold: Parts, each as alternatives of which one must stand in the answer; None where nothing
+        gold: Parts, each as alternatives of which one must stand in the answer; None if nothing
             answers.
         passages: The text that answers, word for word.
-        must_not: What a right answer does not hold: words of the topic before.
+        must_not: Words that make an answer wrong, such as the previous topic.
         history: The conversation before, as POST /query takes it.
     """
 
@@ -88,14 +88,14 @@ class GoldQuestion:
 @dataclass(frozen=True, slots=True)
 class Grade:
     """
-    What an answer is worth.
+    The grade of an answer.
 
     Attributes:
-        coverage: Share of the gold's parts that the answer holds.
+        coverage: Share of the gold's parts that the answer contains.
         found: All parts stand in the passages that came with the answer.
-        precision: Share of the answer's sentences that lie in the passages that answer.
+        precision: Share of the answer's sentences that come from the passages that answer.
         verified: Share of its citations that are verified, descriptions of pictures apart.
-        judged_correct: The judge's, 0 to 1; None where there is none.
+        judged_correct: The judge's, 0 to 1; None if there is none.
     """
 
     id: str
@@ -118,7 +118,7 @@ class Grade:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Return what is wrong with the answer, in the words of FAULTS."""
+        """Return the faults of the answer, in the words of FAULTS."""
         found: list[str] = []
         if self.verdict in _FAULT_OF_VERDICT and not (
             self.verdict == "refused" and self.kind == "unanswerable"
@@ -183,7 +183,7 @@ def fold(text: str) -> str:
 
 def holds(folded: str, wanted: str) -> bool:
     """
-    Return whether *wanted* stands in a *folded* text.
+    Return whether *wanted* occurs in a *folded* text.
 
     A number is not found within a longer number, and what is short not within a longer word.
     """

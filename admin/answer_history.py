@@ -87,7 +87,7 @@ def _read_run(results: dict[str, Any], *, at: str) -> Run:
         release=str(results.get("release", "")),
         questions=len(answers),
         shares={
-            "as it should be": share([_is_as_it_should_be(each) for each in answers]),
+            "as it should be": share([_is_correct(each) for each in answers]),
             "right": share([each["verdict"] == "right" for each in answerable]),
             "clean": share([bool(each["clean"]) for each in answerable]),
             "verified": sum(verified) / len(verified) if verified else None,
@@ -98,21 +98,19 @@ def _read_run(results: dict[str, Any], *, at: str) -> Run:
 
 def _count(answers: Sequence[dict[str, Any]]) -> dict[str, tuple[int, int]]:
     named = [
-        (_NO_ANSWER if _has_no_answer(each) else _WITH_ANSWER, _is_as_it_should_be(each))
+        (_NO_ANSWER if _has_no_answer(each) else _WITH_ANSWER, _is_correct(each))
         for each in answers
     ]
     answerable = [each for each in answers if not _has_no_answer(each)]
     for field in ("kind", "language"):
-        named += [
-            (str(each[field]), _is_as_it_should_be(each)) for each in answerable if each[field]
-        ]
+        named += [(str(each[field]), _is_correct(each)) for each in answerable if each[field]]
     held = {name: [right for own, right in named if own == name] for name, _ in named}
     counts = {name: (sum(rights), len(rights)) for name, rights in held.items()}
     first = {name: counts[name] for name in (_WITH_ANSWER, _NO_ANSWER) if name in counts}
     return first | counts
 
 
-def _is_as_it_should_be(answer: dict[str, Any]) -> bool:
+def _is_correct(answer: dict[str, Any]) -> bool:
     return bool(answer["verdict"] == ("refused" if _has_no_answer(answer) else "right"))
 
 

@@ -113,7 +113,7 @@ def make_prompt(question: GoldQuestion, reply: Mapping[str, Any]) -> str:
 
 
 def read_judgement(reply: Any) -> Judgement | None:
-    """Return the judgement in the judge's JSON, None where it is not one."""
+    """Return the judgement in the judge's JSON, None if it is not one."""
     if not isinstance(reply, dict):
         return None
     values = [reply.get(criterion) for criterion in CRITERIA]

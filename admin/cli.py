@@ -9,6 +9,7 @@ done, 1 failed or differences found, 2 wrong usage.
 from __future__ import annotations
 
 import importlib
+import json
 from dataclasses import dataclass
 
 import click
@@ -25,6 +26,7 @@ class _Entry:
 
 # Imported when called: `kaydangpt ask` does not need the imports of `kaydangpt doctor`.
 _COMMANDS = {
+    "run": _Entry("admin.cli:run", "Start the system on this machine, as make run does."),
     "ask": _Entry("admin.questions:ask", "Ask a question; print the answer and its sources."),
     "search": _Entry("admin.questions:search", "Print the passages for a question."),
     "mcp": _Entry("admin.mcp_bridge:mcp", "Serve the documents to an agent on this machine."),
@@ -81,11 +83,23 @@ def main() -> None:
 
 
 @click.command()
-def version() -> None:
+def run() -> None:
+    """
+    Start the system on this machine, as make run does; Ctrl-C stops it.
+
+    Ports and settings are environment variables or lines of .env (docs/settings.md).
+    """
+    # The script in the checkout has done it already: this is what an image says.
+    raise click.ClickException("run starts a checkout: call ./kaydangpt run there")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
+def version(*, as_json: bool) -> None:
     """Print the version."""
     from shared.version import VERSION
 
-    click.echo(f"kaydangpt {VERSION}")
+    click.echo(json.dumps({"version": VERSION}) if as_json else f"kaydangpt {VERSION}")
 
 
 @click.command()

@@ -36,7 +36,7 @@ class Inspection:
 
     @property
     def index_useful(self) -> bool:
-        """Return whether an index pays for so many vectors."""
+        """Return whether an index pays off for this many vectors."""
         return self.vectors >= INDEX_USEFUL_CHUNKS
 
 
@@ -58,7 +58,7 @@ def has_tables(settings: DatabaseSettings) -> bool:
 
 
 def applied_migrations(connection: Connection) -> dict[int, str] | None:
-    """Return number and checksum of the migrations; None where this login may not see them."""
+    """Return number and checksum of the migrations; None if this login may not see them."""
     try:
         return dict(connection.execute("SELECT number, checksum FROM migrations").fetchall())
     except psycopg.errors.InsufficientPrivilege:

@@ -1,29 +1,29 @@
 """
 Measure how well the running service finds and answers.
 
-SET is a folder with corpus/, queries.jsonl and qrels.tsv (query-id, corpus-id, score), perhaps
-spans.tsv (query-id, corpus-id, start, end), or a file of JSON lines {"question": "...",
-"expected": "object name" or ["...", ...]} about documents that are in the bucket already.
+SET is a folder with corpus/, queries.jsonl, qrels.tsv (query-id, corpus-id, score) and optionally
+spans.tsv (query-id, corpus-id, start, end), or a file of JSON lines {"question": "...", "expected":
+"object name" or ["...", ...]} about documents that are already in the bucket.
 
-Each question is asked three times: by vectors, by text and by both fused. Documents are
-ranked by their best chunk. With --upload the corpus is put into the bucket first, under the name
-of SET as prefix, and waited for.
+Each question is asked three times: by vectors, by text and by both fused. Documents are ranked by
+their best chunk. --upload first uploads the corpus under the name of SET as prefix, and waits until
+it is indexed.
 
-With --answers SET is a file of JSON lines {"question": "...", "gold": [["...", ...], ...],
-"passages": ["...", ...]}, and answers are graded: each part of the gold must stand in the answer,
-in one of its forms. docs/answers.md has the fields and the figures. --compare reads what --json
-printed earlier; with --fail-on-drop the exit status is 1 if the run is worse by more than chance.
---judge has Gemini grade each answer too, by a rubric; what it said of an answer is kept and not
-asked again. --keep FOLDER keeps the run, and --history FOLDER makes a page of the kept ones. --fit
-fits what answers without Gemini are chosen by to one or more sets, and
-keeps it in the model's folder, from where the query function reads it when it starts.
+With --answers, SET is a file of JSON lines {"question": "...", "gold": [["...", ...], ...],
+"passages": ["...", ...]}, and answers are graded: each part of the gold must occur in the answer in
+one of its forms. docs/answers.md describes the fields and figures. --compare compares with a
+file that --json printed earlier; with --fail-on-drop the exit status is 1 if the run is worse by
+more than chance. --judge has Gemini grade each answer too; grades are cached. --keep FOLDER keeps
+the results of the run, and --history FOLDER makes a page of all kept results. --fit fits the choice
+of sentences without Gemini to one or more sets, and writes it into the model's folder, where the
+query function reads it when it starts.
 
---generate N makes such a set: Gemini writes questions from passages of the index, and what it
-quotes is looked up in them word for word.
+--generate N makes such a set: Gemini writes questions about passages of the index, and only those
+whose quotes occur in the passage word for word are kept.
 
-Reads GOOGLE_CLOUD_PROJECT and DOCUMENTS_BUCKET for --upload, DATABASE_URL and MODEL_DIR for
---calibrate and --generate, MODEL_DIR for --fit, GEMINI_API_KEY or Vertex AI's settings for --judge
-and --generate, and QUERY_TOKEN where the service asks for a key.
+--upload reads GOOGLE_CLOUD_PROJECT and DOCUMENTS_BUCKET; --calibrate and --generate read
+DATABASE_URL and MODEL_DIR; --fit reads MODEL_DIR; --judge and --generate read GEMINI_API_KEY or the
+settings of Vertex AI. QUERY_TOKEN is sent if the service requires a key.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ class Service:
         return passages
 
     def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the reply to a question; empty where the model that writes answers failed."""
+        """Return the reply to a question; empty if the model that writes answers failed."""
         return self._call("POST", "/query", failures=(502, 504), json=body)
 
     def count_unfinished(self, prefix: str) -> tuple[int, int]:

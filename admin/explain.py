@@ -1,4 +1,4 @@
-"""The command that explains a search: what it made of the question, and its order of passages."""
+"""The command that explains a search: the analysis of the question, and the ranking."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _REASONS = {
 
 
 class ExplainSettings(DatabaseSettings, ModelSettings):
-    """What a search is made with."""
+    """The settings of a search."""
 
 
 @click.command()

@@ -53,7 +53,7 @@ class Scan:
     The files of a folder that belong in the bucket, by their names relative to it.
 
     Attributes:
-        unread: Folders that could not be read, with the reason; what is in them is not known.
+        unread: Folders that could not be read, with the reason; their content is unknown.
     """
 
     files: dict[str, FileState]
@@ -66,8 +66,9 @@ class SyncResult:
     The outcome for one object.
 
     Attributes:
-        kind: "different" and "superfluous" are what a check says instead of uploading and deleting.
-        generation: That now in the bucket; 0 where there is none, or none is known.
+        kind: "different" and "superfluous" are what a check reports instead of uploading and
+            deleting.
+        generation: That now in the bucket; 0 if there is none, or none is known.
         reason: Why it failed.
     """
 
@@ -169,7 +170,7 @@ def upload_folder(
 
 
 def in_parallel(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """Do *tasks* several at a time; yield what they return, in order."""
+    """Run several *tasks* at a time; yield their results in order."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
         waiting: deque[Future[T]] = deque()
         try:
@@ -196,7 +197,7 @@ def upload_file(
     Upload a file that is still as it was *seen*; return the object that it became.
 
     Args:
-        if_generation: Only where this is the live generation; 0 for none, None for any.
+        if_generation: Only if this is the live generation; 0 for none, None for any.
 
     Raises:
         FileNotFoundError: The file was removed.

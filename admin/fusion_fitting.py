@@ -1,8 +1,8 @@
 """
-Fitting what meaning, words and likeness weigh (shared.search.fusion) to questions with answers.
+Fits the weights of meaning, words and likeness (shared.search.fusion) to questions.
 
 The candidates of each question are fetched once; each choice of weights reorders them, outside
-of the database. A choice is kept only where it wins on questions that it was not fitted to.
+of the database. A choice is kept only if it wins on questions that it was not fitted to.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class JudgedQuestion:
 @dataclass(frozen=True, slots=True)
 class SetFigures:
     """
-    What a set's questions score.
+    The scores of a set's questions.
 
     Attributes:
         held_out: By weights that were fitted without these questions.
@@ -201,7 +201,7 @@ def fit(
     sets: Mapping[str, Sequence[JudgedQuestion]], *, before: Fusion, multilingual: bool
 ) -> FittedFusion:
     """
-    Return the weights that find most, if they do on questions that they were not fitted to.
+    Return the best weights, if they also win on questions that they were not fitted to.
 
     With several sets each is scored by weights fitted to the others, a single one by halves.
     """

@@ -51,6 +51,7 @@ _log = get_logger("admin")
     show_default=True,
     help="Days until dead letters, ratings and rows of deleted documents are removed.",
 )
+@dry_run_option
 @json_option
 def sweep(
     *,
@@ -58,9 +59,31 @@ def sweep(
     unleased_seconds: int,
     limit: int,
     keep_days: int,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Publish stalled work again: what crashes and lost messages left behind."""
+    if dry_run:
+        if every_seconds is not None:
+            raise click.UsageError("--dry-run looks once: leave out --every")
+        with (
+            one_sentence(),
+            store.open_pool(load(Settings)) as pool,
+            store.connect(pool) as connection,
+            # The very statements of a sweep, undone.
+            connection.transaction(force_rollback=True),
+        ):
+            stalled = store.claim_stalled(
+                connection, unleased_seconds=unleased_seconds, pause_seconds=10, limit=limit
+            )
+            would = {
+                "documents would be published": len(stalled.objects),
+                "batches would be published": len(stalled.jobs),
+                "rows would be removed": store.forget_old(connection, days=keep_days),
+                "events would be dropped": store.drop_old_events(connection),
+            }
+        print_counts(would, as_json=as_json)
+        return
     with one_sentence():
         settings = load(Settings)
         publisher = Publisher(settings)
@@ -170,7 +193,7 @@ def list_dead_letters(*, as_json: bool) -> None:
         )
         for each in letters
     ]
-    print_table(("id", "message", "attributes"), rows)
+    print_table(("id", "message", "attributes"), rows, empty="no dead letters")
 
 
 @dead_letters.command("replay")
@@ -197,10 +220,16 @@ def replay(*, dry_run: bool, as_json: bool) -> None:
 
 
 @click.command()
-def index() -> None:
+@dry_run_option
+@json_option
+def index(*, dry_run: bool, as_json: bool) -> None:
     """Build the vector index if it is useful; otherwise say so."""
     with one_sentence(), store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
-        click.echo(create_vector_index(connection))
+        said = create_vector_index(connection, dry_run=dry_run)
+    if as_json:
+        print_json({"message": said})
+    else:
+        click.echo(said)
 
 
 @click.command()

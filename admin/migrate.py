@@ -33,6 +33,7 @@ from shared.store.connection import (
     check_version,
     connect_once,
     connect_seconds,
+    fetch_one,
     translated_errors,
 )
 
@@ -179,6 +180,15 @@ def grant_roles(connection: store.Connection, members: dict[str, list[str]]) -> 
         )
 
 
+def find_missing(connection: store.Connection, migrations: list[Migration]) -> list[Migration]:
+    """Return the migrations that are yet to be applied."""
+    (is_made,) = fetch_one(connection, "SELECT to_regclass('migrations') IS NOT NULL", {})
+    known: set[int] = set()
+    if is_made:
+        known = {number for (number,) in connection.execute("SELECT number FROM migrations")}
+    return [migration for migration in migrations if migration.number not in known]
+
+
 def migrate(settings: Settings) -> None:
     """Apply what is missing, grant roles, register the model, and say so on standard output."""
     members = read_role_members(settings.database_role_members)
@@ -224,10 +234,20 @@ def _connect(settings: Settings) -> store.Connection:
 
 
 @click.command(help=__doc__)
-def main() -> None:
+@click.option("--dry-run", is_flag=True, help="Say what would be applied, and change nothing.")
+def main(*, dry_run: bool) -> None:
     """Run the migrations from the command line."""
     try:
-        migrate(load(Settings))
+        settings: Settings = load(Settings)
+        if not dry_run:
+            migrate(settings)
+            return
+        with translated_errors(), _connect(settings) as connection:
+            missing = find_missing(connection, read_migrations())
+        for migration in missing:
+            click.echo(f"would be applied: {migration.name}")
+        if not missing:
+            click.echo("all migrations are applied")
     except KaydangError as error:
         raise click.ClickException(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""JSON from Gemini for the evaluation's own work; its cost is counted, and replies may be kept."""
+"""Asks Gemini for JSON on behalf of the evaluation, counts the cost, and may cache replies."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ModelCalls:
 
     def ask(self, text: str, *, rules: str, schema: dict[str, Any]) -> Any:
         """
-        Return the JSON that the model answers, None where it refuses or answers something else.
+        Return the JSON that the model answers, None if it refuses or answers something else.
 
         Raises:
             click.ClickException: Gemini does not answer.

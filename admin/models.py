@@ -121,8 +121,11 @@ def drop_model(name: str, *, dry_run: bool, as_json: bool) -> None:
 
     with one_sentence(), store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
         chosen = _choose_model(store.list_models(connection), name)
-        if dry_run:
-            click.echo(f"would be dropped: {chosen.name}")
+        if dry_run and not chosen.answers:
+            if as_json:
+                print_json({"would be dropped": chosen.name})
+            else:
+                click.echo(f"would be dropped: {chosen.name}")
             return
         store.drop_model(connection, chosen.id)
         _print_models(store.list_models(connection), as_json=as_json)

@@ -1,8 +1,8 @@
 """
-Questions with gold answers, made by Gemini from the user's own documents.
+Makes questions with gold answers from the user's own documents, with Gemini.
 
-A model invents: its gold must stand in the words that it quotes, and those word for word in the
-passage. What does not is thrown away and counted. Pure, but for the calls.
+A model invents, so its gold must occur in its quote, and the quote word for word in the passage.
+Other questions are rejected and counted. Pure, except for the calls.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def ask(
     collection: str | None,
     as_json: bool,
 ) -> None:
-    """Ask QUESTION; print the answer and its sources. Exit status 1 where nothing answers it."""
+    """Ask QUESTION; print the answer and its sources. Exit status 1 if nothing answers it."""
     wanted = _filter(prefix=prefix, collection=collection)
     with _client() as client:
         answered = client.ask(" ".join(question), limit=limit, filter=wanted)
@@ -52,7 +52,7 @@ def ask(
         for citation in answered["citations"]:
             page = f", page {citation['page']}" if citation.get("page") else ""
             mark = "" if citation["verified"] else " (not verified)"
-            click.echo(f"  [{citation['number']}] {_clean(citation['uri'])}{page}{mark}")
+            click.echo(f"  [{citation['number']}] {shown(citation['uri'])}{page}{mark}")
         if degraded := answered.get("degraded"):
             click.echo(
                 f"{degraded['message']} The answer consists of sentences from the documents.",
@@ -84,15 +84,17 @@ def search(
     if as_json:
         print_json(found)
         return
+    if not found["passages"]:
+        click.echo("no passages", err=True)
     for passage in found["passages"]:
         page = f", page {passage['page']}" if passage.get("page") else ""
-        place = f"{passage['number']}. {_clean(passage['uri'])}{page}"
+        place = f"{passage['number']}. {shown(passage['uri'])}{page}"
         click.echo(f"{place} ({passage['score']:.3f})\n{_clean(passage['text'])}\n")
 
 
 @contextmanager
 def _client() -> Iterator[Client]:
-    """Lend a client of the service; what it raises is one sentence."""
+    """Lend a client of the service, whose errors are one sentence."""
     with one_sentence():
         settings: QuestionSettings = load(QuestionSettings)
     url = settings.query_url

@@ -1,5 +1,5 @@
 """
-Compare the bucket with the index, and heal what lost messages left behind.
+Compares the bucket with the index, and repairs what lost messages left behind.
 
 The database is read first, then the bucket: an object that is uploaded in between is found twice
 (harmless), never taken for one that is gone. Both come in the order of the bytes of their names, a
@@ -25,7 +25,7 @@ _KNOWN_AT_A_TIME = 1000
 
 
 class ListedBucket(Protocol):
-    """A bucket as far as it is compared."""
+    """The part of a bucket's interface that the comparison needs."""
 
     @property
     def name(self) -> str:
@@ -38,7 +38,7 @@ class ListedBucket(Protocol):
 @dataclass(frozen=True, slots=True)
 class Difference:
     """
-    One object on which bucket and index differ.
+    An object for which bucket and index differ.
 
     *event* is what heals it; None for what is only unfinished: the sweeper sees to that.
     """

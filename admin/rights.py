@@ -1,8 +1,8 @@
 """
 Roles, grants and policies: recorded when they are made, restored where they are missing.
 
-A dump holds no roles, and pg_restore drops every grant and policy that names a role which the new
-server does not have; the migrations count as applied all the same.
+A dump contains no roles, and pg_restore drops every grant and policy that names a role missing on
+the new server, although the migrations count as applied.
 """
 
 from __future__ import annotations
@@ -139,10 +139,10 @@ def _read_rights(connection: Connection) -> set[str]:
 
 def adapt_search_path(connection: Connection) -> str | None:
     """
-    Let the database and its functions find pgvector where it is in a schema of its own.
+    Add pgvector's schema to the search path of the database and its functions if needed.
 
     Returns:
-        That schema, None where there was nothing to do.
+        That schema, None if there was nothing to do.
 
     Raises:
         Misconfigured: The tables would be made in another schema than public.

@@ -1,4 +1,4 @@
-"""Topics and push subscriptions as they are set up, by the google-cloud-pubsub client."""
+"""Reads the configuration of topics and push subscriptions with google-cloud-pubsub."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Subscription:
 
     Attributes:
         topic: The topic's last name; "_deleted-topic_" where it was deleted.
-        endpoint: Where it pushes to; "" where it is pulled from.
-        dead_letters: The topic of its dead letters, by its last name; "" where there is none.
+        endpoint: Where it pushes to; "" if it is pulled from.
+        dead_letters: The topic of its dead letters, by its last name; "" if there is none.
         expires_after_seconds: Without activity; 0 for never.
     """
 
@@ -62,7 +62,7 @@ class SubscriptionReader:
 
     def find(self, name: str) -> Subscription | None:
         """
-        Return a subscription, None where there is none of this name.
+        Return a subscription, None if there is none of this name.
 
         Raises:
             NotPermitted: This account may not look.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
@@ -14,6 +15,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -66,19 +68,36 @@ def one_sentence() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; a name is folded on a terminal and never cut elsewhere."""
-    table = Table(*(click.unstyle(column) for column in columns))
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "") -> None:
+    """
+    Print a table; a name is folded on a terminal and never cut elsewhere.
+
+    Args:
+        empty: What to say where there are no rows.
+    """
+    rows = list(rows)
+    if empty and not rows:
+        click.echo(empty)
+        return
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    # click writes UTF-8 where the locale is C.
+    has_lines = encoding.startswith(("utf", "ascii", "us-ascii", "ansi"))
+    table = Table(
+        *(click.unstyle(column) for column in columns),
+        box=box.HEAVY_HEAD if has_lines else box.ASCII,
+    )
     for column in table.columns:
         column.overflow = "fold"
     for row in rows:
         table.add_row(*map(shown, row))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
-    Console(width=width).print(table)
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=sys.stdout.isatty()).print(table)
+    click.echo(out.getvalue(), nl=False)
 
 
 def print_counts(counts: Mapping[str, int], *, as_json: bool) -> None:
-    """Print what was counted on one line."""
+    """Print the counts on one line."""
     if as_json:
         print_json(counts)
     else:
@@ -98,7 +117,7 @@ def shown(name: str) -> Text:
 
 def require_collection(name: str, names: Sequence[str]) -> None:
     """
-    See that the collection is one of *names*.
+    Check that the collection is one of *names*.
 
     Raises:
         ClickException: It is not; the message names those that there are.

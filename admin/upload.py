@@ -112,7 +112,7 @@ def upload(
 def _wait(
     uploaded: list[SyncResult], *, prefix: str, timeout_seconds: float
 ) -> list[tuple[str, str]]:
-    """Return each document's name and why it failed, "" where it answers."""
+    """Return each document's name and why it failed, "" if it answers."""
     deadline = time.monotonic() + timeout_seconds
     missing = {each.name: each.generation for each in uploaded}
     ended: list[tuple[str, str]] = []

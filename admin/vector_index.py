@@ -18,7 +18,9 @@ _GRAPH_BYTES_A_VECTOR = 700
 _LOCK = int.from_bytes(b"vectors")
 
 
-def create_vector_index(connection: Connection, *, from_chunks: int = INDEX_USEFUL_CHUNKS) -> str:
+def create_vector_index(
+    connection: Connection, *, from_chunks: int = INDEX_USEFUL_CHUNKS, dry_run: bool = False
+) -> str:
     """
     Build the HNSW index of the serving model's vectors where it is useful, without stopping writes.
 
@@ -26,6 +28,7 @@ def create_vector_index(connection: Connection, *, from_chunks: int = INDEX_USEF
 
     Args:
         from_chunks: How many vectors make it useful.
+        dry_run: Only say what would be done.
 
     Returns:
         A sentence that says what was done, or at which size it will be useful.
@@ -46,6 +49,13 @@ def create_vector_index(connection: Connection, *, from_chunks: int = INDEX_USEF
             f"{count} vectors are compared one by one, exactly and fast enough; "
             f"an index is useful from {from_chunks} on."
         )
+    if dry_run:
+        valid, ef_construction = _look_at_index(connection, index)
+        if valid and ef_construction >= HNSW_EF_CONSTRUCTION:
+            return f"The index {index} over {count} vectors is there already."
+        verb = "rebuilt" if valid else "built"
+        advice = _advise_memory(connection, vectors=count, dimension=dimension)
+        return f"The index {index} over {count} vectors would be {verb}.{advice}"
     # For the session: a build goes over several transactions.
     lock = {"lock": _LOCK}
     (mine,) = fetch_one(connection, "SELECT pg_try_advisory_lock(%(lock)s)", lock)
@@ -71,18 +81,7 @@ def _build_index(
     # Of a run that was cut off: each of them is beside the one that serves, or of no use.
     for left in (new, old):
         connection.execute(drop.format(sql.Identifier(left)))
-    valid, ef_construction = connection.execute(
-        """
-        SELECT indisvalid,
-               coalesce((SELECT option_value::integer
-                         FROM pg_options_to_table(reloptions)
-                         WHERE option_name = 'ef_construction'), %(default)s)
-        FROM pg_index
-        JOIN pg_class ON pg_class.oid = indexrelid
-        WHERE indexrelid = to_regclass(%(index)s)
-        """,
-        {"index": index, "default": _DEFAULT_EF_CONSTRUCTION},
-    ).fetchone() or (None, None)
+    valid, ef_construction = _look_at_index(connection, index)
     if valid and ef_construction >= HNSW_EF_CONSTRUCTION:
         return f"The index {index} over {vectors} vectors is there already."
     advice = _advise_memory(connection, vectors=vectors, dimension=dimension)
@@ -114,6 +113,23 @@ def _build_index(
         f"The index {index} over {vectors} vectors is rebuilt: ef_construction was"
         f" {ef_construction}, and is {HNSW_EF_CONSTRUCTION}.{advice}"
     )
+
+
+def _look_at_index(connection: Connection, index: str) -> tuple[bool | None, int]:
+    """Return whether an index is whole, None where there is none, and its ef_construction."""
+    row: tuple[bool | None, int] | None = connection.execute(
+        """
+        SELECT indisvalid,
+               coalesce((SELECT option_value::integer
+                         FROM pg_options_to_table(reloptions)
+                         WHERE option_name = 'ef_construction'), %(default)s)
+        FROM pg_index
+        JOIN pg_class ON pg_class.oid = indexrelid
+        WHERE indexrelid = to_regclass(%(index)s)
+        """,
+        {"index": index, "default": _DEFAULT_EF_CONSTRUCTION},
+    ).fetchone()
+    return row or (None, 0)
 
 
 def _advise_memory(connection: Connection, *, vectors: int, dimension: int) -> str:

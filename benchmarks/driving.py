@@ -532,7 +532,7 @@ def _ask_in_turn(
     """
     Return for each question the milliseconds here, and those of embedding and retrieving.
 
-    The latter are None where the service does not say.
+    The latter are None if the service does not say.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     milliseconds = []

@@ -43,7 +43,7 @@ from .tokens import TokenCounter
 CHUNK_TOKENS = (60, 230)
 QUESTIONS = 40
 BASELINE = "sentence-transformers"
-# The widest table, also where the output is a file.
+# The widest table, also if the output is a file.
 WIDTH = 150
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 

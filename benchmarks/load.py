@@ -7,7 +7,7 @@ Starts everything on free ports, then:
 3. 200 clients ask at the same moment: each must get an answer, or 503 with Retry-After, soon;
 4. a backlog of 20,000 chunks is staged while the embed worker is stopped, and drained.
 Meanwhile memory and connections are sampled, and the broker's state is read for what it delivers
-more than once. Writes benchmarks/results/load-*.json and docs/load.md; ends with 1 where a promise
+more than once. Writes benchmarks/results/load-*.json and docs/load.md; ends with 1 if a promise
 is broken. Clients, functions and database share the machine: latencies are those of a full one.
 """
 
@@ -73,7 +73,7 @@ class Asked:
 
     Attributes:
         started: Seconds of time.monotonic().
-        status: Of HTTP; 0 where no answer came.
+        status: Of HTTP; 0 if no answer came.
     """
 
     started: float

@@ -38,9 +38,8 @@ _GONE, _FAILED = 10_000, 1_000
 class _Listing:
     """A bucket that lists the documents' names, all but some, without a server."""
 
-    name = _BUCKET
-
-    def __init__(self, documents: int) -> None:
+    def __init__(self, documents: int, *, name: str = _BUCKET) -> None:
+        self.name = name
         self._documents = documents
 
     def list(self, *, start: str = "", end: str = "") -> Iterator[ObjectVersion]:
@@ -49,7 +48,7 @@ class _Listing:
         last = int(end.rpartition("/")[2]) if end else self._documents + 1
         for number in range(first, last):
             if number % _GONE:
-                yield ObjectVersion(_BUCKET, _name(number), 1)
+                yield ObjectVersion(self.name, _name(number), 1)
 
 
 @click.command(help=__doc__)
@@ -64,6 +63,7 @@ def main(*, documents: int) -> None:
             *_time_pages(connection, documents),
             *_time_counts(connection),
             _time_comparison(connection, database.server.url, documents),
+            _time_first_comparison(connection, database.server.url, documents),
         ]
     publish(
         "many_documents",
@@ -132,24 +132,33 @@ def _time_counts(connection: Connection) -> Iterator[list[str]]:
 
 
 def _time_comparison(connection: Connection, url: str, documents: int) -> list[str]:
+    found, figures = _compare(connection, url, _Listing(documents))
+    if found != documents // _GONE:
+        raise RuntimeError(f"{found} differences, and not {documents // _GONE}")
+    return [f"reconcile, {found} objects gone", figures]
+
+
+def _time_first_comparison(connection: Connection, url: str, documents: int) -> list[str]:
+    """Compare a bucket of which nothing is known: every object is a difference."""
+    found, figures = _compare(connection, url, _Listing(documents, name="another"))
+    if found != documents - documents // _GONE:
+        raise RuntimeError(f"{found} differences of {documents}")
+    return [f"reconcile, {found:,} objects new", figures]
+
+
+def _compare(connection: Connection, url: str, bucket: _Listing) -> tuple[int, str]:
+    """Return how many differences there are, and what it took to find them."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
     found = 0
     with _longest_transaction(url) as longest:
-        for page, position in find_differences(
-            lambda: nullcontext(connection), _Listing(documents)
-        ):
+        for page, position in find_differences(lambda: nullcontext(connection), bucket):
             found += len(page)
-            store.note_position(connection, position, bucket=_BUCKET)
+            store.note_position(connection, position, bucket=bucket.name)
     seconds = time.perf_counter() - began
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    if found != documents // _GONE:
-        raise RuntimeError(f"{found} differences, and not {documents // _GONE}")
     transaction = f"no transaction over {max(longest, default=0) * 1000:,.0f} ms"
-    return [
-        f"reconcile, {found} objects gone",
-        f"{seconds:,.1f} s; {grown:,.1f} MB more memory; {transaction}",
-    ]
+    return found, f"{seconds:,.1f} s; {grown:,.1f} MB more memory; {transaction}"
 
 
 @contextmanager

@@ -3,7 +3,7 @@ Are the words of a quote marked where they stand? python -m benchmarks.marks FIL
 
 PDFs are parsed and chunked as ingest does it; sentences of their chunks are the quotes, which the
 query would verify. The rectangles of each are what the page would mark. PDFium is asked, apart from
-how the boxes were made, which text lies in them: it must be the quote's.
+how the boxes were made, which characters have their middle in them: they must be the quote's.
 
 With --scanned each PDF becomes pictures of its first pages before it is parsed, so that all of its
 text is recognised; the PDF itself still says which text lies in the rectangles.
@@ -16,7 +16,9 @@ import gzip
 import io
 import random
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -88,7 +90,7 @@ def scan(data: bytes, *, pages: int) -> bytes | None:
     """
     Return a PDF of pictures of the first *pages*.
 
-    None where a page of it is turned or cropped: the picture's coordinates would be others.
+    None if a page of it is turned or cropped: the picture's coordinates would be others.
     """
     document = pypdfium2.PdfDocument(data)
     pictures: list[Image] = []
@@ -102,15 +104,45 @@ def scan(data: bytes, *, pages: int) -> bytes | None:
     return out.getvalue()
 
 
-def is_marked(quote: str, marks: Sequence[Mark], document: pypdfium2.PdfDocument) -> bool:
-    """Return whether the text between the marks is the quote's."""
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    """A character of a page, and the middle of its box."""
+
+    text: str
+    x: float
+    y: float
+
+
+class _Pages:
+    """The characters of a document's pages, as PDFium has them."""
+
+    def __init__(self, data: bytes) -> None:
+        self._document = pypdfium2.PdfDocument(data)
+        self._read: dict[int, list[_Sign]] = {}
+
+    def signs(self, number: int) -> list[_Sign]:
+        """Return those of page *number*, in the order of the text."""
+        if number not in self._read:
+            text = self._document[number - 1].get_textpage()
+            found = []
+            for index in range(text.count_chars()):
+                left, bottom, right, top = text.get_charbox(index)
+                sign = chr(pypdfium2.raw.FPDFText_GetUnicode(text.raw, index))
+                found.append(_Sign(sign, (left + right) / 2, (bottom + top) / 2))
+            self._read[number] = found
+        return self._read[number]
+
+
+def is_marked(quote: str, marks: Sequence[Mark], pages: _Pages) -> bool:
+    """Return whether the characters whose middle is marked are the quote's."""
+    seen: set[tuple[int, int]] = set()
     texts = []
     for mark in marks:
-        page = document[mark.page - 1]
-        text = page.get_textpage()
-        texts.append(
-            text.get_text_bounded(mark.left - 0.5, mark.bottom, mark.right + 0.5, mark.top)
-        )
+        for index, sign in enumerate(pages.signs(mark.page)):
+            inside = mark.left <= sign.x <= mark.right and mark.bottom <= sign.y <= mark.top
+            if inside and (mark.page, index) not in seen:
+                seen.add((mark.page, index))
+                texts.append(sign.text)
     wanted, found = _plain(quote), _plain("".join(texts))
     same = difflib.SequenceMatcher(None, wanted, found, autojunk=False).get_matching_blocks()
     held = sum(block.size for block in same)
@@ -119,7 +151,8 @@ def is_marked(quote: str, marks: Sequence[Mark], document: pypdfium2.PdfDocument
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text).lower()
+    """Return letters and digits alone; a ligature is its letters."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text)).lower()
 
 
 @click.command(help=__doc__)
@@ -142,16 +175,15 @@ def main(paths: tuple[Path, ...], quotes: int, show: bool, scanned: bool, pages:
         except Exception as error:  # damaged and protected ones are among them
             click.echo(f"{name}: {type(error).__name__}")
             continue
-        document = pypdfium2.PdfDocument(data)
+        characters = _Pages(data)
         good = 0
         for quote, marks in found:
-            if is_marked(quote, marks, document):
+            if is_marked(quote, marks, characters):
                 good += 1
             elif show:
                 click.echo(f"  {quote!r} {marks}")
         click.echo(f"{name}: {good} of {len(found)}")
         right, all_quotes = right + good, all_quotes + len(found)
-        document.close()
     click.echo(f"all: {right} of {all_quotes} ({100 * right / max(1, all_quotes):.1f} %)")
 
 

@@ -464,7 +464,7 @@ def fit_exponent(sizes: Sequence[float], values: Sequence[float]) -> float | Non
     """
     Return the exponent e of values ~ sizes ** e, the slope of the straight line in logarithms.
 
-    None where there are fewer than two points above zero.
+    None if there are fewer than two points above zero.
     """
     points = [(s, v) for s, v in zip(sizes, values, strict=True) if s > 0 and v > 0]
     if len({size for size, _ in points}) < 2:
@@ -479,7 +479,7 @@ def find_crossing(
     """
     Return the size from which on the index answers sooner, between the two where it changes.
 
-    None where it never does; interpolated on logarithms of size and cost.
+    None if it never does; interpolated on logarithms of size and cost.
     """
     ratios = [float(np.log(e / i)) for e, i in zip(exact, indexed, strict=True)]
     if ratios[-1] <= 0:
@@ -731,7 +731,7 @@ def write_tables(result: dict[str, Any]) -> str:
 
 
 def _write_breadths(points: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the table of recall by breadth, nothing where it was not measured."""
+    """Return the table of recall by breadth, nothing if it was not measured."""
     rows = [
         (f"{point['chunks']:,}", row["ef_search"], f"{row['recall_at_10']:.3f}", row["cpu_ms"])
         for point in points

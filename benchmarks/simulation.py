@@ -530,7 +530,7 @@ def simulate_questions(
     Return what becomes of questions that come at random, or of clients who ask without a pause.
 
     Args:
-        questions_a_second: Of a Poisson process; 0 where *clients* ask.
+        questions_a_second: Of a Poisson process; 0 if *clients* ask.
         clients: Each asks again as soon as it is answered, or two seconds after a refusal.
     """
     clock = _Clock()

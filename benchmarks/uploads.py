@@ -4,7 +4,7 @@ From the upload to the answer: python -m benchmarks.uploads
 Starts everything as `make run` does, uploads files of text at the same moment, and looks when each
 answers; then every file is asked for by a sentence that only it has. First nothing else is done,
 then the same while 32 clients ask without a pause. Writes benchmarks/results/uploads-*.json and the
-table of docs/performance.md; ends with 1 where a file did not answer.
+table of docs/performance.md; ends with 1 if a file did not answer.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def audit() -> bool:
     for lock in LOCKS:
         found = look_up(lock, service)
         if found is None:
-            sys.exit(f"{lock.relative_to(ROOT)}: {service} ceased to answer; run it again")
+            sys.exit(f"{lock.relative_to(ROOT)}: {service} stopped answering; run it again")
         names = [f"{one['name']} {one['version']}: {known}" for one, known in found]
         print(f"{lock.relative_to(ROOT)}: {service} knows of {len(names)} advisories")
         print("".join(f"  {name}\n" for name in names), end="")
@@ -88,7 +88,7 @@ def answers(service: str) -> bool:
 
 
 def look_up(lock: Path, service: str, *options: str) -> list[tuple[dict[str, str], str]] | None:
-    """Return (package, advisory) of a lock file, None where the service did not answer."""
+    """Return (package, advisory) of a lock file, None if the service did not answer."""
     done = subprocess.run(
         [
             *(TOOLS / "bin" / "pip-audit", "--requirement", lock),

@@ -5,7 +5,7 @@ Work out what a deployment costs a month, part by part, beside what others ask.
     python -m infra.cost --write                  # the tables of docs/cost.md
 
 List prices of a tier-1 region (europe-west1, us-central1) in US dollars, free allowances left out
-but where a part lies wholly inside one. Pure but for the command.
+except where a part lies wholly inside one. Pure but for the command.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Price:
     A list price in US dollars.
 
     Attributes:
-        read: When the page, or a copy of it, was read; "" where it is from memory.
+        read: When the page, or a copy of it, was read; "" if it is from memory.
     """
 
     dollars: float

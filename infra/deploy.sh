@@ -2,25 +2,25 @@
 # Deploy KaydangPT: infra/deploy.sh [COMMAND] PROJECT REGION
 #
 #   (none)      check, build the images, migrate, apply, ask a real question, move the traffic in steps;
-#               back to the previous revisions at a failure. Run it again at will: what is there is kept.
-#   --check     say what is missing (roles, APIs, policies, quotas, billing, model); change nothing
+#               roll back to the previous revisions on failure. Run it again at any time: existing resources are kept.
+#   --check     report what is missing (roles, APIs, policies, quotas, billing, model); change nothing
 #   apply       apply a changed terraform.tfvars with the images that run
 #   terraform   any Terraform command with the state and the variables: deploy.sh terraform PROJECT REGION output
-#   uninstall   destroy everything that protections allow; the documents only where terraform.tfvars says so
+#   uninstall   destroy everything that protections allow; the documents only if terraform.tfvars says so
 #
 # Needs gcloud (logged in, with application default credentials), terraform 1.9 or later, curl and python3.
 #
-#   TFVARS=infra/deployment/terraform.tfvars  variables beside project_id, region and images
+#   TFVARS=infra/deployment/terraform.tfvars  variables besides project_id, region and images
 #   PREFIX=kaydang                name_prefix: several deployments in one project
 #   IMAGES=FILE.json              deploy these images instead of building (a rollback)
-#   CANARY=10,50                  percent of the questions that the new revision answers before all
+#   CANARY=10,50                  percentages of traffic for the new revision before it gets all
 #   CANARY_SECONDS=60             how long each step lasts
-#   BUILD_ACCOUNT=ADDRESS         the account that builds (made unless given)
-#   SMOKE_HEADER='X-Api-Key: ...' how the question says who asks, where query_access.api_key_digests is set
-#   SMOKE_SECONDS=300             how long it waits for a cited answer
-#   EVALUATE_ANSWERS=SET.jsonl    questions about the documents there: an upgrade that answers them worse than the one
-#                                 before, by more than chance, is refused before it gets traffic (docs/answers.md)
-#   EVALUATE_FAIL_BELOW=0.8       and one that answers or refuses a smaller share correctly
+#   BUILD_ACCOUNT=ADDRESS         the account that builds (created unless given)
+#   SMOKE_HEADER='X-Api-Key: ...' how the smoke test identifies itself if query_access.api_key_digests is set
+#   SMOKE_SECONDS=300             seconds to wait for a cited answer
+#   EVALUATE_ANSWERS=SET.jsonl    questions about your documents: refuse an upgrade, before it gets traffic, that
+#                                 answers them worse than the previous one by more than chance (docs/answers.md)
+#   EVALUATE_FAIL_BELOW=0.8       also refuse one that answers or refuses a smaller share correctly
 #   AUTO_APPROVE=1                do not ask before an apply
 set -euo pipefail
 

@@ -203,7 +203,7 @@ class Client:
         return found
 
     def find(self, name: str) -> Document | None:
-        """Return the document of exactly this name, None where there is none to be seen."""
+        """Return the document of exactly this name, None if there is none to be seen."""
         return next((each for each in self.documents(prefix=name) if each["name"] == name), None)
 
     def text(

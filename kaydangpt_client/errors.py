@@ -41,7 +41,7 @@ class ProblemError(ClientError):
         type: The address that says what the code means.
         detail: A sentence for people.
         errors: The field and the message of each field at fault.
-        retry_after_seconds: When the service says to come back; None where it does not.
+        retry_after_seconds: When the service says to come back; None if it does not.
         problem: All of it. Where Gemini failed it holds the passages and an extractive answer.
     """
 

@@ -37,8 +37,8 @@ class Citation(TypedDict):
     A quote that an answer rests on.
 
     verified says that the quote stands in the passage, at char_start to char_end of the
-    document's extracted text; both are null where it does not. description says that it stands
-    in the description of a picture, which Gemini made: it is never verified.
+    document's extracted text; both are null if it does not. description says that it stands in
+    the description of a picture, which Gemini made: it is never verified.
     """
 
     # The passage, as in the answer's mark [number].

@@ -70,7 +70,7 @@ def main(lock_files: list[str]) -> None:
 
 
 def read_stamp() -> dict[str, str]:
-    """Return the installed locks and their hashes; empty where they are unknown."""
+    """Return the installed locks and their hashes; empty if they are unknown."""
     try:
         installed: dict[str, str] = json.loads(STAMP.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -24,7 +24,7 @@ _ALL = (
 
 
 def main() -> None:
-    """Print the faults; exit with 1 where there are some."""
+    """Print the faults; exit with 1 if there are some."""
     faults = dict.fromkeys(fault for settings in _ALL for fault in find_faults(settings))
     for fault in faults:
         print(fault)

@@ -248,7 +248,7 @@ def function_command(name: str, *, port: int) -> list[str | Path]:
 
 
 def listens(port: int) -> bool:
-    """Return True where something accepts connections, and raise OSError where nothing does."""
+    """Return True if something accepts connections, and raise OSError where nothing does."""
     with socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
 

@@ -25,6 +25,9 @@ _MAX_BITS = 35
 # At most so much for one chunk; words beyond it are not marked.
 MAX_PACKED_BYTES = 16_384
 
+# In heights of a line: words that are further apart stand in two cells or columns.
+_WIDE_GAP = 2.5
+
 
 class WordBox(NamedTuple):
     """A word: how far behind the beginning of its line its text begins, and its sides."""
@@ -136,23 +139,42 @@ def _unpack(numbers: Iterator[int]) -> Iterator[LineBox]:
 
 
 def find_marks(packed: bytes, *, start: int, end: int) -> list[Mark]:
-    """Return a rectangle for each line that has words between two positions of the chunk."""
+    """
+    Return a rectangle for each line that has words between two positions of the chunk.
+
+    A line that a wide gap parts has one for each part: other text may stand in the gap.
+    """
     lines = list(unpack(packed))
-    marks = []
-    for line, after in zip(lines, [*lines[1:], None], strict=True):
+    marks: list[Mark] = []
+    for number, line in enumerate(lines):
         # A word ends where the next one begins, less the blank between them.
         ends = [line.position + word.offset - 1 for word in line.words[1:]]
-        ends.append(after.position - 1 if after is not None else end + 1)
+        ends.append(lines[number + 1].position - 1 if number + 1 < len(lines) else end + 1)
         inside = [
             word
             for word, word_end in zip(line.words, ends, strict=True)
             if line.position + word.offset < end and word_end > start
         ]
-        if inside:
-            left = min(word.left for word in inside)
-            right = max(word.right for word in inside)
-            marks.append(Mark(line.page, left, line.bottom, right, line.top))
+        marks += [
+            Mark(line.page, left, line.bottom, right, line.top)
+            for left, right in _parts(inside, gap=_WIDE_GAP * (line.top - line.bottom))
+        ]
     return marks
+
+
+def _parts(words: Iterable[WordBox], *, gap: float) -> Iterator[tuple[float, float]]:
+    """Yield (left, right) of the words that no gap wider than *gap* parts."""
+    sides: tuple[float, float] | None = None
+    for _, left, right in words:
+        if sides is None:
+            sides = left, right
+        elif left - sides[1] <= gap and sides[0] - right <= gap:
+            sides = min(sides[0], left), max(sides[1], right)
+        else:
+            yield sides
+            sides = left, right
+    if sides is not None:
+        yield sides
 
 
 def _units(points: float) -> int:

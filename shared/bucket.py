@@ -37,7 +37,7 @@ _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0  # between two reads
 _RETRY_SECONDS = 30.0
 _GZIP = b"\x1f\x8b"
-# The fields of an object that a listing asks for, a third of all that there are.
+# The fields that a listing requests, a third of all.
 _LISTED_FIELDS = (
     "nextPageToken,items(name,generation,metageneration,size,contentType,metadata,updated,md5Hash,"
     "crc32c)"
@@ -46,7 +46,7 @@ _LISTED_FIELDS = (
 
 class DocumentBucket:
     """
-    A client for one bucket; threads may share it. It is made lazily, after the fork.
+    A client for one bucket; threads may share it. It connects lazily, after the fork.
 
     Args:
         read_seconds: The longest wait between two reads of an answer.
@@ -80,7 +80,7 @@ class DocumentBucket:
 
     def look(self, name: str) -> ObjectVersion | None:
         """
-        Return the live generation of an object, None where there is none.
+        Return the live generation of an object, None if there is none.
 
         Raises:
             NotPermitted: This account may not read it.
@@ -92,7 +92,7 @@ class DocumentBucket:
 
     def download(self, version: ObjectVersion, file: IO[bytes], *, max_bytes: int) -> None:
         """
-        Write exactly this generation to *file*, its checksum checked.
+        Write exactly this generation to *file*, and check its checksum.
 
         Raises:
             ObjectGone: The generation is no longer in the bucket.
@@ -116,7 +116,7 @@ class DocumentBucket:
 
     def describe(self, version: ObjectVersion) -> Original:
         """
-        Return what is to be known of a generation before it is read in pieces.
+        Return what a reader needs to know about a generation before reading it in pieces.
 
         Raises:
             ObjectGone: The generation is no longer in the bucket.
@@ -185,7 +185,7 @@ class DocumentBucket:
 
     def upload(self, name: str, data: bytes, *, content_type: str) -> None:
         """
-        Write an object; one of that name becomes an older generation.
+        Write an object; an existing one of that name becomes an older generation.
 
         Raises:
             StorageUnavailable: Storage did not answer.
@@ -206,10 +206,10 @@ class DocumentBucket:
         if_generation: int | None = None,
     ) -> ObjectVersion:
         """
-        Write *size* bytes of *file* as an object, the checksum checked.
+        Write *size* bytes of *file* as an object, and check the checksum.
 
         Args:
-            if_generation: Only where this is the live generation; 0 for none, None for any.
+            if_generation: Only if this is the live generation; 0 for none, None for any.
 
         Raises:
             FileChanged: The file has fewer bytes.
@@ -262,7 +262,7 @@ class DocumentBucket:
 
     def rewrite(self, version: ObjectVersion) -> None:
         """
-        Copy an object onto itself: the new generation is indexed as any upload is.
+        Copy an object onto itself, so that its new generation is indexed like any upload.
 
         Raises:
             ObjectChanged: Another generation than *version* is live.
@@ -294,7 +294,7 @@ class DocumentBucket:
         Delete an object.
 
         Args:
-            if_generation: Only where this is the live generation.
+            if_generation: Only if this is the live generation.
             missing_ok: An object that is gone already is no error.
 
         Raises:
@@ -357,7 +357,7 @@ class Original:
 @dataclass(frozen=True, slots=True)
 class Notification:
     """
-    A notification of a bucket: where it publishes which events.
+    A notification of a bucket: which events it publishes to which topic.
 
     Attributes:
         topic: PROJECT/TOPIC.
@@ -371,7 +371,7 @@ class Notification:
 
 
 class BucketReader:
-    """Reads the configuration of a bucket, which takes an operator's rights."""
+    """Reads the configuration of a bucket, which needs an operator's permissions."""
 
     def __init__(self, name: str, *, project: str) -> None:
         self._bucket = storage.Client(project=project).bucket(name)
@@ -382,7 +382,7 @@ class BucketReader:
 
     def is_versioned(self) -> bool | None:
         """
-        Return whether the bucket keeps older generations, None where there is no such bucket.
+        Return whether the bucket keeps older generations, None if there is no such bucket.
 
         Raises:
             NotPermitted: This account may not look.
@@ -415,7 +415,7 @@ class BucketReader:
 
 
 class _Bounded:
-    """A file that takes no more than so many bytes: the event's size may be wrong or absent."""
+    """A file with a maximum size, because the size in an event may be wrong or missing."""
 
     def __init__(self, file: IO[bytes], *, max_bytes: int) -> None:
         self._file = file
@@ -428,7 +428,7 @@ class _Bounded:
         return self._file.write(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Begin again: the client does so before it tries a broken download once more."""
+        """Start over: the client does this before it retries a broken download."""
         if (offset, whence) == (0, 0):
             self._left = self._max_bytes
             self._file.truncate(0)
@@ -442,7 +442,7 @@ class _Bounded:
 
 
 def describe_too_large(max_bytes: int) -> str:
-    """Return the failure of a document that has too many bytes."""
+    """Return the error for a document that has too many bytes."""
     return (
         f"The file is larger than {max_bytes:,} bytes. Split it, or raise MAX_FILE_BYTES"
         " and the memory of the ingest function."

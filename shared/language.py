@@ -14,7 +14,14 @@ from functools import cache, lru_cache
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from shared.simplified_chinese import TO_SIMPLIFIED
-from shared.spellings import find_spellings, unmark, unmarked_words, without_dates
+from shared.spellings import (
+    find_asked_spellings,
+    find_joined_words,
+    find_spellings,
+    unmark,
+    unmarked_words,
+    without_dates,
+)
 
 # Longer samples make the answer later, not better: paragraphs of 700 characters are all right
 # (docs/retrieval.md, "Languages").
@@ -83,7 +90,8 @@ _LEAST_COMPOUND_LETTERS = 9
 _LEAST_PART_LETTERS = 4
 # Words begin like shorter ones by chance.
 _LEAST_FIRST_LETTERS = 5
-_TYPED_UMLAUT = re.compile("([aou])e")
+# Not in Feuer, Mauer and quer.
+_TYPED_UMLAUT = re.compile("(?<![aeoq])([aou])e")
 # Written before a reversed word: no word of a text begins so.
 _REVERSED = "r0"
 _ENDINGS = re.compile("(?<=[^\\W\\d_]{4})(?:ern|en|em|er|es|e|n|s)$")
@@ -117,12 +125,14 @@ _MIN_DIGITS_OF_A_NAME = 4
 _SIGNS = str.maketrans({"+": "plus", "#": "sharp"})
 # Lower case by the rules of other languages makes "I" of the dotless one, and a dot of its own.
 _TURKISH = str.maketrans({"\u0131": "i"})
+# v1.2.3 and 1.2.3; longer numbers are no versions.
+_CLOSED_VERSION = re.compile(r"(v?)(\d{3,4}|(?<=v)\d{2,6})")
 # Everything of ASCII that is neither letter, digit nor a point within a number.
 _ASCII_PUNCTUATION = re.compile(r"[!-\-/:-@\[-`{-~]|\.(?!\d)|(?<!\d)\.")
 
 
 def detect_language(sample: str) -> str:
-    """Return the ISO 639-1 code of the language of *sample*, empty where that cannot be told."""
+    """Return the ISO 639-1 code of the language of *sample*, empty if that cannot be told."""
     sample = sample[:_SAMPLE_CHARS]
     unspaced = sum(len(run) for run in UNSPACED.findall(sample))
     letters = sum(map(str.isalpha, sample))
@@ -169,7 +179,9 @@ def searchable_text(
     """
     folded = _fold(without_dates(text) if asked else text).translate(TO_SIMPLIFIED)
     further = [*_closed_forms(folded), *find_spellings(text)]
-    if not asked and not folded.isascii():
+    if asked:
+        further += find_asked_spellings(without_dates(text))
+    elif not folded.isascii():
         further += dict.fromkeys(unmarked_words(folded))
     words = _ASCII_PUNCTUATION.sub(" ", UNSPACED.sub(_pairs, folded))
     if not asked and language in COMPOUNDING:
@@ -195,7 +207,8 @@ def find_identifiers(question: str) -> list[str]:
     Return the closed forms of the identifiers in *question*, in order, each once.
 
     An identifier is a compound with a point, a colon, an underscore or the like in it, or all in
-    capitals (two-dimensional is none); what begins with a letter and holds digits; a long number.
+    capitals (two-dimensional is none); what begins with a letter and holds digits; a long number;
+    a joined word (maxRetryCount).
     """
     folded = _fold(question)
     words = _ASCII_PUNCTUATION.sub(" ", UNSPACED.sub(" ", folded)).split()
@@ -204,7 +217,14 @@ def find_identifiers(question: str) -> list[str]:
         for match in _COMPOUND.finditer(unicodedata.normalize("NFKC", question))
         if _is_identifier(match.group())
     ]
-    return list(dict.fromkeys([*codes, *filter(_is_code, words)]))
+    joined = [word.lower() for word in find_joined_words(question)]
+    return list(dict.fromkeys([*codes, *joined, *filter(_is_code, words)]))
+
+
+def spellings_of_identifier(identifier: str) -> list[str]:
+    """Return the closed forms of *identifier* in documents: 123 may be v123."""
+    match = _CLOSED_VERSION.fullmatch(identifier)
+    return [identifier] if match is None else [match.group(2), f"v{match.group(2)}"]
 
 
 def find_file_names(question: str) -> list[str]:
@@ -239,7 +259,7 @@ def find_phrases(question: str) -> list[str]:
 
 
 def beginnings_of_compounds(word: str) -> list[str]:
-    """Return how lexemes of the compounds begin that begin with *word*; none where it is short."""
+    """Return how lexemes of the compounds begin that begin with *word*; none if it is short."""
     return [stem for stem in _stems_of_part(word) if len(stem) >= _LEAST_FIRST_LETTERS]
 
 
@@ -294,11 +314,7 @@ def _closed_forms(folded: str) -> list[str]:
 
 
 def _may_be_closed(compound: str) -> bool:
-    return (
-        len(compound) <= _MAX_COMPOUND_CHARS
-        and not _DECIMAL.fullmatch(compound)
-        and not _ABBREVIATION.fullmatch(compound)
-    )
+    return len(compound) <= _MAX_COMPOUND_CHARS and not _DECIMAL.fullmatch(compound)
 
 
 def _close(compound: str) -> str:
@@ -309,11 +325,20 @@ def _close(compound: str) -> str:
 
 def _is_identifier(compound: str) -> bool:
     joined_by = set(re.sub(r"[^\W_]", "", compound))
-    return _may_be_closed(compound) and (
-        _is_code(_close(compound))
-        or compound.isupper()
-        or (joined_by != {"-"} and any(map(str.isalpha, compound)))
+    return (
+        _may_be_closed(compound)
+        and not _ABBREVIATION.fullmatch(compound)
+        and (
+            _is_code(_close(compound))
+            or compound.isupper()
+            or (joined_by != {"-"} and any(map(str.isalpha, compound)))
+            or _is_version(compound)
+        )
     )
+
+
+def _is_version(compound: str) -> bool:
+    return re.fullmatch(r"\d+(?:\.\d+){2,}", compound) is not None
 
 
 def _is_code(word: str) -> bool:

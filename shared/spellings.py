@@ -3,7 +3,9 @@ Other spellings of what a text holds, for full-text search.
 
 What a reader takes for the same is written as one more word that both spellings share:
 "2024-03-07", "7 March 2024" and "07.03.2024" as d20240307; "1,234.56" and "1.234,56" as n1234d56;
-"230V" and "230 V" as 230v; "maxRetryCount" as its three words too.
+"230V" and "230 V" as 230v; "maxRetryCount" as its three words too; "+49 89 4140-2233" and "089
+41402233" as 8941402233. Some spellings are added to questions only, so that the index does not
+grow: "DIN912" is also searched as "DIN 912", "1.2.3" as v123.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import pairwise
 
 # At most so many further words of one text: a table of dates stays within a tsvector's bounds.
 _MAX_WORDS = 4000
@@ -67,7 +70,7 @@ _EITHER = re.compile(r"(?<!\d)(?P<a>\d{1,2})([-/.])(?P<b>\d{1,2})\2(?P<y>\d{4})(
 
 # NFKC has made plain spaces of those that keep a number on one line.
 _NUMBER = re.compile(
-    r"(?<![\w.,])(?:\d{1,3}(?: \d{3}){1,4}(?:[.,]\d{1,15})?|\d{1,15}(?:[.,'’]\d{1,15}){1,6})"
+    r"(?<![\w.,])(?:\d{1,3}(?: \d{3}){1,4}(?:[.,]\d{1,15})?|\d{0,15}(?:[.,'’]\d{1,15}){1,6})"
     r"(?![\w]|[.,]\d)"
 )
 _THOUSANDS = re.compile(r"\d{1,3}(?:([.,'’ ])\d{3})(?:\1\d{3})*")
@@ -122,9 +125,46 @@ _SLASHED = re.compile(
     r"(?<![\w/.-])(?=[^\s]{0,32}/)(?:[^\W_]{1,12}[-_./]){1,6}[^\W_]{1,12}(?![\w/])"
 )
 
+# M8x40, 12 x 40 mm.
+_TIMES = re.compile(r"(?<![\w.,])([a-z]?\d{1,9}(?:[.,]\d{1,6})?)\s?[x×]\s?(?=\d)", re.IGNORECASE)
+_SIZE = re.compile(
+    rf"{_TIMES.pattern}(?:\d{{1,9}}(?:[.,]\d{{1,6}})?\s?[x×]\s?){{0,2}}\d{{1,9}}", re.IGNORECASE
+)
+_CLOCK = re.compile(
+    r"(?<![\w.,])(\d{1,2})(?:[:.](\d{2}))?\s?([ap])(?:\.\s?m\.|m(?!\w))", re.IGNORECASE
+)
+
+# Groups of digits: accounts, cards and telephone numbers.
+_GROUPED = re.compile(
+    r"(?<![\w.,/+-])(?P<plus>\+|00(?=[1-9]))?"
+    r"(?P<groups>\(?\d{1,15}\)?(?:(?:[./-]|\s[-/]\s|\s)?\(?\d{1,12}\)?){0,8})(?![\w]|[.,]\d)"
+)
+_ACCOUNT = re.compile(
+    r"(?<![\w])[a-z]{2}\d{2}[ -](?:[a-z]{4}[ -])?\d{2,30}(?:[ -]\d{1,8}){0,8}(?!\w)", re.IGNORECASE
+)
+# ITU-T E.164: at most 15 digits, 1 to 3 of them the country code.
+_TELEPHONE_DIGITS = range(7, 16)
+_COUNTRY_DIGITS = (1, 2, 3)
+_LEAST_SUBSCRIBER_DIGITS = 6
+# More groups are a row of a table.
+_MOST_GROUPS = 7
+
 # Emoji and other pictures; older signs, which serve as bullets too, have no names.
 _FIRST_PICTURE = 0x1F000
-_OLDER_PICTURES = range(0x2600, 0x27C0)
+_OLDER_PICTURES = (range(0x2300, 0x2400), range(0x2600, 0x27C0), range(0x2B00, 0x2C00))
+
+# Spellings that are added to questions only.
+_CODE_TOKEN = re.compile(r"[^\W_]+")
+_CODE_GAP = re.compile(r"[ \-/_]{1,2}")
+_MOST_CODE_TOKENS = 6
+_MOST_JOINED = 12
+_LETTERS_AND_DIGITS = re.compile(r"[^\W\d_]+|\d+")
+_VERSION = re.compile(
+    r"(?<![\w.])(v\.?\s?|(?:version|release|ver\.?)\s)?(\d{1,4}(?:\.\d{1,6}){0,3})(?![\w]|\.\d)",
+    re.IGNORECASE,
+)
+_KANA = re.compile("[\u3041-\u3096\u30fc]{2,}|[\u30a1-\u30fc]{2,}")
+_KANA_STEP = 0x60
 
 # Letters that NFD takes no mark from.
 _UNMARKED = str.maketrans(
@@ -138,7 +178,18 @@ def find_spellings(text: str) -> list[str]:
     """Return the further words of *text*, those of dates, numbers, quantities and joined words."""
     composed = unicodedata.normalize("NFKC", text)
     words: list[str] = []
-    for find in (_dates, _numbers, _multiples, _quantities, _slashed, _joined, _pictures):
+    for find in (
+        _dates,
+        _numbers,
+        _multiples,
+        _quantities,
+        _sizes,
+        _clock_times,
+        _slashed,
+        _joined,
+        _pictures,
+        _grouped,
+    ):
         for word in find(composed):
             words.append(word)
             if len(words) >= _MAX_WORDS:
@@ -153,9 +204,9 @@ def without_dates(question: str) -> str:
     Else documents of other days of that month would hold more of its words.
     """
     composed = unicodedata.normalize("NFKC", question)
-    for pattern in (*_DATES, _EITHER):
-        composed = pattern.sub(" ", composed)
-    return composed
+    for pattern in _DATES:
+        composed = pattern.sub(lambda match: " " if [*_date_of(match)] else match.group(), composed)
+    return _EITHER.sub(lambda match: " " if [*_either(match)] else match.group(), composed)
 
 
 def unmarked_words(text: str) -> list[str]:
@@ -189,16 +240,23 @@ def unmark(word: str) -> str:
 def _dates(text: str) -> Iterator[str]:
     for pattern in (*_DATES, *_SHORT_DATES):
         for match in pattern.finditer(text):
-            found = match.groupdict()
-            month = _MONTHS[found["n"].lower()] if "n" in found else int(found["m"])
-            yield from _date(
-                found["y"] if len(found["y"]) == 4 else f"20{found['y']}", month, int(found["d"])
-            )
+            yield from _date_of(match)
     for match in _EITHER.finditer(text):
-        first, second = int(match["a"]), int(match["b"])
-        yield from _date(match["y"], second, first)
-        if match[2] == "/" and first != second:
-            yield from _date(match["y"], first, second)
+        yield from _either(match)
+
+
+def _date_of(match: re.Match[str]) -> Iterator[str]:
+    found = match.groupdict()
+    month = _MONTHS[found["n"].lower()] if "n" in found else int(found["m"])
+    year = found["y"] if len(found["y"]) == 4 else f"20{found['y']}"
+    yield from _date(year, month, int(found["d"]))
+
+
+def _either(match: re.Match[str]) -> Iterator[str]:
+    first, second = int(match["a"]), int(match["b"])
+    yield from _date(match["y"], second, first)
+    if match[2] == "/" and first != second:
+        yield from _date(match["y"], first, second)
 
 
 def _date(year: str, month: int, day: int) -> Iterator[str]:
@@ -221,15 +279,21 @@ def _spell_number(number: str) -> Iterator[str]:
             yield _decimal(number, separators[0])
     elif len(separators) == 1 and separators[0] in ".,":
         yield _decimal(number, separators[0])
+        whole, _, part = number.partition(separators[0])
+        if whole and not part.strip("0"):
+            yield whole
     elif len(set(separators)) == 2 and separators[-1] in ".,":
         whole, _, part = number.rpartition(separators[-1])
         if separators.count(separators[-1]) == 1 and _THOUSANDS.fullmatch(whole):
-            yield f"n{re.sub(r'[^0-9]', '', whole)}d{part.rstrip('0') or '0'}"
+            plain = re.sub(r"\D", "", whole)
+            yield f"n{plain}d{part.rstrip('0') or '0'}"
+            if not part.strip("0"):
+                yield plain
 
 
 def _decimal(number: str, separator: str) -> str:
     whole, _, part = number.partition(separator)
-    return f"n{whole}d{part.rstrip('0') or '0'}"
+    return f"n{whole or '0'}d{part.rstrip('0') or '0'}"
 
 
 def _quantities(text: str) -> Iterator[str]:
@@ -276,13 +340,158 @@ def _slashed(text: str) -> Iterator[str]:
             yield re.sub(r"[\W_]+", "", code).lower()
 
 
+def _sizes(text: str) -> Iterator[str]:
+    for match in _SIZE.finditer(text):
+        size = match.group()
+        joined = re.sub(r"\s", "", size).lower().replace("×", "x")
+        if joined != size.lower():
+            yield joined
+
+
+def _clock_times(text: str) -> Iterator[str]:
+    for match in _CLOCK.finditer(text):
+        hour, minute, half = match.groups()
+        yield f"{hour}{minute or ''}{half.lower()}m"
+
+
+def _grouped(text: str) -> Iterator[str]:
+    """
+    Yield the digits of accounts, cards and telephone numbers as one word.
+
+    Telephone numbers also without the country code or the leading 0, and their local parts.
+    """
+    for match in _ACCOUNT.finditer(text):
+        yield re.sub(r"[ -]", "", match.group()).lower()
+    for match in _GROUPED.finditer(text):
+        groups = re.findall(r"\d+", match["groups"])
+        digits = "".join(groups)
+        if len(groups) > _MOST_GROUPS:
+            continue
+        international = bool(match["plus"])
+        if not (international or digits.startswith("0") or match["groups"].startswith("(")):
+            # Cards, and North America's numbers.
+            if len(groups) >= 3 and len(digits) >= 10 and min(map(len, groups[:-1])) >= 3:
+                yield digits
+            continue
+        if len(digits) not in _TELEPHONE_DIGITS:
+            continue
+        words = {digits: None}
+        if international:
+            words |= dict.fromkeys(digits[country:] for country in _COUNTRY_DIGITS)
+            # 49 (0) 89
+            if len(groups) > 1 and groups[1] == "0":
+                words["".join(groups[2:])] = None
+        elif digits.startswith("0"):
+            words[digits[1:]] = None
+        for place in range(1, len(groups)):
+            words["".join(groups[place:])] = None
+        yield from (word for word in words if len(word) >= _LEAST_SUBSCRIBER_DIGITS)
+
+
+def find_asked_spellings(question: str) -> list[str]:
+    """Return further words for *question*: other spellings that documents may use."""
+    composed = unicodedata.normalize("NFKC", question)
+    words: dict[str, None] = {}
+    for find in (_joined_codes, _split_codes, _versions, _other_kana):
+        words |= dict.fromkeys(find(composed))
+    return list(words)
+
+
+def find_alternatives(question: str) -> frozenset[str]:
+    """Return the words that only repeat a word of *question* in another spelling."""
+    composed = unicodedata.normalize("NFKC", question)
+    return frozenset([*find_asked_spellings(question), *_grouped(composed)])
+
+
+def _joined_codes(text: str) -> Iterator[str]:
+    """Yield "TN 2420 XL" and its parts as one word."""
+    tokens = list(_CODE_TOKEN.finditer(text))
+    capitals = any(_may_be_code(token.group()) == _CAPITALS for token in tokens)
+    joined = 0
+    for start, first in enumerate(tokens):
+        if not _belongs_to_code(first.group(), capitals=capitals):
+            continue
+        run = first.group()
+        for before, token in pairwise(tokens[start : start + _MOST_CODE_TOKENS]):
+            gap = text[before.end() : token.start()]
+            if (
+                not _CODE_GAP.fullmatch(gap)
+                or not _belongs_to_code(token.group(), capitals=capitals)
+                or (not capitals and before.group().isalpha() and token.group().isalpha())
+            ):
+                break
+            run += token.group()
+            if any(map(str.isdigit, run)):
+                yield run.lower()
+                joined += 1
+                if joined >= _MOST_JOINED:
+                    return
+
+
+_DIGITS, _CAPITALS, _SHORT = "digits", "capitals", "short"
+
+
+def _may_be_code(token: str) -> str | None:
+    if any(map(str.isdigit, token)):
+        return _DIGITS
+    if len(token) <= 5 and token.isupper():
+        return _CAPITALS
+    return _SHORT if len(token) <= 3 else None
+
+
+def _belongs_to_code(token: str, *, capitals: bool) -> bool:
+    # If the question has capitals, "in" and "of" are not part of a code.
+    return _may_be_code(token) in ({_DIGITS, _CAPITALS} if capitals else {_DIGITS, _SHORT})
+
+
+def _split_codes(text: str) -> Iterator[str]:
+    """Yield the letters and the digits of DIN912, but not of E1234: one letter is no word."""
+    for match in _CODE_TOKEN.finditer(text):
+        parts = _LETTERS_AND_DIGITS.findall(match.group())
+        if len(parts) in (2, 3) and parts[0].isalpha() and len(parts[0]) > 1:
+            # Python3.11: what follows the point belongs to it.
+            rest = re.match(r"(?:\.\d+)+", text[match.end() :]) if parts[-1].isdigit() else None
+            yield from (part.lower() for part in parts[:-1])
+            yield parts[-1].lower() + (rest.group() if rest else "")
+
+
+def _versions(text: str) -> Iterator[str]:
+    for match in _VERSION.finditer(text):
+        sign, number = match.groups()
+        closed = number.replace(".", "")
+        if sign:
+            yield number
+        if sign or number.count(".") >= 2:
+            yield from (closed, f"v{closed}")
+
+
+def _other_kana(text: str) -> Iterator[str]:
+    """Yield pairs of katakana for hiragana, and the other way round: ごみ is ゴミ."""
+    for match in _KANA.finditer(text):
+        signs = match.group()
+        step = _KANA_STEP if any("\u3041" <= sign <= "\u3096" for sign in signs) else -_KANA_STEP
+        other = "".join(
+            chr(ord(sign) + step) if "\u3041" <= sign <= "\u30f6" else sign for sign in signs
+        )
+        yield from (first + second for first, second in pairwise(other))
+
+
 def _pictures(text: str) -> Iterator[str]:
     for sign in text:
-        if ord(sign) in _OLDER_PICTURES:
+        if any(ord(sign) in signs for signs in _OLDER_PICTURES):
             yield f"u{ord(sign):x}"
         elif ord(sign) >= _FIRST_PICTURE and unicodedata.category(sign) == "So":
             yield f"u{ord(sign):x}"
             yield from re.findall(r"[a-z]{3,}", unicodedata.name(sign, "").lower())
+
+
+def find_joined_words(text: str) -> list[str]:
+    """Return the words of *text* in camelCase or PascalCase, as they stand there."""
+    return [
+        match.group()
+        for match in _JOINED.finditer(text)
+        if len([hump for hump in _HUMP.findall(match.group()) if len(hump) > 1]) > 1
+    ]
 
 
 def _joined(text: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """
 Tables of documents as typed columns: what a column holds, and what a cell means. Pure.
 
-A column counts as numbers or dates only where every cell says so in one way; else it is text, with
+A column counts as numbers or dates only if every cell says so in one way; else it is text, with
 which nothing is computed. A wrong number is worse than none.
 """
 
@@ -151,7 +151,7 @@ class ColumnReader:
         Return the columns.
 
         Args:
-            decimal: What the document's numbers are written with where no column tells; None where
+            decimal: What the document's numbers are written with where no column tells; None if
                 that is unknown.
         """
         width = max(len(self._names), len(self._states))
@@ -252,7 +252,7 @@ def read_cells(
 
 
 def read_number(text: str, *, decimal: DecimalMark) -> Decimal | None:
-    """Return the number that *text* writes, None where it writes none."""
+    """Return the number that *text* writes, None if it writes none."""
     parts = _split_number(_plain(text))
     if parts is None:
         return None
@@ -265,7 +265,7 @@ def read_number(text: str, *, decimal: DecimalMark) -> Decimal | None:
 
 
 def read_date(text: str, *, day_first: bool) -> date | None:
-    """Return the date that *text* writes, None where it writes none."""
+    """Return the date that *text* writes, None if it writes none."""
     found = _DATE.fullmatch(_plain(text))
     if found is None:
         return None

@@ -35,12 +35,12 @@ def composed(name: str) -> str:
 
 
 def storable(text: str) -> str:
-    """Return *text* as Postgres can hold it: without NUL and lone surrogates."""
+    """Return *text* without NUL and lone surrogates, which PostgreSQL cannot store."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def plain_beginning(prefix: str) -> str:
-    """Return what every name that begins with *prefix*, in whatever form, begins with as it is."""
+    """Return the longest part of *prefix* that is the same in every Unicode form of a name."""
     both = zip(composed(prefix), unicodedata.normalize("NFD", prefix), strict=False)
     return "".join(sign for sign, _ in takewhile(lambda pair: pair[0] == pair[1], both))
 
@@ -50,7 +50,7 @@ class ObjectVersion:
     """
     One generation of an object in the bucket.
 
-    *metageneration* is 0, *md5* and *crc32c* (base64) are empty where the source does not tell them
+    *metageneration* is 0, *md5* and *crc32c* (base64) are empty if the source does not tell them
     (fake-gcs-server's events, composite objects).
     """
 
@@ -88,7 +88,7 @@ class ObjectEvent:
     What happened to one generation of an object.
 
     Attributes:
-        overwritten_by: The generation that a deleted one gave way to; None where the object was
+        overwritten_by: The generation that a deleted one gave way to; None if the object was
             deleted, or the source does not tell (Eventarc).
     """
 
@@ -118,13 +118,13 @@ class FillJob:
 @dataclass(frozen=True, slots=True)
 class DocumentEvent:
     """
-    What happened to a document; it holds no text of the document.
+    What happened to a document, without any of its text.
 
     Attributes:
-        id: The same whenever this event is published again.
+        id: Stays the same when this event is published again.
         sequence: Higher for the later of two events of one document.
-        generation: That which is ready, failed or gone.
-        answering_generation: That which answered right after it; None where none did.
+        generation: The generation that is ready, failed or gone.
+        answering_generation: The generation that answered right after the event; None if none did.
         pages_without_text: How many.
         reason_code, reason: Of a failure; None otherwise.
     """
@@ -149,7 +149,7 @@ class DocumentEvent:
 
 
 def is_junk(name: str) -> bool:
-    """Tell what operating and office programs leave in folders from what a person put there."""
+    """Return whether a name is one that operating systems and office programs leave behind."""
     return any(_JUNK.fullmatch(part) for part in name.split("/"))
 
 
@@ -157,8 +157,8 @@ def join_embedded_text(*, heading: str, header: str, text: str) -> str:
     """
     Return what is embedded of a chunk: path, table header, text.
 
-    Headings that *text* itself begins with are left out of the path: said twice, they make all
-    beginnings of documents with the same title alike.
+    Headings with which *text* begins are left out of the path. Repeated, they would make the
+    beginnings of all documents with the same title alike.
     """
     return "\n".join(part for part in (path_above(heading, text=text), header, text) if part)
 
@@ -201,13 +201,13 @@ class Chunk:
         text: Exactly the characters [char_start:char_end) of the extracted text.
         heading: Path of headings above it, "Title > Section > Subsection".
         header: The header rows of the table that *text* continues, else empty.
-        page: Page, slide or sheet that it begins on, from 1; None where the format has none.
+        page: Page, slide or sheet that it begins on, from 1; None if the format has none.
         tokens: Word pieces of the embedded text, special tokens included.
         source: "ocr" where the text was read from a picture of the page, "figure" where it
             describes a picture in the document.
         page_starts: Where in the extracted text further pages begin, between char_start and
             char_end.
-        boxes: Where its words stand on their pages (shared/boxes.py); empty where that is unknown.
+        boxes: Where its words stand on their pages (shared/boxes.py); empty if that is unknown.
     """
 
     ordinal: int
@@ -257,7 +257,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """Each of *parts* must hold."""
+    """All of *parts* must hold."""
 
     parts: tuple[Condition, ...]
 
@@ -275,9 +275,9 @@ Condition = Comparison | AllOf | AnyOf
 @dataclass(frozen=True, slots=True)
 class Filter:
     """
-    Which documents may answer; an empty field asks nothing, and each that asks must hold.
+    Which documents may answer: every field that is set must match.
 
-    *updated_from* is inclusive, *updated_to* exclusive; both speak of the object's update time.
+    *updated_from* is inclusive, *updated_to* exclusive; both refer to the object's update time.
     """
 
     collection: str | None = None
@@ -317,15 +317,15 @@ class Hit:
     Attributes:
         score: Fused score; higher is better, comparable within one search only.
         similarity: Cosine of question and chunk, -1 to 1.
-        vector_rank: Rank in the vector leg from 1, None where that leg did not return it.
-        text_rank: Rank in the text leg from 1, None where that leg did not return it.
+        vector_rank: Rank in the vector leg from 1, None if that leg did not return it.
+        text_rank: Rank in the text leg from 1, None if that leg did not return it.
         coverage: Share of the question's words, by their rarity, that the chunk and the headings
-            above it hold; None where the question has no words that count.
+            above it hold; None if the question has no words that count.
         page_starts: Where in the extracted text further pages begin, between char_start and
             char_end.
         also_in: The URIs of other documents that hold the same text.
-        parts: What the score is made of; None where it was not searched for by this release.
-        language: ISO 639-1 code of its document's language, empty where unknown.
+        parts: What the score is made of; None if it was not searched for by this release.
+        language: ISO 639-1 code of its document's language, empty if unknown.
     """
 
     document_id: UUID
@@ -369,10 +369,10 @@ class DocumentStatus:
 
     Attributes:
         generation: The newest generation known.
-        answering_generation: The generation that answers now, None where none does.
+        answering_generation: The generation that answers now, None if none does.
         attempts: Tries used by the newest generation so far.
         notices: What was left out of it.
-        figures: What the descriptions of its pictures took; None where they are left alone.
+        figures: What the descriptions of its pictures took; None if they are left alone.
     """
 
     id: UUID

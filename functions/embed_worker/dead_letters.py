@@ -16,7 +16,7 @@ def keep_dead_letter(message: Message, pool: store.Pool, *, announce: store.Publ
     Keep a dead letter for the operator, and mark its document failed.
 
     Args:
-        announce: Publishes events of documents; None where none are published.
+        announce: Publishes events of documents; None if none are published.
 
     Raises:
         Transient: Another try may help.

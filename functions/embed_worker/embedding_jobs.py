@@ -28,10 +28,10 @@ _log = get_logger("embed_worker")
 @dataclass(frozen=True, slots=True)
 class Resources:
     """
-    The dependencies of embedding; they live as long as the process.
+    The dependencies of embedding, which live as long as the process.
 
     Attributes:
-        announce: Publishes events of documents; None where none are published.
+        announce: Publishes events of documents; None if none are published.
         find_embedder: Returns the model of a digest, or raises Misconfigured.
         batch_slots: As many as may be held at once.
     """

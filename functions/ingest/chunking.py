@@ -25,7 +25,7 @@ _SMALL_SECTION_TOKENS = 32
 _MAX_CHARS_PER_TOKEN = 10
 # Where the end of a chunk may be, as a share of what fits: see _Packer._end.
 _LEAST_SHARE = 0.6
-# Text that must be known beyond a chunk before its end is chosen, in chunks.
+# How many chunks of text must follow a chunk before its end is chosen.
 _LOOK_AHEAD_CHUNKS = 3
 # A sum of word pieces this near the limit is counted again over the joined text.
 _DOUBT_TOKENS = 16
@@ -47,8 +47,8 @@ class Budget:
     How many of the model's tokens a chunk may use.
 
     Attributes:
-        max_tokens: What the model reads, special tokens included; never exceeded.
-        body_tokens: What the text of a chunk may use.
+        max_tokens: The most that the model reads, special tokens included; never exceeded.
+        body_tokens: The most that the text of a chunk may use.
         body_chars: What the text of a chunk aims at. It keeps chunks of languages that the model
             knows small enough to be precise, and bounds what hides behind a few tokens:
             all-MiniLM-L6-v2 makes one [UNK] of a word over 100 characters, or of a run of Thai.
@@ -65,7 +65,7 @@ class Budget:
     special_tokens: int = 2
 
     def cost(self, tokens: int, chars: int) -> int:
-        """Return what a text costs, in tokens: its own, or those that its length stands for."""
+        """Return the cost of a text in tokens: its own, or an equivalent of its length."""
         return max(tokens, chars * self.body_tokens // self.body_chars)
 
     @classmethod
@@ -108,7 +108,7 @@ def chunk_blocks(
     Yield the extracted text in pieces and, as soon as their text is out, the chunks of it.
 
     Args:
-        title: The document's title as known so far, "" where there is none.
+        title: The document's title as known so far, "" if there is none.
 
     Returns:
         str pieces, which join to the extracted text, between chunks in order; the chunks do not
@@ -192,7 +192,7 @@ class _Packer:
         if block.begins_document or (block.level and block.kind != "heading"):
             return True
         if not last.path and self.ordinal == 0 and self.open_cost < self.budget.body_tokens:
-            # Who a letter or an invoice is for stands above its title.
+            # The recipient of a letter or an invoice is above its title.
             self.preamble = len(self.open)
             return False
         return self.open_cost >= _SMALL_SECTION_TOKENS
@@ -473,7 +473,7 @@ def _checksum(text: str) -> int:
 
 
 def _common_path(units: list[_Unit]) -> tuple[str, ...]:
-    """Return the path that all text among *units* shares, but for what is below no heading."""
+    """Return the heading path that all *units* share, ignoring text without a heading."""
     paths = [unit.path for unit in units if unit.kind != "heading" and unit.path]
     paths = paths or [units[-1].path]
     first, last = min(paths), max(paths)

@@ -1,8 +1,8 @@
 """
-The confinement of a process that parses a document: it may ask the kernel for almost nothing.
+Confines a process that parses a document, so that it can ask the kernel for almost nothing.
 
-A compromised parser has its memory, one open file and one socket. Three mechanisms keep it there,
-and none of them needs a privilege:
+A compromised parser has its memory, one open file and one socket. Three mechanisms confine it, none
+of which needs a privilege:
 
 - Limits of resources: no new descriptor, no growing file, no more memory or processor time.
 - A seccomp filter with a list of the system calls that are allowed. Each other one fails with
@@ -145,9 +145,9 @@ _Instruction = tuple[int, int, int, int]
 
 def confine(limits: ParseLimits, *, filtered: bool = True) -> None:
     """
-    Drop, irrevocably, all rights of this process that parsing does not need.
+    Irrevocably drop all permissions of this process that parsing does not need.
 
-    It must have one thread, and as open descriptors only what it is to keep.
+    The process must have one thread, and no open descriptors except those it keeps.
 
     Args:
         filtered: Whether it must be under a seccomp filter, where the system is Linux.
@@ -172,7 +172,7 @@ def confine(limits: ParseLimits, *, filtered: bool = True) -> None:
 
 
 def find_gap() -> str:
-    """Return why this system cannot contain a parser, "" where it can."""
+    """Return why this system cannot contain a parser, "" if it can."""
     if sys.platform != "linux":
         return f"{sys.platform} has no seccomp"
     if platform.machine() not in _MACHINES:

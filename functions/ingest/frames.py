@@ -1,5 +1,5 @@
 """
-What a parser child may say: read from its frames, and refused where it is anything else.
+What a parser child may say: read from its frames, and refused if it is anything else.
 
 A document may have taken its parser over. What comes from it is data of a stranger: types, sizes,
 counts and positions are checked here, before anything is stored. Pure.

@@ -50,9 +50,9 @@ class Resources:
     The dependencies of indexing; they live as long as the process.
 
     Attributes:
-        announce: Publishes events of documents; None where none are published.
-        pages: Reads pages without text; None where they stay without.
-        figures: Describes pictures inside documents; None where they are left alone.
+        announce: Publishes events of documents; None if none are published.
+        pages: Reads pages without text; None if they stay without.
+        figures: Describes pictures inside documents; None if they are left alone.
         parse_slots: As many as may be parsed at once.
     """
 
@@ -69,7 +69,7 @@ class Resources:
 
     @property
     def config_hash(self) -> str:
-        """Return what identifies the way in which a document becomes chunks."""
+        """Return a hash that identifies how documents become chunks."""
         way = f"{_PIPELINE_VERSION} {self.model.digest}"
         if self.figures is not None:
             way += f" {self.figures.model} {self.settings.figure_budget}"
@@ -80,8 +80,8 @@ def handle(event: ObjectEvent, resources: Resources) -> None:
     """
     Bring the index to the state of the bucket that *event* announces.
 
-    What an event says of an object is a hint: collection and readers, which decide who may read
-    the text, are the bucket's own words.
+    An event is only a hint about an object. Collection and readers, which decide who may read the
+    text, are read from the bucket.
 
     Raises:
         Transient: Another try may help.
@@ -93,7 +93,7 @@ def handle(event: ObjectEvent, resources: Resources) -> None:
         _log.debug("folder placeholder ignored")
     elif event.kind == "deleted":
         if (event.overwritten_by or 0) > version.generation:
-            # Nothing is gone, and the newer generation has an event of its own.
+            # Nothing is lost: the newer generation has its own event.
             _log.debug("delete of an overwrite passed over", generation=version.generation)
         else:
             _delete(version, resources)
@@ -114,7 +114,7 @@ def _follow(version: ObjectVersion, resources: Resources) -> None:
         _follow_bucket(version, resources, not_found=True)
         return
     _index(current, resources)
-    # Only now a build surely exists to record it on; an older event may have made it.
+    # Only now is there certainly a build to record it on; an older event may have created it.
     with store.connect(resources.pool) as connection:
         store.record_metadata(connection, current)
 
@@ -347,7 +347,7 @@ def _record_gone(
             # Another event of this object came since the look: look again.
             known = store.read_generations(connection, version)
         if resources.bucket.look(version.name) is not None:
-            return  # the event of what is there has come, or will come
+            return  # the live object's own event has come or will come
     raise Transient("other events of this object keep coming while the bucket is looked at")
 
 

@@ -1,4 +1,4 @@
-"""The lease of a build, renewed for as long as its document is being parsed."""
+"""Renews the lease of a build while its document is being parsed."""
 
 from __future__ import annotations
 

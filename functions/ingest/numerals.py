@@ -14,7 +14,7 @@ _POINT = frozenset(["en", "zh", "ja", "ko", "th", "he", "hi", "bn", "ms"])
 
 def decimal_mark(language: str, *, content_type: str) -> DecimalMark | None:
     """
-    Return the decimal mark of *language* (ISO 639-1), None where it is not known.
+    Return the decimal mark of *language* (ISO 639-1), None if it is not known.
 
     Excel keeps numbers, not their spelling: the parser writes them with a point.
     """

@@ -1,4 +1,4 @@
-"""The text of a picture of a page, read by Gemini."""
+"""Reads the text on pictures of pages with Gemini."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PageReader:
 
     def read_page(self, png: bytes) -> str:
         """
-        Return the text on a picture of a page, "" where Gemini finds or gives none.
+        Return the text on a picture of a page, "" if Gemini finds or gives none.
 
         Raises:
             GenerationUnavailable: Gemini is away, overloaded, or refuses the key or the model,

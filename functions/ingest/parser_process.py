@@ -204,7 +204,8 @@ def _run_child(*, source: int, data: int, server: int) -> None:
     except BrokenPipeError:
         code = 1
     except Exception as error:
-        # Parsers meet anything; only the type is reported, because messages may quote the document.
+        # Anything can go wrong here. Only the type is reported, because messages may quote the
+        # document.
         channel.refuse(
             "corrupt",
             "The file cannot be read: it is damaged or unusual "
@@ -234,7 +235,7 @@ def _keep_only(source: int, data: int) -> tuple[int, int]:
 
 
 class _Channel:
-    """Sends frames; text is gathered into frames of about 64 KiB."""
+    """Sends frames, and collects text into frames of about 64 KiB."""
 
     def __init__(self, data: socket.socket) -> None:
         self.data = data
@@ -277,7 +278,7 @@ class _Channel:
         return self.receive(b"R").decode()
 
     def begin_figures(self) -> None:
-        """Say that from now on figures are decoded."""
+        """Announce that figures are decoded from now on."""
         self.send(b"N", b"")
         self.flush()
 
@@ -307,7 +308,7 @@ class _Channel:
 
 
 class _Blocks:
-    """Passes the blocks of a document on, and keeps the facts in its other events."""
+    """Passes on the blocks of a document, and keeps the facts from its other events."""
 
     def __init__(self, events: Iterator[Event]) -> None:
         self.events = events
@@ -462,13 +463,17 @@ def _pack_chunk(chunk: Chunk) -> bytes:
 def _no_text(blocks: _Blocks, *, content_type: str, reads_pictures: bool) -> Unreadable:
     pages = blocks.pages_without_text
     if not pages:
-        return Unreadable("no_text", "The document holds no text. Nothing can be found in it.")
+        return Unreadable(
+            "no_text", "The document contains no text, so there is nothing to find in it."
+        )
     named = ", ".join(map(str, pages[:_MAX_PAGES_NAMED]))
     more = f" and {len(pages) - _MAX_PAGES_NAMED} more" if len(pages) > _MAX_PAGES_NAMED else ""
     which: Literal["page", "pages"] = "page" if len(pages) == 1 else "pages"
     if content_type != PDF and not content_type.startswith("image/"):
         # Sheets and slides: no picture of them is read.
-        return Unreadable("no_text", "The document holds no text. Nothing can be found in it.")
+        return Unreadable(
+            "no_text", "The document contains no text, so there is nothing to find in it."
+        )
     if content_type.startswith("image/"):
         told = f"The document is a picture in which no text was found ({which} {named}{more}). "
     else:

@@ -1,5 +1,5 @@
 """
-Parse documents in a child process that can do nothing else.
+Parses documents in a child process that can do nothing else.
 
 The parent side: it keeps one fork server (parser_process.py) per worker process, hands it the
 open file, keeps the deadline, and spools what comes back to unlinked temporary files.
@@ -95,7 +95,7 @@ class ParsedDocument:
 
     Attributes:
         content_type: The MIME type found, whatever the uploader claimed.
-        pages: Pages, slides or sheets; None where the format has none.
+        pages: Pages, slides or sheets; None if the format has none.
         pages_without_text: Numbers of the pages where no text was found, from 1.
         sample: The first 20,000 characters or less, to tell the language from.
         figures_left_out: Code and page of each picture that has no description.
@@ -132,7 +132,7 @@ class ParsedDocument:
         self._files.close()
 
     def describe(self, summary: Summary) -> None:
-        """Take what the child says of the whole."""
+        """Take the child's facts about the whole document."""
         self.title = summary.title
         self.content_type = summary.content_type
         self.pages = summary.pages
@@ -156,7 +156,7 @@ class ParsedDocument:
 
     def tables(self, *, decimal: DecimalMark | None) -> Iterator[tuple[Table, Iterator[Row]]]:
         """
-        Yield each table that came whole, with its rows; those of one end before the next begins.
+        Yield each complete table with its rows; consume a table's rows before the next table.
 
         Args:
             decimal: What the document's numbers are written with where a table does not tell.
@@ -256,7 +256,7 @@ class _Characters:
 
 
 def _whole_characters(data: bytes) -> int:
-    """Return how many bytes at the start of *data* are whole UTF-8 characters."""
+    """Return how many bytes at the start of *data* form whole UTF-8 characters."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
         if byte < 0x80:
@@ -285,7 +285,7 @@ def parse_document(
 
     Args:
         name: The object's name.
-        content_type: What the uploader claims, None where nothing.
+        content_type: What the uploader claims, None if nothing.
         tokenizer: The model's tokenizer.json.
         max_tokens: What the model reads of a text, special tokens included.
         ocr: Reads the text of a picture of a page (PNG) that Tesseract reads badly; its time does
@@ -374,8 +374,8 @@ class _Child:
         self.timed_out = False
         with child_data, child_status:
             try:
-                # The fork server does not see whose document it is: what it has seen, the children
-                # after this one would have in their memory.
+                # The fork server does not see the document's name, because later children would
+                # inherit what it has seen.
                 self._send(b"Q", json.dumps(request).encode())
                 _server.send(
                     json.dumps({"tokenizer": request["tokenizer"]}).encode(),
@@ -408,7 +408,7 @@ class _Child:
         ocr: Callable[[bytes], str] | None,
         describe_figure: DescribeFigure | None,
     ) -> None:
-        """Spool the child's frames into *document* until it ends."""
+        """Spool the child's frames into *document* until the child ends."""
         finished = False
         sample = ""
         text = TextReader(max_chars=self.limits.max_text_chars)
@@ -464,7 +464,7 @@ class _Child:
         document._rows.flush()
 
     def _answer(self, text: str) -> None:
-        # The child may be gone; reading its end says why.
+        # The child may be gone; reading its frames to the end says why.
         with suppress(OSError):
             self._send(b"R", text.encode("utf-8", "replace"))
 
@@ -486,7 +486,7 @@ class _Child:
         return None if data is None else (head[:1], data)
 
     def _receive(self, length: int) -> bytes | None:
-        """Return exactly *length* bytes, None where the child ends or is out of time before."""
+        """Return exactly *length* bytes, None if the child ends or is out of time before."""
         data = bytearray()
         while len(data) < length:
             if not self._readable(self.data, self.deadline):

@@ -27,11 +27,11 @@ class Dependencies:
 
     Attributes:
         find_embedder: The model of a digest; raises Misconfigured where it is not loaded here.
-        limiter: None where requests are not limited.
-        make_originals: The bucket to read files from; None where it is not known.
-        make_uploads: None where the service may not write to the bucket.
-        metrics: None where nothing is measured.
-        tokens: None where callers send no identity tokens.
+        limiter: None if requests are not limited.
+        make_originals: The bucket to read files from; None if it is not known.
+        make_uploads: None if the service may not write to the bucket.
+        metrics: None if nothing is measured.
+        tokens: None if callers send no identity tokens.
     """
 
     settings: QuerySettings

@@ -2,8 +2,8 @@
 The query function: a Flask application behind one entry point of functions-framework.
 
 The framework imports this module before it forks its workers, so nothing is opened here: each
-worker makes its application, and meanwhile loads the model and opens a connection. What only some
-deployments need (Gemini, uploads, identity tokens, metrics) is imported where it is made.
+worker creates its application while it loads the model and opens a connection. Modules that only
+some deployments need (Gemini, uploads, identity tokens, metrics) are imported on use.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from .metrics import Metrics
 
-# Somebody waits for what the page reads from the bucket, or changes there.
+# A person is waiting for what the page reads from the bucket or changes there.
 _STORAGE_READ_SECONDS = 20.0
 _STORAGE_RETRY_SECONDS = 15.0
 _GEMINI_ATTEMPTS = 3
@@ -73,8 +73,8 @@ def _answer_in_place_of_the_framework() -> None:
     """
     Take each request before functions-framework does.
 
-    It reads every body to its end before it lets a response go, one of 401 too, and answers some
-    paths (/favicon.ico) itself.
+    The framework would read every body to its end before responding, even for a 401, and answers
+    some paths (/favicon.ico) itself.
     """
     if has_app_context():
         current_app.wsgi_app = _answer  # type: ignore[method-assign]  # Flask's way to wrap it
@@ -193,7 +193,7 @@ def _serve_whole_requests() -> None:
 
 
 def _make_room_for_refusals() -> None:
-    """Let the server have a thread for each place and some more: it reads THREADS after this."""
+    """Give the server a thread for each slot and a few more for refusals, through THREADS."""
     # The first request reports a faulty setting.
     with suppress(Misconfigured):
         threads = load(QuerySettings).max_concurrent_requests + SPARE_THREADS
@@ -218,6 +218,6 @@ def _warm_connection() -> None:
 _answer_in_place_of_the_framework()
 _serve_whole_requests()
 _make_room_for_refusals()
-# Side by side: the model's file is read, and the database answers, while modules are still made.
+# In parallel: the model's file loads and the database answers while modules are imported.
 for _warm in (_warm_model, _warm_connection, _warm_up):
     warm_after_fork(_warm)

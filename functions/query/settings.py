@@ -104,7 +104,7 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
 
     @property
     def key_names(self) -> dict[str, str | None]:
-        """Return the name of each key by its digest, None where it has none."""
+        """Return the name of each key by its digest, None if it has none."""
         matches = [match for key in self.api_keys if (match := _KEY.fullmatch(key))]
         return {match["digest"].lower(): match["name"] for match in matches}
 

@@ -66,7 +66,7 @@ class BertEmbedder:
 
 
 def read_bert(folder: Path) -> BertEmbedder | None:
-    """Return the model in *folder*, or None where it is anything but plain BERT in safetensors."""
+    """Return the model in *folder*, or None if it is anything but plain BERT in safetensors."""
     if not (folder / "model.safetensors").is_file() or not (folder / "tokenizer.json").is_file():
         return None
     configuration = _read_json(folder / "config.json")
@@ -105,7 +105,7 @@ class BertClassifier:
 
 
 def read_bert_classifier(folder: Path) -> BertClassifier | None:
-    """Return the model in *folder*, or None where it is anything but plain BERT in safetensors."""
+    """Return the model in *folder*, or None if it is anything but plain BERT in safetensors."""
     if not (folder / "model.safetensors").is_file() or not (folder / "tokenizer.json").is_file():
         return None
     configuration = _read_json(folder / "config.json")

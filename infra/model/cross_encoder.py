@@ -125,7 +125,7 @@ def _write(source: Source, folder: Path, *, precision: str) -> None:
     if not correlation >= LEAST_CORRELATION:
         raise ExportError(
             f"{source.name} loses too much in eight bits: its scores correlate with those of the"
-            f" source by {correlation:.3f}. Export it by --precision float32"
+            f" source by {correlation:.3f}. Export it with --precision float32"
         )
 
 

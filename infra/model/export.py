@@ -212,16 +212,16 @@ class Source:
 )
 @click.option(
     "--query-prompt",
-    help='What the model reads before a question, "" for nothing.  [default: the model\'s own]',
+    help='What the model reads before a question; "" for none.  [default: the model\'s own]',
 )
 @click.option(
     "--document-prompt",
-    help='What the model reads before a document, "" for nothing.  [default: the model\'s own]',
+    help='What the model reads before a document; "" for none.  [default: the model\'s own]',
 )
 @click.option(
     "--dimension",
     type=click.IntRange(1, MAX_DIMENSION),
-    help="Keep the first so many numbers of each vector, for models trained for it (Matryoshka).",
+    help="Keep this many leading numbers of each vector, for models trained for it (Matryoshka).",
 )
 @click.option("--force", is_flag=True, help="Write the folder again even if it is complete.")
 def main(
@@ -857,7 +857,7 @@ def _check_quantised(vectors: Any, expected: Any, *, name: str) -> None:
     ):
         raise ExportError(
             f"{name} loses too much in eight bits: cosine to the source {cosines.mean():.3f} on"
-            f" average, {cosines.min():.3f} at least. Export it by --precision float32"
+            f" average, {cosines.min():.3f} at least. Export it with --precision float32"
         )
 
 

@@ -70,7 +70,7 @@ def describe_gemini(model: str, *, dimension: int | None) -> dict[str, Any]:
     family = next((one for one in _FAMILIES if re.fullmatch(one.pattern, model)), None)
     if family is None:
         raise ExportError(
-            f"{model} (EMBEDDING_MODEL_NAME) is not known here: take gemini-embedding-001 or"
+            f"{model} (EMBEDDING_MODEL_NAME) is unknown; use gemini-embedding-001 or"
             " gemini-embedding-2"
         )
     chosen = dimension or DEFAULT_DIMENSION

@@ -22,7 +22,7 @@ class Family:
     Attributes:
         pattern: Found in the lower-case name of each.
         query, document: What its authors put before both, as *source* says.
-        prompted: False where the authors use no prompts.
+        prompted: False if the authors use no prompts.
     """
 
     pattern: str
@@ -92,7 +92,7 @@ FAMILIES = (
 
 @dataclass(frozen=True, slots=True)
 class GivenPrompts:
-    """What a person asked for; None where nothing was said, "" where no prompt is wanted."""
+    """What a person asked for; None if nothing was said, "" if no prompt is wanted."""
 
     query: str | None = None
     document: str | None = None
@@ -105,7 +105,7 @@ def choose_prompts(
     query = configured.get("query") or ""
     document = next((prompt for key in _DOCUMENT_NAMES if (prompt := configured.get(key))), "")
     family = find_family(name)
-    # One of both may be empty by intent: only where there are none at all, the model says nothing.
+    # One of both may be empty by intent: only if there are none at all, the model says nothing.
     if family is not None and not query and not document:
         query, document = family.query, family.document
     return {

@@ -1,4 +1,4 @@
-"""Question and passage read together by an exported cross-encoder: how well the one answers."""
+"""An exported cross-encoder, which scores how well a passage answers a question."""
 
 from __future__ import annotations
 

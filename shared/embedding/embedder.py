@@ -31,7 +31,7 @@ __all__ = [
 # Tokens of one run on a GPU, padding included: small runs would leave it idle.
 GPU_BATCH_TOKENS = 16_384
 
-# What tokenizers make of what they cannot read.
+# The tokens that tokenizers use for unknown text.
 _UNKNOWN = frozenset({"[unk]", "<unk>"})
 
 Device = Literal["cpu", "cuda"]
@@ -61,7 +61,7 @@ class TextEmbedder(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Do what the first question should not wait for."""
+        """Do the work that the first question should not wait for."""
         ...
 
 
@@ -236,7 +236,7 @@ def available_cores() -> int:
 
 def _cgroup_quota() -> float | None:
     """
-    Return the cores granted by the control group, or None where it sets no limit.
+    Return the cores granted by the control group, or None if it sets no limit.
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
     """

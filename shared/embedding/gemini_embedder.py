@@ -1,4 +1,4 @@
-"""A model of Gemini's in the place of a graph: its folder says which, Google makes the vectors."""
+"""A Gemini embedding model: its folder names the model, and Google computes the vectors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.embedding.tokenizer import (
 from shared.gemini.embedding import EmbeddingClient
 from shared.settings import GeminiSettings
 
-# Documents wait for a model that is busy; a question is answered by its words alone instead.
+# Documents wait for a busy model; questions are answered by their words alone.
 _DOCUMENT_ATTEMPTS = 5
 _QUERY_ATTEMPTS = 2
 _QUERY_TIMEOUT_SECONDS = 4.0

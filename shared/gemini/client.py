@@ -1,5 +1,5 @@
 """
-Answers of Gemini through google-genai, whole or named as failed.
+Gemini's answers through google-genai: either whole, or an error.
 
 google-genai 3.4 raises nothing for a blocked, empty or cut answer.
 """

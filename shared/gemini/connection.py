@@ -1,5 +1,5 @@
 """
-The connection to Gemini that all uses of it share: deadlines, tries, and what its failures mean.
+The shared connection to Gemini: deadlines, retries, and the meaning of its failures.
 
 google-genai 3.4 has no timeout and no retries by default and ignores RetryInfo.
 """
@@ -183,7 +183,7 @@ def _retry_delay_seconds(details: Any) -> float | None:
 
 class Retryable(Exception):
     """
-    A try failed in a way that another may not.
+    A try failed in a way that may pass.
 
     Attributes:
         wait_seconds: What the service asked to wait; None leaves it to us.

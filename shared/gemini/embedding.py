@@ -89,7 +89,7 @@ class EmbeddingClient:
 
         Args:
             tokens: How many each text has, about.
-            task_type: What the vectors are for; None where the model reads that in the text.
+            task_type: What the vectors are for; None if the model reads that in the text.
             timeout_seconds: For each call, with all its tries and waits.
 
         Raises:

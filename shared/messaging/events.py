@@ -21,7 +21,7 @@ from shared.values import DocumentEvent, EmbedJob, FillJob, ObjectEvent, ObjectV
 
 MESSAGE_PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 JOB_VERSION = 1
-# docs/document-event.schema.json; raised when a field changes its meaning or goes.
+# See docs/document-event.schema.json; raised when a field changes its meaning or is removed.
 DOCUMENT_EVENT_VERSION = 1
 
 _Kind = Literal["finalized", "deleted", "metadata_updated"]
@@ -54,7 +54,7 @@ def read_message(data: object) -> Message:
     Return the Pub/Sub message in the *data* of a messagePublished CloudEvent.
 
     Raises:
-        Malformed: *data* is no such thing.
+        Malformed: *data* is not such a message.
     """
     if not isinstance(data, Mapping) or not isinstance(data.get("message"), Mapping):
         raise Malformed("the event carries no Pub/Sub message")
@@ -102,7 +102,7 @@ def read_notification(message: Message) -> ObjectEvent | None:
     The attributes win over the body, and an event without a body (payload format NONE) is enough.
 
     Raises:
-        Malformed: Not a storage notification.
+        Malformed: It is not a storage notification.
     """
     event_type = message.attributes.get("eventType", "")
     if not event_type:
@@ -276,7 +276,7 @@ def write_document_event(event: DocumentEvent) -> tuple[bytes, dict[str, str]]:
         if event.reason_code
         else None,
     }
-    # What subscriptions filter by, and what a consumer needs before it reads the body.
+    # Subscriptions filter by these, and consumers need them before they read the body.
     attributes = ("version", "event_id", "sequence", "state", "document_id", "collection")
     return (
         json.dumps(body, ensure_ascii=False).encode(),

@@ -7,6 +7,7 @@ browser, of the same origin as the service. Only the Host header tells the two a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from urllib.parse import urlsplit
 import flask
 
 from shared.settings import HostSettings
+
+_BRACKETED = re.compile(r"\[[0-9A-Fa-f:.]+\](:\d*)?")
 
 
 def is_allowed_host(host: str | None, allowed: Sequence[str]) -> bool:
@@ -51,8 +54,11 @@ def admit_hosts(settings: HostSettings) -> None:
 
 
 def _host_name(host: str) -> str:
-    """Return the name or address in a Host header, "" where it is none."""
+    """Return the name or address in a Host header, "" if it is none."""
     if any(character in host for character in "/?#@\\ \t"):
+        return ""
+    if "[" in host and not _BRACKETED.fullmatch(host):
+        # urlsplit takes what stands in brackets for the whole name.
         return ""
     try:
         parts = urlsplit(f"//{host}")

@@ -61,7 +61,7 @@ class SigningKeys:
 
     def find(self, key_id: str) -> jwt.PyJWK | None:
         """
-        Return the key of that id, None where the issuer has none.
+        Return the key of that id, None if the issuer has none.
 
         Raises:
             KeysUnavailable: The issuer does not say.
@@ -128,7 +128,7 @@ class TokenVerifier:
     Verifies identity tokens and returns their claims.
 
     Args:
-        audiences: One of them must be the token's; empty where the platform checks it.
+        audiences: One of them must be the token's; empty if the platform checks it.
         signature_removed: Whether Cloud Run's IAM authenticates every caller before this
             service: only then is a token trusted whose signature it removed. Where anyone may
             call the service, anyone could write such a token.

@@ -12,7 +12,7 @@ and no other client is answered. This worker reads in one loop, as a proxy that 
 - Of too many connections, that which has waited longest for its client is closed.
 - A response that its reader does not take ends after SEND_SECONDS.
 
-Call serve_whole_requests() while main.py is imported; it decides nothing where no server follows.
+Call serve_whole_requests() while main.py is imported; it decides nothing if no server follows.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from http import HTTPStatus
+from io import BytesIO
 from itertools import count
 from typing import Any
 
 import gunicorn.config
 from gunicorn import http
+from gunicorn.http.body import Body
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 HEAD_SECONDS = 10.0
@@ -236,6 +238,10 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         req._expected_100_continue = False
         if not conn.source.whole:
             req.force_close()
+        elif conn.body is not None and conn.body.chunked:
+            # What is wrong with chunks is the client's fault; where the function met it, it would
+            # answer 500.
+            req.body = Body(BytesIO(req.body.read()))
         conn.sock.settimeout(SEND_SECONDS)
         keep = super().handle_request(req, conn)
         conn.answered = True

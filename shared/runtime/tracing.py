@@ -131,7 +131,7 @@ def traced(name: str) -> Callable[[Handler], Handler]:
 
 def read_traceparent(data: object) -> str:
     """
-    Return the traceparent that a pushed event brings, "" where it brings none.
+    Return the traceparent that a pushed event brings, "" if it brings none.
 
     A message has it as its attribute; a notification of Storage, which writes the attributes
     itself, in the object's metadata. Nothing is refused here: the event's reader does that.
@@ -156,7 +156,7 @@ def _of_object(resource: object) -> str:
 
 
 def current_traceparent() -> str:
-    """Return the W3C traceparent of the span around this, "" where there is none."""
+    """Return the W3C traceparent of the span around this, "" if there is none."""
     if _tracer() is None:
         return ""
     from opentelemetry.trace import get_current_span

@@ -1,4 +1,4 @@
-"""Filters as conditions on the columns of what answers; their values travel as parameters."""
+"""Compiles filters to SQL conditions with parameters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SIGNS: dict[str, LiteralString] = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<
 
 def compile_filter(filter: Filter) -> tuple[tuple[LiteralString, ...], dict[str, Any]]:
     """
-    Return the conditions on a document's columns, none where all pass, and their values.
+    Return the conditions on a document's columns, none if all pass, and their values.
 
     Filters of one shape give the same conditions, whatever their values are.
     """
@@ -70,7 +70,7 @@ class _Values:
 
 def _compile(condition: Condition, values: _Values) -> LiteralString:
     if isinstance(condition, Comparison):
-        # What compares with nothing holds no more than what is false.
+        # A comparison with NULL does not hold, just as a false one.
         return f"coalesce({_compare(condition, values)}, false)"
     parts = [_compile(part, values) for part in condition.parts]
     if not parts:

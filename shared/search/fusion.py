@@ -1,5 +1,5 @@
 """
-What meaning, words and the rest of a score weigh: belongs to the model whose vectors are searched.
+The weights of a score's parts, which belong to the model whose vectors are searched.
 
 docs/retrieval.md, "Fusion", says what each is worth. The statement computes the score; combine()
 does the same outside of the database, for fitting.
@@ -20,7 +20,7 @@ from shared.errors import Misconfigured
 @dataclass(frozen=True, slots=True)
 class Weights:
     """
-    What the parts of a score weigh for one question.
+    The weights of a score's parts for one question.
 
     Attributes:
         vector: The vectors' share; the words have the rest.
@@ -36,7 +36,7 @@ class Weights:
 @dataclass(frozen=True, slots=True)
 class Fusion:
     """
-    What the parts of a score weigh with one model.
+    The weights of a score's parts with one model.
 
     Attributes:
         vector, feedback: As in Weights, for questions in a language that the model knows well.
@@ -53,7 +53,7 @@ class Fusion:
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
         """
-        Return what model fit stored.
+        Return the weights that `model fit` stored.
 
         Raises:
             Misconfigured: It is not what this release stores.
@@ -98,12 +98,12 @@ MULTILINGUAL = Fusion(
 
 
 def default_fusion(*, multilingual: bool) -> Fusion:
-    """Return the weights of a model that none were fitted for."""
+    """Return the weights of a model without fitted weights."""
     return MULTILINGUAL if multilingual else ENGLISH
 
 
 def is_known(languages: Sequence[str], *, multilingual: bool) -> bool:
-    """Return whether a question that may be in *languages* is in one that the model knows well."""
+    """Return whether the model knows well one of the *languages* that a question may be in."""
     return multilingual or "en" in languages
 
 
@@ -121,7 +121,7 @@ def combine(
 
     Args:
         vector, text, exact: Each candidate's parts before they are weighed, 1 for the best.
-        foreign: 1 where its document is in another language than the question, else 0.
+        foreign: 1 if its document is in another language than the question, else 0.
         likeness: Of each two candidates, 1 for equal ones and 0 for unrelated ones.
     """
     score = (

@@ -1,5 +1,5 @@
 """
-Words that one may stand for: as it was meant where it is mistyped, and the parts of a compound.
+Corrections of a mistyped word, and the parts of a compound.
 
 Pure; the database says which of them stand in documents (shared.search.unknown_words).
 """
@@ -49,7 +49,7 @@ def edits_of(word: str) -> dict[str, int]:
     found: dict[str, int] = {plain: 2} if plain != word else {}
     alphabet = next((letters for letters in _ALPHABETS if plain[:1] in letters), None)
     if plain != word and len(word) <= _SHORT:
-        # Its marks are right: who mistypes leaves them out.
+        # Its accents are right: typists who slip leave them out.
         alphabet = None
     if alphabet is None or not LEAST_LETTERS <= len(plain) <= _MOST_LETTERS:
         return found
@@ -74,7 +74,7 @@ def _keep(found: dict[str, int], word: str, chance: int) -> None:
 
 
 def splits_of(word: str) -> Iterator[tuple[str, str]]:
-    """Yield the two parts that *word* may be a compound of, without what joins them."""
+    """Yield pairs of words that *word* may be a compound of, without linking letters."""
     for place in range(_LEAST_PART, len(word) - _LEAST_PART + 1):
         tail = word[place:]
         for joint in _JOINTS:
@@ -84,7 +84,7 @@ def splits_of(word: str) -> Iterator[tuple[str, str]]:
 
 
 def distance(first: str, second: str) -> int:
-    """Return how many slips lie between two words (optimal string alignment)."""
+    """Return the edit distance of two words (optimal string alignment)."""
     before: list[int] = []
     row = list(range(len(second) + 1))
     for i, letter in enumerate(first, 1):

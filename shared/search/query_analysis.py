@@ -1,5 +1,5 @@
 """
-The analysis of a question before its search, as documents were analysed: usually one statement.
+Analyses a question as documents were analysed, usually in one statement.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from shared.language import (
     find_phrases,
     language_by_letters,
     searchable_text,
+    spellings_of_identifier,
 )
 from shared.search.fusion import Fusion
 from shared.search.query_terms import Question, Term, quote_lexeme, weigh_rarity
 from shared.search.unknown_words import TypedWord, resolve
+from shared.spellings import find_alternatives
 from shared.store.connection import Connection, fetch_one
 
 # Candidates of a leg; the scores of a leg are put on one scale by the best and the last of them.
@@ -54,12 +56,12 @@ CONFIGS = f"{{{','.join(SEARCH_CONFIGS.values())}}}"
 @dataclass(frozen=True, slots=True)
 class Analysis:
     """
-    What is known before the search itself.
+    What the analysis found, before the search.
 
     Attributes:
-        model_id, model_digest: The model whose vectors answer; None where there is none yet.
+        model_id, model_digest: The model whose vectors answer; None if there is none yet.
         restricted: Some of what answers is closed to the caller.
-        fusion: What was fitted for that model; None where nothing was.
+        fusion: What was fitted for that model; None if nothing was.
     """
 
     question: Question
@@ -245,7 +247,7 @@ def _find_familiar_language(
         lexemes: (configuration, lexeme) of the question.
 
     Returns:
-        An ISO 639-1 code, None where no language stands out.
+        An ISO 639-1 code, None if no language stands out.
     """
     rows = connection.execute(
         _FAMILIARITY,
@@ -290,7 +292,7 @@ def _read_analysis(
     lexemes: list[tuple[str, str, list[int], float]],
     typed: dict[str, str],
 ) -> Question:
-    """Return the question as the index sees it: what its words are worth, among these documents."""
+    """Return the question as the index sees it, with the weights of its words."""
     frequencies: dict[str, float] = {}
     holders: dict[str, float] = {}
     words: dict[str, list[tuple[int, str]]] = {}
@@ -325,7 +327,14 @@ def _read_analysis(
         for (position, lexeme), (next_position, following) in pairwise(sorted(places))
         if 1 <= next_position - position <= _NEIGHBOUR_POSITIONS and lexeme != following
     }
-    places = sorted(variants)
+    # Another spelling of a word is not missing if documents do not use it.
+    alternatives = find_alternatives(question)
+    places = sorted(
+        place
+        for place, lexemes_at in variants.items()
+        if typed.get(str(place)) not in alternatives
+        or any(terms[lexeme].document_frequency for lexeme in lexemes_at)
+    )
     words_at = [[terms[lexeme] for lexeme in sorted(variants[place])] for place in places]
     analysed = Question(
         terms=sorted(terms.values(), key=lambda term: (term.document_frequency, term.lexeme)),
@@ -366,11 +375,11 @@ _REQUIRED = sql.SQL(
 @dataclass(frozen=True, slots=True)
 class Required:
     """
-    What a chunk should hold to the letter.
+    What a chunk should contain exactly.
 
     Attributes:
         query: tsquery of all identifiers of the question that occur anywhere and of all its quoted
-            phrases, empty where there are none.
+            phrases, empty if there are none.
         share: How much that decides, 0 to 1: an identifier that is everywhere decides little.
         chunks: How many chunks hold it, at most: the rarest lexeme of all decides.
     """
@@ -381,14 +390,14 @@ class Required:
 
 
 def find_required(connection: Connection, question: str, analysed: Question) -> Required:
-    """Return what identifiers and quoted phrases of *question* ask of a chunk."""
+    """Return what the identifiers and quoted phrases of *question* require of a chunk."""
     identifiers, phrases = find_identifiers(question), find_phrases(question)
     if not identifiers and not phrases:
         return Required()
     rows = connection.execute(
         _REQUIRED,
         {
-            "identifiers": identifiers,
+            "identifiers": [" ".join(spellings_of_identifier(one)) for one in identifiers],
             "phrases": [searchable_text(phrase, language="", asked=True) for phrase in phrases],
             "configs": analysed.configs,
         },

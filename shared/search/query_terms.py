@@ -1,5 +1,5 @@
 """
-What the words of a question are worth, and which chunks they choose. Pure: the database counts.
+The weights of a question's words, and the chunks that they select. Pure: the database counts.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Question:
         words: For each word that counts, the terms that one or another configuration makes of it.
         neighbours: Pairs of lexemes that stand together in the question.
         languages: ISO 639-1 codes of the configuration whose stop words it has, or else of the
-            documents whose common words it has; empty where it has those of none.
+            documents whose common words it has; empty if it has those of none.
         chunks: How many chunks there are, about.
         configs: The text search configurations of the documents that answer.
-        config: The one whose stop words it has; None where it has those of none.
+        config: The one whose stop words it has; None if it has those of none.
         corrections: Words that stand in no document, and those that were likely meant.
     """
 
@@ -74,11 +74,11 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Support:
     """
-    What speaks for an answer being among some passages.
+    Evidence that some passages contain an answer.
 
     Attributes:
         coverage: Share of the question's words, by their rarity, that the best passage holds;
-            None where the question has no words that count.
+            None if the question has no words that count.
         similarity: The highest cosine of question and passage, scaled: 0 for unrelated texts.
     """
 
@@ -118,7 +118,7 @@ def measure_support(
     hits: Sequence[Hit], *, passages: int = 3, unrelated_similarity: float = 0.0
 ) -> Support:
     """
-    Return how much of their question the first *passages* of *hits* speak of.
+    Return how well the first *passages* of *hits* support their question.
 
     Args:
         unrelated_similarity: The cosine that texts without anything in common have with this
@@ -183,7 +183,7 @@ def _choose_partners(terms: Sequence[Term], *, chunks: float) -> list[Term]:
 
 
 def _expect_together(term: Term, partners: Sequence[Term], *, chunks: float) -> float:
-    """Return how many chunks hold *term* and a partner, as if lexemes were independent."""
+    """Return how many chunks contain *term* and a partner, assuming independent lexemes."""
     without = math.prod(1 - partner.document_frequency / chunks for partner in partners)
     return term.document_frequency * (1 - without)
 
@@ -194,7 +194,7 @@ def any_of(terms: Sequence[Term]) -> str:
 
 
 def _all_of(terms: Sequence[Term], *, chunks: float) -> str:
-    """Return the tsquery of so many of *terms* at once that few enough chunks hold them."""
+    """Return the tsquery of as many *terms* at once as it takes for few enough chunks."""
     expected = chunks
     common = []
     for term in terms:

@@ -38,7 +38,7 @@ from shared.values import Filter, Hit, ScoreParts, pair_page_starts
 
 Mode = Literal["fused", "vector", "text"]
 
-# Below this many chunks a filter's documents are searched whole, without any index.
+# Up to this many chunks, a filter's documents are compared completely, without an index.
 _NARROW_CHUNKS = 5000
 # What two neighbouring words of the question are worth that stand together in a chunk too.
 _PROXIMITY_WEIGHT = 0.6
@@ -53,8 +53,8 @@ class SearchResult:
 
     Attributes:
         hits: Best first.
-        question: What the index made of the question; None where no model answers yet.
-        weights: What the parts of a fused score weigh; None where no model answers yet.
+        question: What the index made of the question; None if no model answers yet.
+        weights: What the parts of a fused score weigh; None if no model answers yet.
     """
 
     hits: list[Hit]
@@ -71,7 +71,7 @@ class PreparedSearch:
         statement: With the names of *values* as its parameters.
         weights: What the parts of a fused score weigh.
         candidates: The tsquery of the chunks that the text leg scores.
-        required: The tsquery of what a chunk should hold to the letter; empty where nothing is.
+        required: The tsquery of what a chunk should hold to the letter; empty if nothing is.
         file_names: Closed forms of the files that the question may name.
     """
 
@@ -109,7 +109,7 @@ def search(
     fusion: Fusion | None = None,
 ) -> SearchResult:
     """
-    Return the chunks that answer *question* best, and what the index made of it.
+    Return the chunks that answer *question* best, and the analysis of the question.
 
     Args:
         embedding: float32, shape (dimension of the serving model,), unit length; or where it will
@@ -161,7 +161,7 @@ def prepare(
     fusion: Fusion | None = None,
 ) -> PreparedSearch | None:
     """
-    Return the statement that search() runs, None where no model answers yet.
+    Return the statement that search() runs, None if no model answers yet.
 
     A transaction must be open: this sets it up for the search.
 
@@ -197,7 +197,7 @@ def prepare(
 
 def run(connection: Connection, prepared: PreparedSearch) -> SearchResult:
     """
-    Return what the statement finds.
+    Run the statement and return its result.
 
     Raises:
         ModelSwitched: Another model answers since the statement was prepared.
@@ -429,7 +429,7 @@ def _statement(
     pairs = [pair for pair in analysed.neighbours if all(t.document_frequency > 0 for t in pair)]
     values |= {
         "embedding": HalfVector(embedding),
-        # What is everywhere chooses nothing: it decides among what the rarer words have chosen.
+        # A word that is everywhere selects nothing; it only ranks what rarer words select.
         "candidates": "|".join(
             f"({part})"
             for part in (candidates, required.query if required.chunks <= MAX_LOOKED_AT else "")
@@ -641,7 +641,7 @@ _LEGS = sql.SQL(
     )
     """
 )
-# Few documents pass: all their chunks are compared, so that no index has to be lucky.
+# Few documents pass, so all their chunks are compared instead of relying on an index.
 _SCOPE = sql.SQL(
     """
     scope AS MATERIALIZED (

@@ -1,20 +1,26 @@
 """
-What a question's words may stand for that stand in no document as they were typed.
+Alternatives for words of a question that occur in no document as typed.
 
-Three ways: a compound that holds the word (Kapitänsmütze for Mütze), the parts of a compound, and
-the word that was meant by a mistyped one. The look-ups are bounded, cost nothing where every word
-is known, and see only what the caller may read (migration 0022).
+Four ways: a compound that holds the word (Kapitänsmütze for Mütze), the parts of a compound, the
+word that was meant by a mistyped one, and words that begin with it. The look-ups are bounded, cost
+nothing if every word is known, and see only what the caller may read (migration 0022).
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from psycopg import sql
 
-from shared.language import COMPOUNDING, beginnings_of_compounds, ends_of_compounds
+from shared.language import (
+    COMPOUNDING,
+    UNSPACED,
+    beginnings_of_compounds,
+    ends_of_compounds,
+)
 from shared.search.near_words import (
     KEPT_BEGINNING,
     LEAST_LETTERS,
@@ -34,13 +40,20 @@ _CHUNKS_LOOKED_AT = 400
 _MOST_COMPOUNDS = 24
 # A compound is longer than its part by so many letters at least.
 _LEAST_OTHER_LETTERS = 3
-# Stemmers take so many off.
+# Stemmers remove up to this many letters.
 _MOST_ENDING_LETTERS = 2
-# A compound is about its part, and about something else too.
+# A word is meant in another form than the texts have it where they share so long a stem.
+_LEAST_STEM = 5
+_MOST_SHARED_ENDING = 3
+# The beginning of a longer word has at least so many letters.
+_LEAST_BEGINNING = 5
+# A compound is about its part, but also about something else.
 _PART_WEIGHT = 0.6
 # So many words of a question are looked for with slips, and so many languages' stemmers are tried.
-_MOST_WORDS = 3
-_MOST_CONFIGS = 2
+_MOST_WORDS = 5
+_MOST_CONFIGS = 6
+# If the language of a question is unknown, these come first.
+_WIDELY_WRITTEN = ("english", "german", "french", "spanish", "russian", "italian", "portuguese")
 # Chunks whose words are compared with one that may have two slips.
 _CHUNKS_COMPARED = 1000
 _MOST_SLIPS = 2
@@ -69,7 +82,7 @@ class TypedWord:
 
 def resolve(connection: Connection, question: Question, typed: Sequence[TypedWord]) -> Question:
     """
-    Return *question* with what its rare and unknown words may stand for.
+    Return *question* with alternatives for its rare and unknown words.
 
     Args:
         typed: One for each of the words of *question*, in their order.
@@ -85,9 +98,10 @@ def resolve(connection: Connection, question: Question, typed: Sequence[TypedWor
         if not word.chunks and len(word.text) >= LEAST_LETTERS and word.text.isalpha()
     ][:_MOST_WORDS]
     if not unknown:
-        return question
+        return _resolve_pairs(connection, question, typed)
     known, edits = _find_variants(connection, question, unknown)
     parts: dict[str, dict[str, int]] = {}
+    left: list[str] = []
     corrections: dict[str, str] = {}
     for word in unknown:
         meant = _choose_meant(connection, word, edits[word.text], known)
@@ -98,14 +112,19 @@ def resolve(connection: Connection, question: Question, typed: Sequence[TypedWor
                 continue
         if meant is None and len(word.text) >= LEAST_LETTERS_OF_TWO_SLIPS:
             meant = _find_with_two_slips(connection, word)
+        if meant is None:
+            meant = _choose_variant(word, edits[word.text], known)
         if meant is not None:
             corrections[word.text] = meant
+        elif len(word.text) >= _LEAST_BEGINNING:
+            left.append(word.text)
+    parts |= _find_longer(connection, {word: [unmark(word)] for word in left})
     question, _ = _add(question, typed, parts)
     return replace(question, corrections=corrections)
 
 
 def _may_be_compound(question: Question) -> bool:
-    """Return whether documents, and the question, may be in a language that joins words."""
+    """Return whether the documents and the question may be in a language that joins words."""
     codes = COMPOUNDING.keys() & set(question.languages or COMPOUNDING)
     return any(COMPOUNDING[code] in question.configs for code in codes)
 
@@ -184,6 +203,48 @@ def _find_compounds(
         if lexemes:
             found[word.text] = dict(list(lexemes.items())[:_MOST_COMPOUNDS])
     return found
+
+
+def _resolve_pairs(
+    connection: Connection, question: Question, typed: Sequence[TypedWord]
+) -> Question:
+    """
+    Add pairs that begin with a character of the question if none of its own pairs is known.
+
+    A Chinese text may separate what the question joins: 借书 and 书可以借两周.
+    """
+    pairs = [word.text for word in typed if UNSPACED.fullmatch(word.text)][:_MOST_WORDS]
+    if not pairs or any(term.document_frequency for term in question.terms):
+        return question
+    found = _find_longer(connection, {pair: list(pair) for pair in pairs})
+    return _add(question, typed, found)[0]
+
+
+def _find_longer(
+    connection: Connection, beginnings: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, int]]:
+    """Return lexemes with the *beginnings* of each word, and how many chunks have each."""
+    every = sorted({one for several in beginnings.values() for one in several})
+    if not every:
+        return {}
+    rows = connection.execute(
+        _COMPOUNDS,
+        {
+            "query": "|".join(f"{quote_lexeme(one)}:*" for one in every),
+            "beginnings": every,
+            "ceiling": _CHUNKS_LOOKED_AT,
+        },
+    ).fetchall()
+    ordered = sorted(rows, key=lambda row: (len(row[0]), -row[1], row[0]))
+    found = {
+        word: dict(
+            [(lexeme, chunks) for lexeme, chunks in ordered if lexeme.startswith(tuple(several))][
+                :_MOST_COMPOUNDS
+            ]
+        )
+        for word, several in beginnings.items()
+    }
+    return {word: lexemes for word, lexemes in found.items() if lexemes}
 
 
 # The common ones of the variants are in the statistics; the index is asked for the rest at once.
@@ -277,7 +338,43 @@ def _choose_meant(
         meant = _find_spelling([text for (text,) in rows], typed=word.text, most_slips=1)
         if meant is not None and unmark(meant) in edits:
             return meant
+        # Other endings stand in these texts: "package" is meant where they say "packages".
+        endings = [
+            one
+            for one, slip in edits.items()
+            if slip and lexeme in known.get(one, {}) and _share_stem(one, unmark(lexeme), rows)
+        ]
+        if endings:
+            return max(endings, key=lambda one: (edits[one], one))
     return None
+
+
+def _choose_variant(
+    word: TypedWord, edits: Mapping[str, int], known: Mapping[str, Mapping[str, int]]
+) -> str | None:
+    """
+    Return the likeliest correction of *word* whose stem is in documents.
+
+    The sampled texts have other words with that stem, such as gyroscopic for gyroscope.
+    """
+    variants = [
+        (edits[one] + math.log1p(max(known[one].values())) / 2, edits[one], -len(one), one)
+        for one in edits
+        if one in known
+    ]
+    long_enough = len(word.text) >= LEAST_LETTERS_OF_TWO_SLIPS
+    return max(variants)[-1] if variants and long_enough else None
+
+
+def _share_stem(word: str, stem: str, rows: Iterable[tuple[str]]) -> bool:
+    """Return whether *word* and a word of the texts are *stem* with short endings."""
+    if len(stem) < _LEAST_STEM or not word.startswith(stem):
+        return False
+    return any(
+        len(held) <= len(stem) + _MOST_SHARED_ENDING
+        for (text,) in rows
+        for held in re.findall(rf"\b{re.escape(stem)}[^\W\d_]*", unmark(text.lower()))
+    )
 
 
 def _choose_parts(
@@ -292,7 +389,10 @@ def _dictionaries(question: Question) -> list[str]:
     """Return the stemmers of the documents in the question's language, or of some."""
     if question.config in question.configs:
         return [f"{question.config}_stem"]
-    configs = sorted(set(question.configs) - {"simple"}, key=lambda one: (one != "english", one))
+    order = {config: place for place, config in enumerate(_WIDELY_WRITTEN)}
+    configs = sorted(
+        set(question.configs) - {"simple"}, key=lambda one: (order.get(one, len(order)), one)
+    )
     return [*(f"{config}_stem" for config in configs[:_MOST_CONFIGS]), "simple"]
 
 
@@ -312,7 +412,7 @@ _ALIKE = """
 
 
 def _find_with_two_slips(connection: Connection, word: TypedWord) -> str | None:
-    """Return the word of a document from which two slips make *word*, None where there is none."""
+    """Return the word of a document from which two slips make *word*, None if there is none."""
     beginning = word.text[:KEPT_BEGINNING]
     rows = connection.execute(
         _ALIKE,

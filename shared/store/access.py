@@ -29,7 +29,7 @@ _BEGIN = sql.SQL(
 @dataclass(frozen=True, slots=True)
 class CollectionAccess:
     """
-    A collection that is closed, or named otherwise, or that has documents.
+    A collection that was closed, opened or granted, or that has documents.
 
     Attributes:
         principals: Those to whom it was granted, in order; grants of every collection not among
@@ -45,14 +45,14 @@ class CollectionAccess:
 @dataclass(frozen=True, slots=True)
 class AccessReasons:
     """
-    Why a caller may read one generation of a document, or may not.
+    Why a caller may or may not read one generation of a document.
 
     Attributes:
         generation: "answering", or "newest" where that is another one.
         is_open: Whether every caller reads what has no readers of its own in its collection, or
             this one by a grant.
         granted: Whether the collection, or every collection, was granted to this caller.
-        readers: Whom the document names; None where it names none, and its collection decides.
+        readers: Whom the document names; None if it names none, and its collection decides.
         matching: Those of them that the caller is.
     """
 
@@ -78,7 +78,7 @@ def reading(pool: Pool, principals: Sequence[str]) -> Iterator[Connection]:
     login; role and principals end with it, so the next borrower starts with no identity.
 
     Raises:
-        DatabaseUnavailable: As connect() does; also where the login is no member of the role.
+        DatabaseUnavailable: As connect() does; also if the login is no member of the role.
     """
     begin = _BEGIN.format(principals=sql.Literal(json.dumps(list(principals))))
     with connect(pool) as connection:
@@ -94,7 +94,7 @@ def reading(pool: Pool, principals: Sequence[str]) -> Iterator[Connection]:
 
 
 def caller_rights(connection: Connection) -> str:
-    """Return what is the same for all callers who see the same collections as this reader."""
+    """Return a key that is equal for all callers who see the same collections."""
     rights: str
     (rights,) = fetch_one(connection, "SELECT caller_rights()")
     return rights
@@ -104,7 +104,7 @@ def may_write(connection: Connection, *, bucket: str, name: str, collection: str
     """
     Return whether this reader may put an object of that name into *collection*.
 
-    Not where the reader could not see the result, or would overwrite an object that it cannot see.
+    False if the reader could not see the result, or would overwrite an object that it cannot see.
     """
     row = connection.execute(
         "SELECT caller_may_write(%(bucket)s, %(name)s, %(collection)s)",
@@ -117,7 +117,7 @@ def explain_access(
     connection: Connection, *, principals: Sequence[str], document_id: UUID
 ) -> list[AccessReasons]:
     """
-    Return why a caller may read a document, or may not, by its answering and its newest generation.
+    Return why a caller may or may not read a document's answering and newest generations.
 
     The caller must be allowed both; the database decides by the same functions (migration 0018).
     """
@@ -192,7 +192,7 @@ def revoke_collection(
 
 
 def set_collection(connection: Connection, collection: str, *, closed: bool) -> None:
-    """Close or open *collection*, whatever holds for those that are not named."""
+    """Close or open *collection*, regardless of the default."""
     connection.execute(
         """
         INSERT INTO collection_access (collection, closed)
@@ -206,12 +206,12 @@ def set_collection(connection: Connection, collection: str, *, closed: bool) -> 
 
 
 def set_default(connection: Connection, *, closed: bool) -> None:
-    """Close or open every collection that is not named itself."""
+    """Close or open by default: every collection without a setting of its own."""
     connection.execute("UPDATE collection_default SET closed = %(closed)s", {"closed": closed})
 
 
 def is_closed_by_default(connection: Connection) -> bool:
-    """Return whether a collection that is not named is closed."""
+    """Return whether collections are closed by default."""
     row = connection.execute("SELECT closed FROM collection_default").fetchone()
     return row is None or row[0] is True
 

@@ -26,7 +26,7 @@ from shared.values import EmbedJob, join_embedded_text
 _BATCH_SIZE = 64
 # A job that was published this long ago, and that no worker holds, may be published again.
 _PUBLISHED_SECONDS = 60
-# One in so many batches waits for its own job.
+# One in this many batches waits for its own job.
 _TURNS = 4
 _ANY_NUMBER = 2**31 - 1
 _PAUSE = "interval '10 s'"
@@ -36,7 +36,7 @@ _SUSPECT = "attempts > 0 AND last_error IS NULL"
 
 @dataclass(frozen=True, slots=True)
 class BatchLease:
-    """The right to embed one batch, and the texts in it by ordinal."""
+    """The right to embed one batch, and its texts by ordinal."""
 
     job: EmbedJob
     document_id: UUID
@@ -52,7 +52,7 @@ class Turn:
     The batch that a job is used for.
 
     Attributes:
-        suspect: Its last worker died with it, and it may have been the cause.
+        suspect: Its last worker died while embedding it, perhaps because of it.
     """
 
     job: EmbedJob
@@ -61,7 +61,7 @@ class Turn:
 
 def find_turn(connection: Connection, job: EmbedJob | None) -> Turn | None:
     """
-    Return the batch to be embedded now that *job* has come.
+    Return the batch that *job* embeds.
 
     That is the one of the lowest number that no worker has tried: documents take turns, whichever
     came first. A batch that was tried before waits for its own job; so does one in four, which
@@ -69,10 +69,10 @@ def find_turn(connection: Connection, job: EmbedJob | None) -> Turn | None:
     held, does another's: each job does one batch for as long as any waits, so none is left without.
 
     Args:
-        job: None where only a batch that no worker has tried will do.
+        job: None if only a batch that no worker has tried will do.
 
     Returns:
-        None where nothing waits; as the look holds no lock, its batch may be gone by the lease.
+        None if nothing waits; as the look holds no lock, its batch may be gone by the lease.
     """
     own = (
         job
@@ -89,7 +89,7 @@ def find_turn(connection: Connection, job: EmbedJob | None) -> Turn | None:
     if own or job is None:
         tried = "attempts = 0"
     else:
-        # What failed a moment ago has a job of its own, which comes again later.
+        # A batch that just failed has a job of its own, which is delivered again later.
         tried = f"(last_error IS NULL OR lease_until < clock_timestamp() - {_PAUSE})"
     row = connection.execute(
         f"""
@@ -122,7 +122,7 @@ def lease_batch(
             out.
 
     Returns:
-        None where there is nothing to do: the batch is done, in another's hands, or its build is
+        None if there is nothing to do: the batch is done, in another's hands, or its build is
         gone or failed.
     """
     with connection.transaction():
@@ -267,7 +267,7 @@ def fail_batch(
     reason: str,
     announce: bool = False,
 ) -> None:
-    """Record that a batch, and so its document, cannot be embedded, unless it was taken over."""
+    """Record that a batch and its document cannot be embedded, unless another worker took over."""
     with connection.transaction():
         owner, build = lock_build(connection, lease.job.build_id)
         if owner is None or build is None or build.state != "embedding":
@@ -312,7 +312,7 @@ def unpublished_jobs(connection: Connection, build_id: int) -> list[EmbedJob]:
 
 
 def note_published(connection: Connection, jobs: Collection[EmbedJob]) -> None:
-    """Record that *jobs*, of one build, were published just now."""
+    """Record that these *jobs* of one build were published just now."""
     if jobs:
         connection.execute(
             """
@@ -339,9 +339,9 @@ def _is_finished(connection: Connection, build_id: int) -> bool:
 
 def queue_missing(connection: Connection, build_id: int) -> bool:
     """
-    Queue what has no embedding of the model that answers now: it was switched meanwhile.
+    Queue the chunks without an embedding of the serving model, which was switched meanwhile.
 
-    The model cannot be switched between this look and the end of the transaction.
+    The model cannot be switched between this check and the end of the transaction.
 
     Returns:
         Whether there was anything; the sweeper publishes the new batches.

@@ -51,7 +51,7 @@ class BuildLease:
 @dataclass(frozen=True, slots=True)
 class BuildStart:
     """
-    What a finalize event leaves to do; with none of these, nothing.
+    The work that a finalize event leaves; nothing if no field is set.
 
     Attributes:
         lease: The generation is to be parsed, by the holder of this lease.
@@ -69,11 +69,11 @@ class BuildStart:
 @dataclass(frozen=True, slots=True)
 class StagedDocument:
     """
-    What parsing found out about a document as a whole.
+    What parsing found about the whole document.
 
     Attributes:
         notices: What was left out of it, for its owner.
-        figures: What the descriptions of its pictures took; None where they are left alone.
+        figures: What the descriptions of its pictures took; None if they are left alone.
     """
 
     title: str
@@ -86,7 +86,7 @@ class StagedDocument:
 
 
 def is_suspect_build(connection: Connection, version: ObjectVersion) -> bool:
-    """Return whether the last worker of a generation died with it: it may have been the cause."""
+    """Return whether the last worker of a generation died while parsing it."""
     return (
         connection.execute(
             """
@@ -117,7 +117,7 @@ def begin_build(
     announce: bool = False,
 ) -> BuildStart:
     """
-    Record that *version* was finalized, and take the lease of its build if there is work.
+    Record that *version* was finalized, and lease its build if there is work.
 
     Nothing is left to do where the generation is done, failed, or leased by another.
     """
@@ -155,7 +155,7 @@ def begin_build(
 
 
 def extend_lease(connection: Connection, lease: BuildLease, *, lease_seconds: int) -> None:
-    """Say that the holder of *lease* is still at work."""
+    """Extend *lease* while its holder is at work."""
     connection.execute(
         """
         UPDATE builds
@@ -203,7 +203,7 @@ def stage_build(
         search_config: A Postgres text search configuration.
 
     Returns:
-        The jobs to publish; empty where a newer generation or a delete came first.
+        The jobs to publish; empty if a newer generation or a delete came first.
 
     Raises:
         ValueError: There are no chunks; the caller records that as a failure.
@@ -275,7 +275,7 @@ def fail_build(
     announce: bool = False,
 ) -> None:
     """
-    Record that the generation cannot be indexed, unless it was overtaken or taken over meanwhile.
+    Record that the generation cannot be indexed, unless a newer one or another worker came first.
 
     An older generation stops answering: the bucket no longer holds that text.
     """
@@ -297,7 +297,7 @@ def _reuse_unchanged_build(
     announce: bool,
 ) -> bool:
     """
-    Let the build that answers stand for a new generation of the same bytes, if it can.
+    Reuse the serving build for a new generation with the same bytes, if possible.
 
     The queued build, which no worker has had yet, goes; the text answers on without a gap. Not
     where pages had no text or pictures no description: they are the reason why such a document is

@@ -1,4 +1,4 @@
-"""Connections to Postgres: a small pool, bounded waits, and errors in our own words."""
+"""Connections to PostgreSQL: a small pool, bounded waits, and our own errors."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _IAM_SCOPE = "https://www.googleapis.com/auth/sqlservice.login"
 
 
 class _NoAnswer(psycopg.OperationalError):
-    """The server said nothing for as long as it was waited for."""
+    """The server did not answer in time."""
 
 
 class _LentConnection(Connection):
     """
-    Waits for the server only so long, all that is asked while it is lent taken together.
+    Bounds the total time that a borrower waits for the server.
 
-    A server that is stopped (SIGSTOP, a disk that does not answer) takes what it is sent and says
-    nothing: neither its own timeouts nor TCP's end that.
+    A stopped server (SIGSTOP, a hanging disk) accepts data and never answers; neither its own
+    timeouts nor TCP's end that.
 
     Attributes:
         remaining_seconds: Of all waits together.
@@ -52,7 +52,7 @@ class _LentConnection(Connection):
     statement_seconds = math.inf
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Wait as psycopg does; close the connection when the time is over."""
+        """Wait as psycopg does, and close the connection when the time is up."""
         seconds = min(self.remaining_seconds, self.statement_seconds)
         if timeout is not None:
             seconds = min(seconds, timeout)
@@ -63,7 +63,7 @@ class _LentConnection(Connection):
             busy = self.pgconn.transaction_status == TransactionStatus.ACTIVE
             if not busy or time.monotonic() - begun < seconds:
                 raise
-            # No one reads what the server says at last.
+            # The server's last words are not read.
             self.close()
             raise _NoAnswer from error
         finally:
@@ -72,11 +72,11 @@ class _LentConnection(Connection):
 
 class Pool(ConnectionPool[_LentConnection]):
     """
-    A pool that remembers why it has no connection, and whether its database will do.
+    A pool that remembers why it has no connection, and whether its database is usable.
 
     Attributes:
-        failure: What the last attempt to connect said; None where it succeeded.
-        unfit: Why the database cannot be used; None where it can.
+        failure: What the last attempt to connect said; None if it succeeded.
+        unfit: Why the database cannot be used; None if it can.
         is_checked: Whether the server was found fit.
         has_pooler: Whether something between drops the startup options.
     """
@@ -105,14 +105,14 @@ def connection_arguments(
     settings: DatabaseSettings, *, answer_seconds: float = math.inf
 ) -> dict[str, Any]:
     """
-    Return psycopg's arguments for a new connection: every wait in it is bounded by the server.
+    Return psycopg's arguments for a new connection, with server-side limits on every wait.
 
     With IAM authentication the password is a token fetched now, which is why the pool asks again
     for every connection (a token lives for an hour).
     """
     timeouts = {
         "lock_timeout": LOCK_TIMEOUT_SECONDS,
-        # Nobody waits longer for it.
+        # No borrower waits longer for it.
         "statement_timeout": min(STATEMENT_TIMEOUT_SECONDS, answer_seconds),
         "idle_in_transaction_session_timeout": STATEMENT_TIMEOUT_SECONDS,
     }
@@ -153,7 +153,7 @@ def connection_string(settings: DatabaseSettings) -> str:
 
 
 def url_parameters(settings: DatabaseSettings) -> dict[str, Any]:
-    """Return what DATABASE_URL says by libpq's names; nothing where it cannot be read."""
+    """Return what DATABASE_URL says by libpq's names; nothing if it cannot be read."""
     try:
         return conninfo_to_dict(connection_string(settings))
     except psycopg.Error:
@@ -280,7 +280,7 @@ def open_pool(
         if not pool.is_checked:
             _check(connection, pool)
         if pool.has_pooler:
-            # It may hand each transaction to another server process, which has prepared nothing.
+            # It may pass each transaction to another server process, where nothing is prepared.
             connection.prepare_threshold = None
         if pool.unfit is None:
             register_vector(connection)
@@ -312,7 +312,7 @@ def open_pool(
 
 
 def _check(connection: Connection, pool: Pool) -> None:
-    """Find out once what is on the other side; what keeps it from being used stays in *pool*."""
+    """Check the server once, and record in *pool* why it cannot be used."""
     pool.unfit = None
     try:
         check_server(connection)
@@ -333,8 +333,8 @@ def _has_pending_input(connection: Connection) -> bool:
     """
     Return whether the server has sent something since the connection was last used.
 
-    Unasked it hardly says more than that it ends the connection; a look at the socket tells, where
-    a question of whether it is still there would cost every borrower a round trip.
+    An idle server sends something only when it closes the connection. Looking at the socket is
+    free; asking the server would cost every borrower a round trip.
     """
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
@@ -344,7 +344,7 @@ def _has_pending_input(connection: Connection) -> bool:
 @contextmanager
 def connect(pool: Pool) -> Iterator[Connection]:
     """
-    Lend a connection (autocommit) and translate what goes wrong on it.
+    Lend a connection (autocommit) and translate its errors.
 
     Raises:
         RejectedByDatabase: A value does not fit its column; no other try will make it.
@@ -370,7 +370,7 @@ def fetch_one(
     statement: LiteralString | sql.Composed,
     values: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Return the row of a *statement* that has one in any case: an aggregate, say."""
+    """Return the row of a *statement* that always has one, such as an aggregate."""
     row = connection.execute(statement, values).fetchone()
     assert row is not None, "the statement has one row in any case"  # noqa: S101
     return row
@@ -378,7 +378,7 @@ def fetch_one(
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raise our own errors for psycopg's; never with values of the row in the message."""
+    """Raise our own errors for psycopg's, without values of the row in the message."""
     try:
         yield
     except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:

@@ -111,7 +111,7 @@ def lock_document(
 
 
 def lock_build(connection: Connection, build_id: int) -> tuple[Document | None, Build | None]:
-    """Lock the document of a build, then read both; the build is None where it is gone."""
+    """Lock the document of a build, then read both; the build is None if it is gone."""
     row = connection.execute(
         "SELECT document_id FROM builds WHERE id = %(id)s", {"id": build_id}
     ).fetchone()

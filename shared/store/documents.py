@@ -41,7 +41,7 @@ def record_newer(connection: Connection, version: ObjectVersion) -> bool:
 
 def record_live(connection: Connection, version: ObjectVersion, *, known: KnownGenerations) -> bool:
     """
-    Record that *version* is live although higher generations were seen, or it was thought gone.
+    Record that *version* is live although higher generations were seen or it seemed to be gone.
 
     An event may have been forged or mistaken, and a folder of a bucket with a hierarchical
     namespace that is renamed and renamed back keeps its generations: the bucket is right.
@@ -90,7 +90,7 @@ def record_refused(
     reason: str,
     announce: bool = False,
 ) -> None:
-    """Record a generation of which the database takes no more than its name, as failed."""
+    """Record as failed a generation of which the database can store only the name."""
     bare = ObjectVersion(version.bucket, version.name, version.generation)
     with connection.transaction():
         document = lock_or_insert_document(connection, bare)
@@ -109,12 +109,12 @@ def record_gone(
     announce: bool = False,
 ) -> bool:
     """
-    Record that *version* and all before it are gone: they answer no more and never come back.
+    Record that *version* and all generations before it are gone for good.
 
-    The caller has looked: no object of this name is in the bucket.
+    The caller has checked that no object of this name is in the bucket.
 
     Args:
-        known: What was recorded before the look; None where nothing can have come since. An upload
+        known: What was recorded before the look; None if nothing can have come since. An upload
             that came since may have a lower generation than *version*, which may be forged.
 
     Returns:
@@ -149,7 +149,7 @@ def record_gone(
 
 
 def record_metadata(connection: Connection, version: ObjectVersion) -> None:
-    """Record newer metadata of a generation that is already known; its text stays as it is."""
+    """Record newer metadata of a known generation; its text does not change."""
     with connection.transaction():
         document = lock_document(connection, bucket=version.bucket, name=version.name)
         if document is None:
@@ -211,7 +211,7 @@ def record_seen(
 def delete_older_builds(
     connection: Connection, document: Document, generation: int, epoch: int
 ) -> None:
-    """Delete the builds before (generation, epoch), all but the one that answers."""
+    """Delete the builds before (generation, epoch), except the one that answers."""
     connection.execute(
         """
         DELETE FROM builds
@@ -262,7 +262,7 @@ def flip(connection: Connection, document: Document, build: Build, *, announce: 
 
 
 def describe_document(connection: Connection, build_id: int) -> None:
-    """Point the document at *build_id* and copy what filters and citations say of it."""
+    """Point the document at *build_id* and copy the fields that filters and citations use."""
     connection.execute(
         """
         UPDATE documents
@@ -331,7 +331,7 @@ def record_exhaustion(
     *,
     announce: bool,
 ) -> None:
-    """Record that the current generation was tried often enough; see record_failure."""
+    """Record that the current generation used up its attempts; see record_failure."""
     last = (
         f" The last error was: {last_error}"
         if last_error

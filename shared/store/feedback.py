@@ -162,7 +162,7 @@ class GivenRating:
     What a reader said of an answer.
 
     Attributes:
-        question: Empty where it is not kept.
+        question: Empty if it is not kept.
         documents: Names of those that the answer cites and that are still there.
     """
 

@@ -13,7 +13,7 @@ class KeptDescription:
     What a model said of a picture.
 
     Attributes:
-        text: Empty where the picture is a decoration.
+        text: Empty if the picture is a decoration.
         refused: The model gives no description of it.
     """
 
@@ -25,7 +25,7 @@ def find_description(
     connection: Connection, *, build_id: int, picture: bytes, model: str
 ) -> KeptDescription | None:
     """
-    Return what *model* said of a picture, None where it was not asked.
+    Return what *model* said of a picture, None if it was not asked.
 
     Only documents with the collection and the readers of this build's are looked at: what it cost
     must not tell that another, closed one has the picture.

@@ -116,7 +116,7 @@ def list_documents(
         after: The second value of the page before; None for the first page.
 
     Returns:
-        The documents, and None where there are no more.
+        The documents, and None if there are no more.
     """
     conditions, values = _conditions(connection, selection)
     keys = _KEYS[order]
@@ -332,7 +332,7 @@ def _conditions(
 
 
 def _find_by_name(connection: Connection, words: Sequence[str]) -> list[UUID] | None:
-    """Return the documents whose names hold all *words*; None where a look-up is no use."""
+    """Return the documents whose names hold all *words*; None if a look-up is no use."""
     if max(map(len, words)) < _SHORTEST_INDEXED:
         return None
     found: list[UUID] = fetch_one(

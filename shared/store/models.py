@@ -51,13 +51,13 @@ class ModelProgress:
 
 
 def serving_model(connection: Connection) -> RegisteredModel | None:
-    """Return the model whose vectors answer, None where none was registered yet."""
+    """Return the model whose vectors answer, None if none was registered yet."""
     with connection.cursor(row_factory=class_row(RegisteredModel)) as cursor:
         return cursor.execute("SELECT id, name, dimension, digest FROM serving_model").fetchone()
 
 
 def read_fusion(connection: Connection) -> dict[str, Any] | None:
-    """Return the fusion weights that were fitted for the model that answers, None where none."""
+    """Return the fusion weights that were fitted for the model that answers, None if none."""
     row = connection.execute("SELECT fusion FROM serving_model").fetchone()
     return None if row is None else row[0]
 
@@ -125,7 +125,7 @@ def register_model(
 
 
 def find_model(connection: Connection, model_id: int) -> RegisteredModel | None:
-    """Return a registered model, None where it was dropped."""
+    """Return a registered model, None if it was dropped."""
     with connection.cursor(row_factory=class_row(RegisteredModel)) as cursor:
         return cursor.execute(
             "SELECT id, name, dimension, digest FROM models WHERE id = %(id)s", {"id": model_id}

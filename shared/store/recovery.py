@@ -1,5 +1,5 @@
 """
-Work given another start: by the operator (retry, re-index) or by the sweeper.
+Work that is started again by the operator (retry, re-index) or by the sweeper.
 
 Rule 7 (re-index raises the epoch; the old build answers until the flip) and rule 8 (work without a
 live lease is published again) are kept here.
@@ -15,7 +15,7 @@ from shared.store.document_lock import lock_document, read_build, read_version, 
 from shared.store.documents import delete_older_builds
 from shared.values import EmbedJob, ObjectVersion
 
-# A message that waits in a moving queue for longer is published again nevertheless.
+# After this time a message is published again even if the queue is moving.
 _QUEUED_SECONDS = 3600
 
 
@@ -32,7 +32,7 @@ def requeue_document(connection: Connection, document_id: UUID) -> ObjectVersion
     Give a failed document a fresh start.
 
     Returns:
-        The generation to publish, None where the document has not failed.
+        The generation to publish, None if the document has not failed.
     """
     with connection.transaction():
         owner = lock_document(connection, id=document_id)
@@ -43,7 +43,7 @@ def requeue_document(connection: Connection, document_id: UUID) -> ObjectVersion
         )
         if build is None or build.state != "failed":
             return None
-        # Under a new id: what an old worker still holds of the failed build fits nothing any more.
+        # A new id, so that whatever an old worker still has of the failed build no longer matches.
         queued = connection.execute(
             """
             UPDATE builds
@@ -71,7 +71,7 @@ def forget_old(connection: Connection, *, days: int) -> int:
 
 
 def refresh_document_counts(connection: Connection) -> None:
-    """Count the documents again where there are too many to be counted for each question."""
+    """Refresh the stored document counts if there are too many to count for each question."""
     with connection.transaction():
         connection.execute("SELECT refresh_document_counts()")
 
@@ -81,7 +81,7 @@ def reindex_document(connection: Connection, document_id: UUID) -> ObjectVersion
     Queue a new build of a document's present generation; the old one answers until it is ready.
 
     Returns:
-        The generation to publish, None where the document is deleted.
+        The generation to publish, None if the document is deleted.
     """
     with connection.transaction():
         owner = lock_document(connection, id=document_id)
@@ -121,7 +121,7 @@ def claim_stalled(
     connection: Connection, *, unleased_seconds: int, pause_seconds: int, limit: int
 ) -> StalledWork:
     """
-    Return the work without a lease, oldest first, and record it as published now.
+    Return work without a lease, oldest first, and record it as published now.
 
     Args:
         unleased_seconds: How long a message may be under way without a lease, while no
@@ -129,7 +129,7 @@ def claim_stalled(
         pause_seconds: The least time between two messages for one piece of work.
     """
     # While others of its kind are leased, work without a lease is in a long queue rather than
-    # lost; to publish it again and again would make the queue longer still.
+    # lost, and publishing it again would only make the queue longer.
     waiting = """
         lease_until < clock_timestamp()
             AND published < clock_timestamp() - make_interval(secs => %(pause_seconds)s)

@@ -31,7 +31,7 @@ class KnownObject:
 
 
 def get_document(connection: Connection, document_id: UUID) -> DocumentStatus | None:
-    """Return one document, None where there never was one with this id."""
+    """Return one document, None if there never was one with this id."""
     with connection.cursor(row_factory=class_row(DocumentStatus)) as rows:
         return rows.execute(
             f"SELECT {STATUS_COLUMNS} FROM document_status WHERE id = %(id)s",  # noqa: S608
@@ -54,7 +54,7 @@ def read_text(
         generation: The generation the offsets speak of; None for the one that answers now.
 
     Returns:
-        None where the document does not answer, or not from this generation any more. Shorter
+        None if the document does not answer, or not from this generation any more. Shorter
         than asked for where the text ends.
     """
     rows = connection.execute(
@@ -95,7 +95,7 @@ def read_marks(
     Return where on its pages the characters [char_start:char_end) of a text that answers stand.
 
     Returns:
-        A rectangle a line, in the order of the text; none where it is not known, or where another
+        A rectangle a line, in the order of the text; none if it is not known, or if another
         generation answers by now.
     """
     rows = connection.execute(
@@ -196,7 +196,7 @@ def read_position(connection: Connection, *, bucket: str) -> str:
 
 
 def note_position(connection: Connection, position: str, *, bucket: str) -> None:
-    """Record that all names before *position* are compared; "" where the comparison has ended."""
+    """Record that all names before *position* are compared; "" if the comparison has ended."""
     connection.execute(
         """
         INSERT INTO reconciliations (bucket, position)

@@ -211,7 +211,7 @@ def list_tables(
 
 
 def get_table(connection: Connection, document_id: UUID, number: int) -> StoredTable | None:
-    """Return one table, None where the caller may read none of this number."""
+    """Return one table, None if the caller may read none of this number."""
     row = connection.execute(
         f"{_TABLES} WHERE document_id = %(id)s AND number = %(number)s",
         {"id": document_id, "number": number},
@@ -234,7 +234,7 @@ def _stored(row: Sequence[Any]) -> StoredTable:
 def read_distinct(
     connection: Connection, stored: StoredTable, column: int, *, limit: int
 ) -> list[str] | None:
-    """Return the different cells of a column; None where there are more than *limit*."""
+    """Return the different cells of a column; None if there are more than *limit*."""
     rows = connection.execute(
         sql.SQL(
             """

@@ -140,6 +140,34 @@ def test_failures_are_said_in_the_readers_language(open_page: OpenPage) -> None:
     expect(page.get_by_role("button", name="Noch einmal fragen")).to_be_visible()
 
 
+@pytest.mark.parametrize("locale", ["en-GB", "de-DE", "es-ES", "vi-VN"])
+def test_narrow_window_cuts_no_word(open_page: OpenPage, locale: str) -> None:
+    """On the narrowest phones every button, field and choice shows the whole of its text."""
+    page = open_page(viewport={"width": 320, "height": 640}, locale=locale)
+    page.route("**/query", lambda route: route.abort())
+    page.locator("#question").fill("?")
+    page.locator("#send").click()
+    expect(page.locator("#forget")).to_be_visible()
+    for view in ("ask", "documents"):
+        page.locator(f"nav a[href='#{view}']").click()
+        assert not is_wider_than_the_window(page)
+        assert (
+            page.evaluate(
+                """() => [...document.querySelectorAll("button, .button, input, select, nav a")]
+                  .filter((one) => one.checkVisibility() && !one.matches(".skip, .visually-hidden"))
+                  .filter((one) => {
+                    const ruler = document.createElement("canvas").getContext("2d");
+                    ruler.font = getComputedStyle(one).font;
+                    const text = one.placeholder ?? one.selectedOptions?.[0].text ?? "";
+                    return one.scrollWidth > one.clientWidth + 1
+                      || ruler.measureText(text).width > one.clientWidth - 12;
+                  })
+                  .map((one) => one.id || one.textContent)"""
+            )
+            == []
+        )
+
+
 def test_page_of_a_pdf_can_be_read_on_a_phone(open_page: OpenPage) -> None:
     """The page is wider than the window, which does not grow with it; the mark is in sight."""
     page = open_page(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)

@@ -133,6 +133,89 @@ def kept(page: Page) -> Any:
     return page.evaluate("JSON.parse(localStorage.getItem('kaydangpt-conversations'))")
 
 
+def test_answer_stays_where_none_can_be_made_again(open_page: OpenPage) -> None:
+    """A failure costs the new answer, not the old one."""
+    page = open_page()
+    ask(page, QUESTION, collection=SHELF)
+    page.route("**/query", lambda route: route.abort())
+    page.get_by_role("button", name="Answer again").click()
+    expect(page.locator("#notice")).to_contain_text("cannot be reached")
+    expect(page.locator(".answer-text")).to_contain_text(FACT)
+    expect(page.locator(".warning")).to_have_count(0)
+    page.reload()
+    expect(page.locator(".answer-text")).to_contain_text(FACT)
+
+
+def test_conversation_in_two_tabs(open_page: OpenPage) -> None:
+    """What one adds the other shows; what both add at once is kept as two conversations."""
+    page = open_page()
+    ask(page, QUESTION, collection=SHELF)
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.get_by_role("button", name="Conversations", exact=True).click()
+    other.get_by_role("button", name=re.compile(f"^{re.escape(QUESTION)}")).click()
+    expect(other.locator(".turn")).to_have_count(1)
+    ask(other, "And on Sundays?", collection=SHELF)
+    expect(page.locator(".turn")).to_have_count(2)
+    # While the one waits for its answer, the other asks.
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/query", hold)
+    begin(page, "Who may enter?", collection=SHELF)
+    expect(page.locator(".turn")).to_have_count(3)
+    ask(other, "Who may borrow?", collection=SHELF)
+    held[0].continue_()
+    expect(page.locator(".answer").last).to_have_attribute("aria-busy", "false")
+    last = sorted(one["turns"][-1]["asked"] for one in kept(page))
+    assert last == ["Who may borrow?", "Who may enter?"]
+
+
+def test_page_where_the_browser_keeps_nothing(open_page: OpenPage) -> None:
+    """With site data blocked it answers all the same, and says that nothing is kept."""
+    page = open_page(path="/healthz")
+    page.add_init_script(
+        """for (const name of ["localStorage", "sessionStorage"]) {
+          Object.defineProperty(window, name, { get() { throw new DOMException("denied"); } });
+        }"""
+    )
+    page.goto(page.url.replace("/healthz", "/"))
+    sheet = ask(page, QUESTION, collection=SHELF)
+    expect(sheet.locator(".answer-text")).to_contain_text(FACT)
+    expect(page.locator("#notice")).to_contain_text("does not let the page store anything")
+    page.get_by_role("button", name="Conversations", exact=True).click()
+    expect(page.locator("#conversation-list .name")).to_have_text([QUESTION])
+
+
+def test_question_that_is_too_long(open_page: OpenPage) -> None:
+    """What a field cuts off when it is pasted is said."""
+    page = open_page()
+    page.locator("#question").focus()
+    page.keyboard.insert_text("Why? " * 1000)
+    expect(page.locator("#notice")).to_contain_text("at most 4,000 characters")
+
+
+def test_many_conversations(open_page: OpenPage) -> None:
+    """Two hundred are kept and listed; where there is no room left the oldest gives way."""
+    page = open_page()
+    page.evaluate(
+        """() => {
+          const turn = { asked: "x".repeat(23_000), filter: {} };
+          const all = Array.from({ length: 220 }, (_, number) =>
+            ({ id: `${number}`, name: `Number ${number}`, turns: [turn], changed: 1e12 - number }));
+          localStorage.setItem("kaydangpt-conversations", JSON.stringify(all));
+        }"""
+    )
+    page.route("**/query", lambda route: route.abort())
+    begin(page, "y" * 3900)
+    expect(page.locator(".warning")).to_be_visible()
+    assert kept(page)[0]["turns"][0]["asked"] == "y" * 3900
+    page.get_by_role("button", name="Conversations", exact=True).click()
+    expect(page.locator("#conversation-list > li")).to_have_count(200)
+
+
 def test_answer_is_copied_and_question_shared(open_page: OpenPage) -> None:
     """With its sources; the link opens the page with the question, and asks nothing by itself."""
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
@@ -150,6 +233,10 @@ def test_answer_is_copied_and_question_shared(open_page: OpenPage) -> None:
     expect(other.get_by_label("Your question")).to_have_value(QUESTION)
     expect(other.locator("#collection")).to_have_value(SHELF)
     expect(other.locator(".turn")).to_have_count(0)
+    # Pasted into the address of an open page, it asks within the same folder.
+    other.evaluate("location.hash = '#ask?q=Which%20rules%3F&prefix=annex/'")
+    expect(other.get_by_label("Your question")).to_have_value("Which rules?")
+    expect(other.locator("#scope-name")).to_have_text("Only in annex/")
     other.context.close()
 
 

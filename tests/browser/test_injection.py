@@ -88,7 +88,7 @@ def test_answer_of_a_misled_model_is_harmless(
     before = elements(page)
     sheet = ask(page, QUESTION, collection=SHELF)
     expect(sheet.locator(".answer-text")).to_contain_text("The parrot says hello")
-    # An address stays as text only where the passage holds it to the letter.
+    # An address stays as text only if the passage holds it to the letter.
     expect(sheet).not_to_contain_text("made-up.invalid")
     expect(sheet.locator("a[href*='attacker'], img, iframe, form, style")).to_have_count(0)
     assert_harmless(page, before)

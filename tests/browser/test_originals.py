@@ -8,7 +8,7 @@ from typing import Any
 import pypdf
 import pytest
 import xlsxwriter
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, TiffImagePlugin
 from playwright.sync_api import Page, expect
 
 from local.system import System
@@ -36,11 +36,12 @@ SCANNED = (1100, 330)
 
 
 def turned_pdf() -> bytes:
-    """Return a PDF whose pages are cropped and turned: a mark must follow them."""
+    """Return a PDF whose pages are cropped, turned and scaled: a mark must follow them."""
     writer = pypdf.PdfWriter(io.BytesIO(make_pdf([pdf_lines(page) for page in PAGES])))
     for page in writer.pages:
         page.cropbox = pypdf.generic.RectangleObject((30, 60, 560, 830))
         page.rotate(90)
+        page[pypdf.generic.NameObject("/UserUnit")] = pypdf.generic.FloatObject(1.5)
     out = io.BytesIO()
     writer.write(out)
     return out.getvalue()
@@ -68,6 +69,21 @@ def scan(kind: str) -> bytes:
         ImageDraw.Draw(picture).text((40, 50 + 90 * number), line, "black", SCAN_FONT)
     out = io.BytesIO()
     options: dict[str, Any] = {"resolution": 150} if kind == "PDF" else {"dpi": (300, 300)}
+    if kind == "TIFF":
+        # The second page, behind one without text and a small copy of it, lying on its side.
+        small = TiffImagePlugin.ImageFileDirectory_v2()
+        small[254] = 1
+        turned = TiffImagePlugin.ImageFileDirectory_v2()
+        turned[274] = 6
+        pages = [(Image.new("1", SCANNED, "white"), None), (Image.new("L", (110, 33)), small)]
+        pages.append((picture.transpose(Image.Transpose.ROTATE_90), turned))
+        with TiffImagePlugin.AppendingTiffWriter(out) as writer:
+            for image, info in pages:
+                compression = "group4" if image.mode == "1" else "tiff_adobe_deflate"
+                options = {} if info is None else {"tiffinfo": info}
+                image.save(writer, "TIFF", compression=compression, dpi=(300, 300), **options)
+                writer.newFrame()
+        return out.getvalue()
     picture.save(out, kind, **options)
     return out.getvalue()
 
@@ -81,6 +97,7 @@ def shelf(system: System) -> None:
         f"{SHELF}-pumps/pumps.xlsx": (workbook(), ""),
         f"{SHELF}-ferry/ferry.png": (scan("PNG"), "image/png"),
         f"{SHELF}-pier/pier.pdf": (scan("PDF"), "application/pdf"),
+        f"{SHELF}-quay/quay.tiff": (scan("TIFF"), "image/tiff"),
     }
     for name, (data, content_type) in documents.items():
         system.upload(name, data, content_type or "application/octet-stream")
@@ -199,11 +216,11 @@ def test_sheet_is_shown_as_a_table(open_page: OpenPage) -> None:
     expect(page.locator("#passage-views")).to_be_hidden()
 
 
-@pytest.mark.parametrize("collection", [f"{SHELF}-ferry", f"{SHELF}-pier"], ids=["PNG", "PDF"])
-def test_quote_is_marked_on_the_scan(open_page: OpenPage, collection: str) -> None:
+@pytest.mark.parametrize("shelf_of", ["ferry", "pier", "quay"], ids=["PNG", "PDF", "TIFF"])
+def test_quote_is_marked_on_the_scan(open_page: OpenPage, shelf_of: str) -> None:
     """A reader can check what was read from it: the mark lies on the line, the whole of it."""
     page = open_page()
-    sheet = ask(page, "When does the ferry leave?", collection=collection)
+    sheet = ask(page, "When does the ferry leave?", collection=f"{SHELF}-{shelf_of}")
     sheet.locator(".citation").filter(has_text=SCAN[1]).first.click()
     mark = page.locator(".page-mark")
     expect(mark).to_have_count(1)
@@ -217,6 +234,20 @@ def test_quote_is_marked_on_the_scan(open_page: OpenPage, collection: str) -> No
     )
     drawn = ImageDraw.Draw(Image.new("L", SCANNED))
     assert box == pytest.approx(drawn.textbbox((40, 140), SCAN[1], SCAN_FONT), abs=12)
+
+
+def test_scan_without_places_says_so(open_page: OpenPage) -> None:
+    """Where Gemini read the page, no place is known: the page is shown, and the text is marked."""
+    page = open_page()
+    page.route("**/marks?*", lambda route: route.fulfill(json={"marks": []}))
+    sheet = ask(page, "When does the ferry leave?", collection=f"{SHELF}-quay")
+    sheet.locator(".citation").filter(has_text=SCAN[1]).first.click()
+    expect(page.locator("#page-place")).to_have_text("Page 2 of 2")
+    expect(page.locator("#passage-note")).to_contain_text("It is marked in the text.")
+    page.get_by_role("button", name="Previous page").click()
+    expect(page.locator("#page-place")).to_have_text("Page 1 of 2")
+    page.get_by_text("Text", exact=True).click()
+    expect(page.locator("#passage-text mark")).to_have_text(SCAN[1])
 
 
 def test_picture_is_made_larger(open_page: OpenPage) -> None:

@@ -27,7 +27,7 @@ class Expected:
         hashes: Their content hashes.
         embedded: What is embedded of each.
         whole: The extracted text.
-        code: Why there is no document; empty where there is one.
+        code: Why there is no document; empty if there is one.
     """
 
     texts: tuple[str, ...] = ()

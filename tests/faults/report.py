@@ -12,23 +12,23 @@ from tests.support.reliability import describe, write_part
 _INTRODUCTION = """\
 ## Faults
 
-Written by `make faults`; do not edit. Each fault is injected into the whole system, with every
-part a process: Postgres, stand-ins for Pub/Sub and Cloud Storage, all functions, two embed
-workers, sweeper and reconciler. Meanwhile documents are uploaded, overwritten and deleted, and
-two readers ask, one for all chunks of a document, one for answers. A fault is survived if
+Written by `make faults`; do not edit. Each fault is injected into the whole system. Every part runs
+as a process: Postgres, stand-ins for Pub/Sub and Cloud Storage, all functions, two embed workers,
+the sweeper and the reconciler. Meanwhile documents are uploaded, overwritten and deleted, one
+reader asks for all chunks of a document, and another asks for answers. A fault is survived if
 
 - every object of the bucket ends up ready, or failed with the reason that its content gives, and
   deleted ones no longer answer;
 - the chunks of each document equal what parsing its latest generation gives (ordinals, texts,
   hashes, embeddings within rounding), nothing else can be found, no row of another build is left,
   and no batch waits;
-- every answer came whole from one generation, never from an older one than an answer before it,
+- every answer came whole from one generation and never from an older one than an earlier answer,
   and there was no gap while an object existed;
-- no work was tried more than ten times, and no process held more than 900 MB;
+- no work was tried more than ten times, and no process used more than 900 MB;
 - all of this holds within 60 seconds of the fault's end.
 
 *Refused* questions got 429, 502, 503 or 504 while a part was away; *unanswered* ones got no reply
-within 30 s, or their connection broke. Neither is wrong. To run one fault:
+within 30 s, or their connection broke. Neither counts as wrong. To run one fault:
 `python -m tests.faults --only NAME`.
 """
 

@@ -388,7 +388,7 @@ def _assemble(
 
 @contextmanager
 def _small_disk(folder: Path) -> Iterator[Path | None]:
-    """Mount a file system that can be filled; None where that is not allowed."""
+    """Mount a file system that can be filled; None if that is not allowed."""
     folder.mkdir()
     size = f"size={_DISK_BYTES},mode=755"
     mounted = subprocess.run(

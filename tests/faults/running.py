@@ -21,7 +21,7 @@ class Outcome:
     How one fault went.
 
     Attributes:
-        impossible: Why it could not be injected here; empty where it was.
+        impossible: Why it could not be injected here; empty if it was.
         violations: What did not hold in the end, and the wrong answers.
         heal_seconds: From the end of the fault and of the stream until all held.
         operations: Uploads, overwrites and deletes meanwhile.

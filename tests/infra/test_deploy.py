@@ -402,7 +402,7 @@ def test_an_uninstall_forgets_what_is_kept_and_ends_the_peering(tmp_path: Path) 
 
 
 def test_an_uninstall_makes_nothing_again(tmp_path: Path) -> None:
-    """Protections come off before anything is forgotten, and only where there is something."""
+    """Protections come off before anything is forgotten, and only if there is something."""
     outcome = _deploy(tmp_path, command="uninstall", before=_BEFORE)
     assert outcome.code == 0, outcome.errors
     outcome.in_order("terraform .* apply ", "state rm", "terraform .* destroy")

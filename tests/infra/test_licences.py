@@ -136,6 +136,10 @@ _VENDORED = {
         "wasm/LICENSE_PDFJS_JBIG2": "Apache License",
         "wasm/LICENSE_PDFJS_OPENJPEG": "Redistribution and use in source and binary forms",
     },
+    "functions/query/web/vendor/utif2-4.1.0": {
+        "LICENSE": "Permission is hereby granted, free of charge",
+        "LICENSE_PAKO": "Permission is hereby granted, free of charge",
+    },
     "tests/browser/renderers/marked": {"LICENSE": "Permission is hereby granted, free of charge"},
     "tests/browser/renderers/markdown-it": {
         "LICENSE": "Permission is hereby granted, free of charge"

@@ -174,7 +174,7 @@ def test_the_bucket_is_private_versioned_and_tells_of_deletions(plan: Plan) -> N
 
 
 def test_the_database_has_no_public_address_and_speaks_tls(plan: Plan) -> None:
-    """Cloud Run's connector takes the private address only where there is no public one."""
+    """Cloud Run's connector takes the private address only if there is no public one."""
     (instance,) = plan.of("google_sql_database_instance")
     settings = instance.after["settings"][0]
     network = settings["ip_configuration"][0]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -121,7 +122,50 @@ def test_dry_run_changes_nothing() -> None:
     """What would be done is said, and not done."""
     assert "would be reindexed: 2" in run("reindex", "--dry-run").stdout
     assert "would be closed: finance" in run("access", "close", "finance", "--dry-run").stdout
-    assert json.loads(run("access", "list", "--json").stdout)["collections"][0]["closed"] is False
+    assert "would be granted" in run("access", "grant", "key:ann", "finance", "--dry-run").stdout
+    listed = json.loads(run("access", "list", "--json").stdout)["collections"][0]
+    assert (listed["closed"], listed["principals"]) == (False, [])
+    run("access", "grant", "key:ann", "finance")
+    assert json.loads(run("access", "revoke", "key:ann", "--dry-run", "--json").stdout) == {
+        "would be revoked": "everything from key:ann"
+    }
+    run("access", "revoke", "key:ann")  # it was still there
+    assert "answers now" in run("model", "drop", "1", "--dry-run", code=1).stderr
+    assert "useful from" in json.loads(run("index", "--dry-run", "--json").stdout)["message"]
+    assert run("migrate", "--dry-run").stdout == "all migrations are applied\n"
+
+
+@pytest.mark.usefixtures("documents")
+def test_sweep_when_run_dry(connection: Connection) -> None:
+    """Stalled work and old rows are counted, and are still there for the next sweep."""
+    connection.execute(
+        """
+        UPDATE builds SET state = 'queued', published = now() - interval '1 day'
+        WHERE document_id = (SELECT id FROM documents WHERE name = 'finance/budget.xlsx')
+        """
+    )
+    for _ in range(2):
+        counted = json.loads(run("sweep", "--dry-run", "--json").stdout)
+        assert counted["documents would be published"] == 1
+    assert "leave out --every" in run("sweep", "--dry-run", "--every", "60", code=2).stderr
+
+
+@pytest.mark.usefixtures("documents")
+def test_output_that_takes_not_everything() -> None:
+    """A letter that the locale lacks is written as its number; a full disk is one sentence."""
+
+    def call(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "admin", *arguments]
+        environment = {**os.environ, **NO_CLOUD, "PYTHONIOENCODING": "latin-1"}
+        return subprocess.run(command, env=environment, stderr=subprocess.PIPE, **options)
+
+    closed = call("access", "close", "b\xe1nh-m\u1ebf", "--dry-run", stdout=subprocess.PIPE)
+    assert (closed.returncode, closed.stdout) == (0, b"would be closed: b\xe1nh-m\\u1ebf\n")
+    listed = call("access", "list", stdout=subprocess.PIPE)
+    assert (listed.returncode, b"| finance " in listed.stdout) == (0, True)
+    with Path("/dev/full").open("wb") as full:
+        failed = call("version", stdout=full)
+    assert (failed.returncode, failed.stderr) == (1, b"Error: [Errno 28] No space left on device\n")
 
 
 def test_wrong_usage_is_status_2() -> None:

@@ -252,7 +252,7 @@ def test_questions_when_none_is_kept(
 def test_ratings_when_listed(
     client_with: Callable[..., FlaskClient], run: Callable[..., Result]
 ) -> None:
-    """The newest first, with the documents by name; the question only where it is kept."""
+    """The newest first, with the documents by name; the question only if it is kept."""
     rate(client_with(), ask(client_with())["answer_id"])
     client = client_with(keep_questions="all")
     rate(client, ask(client)["answer_id"], "down", comment="\x1b[31mIt was 1944.")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from functions.query.settings import QuerySettings
 from shared.embedding.embedder import Embedder
 from shared.search.statement import SearchResult, search
-from shared.store import Connection, Pool, connect, open_pool
+from shared.store import Connection, Pool, open_pool
 from tests.support.asking import index_document, make_client
-from tests.support.emulators import wait_until
+from tests.support.emulators import ROOT, wait_until
 from tests.support.freezing import frozen
 
 QUESTION = {"question": "When was the bridge over the river opened?"}
@@ -48,19 +50,71 @@ def impatient_pool(settings: QuerySettings) -> Iterator[Pool]:
         yield opened
 
 
-def test_worker_when_the_database_is_frozen(
-    connection: Connection, server: int, settings: QuerySettings
+# What a function asks of the database by the pool that it opens itself; a line of input, a step.
+_FUNCTION = """
+import importlib, sys
+from shared import store
+store.STATEMENT_TIMEOUT_SECONDS = 1
+pool = importlib.import_module(sys.argv[1])._open_pool()
+
+def say(what):
+    print(what, flush=True)
+    sys.stdin.readline()
+
+with store.connect(pool):
+    say("connected")
+try:
+    with store.connect(pool) as connection:
+        connection.execute("SELECT 1")
+except store.connection.DatabaseUnavailable as error:
+    say(error)
+with store.connect(pool) as connection:
+    say(connection.execute("SELECT 'answered'").fetchone()[0])
+"""
+
+
+def test_functions_when_the_database_is_frozen(
+    worker_url: str, server: int, model_dir: Path, tmp_path: Path
 ) -> None:
-    """One statement of ingest or the embed worker waits so long, then its message comes again."""
-    with open_pool(settings, statement_seconds=1) as pool:
-        with (
-            connect(pool) as borrowed,
-            frozen(server),
-            pytest.raises(psycopg.OperationalError),
-        ):
-            borrowed.execute("SELECT 1")
-        with connect(pool) as borrowed:
-            assert borrowed.execute("SELECT 1").fetchone() == (1,)
+    """Ingest and embed_worker wait so long for one statement, then their message comes again."""
+    variables = {
+        "DATABASE_URL": worker_url,
+        "MODEL_DIR": str(model_dir),
+        "DOCUMENTS_BUCKET": "docs",
+        "GOOGLE_CLOUD_PROJECT": "test-project",
+        "PYTHONPATH": str(ROOT),
+    }
+    with ExitStack() as stack:
+        functions = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", _FUNCTION, f"functions.{name}.main"],
+                    env={**os.environ, **variables},
+                    cwd=tmp_path,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for name in ("ingest", "embed_worker")
+        ]
+        for function in functions:
+            stack.callback(function.kill)
+
+        def said() -> list[str]:
+            return [one.stdout.readline().strip() for one in functions if one.stdout]
+
+        def go_on() -> None:
+            for one in functions:
+                assert one.stdin
+                print(file=one.stdin, flush=True)
+
+        assert said() == ["connected"] * 2
+        with frozen(server):
+            go_on()
+            assert said() == ["no answer in time"] * 2
+        go_on()
+        assert said() == ["answered"] * 2
 
 
 @pytest.mark.parametrize("moment", ["before", "meanwhile"])

@@ -48,7 +48,7 @@ def protocol_url(postgres_url: str) -> Iterator[str]:
 
 
 def pick(items: Sequence[T], choice: int) -> Sequence[T]:
-    """Return one of *items*, or none where there is none."""
+    """Return one of *items*, or none if there is none."""
     return [items[choice % len(items)]] if items else []
 
 

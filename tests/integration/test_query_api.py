@@ -480,7 +480,7 @@ def test_documents_when_chosen_and_sorted(
 
 @pytest.mark.usefixtures("shelf")
 def test_cursor_when_it_is_of_another_list(client: FlaskClient) -> None:
-    """A cursor is refused where it does not belong, and where it was made up."""
+    """A cursor is refused if it belongs to another list or was made up."""
     cursor = body_of(client.get("/documents?limit=1"))["next"]
     for query in (f"sort=size&cursor={cursor}", f"order=desc&cursor={cursor}", "cursor=name"):
         problem = problem_of(client.get(f"/documents?{query}"), 400)
@@ -762,7 +762,7 @@ def test_problem_types_when_compared_with_the_guide() -> None:
 
 
 def test_stream_when_it_is_silent() -> None:
-    """A comment comes while there is nothing to say; what fails fails where it is read."""
+    """A comment comes while there is nothing to say; a failure is raised when it is read."""
     go_on = threading.Event()
 
     def events() -> Iterator[str]:
@@ -940,7 +940,7 @@ def test_replies_when_the_reranker_fails(
 @pytest.mark.parametrize(
     ("path", "body", "message"),
     [
-        ("/query", {"question": " \n "}, "question: holds no text"),
+        ("/query", {"question": " \n "}, "question: contains no text"),
         (
             "/query",
             {"question": "x", "filter": {"metadata": {"a b": 1}}},

@@ -40,7 +40,7 @@ def storage_that_answers(download: Answer, *, permissions: list[str] | None) -> 
     Serve one object.
 
     Args:
-        permissions: What the account may do to the bucket; None where Storage does not say.
+        permissions: What the account may do to the bucket; None if Storage does not say.
     """
 
     class Handler(BaseHTTPRequestHandler):

@@ -273,7 +273,7 @@ def test_search_when_translated(
 
 
 def test_search_when_model_is_multilingual(find: Find, index: Callable[..., str]) -> None:
-    """A passage in another language costs nothing where the model knows both languages."""
+    """A passage in another language costs nothing if the model knows both languages."""
     text = "The pump 4711 runs at the plant in Bremen."
     index("en.txt", text, language="en", search_config="english")
     index("de.txt", text, language="de", search_config="german")
@@ -591,6 +591,9 @@ def corrections(reader: Connection, question: str, *principals: str) -> dict[str
             {"fierwall": "firewall", "iptabels": "iptables"},
         ),
         ("where is the certifacte of Kubernetes", {"certifacte": "certificate"}),
+        # The text has another word of that stem.
+        ("what is a gyrosocpe", {"gyrosocpe": "gyroscope"}),
+        ("Wie lange gilt die Gewährleitung?", {"gewährleitung": "gewährleistung"}),
         ("where is the firewall", {}),
         ("tường lửa fierwall ở đâu", {}),
         ("what is in E-4711", {}),
@@ -602,6 +605,8 @@ def test_analyse_when_mistyped(
     """An unknown word is near to one of all documents, spelt as it stands there."""
     index("net.txt", "Administrators configure the firewall with iptables rules on each gateway.")
     index("k8s.txt", "Kubernetes renews the certificate of the gateway once a year.")
+    index("drone.txt", "Pilots of the drone trust its gyroscopic horizon in clouds and at night.")
+    index("de.txt", "Die Gewährleistung für das Gerät endet nach zwei Jahren am Ende des Monats.")
     assert corrections(reader, question) == expected
 
 
@@ -631,6 +636,7 @@ def test_analyse_when_mistyped_word_is_closed(
         ("Was kostet eine Versicherung?", "insurance.txt"),
         ("Ueberstunden", "hours.txt"),
         ("Wo sind die Hallenschuhe?", "shoes.txt"),
+        ("Feuerloescher", "fire.txt"),
     ],
 )
 def test_search_when_german_compound(
@@ -641,10 +647,36 @@ def test_search_when_german_compound(
     index("insurance.txt", "Die Haftpflichtversicherung der Mitarbeiter läuft am Jahresende aus.")
     index("hours.txt", "Das Überstundenkonto wird jedes Quartal durch die Leitung abgerechnet.")
     index("shoes.txt", "Die Schuhe für die Halle stehen im Keller neben der großen Treppe.")
+    index("fire.txt", "Der Feuerlöscherprüfdienst kommt jedes Jahr im Mai in das Haus.")
     index("other.txt", "Der Hausmeister öffnet das Tor am Morgen und schließt es am Abend.")
     hits = find(question, mode="text")
     assert names(hits)[:1] == [name]
     assert hits[0].coverage
+
+
+@pytest.mark.parametrize(
+    ("question", "name"),
+    [
+        ("借书", "library.txt"),
+        ("onOrderCancelled", "event.txt"),
+        ("1.2.3", "release.txt"),
+        ("+498941402233", "plumber.txt"),
+        ("Anemometr", "wind.txt"),
+    ],
+)
+def test_search_when_spelt_otherwise(
+    find: Find, index: Callable[..., str], question: str, name: str
+) -> None:
+    """What the documents write in another way comes first, whatever the vectors say."""
+    index("library.txt", "图书馆的书可以借两周。")
+    index("canteen.txt", "员工食堂在三楼，中午十二点开门。")
+    index("event.txt", "The event on_order_cancelled frees the stock.")
+    index("release.txt", "Release v1.2.3 of the gateway repairs the clock.")
+    index("later.txt", "Release v1.3.2 of the gateway repairs the door.")
+    index("plumber.txt", "Call the plumber at +49 89 4140-2233.")
+    index("painter.txt", "Call the painter at +49 89 4140-2332.")
+    index("wind.txt", "The anemometers stand on the roof.")
+    assert names(find(question))[:1] == [name]
 
 
 def test_refresh_statistics_when_small(

@@ -26,6 +26,11 @@ server.serve_whole_requests(max_body_bytes=100_000)
 def answer(environ, start_response):
     if environ["PATH_INFO"] == "/refused":
         status, body = "401 Unauthorized", b"no key"
+    elif environ["PATH_INFO"] == "/caught":
+        try:
+            status, body = "200 OK", environ["wsgi.input"].read()
+        except Exception:
+            status, body = "500 Internal Server Error", b"as Flask does"
     elif environ["PATH_INFO"] == "/large":
         status, body = "200 OK", b"x" * 50_000_000
     else:
@@ -243,6 +248,22 @@ def test_connection_is_kept(port: int) -> None:
 def test_request_that_cannot_be_read(message: bytes, status: bytes, port: int) -> None:
     """It is refused, and the connection ends with it."""
     assert exchange(port, message).startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"-5\r\nhello\r\n0\r\n\r\n",
+        b"0x5\r\nhello\r\n0\r\n\r\n",
+        b"5;" + b"a" * 70_000 + b"\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhelloXX0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nContent Length: 9\r\n\r\n",
+    ],
+)
+def test_chunks_that_cannot_be_read(chunks: bytes, port: int) -> None:
+    """The client is told, whatever the function makes of errors."""
+    head = HEAD.replace(b" / ", b" /caught ") + b"Transfer-Encoding: chunked\r\n\r\n"
+    assert exchange(port, head + chunks).startswith(b"HTTP/1.1 400 ")
 
 
 def test_others_are_answered_when_answers_are_not_read(port: int) -> None:

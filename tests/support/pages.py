@@ -41,7 +41,7 @@ class Block:
     A block of code.
 
     Attributes:
-        not_run: Why no test runs it, as the comment above it says; empty where one does.
+        not_run: Why no test runs it, as the comment above it says; empty if one does.
     """
 
     language: str

@@ -9,8 +9,8 @@ from typing import Literal
 from tests.support.emulators import ROOT
 
 REPORT = ROOT / "docs" / "reliability.md"
-Part = Literal["faults", "mutants"]
-_PARTS: tuple[Part, ...] = ("faults", "mutants")
+Part = Literal["faults", "mutants", "mutation"]
+_PARTS: tuple[Part, ...] = ("faults", "mutants", "mutation")
 
 
 def write_part(path: Path, part: Part, text: str) -> None:

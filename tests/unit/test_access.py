@@ -50,7 +50,7 @@ def test_host_when_a_list_is_set(host: str | None, allowed: bool) -> None:
 
 
 def test_origin_when_a_list_is_set() -> None:
-    """An origin is repeated only where it is listed; a star stands for all."""
+    """An origin is repeated only if it is listed; a star stands for all."""
     assert allowed_origin("https://a.example", ["https://a.example"]) == "https://a.example"
     assert allowed_origin("https://b.example", ["https://a.example"]) is None
     assert allowed_origin("https://b.example", ["*"]) == "*"

@@ -42,6 +42,19 @@ def test_marks_of_a_quote_over_two_pages() -> None:
     ]
 
 
+def test_marks_of_a_row_with_a_wide_gap() -> None:
+    """What stands in the gap, such as another column, is not marked."""
+    cells = (WordBox(0, 50, 70), WordBox(5, 72, 90), WordBox(13, 300, 340))
+    packed = pack([LineBox(0, 1, 10, 20, cells)], start=0, end=20)
+    marks = find_marks(packed, start=0, end=20)
+    assert [(mark.left, mark.right) for mark in marks] == [(50, 90), (300, 340)]
+
+
+def test_marks_where_no_place_is_known() -> None:
+    """Gemini says what stands on a page, not where."""
+    assert find_marks(b"", start=0, end=20) == []
+
+
 def test_boxes_of_a_part_of_a_line() -> None:
     """A chunk that begins and ends inside a line has the boxes of its own words alone."""
     packed = pack(LINES, start=104, end=117)  # "notice period"
@@ -76,7 +89,7 @@ def test_boxes_of_a_damaged_page() -> None:
     ],
 )
 def test_boxes_when_damaged(damage: Callable[[bytes], bytes]) -> None:
-    """What is whole before the damage is still there; nothing is raised where a quote is marked."""
+    """What is whole before the damage is still there; nothing is raised if a quote is marked."""
     packed = pack(LINES, start=100, end=134)
     whole = list(unpack(packed))
     assert list(unpack(damage(packed)))[:1] == whole[:1]

@@ -102,7 +102,7 @@ def test_locate_when_numbers_are_cut(text: str, quote: str, stands: bool) -> Non
     ],
 )
 def test_locate_when_words_are_cut(text: str, quote: str, stands: bool) -> None:
-    """A part of a word is another word, or none, where words are written apart."""
+    """A part of a word is another word, or none, if words are written apart."""
     assert (locate(quote, text) is not None) == stands
 
 

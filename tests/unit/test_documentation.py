@@ -20,7 +20,10 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 # Wordings that mark a translation (CONTRIBUTING.md).
-_UNIDIOMATIC = re.compile(r"\b(nobody|whoever|anew|be had|has not the|is told)\b", re.IGNORECASE)
+_UNIDIOMATIC = re.compile(
+    r"\b(nobody|whoever|anew|be had|has not the|is told|in vain|gone on with|thereof|shall)\b",
+    re.IGNORECASE,
+)
 # Names of the past stay in a history.
 _HISTORY = {"CHANGELOG.md"}
 

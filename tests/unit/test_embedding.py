@@ -163,7 +163,7 @@ def test_missing_folder_names_the_variable(tmp_path: Path) -> None:
     ],
 )
 def test_import_stays_small(module: str, unwanted: str) -> None:
-    """What is slow to import comes only where it is used."""
+    """What is slow to import comes only if it is used."""
     code = f"import sys, {module}; sys.exit(' '.join({set(unwanted.split())} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (1, "")

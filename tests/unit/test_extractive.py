@@ -226,6 +226,89 @@ def test_units_when_abbreviations_stand_inside() -> None:
     assert "Dr. Smith, e.g., wrote about it." in texts
 
 
+MANUAL = """OPTIONS
+       -n, --interval seconds
+              Specify  the update interval.  The command will  not  allow  quicker
+              than 0.1 second,  in which values are converted. Both '.' and
+              ','  work.
+
+       DIR_MODE
+              The mode of the home directories.
+"""
+
+
+def units_of(text: str) -> list[str]:
+    return [
+        " ".join(text[unit.start : unit.end].split()) for unit in split_units(hit(text), number=1)
+    ]
+
+
+def test_units_when_a_manual_page_is_justified() -> None:
+    """Gaps that only fill the lines make no table, and an option heads what is said of it."""
+    units = split_units(hit(MANUAL), number=1)
+    assert units_of(MANUAL) == [
+        "Specify the update interval.",
+        "The command will not allow quicker than 0.1 second, in which values are converted.",
+        "Both '.' and ',' work.",
+        "The mode of the home directories.",
+    ]
+    assert [MANUAL[unit.term[0] : unit.term[1]].strip() for unit in units if unit.term[1]] == [
+        "-n, --interval seconds",
+        "DIR_MODE",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        (
+            "5. Hedge along the railway\nThe hedge is cut in March.\n",
+            ["The hedge is cut in March."],
+        ),
+        ("Terms of use\n============\nRead them first.\n", ["Read them first."]),
+        (
+            "Q: My tar fails. How do I unpack it?\n\nA: Use xz instead of tar.\n",
+            ["Use xz instead of tar."],
+        ),
+        ("Q: How?\nA: Press the bell.\nQ: Why?\nA: It rings.\n", ["Press the bell.", "It rings."]),
+        ("---\n\nSee below.\n\n[![CI](https://a.b/c.svg)](https://a.b)\n", ["See below."]),
+        (".. _`Sorted`: http://a.b/c\n\n[#137](https://a.b/137)\n\nIt sorts.\n", ["It sorts."]),
+        (
+            "A call to /usr/sbin/policy, which lets\nthe administrator\nrule, is optional.\n",
+            ["A call to /usr/sbin/policy, which lets the administrator rule, is optional."],
+        ),
+        ("I lost my key. What now?\n\nAsk the porter.\n", ["Ask the porter."]),
+        (
+            "6. Trademarks. This licence grants no use of names.\n7. Fees. None are due to us.\n",
+            ["Trademarks. This licence grants no use of names.", "Fees. None are due to us."],
+        ),
+        (
+            "Enter INVOKE-RC.D (a tool) first. It runs.",
+            ["Enter INVOKE-RC.D (a tool) first.", "It runs."],
+        ),
+    ],
+)
+def test_units_when_texts_are_plain(text: str, units: list[str]) -> None:
+    """Titles, questions, rules, pictures and link targets are no parts; prose is no code."""
+    assert units_of(text) == units
+    assert all(unit.kind != "code" for unit in split_units(hit(text), number=1))
+
+
+def test_units_when_code_stands_in_a_fence() -> None:
+    """What is fenced is code, and the fence is no part of it."""
+    text = "```bash\npip install kaydangpt\n```\n"
+    (unit,) = split_units(hit(text), number=1)
+    assert (unit.kind, text[unit.start : unit.end].strip()) == ("code", "pip install kaydangpt")
+
+
+def test_extract_when_the_text_stands_in_a_frame() -> None:
+    """A frame of stars around a text is not shown."""
+    text = "*  The software comes as it is,    *\n*  without a warranty of any kind.  *\n"
+    assert compose(split_units(hit(text), number=1), [hit(text)]) == (
+        "The software comes as it is, without a warranty of any kind. [1]"
+    )
+
+
 @given(st.text(max_size=2000))
 def test_units_when_text_is_anything(text: str) -> None:
     """Units lie within the text and are of bounded length; what is shown of them is a string."""

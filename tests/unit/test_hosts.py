@@ -26,6 +26,8 @@ LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
         ("localhost:port", False),
         ("localhost/", False),
         ("[::1", False),
+        ("[::1].evil.example", False),
+        ("a[::1]", False),
         ("", False),
         (None, False),
     ],

@@ -102,6 +102,9 @@ def test_identifier_when_written_otherwise(written: str) -> None:
         ("price of part 4711234", ["4711234"]),
         ("C++ or C#", ["cplusplus", "csharp"]),
         ("install KB5034441", ["kb5034441"]),
+        ("who calls maxRetryCount", ["maxretrycount"]),
+        ("what is new in 1.2.3", ["123"]),
+        ("is it made in the U.S.", []),
     ],
 )
 def test_find_identifiers_when_asked(question: str, identifiers: list[str]) -> None:

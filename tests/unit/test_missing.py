@@ -10,10 +10,12 @@ from functions.query.answering.missing import (
     find_missing,
     find_missing_numbered,
     find_near,
+    find_near_words,
+    find_unknown,
 )
 from functions.query.answering.query import Refusal
 from functions.query.answering.refusal import refusal_text
-from shared.search.query_terms import Question
+from shared.search.query_terms import Question, Term
 from tests.unit.test_citing import hit
 
 PASSAGES = [
@@ -111,3 +113,40 @@ def test_missing_when_digits_are_no_number() -> None:
     """A power such as 2³¹ is no identifier, and nothing fails at it."""
     (passage,) = [hit("A table has at most 2³¹ rows.")]
     assert find_missing("Is it 2³¹ or E-1234?", [passage]) == ["E-1234"]
+
+
+def test_refusal_when_words_stand_nowhere() -> None:
+    """What is not answered is refused with the words that stand in no document, and near ones."""
+    known, unknown = Term("deposit", 1, 3, 2.0), Term("chainsaw", 1, 0, 9.0)
+    asked = Question([unknown, known], [[known], [unknown]], [], ["en"], 10.0, ["english"])
+    words = find_unknown("What is the deposit for the chainsaw?", asked)
+    assert words == ["chainsaw"]
+    near = find_near_words(words, [hit("A deposit is due for the chainsaws.")])
+    assert refusal_text(["en"], Refusal("not_found", "", tuple(words), tuple(near))) == (
+        "The documents do not answer this question. None of them holds: chainsaw."
+        " Similar: chainsaws."
+    )
+
+
+@pytest.mark.parametrize(
+    ("question", "read"),
+    [
+        ("waht is due?", "what is due?"),
+        ("whch fee is due?", "which fee is due?"),
+        ("Combien coûte le four ?", "Combien coûte le four ?"),
+        ("Who sells the Budgie?", "Who sells the Budgie?"),
+    ],
+)
+def test_spelling_when_the_asking_word_or_a_name_is_unknown(question: str, read: str) -> None:
+    """The word that a question begins with is corrected; question words and names are no slips."""
+    terms = [Term(word, 1, 0, 9.0) for word in ("waht", "whch", "combien", "budgie")]
+    asked = Question(
+        terms,
+        [[term] for term in terms],
+        [],
+        ["en"],
+        10.0,
+        ["english"],
+        corrections={"combien": "combine", "budgie": "buddie"},
+    )
+    assert correct_spelling(question, asked, is_word=lambda _: False) == read

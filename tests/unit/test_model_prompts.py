@@ -50,13 +50,13 @@ def test_instructed_family_asks_by_an_instruction(name: str) -> None:
 
 
 def test_configuration_goes_before_the_family() -> None:
-    """What the model itself says is kept whole, even where one of the two is empty."""
+    """What the model itself says is kept whole, even if one of the two is empty."""
     prompts = choose_prompts("e5-small", {"query": "ask: "}, NOTHING)
     assert prompts == {"query": "ask: ", "document": ""}
 
 
 def test_given_prompt_goes_before_all() -> None:
-    """An option counts even where it is empty; what is not given stays."""
+    """An option counts even if it is empty; what is not given stays."""
     given = GivenPrompts(query="", document="text: ")
     assert choose_prompts("x", {"query": "ask: "}, given) == {"query": "", "document": "text: "}
     assert choose_prompts("e5-small", {}, GivenPrompts(query="q: "))["document"] == "passage: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.language import searchable_text
-from shared.spellings import find_spellings, unmarked_words
+from shared.spellings import find_alternatives, find_spellings, unmarked_words
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,27 @@ def test_dates_meet(written: str) -> None:
         ("2,450,000", "2.45 million"),
         ("3.500.000 Euro", "3,5 Mio. Euro"),
         ("35 m³/h", "35m3/h"),
+        ("0.0375", ".0375"),
+        ("1,299.00", "1299"),
+        ("M8x40", "M8 × 40"),
+        ("6 a.m.", "6am"),
+        ("+49 89 4140-2233", "089 41402233"),
+        ("+49 (0) 89 4140 2233", "(089) 4140-2233"),
+        ("0903 123 456", "+84903123456"),
+        ("+1 (415) 555-0132", "415.555.0132"),
+        ("(030) 555 01 77", "5550177"),
+        ("DE89 3704 0044 0532 0130 00", "DE89370400440532013000"),
+        ("GB29NWBK60161331926819", "GB29 NWBK 6016 1331 9268 19"),
+        ("4556 7375 8689 9855", "4556737586899855"),
+        ("8471.30.00", "8471 30 00"),
+        ("TN-2420XL", "TN 2420 XL"),
+        ("DIN 912", "DIN912"),
+        ("v1.2.3", "1.2.3"),
+        ("1.2.3", "v1.2.3"),
+        ("version 7", "v7"),
+        ("Python 3.11", "Python3.11"),
+        ("N.A.T.O.", "NATO"),
+        ("ゴミ", "ごみ"),
     ],
 )
 def test_numbers_and_quantities_meet(first: str, second: str) -> None:
@@ -52,6 +73,26 @@ def test_numbers_and_quantities_meet(first: str, second: str) -> None:
     document = set(searchable_text(f"It has {first} in all", language="en").split())
     asked = set(searchable_text(f"which has {second}", language="", asked=True).split())
     assert (document & asked) - {"has", "it", "in", "all", "which"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("+49 89 4140-2233", "+49 89 4140-2332"), ("TN-2420XL", "TN 2410 XL"), ("v1.2.3", "1.3.2")],
+)
+def test_other_numbers_do_not_meet(first: str, second: str) -> None:
+    """Spellings of one number share no word with those of another of its length."""
+    document = {word for word in searchable_text(first, language="en").split() if len(word) > 4}
+    assert not document & set(searchable_text(second, language="", asked=True).split())
+
+
+def test_questions_when_no_date() -> None:
+    """What looks like a date of no calendar stays in the question."""
+    assert "84713000" in searchable_text("8471.30.00", language="", asked=True).split()
+
+
+def test_alternatives_when_prose() -> None:
+    """Ordinary questions have none."""
+    assert not find_alternatives("Who wrote the second part of the report, and when?")
 
 
 def test_joined_words_are_their_words_too() -> None:

@@ -42,7 +42,7 @@ class Archive:
     An open zip file whose parts together may not grow beyond the limit.
 
     Attributes:
-        pictures: Describes the pictures among its parts; None where they are left alone.
+        pictures: Describes the pictures among its parts; None if they are left alone.
 
     Raises:
         Unreadable: From the constructor and from every read, on damage, encryption or size.
@@ -100,7 +100,7 @@ class Archive:
 
     def tail(self, name: str, mark: bytes, limit: int) -> bytes:
         """
-        Return what stands behind the last *mark* in the part *name*, b"" where that is missing.
+        Return what stands behind the last *mark* in the part *name*, b"" if that is missing.
 
         It does not count against the limit, since the part is read once more for its content.
 
@@ -122,7 +122,7 @@ class Archive:
         return bytes(found or b"")
 
     def xml(self, name: str) -> Iterator[XmlEvent]:
-        """Yield what the XML part *name* consists of."""
+        """Yield the events of the XML part *name*."""
         return xml_events(self.pieces(name), what=f"{self.what} file's part {name!r}")
 
     def relations(self, name: str) -> dict[str, tuple[str, str]]:

@@ -125,7 +125,7 @@ class EmptyPage:
 
 Event = Block | Title | PageCount | EmptyPage
 
-# Reads the text of a picture of a page (PNG); None where pages are not to be read.
+# Reads the text of a picture of a page (PNG); None if pages are not to be read.
 ReadPicture = Callable[[bytes], str]
 # (picture, caption) -> (description, why there is none or "").
 DescribeFigure = Callable[[bytes, str], tuple[str, str]]
@@ -160,10 +160,10 @@ class Request:
 
     Attributes:
         name: The object's name; its extension counts where the content does not tell.
-        content_type: What the uploader claims, None where nothing.
+        content_type: What the uploader claims, None if nothing.
         depth: How many documents this one is inside of (an attachment: 1).
         picture_budget: What may be read by text recognition; documents inside share it.
-        figures: Describes pictures; None where they are left alone. Documents inside share it.
+        figures: Describes pictures; None if they are left alone. Documents inside share it.
         unpacked: Shared by a document and all that are inside of it.
     """
 

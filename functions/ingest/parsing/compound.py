@@ -78,7 +78,7 @@ class CompoundFile:
         self.root = self._tree(directory)
 
     def read(self, storage: Storage, name: str) -> bytes:
-        """Return a stream, b"" where there is none of that name (in lower case)."""
+        """Return a stream, b"" if there is none of that name (in lower case)."""
         return b"".join(self.data[begin:end] for begin, end in self.places(storage, name))
 
     def places(self, storage: Storage, name: str) -> Iterator[tuple[int, int]]:
@@ -95,7 +95,7 @@ class CompoundFile:
             left -= end - begin
 
     def title(self) -> str:
-        """Return the title that the file's properties name, "" where there is none."""
+        """Return the title that the file's properties name, "" if there is none."""
         try:
             return _title(self.read(self.root, _SUMMARY))
         except (*COMPOUND_ERRORS, LookupError):

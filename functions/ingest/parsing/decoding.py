@@ -47,7 +47,7 @@ _TONES = frozenset("\u0300\u0301\u0303\u0309\u0323")
 
 
 def declared_charset(content_type: str | None) -> str | None:
-    """Return the charset parameter of a content type, None where there is none."""
+    """Return the charset parameter of a content type, None if there is none."""
     if not content_type or "charset" not in content_type.lower():
         return None
     message = EmailMessage()

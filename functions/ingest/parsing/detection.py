@@ -1,4 +1,4 @@
-"""What a file is: by its content first, by its name and declared type where that says nothing."""
+"""Detects what a file is, by its content first and then by its name and declared type."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def detect_format(
     formats: Sequence[Format],
 ) -> Format:
     """
-    Return the format that *source* really has.
+    Return the actual format of *source*.
 
     Args:
         formats: In order of precedence; the last is for any other text.
@@ -186,78 +186,78 @@ def _text_start(head: bytes) -> bytes:
 
 
 def is_pdf(head: bytes) -> bool:
-    """Tell a PDF, before which mail gateways and printers leave lines of their own."""
+    """Recognise a PDF, before which mail gateways and printers leave lines of their own."""
     return b"%PDF-" in head[:1024]
 
 
 def is_png(head: bytes) -> bool:
-    """Tell a PNG picture."""
+    """Recognise a PNG picture."""
     return head.startswith(b"\x89PNG\r\n\x1a\n")
 
 
 def is_jpeg(head: bytes) -> bool:
-    """Tell a JPEG picture."""
+    """Recognise a JPEG picture."""
     return head.startswith(b"\xff\xd8\xff")
 
 
 def is_tiff(head: bytes) -> bool:
-    """Tell a TIFF picture, or one of BigTIFF."""
+    """Recognise a TIFF picture, or one of BigTIFF."""
     return head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
 
 
 def is_webp(head: bytes) -> bool:
-    """Tell a WebP picture among the files of its container."""
+    """Recognise a WebP picture among the files of its container."""
     return head.startswith(b"RIFF") and head[8:12] == b"WEBP"
 
 
 def is_rtf(head: bytes) -> bool:
-    """Tell an RTF document."""
+    """Recognise an RTF document."""
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{\\rtf")
 
 
 def is_subtitles(start: bytes) -> bool:
-    """Tell WebVTT by its first word, SubRip by its first cue."""
+    """Recognise WebVTT by its first word, SubRip by its first cue."""
     return _SUBTITLES.match(start) is not None
 
 
 def is_xml(start: bytes) -> bool:
-    """Tell any XML by its declaration."""
+    """Recognise any XML by its declaration."""
     return start.startswith(b"<?xml ")
 
 
 def is_html(start: bytes) -> bool:
-    """Tell an HTML page by its first tag."""
+    """Recognise an HTML page by its first tag."""
     return _HTML_START.match(start) is not None
 
 
 def is_svg(start: bytes) -> bool:
-    """Tell a drawing by its first tag."""
+    """Recognise a drawing by its first tag."""
     return _SVG_START.match(start) is not None
 
 
 def is_gzip(head: bytes) -> bool:
-    """Tell a gzip file by its mark and its only method (RFC 1952, 2.3.1)."""
+    """Recognise a gzip file by its mark and its only method (RFC 1952, 2.3.1)."""
     return head.startswith(b"\x1f\x8b\x08")
 
 
 def is_tar(head: bytes) -> bool:
-    """Tell a tar archive by the mark in its first header (POSIX.1-1988, GNU)."""
+    """Recognise a tar archive by the mark in its first header (POSIX.1-1988, GNU)."""
     return head[257:262] == b"ustar"
 
 
 def is_spreadsheet_xml(start: bytes) -> bool:
-    """Tell a workbook of Excel 2003's XML by its namespace."""
+    """Recognise a workbook of Excel 2003's XML by its namespace."""
     return start.startswith(b"<") and b'"urn:schemas-microsoft-com:office:spreadsheet"' in start
 
 
 def is_json_lines(start: bytes) -> bool:
-    """Tell JSON lines by a first line that is a value, and one that begins after it."""
+    """Recognise JSON lines by a first line that is a value, and one that begins after it."""
     line, _, rest = start.partition(b"\n")
     return _is_value(line) and rest.lstrip()[:1] in (b"{", b"[")
 
 
 def is_json(start: bytes) -> bool:
-    """Tell JSON by its first line, or where it is indented by its first two tokens."""
+    """Recognise JSON by its first line, or where it is indented by its first two tokens."""
     line, _, rest = start.partition(b"\n")
     if _is_value(line):
         return rest.lstrip()[:1] not in (b"{", b"[")
@@ -276,14 +276,14 @@ def _is_value(line: bytes) -> bool:
 
 
 def is_web_archive(start: bytes) -> bool:
-    """Tell a page saved with its pictures: a message of related parts that went to no one."""
+    """Recognise a page saved with its pictures: a message of related parts that went to no one."""
     fields = [field.lower() for field in _header_fields(start)]
     related = any(_RELATED.match(field) for field in fields)
     return related and not any(_ADDRESSED.match(field) for field in fields)
 
 
 def is_mailbox(start: bytes) -> bool:
-    """Tell a mailbox by the line before each of its messages, and the fields after it."""
+    """Recognise a mailbox by the line before each of its messages, and the fields after it."""
     if not _MAILBOX_START.match(start):
         return False
     fields = _header_fields(start)
@@ -291,7 +291,7 @@ def is_mailbox(start: bytes) -> bool:
 
 
 def is_calendar(start: bytes) -> bool:
-    """Tell a calendar."""
+    """Recognise a calendar."""
     return start[:15].upper() == b"BEGIN:VCALENDAR"
 
 
@@ -305,7 +305,7 @@ def _header_fields(start: bytes) -> list[bytes]:
 
 
 def is_mail(head: bytes) -> bool:
-    """Tell a message by its first header fields."""
+    """Recognise a message by its first header fields."""
     fields = _header_fields(head)
     known = sum(1 for field in fields if _MAIL_HEADER.match(field))
     shaped = all(re.match(rb"[\w-]+[ \t]*:", field) for field in fields)
@@ -313,7 +313,7 @@ def is_mail(head: bytes) -> bool:
 
 
 def _is_binary(head: bytes) -> bool:
-    """Tell whether *head* has more control bytes than any encoding of text."""
+    """Return whether *head* has more control bytes than any encoding of text."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or wide_encoding(head):
         return False
     zeros = head.count(0)
@@ -372,7 +372,7 @@ def _detect_zip(
 
 
 def _detect_ole2(source: BinaryIO, formats: Sequence[Format]) -> Format:
-    """Tell old office files by the streams at the top; those of what is embedded are below."""
+    """Recognise old office files by the streams at the top; those of what is embedded are below."""
     source.seek(0)
     data = source.read()
     try:

@@ -131,7 +131,7 @@ class _Paragraph:
 
 @dataclass(slots=True)
 class _Run:
-    """What holds for the run being read; None where the styles decide."""
+    """What holds for the run being read; None if the styles decide."""
 
     is_hidden: bool | None = None
     is_struck: bool = False
@@ -229,7 +229,7 @@ def parse_docx(request: Request) -> Iterator[Event]:
 
 
 def core_title(archive: Archive, part: str) -> str:
-    """Return the title that an Office file's properties name, "" where they name none."""
+    """Return the title that an Office file's properties name, "" if they name none."""
     inside = False
     text: list[str] = []
     for event in archive.xml(part):

@@ -76,7 +76,7 @@ class LeftOut(NamedTuple):
 
     Attributes:
         code: budget, damaged, too_large, format, refused or unavailable.
-        page: Its page from 1, None where the format has none.
+        page: Its page from 1, None if the format has none.
     """
 
     code: str
@@ -136,7 +136,7 @@ class Figures:
         shown: tuple[float, float] | None = None,
     ) -> Iterator[Block]:
         """
-        Yield the description of the picture file *data*, nothing where it is a decoration.
+        Yield the description of the picture file *data*, nothing if it is a decoration.
 
         Args:
             caption: What the document says of it.
@@ -222,7 +222,7 @@ class PackedPictures:
         caption: str = "",
         shown: tuple[float, float] | None = None,
     ) -> Iterator[Block]:
-        """Yield the description of the picture in *part*, nothing where it is a decoration."""
+        """Yield the description of the picture in *part*, nothing if it is a decoration."""
         if self._uses.get(part, 0) >= DECORATION_USES or not self._archive.has(part):
             return
         if shown is not None and not is_large(*shown):
@@ -275,7 +275,7 @@ class AddressedPictures:
     def describe(
         self, address: str, *, page: int | None, caption: str, shown: tuple[float, float] | None
     ) -> Iterator[Block]:
-        """Yield the description of the picture at *address*, nothing where it is a decoration."""
+        """Yield the description of the picture at *address*, nothing if it is a decoration."""
         if self._uses[hash(address)] >= DECORATION_USES:
             return
         if address[:11].lower() == "data:image/":
@@ -291,7 +291,7 @@ class AddressedPictures:
 
 def read_data_address(address: str) -> bytes | None:
     """
-    Return the picture in a data: address, b"" for a drawing (SVG), None where it is damaged.
+    Return the picture in a data: address, b"" for a drawing (SVG), None if it is damaged.
 
     Format: https://www.rfc-editor.org/rfc/rfc2397
     """

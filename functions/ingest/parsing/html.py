@@ -132,7 +132,7 @@ def parse_markup(
 
     Args:
         is_xhtml: It is XML: an empty element is one tag, which ends itself.
-        figures: Describes its pictures; None where they are left alone.
+        figures: Describes its pictures; None if they are left alone.
         archive: Holds the pictures that it names, relative to *folder*.
     """
     if declared is None:
@@ -169,7 +169,7 @@ def _with_end_tag(found: re.Match[str]) -> str:
 
 
 def _figure_caption(node: LexborNode) -> str:
-    """Return the caption of the figure that a picture stands in, "" where there is none."""
+    """Return the caption of the figure that a picture stands in, "" if there is none."""
     above = node.parent
     for _ in range(_FIGURE_DEPTH):
         if above is None:
@@ -182,7 +182,7 @@ def _figure_caption(node: LexborNode) -> str:
 
 
 def _shown(node: LexborNode) -> tuple[float, float] | None:
-    """Return width and height of a picture in points, None where the page does not tell them."""
+    """Return width and height of a picture in points, None if the page does not tell them."""
     sides = [(node.attributes.get(name) or "").removesuffix("px") for name in ("width", "height")]
     if not all(side.isdecimal() and len(side) < 6 for side in sides):
         return None

@@ -177,6 +177,10 @@ class _Reader:
             yield from self._alternative(part, depth=depth + 1)
         elif kind == "multipart/related":
             yield from self._related(part, depth=depth + 1)
+        elif kind == "message/delivery-status" and part.is_multipart():
+            # RFC 3464: blocks of fields, which the library takes for messages without text.
+            blocks = ("\n".join(f"{k}: {v}" for k, v in _fields(one)) for one in _parts(part))
+            yield from paragraph(clean("\n\n".join(filter(None, blocks))))
         elif part.is_multipart():
             for inner in _parts(part):
                 yield from self._part(inner, depth=depth + 1)
@@ -354,6 +358,12 @@ def _field(message: Message, name: str) -> str:
     except (ValueError, IndexError, AttributeError, LookupError, email.errors.MessageError):
         # A header that the library cannot take apart costs that header only.
         return ""
+
+
+def _fields(part: Message) -> Iterator[tuple[str, str]]:
+    for name in part:
+        if value := _field(part, name):
+            yield clean_line(name), value
 
 
 def _charset(part: Message) -> str | None:

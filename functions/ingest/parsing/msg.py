@@ -213,7 +213,7 @@ def _utf8(text: str) -> str:
 
 
 def _appointment(file: CompoundFile, found: _Properties, encoding: str | None) -> str:
-    """Return time and place of an appointment or invitation, "" where it is none."""
+    """Return time and place of an appointment or invitation, "" if it is none."""
     if not found.text(_CLASS).lower().startswith(("ipm.appointment", "ipm.schedule")):
         return ""
     place = ""

@@ -384,7 +384,7 @@ def _show_fraction(tokens: tuple[_Token, ...], value: float) -> str:
 
 
 def _show_moment(tokens: tuple[_Token, ...], value: float, *, is_1904: bool) -> str | None:
-    """Return a date, time or duration; None where there is no such day."""
+    """Return a date, time or duration; None if there is no such day."""
     elapsed = [token.text for token in tokens if token.kind == "elapsed"]
     if not abs(value) < _LAST_DAY or (value < 0 and not elapsed):
         return None

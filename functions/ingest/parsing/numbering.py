@@ -121,14 +121,14 @@ class Numberings:
                 open_ = replace(open_, is_legal=value not in ("0", "false", "off"))
 
     def level_of_style(self, number: str, style: str) -> int | None:
-        """Return the level of a list that belongs to a paragraph style, None where none does."""
+        """Return the level of a list that belongs to a paragraph style, None if none does."""
         for level, its in self._levels(number).items():
             if its.style == style and style:
                 return level
         return None
 
     def marker(self, number: str, level: int) -> str:
-        """Count a paragraph of a list, and return its number or bullet, "" where it shows none."""
+        """Count a paragraph of a list, and return its number or bullet, "" if it shows none."""
         levels = self._levels(number)
         its = levels.get(level, Level(format="bullet"))
         use = self.uses.get(number, _Use())

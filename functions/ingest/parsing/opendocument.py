@@ -70,7 +70,7 @@ _MAX_OBJECT_DEPTH = 2
 
 @dataclass(slots=True)
 class _Style:
-    """What a style says that counts here; None where the one that it is based on decides."""
+    """What a style says that counts here; None if the one that it is based on decides."""
 
     parent: str = ""
     is_hidden: bool | None = None
@@ -556,7 +556,10 @@ class _TextReader:
         """Give out the rows of a table before another one within it."""
         if table.in_cell and table.text:
             table.spans.add(clean_line(" ".join(table.text)))
-            yield from table.writer.row(table.spans.row())
+            cells = table.spans.row()
+            # The rest of the row keeps its columns; the cell that is open has not ended.
+            table.spans.skip(len(cells) - 1)
+            yield from table.writer.row(cells)
             table.text = []
         yield from table.writer.end()
 
@@ -896,7 +899,7 @@ def _slide_blocks(
 
 
 def _box(attributes: dict[str, str]) -> tuple[float, float, float, float] | None:
-    """Return left, top, right and bottom of a shape in centimetres, None where it has no place."""
+    """Return left, top, right and bottom of a shape in centimetres, None if it has no place."""
     moved = _TRANSLATION.search(attributes.get("transform", ""))
     left = _length(moved[1] if moved else attributes.get("x", attributes.get("x1", "")))
     top = _length(moved[2] if moved else attributes.get("y", attributes.get("y1", "")))
@@ -908,7 +911,7 @@ def _box(attributes: dict[str, str]) -> tuple[float, float, float, float] | None
 
 
 def _size(attributes: dict[str, str]) -> tuple[float, float] | None:
-    """Return width and height of a frame in points, None where it does not tell them."""
+    """Return width and height of a frame in points, None if it does not tell them."""
     width, height = (_length(attributes.get(side, "")) for side in ("width", "height"))
     return (width * _POINTS, height * _POINTS) if width and height else None
 

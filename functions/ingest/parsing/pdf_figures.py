@@ -332,7 +332,7 @@ def _with_labels(box: _Box, lines: Sequence[Placed], caption: str) -> _Box:
 
 
 def _caption(box: _Box, lines: Sequence[Placed]) -> str:
-    """Return the caption below or above a figure, "" where there is none."""
+    """Return the caption below or above a figure, "" if there is none."""
     left, bottom, right, top = box
     best, nearest = -1, _CAPTION_GAP
     for number, line in enumerate(lines):

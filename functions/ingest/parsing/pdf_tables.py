@@ -13,14 +13,15 @@ import statistics
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from operator import attrgetter
+from itertools import groupby, pairwise
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from shared.boxes import LineBox, WordBox
 
 from .blocks import Block
 from .tables import Below, Beside, TableWriter, cover, kind_of
+from .writing_direction import Placed, read_words, runs_left
 
 # Lines that are nearer, in points, are one; so are the ends of lines that meet.
 _NEAR = 2.5
@@ -67,6 +68,8 @@ _MARKER = re.compile(
     re.VERBOSE,
 )
 _left = attrgetter("left")
+_place_on_page = attrgetter("bottom", "top")
+_first = itemgetter(0)
 
 
 class Word(NamedTuple):
@@ -127,7 +130,14 @@ class Table:
             for block in blocks:
                 yield block._replace(lines=_boxes(block.text, pending, page=page))
 
-        for cells, is_strong in zip(self.rows, self.strong, strict=True):
+        rows = self.rows
+        if runs_left(" ".join(cell for row in rows for cell in row)) and not any(
+            isinstance(cell, Beside | Below) for row in rows for cell in row
+        ):
+            # Its first column is the one on the right.
+            rows = [row[::-1] for row in rows]
+            pending = [words[::-1] for words in pending]
+        for cells, is_strong in zip(rows, self.strong, strict=True):
             yield from placed(writer.row(cells, is_strong=is_strong))
         yield from placed(writer.pause() if goes_on else writer.end())
 
@@ -140,8 +150,10 @@ def is_marker(text: str) -> bool:
 def find_tables(words: Sequence[Word], rules: Rules) -> list[Table]:
     """Return the tables of a page from its words, those with drawn lines first."""
     found = list(_ruled_tables(words, rules))
-    taken = {word for table in found for row in table.words for word in row}
-    found.extend(_aligned_tables([word for word in words if word not in taken]))
+    if found:
+        taken = {word for table in found for row in table.words for word in row}
+        words = [word for word in words if word not in taken]
+    found.extend(_aligned_tables(words))
     return found
 
 
@@ -167,21 +179,31 @@ def _boxes(text: str, pending: list[list[Word]], *, page: int) -> tuple[LineBox,
                 break
             break
         pending.pop(0)
-        if places:
-            start = places[0][0]
-            found.append(
-                LineBox(
-                    start,
-                    page,
-                    min(word.bottom for _, word in places),
-                    max(word.top for _, word in places),
-                    tuple(WordBox(p - start, word.left, word.right) for p, word in places),
-                )
-            )
+        found.extend(_line_boxes(places, page=page))
         at = end
         if at >= len(text):
             break
     return tuple(found)
+
+
+def _line_boxes(places: Sequence[tuple[int, Word]], *, page: int) -> Iterator[LineBox]:
+    """Yield the boxes of a row's words: a cell may have several lines."""
+    lines: list[list[tuple[int, Word]]] = []
+    for place, word in places:
+        before = lines[-1][-1][1] if lines else None
+        if before is not None and abs(before.middle - word.middle) < 0.5 * (word.top - word.bottom):
+            lines[-1].append((place, word))
+        else:
+            lines.append([(place, word)])
+    for line in lines:
+        start = line[0][0]
+        yield LineBox(
+            start,
+            page,
+            min(word.bottom for _, word in line),
+            max(word.top for _, word in line),
+            tuple(WordBox(place - start, word.left, word.right) for place, word in line),
+        )
 
 
 def _ruled_tables(words: Sequence[Word], rules: Rules) -> Iterator[Table]:
@@ -189,9 +211,11 @@ def _ruled_tables(words: Sequence[Word], rules: Rules) -> Iterator[Table]:
     if not across or len(down) < 3 or len(across) * len(down) > _MAX_LINES * _MAX_LINES:
         return
     for rows, columns in list(_grids(across, down))[:_MAX_GRIDS]:
-        last = len(_places(rows)) - 1
+        tops = _places(rows)
         for begin, end in _parts(rows, columns):
-            table = _read_grid(words, rows[begin : end + 1], columns, is_last=end == last)
+            high, low = tops[begin] + _NEAR, tops[end] - _NEAR
+            own = [line for line in rows if low <= line[0] <= high]
+            table = _read_grid(words, own, columns, is_last=end == len(tops) - 1)
             if table is not None:
                 yield table
 
@@ -477,24 +501,34 @@ def _crosses(spans: list[tuple[float, float]], at: float) -> bool:
 
 def _by_lines(words: Sequence[Word]) -> list[list[Word]]:
     """Return words by the lines that they stand on, from above, each from left to right."""
+    pieces = [
+        (some[0].bottom + some[0].top, some[0].top - some[0].bottom, some)
+        for some in (list(group) for _, group in groupby(words, _place_on_page))
+    ]
+    pieces.sort(key=_first, reverse=True)
     lines: list[list[Word]] = []
     middle = math.inf
-    for word in sorted(words, key=_height_on_page):
-        here = (word.bottom + word.top) / 2
-        if middle - here <= 0.5 * max(word.top - word.bottom, 1.0):
-            lines[-1].append(word)
+    for double, height, some in pieces:
+        if middle - double / 2 <= 0.5 * max(height, 1.0):
+            lines[-1].extend(some)
         else:
-            lines.append([word])
-            middle = here
-    return [sorted(line, key=_left) if len(line) > 1 else line for line in lines]
-
-
-def _height_on_page(word: Word) -> float:
-    return -(word.bottom + word.top)
+            lines.append(some)
+            middle = double / 2
+    for line in lines:
+        if len(line) > 1:
+            line.sort(key=_left)
+    return lines
 
 
 def _cell_text(lines: Sequence[Sequence[Word]]) -> str:
-    return " ".join(word.text for line in lines for word in line)
+    text = " ".join(word.text for line in lines for word in line)
+    if text.isascii() or not runs_left(text):
+        return text
+    return " ".join(
+        word.text
+        for line in lines
+        for word in read_words([Placed(word.text, word.left, word.right) for word in line])
+    )
 
 
 @dataclass(slots=True)
@@ -571,12 +605,15 @@ def _begun_before(rows: list[_Row], at: int, end: int) -> int:
 
 def _row(words: list[Word]) -> _Row:
     parts: list[tuple[float, float]] = []
-    for word in words:
-        height = max(word.top - word.bottom, 1.0)
-        if parts and word.left - parts[-1][1] <= 1.5 * height:
-            parts[-1] = (parts[-1][0], max(parts[-1][1], word.right))
+    begin, end = words[0].left, words[0].right
+    for _, left, right, bottom, top, _, _ in words[1:]:
+        if left - end <= 1.5 * max(top - bottom, 1.0):
+            if right > end:
+                end = right
         else:
-            parts.append((word.left, word.right))
+            parts.append((begin, end))
+            begin, end = left, right
+    parts.append((begin, end))
     return _Row(words, parts)
 
 
@@ -665,7 +702,7 @@ def _rows_by_gaps(lines: list[list[list[Word]]], drops: list[float]) -> list[lis
     """
     Return rows that wide gaps part, each with one key, however its cells stand beside each other.
 
-    It is empty where the lines stand at one distance, or where a part has no key or several.
+    It is empty if the lines stand at one distance, or if a part has no key or several.
     """
     if len(lines) < 4:
         return []
@@ -690,12 +727,23 @@ def _parted(
     if any(b - a > 1 for places in keys for a, b in pairwise(places)):
         return []
     columns = range(len(lines[0]))
+    if any(_holds_rows(row) for row in rows):
+        return []
     merged = [[[w for line in row for w in line[c]] for c in columns] for row in rows]
     key_chars = [len(_cell_text([row[0]])) for row in merged]
     several = sum(1 for places in keys if len(places) > 1)
     if statistics.median(key_chars) > _MAX_KEY_CHARS or 3 * several > len(rows):
         return []
     return merged
+
+
+def _holds_rows(lines: list[list[list[Word]]]) -> bool:
+    """Tell whether lines are rows of their own: two columns or more hold several numbers each."""
+    numbers = [
+        sum(1 for line in lines if line[column] and kind_of(_cell_text([line[column]])) == "number")
+        for column in range(1, len(lines[0]))
+    ]
+    return sum(1 for count in numbers if count > 1) > 1
 
 
 def _is_prose(

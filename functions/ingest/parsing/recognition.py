@@ -75,7 +75,7 @@ class Recognised:
     What was recognised.
 
     Attributes:
-        confidence: Mean of the words, 0 to 100; 0 where there is no text.
+        confidence: Mean of the words, 0 to 100; 0 if there is no text.
         words: In the order of the text.
     """
 

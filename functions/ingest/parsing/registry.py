@@ -56,7 +56,7 @@ YAML = "application/yaml"
 TOML = "application/toml"
 INI = "text/x-ini"
 
-# Of the languages that people keep in repositories.
+# For the languages that people keep in repositories.
 _SOURCE_EXTENSIONS = (
     "py pyi js mjs cjs jsx ts tsx vue svelte java kt kts scala groovy gradle c h cc cpp cxx "
     "hpp hh cs fs vb go rs rb php pl pm swift m mm r jl lua dart ex exs erl hrl hs clj cljs "
@@ -379,7 +379,7 @@ def parse(request: Request) -> tuple[str, Iterator[Event]]:
     Return the detected MIME type of a document, and its blocks.
 
     Raises:
-        Unreadable: Here for what is no document of ours, from the iterator for what is damaged.
+        Unreadable: Here if the format is not supported, from the iterator if the file is damaged.
     """
     found = detection.detect_format(
         request.source,

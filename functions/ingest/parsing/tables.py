@@ -158,7 +158,7 @@ class Row:
     A row of a grid.
 
     Attributes:
-        is_header: Whether it names columns by the format itself, None where that says nothing.
+        is_header: Whether it names columns by the format itself, None if that says nothing.
         is_strong: All of it is bold, or set apart in another way.
     """
 
@@ -282,7 +282,7 @@ def _usual_kind(rows: list[list[_CellKind]], column: int) -> _CellKind:
 
 def _series_step(cells: Sequence[str]) -> int:
     """
-    Return the distance of numbers in a row such as 1, 2, 3 or years; 0 where it varies.
+    Return the distance of numbers in a row such as 1, 2, 3 or years; 0 if it varies.
 
     Two numbers make no row unless they are 1 and 2.
     """

@@ -204,7 +204,7 @@ def _rows(
     styles: CellStyles,
     counter: CellCounter,
 ) -> Iterator[tuple[list[str], bool]]:
-    """Yield the cells of each row and whether all are bold; [] where rows between are empty."""
+    """Yield the cells of each row and whether all are bold; [] if rows between are empty."""
     layout = _layout(archive, part)
     cells: list[str] = []
     number = last = 0

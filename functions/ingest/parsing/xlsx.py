@@ -383,7 +383,7 @@ def _letters(column: int) -> str:
 
 
 def _column(reference: str) -> int:
-    """Return the number of the column of a reference such as AB12, 0 where there is none."""
+    """Return the number of the column of a reference such as AB12, 0 if there is none."""
     number = 0
     for character in reference[:4]:
         if not "A" <= character <= "Z":

@@ -14,17 +14,14 @@ from .missing import (
     find_missing_numbered,
     find_near,
 )
-from .query import Refusal, Retrieval
+from .query import FOREMOST, Refusal, Retrieval
 from .scoring import find_foreign
-
-# Passages among which one in another language may be what answers.
-_FOREMOST = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Floors:
     """
-    Floors of which passages have to reach one; measured by `python -m admin.evaluation
+    Thresholds of which passages must reach at least one, as measured by `kaydangpt evaluate SET
     --calibrate` (docs/retrieval.md, "Refusal").
 
     Attributes:
@@ -36,7 +33,7 @@ class Floors:
     similarity: float
 
 
-# A model reads the passages and refuses by itself: only hopeless ones are kept from it.
+# A model can refuse too, so only hopeless passages are kept from it.
 BEFORE_MODEL = Floors(coverage=0.2, similarity=0.5)
 # The parts of the passages are scored one by one after this (extractive.py): the same here.
 BEFORE_EXTRACT = Floors(coverage=0.12, similarity=0.35)
@@ -45,7 +42,7 @@ BEFORE_EXTRACT = Floors(coverage=0.12, similarity=0.35)
 def choose_floors(
     *, extractive: bool, coverage: float | None = None, similarity: float | None = None
 ) -> Floors:
-    """Return the measured floors, or those that an operator calibrated for their documents."""
+    """Return the thresholds that the operator set, or else the measured ones."""
     default = BEFORE_EXTRACT if extractive else BEFORE_MODEL
     return Floors(
         coverage=default.coverage if coverage is None else coverage,
@@ -54,7 +51,7 @@ def choose_floors(
 
 
 def should_refuse(support: Support, floors: Floors) -> str | None:
-    """Return why passages with *support* cannot answer, None where they may."""
+    """Return why passages with *support* cannot answer, None if they may."""
     if support.coverage is None or support.coverage >= floors.coverage:
         return None
     if support.similarity >= floors.similarity:
@@ -69,7 +66,7 @@ def decide(
     retrieval: Retrieval, *, floors: Floors, extractive: bool, journal: Journal
 ) -> Retrieval:
     """
-    Return *retrieval* with the reason why its passages cannot answer, if they cannot.
+    Return *retrieval*, with the reason if its passages cannot answer.
 
     Args:
         extractive: No model will read the passages.
@@ -91,7 +88,7 @@ def _find_refusal(retrieval: Retrieval, floors: Floors, *, extractive: bool) -> 
     info = None if retrieval.embedder is None else retrieval.embedder.info
     multilingual = info is not None and info.multilingual
     # Its words, and how it spells a name, cannot be the question's.
-    foreign = multilingual and bool(find_foreign(passages[:_FOREMOST], analysis))
+    foreign = multilingual and bool(find_foreign(passages[:FOREMOST], analysis))
     if extractive and not foreign:
         missing += find_missing_names(question, analysis, passages)
     if missing:

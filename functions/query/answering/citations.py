@@ -1,5 +1,5 @@
 """
-Citations, checked: where a quote stands in the passage it is said to come from. Pure.
+Checks citations: finds each quote in the passage that it is attributed to. Pure.
 
 A quote is compared with white space, case, Unicode composition, typographic quotation marks and
 dashes folded, because a model copies words and not their typography. Nothing else is forgiven.
@@ -94,7 +94,7 @@ _QUOTED_BEFORE_MARK = re.compile(r"[\"“„«]([^\"“”„«»]{3,})[\"”“
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What the model says it copied from passage *number*."""
+    """A quote that the model attributes to passage *number*."""
 
     number: int
     text: str
@@ -103,15 +103,15 @@ class Quote:
 @dataclass(frozen=True, slots=True)
 class Citation:
     """
-    A quote and whether it stands in passage *number*.
+    A quote, and whether it was found in passage *number*.
 
     Attributes:
         description: It stands there, but the passage is a description of a picture, which is a
             model's: it is not verified.
         quote: Verified: characters of the passage, exactly. Else the model's words. Text to show,
             not Markdown.
-        char_start: Offset in the document's extracted text; None where not verified.
-        char_end: End of it; None where not verified.
+        char_start: Offset in the document's extracted text; None if not verified.
+        char_end: End of it; None if not verified.
     """
 
     number: int
@@ -123,7 +123,7 @@ class Citation:
 
     @property
     def carries(self) -> bool:
-        """Return whether an answer may rest on it."""
+        """Return whether an answer may be based on it."""
         return self.verified or self.description
 
 
@@ -165,7 +165,7 @@ def cite(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -> list[
 
 
 def cite_part(passage: Hit, start: int, end: int, *, number: int) -> Citation:
-    """Return the citation of the characters *start* to *end* of *passage*."""
+    """Return a citation of the characters *start* to *end* of *passage*."""
     quote = passage.text[start:end]
     if passage.source == "figure":
         return Citation(number, quote, False, None, None, description=True)
@@ -182,7 +182,7 @@ def place_marks(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -
     """
     Return *answer* with a mark behind each sentence that a quote supports, if it has no mark.
 
-    Models forget marks; a quote that stands in its passage tells where one belongs.
+    Models forget marks; a quote that was found shows where one belongs.
     """
     if marked_numbers(answer, passages=len(passages)):
         return answer
@@ -209,7 +209,7 @@ def _carried(
     answer: str, found: dict[int, list[Citation]], passages: Sequence[Hit], *, described: bool
 ) -> set[int]:
     """
-    Return the marks that stand behind a sentence which is carried by what is quoted for it.
+    Return the marks of sentences that their quotes support.
 
     Args:
         described: Count descriptions of pictures, too.
@@ -239,7 +239,7 @@ def _carried(
 
 
 def supports(sentence: str, source: str) -> bool:
-    """Return whether the numbers, negations and names of *sentence* stand in *source*."""
+    """Return whether *source* contains the numbers, negations and names of *sentence*."""
     have = _numbers(source)
     if any(number not in have for number in _numbers(sentence)):
         return False
@@ -267,7 +267,7 @@ def _gap(answer: str, end: int) -> str:
 
 
 def _sentence_spans(answer: str) -> Iterator[tuple[int, int]]:
-    """Yield where the sentences of *answer* stand, without the marks behind them."""
+    """Yield the spans of the sentences of *answer*, without the marks behind them."""
     position = 0
     for ending in re.finditer(r"(?<=[.!?。！？])(?=\s)|(?<=[。！？])|\n+|\Z", answer):
         end = ending.start()

@@ -10,6 +10,9 @@ from shared.values import Hit
 from .sanitizer import quote_code, quote_line
 from .units import Unit, row_cells
 
+# Where a line ends and the next begins in a text with a frame of stars around it.
+_FRAME = re.compile(r"[ \t]+\*[ \t]*\n[ \t]*\*[ \t]+")
+
 
 def compose(units: Sequence[Unit], passages: Sequence[Hit]) -> str:
     """
@@ -22,7 +25,8 @@ def compose(units: Sequence[Unit], passages: Sequence[Hit]) -> str:
     for unit in units:
         passage = passages[unit.number - 1]
         if unit.kind == "sentence" and not unit.term[1]:
-            sentences.append(_with_mark(quote_line(passage.text[unit.start : unit.end]), unit))
+            text = _unframe(passage.text[unit.start : unit.end])
+            sentences.append(_with_mark(quote_line(text), unit))
             continue
         if sentences:
             blocks.append(" ".join(sentences))
@@ -77,6 +81,10 @@ def _row(row: str, header: str, heading: str) -> str:
     shown = ", ".join(quote_line(cell) for cell in cells if cell)
     leaf = heading.rpartition(" > ")[2]
     return f"{quote_line(leaf)} – {shown}" if leaf and not shown[:1].isupper() else shown
+
+
+def _unframe(text: str) -> str:
+    return _FRAME.sub(" ", text)
 
 
 def _unindent(code: str) -> str:

@@ -82,7 +82,7 @@ class _Computed:
     What a plan gave over one table.
 
     Attributes:
-        asked: What the question asks for, where a rule read it; None where Gemini made the plan.
+        asked: What the question asks for, where a rule read it; None if Gemini made the plan.
     """
 
     stored: StoredTable
@@ -102,7 +102,7 @@ def compute(
     """
     Return the answer that a table of the found documents gives, and the passages that prove it.
 
-    A rule reads the question; where it cannot, Gemini may make the plan. None where the question
+    A rule reads the question; where it cannot, Gemini may make the plan. None if the question
     asks for nothing that is computed, no table fits, or two would say different things.
 
     Raises:

@@ -1,5 +1,5 @@
 """
-Whether what was found best answers the question: the signs of it, weighed. Pure.
+Weighs the signs that the best unit answers the question. Pure.
 
 No single figure tells: a sentence near to the question may be about its neighbour. So the best
 part is looked at from several sides: how much of the question it and its passage hold, whether the
@@ -15,14 +15,14 @@ from dataclasses import dataclass, fields
 
 from shared.search.query_terms import Question
 
-from .question_kind import holds_duration, holds_money, holds_number
+from .question_kind import ASKING_WORDS, holds_duration, holds_money, holds_number
 from .scoring import Candidates, Part, Scored, describe, terms
 from .units import Unit
 
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceWeights:
-    """What each sign counts; *bias* always does."""
+    """The weight of each sign, and a constant *bias*."""
 
     bias: float = -1.74
     score: float = 0.0
@@ -87,7 +87,7 @@ def measure_confidence(
         "score": best.score / 10.0,
         "lead": (best.score - ranked[1].score) / 10.0 if len(ranked) > 1 else 1.0,
         "cosine": cosine,
-        # Near without a common word: it is not the words that bring them together.
+        # Near without a common word, so meaning brings them together.
         "meaning": cosine * (1.0 - context_words) if multilingual or part.language == "en" else 0.0,
         "words": max(each.features["words"] for each in shown),
         "context_words": context_words,
@@ -107,20 +107,24 @@ def measure_confidence(
 
 
 def weigh_confidence(signs: Mapping[str, float], weights: ConfidenceWeights) -> float:
-    """Return the confidence, 0 to 1, that *signs* speak of."""
+    """Return the confidence that *signs* amount to, 0 to 1."""
     total = sum(getattr(weights, name) * value for name, value in signs.items())
     return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, total))))
 
 
 def _unknown_share(part: Part, analysis: Question | None) -> float:
-    """Return the share of the question's words that stand in no document."""
+    """Return the share of the question's words that occur in no document."""
     if analysis is None or not analysis.words:
         return 0.0
     asked = {word[:4] for word in part.asked}
     own = [
         word for word in analysis.words if any(term.lexeme[:4] in asked for term in word)
     ] or analysis.words
-    unknown = sum(all(term.document_frequency == 0 for term in word) for word in own)
+    # What is not a stop word of the index asks all the same: combien, cuánto.
+    unknown = sum(
+        all(term.document_frequency == 0 and term.lexeme not in ASKING_WORDS for term in word)
+        for word in own
+    )
     return unknown / len(own)
 
 

@@ -1,4 +1,4 @@
-"""The stage that gives passages their surroundings in the document: neighbours and their text."""
+"""The stage that extends passages by their surroundings in the document."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def expand_context(
     retrieval: Retrieval, *, query: Query, pool: Pool, max_characters: int, journal: Journal
 ) -> Retrieval:
     """
-    Return *retrieval* with passages grown by what stands around them.
+    Return *retrieval* with passages extended by the text around them.
 
     Args:
         max_characters: Of all passages together; 0 leaves them as they were found.
@@ -77,7 +77,7 @@ def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) 
         if len(extent) > 1 and all((hit.build_id, ordinal) in around for ordinal in extent)
     }
     texts = _read_texts(connection, grown)
-    # Replaced by a newer generation meanwhile: what was found stands by itself.
+    # A newer generation has replaced it meanwhile, so the hit stays as it was found.
     return [
         hit if (text := texts.get(number)) is None else replace(grown[number], text=text)
         for number, (hit, _) in enumerate(extents)
@@ -86,7 +86,7 @@ def expand(connection: Connection, hits: Sequence[Hit], *, max_characters: int) 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a chunk stands in its document, and whether it describes a picture."""
+    """The position of a chunk in its document, and whether it describes a picture."""
 
     heading: str
     page: int | None
@@ -106,7 +106,7 @@ def choose_extents(
     *,
     max_characters: int,
 ) -> list[tuple[Hit, range]]:
-    """Return each hit that stays with the ordinals that its text shall span, best hit first."""
+    """Return the hits that remain, best first, with the ordinals that each one's text spans."""
     spans: list[tuple[Hit, range]] = []
     for hit in hits:
         for place, (better, span) in enumerate(spans):
@@ -129,7 +129,7 @@ def choose_extents(
     taken = {(hit.build_id, ordinal) for hit, span in spans for ordinal in span}
     for place, (hit, span) in enumerate(spans):
         start, stop = span.start, span.stop
-        # What follows explains more often than what went before.
+        # Text after a passage explains it more often than text before it.
         for ordinal, edge in ((stop, stop - 1), (start - 1, start)):
             neighbour = around.get((hit.build_id, ordinal))
             beside = around.get((hit.build_id, edge))
@@ -151,7 +151,7 @@ def choose_extents(
 
 def _go_together(one: _Place, other: _Place) -> bool:
     """
-    Tell whether one of two neighbours ends on the page that the other begins on.
+    Return whether one of two neighbours ends on the page on which the other begins.
 
     What describes a picture stays apart from the document's own text: only that can be verified.
     """
@@ -180,7 +180,7 @@ def _grow(hit: Hit, places: Sequence[_Place], extent: range) -> Hit:
 
 
 def _read_texts(connection: Connection, hits: Mapping[int, Hit]) -> dict[int, str | None]:
-    """Return the characters of each hit, None where its build answers no longer."""
+    """Return the characters of each hit, None if its build answers no longer."""
     rows = connection.execute(
         """
         SELECT number, text

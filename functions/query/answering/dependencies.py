@@ -30,13 +30,13 @@ class AnsweringDependencies:
     The dependencies of the stages of an answer.
 
     Attributes:
-        reranker: None where the order of the search stands.
+        reranker: None if the order of the search stands.
         choosing: What an answer without a model is chosen by, by the digest of the embedding model.
-        gemini: None where answers are extractive.
-        budget: None where tokens are not limited.
-        cache: None where answers are not kept.
-        questions: None where no question is kept.
-        metrics: None where nothing is measured.
+        gemini: None if answers are extractive.
+        budget: None if tokens are not limited.
+        cache: None if answers are not kept.
+        questions: None if no question is kept.
+        metrics: None if nothing is measured.
     """
 
     pool: Pool

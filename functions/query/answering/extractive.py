@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from shared.search.query_terms import Question
 from shared.values import Hit
 
+from .asked_values import binds, choose_holding
 from .choosing import Choosing
 from .confidence import counts, measure_confidence, weigh_confidence
 from .question_kind import compares, detect_kinds, split_question
@@ -39,7 +40,7 @@ from .units import Unit, split_units
 MAX_PASSAGES = 8
 # Embedding a part takes about 1.4 ms on one core.
 MAX_EMBEDDED = 16
-# Longer texts cost more than they say.
+# Longer texts cost more than they contribute.
 MAX_COMPARED = 320
 MAX_UNITS = 2
 # An item of a list answers by itself if it scores so little less than the whole list.
@@ -53,6 +54,10 @@ _UNDERSTOOD_WORDS = 6
 # Two units say the same from this share of common words on.
 _SAME_WORDS = 0.8
 
+_DENIES = re.compile(
+    r"\b(?:not|no|never|nicht|keine?[nrms]?|nie|ne|pas|jamais|non|não|không|chẳng)\b|n['’]t\b",
+    re.IGNORECASE,
+)
 # So many words of a question in their order are no chance.
 _ECHO_WORDS = 4
 _PLAIN_WORD = re.compile(r"\w+")
@@ -109,7 +114,7 @@ def extract(
     choosing: Choosing | None = None,
 ) -> Extract:
     """
-    Return the parts of *passages* (best first) that answer *question* best.
+    Return the parts of *passages* that answer *question* best, best first.
 
     Args:
         asked: The question of *question* that is to be answered, where others stand before it.
@@ -171,7 +176,7 @@ def extract(
 
 
 def _asks(question: str, code: str) -> bool:
-    """Return whether *code* is an example that asks the question: it does not answer it."""
+    """Return whether *code* is an example that asks the question instead of answering it."""
     words = _PLAIN_WORD.findall(question.casefold())
     return len(words) >= _ECHO_WORDS and f" {' '.join(words)} " in (
         f" {' '.join(_PLAIN_WORD.findall(code.casefold()))} "
@@ -210,7 +215,7 @@ def _compare(
 
 
 def _whole(part: str, question: str) -> str:
-    """Return a part of a question that can be understood by itself."""
+    """Return a part of the question in a form that can be understood alone."""
     return part if len(part.split()) > _UNDERSTOOD_WORDS else f"{part} {question}"
 
 
@@ -229,13 +234,22 @@ def _extract_part(
         ranked = _list_first(ranked)
     elif not part.kinds.how_to:
         ranked = _items_first(ranked, passages=candidates.passages)
+    holding = choose_holding(part, ranked, candidates)
+    ranked = ranked if holding is None else holding
     chosen = _choose(ranked, candidates, choosing.margin)
-    chosen = _complete(chosen, ranked, candidates, listing=part.kinds.listing)
+    bound = binds(part, [each for each in ranked if each.unit in chosen], candidates)
+    chosen = _complete(
+        chosen,
+        ranked,
+        candidates,
+        listing=part.kinds.listing,
+        asks=part.kinds.asks_for_one and not _DENIES.search(part.text),
+    )
     signs = measure_confidence(
         part, ranked, chosen, candidates, analysis=analysis, multilingual=multilingual
     )
     confidence = weigh_confidence(signs, choosing.confidence)
-    if not counts(part, chosen, candidates):
+    if holding is None or not bound or not counts(part, chosen, candidates):
         chosen = []
     return ExtractedPart(part.text, ranked, chosen, confidence, signs)
 
@@ -244,7 +258,7 @@ def _leave_to_others(at: int, scored: Sequence[Sequence[Scored]]) -> list[Scored
     """
     Return the candidates of part *at*, best first, without the best of another part.
 
-    What answers another part better answers this one only where nothing else is nearly as good.
+    What answers another part better answers this one only if nothing else is nearly as good.
     """
     ranked = [sorted(each, key=lambda one: -one.score) for each in scored]
     own = ranked[at]
@@ -258,7 +272,7 @@ def _leave_to_others(at: int, scored: Sequence[Sequence[Scored]]) -> list[Scored
 
 
 def _date_first(ranked: list[Scored]) -> list[Scored]:
-    """Return *ranked* with a date of the same passage first, where the best part has none."""
+    """Return *ranked*, with a date of the same passage first if the best part has none."""
     first = ranked[0]
     if first.features["date"]:
         return ranked
@@ -278,7 +292,7 @@ def _date_first(ranked: list[Scored]) -> list[Scored]:
 
 
 def _items_first(ranked: list[Scored], *, passages: Sequence[Hit]) -> list[Scored]:
-    """Return *ranked* with an item, or the introduction, before a list of which it is enough."""
+    """Return *ranked*, with an item or the introduction before its list if that is enough."""
     first = ranked[0]
     if first.unit.kind != "list":
         return ranked
@@ -305,7 +319,7 @@ def _items_first(ranked: list[Scored], *, passages: Sequence[Hit]) -> list[Score
 
 
 def _list_first(ranked: list[Scored]) -> list[Scored]:
-    """Return *ranked* with a list before its item, where several things are asked for."""
+    """Return *ranked*, with a list before its items if several things are asked for."""
     first = ranked[0]
     whole = next(
         (
@@ -324,9 +338,19 @@ def _list_first(ranked: list[Scored]) -> list[Scored]:
 
 
 def _complete(
-    chosen: list[Unit], ranked: Sequence[Scored], candidates: Candidates, *, listing: bool
+    chosen: list[Unit],
+    ranked: Sequence[Scored],
+    candidates: Candidates,
+    *,
+    listing: bool,
+    asks: bool,
 ) -> list[Unit]:
-    """Return *chosen* with the rest of its list, and with the sentence that it points back to."""
+    """
+    Return *chosen* with the rest of its list, and with the sentence that it points back to.
+
+    Args:
+        asks: For a thing that a sentence that only denies one does not name.
+    """
     first = chosen[0]
     features = next(each.features for each in ranked if each.unit == first)
     items = [unit for unit in chosen if unit.kind == "item"]
@@ -345,13 +369,22 @@ def _complete(
     if listing and after is not None and after.kind == "list":
         return [first, after]
     text = candidates.passages[first.number - 1].text
+    if (
+        after is not None
+        and after.kind == "sentence"
+        and asks
+        and _DENIES.search(text, first.start, first.end)
+        and points_back(text[after.start :])
+    ):
+        # "It does not come from the slates. It comes from the gutter."
+        return [first, after]
     if before is not None and before.kind == "sentence" and points_back(text[first.start :]):
         return [before, *(unit for unit in chosen if unit != before)]
     return chosen
 
 
 def _beside(unit: Unit, candidates: Candidates, step: int) -> Unit | None:
-    """Return the unit that stands right before or behind *unit*."""
+    """Return the unit right before or after *unit*."""
     place = candidates.units.index(unit) + step if unit in candidates.units else -1
     if not 0 <= place < len(candidates.units):
         return None
@@ -364,7 +397,7 @@ def _beside(unit: Unit, candidates: Candidates, step: int) -> Unit | None:
 
 
 def _choose(ranked: Sequence[Scored], candidates: Candidates, margin: float) -> list[Unit]:
-    """Return the best unit, and others that are nearly as good and say something else."""
+    """Return the best unit and others that are nearly as good and add something."""
     chosen: list[Unit] = []
     said: list[set[str]] = []
     for each in ranked:

@@ -26,17 +26,18 @@ from .prompt import (
 if TYPE_CHECKING:
     from shared.gemini.client import GeminiClient
 
-# Rewriting and planning: what is asked beside the answer.
+# For rewriting and planning, the calls besides the answer.
 _ASIDE_TIMEOUT_SECONDS = 5.0
 _ASIDE_MAX_TOKENS = 1_024
 
 
 class CircuitBreaker:
     """
-    Keeps calls from a service that has just failed several times in a row.
+    Stops calls to a service that has just failed several times in a row.
 
-    After *failures* failures it is open for *pause_seconds*; then one call tries, and its success
-    closes it. (pybreaker holds one lock around each call, so that calls wait for one another.)
+    After *failures* failures it is open for *pause_seconds*. Then one call tries, and its success
+    closes the breaker. (pybreaker holds one lock around each call, so that calls wait for one
+    another.)
     """
 
     def __init__(self, *, failures: int, pause_seconds: float) -> None:
@@ -48,7 +49,7 @@ class CircuitBreaker:
 
     def check(self) -> None:
         """
-        Pass, or refuse the call.
+        Let the call pass, or refuse it.
 
         Raises:
             GenerationUnavailable: The breaker is open.
@@ -63,11 +64,11 @@ class CircuitBreaker:
                     f"Gemini failed {self._failures} times in a row; it is asked again in"
                     f" {self._open_until - now:.0f} s",
                 )
-            # This call tries; the others wait for what it finds.
+            # This call tries; the others wait for its outcome.
             self._open_until = now + self._pause_seconds
 
     def record(self, *, success: bool) -> None:
-        """Note how a call went."""
+        """Record the outcome of a call."""
         with self._lock:
             self._failures = 0 if success else self._failures + 1
             if self._failures >= self._limit:
@@ -101,7 +102,7 @@ class Gemini:
         self._breaker = breaker
 
         def open_client() -> GeminiClient:
-            # Its import takes longer than all that passages are found with.
+            # Importing it takes longer than everything needed to find passages.
             from shared.gemini.client import GeminiClient
 
             return GeminiClient(settings, attempts=attempts)
@@ -184,7 +185,7 @@ class Gemini:
         try:
             yield from self._client().stream(request, timeout_seconds=timeout_seconds, whole=whole)
         except GenerationUnavailable as error:
-            # What the model itself declined says nothing about the service.
+            # A refusal by the model says nothing about the service.
             failed = isinstance(error, TriesExhausted) or error.code == "quota_exhausted"
             self._breaker.record(success=not failed)
             raise

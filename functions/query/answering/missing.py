@@ -13,8 +13,11 @@ from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher, get_close_matches
 
 from shared.language import UNSPACED, find_phrases
+from shared.search.near_words import distance, edits_of
 from shared.search.query_terms import Question
 from shared.values import Hit
+
+from .question_kind import ASKING_WORDS
 
 # Letters and digits joined as in E-4417, 3.14.2, OPS-521, --frobnicate, too_many_columns.
 _TOKEN = re.compile(r"(?<![\w.])(?:--?)?\w+(?:[-.:_/@#+]+\w+)*")
@@ -134,6 +137,40 @@ def find_missing_names(
     ]
 
 
+def find_unknown(question: str, analysis: Question | None) -> list[str]:
+    """Return the words of *question* that stand in no document, in none of their forms."""
+    # The syllables of Vietnamese say nothing by themselves.
+    if analysis is None or not analysis.languages or "vi" in analysis.languages:
+        return []
+    known = {term.lexeme[:_MIN_NAME] for word in analysis.words if _known(word) for term in word}
+    unknown = {term.lexeme[:_MIN_NAME] for word in analysis.words for term in word} - known
+    words = dict.fromkeys(
+        word
+        for word in _PART.findall(_compose(question))
+        if len(word) >= _MIN_NAME and word.isalpha() and _fold(word) not in analysis.corrections
+    )
+    return [
+        word
+        for word in words
+        if {_fold(word)[:_MIN_NAME], _bare(_fold(word))[:_MIN_NAME]} & unknown
+    ][:_MAX_NEAR]
+
+
+def find_near_words(missing: Sequence[str], passages: Sequence[Hit]) -> list[str]:
+    """Return words of *passages* spelt like those that are missing, nearest first."""
+    near: dict[str, None] = {}
+    for name in missing:
+        asked = _fold(name)
+        alike = {
+            word
+            for passage in passages
+            for word in _PART.findall(_fold(passage.text))
+            if word[0] == asked[0] and abs(len(word) - len(asked)) <= _MAX_NEAR
+        }
+        near |= dict.fromkeys(get_close_matches(asked, sorted(alike), n=1, cutoff=_SLIP))
+    return list(near)[:_MAX_NEAR]
+
+
 def find_near(missing: Sequence[str], passages: Sequence[Hit]) -> list[str]:
     """Return identifiers of *passages* spelt like those that are missing, nearest first."""
     tokens = {
@@ -168,7 +205,10 @@ def correct_spelling(
     Args:
         is_word: Whether a word is a common one, which is not mistyped although it stands nowhere.
     """
-    if analysis is None or not analysis.corrections:
+    if analysis is None:
+        return question
+    question = _correct_beginning(question, analysis)
+    if not analysis.corrections:
         return question
     shouted = question.isupper()
 
@@ -177,9 +217,42 @@ def correct_spelling(
         meant = analysis.corrections.get(_fold(word))
         if meant is None or not (shouted or word.islower() or word.istitle()) or is_word(word):
             return word
+        if _fold(word) in ASKING_WORDS or (word.istitle() and not _is_alike_name(word, meant)):
+            return word
         return meant.capitalize() if word.istitle() else meant
 
     return _PART.sub(correct, question)
+
+
+def _is_alike_name(name: str, meant: str) -> bool:
+    """Return whether *name* is *meant* with letters swapped, doubled or left out."""
+    return edits_of(_fold(name)).get(_bare(meant), 0) > 0
+
+
+def _correct_beginning(question: str, analysis: Question) -> str:
+    """Return *question* with the word that it asks by, where that is mistyped."""
+    first = _PART.search(question)
+    if first is None or first.start() or len(first.group()) < _MINASKING_WORDS:
+        return question
+    typed = _fold(first.group())
+    rare = any(
+        term.lexeme == typed and term.document_frequency <= _MOST_MISTYPED
+        for word in analysis.words
+        for term in word
+    )
+    meant = [
+        word
+        for word in ASKING_WORDS
+        if len(word) >= _MINASKING_WORDS and distance(word, typed) == 1
+    ]
+    if typed in ASKING_WORDS or not rare or len(meant) != 1:
+        return question
+    return meant[0] + question[first.end() :]
+
+
+_MINASKING_WORDS = 4
+# So many documents may hold the same slip.
+_MOST_MISTYPED = 2
 
 
 def asks_nothing(question: str, analysis: Question | None) -> bool:

@@ -1,8 +1,8 @@
 """
 A question from start to end; nothing here knows HTTP.
 
-Each stage is a function from what is known so far (query.py) to more of it, and writes what it took
-and decided into the journal. Timings, trace, metrics and log are read from there, so a new stage
+Each stage is a function that adds to what is known (query.py), and writes its time and its
+decisions into the journal. Timings, trace, metrics and log are read from there, so a new stage
 needs its module, a line here, its dependency and its settings.
 """
 
@@ -38,7 +38,7 @@ from .writing import write_answer
 
 logger = get_logger(__name__)
 
-# Of all passages of an answer together, with what stands around them under the same heading.
+# Characters of all passages of an answer, with their surroundings under the same heading.
 CONTEXT_CHARACTERS = 12_000
 # Of all passages in the prompt: about 12,000 tokens, which every Gemini reads in a second or two.
 PROMPT_CHARACTERS = 48_000
@@ -48,7 +48,7 @@ def find_passages(
     query: Query, *, dependencies: AnsweringDependencies, journal: Journal
 ) -> Retrieval:
     """
-    Return the passages for *query* as they were found, without an answer.
+    Return the passages for *query*, without an answer.
 
     Raises:
         DatabaseUnavailable: The database is away.
@@ -69,7 +69,7 @@ def answer_question(
     query: Query, *, dependencies: AnsweringDependencies, journal: Journal, whole: bool
 ) -> Iterator[Retrieval | Token | Answer]:
     """
-    Yield the passages for *query*, the answer in pieces and, last, whole.
+    Yield the passages for *query*, then the answer in pieces, then the whole answer.
 
     Args:
         whole: The pieces are not shown, so that Gemini may be tried again after the first.
@@ -187,7 +187,7 @@ def _find(
 
 
 def _find_choosing(retrieval: Retrieval, dependencies: AnsweringDependencies) -> Choosing:
-    """Return what was fitted for the model that found the passages."""
+    """Return the weights fitted for the model that found the passages."""
     digest = "" if retrieval.embedder is None else retrieval.embedder.info.digest
     return dependencies.choosing.get(digest, Choosing())
 
@@ -195,7 +195,7 @@ def _find_choosing(retrieval: Retrieval, dependencies: AnsweringDependencies) ->
 def _choose_writer(
     dependencies: AnsweringDependencies,
 ) -> tuple[Gemini | None, GenerationUnavailable | None]:
-    """Return Gemini, or why it is configured and must not be asked."""
+    """Return Gemini, or the reason why it must not be asked although it is configured."""
     if dependencies.gemini is not None and dependencies.budget is not None:
         try:
             dependencies.budget.check()
@@ -326,7 +326,7 @@ def _count_tokens(dependencies: AnsweringDependencies, usage: Usage) -> None:
     try:
         dependencies.budget.count(tokens=usage.total_tokens, calls=usage.calls)
     except DatabaseUnavailable as error:
-        # The answer is there and paid for; it is not taken back for the sake of the count.
+        # The answer exists and is paid for, so a failed count does not withdraw it.
         logger.warning("tokens not counted", tokens=usage.total_tokens, error=str(error))
 
 

@@ -17,6 +17,7 @@ from pydantic_core import from_json
 from shared.values import Hit
 
 from .citations import Quote
+from .sanitizer import one_line
 
 RULES = """\
 You answer questions from passages of documents, and from nothing else.
@@ -157,8 +158,8 @@ def make_prompt(
             place += " (description of a picture there, made by a model)"
         lines = [
             f"{boundary} BEGIN PASSAGE {number}",
-            f"Document: {_one_line(passage.name)}{place}",
-            *([f"Section: {_one_line(passage.heading)}"] if passage.heading else []),
+            f"Document: {one_line(passage.name)}{place}",
+            *([f"Section: {one_line(passage.heading)}"] if passage.heading else []),
             "",
             text[:left],
             f"{boundary} END PASSAGE {number}",
@@ -169,7 +170,7 @@ def make_prompt(
         )
         left -= len(text)
         shown += 1
-    parts.append(f"Question: {_without(_one_line(question), boundary)}")
+    parts.append(f"Question: {_without(one_line(question), boundary)}")
     return Prompt(rules=RULES, text="\n\n".join(parts), passages=shown)
 
 
@@ -181,10 +182,8 @@ def make_rewriting_prompt(question: str, turns: Sequence[tuple[str, str]], *, bo
         turns: (role, content) of the conversation before it, oldest first.
     """
     lines = [f"{boundary} BEGIN CONVERSATION"]
-    lines += [
-        f"{role}: {_without(_one_line(content)[:2_000], boundary)}" for role, content in turns
-    ]
-    lines += [f"{boundary} END CONVERSATION", f"Last question: {_one_line(question)}"]
+    lines += [f"{role}: {_without(one_line(content)[:2_000], boundary)}" for role, content in turns]
+    lines += [f"{boundary} END CONVERSATION", f"Last question: {one_line(question)}"]
     return "\n".join(lines)
 
 
@@ -203,12 +202,12 @@ def make_planning_prompt(
         text = _without(passage.text[:_PLANNING_CHARACTERS], boundary)
         lines += [
             f"{boundary} BEGIN PASSAGE {number}",
-            _without(f"Document: {_one_line(passage.name)}", boundary),
+            _without(f"Document: {one_line(passage.name)}", boundary),
             text,
             f"{boundary} END PASSAGE {number}",
         ]
-    lines += [f"Searched for: {_without(_one_line(each), boundary)}" for each in searched]
-    lines.append(f"Question: {_without(_one_line(question), boundary)}")
+    lines += [f"Searched for: {_without(one_line(each), boundary)}" for each in searched]
+    lines.append(f"Question: {_without(one_line(question), boundary)}")
     return "\n".join(lines)
 
 
@@ -226,12 +225,12 @@ def make_table_prompt(question: str, tables: Sequence[str], *, boundary: str) ->
             _without(table, boundary),
             f"{boundary} END TABLE {number}",
         ]
-    lines.append(f"Question: {_without(_one_line(question), boundary)}")
+    lines.append(f"Question: {_without(one_line(question), boundary)}")
     return "\n".join(lines)
 
 
 def read_table_plan(text: str, *, tables: int) -> tuple[int, Any] | None:
-    """Return the index of the table and the plan as JSON, None where there is no sound one."""
+    """Return the index of the table and the plan as JSON, None if there is no sound one."""
     start, end = text.find("{"), text.rfind("}")
     try:
         reply = from_json(text[start : end + 1], allow_partial=False)
@@ -247,7 +246,7 @@ def read_table_plan(text: str, *, tables: int) -> tuple[int, Any] | None:
 
 
 def read_plan(text: str) -> list[str]:
-    """Return the questions of a plan that can be searched for; none where it is no plan."""
+    """Return the questions of a plan that can be searched for; none if it is no plan."""
     start, end = text.find("{"), text.rfind("}")
     try:
         plan = from_json(text[start : end + 1], allow_partial=False)
@@ -267,10 +266,9 @@ def read_plan(text: str) -> list[str]:
 
 class AnswerReader:
     """
-    Reads the model's reply while it arrives: JSON, also in a fence, behind a sentence or in a list.
+    Reads the model's reply while it arrives: JSON, even if fenced, introduced or in a list.
 
-    A model that writes plain text in place of JSON is taken at its word: its text is the answer,
-    without quotes.
+    If a model writes plain text instead of JSON, its text is the answer, without quotes.
     """
 
     def __init__(self) -> None:
@@ -278,18 +276,18 @@ class AnswerReader:
         self._answer = ""
 
     def feed(self, piece: str) -> str:
-        """Return what *piece* adds to the answer."""
+        """Return the part of the answer that *piece* adds."""
         self._raw += piece
         if self._may_become_json():
             return ""
         answer = self._raw if self._is_plain() else _text_of(self._parse().get("answer"))
-        # What was given out is never taken back.
+        # Text that was yielded is never withdrawn.
         added = answer[len(self._answer) :] if answer.startswith(self._answer) else ""
         self._answer += added
         return added
 
     def finish(self) -> str:
-        """Return what is left when the reply has ended."""
+        """Return the rest of the answer at the end of the reply."""
         if self._answer or not self._is_plain(ended=True):
             return ""
         self._answer = self._raw.strip()
@@ -325,7 +323,7 @@ class AnswerReader:
         ]
 
     def _start(self) -> int:
-        """Return where the JSON begins, -1 where there is none."""
+        """Return where the JSON begins, -1 if there is none."""
         found = _JSON.search(self._raw)
         return found.start("object") if found else -1
 
@@ -408,17 +406,13 @@ def _whole_escapes(text: str) -> str:
 
 
 def read_rewriting(text: str) -> str | None:
-    """Return the question in the model's JSON, None where there is none."""
+    """Return the question in the model's JSON, None if there is none."""
     try:
         value = from_json(text)
     except ValueError:
         return None
     question = value.get("question") if isinstance(value, dict) else None
     return question.strip() if isinstance(question, str) else None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _without(text: str, boundary: str) -> str:

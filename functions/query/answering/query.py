@@ -15,6 +15,8 @@ from shared.values import Filter, Hit
 from .citations import Citation
 
 EXTRACTIVE = "extractive"
+# Passages among which one in another language may be what answers.
+FOREMOST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class Refusal:
 
     Attributes:
         reason: For the trace.
-        missing: What the question names and no passage holds.
+        missing: What the question names and no passage holds; for "not_found" its words that
+            stand in no document.
         near: Identifiers of the passages that are spelt like those.
     """
 
@@ -81,13 +84,13 @@ class Retrieval:
 
     Attributes:
         question: The question as it was searched for.
-        asked: The question as it was asked; empty where that is *question*.
-        analysis: What the search made of its words; None where there was nothing to search.
-        refusal: Why the passages cannot answer it; None where they may.
-        embedder: The model that found them; None where the answer was kept from before.
+        asked: The question as it was asked; empty if that is *question*.
+        analysis: What the search made of its words; None if there was nothing to search.
+        refusal: Why the passages cannot answer it; None if they may.
+        embedder: The model that found them; None if the answer was kept from before.
         steps: The searches that found them, where there were several.
-        not_embedded: Why passages were found by their words alone; empty where they were not.
-        not_reranked: Why the configured reranker gave no order; empty where it did.
+        not_embedded: Why passages were found by their words alone; empty if they were not.
+        not_reranked: Why the configured reranker gave no order; empty if it did.
     """
 
     question: str
@@ -103,11 +106,12 @@ class Retrieval:
     @property
     def found_in_others(self) -> bool:
         """
-        Return whether a passage is in another language than the question and the model knows one.
+        Return whether the best passages are in other languages than the question, and the model
+        knows one: those that it can compare with the question say nothing near to it.
         """
         knows_all = self.embedder is not None and self.embedder.info.multilingual
-        known = {hit.language for hit in self.passages} - {""}
-        return bool(self.languages and not knows_all and known - set(self.languages))
+        known = {hit.language for hit in self.passages[:FOREMOST]} - {""}
+        return bool(self.languages and known and not knows_all and not known & set(self.languages))
 
     @property
     def languages(self) -> list[str]:

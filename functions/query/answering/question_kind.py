@@ -86,7 +86,7 @@ _TIME_SPAN = re.compile(
     _FLAGS,
 )
 _MONEY = re.compile(
-    r"\b(?:price[sd]?|costs?|salary|salaries|wages?|fees?|rent|budget|how much (?:is|are|does|do|did)|paid)\b"
+    r"\b(?:price[sd]?|costs?|salary|salaries|wages?|fees?|rent|budget|how much (?:is|are|does|do|did)\b(?!.*\b(?:weigh|hold|contain|fit|use|consume|need|space|memory|time)\b)|paid)\b"
     r"|\b(?:kosten|kostet|preis|miete|gehalt|lohn|gebühr|teuer)\b|\b(?:cuesta|costó|cuestan|precio|sueldo|salario|alquiler)\b"
     r"|\b(?:coûte|coûtent|prix|salaire|loyer)\b|\b(?:costa|costano|prezzo|stipendio|affitto|custa|preço|salário|aluguel)\b"
     r"|\b(?:giá|tiền|lương|chi phí)\b",
@@ -165,6 +165,11 @@ class Kinds:
     place: bool = False
     price: bool = False
 
+    @property
+    def asks_for_one(self) -> bool:
+        """Return whether one thing is asked for: a person, a place, a number, a time, a reason."""
+        return self.person or self.place or self.number or self.date or self.reason
+
     def is_definition_in(self, text: str) -> bool:
         """Return whether *text* says what the subject of a definition question is."""
         if not self.subject:
@@ -223,7 +228,7 @@ def split_question(question: str) -> list[str]:
 
 
 # Numbers that are written as words in the languages of the page.
-_NUMBER_WORDS = frozenset(
+NUMBER_WORDS = frozenset(
     [
         "one",
         "two",
@@ -338,6 +343,21 @@ _NUMBER_WORDS = frozenset(
 )
 
 
+# What questions begin with.
+ASKING_WORDS = frozenset(
+    word
+    for words in (
+        "what which when where whose does did how who why are was were can may",
+        "welche welcher welches welchem welchen wann warum wieso wie wer wen wem was wo viele viel",
+        "cuánto cuánta cuántos cuántas cuándo dónde cómo cuál cuáles quién quiénes qué",
+        "quel quelle quels quelles quand comment combien pourquoi quoi qui que où",
+        "quanto quanta quanti quante quando dove come quale quali perché chi cosa",
+        "quantos quantas onde quem qual quais porque como",
+    )
+    for word in words.split()
+)
+
+
 def holds_duration(text: str) -> bool:
     """Return whether *text* holds a unit of time."""
     return bool(_TIME_SPAN.search(text))
@@ -357,6 +377,6 @@ def holds_number(text: str, *, beside: str) -> bool:
     """Return whether *text* holds a number, in digits or as a word, that *beside* does not."""
     known = set(re.findall(r"\w+", beside.casefold()))
     return any(
-        (word.lstrip("v")[:1].isdigit() or word in _NUMBER_WORDS) and word not in known
+        (word.lstrip("v")[:1].isdigit() or word in NUMBER_WORDS) and word not in known
         for word in re.findall(r"\w+", text.casefold())
     )

@@ -42,6 +42,15 @@ _MISSING = {
     "pt": "{names} não aparece nestes documentos.",
     "vi": "{names} không có trong các tài liệu này.",
 }
+_WORDS_MISSING = {
+    "en": "None of them holds: {names}.",
+    "de": "In keinem davon steht: {names}.",
+    "es": "Ninguno contiene: {names}.",
+    "fr": "Aucun ne contient : {names}.",
+    "it": "Nessuno contiene: {names}.",
+    "pt": "Nenhum contém: {names}.",
+    "vi": "Không tài liệu nào có: {names}.",
+}
 _NEAR = {
     "en": "Similar: {names}.",
     "de": "Ähnlich: {names}.",
@@ -79,11 +88,18 @@ def refusal_text(
     """
     known = [language for language in languages if language in _NOT_ANSWERED]
     language = known[0] if known else "en"
-    if refusal is None or refusal.kind == "not_found":
-        return (_NOT_IN_THIS_LANGUAGE if known and passages_in_others else _NOT_ANSWERED)[language]
+    if refusal is None:
+        refusal = Refusal("not_found", "")
     if refusal.kind == "nothing_asked":
         return _NOTHING_ASKED[language]
-    sentences = [_MISSING[language].format(names=_join(refusal.missing))]
+    sentences = []
+    if refusal.kind == "not_found":
+        if known and passages_in_others:
+            return _NOT_IN_THIS_LANGUAGE[language]
+        sentences.append(_NOT_ANSWERED[language])
+    if refusal.missing:
+        said = _WORDS_MISSING if refusal.kind == "not_found" else _MISSING
+        sentences.append(said[language].format(names=_join(refusal.missing)))
     if refusal.near:
         sentences.append(_NEAR[language].format(names=_join(refusal.near)))
     return " ".join(sentences)

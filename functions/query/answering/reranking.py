@@ -38,7 +38,7 @@ class Reranker:
             RankingUnavailable.
         candidates: How many passages the search finds for it to choose from.
         deadline_seconds: How long it is waited for; None for a model of this process.
-        calls: What runs it while the stage waits; None where that does not end.
+        calls: What runs it while the stage waits; None if that does not end.
     """
 
     score: Score

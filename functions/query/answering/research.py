@@ -1,4 +1,4 @@
-"""The stage that searches in steps: for each part of a question, and for what is missing then."""
+"""The stage that searches in steps: for each part of a question, then for what is missing."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class _Research:
         return time.monotonic() < self.deadline
 
     def search(self, questions: Sequence[str]) -> bool:
-        """Search for each that was not searched for; return whether anything new was found."""
+        """Search for each new question; return whether anything new was found."""
         found_more = False
         for question in questions[:_MAX_SEARCHES]:
             if question.casefold() in self.asked or not self.has_time:
@@ -84,7 +84,7 @@ class _Research:
         return found_more
 
     def passages(self) -> list[Hit]:
-        """Return the best of each search in turn, once each, as many as were asked for."""
+        """Return the requested number of passages, taking the best of each search in turn."""
         chosen: dict[tuple[int, int], Hit] = {}
         for row in zip_longest(*self.found):
             for hit in row:

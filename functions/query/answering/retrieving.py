@@ -1,4 +1,4 @@
-"""The stage that finds passages: the question is embedded while the database looks at its words."""
+"""The stage that finds passages. The question is embedded while the database analyses its words."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ FindEmbedder = Callable[[str], TextEmbedder]
 @dataclass(slots=True)
 class ServingModelCache:
     """
-    The model whose vectors answer, as it was last seen; a search says when it is another by now.
+    The serving model as last seen; a search reports when it has changed.
 
     Attributes:
-        model: None where it has to be looked up.
+        model: None if it has to be looked up.
     """
 
     model: RegisteredModel | None = None
@@ -63,7 +63,7 @@ class ServingModelCache:
 @dataclass(frozen=True, slots=True)
 class Retriever:
     """
-    What finding passages needs.
+    The dependencies of finding passages.
 
     Attributes:
         embedding_threads: As many as may run the model at once.
@@ -147,7 +147,8 @@ def _search(
     def embed() -> NDArray[np.float32]:
         nonlocal embedded
         if by_words:
-            # Unit length, and like no text: the statement takes a vector in any case.
+            # The statement needs a vector in any case; this one has unit length and resembles no
+            # text.
             nothing = np.zeros(embedder.info.dimension, dtype=np.float32)
             nothing[0] = 1
             return nothing

@@ -32,7 +32,7 @@ _POINTING = frozenset(
     )
     for word in words.split()
 )
-# A question that begins so goes on with the one before.
+# A question that begins like this continues the one before.
 _GOES_ON = re.compile(
     r"^\W*(?:and|but|so|then|und|aber|dann|y|pero|entonces|et|mais|alors|e|ma|mas|còn|thế còn|vậy"
     r"|và"
@@ -137,7 +137,7 @@ _UNSPACED_ELLIPSIS = 12
 
 
 def rewrite(query: Query, *, gemini: Gemini | None, journal: Journal) -> RewrittenQuery:
-    """Return the question of *query*, with what it means of the conversation before it."""
+    """Return the question of *query*, completed from the conversation before it."""
     if not query.turns:
         return RewrittenQuery(query.question)
     with journal.stage("rewrite"):
@@ -189,7 +189,7 @@ def _points(word: str, words: Sequence[str], at: int) -> bool:
         # "Is it possible to ...", "Is there a ...", "Gibt es ein ..." point at nothing.
         return not (following in _EXPLETIVES or (word == "there" and following))
     if word in _ALSO_ARTICLES:
-        # Before a noun they are articles: "die Frist", "il termine".
+        # Before a noun these are articles: "die Frist", "il termine".
         return not following
     return True
 
@@ -243,7 +243,7 @@ _ALSO_ARTICLES = frozenset(
 
 
 def finds_more(passages: Sequence[Hit], *, than: Sequence[Hit]) -> bool:
-    """Return whether a question found *passages* nearer to it than its rewriting did."""
+    """Return whether the question found nearer *passages* than its rewriting did."""
 
     def nearest(hits: Sequence[Hit]) -> tuple[float, float]:
         return (

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from shared.language import UNSPACED_SCRIPTS
 
-# Longer than any honest construct; what stays open longer is made harmless and let go.
+# Longer than any honest construct; anything that stays open longer is neutralised and released.
 _MAX_HELD_CHARACTERS = 1_000
 
 # Letters of scripts without spaces end an address: "見てhttp://host/です".
@@ -271,7 +271,7 @@ class AnswerCleaner:
         self._ticked = False
 
     def feed(self, text: str) -> str:
-        """Return what can be shown now."""
+        """Return the text that can be shown now."""
         self._held += text
         ready = ""
         while (newline := self._held.find("\n")) >= 0:
@@ -377,7 +377,7 @@ def quote_line(text: str) -> str:
 
 
 def quote_code(text: str) -> str:
-    """Return lines of a document as a code block."""
+    """Return lines of a document as a Markdown code block."""
     visible = "\n".join(_visible(line) for line in text.strip("\n").split("\n"))
     longest = max((len(run) for run in re.findall(r"`+", visible)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -390,7 +390,7 @@ def neutralise(line: str, *, allows: Allows, begins: bool) -> str:
 
     Args:
         allows: Whether an address may stay, as text; others are left out.
-        begins: The line begins here, so that block structure can begin too.
+        begins: Whether the line begins here, so that block structure can begin too.
     """
     # A bar may end a cell, and with it a code span: each side is made harmless by itself.
     parts = [_neutralise_part(part, allows) for part in line.split("|")]
@@ -512,6 +512,12 @@ def _visible(text: str) -> str:
         for character in _SMUGGLING.sub("", text)
         if character in "\n\t\u200c\u200d" or unicodedata.category(character) not in _INVISIBLE
     )
+
+
+def one_line(text: str) -> str:
+    """Return *text*, such as an object's name, as one line in which nothing is hidden."""
+    # First: U+2028 and others break a line, and are invisible.
+    return _visible(" ".join(text.split()))
 
 
 _SPECIAL = re.compile(r"[<\[`!【(]")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 
 from shared.language import UNSPACED
 from shared.search.query_terms import Question
+from shared.spellings import unmark
 from shared.values import Hit
 
 from .question_kind import Kinds, holds_duration, holds_money, holds_number, instructs
@@ -66,7 +67,7 @@ _MAX_ABOVE = 100
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What each feature of a part is worth."""
+    """The weight of each feature of a unit."""
 
     cosine: float = 5.33
     words: float = 0.0
@@ -112,7 +113,7 @@ class Scored:
 @dataclass(frozen=True, slots=True)
 class Part:
     """
-    A part of a question, with what its words are worth.
+    A part of a question, with the weights of its words.
 
     Attributes:
         worth: By word, as terms() has them; what only the rest of the question says counts less.
@@ -196,7 +197,7 @@ def gather(
 
 
 def _under(passage: Hit, text: str) -> str:
-    """Return *text* behind the last heading that *passage* stands under."""
+    """Return *text* with the last heading of *passage* in front."""
     leaf = passage.heading.rpartition(" > ")[2]
     return f"{leaf[:_MAX_ABOVE]}. {text}" if leaf else text
 
@@ -204,7 +205,7 @@ def _under(passage: Hit, text: str) -> str:
 def _referred_to(
     place: int, units: Sequence[Unit], texts: Sequence[str], own: Sequence[set[str]]
 ) -> set[str]:
-    """Return the words of the sentence before a unit that points back to it."""
+    """Return the words of the sentence that a unit points back to."""
     before = place - 1
     if before < 0 or units[before].number != units[place].number or units[place].kind == "row":
         return set()
@@ -222,7 +223,7 @@ def understand(
     candidates: Candidates,
 ) -> Part:
     """
-    Return a part of *question* with what its words are worth among *candidates*.
+    Return a part of *question* with the weights of its words among *candidates*.
 
     Args:
         follows: *question* begins with the questions before it in a conversation.
@@ -361,7 +362,7 @@ def _stem(word: str) -> str:
 
 def weigh(question: str, analysis: Question | None, own: Sequence[set[str]]) -> dict[str, float]:
     """
-    Return what each word of *question* is worth: its rarity in the index, 0 for a stop word.
+    Return the weight of each word of *question*: its rarity in the index, 0 for a stop word.
 
     Words that stand nowhere are left out: no part can hold them.
     """
@@ -372,10 +373,13 @@ def weigh(question: str, analysis: Question | None, own: Sequence[set[str]]) -> 
     rarities = {term.lexeme: term.rarity for term in analysis.terms if term.document_frequency > 0}
     weights: dict[str, float] = {}
     for word in asked:
+        # Stemmers take the marks off too: Hühner is huhn.
+        plain = unmark(word)
         near = [
             rarity
             for lexeme, rarity in rarities.items()
-            if lexeme.startswith(word[:5]) or (word.startswith(lexeme[:5]) and len(lexeme) >= 3)
+            if lexeme.startswith((word[:5], plain[:5]))
+            or (len(lexeme) >= 3 and (word.startswith(lexeme[:5]) or plain.startswith(lexeme[:5])))
         ]
         if near:
             weights[word] = min(near)
@@ -401,7 +405,7 @@ def _beside(units: Sequence[Unit], closeness: Sequence[float], place: int, step:
 
 
 def _answer_type(text: str, unit: Unit, part: Part) -> dict[str, float]:
-    """Return how far the unit holds the kind of thing that is asked for, 1 or 0 each."""
+    """Return which kinds of thing that the question asks for the unit contains, 1 or 0 each."""
     kinds = part.kinds
     new_number = holds_number(text, beside=part.text)
     measured = (kinds.duration and holds_duration(text)) or (kinds.money and holds_money(text))
@@ -429,7 +433,7 @@ def _holds_literal(text: str, part: Part) -> bool:
 
 
 def holds_literal(text: str) -> bool:
-    """Return whether *text* holds a command, an option, a path or a setting."""
+    """Return whether *text* contains a command, an option, a path or a setting."""
     return bool(_LITERAL.search(text))
 
 

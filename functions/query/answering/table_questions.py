@@ -117,11 +117,11 @@ def read_question(
     distinct: Callable[[int], Sequence[str] | None],
 ) -> TableQuestion | None:
     """
-    Return what *question* asks of the table, None where it asks anything that is not clear.
+    Return what *question* asks of the table, None if it asks anything that is not clear.
 
     Args:
         names: What the table, its sheet and its document are called: such words may be there.
-        distinct: Return the different cells of a column of text, None where they are too many.
+        distinct: Return the different cells of a column of text, None if they are too many.
     """
     words = _WORD.findall(_folded(question))
     reading = _Reading(words, columns)
@@ -176,7 +176,7 @@ class _Reading:
             self.taken[place] = True
 
     def take_kind(self) -> _Kind | None:
-        """Take the words that say what to compute; None where they say nothing, or two things."""
+        """Take the words that say what to compute; None if they say nothing, or two things."""
         text = " ".join(self.words)
         found = re.search(r"\b(?:top|first|ersten|obersten) (\d{1,2})\b", text)
         if found and 0 < int(found[1]) <= _MAX_TOP:
@@ -214,7 +214,7 @@ class _Reading:
                 self.mentions.append((at, at + len(name), place))
 
     def take_comparisons(self) -> bool:
-        """Take "NUMBER COLUMN over 100"; False where one names no column before it."""
+        """Take "NUMBER COLUMN over 100"; False if one names no column before it."""
         for operator, phrases in _COMPARISONS.items():
             for phrase in sorted(phrases.split("|"), key=len, reverse=True):
                 wanted = phrase.split()
@@ -241,7 +241,7 @@ class _Reading:
         return next((column for _, end, column in self.mentions if end == at + 1), None)
 
     def take_values(self, distinct: Callable[[int], Sequence[str] | None]) -> bool:
-        """Take cells of columns of text as conditions; False where one may be of two columns."""
+        """Take cells of columns of text as conditions; False if one may be of two columns."""
         found: list[tuple[int, int, int, str]] = []
         for place, column in enumerate(self.columns):
             if column.type != "text":

@@ -25,6 +25,10 @@ _MAX_FOLLOWING_LINES = 12
 _MAX_HEADING_CHARACTERS = 120
 # And one that has no blank line behind it.
 _MAX_TITLE_LINE = 60
+# So many sentences of which the last is a question are one.
+_MAX_ASKED = 3
+# A title that runs into the text has so few words: "6. Trademarks. This licence ..."
+_MAX_RUN_IN_WORDS = 5
 # With fewer words what stands before a command is its title.
 _MIN_INTRODUCTION = 3
 
@@ -43,6 +47,8 @@ _SENTENCE_ENDS = re.compile(r"[.!?。！？…][\"'”’»)\]]*\s*$")
 _INTRODUCES = re.compile(r"[:：]\s*$")
 # "I have lost my password." heads an answer, as a question does.
 _OF_THE_READER = re.compile(r"I(?:[’']\w+)?\s")
+_QUOTED_END = re.compile(r"[.!?…][\"'”’»]\s*$")
+_REMARK = re.compile(r"\s*\((?:i\.e\.|e\.g\.|[a-zà-ÿ])")
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
 # What prose hardly holds: options, redirections, assignments, prompts, calls.
 _CODE_SIGNS = re.compile(
@@ -51,11 +57,37 @@ _CODE_SIGNS = re.compile(
 )
 # The name of an option, a parameter or a function, as lists of definitions have it.
 _TERM = re.compile(
-    r"(?:--?[A-Za-z][\w-]*(?:[ =,]+[-\[<A-Za-z][^\s]*){0,6}"
+    r"(?:[‘'`]?--?[A-Za-z][\w-]*(?:[ =,\n’'`]+[-\[<A-Za-z‘'`][^\s]*){0,6}"
     r"|\S*[\w>\]](?: ?\([^()\n]{0,80}\))?)\s*¶?"
 )
 # What the name of an option or a setting has, and a heading has not.
 _LITERAL_SIGN = re.compile(r"[\d_=()<>/]|(?<!\w)-|[a-z][A-Z]|\w\.\w")
+# An option or a variable, on a line of its own above what it does.
+_OPTION_LINE = re.compile(r"\s*(?:[‘'`]?--?[A-Za-z]|[A-Z][A-Z0-9_]{2,}\s*$)")
+# What is asked and what is answered, as lists of questions mark them.
+_ASKED = re.compile(r"(?:Q|F|Question|Frage|Pregunta|Domanda|Pergunta|Hỏi)\s?\d{0,3}[.:]\s")
+_ANSWERED = re.compile(
+    r"(?:A|R|Answer|Antwort|Respuesta|Réponse|Risposta|Resposta|Đáp|Trả lời)\s?\d{0,3}[.:]\s+"
+)
+# A line below a title, or across the page.
+_RULE = re.compile(r"[ \t]*([=~^*_#.+-])\1{2,}[ \t]*")
+# Where links lead, and pictures: nothing of it is said.
+_TARGET = re.compile(
+    r"[ \t]*(?:\.\. (?:_.+:\s|image::|\|)|:target:|\[[^\]]+\]:\s+\S+\s*$"
+    r"|(?:\[?!\[[^\]]*\]\([^)]*\)\]?(?:\([^)]*\))?\s*)+$)"
+)
+_URL = re.compile(r"\b[a-z]{2,8}://\S+")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+# A line of a text with a frame of stars around it.
+_BOXED = re.compile(r"[ \t]*\*[ \t].*[ \t]\*[ \t]*")
+_FRAME_SIGN = re.compile(r"^[ \t]*\*|\*[ \t]*$", re.MULTILINE)
+_FRAME_END = re.compile(r"\s\*\s*$")
+_PLAIN_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*[,.;:!?)]*")
+# From so many words a line on, of which so many are plain, it is prose whatever it looks like.
+_PROSE_WORDS = 5
+_PROSE_SHARE = 0.7
+# Text that is set in full width has gaps no wider than that.
+_JUSTIFIED_GAP = 3
 _CALL = re.compile(r"[\w.]+\([^()\n]*\)\s*¶?|[\w.]+\s*¶")
 _CODE_NAME = re.compile(r"(?=\w*\d)(?=\w*[A-Z])[\w-]{2,12}[:.]?\s+\S")
 _MAX_ENTRY_CHARACTERS = 300
@@ -88,7 +120,7 @@ class Unit:
         place: Its position among the units of the passage.
         lead: Where the heading, the term or the question stands in the passage that it comes under.
         term: Where the term stands that it says the meaning of, right above it; (0, 0) without one.
-        code_end: Where the command ends whose sentence goes on behind it; 0 where none does.
+        code_end: Where the command ends whose sentence goes on behind it; 0 if none does.
     """
 
     number: int
@@ -107,7 +139,7 @@ class Unit:
 class _Block:
     start: int
     end: int
-    kind: Literal["prose", "heading", "rows", "items", "code"]
+    kind: Literal["prose", "heading", "rows", "items", "code", "furniture"]
 
 
 def split_units(passage: Hit, *, number: int, language: str = "en") -> list[Unit]:
@@ -138,7 +170,10 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
     before: Unit | None = None
     for at_block, block in enumerate(blocks):
         following = blocks[at_block + 1] if at_block + 1 < len(blocks) else None
-        if taken > at_block:
+        if taken > at_block or block.kind == "furniture":
+            continue
+        if block.kind == "prose" and _ASKED.match(text, block.start, block.end):
+            lead, defines = (block.start, block.end), False
             continue
         if _is_term(text, block, following):
             lead, defines = (block.start, block.end), True
@@ -156,9 +191,18 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
             yield Unit(number, block.start, block.end, "item", block.start, lead=lead)
             continue
         begin = max(block.start, resumed)
+        if answers := _ANSWERED.match(text, begin, block.end):
+            begin = answers.end()
+            if _is_code(text[begin : block.end]):
+                yield Unit(number, begin, block.end, "code", begin, lead=lead)
+                continue
         sentences = list(_sentences(text, begin, block.end, language))
+        if 1 < len(sentences) <= _MAX_ASKED and _asks(text, sentences[-1]):
+            # "I have lost my key. What now?" asks as a whole.
+            lead = (sentences[0][0], sentences[-1][1])
+            continue
         for at, (start, end) in enumerate(sentences):
-            if text[start:end].rstrip().endswith(("?", "？")) or (
+            if _asks(text, (start, end)) or (
                 len(sentences) == 1 and _OF_THE_READER.match(text, start, end)
             ):
                 lead = (start, end)
@@ -186,6 +230,10 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
             if not (cut and passage.char_start) and _is_statement(text[start:end], alone=alone):
                 term = lead if defines and _names(text, lead, start, end) else (0, 0)
                 yield Unit(number, start, end, "sentence", start, lead=lead, term=term)
+
+
+def _asks(text: str, sentence: tuple[int, int]) -> bool:
+    return text[slice(*sentence)].rstrip().endswith(("?", "？"))
 
 
 def _is_term(text: str, block: _Block, following: _Block | None) -> bool:
@@ -240,6 +288,7 @@ def _first(text: str) -> int:
 def _is_heading(text: str, block: _Block, following: _Block | None, language: str) -> bool:
     """Return whether a block is one short line that says nothing by itself, or is numbered."""
     whole = text[block.start : block.end].strip()
+    whole = _FRAME_END.sub("", whole)
     if block.kind != "prose" or "\n" in whole or len(whole) > _MAX_HEADING_CHARACTERS:
         return False
     if _NUMBERED_HEADING.match(whole) and not re.search(r"[a-z]{2}\.$", whole):
@@ -296,6 +345,8 @@ def _item_units(text: str, start: int, end: int, number: int, language: str) -> 
     marker = _ITEM.match(text, start, end)
     inner = marker.end() if marker else start
     sentences = list(_sentences(text, inner, end, language))
+    if len(sentences) > 1 and len(text[slice(*sentences[0])].split()) <= _MAX_RUN_IN_WORDS:
+        sentences[:2] = [(sentences[0][0], sentences[1][1])]
     if len(sentences) == 1 or end - inner < 160:
         if any(map(str.isalnum, text[inner:end])):
             yield Unit(number, inner, end, "item", inner)
@@ -306,7 +357,7 @@ def _item_units(text: str, start: int, end: int, number: int, language: str) -> 
 
 
 def _join(text: str, start: int, end: int, following: _Block, number: int) -> Unit | None:
-    """Return the unit of an introduction and what it introduces, None where that is too much."""
+    """Return the unit of an introduction and what it introduces, None if that is too much."""
     stop = following.end
     lines = list(_lines(text, following.start, following.end))
     if len(lines) > _MAX_FOLLOWING_LINES or stop - start > MAX_UNIT_CHARACTERS:
@@ -339,10 +390,21 @@ def _blocks(text: str, passage: Hit) -> Iterator[_Block]:
 
 def _runs(text: str, start: int, end: int, headings: set[str]) -> Iterator[_Block]:
     """Divide what stands between blank lines by what its lines are."""
-    kinds = [(s, e, _line_kind(text[s:e], headings)) for s, e in _lines(text, start, end)]
+    kinds = _line_kinds(text, start, end, headings)
     if not kinds:
         return
-    if all(kind == "prose" for _, _, kind in kinds):
+    if len(kinds) > 1 and kinds[0][2] in ("heading", "furniture"):
+        yield _Block(
+            kinds[0][0], kinds[0][1], "heading" if kinds[0][2] == "heading" else "furniture"
+        )
+        yield from _runs(text, kinds[1][0], end, headings)
+        return
+    has_fence = any(_FENCE.match(text, s, e) for s, e, _ in kinds)
+    if not has_fence and all(kind == "prose" for _, _, kind in kinds):
+        if (terms := _terms_above(text, kinds)) and terms < len(kinds):
+            yield _Block(kinds[0][0], kinds[terms - 1][1], "prose")
+            yield from _runs(text, kinds[terms][0], end, headings)
+            return
         if _is_code(text[start:end]):
             yield _Block(kinds[0][0], kinds[-1][1], "code")
             return
@@ -377,6 +439,86 @@ def _runs(text: str, start: int, end: int, headings: set[str]) -> Iterator[_Bloc
     yield from flush()
 
 
+def _line_kinds(text: str, start: int, end: int, headings: set[str]) -> list[tuple[int, int, str]]:
+    """Return the lines with what each is, also by the lines around it."""
+    lines = list(_lines(text, start, end))
+    kinds = [_line_kind(text[s:e], headings) for s, e in lines]
+    for at, (s, e) in enumerate(lines):
+        line = text[s:e]
+        below = text[slice(*lines[at + 1])] if at + 1 < len(lines) else ""
+        if _RULE.fullmatch(line) and not (at and kinds[at - 1] == "rows"):
+            kinds[at] = "furniture"
+        elif below and kinds[at] in ("prose", "items") and _RULE.fullmatch(below):
+            if len(line.strip()) <= _MAX_HEADING_CHARACTERS:
+                kinds[at] = "heading"
+        elif below and _is_capital_heading(line, below):
+            kinds[at] = "heading"
+        elif (
+            below
+            and kinds[at] == "items"
+            and kinds[at + 1] == "prose"
+            and not (at and kinds[at - 1] == "items")
+            and below[:1] not in " \t"
+            and not _SENTENCE_ENDS.search(line)
+            and _is_title_line(_ITEM.sub("", line, count=1).strip(), below.strip())
+        ):
+            # "5. Hedge along the railway" with what is said of it right below.
+            kinds[at] = "heading"
+    for first, last in _gapped_runs(text, lines, kinds):
+        if _is_justified([text[s:e] for s, e in lines[first:last]]):
+            kinds[first:last] = ["prose"] * (last - first)
+    return [(s, e, kind) for (s, e), kind in zip(lines, kinds, strict=True)]
+
+
+def _is_capital_heading(line: str, below: str) -> bool:
+    """Return whether *line* is in capitals, with what it heads set further in right below."""
+    words = line.split()
+    return (
+        line.isupper()
+        and len(line.strip()) <= _MAX_TITLE_LINE
+        and len(words[0]) > 2
+        and "_" not in line
+        and len(below) - len(below.lstrip()) > len(line) - len(line.lstrip())
+    )
+
+
+def _gapped_runs(
+    text: str, lines: Sequence[tuple[int, int]], kinds: Sequence[str]
+) -> Iterator[tuple[int, int]]:
+    """Yield where rows stand together whose cells only blanks set apart."""
+    first = None
+    for at, (s, e) in enumerate([*lines, (0, 0)]):
+        gapped = at < len(lines) and kinds[at] == "rows" and not _CELL.search(text, s, e)
+        if gapped and first is None:
+            first = at
+        elif not gapped and first is not None:
+            yield first, at
+            first = None
+
+
+def _is_justified(lines: Sequence[str]) -> bool:
+    """Return whether the gaps of *lines* only make them equally long: no column continues."""
+    gaps = [gap for line in lines for gap in re.findall(r"(?<=\S) {2,}", line)]
+    if any(len(gap) > _JUSTIFIED_GAP for gap in gaps):
+        return False
+    columns = [{match.end() for match in _GAP.finditer(line)} for line in lines]
+    return not (len(lines) > 1 and all(one & other for one, other in pairwise(columns)))
+
+
+def _terms_above(text: str, lines: Sequence[tuple[int, int, str]]) -> int:
+    """Return how many lines name the option that the lines below, set further in, describe."""
+    count = 0
+    margins = [len(text[s:e]) - len(text[s:e].lstrip()) for s, e, _ in lines]
+    while count < len(lines) and _OPTION_LINE.match(text[slice(*lines[count][:2])]):
+        if margins[count] != margins[0]:
+            break
+        count += 1
+    if not count or count == len(lines) or margins[count] <= margins[0]:
+        return 0
+    named = text[lines[0][0] : lines[count - 1][1]].strip()
+    return count if _TERM.fullmatch(named) else 0
+
+
 def _paragraphs(text: str, lines: Sequence[tuple[int, int]]) -> Iterator[_Block]:
     """Divide lines of prose where a line ends though there was room: headings, entries, fields."""
     width = max(len(text[s:e].strip()) for s, e in lines)
@@ -384,6 +526,11 @@ def _paragraphs(text: str, lines: Sequence[tuple[int, int]]) -> Iterator[_Block]
     for (s, e), (after, after_end) in pairwise(lines):
         line, next_line = text[s:e].strip(), text[after:after_end].strip()
         full = len(line) + 1 + len(next_line.split(maxsplit=1)[0]) > width
+        marked = _ASKED.match(next_line) or _ANSWERED.match(next_line)
+        if marked:
+            yield _Block(begin, e, "prose")
+            begin = after
+            continue
         if full and not _CODE_NAME.match(next_line):
             continue
         if _SENTENCE_ENDS.search(line) and begin <= s:
@@ -404,6 +551,10 @@ def _is_title_line(line: str, next_line: str) -> bool:
 
 def _line_kind(line: str, headings: set[str]) -> str:
     stripped = line.strip()
+    if _TARGET.match(line):
+        return "furniture"
+    if _BOXED.fullmatch(line):
+        return "prose"
     if _ITEM.match(line) and not (_NUMBERED_HEADING.match(stripped) and stripped in headings):
         return "items"
     aligned = len(_GAP.findall(stripped)) > 1
@@ -417,23 +568,37 @@ def _line_kind(line: str, headings: set[str]) -> str:
 
 def _is_code(block: str) -> bool:
     lines = [line for line in block.splitlines() if line.strip()]
-    if not lines or _INTRODUCES.search(block) or (_SENTENCE_ENDS.search(block) and len(lines) < 3):
+    ended = bool(_SENTENCE_ENDS.search(block))
+    if not any(map(str.isalnum, block)) or _INTRODUCES.search(block) or (ended and len(lines) < 3):
+        return False
+    if len(lines) > 1 and ended:
+        words = block.split()
+        plain = sum(bool(_PLAIN_WORD.fullmatch(word.strip("\"'(“”‘’`*"))) for word in words)
+        if len(words) >= _PROSE_WORDS * len(lines) and plain >= _PROSE_SHARE * len(words):
+            return False
+    # Where something is to be found is no command.
+    lines = [
+        line
+        for line in (_URL.sub("", _LINK.sub(r"\1", line)) for line in lines)
+        if line.strip(" \t<>()[].,")
+    ]
+    if not lines:
         return False
     signs = sum(bool(_CODE_SIGNS.search(line)) for line in lines)
     small = sum(line.lstrip()[:1].islower() or not line.lstrip()[:1].isalpha() for line in lines)
-    ended = sum(bool(_SENTENCE_ENDS.search(line)) for line in lines)
+    sentences = sum(bool(_SENTENCE_ENDS.search(line)) for line in lines)
     if len(lines) == 1:
         line = lines[0].strip()
         short = len(line.split()) <= 12
         titled = bool(re.match(r"[\d.§]+\s*[A-ZÀ-Þ]", line))
         bare = len(line.split()) <= 4 and not titled
-        return short and not ended and small == 1 and (signs > 0 or bare)
-    return ended <= len(lines) / 4 and signs + small >= len(lines) and signs > 0
+        return short and not sentences and small == 1 and (signs > 0 or bare)
+    return sentences <= len(lines) / 4 and signs + small >= len(lines) and signs > 0
 
 
 def _is_statement(sentence: str, *, alone: bool) -> bool:
     """Return whether a sentence says something by itself: no heading, furniture or introduction."""
-    stripped = sentence.strip()
+    stripped = _LINK.sub(r"\1", sentence).strip()
     if not any(map(str.isalpha, stripped)):
         return False
     if _SENTENCE_ENDS.search(stripped):
@@ -447,9 +612,25 @@ def _is_statement(sentence: str, *, alone: bool) -> bool:
 
 
 def _sentences(text: str, start: int, end: int, language: str) -> Iterator[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
     whole = text[start:end]
+    if _BOXED.match(whole):
+        whole = _FRAME_SIGN.sub(lambda sign: " " * len(sign.group()), whole)
     for boundary in get_sentence_boundaries(language, whole):
         begin, stop = start + boundary["start_index"], start + boundary["end_index"]
+        # No sentence ends within a word, or before a remark in brackets on what it says.
+        within = text[begin - 1 : begin].isalnum() or text[begin - 1 : begin] == "."
+        if spans and (
+            within
+            or _REMARK.match(text, begin, stop)
+            or (
+                _QUOTED_END.search(text, spans[-1][0], begin)
+                and text[begin:stop].lstrip()[:1].islower()
+            )
+        ):
+            begin = spans.pop()[0]
+        spans.append((begin, stop))
+    for begin, stop in spans:
         for at, upto in _shorten(text, begin, stop):
             trimmed = _trim(text, at, upto)
             if trimmed is not None:
@@ -502,7 +683,9 @@ def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
     part = text[start:end]
     left = len(part) - len(part.lstrip())
-    right = start + len(part.rstrip())
+    if part.startswith(("* ", "*\t"), left):
+        left += len(part[left:]) - len(part[left:].lstrip("* \t"))
+    right = start + len(_FRAME_END.sub("", part).rstrip())
     return (start + left, right) if right > start + left else None
 
 

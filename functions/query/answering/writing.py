@@ -19,8 +19,9 @@ from .composition import compose
 from .extractive import Extract, extract
 from .generation import Gemini
 from .journal import Journal
+from .missing import find_near_words, find_unknown
 from .prompt import AnswerReader, make_prompt
-from .query import EXTRACTIVE, Answer, Retrieval, Token
+from .query import EXTRACTIVE, Answer, Refusal, Retrieval, Token
 from .refusal import refusal_text
 from .sanitizer import AnswerCleaner
 from .units import Unit
@@ -200,8 +201,13 @@ def _extract(
         extracted = choose(embed=None)
     _explain(extracted, journal)
     if not extracted.answers:
+        unknown = find_unknown(retrieval.question, retrieval.analysis)
+        near = find_near_words(unknown, retrieval.passages)
+        refusal = Refusal("not_found", "no part answers", tuple(unknown), tuple(near))
         return Answer(
-            refusal_text(retrieval.languages, passages_in_others=retrieval.found_in_others),
+            refusal_text(
+                retrieval.languages, refusal, passages_in_others=retrieval.found_in_others
+            ),
             grounded=False,
             model=EXTRACTIVE,
             citations=[],

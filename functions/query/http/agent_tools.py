@@ -30,6 +30,7 @@ from shared.values import DocumentStatus, Hit
 from ..answering.journal import Journal
 from ..answering.pipeline import answer_question, find_passages
 from ..answering.query import Answer, Query, Retrieval
+from ..answering.sanitizer import one_line
 from ..dependencies import Dependencies
 from .addresses import passage_address
 from .audit import note_documents
@@ -235,7 +236,7 @@ class _Agent:
             "char_start": start,
             "next_cursor": str(start + size) if more else None,
         }
-        heading = f"{document.name}\n{structured['url']}\n"
+        heading = f"{structured['title']}\n{structured['url']}\n"
         return structured, _write([heading + text], structured, nothing="")
 
     def ask(self, arguments: AskArguments) -> tuple[dict[str, Any], str]:
@@ -258,7 +259,7 @@ class _Agent:
                 "quote": each.quote,
                 "verified": each.verified,
                 "description": each.description,
-                "title": each.name,
+                "title": one_line(each.name),
                 "page": each.page,
                 "id": _make_id(each.document_id, each.char_start),
                 "url": passage_address(
@@ -328,7 +329,7 @@ class _Agent:
         page = "" if hit.page is None else f", page {hit.page}"
         return {
             "id": _make_id(hit.document_id, hit.char_start),
-            "title": f"{hit.name}{page}",
+            "title": f"{one_line(hit.name)}{page}",
             "url": passage_address(
                 self._base,
                 hit.document_id,
@@ -345,7 +346,7 @@ class _Agent:
     def _describe_document(self, document: DocumentStatus) -> dict[str, Any]:
         return {
             "id": str(document.id),
-            "title": document.name,
+            "title": one_line(document.name),
             "url": f"{self._base}/documents/{document.id}",
             "state": document.state,
             "collection": document.collection,

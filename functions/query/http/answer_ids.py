@@ -43,7 +43,7 @@ def write_answer_id(answer: GivenAnswer, *, secret: bytes) -> str:
 
 
 def read_answer_id(token: str, *, secret: bytes, now: float) -> GivenAnswer | None:
-    """Return what *token* speaks of; None where it is not signed so, or has expired."""
+    """Return what *token* speaks of; None if it is not signed so, or has expired."""
     payload = verify(token, secret=secret, purpose=_PURPOSE)
     if payload is None:
         return None

@@ -33,7 +33,7 @@ NOBODY = Caller()
 
 
 def allowed_origin(origin: str | None, allowed: Sequence[str]) -> str | None:
-    """Return what Access-Control-Allow-Origin says to *origin*, None where it says nothing."""
+    """Return what Access-Control-Allow-Origin says to *origin*, None if it says nothing."""
     if not origin:
         return None
     if "*" in allowed:
@@ -59,7 +59,7 @@ def is_foreign_page(headers: Headers, allowed: Sequence[str]) -> bool:
 
 def matching_digest(headers: Headers, digests: Sequence[str]) -> str | None:
     """
-    Return the digest of the key that *headers* carry, None where it is none of *digests*.
+    Return the digest of the key that *headers* carry, None if it is none of *digests*.
 
     Every digest is compared, each in constant time, so that the time tells nothing.
     """

@@ -22,6 +22,7 @@ from shared.values import AllOf, Comparison, Condition, Filter
 
 from ..answering.query import Answer, Query, Retrieval, Token
 from ..answering.request_body import RequestBody
+from ..answering.sanitizer import one_line
 from .addresses import passage_address
 from .problems import bad_field
 from .replies import is_failure
@@ -346,7 +347,7 @@ def _cite(
             page=citation.page,
         )
         page = "" if citation.page is None else f", page {citation.page}"
-        links.setdefault(citation.number, (address, f"{citation.name}{page}"))
+        links.setdefault(citation.number, (address, f"{one_line(citation.name)}{page}"))
     annotations = [
         ChatAnnotation(
             url_citation=UrlCitation(
@@ -358,15 +359,15 @@ def _cite(
         if address
     ]
     definitions = [
-        f'[{number}]: {address} "{_one_line(title)}"'
+        f'[{number}]: {address} "{_quoted(title)}"'
         for number, (address, title) in sorted(links.items())
     ]
     text = answer.text + ("\n\n" + "\n".join(definitions) if definitions else "")
     return text, annotations, citations
 
 
-def _one_line(title: str) -> str:
-    return " ".join(title.replace("\\", "/").replace('"', "'").split())
+def _quoted(title: str) -> str:
+    return title.replace("\\", "/").replace('"', "'")
 
 
 def _make_details(answer: Answer, citations: list[CitationOut]) -> ChatDetails:

@@ -38,7 +38,7 @@ class Admission:
         self._places = threading.BoundedSemaphore(places)
 
     def enter(self) -> Callable[[], None] | None:
-        """Return what gives the place back, once; None where no place is free."""
+        """Return what gives the place back, once; None if no place is free."""
         if not self._places.acquire(blocking=False):
             return None
         given_back = threading.Lock()

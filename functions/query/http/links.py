@@ -47,7 +47,7 @@ def write_link(link: Link, *, secret: bytes) -> str:
 
 
 def read_link(token: str, *, secret: bytes, now: float) -> Link | None:
-    """Return what *token* leads to; None where it is not signed with *secret*, or has expired."""
+    """Return what *token* leads to; None if it is not signed with *secret*, or has expired."""
     data = verify(token, secret=secret, purpose=_PURPOSE)
     if data is None:
         return None

@@ -1,4 +1,4 @@
-"""Around every request: who may ask, what a body must be, headers, and errors as problems."""
+"""Applies to every request: callers, bodies, headers, and errors as problems."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def guard(app: OpenAPI, dependencies: Dependencies) -> None:
 
 
 def wants_page(asked: Request) -> bool:
-    """Return whether a browser goes to a document's address: it gets the page."""
+    """Return whether a browser opens a document's address, and so gets the page."""
     if asked.endpoint != "show_document" or asked.method != "GET":
         return False
     return asked.accept_mimetypes.best_match(("application/json", "text/html")) == "text/html"
@@ -230,7 +230,7 @@ def _add_error_of_openai(response: Response) -> None:
 
 
 def _describe_refusal(token: str, settings: QuerySettings) -> str:
-    # Its import is for those who are sent tokens.
+    # Imported only where tokens are accepted.
     from shared.runtime.identity import SIGNATURE_REMOVED
 
     if token.endswith(SIGNATURE_REMOVED):
@@ -267,7 +267,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"
 
 
 def _describe_route(asked: Request) -> str:
-    """Return what names the request without what it asks for: a path may hold an object's id."""
+    """Return the request's route without its parameters: a path may contain an object's id."""
     method = asked.method if asked.method in _METHODS else "other"
     return f"{method} {asked.url_rule.rule if asked.url_rule else 'none'}"
 

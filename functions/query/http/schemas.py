@@ -502,7 +502,7 @@ class CitationOut(BaseModel):
     A quote that an answer rests on.
 
     verified says that the quote stands in the passage, at char_start to char_end of the
-    document's extracted text; both are null where it does not. description says that it stands in
+    document's extracted text; both are null if it does not. description says that it stands in
     the description of a picture, which Gemini made: it is never verified.
     """
 
@@ -822,7 +822,7 @@ class FacetOut(BaseModel):
 
     @classmethod
     def of(cls, facet: Facet | None) -> FacetOut:
-        """Return *facet*; None where no document has a value."""
+        """Return *facet*; None if no document has a value."""
         if facet is None:
             return cls(documents=0, distinct=0, values=[])
         return cls(
@@ -857,7 +857,7 @@ class FacetsResponse(BaseModel):
 
 
 class SuggestionsResponse(BaseModel):
-    """What a reader could ask about; empty where SUGGESTIONS_ENABLED is false."""
+    """What a reader could ask about; empty if SUGGESTIONS_ENABLED is false."""
 
     headings: list[str]
 
@@ -913,7 +913,7 @@ class MarkOut(BaseModel):
 
 
 class MarksResponse(BaseModel):
-    """A rectangle a line; none where it is not known where the text stands."""
+    """A rectangle a line; none if it is not known where the text stands."""
 
     marks: list[MarkOut]
 

@@ -22,7 +22,7 @@ def sign(payload: bytes, *, secret: bytes, purpose: bytes) -> str:
 
 
 def verify(token: str, *, secret: bytes, purpose: bytes) -> bytes | None:
-    """Return the payload of *token*, None where it is not signed so."""
+    """Return the payload of *token*, None if it is not signed so."""
     text, _, signature = token.partition(".")
     try:
         payload, given = _decode(text), _decode(signature)

@@ -78,7 +78,7 @@ def _index_version(connection: Connection) -> int:
 def _read_answer(
     connection: Connection, *, key: bytes, max_age: timedelta
 ) -> dict[str, Any] | None:
-    """Return the answer kept under *key*, None where the documents have changed since."""
+    """Return the answer kept under *key*, None if the documents have changed since."""
     row = connection.execute(
         """
         SELECT answer

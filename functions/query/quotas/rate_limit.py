@@ -24,7 +24,7 @@ class RateLimiter:
 
     def wait_seconds(self, *subjects: str, reads: bool = False) -> int | None:
         """
-        Return how long to wait, None where the request may pass.
+        Return how long to wait, None if the request may pass.
 
         Args:
             reads: Whether it only reads: such requests are counted apart, and ten times as many of
@@ -48,7 +48,7 @@ class RateLimiter:
 
 def _acquire(connection: Connection, *, subject: bytes, per_minute: int) -> timedelta | None:
     """
-    Count a request of *subject*, and return how long it must wait, None where it may pass.
+    Count a request of *subject*, and return how long it must wait, None if it may pass.
 
     A subject may use its minute's requests at once; they come back evenly. A request that must
     wait is not counted.

@@ -1,6 +1,6 @@
 // The page: two views, chosen by the address, over the HTTP interface.
 
-import { offerCollections, offerQuestions, startConversation } from "./conversation.js";
+import { offerCollections, offerQuestions, startConversation, takeShared } from "./conversation.js";
 import { refresh, startDocuments } from "./documents.js";
 import { add } from "./elements.js";
 import { offerFeedback } from "./feedback.js";
@@ -105,7 +105,10 @@ async function start() {
   });
   if (service.feedback) offerFeedback();
   startDocuments({ uploads: service.uploads, notify });
-  addEventListener("hashchange", showView);
+  addEventListener("hashchange", () => {
+    takeShared();
+    showView();
+  });
   showView();
   await openAddress().catch((error) => notify(error.message));
   await Promise.all([offerCollections(), offerQuestions()]).catch((error) => notify(error.message));

@@ -8,12 +8,15 @@ import {
   deleteConversation,
   keepDraft,
   listConversations,
+  newId,
+  onKeptElsewhere,
   openedConversation,
   readDraft,
   renameConversation,
   saveConversation,
 } from "./history.js";
 import { ask, call, Failure } from "./service.js";
+import { local } from "./storage.js";
 import { locale, text } from "./texts.js";
 
 // The interface's own limits, of /openapi.json.
@@ -21,6 +24,9 @@ const TURNS = 10;
 const TURN_CHARACTERS = 16_000;
 const NAME_CHARACTERS = 80;
 const MOST_SUGGESTIONS = 4;
+const LONG_QUESTION = 200;
+// What a question may be asked within, beside a collection.
+const SCOPES = ["name", "prefix"];
 
 const form = document.getElementById("question-form");
 const question = document.getElementById("question");
@@ -43,6 +49,7 @@ let scope = null;
 let asking = null;
 let notify = null;
 let known = [];
+let saidBlocked = false;
 
 export function startConversation(options) {
   notify = options.notify;
@@ -57,7 +64,14 @@ export function startConversation(options) {
       form.requestSubmit();
     }
   });
-  question.addEventListener("input", () => keepDraft(question.value));
+  question.addEventListener("input", () => {
+    keepDraft(question.value);
+    // The browser cuts what is pasted without a word.
+    if (question.value.length >= question.maxLength) {
+      notify(text("questionLimit", { count: question.maxLength }));
+    }
+  });
+  onKeptElsewhere(followOtherTab);
   stop.addEventListener("click", () => asking?.abort());
   forget.addEventListener("click", () => {
     closeConversation();
@@ -69,9 +83,16 @@ export function startConversation(options) {
     listKept();
     chooser.showModal();
   });
-  // Somebody may have typed before this ran.
-  question.value ||= readShared() ?? readDraft();
   show(openedConversation() ?? current);
+  // Somebody may have typed before this ran.
+  if (!takeShared()) question.value ||= readDraft();
+}
+
+/** Show what another tab has added to the conversation that is open here, too. */
+function followOtherTab() {
+  if (chooser.open) listKept();
+  const stored = listConversations().find((one) => one.id === current.id);
+  if (!asking && stored && stored.changed !== current.changed) show(stored);
 }
 
 /** Ask one document ({name}), one folder ({prefix}), or all again (null). */
@@ -84,17 +105,25 @@ export function askIn(chosen) {
 }
 
 function newConversation() {
-  return { id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, name: "", turns: [] };
+  return { id: newId(), name: "", turns: [] };
 }
 
-/** Return the question of a link that was shared, and let it stand in the address no longer. */
-function readShared() {
+/**
+ * Put the question of a link that was shared into its field; it stands in the address no longer.
+ *
+ * Return whether there was one.
+ */
+export function takeShared() {
   const shared = new URLSearchParams(/^#ask\?(.*)$/.exec(location.hash)?.[1] ?? "");
   const asked = shared.get("q");
-  if (!asked) return null;
-  collection.value = shared.get("collection") ?? "";
+  if (!asked) return false;
   history.replaceState(null, "", "#ask");
-  return asked;
+  collection.value = shared.get("collection") ?? "";
+  const within = SCOPES.find((name) => shared.get(name));
+  askIn(within ? { [within]: shared.get(within) } : null);
+  question.value = asked;
+  keepDraft(asked);
+  return true;
 }
 
 /** Show *one* in the place of the conversation that is open. */
@@ -174,9 +203,15 @@ async function answer(turn, item, sheet) {
   keep();
   try {
     Object.assign(turn, await followAnswer(turn, sheet, own.signal));
+    delete turn.feedback;
     sheet.show(turn.response, turn.passages, turn.citations, turn.asked);
   } catch (error) {
-    sheet.warn(error.name === "AbortError" ? text("stopped") : error.message);
+    const said = error.name === "AbortError" ? text("stopped") : error.message;
+    if (turn.response) {
+      // The answer that was there stays.
+      sheet.show(turn.response, turn.passages, turn.citations, turn.asked);
+      notify(said);
+    } else sheet.warn(said);
   }
   finish(item, sheet, turn);
   if (asking !== own) return;
@@ -230,7 +265,10 @@ function turnsBefore(turn) {
 }
 
 function keep() {
-  if (!saveConversation(current)) notify(text("notKept"));
+  if (saveConversation(current)) return;
+  if (!local.isBlocked) notify(text("notKept"));
+  else if (!saidBlocked) notify(text("blocked"));
+  saidBlocked = true;
 }
 
 function setBusy(busy) {
@@ -244,6 +282,7 @@ function setBusy(busy) {
 function addTurn(turn) {
   const item = add(conversation, "article", "turn");
   const heading = add(item, "h3", "asked", turn.asked);
+  if (turn.asked.length > LONG_QUESTION) heading.tabIndex = 0; // it is scrolled by the keyboard too
   const within = turn.filter.name ?? turn.filter.prefix;
   if (within) add(item, "p", "within", text("onlyIn", { name: within }));
   const sheet = addSheet(item);
@@ -263,7 +302,6 @@ function finish(item, sheet, turn) {
   };
   const again = () => {
     for (const part of [row, below, sheet.sheet]) part.remove();
-    for (const field of ["response", "passages", "citations", "feedback"]) delete turn[field];
     answer(turn, item, addSheet(item));
   };
   if (turn.response) {
@@ -275,7 +313,9 @@ function finish(item, sheet, turn) {
   } else addAction("askAgain", again, "again");
   addAction("share", async () => {
     const shared = new URLSearchParams({ q: turn.asked });
-    if (turn.filter.collection) shared.set("collection", turn.filter.collection);
+    for (const name of ["collection", ...SCOPES]) {
+      if (turn.filter[name]) shared.set(name, turn.filter[name]);
+    }
     await copy(`${location.origin}${location.pathname}#ask?${shared}`);
     notify(text("shared"));
   });
@@ -290,11 +330,12 @@ function withSources(turn) {
 }
 
 async function copy(content) {
-  if (navigator.clipboard) {
+  try {
     await navigator.clipboard.writeText(content);
     return;
+  } catch {
+    // Not allowed, or not there: a page that comes unencrypted from another machine has none.
   }
-  // Browsers have no clipboard for pages that come unencrypted from another machine.
   const field = add(document.body, "textarea", "visually-hidden");
   field.value = content;
   field.select();

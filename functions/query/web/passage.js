@@ -5,7 +5,24 @@ import { call } from "./service.js";
 import { text } from "./texts.js";
 
 const CONTEXT_CHARACTERS = 1500;
-const PICTURES = ["image/png", "image/jpeg", "image/webp"];
+// What can be shown, by the name's ending where the type says nothing.
+const VIEWERS = {
+  "application/pdf": "pdf",
+  "image/png": "picture",
+  "image/jpeg": "picture",
+  "image/webp": "picture",
+  "image/tiff": "tiff",
+};
+const ENDINGS = {
+  pdf: "pdf",
+  png: "picture",
+  jpg: "picture",
+  jpeg: "picture",
+  webp: "picture",
+  tif: "tiff",
+  tiff: "tiff",
+};
+const SAYS_NOTHING = ["", "application/octet-stream", "binary/octet-stream"];
 const BETWEEN_CELLS = /\t| \| /;
 const SHEETS = ["xlsx", "xls", "xlsb", "ods", "csv"];
 const SLIDES = ["pptx", "ppt", "odp"];
@@ -128,22 +145,17 @@ async function readOriginal(passage, quoted, page, isCurrent) {
   const file = await call(`${path}/original`).catch(() => null);
   if (!file || !isCurrent() || file.generation !== passage.generation) return;
   download.hidden = false;
-  const isPdf = file.content_type === "application/pdf";
-  if (!isPdf && !PICTURES.includes(file.content_type)) return;
+  const kind = viewerOf(file);
+  if (!kind) return;
   const where = `generation=${file.generation}&char_start=${quoted.char_start}&char_end=${quoted.char_end}`;
   try {
-    const [{ openPdf, openPicture }, { marks }] = await Promise.all([
-      isPdf ? import("./pdf.js") : import("./picture.js"),
-      call(`${path}/marks?${where}`),
-    ]);
+    const [open, { marks }] = await Promise.all([loadViewer(kind), call(`${path}/marks?${where}`)]);
     if (!isCurrent()) return;
-    turning.hidden = !isPdf;
+    turning.hidden = kind === "picture";
     tools.hidden = false;
     views.hidden = false;
     showView("page");
-    const started = isPdf
-      ? await openPdf({ file, frame, marks, page: page ?? 1, onTurn: describePlace })
-      : await openPicture({ file, frame, marks });
+    const started = await open({ file, frame, marks, page: page ?? 1, onTurn: describePlace });
     if (!isCurrent()) started.end();
     else viewer = started;
     if (isCurrent() && !marks.length && !note.textContent) note.textContent = text("notMarked");
@@ -153,6 +165,18 @@ async function readOriginal(passage, quoted, page, isCurrent) {
     showView("text");
     note.textContent = text("notShown");
   }
+}
+
+/** Return what shows a file, undefined where nothing does. */
+function viewerOf({ content_type: type, name }) {
+  const ending = name.toLowerCase().split(".").pop();
+  return SAYS_NOTHING.includes(type ?? "") ? ENDINGS[ending] : VIEWERS[type];
+}
+
+async function loadViewer(kind) {
+  if (kind === "pdf") return (await import("./pdf.js")).openPdf;
+  if (kind === "tiff") return (await import("./tiff.js")).openTiff;
+  return (await import("./picture.js")).openPicture;
 }
 
 function describePlace(page, pages) {

@@ -1,5 +1,6 @@
 // The HTTP interface as functions. Every failure is a Failure with a message for a person.
 
+import { session } from "./storage.js";
 import { hasText, text } from "./texts.js";
 
 const KEY = "kaydangpt-key";
@@ -18,7 +19,7 @@ export class Failure extends Error {
 
 /** Keep an API key for as long as the tab lives. */
 export function useKey(key) {
-  sessionStorage.setItem(KEY, key);
+  session.set(KEY, key);
 }
 
 /** Let *ask* get a key where the service wants one; it resolves when useKey was called. */
@@ -28,7 +29,7 @@ export function onKeyNeeded(ask) {
 
 async function request(path, { method = "GET", body, accept = "application/json", signal } = {}) {
   const headers = { Accept: accept };
-  const key = sessionStorage.getItem(KEY);
+  const key = session.get(KEY);
   if (key) headers.Authorization = `Bearer ${key}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
@@ -45,7 +46,7 @@ async function request(path, { method = "GET", body, accept = "application/json"
   if (response.ok) return response;
   if (response.status === 401 && askForKey) {
     // A key that came in while this request was on its way is tried before one is asked for.
-    if (sessionStorage.getItem(KEY) === key) await askForKey({ refused: key !== null });
+    if (session.get(KEY) === key) await askForKey({ refused: key !== null });
     return request(path, { method, body, accept, signal });
   }
   const problem = await response.json().catch(() => null);

@@ -1,6 +1,8 @@
 // What the page says, in the languages it speaks: a file each in texts/. {name} stands for a value; a
 // text in several forms takes the one that its language uses for {count}.
 
+import { local } from "./storage.js";
+
 /** Each language by the name that its speakers give it. */
 export const LANGUAGES = {
   en: "English",
@@ -12,7 +14,7 @@ export const LANGUAGES = {
 
 const CHOSEN = "kaydangpt-language";
 
-const chosen = localStorage.getItem(CHOSEN);
+const chosen = local.get(CHOSEN);
 
 /** The locale that the user has chosen, or likes best of those the page speaks. */
 export const locale =
@@ -27,7 +29,7 @@ const plurals = new Intl.PluralRules(language);
 
 /** Speak *name* from now on. */
 export function chooseLanguage(name) {
-  localStorage.setItem(CHOSEN, name);
+  local.set(CHOSEN, name);
   location.reload();
 }
 

@@ -1,0 +1,400 @@
+"""
+Whether what was chosen holds the value that is asked for, of the thing that is asked about. Pure.
+
+A passage that speaks of all that a question names still answers it only if it says what is asked:
+the colour, not the number of the slates; how many plots, not what the association spent. These
+rules look for the value by its form and for what binds it to the question. They decide nothing
+where a question asks for no such value.
+"""
+
+# ruff: noqa: E501 -- patterns of one language each stand in one line
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .question_kind import NUMBER_WORDS
+from .scoring import Candidates, Part, Scored, describe, terms
+from .units import Unit
+
+_FLAGS = re.IGNORECASE
+
+# How much lower than the best a part may score that holds the value where the best does not.
+_LEAST_SHARE = 0.6
+_CANDIDATES = 6
+# And how much of what the best part holds of the question.
+_LEAST_WORDS = 0.6
+# Nearer in meaning than this a part may answer without a common word.
+_NEAR_COSINE = 0.5
+# A shorter word of "the chair of the club" names no role.
+_LEAST_ROLE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """
+    A kind of value.
+
+    Attributes:
+        asks: What a question says that asks for one.
+        holds: What a text holds that says one.
+    """
+
+    asks: re.Pattern[str]
+    holds: re.Pattern[str]
+
+
+def _value(asks: str, holds: str) -> _Value:
+    return _Value(re.compile(asks, _FLAGS), re.compile(holds, _FLAGS))
+
+
+_TIME_UNIT = (
+    r"(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|sekunden?|minuten?|stunden?|tagen?|tage?s?|wochen?"
+    r"|monate?n?s?|jahre?n?s?|segundos?|minutos?|horas?|d[ií]as?|semanas?|mes(?:es)?|años?|secondes?|heures?|jours?"
+    r"|semaines?|mois|ans?|années?|secondi|minuti|or[ae]|giorn[oi]|settiman[ae]|mes[ei]|ann[oi]|anos?"
+    r"|nights?|nächten?|noches?|nuits?|giây|phút|giờ|tiếng|ngày|tuần|tháng|năm|uhr|am|pm|h|o'clock)"
+)
+_MONEY_UNIT = (
+    r"(?:euros?|dollars?|pounds?|pence|cents?|yen|francs?|franken|pesos?|libras?|reais|dólares|eur|usd|gbp|chf|vnd|đồng"
+    r"|percent|prozent|phần trăm|por ciento|pour cent|per cento|per cent|[$€£¥₫%])"
+)
+_LENGTH_UNIT = r"(?:mm|cm|m|km|metres?|meters?|kilomet(?:re|er)s?|centimet(?:re|er)s?|millimet(?:re|er)s?|miles?|yards?|feet|foot|ft|inch(?:es)?|metros?|kilómetros?|centímetros?|mètres?|kilomètres?|metri|metro|quilômetros?|mét|knots?)"
+_AREA_UNIT = r"(?:m²|m2|km²|ha|hectares?|hektar|acres?|square \w+|quadratmetern?|sqm|sq|metros cuadrados|mètres carrés|metri quadrat\w+|mét vuông)"
+_WEIGHT_UNIT = r"(?:mg|g|kg|t|grams?|gramm?e?s?|kilos?|kilogram\w*|tonn?e?s?|tons?|pounds?|lbs?|ounces?|oz|stone|gramos?|kilogramos?|grammi|chili|gam|ký|cân)"
+_SPEED_UNIT = r"(?:km/h|mph|kph|m/s|knots?|kmh|\w+ (?:per|an|a|pro|por|par|al) (?:hour|second|minute|stunde|sekunde|hora|heure|ora)|rpm|[kmg]?bps|[kmg]?bit/s|[kmg]b/s|baud|hz|[kmg]hz)"
+_HEAT_UNIT = r"(?:°\s?[cf]?|degrees?|grad|celsius|fahrenheit|kelvin|grados|degrés|gradi|graus|độ)"
+_MONTH = (
+    r"(?:jan(?:uary|uar|vier)?|feb(?:ruary|ruar)?|mar(?:ch|zo|s|ço)?|märz|apr(?:il)?|may|mai|mayo|june?|juni|juin|junio|july?|juli|juillet|julio"
+    r"|aug(?:ust)?|août|agosto|sep(?:t(?:ember)?)?|septiembre|septembre|oct(?:ober)?|oktober|octubre|octobre|nov(?:ember|iembre|embre)?"
+    r"|dec(?:ember)?|dezember|diciembre|décembre|enero|febrero|février|abril|avril|maggio|aprile|giugno|luglio|settembre|ottobre|dicembre|gennaio"
+    r"|febbraio|janeiro|fevereiro|maio|junho|julho|setembro|outubro|novembro|dezembro|tháng (?:\d+|\w+))"
+)
+_DAY = (
+    r"(?:(?:mon|tues|wednes|thurs|fri|satur|sun)days?|montags?|dienstags?|mittwochs?|donnerstags?|freitags?|samstags?|sonnabends?|sonntags?|sonntagen"
+    r"|lunes|martes|miércoles|jueves|viernes|sábados?|domingos?|lundis?|mardis?|mercredis?|jeudis?|vendredis?|samedis?|dimanches?"
+    r"|lunedì|martedì|mercoledì|giovedì|venerdì|sabato|domenica|segunda|terça|quarta|quinta|sexta|thứ (?:hai|ba|tư|năm|sáu|bảy)|chủ nhật"
+    r"|easter|christmas|ostern|weihnachten|semana santa|navidad|pâques|noël|pasqua|natale|páscoa|natal|tết)"
+)
+_DATE_WORDS = rf"\b{_MONTH}\b|\b{_DAY}\b|(?<![\w.,])(?:1\d|20)\d\d(?!\w)|\b\d{{1,2}}[./]\d{{1,2}}\b|\b(?:century|jahrhundert|siglo|siècle|secolo|século|thế kỷ)\b"
+_TIME_WORDS = (
+    r"|\d|\b(?:after|before|until|till|since|when(?:ever)?|while|once|as soon as|during|every|each|daily|weekly|monthly|yearly|annually|always|never"
+    r"|at once|immediately|then|now|morning|noon|afternoon|evening|night|midnight|today|tomorrow|yesterday|spring|summer|autumn|fall|winter|hourly|upon|by the time"
+    r"|nach|vor|bis|seit|wenn|sobald|während|jede[nrsm]?|täglich|wöchentlich|monatlich|jährlich|sofort|nachdem|bevor|morgens?|mittags?|abends?|nachts?|heute|frühling|sommer|herbst|winter|ende|anfang"
+    r"|después|antes|hasta|desde|cuando|durante|cada|diario|siempre|nunca|mañana|tarde|noche|primavera|verano|otoño|invierno|inmediatamente"
+    r"|après|avant|jusqu\w*|depuis|quand|lorsqu\w*|dès|pendant|chaque|toujours|jamais|matin|midi|soir|nuit|printemps|été|automne|hiver|immédiatement"
+    r"|dopo|prima|fino|da|quando|appena|durante|ogni|sempre|mai|mattina|sera|notte|depois|até|enquanto|sempre|manhã|noite"
+    r"|sau|trước|khi|đến|từ|hằng|mỗi|sáng|trưa|chiều|tối|đêm|ngay|lúc|hôm)\b"
+)
+# "At ten", "um sieben", "a las ocho": an hour in words.
+_HOUR_WORDS = (
+    r"|\b(?:at|by|from|around|about|past|to|um|ab|gegen|kurz|halb|a las?|hacia las?|à|vers|alle|às|lúc)\s"
+    r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|half|quarter"
+    r"|eins|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|viertel"
+    r"|una|dos|tres|cuatro|cinco|seis|siete|ocho|nueve|diez|once|doce"
+    r"|une|deux|trois|quatre|cinq|sept|huit|neuf|dix|onze|douze"
+    r"|due|tre|quattro|cinque|sei|sette|otto|nove|dieci|undici|dodici"
+    r"|duas|quatro|sete|oito|dez|doze"
+    r"|một|hai|ba|bốn|năm|sáu|bảy|tám|chín|mười)\b"
+)
+_PAST_TIME_WORDS = (
+    r"|\b(?:after|before|since|when|during|nach|vor|seit|als|während|nachdem|bevor|después|antes|desde|cuando|durante|hace|après|avant|depuis|quand|lorsqu\w*"
+    r"|pendant|il y a|dopo|prima|quando|durante|fa|depois|há|sau|trước|khi|ago|yesterday|today|first|last)\b"
+)
+
+_VALUES = (
+    _value(
+        r"\b(?:what|which) colou?rs?\b|\bwelche[rnms]? farben?\b|\bqué color\b|\bquelle couleur\b|\bche colore\b|\bque cor\b|\bmàu (?:gì|nào|sắc)\b",
+        r"\b(?:colou?r\w*|black|white|red|green|blue|yellow|gr[ae]y|brown|orange|purple|violet|pink|silver|gold(?:en)?|beige|cream|navy|turquoise|dark|light"
+        r"|farb\w*|schwarz\w*|weiß\w*|rote?[nrsm]?|grüne?[nrsm]?|blaue?[nrsm]?|gelbe?[nrsm]?|graue?[nrsm]?|braune?[nrsm]?|lila|rosa|silber\w*|golden\w*"
+        r"|negr[oa]s?|blanc[oa]s?|roj[oa]s?|verdes?|azul(?:es)?|amarill[oa]s?|gris(?:es)?|marr[óo]n|naranja|noire?s?|blanc(?:he)?s?|rouges?|verte?s?|bleue?s?|jaunes?"
+        r"|nero|bianco|rosso|blu|giallo|preto|branco|vermelho|amarelo|màu|đen|trắng|đỏ|xanh|vàng|xám|nâu|cam|tím|hồng)\b|#[0-9a-f]{6}\b",
+    ),
+    _value(
+        r"\bhow old\b|\bwie alt\b|\bqué edad\b|\bquel âge\b|\bche età\b|\bque idade\b|\bbao nhiêu tuổi\b",
+        rf"\b(?:years?[ -]old|aged?|born|founded|built|established|since|geboren|gegründet|gebaut|erbaut|alter|jahre alt|seit|nacid[oa]|edad|fundad[oa]|construid[oa]|née?|âgée?|fondée?|construite?|nat[oa]|tuổi|sinh|thành lập)\b|\b\w+ {_TIME_UNIT}\b",
+    ),
+    _value(
+        r"\b(?:tele)?phone number\b|\bmobile number\b|\bfax number\b|\btelefonnummer\b|\bhandynummer\b|\bnúmero de teléfono\b|\bnuméro de téléphone\b|\bnumero di telefono\b|\bnúmero de telefone\b|\bsố điện thoại\b",
+        r"\+?\(?\d[\d ()/.-]{4,}\d|\b(?:11\d|911|999)\b",
+    ),
+    _value(
+        r"\be-?mail address(?:es)?\b|\be-?mail-?adresse\b|\bcorreo electrónico\b|\badresse (?:e-?mail|électronique)\b|\bindirizzo e-?mail\b|\bendereço de e-?mail\b|\bđịa chỉ (?:e-?mail|thư)\b",
+        r"\S@\S|\bat\b.*\bdot\b",
+    ),
+    _value(
+        r"\b(?:which|what) year\b|\b(?:in )?welchem jahr\b|\bqué año\b|\bquelle année\b|\bche anno\b|\bque ano\b|\bnăm (?:nào|bao nhiêu)\b",
+        r"(?<![\d.,])(?:1\d|20)\d\d(?![\d.,]\d|\d)|\b\d{1,2}[./]\d{1,2}[./]\d{2}\b",
+    ),
+    _value(
+        r"\b(?:which|what) version\b|\bwelche version\b|\bqué versión\b|\bquelle version\b|\bquale versione\b|\bqual versão\b|\bphiên bản (?:nào|bao nhiêu)\b",
+        r"\d|\b(?:latest|stable|current|newest|any|all)\b",
+    ),
+    _value(
+        r"\bhow (?:far|high|tall|deep|wide|thick)\b|\bwie (?:weit|hoch|tief|breit|dick)\b|\bqué (?:altura|profundidad|anchura|distancia)\b|\bquelle (?:est la )?(?:hauteur|profondeur|largeur|distance)\b|\b(?:cao|sâu|rộng|xa) bao nhiêu\b",
+        rf"\d\s?{_LENGTH_UNIT}\b|\b\w+ {_LENGTH_UNIT}\b|\b\w+[ -]{_TIME_UNIT}\b|(?:height|width|depth|distance|höhe|breite|tiefe|entfernung|altura|hauteur|profondeur|largeur)\w*\W+\d|\d\s?{_MONEY_UNIT}|\b(?:level|degree|storey|floor|stufe)\w*\b",
+    ),
+    _value(
+        r"\bsquare (?:met(?:re|er)s?|feet|foot|yards?|miles?)\b|\b(?:floor )?area of\b|\bwie viele? quadratmeter\b|\bmetros cuadrados\b|\bmètres carrés\b|\bmetri quadrat\w\b|\bmét vuông\b",
+        rf"\d\s?{_AREA_UNIT}|\b\w+ {_AREA_UNIT}|(?:area|fläche|superficie|surface)\w*\W+\d",
+    ),
+    _value(
+        r"\bhow heavy\b|\bhow much (?:does|do|did) .{1,60} weigh\b|\bwie schwer\b|\bwie ?viel wiegt\b|\bcuánto pesa\b|\bcombien pèse\w*\b|\bquanto pesa\b|\bnặng bao nhiêu\b",
+        rf"\d\s?{_WEIGHT_UNIT}\b|\b\w+ {_WEIGHT_UNIT}\b|(?:weigh|gewicht|wieg|peso|pesa|poids|pèse|nặng|kg)\w*\W+(?:\w+\W+){{0,2}}\d",
+    ),
+    _value(
+        r"\bhow (?:hot|cold|warm)\b|\bwie (?:heiß|warm|kalt)\b|\bwhat temperature\b|\bwelche temperatur\b|\bqué temperatura\b|\bquelle température\b|\bnhiệt độ\b.*\bbao nhiêu\b",
+        rf"\d\s?{_HEAT_UNIT}|\b\w+ {_HEAT_UNIT}|temperat\w*\W+\d|\b(?:boiling|freezing|cold|hot|warm|lukewarm|room temperature)\b",
+    ),
+    _value(
+        r"\bhow long\b(?! ago)|\bwie lange\b|\bcuánto (?:tiempo|dura)\b|\bcombien de temps\b|\bquanto tempo\b|\bbao lâu\b",
+        rf"\b\w+[ -](?:\w+ )?{_TIME_UNIT}\b|\d\s?(?:{_TIME_UNIT}|{_LENGTH_UNIT}|s|ms|min)\b|\b\w+ {_LENGTH_UNIT}\b|\b\d{{1,2}}:\d\d\b|\d.{{0,12}}(?:\bcharacters?|\bbytes?|\bpages?|\bwords?|\blines?|\bzeichen|\bseiten)"
+        r"|\b(?:until|till|forever|permanent\w*|indefinite\w*|without (?:end|limit\w*)|as long as|unlimited|length|long|overnight|brief\w*|bis|unbefristet|dauerhaft|solange|länge|lang"
+        r"|hasta|indefinid\w*|siempre|jusqu\w*|toujours|indéfini\w*|fino|sempre|até|đến|cho tới|suốt|mãi)\b",
+    ),
+)
+_PRICE = re.compile(
+    rf"[$€£¥₫₹]\s?\d|\d\s?{_MONEY_UNIT}|\b\w+ {_MONEY_UNIT}(?!\w)|(?:price|cost|fee|rate|rent|eur|usd|gbp|chf|vnd|preis|kosten|miete|precio|coste|prix|tarif|prezzo|preço|giá)\w*\W{{1,3}}\d"
+    r"|\b(?:free(?: of charge)?|no charge|included|kostenlos|gratis|umsonst|inbegriffen|gratuit\w*|compris\w*|inclus\w*|incluid\w*|grátis|miễn phí)\b",
+    _FLAGS,
+)
+_WHEN_IN_THE_PAST = re.compile(
+    r"\bwhen (?:was|were|did|has|have|had)\b|\bwann (?:wurden?|war(?:en)?|hat(?:te)?|ist)\b|\bcuándo (?:fue(?:ron)?|se \w+ó)\b|\bquand (?:a|ont|fut|était)\b",
+    _FLAGS,
+)
+# "What is due when it ends?" asks for no time.
+_WHEN = re.compile(
+    r"(?:^\W*|[,;] ?|\b(?:and|und|y|et|e|và|since|until|till|from|by|desde|hasta|depuis|da|fino a|até) )(?:when|cuando|quand|quando)\b"
+    r"|\b(?:wann|cuándo|khi nào|ngày nào)\b",
+    _FLAGS,
+)
+_DATE = re.compile(_DATE_WORDS, _FLAGS)
+_PAST_TIME = re.compile(_DATE_WORDS + _PAST_TIME_WORDS, _FLAGS)
+_ANY_TIME = re.compile(_DATE_WORDS + _TIME_WORDS + _HOUR_WORDS, _FLAGS)
+
+# What is counted: all words up to the verb, of which the last one is the thing.
+_COUNTED = re.compile(
+    r"\bhow many (?P<en>(?:[\w'-]+ ){1,4}?)(?:is|are|was|were|do|does|did|can|could|may|might|must|should|will|would|have|has|had|fit|belong|take|took|go|came|come)\b"
+    r"|\bwie viele (?P<de>\w+)|\bcu[áa]nt[oa]s (?P<es>\w+)|\bcombien (?:de |d['’])(?P<fr>\w+)|\bquant[ie] (?P<it>\w+)|\bquant[oa]s (?P<pt>\w+)"
+    r"|\b(?:bao nhiêu|mấy) (?P<vi>\w+ \w+)",
+    _FLAGS,
+)
+_OF_MEASURE = re.compile(
+    rf"(?:{_TIME_UNIT}|{_MONEY_UNIT}|{_LENGTH_UNIT}|{_WEIGHT_UNIT}|{_HEAT_UNIT}|\w*bytes?|[kmgt]i?b|bits?|litres?|liters?|liter|litros?|litri|lít)",
+    _FLAGS,
+)
+# Answers name the members of these by other words.
+_ANYTHING = frozenset(
+    word
+    for words in (
+        "people persons person times things others kinds types sorts ways leute menschen personen",
+        "dinge arten personas veces cosas personnes fois choses persone volte cose pessoas vezes",
+        "coisas người",
+    )
+    for word in words.split()
+)
+_NUMERAL = re.compile(
+    rf"(?<![\w.,])(?P<sign>[$€£¥₫#§]\s?)?(?P<number>\d[\d.,’' ]*\d|\d|{'|'.join(sorted(NUMBER_WORDS, key=len, reverse=True))})"
+    rf"(?P<unit>\s?(?:-|–|to|bis|a|à|đến)\s?\d+)?(?P<what>\s?{_MONEY_UNIT}|[\s-]{_TIME_UNIT}\b|\s?(?:nautical )?{_LENGTH_UNIT}\b|\s?{_WEIGHT_UNIT}\b|\.?\s(?:de\s)?{_MONTH}\b|:\d\d)?(?!\w)",
+    _FLAGS,
+)
+_MONTH_BEFORE = re.compile(rf"\b{_MONTH}\s$", _FLAGS)
+_LABEL_OF_MEASURE = re.compile(
+    rf"(?:^|; )[^;:]*(?:{_MONEY_UNIT}|price|cost|rate|preis|precio|prix|prezzo|giá|date|datum|fecha)[^;:]*: ?$",
+    _FLAGS,
+)
+_YEAR = re.compile(r"(?:1[89]|20)\d\d")
+_IN_MONEY = re.compile(
+    r"\b(?:costs?|paid|pays?|charged?|prices?|kost\w+|preise?s?|cuesta|costó|cuestan|precios?|coût\w+|prix|costa\w*|costò|prezzo|preço|giá|tiền)\b",
+    _FLAGS,
+)
+_ROLE = re.compile(
+    r"\bwho(?: is|'s|’s| was| are| were)? (?:the|your|our|its) (?P<en>[\w' -]{3,50}?)(?: (?:of|at|in|for)\b(?!.* by\b)|\W*$)"
+    r"|\bwer (?:ist|war|sind) (?:der|die|das) (?P<de>[\w-]{3,40})|\bquién(?:es)? (?:es|fue|son) (?:el|la|los|las) (?P<es>[\w-]{3,40})"
+    r"|\bqui (?:est|était|sont) (?:le |la |l['’]|les )(?P<fr>[\w-]{3,40})|\bchi (?:è|era) (?:il |la |lo |l['’])(?P<it>[\w-]{3,40})"
+    r"|\bquem (?:é|foi) [oa] (?P<pt>[\w-]{3,40})|\bai là (?P<vi>\w+ \w+)",
+    _FLAGS,
+)
+# Before a noun they are articles more often than numbers.
+_ALSO_ARTICLES = frozenset(["ein", "eine", "einen", "một", "once", "no", "none", "half", "one"])
+# From the thing to its number: "seats: 90", "the number of members is limited to 40".
+_FROM_THING = re.compile(
+    r"(?:\W+(?:is|are|was|were|be|has|have|ist|sind|beträgt|es|son|est|sont|è|é|là|có|limited|set|to|up|of|at|currently|now|per|a|the|each|về|là)){0,4}\W*$",
+    _FLAGS,
+)
+_NUMBER_OF = re.compile(
+    r"\b(?:number|total|count|anzahl|zahl|gesamtzahl|número|nombre|numero|total de|số lượng|tổng số)\b",
+    _FLAGS,
+)
+# A number belongs to what stands so few words behind it.
+_WORDS_TO_THING = 4
+_NAME = re.compile(r"(?<=[\w,;:'’] )[A-ZÀ-ÞĐ][\w-]{2,}")
+_MOST = re.compile(
+    r"\b(?:\w{3,}est|most|least|fewest|meiste[nrs]?|wenigste[nrs]?|höchste[nrs]?|niedrigste[nrs]?|größte[nrs]?|kleinste[nrs]?|teuerste[nrs]?|billigste[nrs]?|más|menos|mayor|menor|plus|moins|nhất)\b",
+    _FLAGS,
+)
+
+
+def choose_holding(
+    part: Part, ranked: Sequence[Scored], candidates: Candidates
+) -> list[Scored] | None:
+    """
+    Return *ranked* with a part first that holds the value asked for; None where none does.
+
+    It stands among the best, and scores not much less than the best.
+    """
+    rules = _rules(part)
+    if not rules:
+        return list(ranked)
+    for each in ranked[:_CANDIDATES]:
+        if each.score < _LEAST_SHARE * ranked[0].score:
+            break
+        # "12 metres" of the gutter says nothing of the tower.
+        if each.features["context_words"] < _LEAST_WORDS * ranked[0].features["context_words"]:
+            continue
+        text = _text(each.unit, candidates)
+        if all(rule.search(text) for rule in rules):
+            return [each, *(other for other in ranked if other is not each)]
+    return None
+
+
+def binds(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool:
+    """Return whether one of *chosen* says the value asked for of the thing asked about."""
+    if not chosen or any(each.unit.number in candidates.foreign for each in chosen):
+        return True
+    return _names(part, chosen, candidates) and any(
+        _binds(part, each, candidates) for each in chosen
+    )
+
+
+def _binds(part: Part, each: Scored, candidates: Candidates) -> bool:
+    rules = _rules(part)
+    valued = bool(rules) or part.kinds.price or part.kinds.quantity or part.kinds.date
+    text = _text(each.unit, candidates)
+    if not all(rule.search(text) for rule in rules):
+        return False
+    if (
+        (valued or each.unit.kind == "row")
+        and not each.features["context_words"]
+        and each.features["cosine"] < _NEAR_COSINE
+    ):
+        return False
+    return _names_row(part, each, candidates) and _counts(part, each, candidates)
+
+
+def _names(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool:
+    """
+    Return whether *chosen* hold the role that is asked for, and rows come from a table of a name.
+
+    German writes all nouns with a capital, so that no name can be told there.
+    """
+    if asked := _ROLE.search(part.text):
+        role = {
+            term for term in terms(next(filter(None, asked.groups()))) if len(term) >= _LEAST_ROLE
+        }
+        held = {
+            word
+            for each in chosen
+            for word in candidates.contexts[candidates.units.index(each.unit)]
+        }
+        if role and not role & held:
+            return False
+    rows = [each.unit for each in chosen if each.unit.kind == "row"]
+    if part.language == "de" or len(rows) < len(chosen):
+        return True
+    passages = [candidates.passages[unit.number - 1] for unit in rows]
+    whole = {
+        word
+        for passage in passages
+        for word in terms(f"{passage.name} {passage.heading} {passage.header} {passage.text}")
+    }
+    names = {
+        term for name in _NAME.findall(part.text) if not name.isupper() for term in terms(name)
+    }
+    known = names & part.worth.keys()
+    return not known or bool(known & whole)
+
+
+def _rules(part: Part) -> list[re.Pattern[str]]:
+    """Return what a text must hold each of to say the value that *part* asks for."""
+    rules = [value.holds for value in _VALUES if value.asks.search(part.text)]
+    if part.kinds.price and _IN_MONEY.search(part.text):
+        rules.append(_PRICE)
+    if not rules and _WHEN.search(part.text):
+        rules.append(_PAST_TIME if _WHEN_IN_THE_PAST.search(part.text) else _ANY_TIME)
+    return rules
+
+
+def _names_row(part: Part, each: Scored, candidates: Candidates) -> bool:
+    """Return whether a row is one of those that *part* asks about, not only of the right table."""
+    unit = each.unit
+    if unit.kind != "row" or not unit.header or part.kinds.listing or _MOST.search(part.text):
+        return True
+    passage = candidates.passages[unit.number - 1]
+    cells = set(terms(passage.text[unit.start : unit.end]))
+    columns = set(terms(unit.header))
+    subject = {word for word, weight in part.worth.items() if weight > 0} - columns
+    above = set(terms(f"{passage.heading} {passage.text[unit.lead[0] : unit.lead[1]]}"))
+    return bool(subject & (cells | above)) or each.features["cosine"] >= _NEAR_COSINE
+
+
+def _counts(part: Part, each: Scored, candidates: Candidates) -> bool:
+    """Return whether a number that measures nothing else stands with what *part* counts."""
+    asked = _COUNTED.search(part.text)
+    if asked is None:
+        return True
+    words = next(filter(None, asked.groups()), "").casefold().split()
+    if asked["vi"] is None:
+        # "Days of annual leave" are days.
+        words = words[: words.index("of")][-1:] if "of" in words[1:] else words[-1:]
+    if not words or words[-1] in _ANYTHING or any(_OF_MEASURE.fullmatch(word) for word in words):
+        return True
+    things = {term for word in words for term in terms(word)}
+    # Where the documents do not know the word, they say it by another one.
+    known = bool(things & part.worth.keys())
+    of_thing = things if known and each.unit.kind != "row" else set[str]()
+    if not _has_free_number(_text(each.unit, candidates), beside=part.text, of_thing=of_thing):
+        return False
+    held = candidates.contexts[candidates.units.index(each.unit)]
+    return not known or bool(things & held)
+
+
+def _has_free_number(text: str, *, beside: str, of_thing: set[str]) -> bool:
+    """
+    Return whether *text* holds a number that is no sum, time, date or share.
+
+    Args:
+        of_thing: The words one of which stands with the number; empty for any.
+    """
+    known = set(re.findall(r"\w+", beside.casefold())) | _ALSO_ARTICLES
+    for match in _NUMERAL.finditer(text):
+        number = match["number"].strip(" .,")
+        if match["sign"] or match["what"] or number.casefold() in known or _YEAR.fullmatch(number):
+            continue
+        if _MONTH_BEFORE.search(text, 0, match.start()) or _LABEL_OF_MEASURE.search(
+            text, 0, match.start()
+        ):
+            continue
+        if not of_thing or _stands_with(of_thing, text, match.start(), match.end()):
+            return True
+    return False
+
+
+def _stands_with(thing: set[str], text: str, start: int, end: int) -> bool:
+    """Return whether one of the words *thing* stands right behind a number, or leads to it."""
+    behind = re.split(r"[.;!?]\s", text[end:], maxsplit=1)[0].split()[:_WORDS_TO_THING]
+    if thing & set(terms(" ".join(behind))):
+        return True
+    sentence = re.split(r"[.;!?]\s", text[:start])[-1]
+    if _NUMBER_OF.search(sentence) and thing & set(terms(sentence)):
+        return True
+    leading = _FROM_THING.search(text[:start])
+    before = text[: leading.start() if leading else start].split()[-1:]
+    return bool(thing & set(terms(" ".join(before))))
+
+
+def _text(unit: Unit, candidates: Candidates) -> str:
+    passage = candidates.passages[unit.number - 1]
+    lead = passage.text[unit.term[0] : unit.term[1]]
+    return f"{lead} {describe(unit, passage)}"

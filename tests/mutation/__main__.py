@@ -1,0 +1,301 @@
+"""
+Score the tests: change one place of a module, run the tests of that module, see whether one fails.
+
+    python -m tests.mutation [--only store] [--sample 30]
+
+The changed modules stand in a copy of the checkout; uv fetches cosmic-ray, which finds the places.
+"""
+
+from __future__ import annotations
+
+import compileall
+import difflib
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import psycopg
+import pytest
+
+from local.checkout import remove
+from local.postgres import start_postgres
+from tests.conftest import MODEL_DIR, prepare_database, with_database
+from tests.support.emulators import ROOT
+from tests.support.reliability import REPORT, describe, write_part
+
+_COSMIC_RAY = "cosmic-ray==8.7.0"
+_TEMPLATE = "template_mutation"
+_LONGEST_SECONDS = 900
+_LOG = "pytest.log"
+_COPIED = ("admin", "functions", "infra", "local", "shared", "tests", "benchmarks", "docs")
+_COPIED_FILES = ("pyproject.toml", "Makefile", "README.md", "kaydangpt", ".env.example")
+_OURS = ("admin", "benchmarks", "functions", "infra", "local", "shared", "tests")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Modules, and the tests that hold them: those that take the least time first."""
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+PARTS: Mapping[str, Part] = {
+    "events": Part(("shared/messaging/events.py",), ("tests/unit/test_events.py",)),
+    "citations": Part(
+        ("functions/query/answering/citations.py",),
+        ("tests/unit/test_citing.py", "tests/integration/test_query_api.py"),
+    ),
+    "access": Part(
+        (
+            "shared/store/access.py",
+            "functions/query/http/callers.py",
+            "functions/query/http/links.py",
+            "functions/query/http/signing.py",
+            "functions/query/quotas/answer_cache.py",
+        ),
+        (
+            "tests/unit/test_access.py",
+            "tests/unit/test_links.py",
+            "tests/security/test_tenancy.py",
+            "tests/integration/test_query_api.py",
+        ),
+    ),
+    "store": Part(
+        (
+            "shared/store/batches.py",
+            "shared/store/builds.py",
+            "shared/store/chunks.py",
+            "shared/store/dead_letters.py",
+            "shared/store/document_lock.py",
+            "shared/store/documents.py",
+            "shared/store/outbox.py",
+            "shared/store/recovery.py",
+        ),
+        (
+            "tests/integration/test_store.py",
+            "tests/integration/test_growth.py",
+            "tests/integration/test_unchanged.py",
+            "tests/integration/test_document_events.py",
+            "tests/security/test_tenancy.py",
+        ),
+    ),
+    "sandbox": Part(
+        (
+            "functions/ingest/confinement.py",
+            "functions/ingest/frames.py",
+            "functions/ingest/sandbox.py",
+        ),
+        (
+            "tests/unit/test_confinement.py",
+            "tests/unit/test_frames.py",
+            "tests/integration/test_confinement.py",
+            "tests/integration/test_sandbox.py",
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one part went: *survivors* are (path, line, change)."""
+
+    part: str
+    places: int
+    tried: int
+    survivors: tuple[tuple[str, int, str], ...]
+
+
+class _SharedServer:
+    """A plugin of pytest: one server, and one migrated database, for all runs."""
+
+    def __init__(self, url: str) -> None:
+        self._values = {"postgres_url": url, "template_database": _TEMPLATE}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: Any, request: pytest.FixtureRequest) -> object:
+        """Give the value in place of what the fixture would make."""
+        value = self._values.get(fixturedef.argname)
+        if value is not None:
+            fixturedef.cached_result = (value, fixturedef.cache_key(request), None)
+        return value
+
+
+@click.command(help=__doc__)
+@click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Only these parts.")
+@click.option("--sample", default=30, show_default=True, help="Mutants of each part, evenly.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write the table; docs/reliability.md after a run of all parts, else nowhere.",
+)
+def main(*, only: Sequence[str], sample: int, report: Path | None) -> None:
+    """Run the mutants of all parts asked for, and print those that no test has noticed."""
+    with tempfile.TemporaryDirectory(prefix="kaydangpt-mutation-") as folder:
+        # The server and the parsers belong to a user without rights.
+        Path(folder).chmod(0o755)
+        copy = Path(folder) / "checkout"
+        _copy_checkout(copy)
+        server = start_postgres(
+            Path(folder) / "data",
+            options={"fsync": "off", "synchronous_commit": "off", "max_connections": "200"},
+        )
+        try:
+            with psycopg.connect(server.url, autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {_TEMPLATE}")
+            prepare_database(with_database(server.url, _TEMPLATE), model_dir=MODEL_DIR)
+            _import_what_is_not_ours()
+            outcomes = [
+                _run_part(name, copy=copy, server_url=server.url, sample=sample)
+                for name in only or PARTS
+            ]
+        finally:
+            server.stop()
+            remove(server.data_dir)
+    text = _describe(outcomes, sample=sample)
+    print(text)
+    if report or not only:
+        write_part(report or REPORT, "mutation", text)
+
+
+def _copy_checkout(copy: Path) -> None:
+    copy.mkdir()
+    for name in _COPIED:
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in _COPIED_FILES:
+        shutil.copy(ROOT / name, copy / name)
+    for name in _OURS:
+        compileall.compile_dir(copy / name, quiet=2)
+
+
+def _import_what_is_not_ours() -> None:
+    """Import once what each run would import again."""
+    for name in ("flask_openapi3", "google.cloud.storage", "hypothesis", "numpy", "onnxruntime"):
+        importlib.import_module(name)
+
+
+def _run_part(name: str, *, copy: Path, server_url: str, sample: int) -> Outcome:
+    part = PARTS[name]
+    listed = subprocess.run(
+        [
+            *(sys.executable, "-m", "uv", "run", "--quiet", "--no-project", "--isolated"),
+            *("--with", _COSMIC_RAY, "python", ROOT / "tests/mutation/listing.py", str(sample)),
+            *(copy / module for module in part.modules),
+        ],
+        check=True,
+        stdout=subprocess.PIPE,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+    )
+    found = json.loads(listed.stdout)
+    if not _passes(part, copy=copy, server_url=server_url):
+        print((copy / _LOG).read_text(encoding="utf-8", errors="replace")[-3000:])
+        sys.exit(f"{name}: its tests fail without any change")
+    survivors = []
+    for mutant in found["sample"]:
+        path = Path(mutant["path"])
+        module = str(path.relative_to(copy))
+        original = path.read_text(encoding="utf-8")
+        begun = time.monotonic()
+        with _changed(path, mutant["source"]):
+            survived = _passes(part, copy=copy, server_url=server_url)
+        took = time.monotonic() - begun
+        verdict = "SURVIVED" if survived else "noticed"
+        print(f"{verdict} {module}:{mutant['line']} {mutant['change']} ({took:.0f} s)", flush=True)
+        if survived:
+            survivors.append((module, mutant["line"], mutant["change"]))
+            lines = (original.splitlines(), mutant["source"].splitlines())
+            print("\n".join(list(difflib.unified_diff(*lines, lineterm="", n=1))[2:]), flush=True)
+    return Outcome(name, found["all"], len(found["sample"]), tuple(survivors))
+
+
+@contextmanager
+def _changed(path: Path, source: str) -> Iterator[None]:
+    original = path.read_text(encoding="utf-8")
+    # What was compiled is found by time and size: both may be the same.
+    for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
+        compiled.unlink()
+    path.write_text(source, encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.write_text(original, encoding="utf-8")
+
+
+def _passes(part: Part, *, copy: Path, server_url: str) -> bool:
+    """Run the tests of a part in a process of its own; a run without an end has failed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            status = _run_tests(part, copy=copy, server_url=server_url)
+        except BaseException:  # this process is a copy: nothing of it may go on
+            traceback.print_exc()
+            status = 1
+        os._exit(status)
+    deadline = time.monotonic() + _LONGEST_SECONDS
+    ended, result = 0, 0
+    while not ended and time.monotonic() < deadline:
+        ended, result = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.05)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    if not ended:
+        os.waitpid(child, 0)
+    return bool(ended) and result == 0
+
+
+def _run_tests(part: Part, *, copy: Path, server_url: str) -> int:
+    for module in [name for name in sys.modules if name.partition(".")[0] in _OURS]:
+        del sys.modules[module]
+    os.chdir(copy)
+    sys.path[:] = [str(copy), *(path for path in sys.path if path not in ("", str(ROOT)))]
+    sys.dont_write_bytecode = True
+    os.environ |= {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    log = os.open(copy / _LOG, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *part.tests]
+    # The parent has imported hypothesis.
+    arguments += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
+    return int(pytest.main(arguments, plugins=[_SharedServer(server_url)]))
+
+
+_INTRODUCTION = """\
+## Mutation score
+
+Written by `python -m tests.mutation`; do not edit. One place of a module is changed, and the tests
+of that module run: a mutant that none of them notices is listed. Places in Python are
+[cosmic-ray](https://cosmic-ray.readthedocs.io)'s; in SQL, operators are changed and conditions
+dropped.
+"""
+
+
+def _describe(outcomes: Sequence[Outcome], *, sample: int) -> str:
+    lines = [_INTRODUCTION, "|part|places|tried|noticed|score|", "|---|---|---|---|---|"]
+    for outcome in outcomes:
+        noticed = outcome.tried - len(outcome.survivors)
+        score = f"{100 * noticed / outcome.tried:.0f} %"
+        lines.append(f"|{outcome.part}|{outcome.places}|{outcome.tried}|{noticed}|{score}|")
+    lines += ["", "Not noticed:", ""]
+    for outcome in outcomes:
+        lines += [
+            f"- `{path}:{line}` {describe(change)}" for path, line, change in outcome.survivors
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""
+List mutants of modules as JSON: each the module with one place changed.
+
+Of Python they are cosmic-ray's; this runs where that is installed, so that nothing of ours is
+imported. Of SQL, which cosmic-ray leaves alone, they are changed operators and dropped conditions.
+
+    python listing.py COUNT FILE...
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+# One of those that put another operator into the place of the same one says enough.
+_OPERATORS = re.compile(
+    r"core/(AddNot|Number.*|ReplaceOrWithAnd|ReplaceAndWithOr|ReplaceUnary.*Not|ReplaceTrue.*"
+    r"|ReplaceFalse.*|ReplaceContinue.*|ReplaceBreak.*|ZeroIteration.*"
+    r"|ReplaceBinaryOperator_(Add_Sub|Sub_Add|Mul_Div|Div_Mul|Mod_Mul|Pow_Mul|BitOr_BitAnd"
+    r"|BitAnd_BitOr|FloorDiv_Mul|LShift_RShift)"
+    r"|ReplaceComparisonOperator_(Eq_NotEq|NotEq_Eq|Lt_LtE|LtE_Lt|Gt_GtE|GtE_Gt|Is_IsNot|IsNot_Is"
+    r"|In_NotIn|NotIn_In))"
+)
+_STATEMENT = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE)\b")
+_SQL = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(?<= )<=(?= )", "<"),
+        (r"(?<= )>=(?= )", ">"),
+        (r"(?<= )<(?= )", "<="),
+        (r"(?<= )>(?= )", ">="),
+        (r"(?<= )<>(?= )", "="),
+        (r"\bAND (?!CONFLICT)[^\n]+(?=\n)", ""),
+        (r"\bAND\b", "OR"),
+        (r"\bOR\b(?! REPLACE)", "AND"),
+        (r"\bNOT EXISTS\b", "EXISTS"),
+        (r"\bIS NULL\b", "IS NOT NULL"),
+        (r"\bIS NOT NULL\b", "IS NULL"),
+        (r"\bIS NOT DISTINCT FROM\b", "IS DISTINCT FROM"),
+        (r"(?<=WHERE )([^\n=]+) = ", r"\1 <> "),
+        (r"(?<=AND )([^\n=]+) = ", r"\1 <> "),
+        (r"(?<= )\+(?= )", "-"),
+        (r"(?<= )-(?= )", "+"),
+        (r"\bDESC\b", "ASC"),
+        (r"\bFOR (NO KEY )?UPDATE\b", ""),
+        (r"\bSKIP LOCKED\b", ""),
+        (r"\bDISTINCT (?=\w)", ""),
+        (r"\bgreatest\b", "least"),
+        (r"'ready'", "'failed'"),
+        (r"\btrue\b", "false"),
+        (r"\bfalse\b", "true"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A changed module: *source* is the whole of it, *line* where it differs."""
+
+    path: str
+    line: int
+    change: str
+    source: str
+
+
+# Makes the changed source; only a sample is made.
+Make = Callable[[], str | None]
+
+
+def _find_sql(source: str) -> Iterator[tuple[int, str, Make]]:
+    """Yield line, change and what makes it for each place in the SQL of a module."""
+    lines = source.splitlines(keepends=True)
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line.encode()))
+    data = source.encode()
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+            continue
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        begin = starts[node.lineno - 1] + node.col_offset
+        end = starts[node.end_lineno - 1] + node.end_col_offset
+        text = data[begin:end].decode()
+        if not _STATEMENT.search(text):
+            continue
+        for pattern, replacement in _SQL:
+            for found in pattern.finditer(text):
+                new = found.expand(replacement)
+                whole = (
+                    data[:begin]
+                    + (text[: found.start()] + new + text[found.end() :]).encode()
+                    + data[end:]
+                )
+                number = node.lineno + text[: found.start()].count("\n")
+                said = f"{' '.join(found[0].split())} -> {new or 'nothing'}"
+                yield number, said, whole.decode
+
+
+def _find_python(source: str) -> Iterator[tuple[int, str, Make]]:
+    """Yield the same for each place of cosmic-ray's operators, but for annotations."""
+    passed_over = set(_find_passed_over(source))
+    tree = get_ast(source)
+    for name in operator_names():
+        if not _OPERATORS.fullmatch(name):
+            continue
+        operator = get_operator(name)()
+        places = [place for node in ast_nodes(tree) for place in operator.mutation_positions(node)]
+        for occurrence, ((line, _column), _end) in enumerate(places):
+            if line not in passed_over:
+                make = partial(mutate_code, source, operator, occurrence)
+                yield line, name.removeprefix("core/"), make
+
+
+def _find_passed_over(source: str) -> Iterator[int]:
+    """Yield the lines of annotations and decorators: no test is to notice those."""
+    for node in ast.walk(ast.parse(source)):
+        found: list[ast.expr] = []
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found += node.decorator_list
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            found += [each.annotation for each in arguments if each.annotation is not None]
+            found += [node.returns] if node.returns is not None else []
+        if isinstance(node, ast.AnnAssign) and node.value is None:
+            found.append(node.annotation)
+        for one in found:
+            yield from range(one.lineno, (one.end_lineno or one.lineno) + 1)
+
+
+def list_places(paths: Sequence[str]) -> list[tuple[str, int, str, Make]]:
+    """Return all places of the modules that can be changed, in the order of their lines."""
+    places = []
+    for path in paths:
+        source = Path(path).read_text(encoding="utf-8")
+        found = [*_find_python(source), *_find_sql(source)]
+        found.sort(key=lambda one: one[:2])
+        places += [(path, *one) for one in found]
+    return places
+
+
+if __name__ == "__main__":
+    everything = list_places(sys.argv[2:])
+    count = min(int(sys.argv[1]), len(everything))
+    # Evenly, whatever the module.
+    chosen = [everything[at * len(everything) // count] for at in range(count)]
+    sample = [
+        asdict(Mutant(path, line, change, source))
+        for path, line, change, make in chosen
+        if (source := make()) is not None
+    ]
+    json.dump({"all": len(everything), "sample": sample}, sys.stdout)
