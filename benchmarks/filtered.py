@@ -181,7 +181,7 @@ def write_table(result: dict[str, Any]) -> str:
     rows = [
         (
             row["filter"],
-            f"{float(f'{100 * row["chunks"] / result["chunks"]:.2g}'):g} %",
+            f"{100 * row['chunks'] / result['chunks']:.3g} %",
             f"{row['chunks']:,}",
             f"{row['recall_at_10']:.3f}",
             f"{row['cpu_ms']:.1f}",
