@@ -114,11 +114,15 @@ def _tables() -> dict[str, Callable[[Result], str]]:
 
 def make_summary(runs: Runs) -> str:
     """Return the README's words and picture: the medians, for better or for worse."""
-    compared = ", ".join(TITLES[name] for name in _newest(runs)["versions"])
+    names = [
+        TITLES[name].replace("Django-shaped", "a Django-shaped baseline")
+        for name in _newest(runs)["versions"]
+    ]
+    compared = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
     facts = "; ".join(_find_facts(runs))
     return (
         "![How KaydangPT compares](docs/images/performance.png)\n\n"
-        f"Beside the best of {compared} in each, on the same machine: KaydangPT {facts}."
+        f"Compared with the best of {compared} in each, on the same machine: KaydangPT {facts}."
         f" {_name_runs(runs)}. How that was measured: [Performance](docs/performance.md)."
     )
 
@@ -160,16 +164,16 @@ def _find_facts(runs: Runs) -> list[str]:
     if ratios := _to_best([found["systems"] for found in _figure(runs, "ingest")], _per_second):
         facts.append(f"ingests {_median(ratios)} times as many chunks a second")
     if ratios := _to_best(_figure(runs, "cold"), _cold, most=False):
-        facts.append(f"starts in {_median(ratios)} of the time")
+        facts.append(f"starts in {100 * statistics.median(ratios):.0f} % of the time")
     served = _figure(runs, "served")
     if ratios := _to_best(_served_rounds(served, "large", 1), _p50, most=False):
         size = f"{runs['served']['corpus']['large_chunks']:,}"
         facts.append(
             f"answers a question over {size} chunks, by hybrid search over HTTP, in"
-            f" {_median(ratios)} of the time"
+            f" {100 * statistics.median(ratios):.0f} % of the time"
         )
     if ratios := _to_best(_served_rounds(served, "large", 16), _per_second):
-        facts.append(f"answers {_median(ratios)} times as many of 16 clients a second")
+        facts.append(f"answers {_median(ratios)} times as many questions a second from 16 clients")
     if quality := _best_quality(served):
         facts.append(quality)
     return facts
