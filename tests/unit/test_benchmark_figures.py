@@ -127,7 +127,7 @@ def test_figures_when_results_hold_different_ones(tmp_path: Path) -> None:
 
     summary = report.make_summary(report.read_newest(tmp_path))
 
-    assert "ingests 5.00 times as many chunks a second; starts in 10 % of the time." in summary
+    assert "ingests 5.00 times as many chunks a second; starts 10.0 times as fast." in summary
     assert "ingest of 21 November 2026 (New, 2 cores)" in summary
     assert "cold start of 20 November 2026 (Old, 2 cores)" in summary
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
+from shared.embedding.reader import Reader
 from shared.errors import DatabaseUnavailable, GenerationUnavailable
 from shared.gemini.requests import Usage
 from shared.runtime.logs import get_logger
@@ -125,6 +126,7 @@ def _answer(
         whole=whole,
         prompt_max_characters=PROMPT_CHARACTERS,
         choosing=_find_choosing(retrieval, dependencies),
+        reader=_find_reader(retrieval, dependencies),
         journal=journal,
     ):
         if isinstance(step, Token):
@@ -190,6 +192,13 @@ def _find_choosing(retrieval: Retrieval, dependencies: AnsweringDependencies) ->
     """Return the weights fitted for the model that found the passages."""
     digest = "" if retrieval.embedder is None else retrieval.embedder.info.digest
     return dependencies.choosing.get(digest, Choosing())
+
+
+def _find_reader(retrieval: Retrieval, dependencies: AnsweringDependencies) -> Reader | None:
+    """Return the reader that was made of the model that found the passages."""
+    if dependencies.readers is None or retrieval.embedder is None:
+        return None
+    return dependencies.readers.find(retrieval.embedder.info.digest)
 
 
 def _choose_writer(
