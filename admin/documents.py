@@ -11,6 +11,7 @@ from uuid import UUID
 import click
 from rich.progress import track
 
+from admin.service import open_client, reads_over_http
 from admin.terminal import (
     Settings,
     dry_run_option,
@@ -41,14 +42,15 @@ def status(prefix: str, *, failed: bool, as_json: bool) -> None:
     with one_sentence(), store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
         counts = store.count_documents(connection)
         documents = list(_find(connection, prefix=prefix, state="failed" if failed else None))
+    described = [_describe(each) for each in documents]
     if as_json:
-        print_json({"states": counts, "documents": [_describe(each) for each in documents]})
+        print_json({"states": counts, "documents": described})
         return
     click.echo(
         ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no documents"
     )
-    if documents:
-        _print(documents)
+    if described:
+        _print(described)
 
 
 @click.command("list")
@@ -66,6 +68,19 @@ def list_documents(
     as_json: bool,
 ) -> None:
     """List the documents whose names begin with PREFIX."""
+    read = _list_over_http if reads_over_http() else _list_from_database
+    documents = read(prefix=prefix, state=state, collection=collection, search=search)
+    if as_json:
+        print_json(documents)
+    elif documents:
+        _print(documents)
+    else:
+        click.echo("no documents")
+
+
+def _list_from_database(
+    *, prefix: str, state: DocumentState | None, collection: str | None, search: str
+) -> list[dict[str, Any]]:
     with one_sentence(), store.open_pool(load(Settings)) as pool, store.connect(pool) as connection:
         documents = list(
             _find(connection, prefix=prefix, state=state, collection=collection, search=search)
@@ -73,12 +88,31 @@ def list_documents(
         if collection is not None and not documents:
             names = [one.name for one in store.list_collections(connection)]
             require_collection(collection, names)
-    if as_json:
-        print_json([_describe(each) for each in documents])
-    elif documents:
-        _print(documents)
-    else:
-        click.echo("no documents")
+    return [_describe(each) for each in documents]
+
+
+def _list_over_http(
+    *, prefix: str, state: DocumentState | None, collection: str | None, search: str
+) -> list[dict[str, Any]]:
+    with open_client() as client:
+        documents = list(
+            client.documents(
+                prefix=prefix,
+                state=[state] if state else (),
+                collection=[collection] if collection else (),
+                search=search,
+            )
+        )
+        if collection is not None and not documents:
+            require_collection(collection, [one["name"] for one in client.collections()])
+    return [
+        {
+            **document,
+            "reason_code": document["reason"]["code"] if document["reason"] else None,
+            "reason": document["reason"]["message"] if document["reason"] else None,
+        }
+        for document in documents
+    ]
 
 
 @click.command()
@@ -227,14 +261,14 @@ def require_document(connection: store.Connection, name: str) -> DocumentStatus:
     raise click.ClickException(f"There is no document {name}.{others}")
 
 
-def _print(documents: list[DocumentStatus]) -> None:
+def _print(documents: list[dict[str, Any]]) -> None:
     rows = [
         (
-            each.name,
-            each.state,
-            f"{each.chunks_embedded}/{each.chunks}",
-            str(each.generation),
-            f"{each.reason_code}: {each.reason}" if each.reason_code else "",
+            each["name"],
+            each["state"],
+            f"{each['chunks_embedded']}/{each['chunks']}",
+            str(each["generation"]),
+            f"{each['reason_code']}: {each['reason']}" if each["reason_code"] else "",
         )
         for each in documents
     ]

@@ -66,7 +66,7 @@ from admin.answer_judging import judge_all
 from admin.folder_sync import upload_folder
 from admin.model_calls import ModelCalls
 from admin.question_making import make_questions
-from admin.questions import QuestionSettings
+from admin.service import ServiceSettings
 from shared.bucket import DocumentBucket
 from shared.embedding.embedders import open_embedder
 from shared.errors import KaydangError, StorageUnavailable
@@ -578,7 +578,7 @@ def _open_service(url: str, headers: TextIO | None = None) -> Service:
         name, colon, value = line.partition(":")
         if colon:
             given[name.strip()] = value.strip()
-    key = load(QuestionSettings).query_token.get_secret_value()
+    key = load(ServiceSettings).query_token.get_secret_value()
     return Service(url, key=key or None, headers=given)
 
 

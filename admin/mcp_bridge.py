@@ -18,7 +18,7 @@ from typing import Any
 import click
 import requests
 
-from admin.questions import QuestionSettings
+from admin.service import ServiceSettings
 from admin.terminal import one_sentence
 from shared.settings import load
 
@@ -36,7 +36,7 @@ def mcp() -> None:
     QUERY_TOKEN is the key or identity token that it asks with. Ends when its input ends.
     """
     with one_sentence():
-        settings: QuestionSettings = load(QuestionSettings)
+        settings: ServiceSettings = load(ServiceSettings)
     token = settings.query_token.get_secret_value()
     bridge = _Bridge(settings.query_url.rstrip("/") + "/mcp", token=token)
     with ThreadPoolExecutor(_AT_ONCE) as threads:

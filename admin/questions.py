@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import click
-from pydantic import Field, SecretStr
 
-from admin.terminal import json_option, one_sentence, print_json, require_collection, shown
-from kaydangpt_client import Client, ProblemError, Unreachable
+from admin.service import open_client
+from admin.terminal import json_option, print_json, require_collection, shown
+from kaydangpt_client import Client
 from kaydangpt_client.types import Filter
-from shared.settings import LogSettings, load
-
-
-class QuestionSettings(LogSettings):
-    """The query function's address, and the caller's credentials."""
-
-    query_url: str = Field("http://127.0.0.1:8080", description="The query function's address.")
-    query_token: SecretStr = Field(SecretStr(""), description="A key, or an identity token.")
-
 
 _limit = click.option("--limit", type=click.IntRange(1, 100), help="Passages at most.")
 _prefix = click.option("--prefix", default="", help="Only documents whose names begin with this.")
@@ -42,7 +32,7 @@ def ask(
 ) -> None:
     """Ask QUESTION; print the answer and its sources. Exit status 1 if nothing answers it."""
     wanted = _filter(prefix=prefix, collection=collection)
-    with _client() as client:
+    with open_client() as client:
         answered = client.ask(" ".join(question), limit=limit, filter=wanted)
         _check_collection(client, collection, answered["passages"])
     if as_json:
@@ -78,7 +68,7 @@ def search(
 ) -> None:
     """Print the passages for QUESTION, best first."""
     wanted = _filter(prefix=prefix, collection=collection)
-    with _client() as client:
+    with open_client() as client:
         found = client.retrieve(" ".join(question), limit=limit, filter=wanted)
         _check_collection(client, collection, found["passages"])
     if as_json:
@@ -90,23 +80,6 @@ def search(
         page = f", page {passage['page']}" if passage.get("page") else ""
         place = f"{passage['number']}. {shown(passage['uri'])}{page}"
         click.echo(f"{place} ({passage['score']:.3f})\n{_clean(passage['text'])}\n")
-
-
-@contextmanager
-def _client() -> Iterator[Client]:
-    """Lend a client of the service, whose errors are one sentence."""
-    with one_sentence():
-        settings: QuestionSettings = load(QuestionSettings)
-    url = settings.query_url
-    try:
-        with Client(url, token=settings.query_token.get_secret_value(), retries=1) as client:
-            yield client
-    except Unreachable as error:
-        raise click.ClickException(
-            f"{url} (QUERY_URL) {error.reason}. Is it running? Start it with: kaydangpt run"
-        ) from error
-    except ProblemError as error:
-        raise click.ClickException(f"{url} answered {error.status}: {error.detail}") from error
 
 
 def _check_collection(client: Client, name: str | None, passages: Sequence[object]) -> None:

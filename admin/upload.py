@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from rich.progress import track
 
 from admin.folder_sync import SyncResult, name_problem, upload_folder
+from admin.service import open_client, reads_over_http
 from admin.terminal import (
     Settings,
     json_option,
@@ -112,32 +116,61 @@ def upload(
 def _wait(
     uploaded: list[SyncResult], *, prefix: str, timeout_seconds: float
 ) -> list[tuple[str, str]]:
-    """Return each document's name and why it failed, "" if it answers."""
+    """Return each document's name and why it failed, "" where it answers."""
     deadline = time.monotonic() + timeout_seconds
     missing = {each.name: each.generation for each in uploaded}
     ended: list[tuple[str, str]] = []
-    with store.open_pool(load(Settings)) as pool:
+    with _watching(prefix) as look:
         while missing and time.monotonic() < deadline:
-            with store.connect(pool) as connection:
-                place: tuple[object, ...] | None = None
-                while True:
-                    page, place = store.list_documents(
-                        connection, store.Selection(prefix=prefix), after=place, limit=500
-                    )
-                    for document in page:
-                        wanted = missing.get(document.name)
-                        if (
-                            wanted is not None
-                            and document.generation >= wanted
-                            and document.state in _FINAL
-                        ):
-                            del missing[document.name]
-                            ended.append((document.name, document.reason or ""))
-                    if place is None:
-                        break
+            for seen in look():
+                wanted = missing.get(seen.name)
+                if wanted is not None and seen.generation >= wanted and seen.state in _FINAL:
+                    del missing[seen.name]
+                    ended.append((seen.name, seen.reason))
             if missing:
                 time.sleep(_POLL_SECONDS)
     return ended + [
         (name, f"it was not ready after {timeout_seconds:.0f} s; see: kaydangpt get {name}")
         for name in missing
     ]
+
+
+class _Seen(NamedTuple):
+    """A document, as it is now."""
+
+    name: str
+    generation: int
+    state: str
+    reason: str
+
+
+@contextmanager
+def _watching(prefix: str) -> Iterator[Callable[[], Iterator[_Seen]]]:
+    """Lend what reads the documents below *prefix*: from the database, or over HTTP."""
+    if reads_over_http():
+        with open_client() as client:
+            yield lambda: (
+                _Seen(
+                    one["name"],
+                    one["generation"],
+                    one["state"],
+                    one["reason"]["message"] if one["reason"] else "",
+                )
+                for one in client.documents(prefix=prefix)
+            )
+        return
+    with store.open_pool(load(Settings)) as pool:
+
+        def read() -> Iterator[_Seen]:
+            place: tuple[object, ...] | None = None
+            with store.connect(pool) as connection:
+                while True:
+                    page, place = store.list_documents(
+                        connection, store.Selection(prefix=prefix), after=place, limit=500
+                    )
+                    for one in page:
+                        yield _Seen(one.name, one.generation, one.state, one.reason or "")
+                    if place is None:
+                        return
+
+        yield read

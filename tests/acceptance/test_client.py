@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +107,26 @@ def test_a_wrong_field_is_named(client: Client) -> None:
     assert (raised.value.status, raised.value.code) == (400, "invalid_field")
     assert [fault["field"] for fault in raised.value.errors] == ["limit"]
     assert raised.value.type.endswith("/problems/invalid_field")
+
+
+def test_commands_from_outside_a_deployment(system: System, tmp_path: Path) -> None:
+    """Without the database: a folder is uploaded and waited for, and what is there is listed."""
+    (tmp_path / "well.txt").write_text("The well is nine metres deep.\n")
+    (tmp_path / "empty.txt").touch()
+    out_of_reach = {"DATABASE_URL": "", "QUERY_URL": system.query_url}
+    environment = os.environ | system.environment | out_of_reach
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "admin", *arguments, "--json"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
+
+    uploaded = call("upload", str(tmp_path), "--prefix", "outside", "--wait", "--timeout", "100")
+    counts = json.loads(uploaded.stdout)
+    assert (uploaded.returncode, counts["ready"], counts["failed"]) == (1, 1, 1)
+    assert [each["name"] for each in counts["failures"]] == ["outside/empty.txt"]
+    listed = json.loads(call("list", "outside/").stdout)
+    assert [(each["name"], each["state"], each["reason_code"]) for each in listed] == [
+        ("outside/empty.txt", "failed", "empty"),
+        ("outside/well.txt", "ready", None),
+    ]
+    assert "There is no collection outsid" in call("list", "--collection", "outsid").stderr

@@ -195,3 +195,26 @@ def test_calendar_when_it_repeats(rule: str, words: str) -> None:
         next(line for line in lines if line.startswith(start))
         for start in ("Repeats", "Duration", "Not on")
     ]
+
+
+def test_mail_when_it_was_returned() -> None:
+    """Why a message was not delivered is read, and the message too."""
+    text = text_of(
+        b"Subject: Returned\nMIME-Version: 1.0\n"
+        b"Content-Type: multipart/report; report-type=delivery-status; boundary=B\n\n"
+        b"--B\nContent-Type: text/plain\n\nNot delivered.\n"
+        b"--B\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx\n\n"
+        b"Action: failed\nDiagnostic-Code: smtp; 550 mailbox unavailable\n\n"
+        b"--B\nContent-Type: message/rfc822\n\nSubject: Crates\n\nThey come on Tuesday.\n--B--\n",
+        "a.eml",
+    )
+    assert "Not delivered." in text
+    assert "Action: failed\nDiagnostic-Code: smtp; 550 mailbox unavailable" in text
+    assert "They come on Tuesday." in text
+
+
+def test_calendar_when_it_takes_whole_days() -> None:
+    """The last day is told, not the one after it."""
+    event = "BEGIN:VEVENT\nSUMMARY:Fair\nDTSTART;VALUE=DATE:20260612\nDTEND;VALUE=DATE:20260615\n"
+    text = text_of(f"BEGIN:VCALENDAR\n{event}END:VEVENT\nEND:VCALENDAR\n".encode(), "a.ics")
+    assert "Start: 2026-06-12\nEnd: 2026-06-14" in text

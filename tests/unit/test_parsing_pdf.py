@@ -8,10 +8,18 @@ from dataclasses import replace
 
 import pypdf
 import pytest
-from pypdf.generic import ArrayObject, DecodedStreamObject, DictionaryObject, NameObject
+from pypdf.generic import (
+    ArrayObject,
+    DecodedStreamObject,
+    DictionaryObject,
+    NameObject,
+    NumberObject,
+    TextStringObject,
+)
 
 from functions.ingest.parsing.blocks import Block, EmptyPage, PageCount, Title
 from functions.ingest.parsing.registry import PDF
+from functions.ingest.parsing.writing_direction import Placed, read_line, runs_left
 from shared.errors import Unreadable
 from tests.support.documents import (
     LIMITS,
@@ -531,3 +539,169 @@ def test_pdf_of_texts_one_over_the_other() -> None:
 def test_pdf_when_the_data_of_its_form_is_hostile(data: bytes) -> None:
     """What cannot be read of a form costs the values, not the document."""
     assert text_of(_with_form_data(data), "a.pdf") == "Please wait..."
+
+
+def test_pdf_raised_digits() -> None:
+    """Powers and the marks of notes are no part of the number or word before them."""
+    stream = (
+        "BT /F 10 Tf 50 700 Td (The tank holds 10) Tj /F 7 Tf 4 Ts (2) Tj /F 10 Tf 0 Ts"
+        " ( litres on 45 m) Tj /F 7 Tf 4 Ts (2) Tj /F 10 Tf 0 Ts (.) Tj"
+        " 0 -14 Td (In 2025 the flow) Tj /F 7 Tf 4 Ts (31) Tj /F 10 Tf 0 Ts ( was 44.) Tj ET"
+    )
+    assert text_of(make_pdf([stream]), "a.pdf") == (
+        "The tank holds 10² litres on 45 m². In 2025 the flow³¹ was 44."
+    )
+
+
+def test_pdf_words_with_a_hyphen_at_the_end_of_a_line() -> None:
+    """They keep it where they are known to have one; parted words do not."""
+    lines = [
+        "The drop-in centre is a well-",
+        "known place of long-",
+        "term care, of state-of-the-",
+        "art mainte-",
+        "nance, of a web-",
+        "based drop-",
+        "in list and of govern-",
+        "ment.",
+    ]
+    assert text_of(make_pdf([pdf_lines(lines)]), "a.pdf") == (
+        "The drop-in centre is a well-known place of long-term care, of state-of-the-art"
+        " maintenance, of a web-based drop-in list and of government."
+    )
+
+
+def test_pdf_letters_set_apart() -> None:
+    """Spaced letters are words, and so is a first letter with the text beside it."""
+    spaced = pdf_text([(50, 780, "A N N U A L   R E P O R T")], size=16)
+    dropped = pdf_text([(50, 700, "T")], size=40) + pdf_text(
+        [
+            (76, 714, "he ferry sails at nine and it never once missed the tide"),
+            (76, 700, "of May."),
+        ],
+        size=10,
+    )
+    text = text_of(make_pdf([spaced + dropped]), "a.pdf")
+    assert text.startswith("ANNUAL REPORT")
+    assert "The ferry sails at nine" in text
+
+
+def test_pdf_chapter_beside_the_page_number() -> None:
+    """A line whose number runs with the pages is a running line, whatever stands beside it."""
+    pages = [
+        pdf_text([(50, 810, f"{i + 12}"), (400, 810, f"Chapter {chapter}")])
+        + pdf_lines([*BODY, f"Text of page {i} about subject {i * 7}.", *BODY, *BODY])
+        for i, chapter in enumerate(("ONE", "ONE", "TWO", "TWO", "THREE", "THREE"), start=1)
+    ]
+    text = text_of(make_pdf(pages), "a.pdf")
+    assert "Chapter" not in text
+    assert all(f"Text of page {i}" in text for i in range(1, 7))
+
+
+def test_pdf_narrow_table() -> None:
+    """Lines around cells make a table, however near its columns are and its lines are drawn."""
+    table = [("Id", "Ok", "No"), ("A", "1", "2"), ("B", "3", "4"), ("C", "5", "6")]
+    stream = pdf_text(
+        (53.0 + 20 * column, 704.0 - 14 * row, cell)
+        for row, cells in enumerate(table)
+        for column, cell in enumerate(cells)
+    )
+    for shift in (0, 2):
+        stream += "".join(
+            f" 50 {714 - 14 * i - shift} m 110 {714 - 14 * i - shift} l S" for i in range(5)
+        )
+    stream += "".join(f" {50 + 20 * i} 714 m {50 + 20 * i} 656 l S" for i in range(4))
+    rows = [block.text for block in blocks_of(make_pdf([stream]), "a.pdf") if block.kind == "row"]
+    assert rows == [" | ".join(cells) for cells in table]
+
+
+def test_pdf_columns_named_by_texts_that_run_up() -> None:
+    """The names of narrow columns are turned, and their digits written one below the other."""
+    stream = pdf_text([(53, 644.0 - 14 * i, f"Worker {i}") for i in range(6)])
+    stream += pdf_text(
+        [(123.0 + 30 * c, 644.0 - 14 * r, f"{r + c}") for c in range(2) for r in range(6)]
+    )
+    stream += "".join(
+        f" BT /B 10 Tf 0 1 -1 0 {134 + 30 * i} 662 Tm ({name}) Tj ET"
+        for i, name in enumerate(("Welding", "First aid"))
+    )
+    tops = [712, *(654 - 14 * i for i in range(7))]
+    stream += "".join(f" 50 {y} m 180 {y} l S" for y in tops)
+    stream += "".join(f" {x} 712 m {x} 570 l S" for x in (50, 120, 150, 180))
+    rows = [block.text for block in blocks_of(make_pdf([stream]), "a.pdf") if block.kind == "row"]
+    assert rows == [" | Welding | First aid", *(f"Worker {i} | {i} | {i + 1}" for i in range(6))]
+
+
+def test_pdf_rows_of_a_group() -> None:
+    """Rows that stand close together under one name stay rows."""
+    cells = [
+        [("Region", 50), ("Zone", 110), ("Day", 180), ("Night", 250)],
+        [("North", 50), ("A", 110), ("4.10", 180), ("2.20", 250)],
+        [("B", 110), ("4.30", 180), ("2.40", 250)],
+        [("South", 50), ("C", 110), ("5.10", 180), ("3.20", 250)],
+        [("D", 110), ("5.30", 180), ("3.40", 250)],
+    ]
+    tops = [700.0, 680.0, 668.0, 648.0, 636.0]
+    stream = pdf_text(
+        (float(x), y, text) for y, row in zip(tops, cells, strict=True) for text, x in row
+    )
+    rows = [block.text for block in blocks_of(make_pdf([stream]), "a.pdf") if block.kind == "row"]
+    assert [row.split(" | ")[-3:] for row in rows[1:]] == [
+        ["A", "4.10", "2.20"],
+        ["B", "4.30", "2.40"],
+        ["C", "5.10", "3.20"],
+        ["D", "5.30", "3.40"],
+    ]
+
+
+def _with_file_annotation(data: bytes, name: str) -> bytes:
+    """Return a PDF of one line that holds a file in two annotations."""
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(make_pdf([pdf_lines(["See the note."])])))
+    stream = DecodedStreamObject()
+    stream.set_data(data)
+    held = DictionaryObject(
+        {
+            NameObject("/Type"): NameObject("/Filespec"),
+            NameObject("/F"): TextStringObject(name),
+            NameObject("/EF"): DictionaryObject({NameObject("/F"): writer._add_object(stream)}),
+        }
+    )
+    annotation = DictionaryObject(
+        {
+            NameObject("/Type"): NameObject("/Annot"),
+            NameObject("/Subtype"): NameObject("/FileAttachment"),
+            NameObject("/Rect"): ArrayObject([NumberObject(n) for n in (90, 90, 110, 110)]),
+            NameObject("/FS"): held,
+        }
+    )
+    writer.pages[0][NameObject("/Annots")] = ArrayObject([annotation, annotation])
+    buffer = io.BytesIO()
+    writer.write(buffer)
+    return buffer.getvalue()
+
+
+def test_pdf_file_pinned_to_a_page() -> None:
+    """A file that an annotation holds is read, once; one that cannot be read is named."""
+    pinned = text_of(_with_file_annotation(b"The crane arrives in June.", "note.txt"), "a.pdf")
+    assert pinned.count("The crane arrives in June.") == 1
+    assert "Attachment: note.txt" in pinned
+    assert "(not read:" in text_of(_with_file_annotation(b"%PDF-1.4 nothing", "a.pdf"), "b.pdf")
+
+
+@pytest.mark.parametrize(
+    ("seen", "read"),
+    [
+        ("םולש", "שלום"),
+        ("16:45 דע 9:15 העשמ", "משעה 9:15 עד 16:45"),
+        (".Office 365 תכרעמ רובע", "עבור מערכת Office 365."),
+        ("(ןכ) אל", "לא (כן)"),
+        (")ןכ( אל", "לא (כן)"),
+        ("hello םולש means", "hello שלום means"),
+        ("\ufee2\ufee0\ufecb", "علم"),
+    ],
+)
+def test_words_that_run_from_the_right(seen: str, read: str) -> None:
+    """Letters are read by their places; numbers and words of other scripts run to the right."""
+    letters = [Placed(sign, 6.0 * at, 6.0 * at + 6) for at, sign in enumerate(seen) if sign != " "]
+    words = read_line(letters, height=12, is_backwards=runs_left(seen))
+    assert " ".join(word.text for word in words) == read

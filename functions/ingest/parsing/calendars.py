@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import date, timedelta
 
 from .blocks import Event, Request, Title, clean, clean_line, heading, paragraph, read_all
 from .decoding import declared_charset, decode
@@ -12,6 +13,7 @@ _LINE = re.compile(r'([A-Za-z0-9-]+)((?:;[^":;]*(?:"[^"]*"[^":;]*)*)*):(.*)', re
 _ZONE = re.compile(r';TZID="?([^";:]+)', re.IGNORECASE)
 _NAME = re.compile(r';CN="?([^";:]+)', re.IGNORECASE)
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)\d*(Z?))?")
+_WHOLE_DAY = re.compile(r"(\d{4})(\d\d)(\d\d)")
 _ESCAPED = re.compile(r"\\([\\;,nN])")
 _ENTRIES = frozenset(["VEVENT", "VTODO", "VJOURNAL"])
 _TIMES = {"DTSTART": "Start", "DTEND": "End", "DUE": "Due"}
@@ -64,7 +66,8 @@ def calendar_entries(data: bytes, *, declared: str | None) -> Iterator[tuple[str
         elif name == "SUMMARY":
             subject = clean_line(_text(value))
         elif name in _TIMES:
-            lines.append(f"{_TIMES[name]}: {_time(value, options)}")
+            last = _last_day(value) if name == "DTEND" else ""
+            lines.append(f"{_TIMES[name]}: {last or _time(value, options)}")
         elif name in _PEOPLE:
             people += 1
             named = _NAME.search(options)
@@ -76,6 +79,17 @@ def calendar_entries(data: bytes, *, declared: str | None) -> Iterator[tuple[str
         elif name in _TEXTS and (text := clean(_text(value)).strip()):
             label = _TEXTS[name]
             lines.append(f"{label}: {clean_line(text)}" if label else text)
+
+
+def _last_day(value: str) -> str:
+    """Return the last of whole days: by RFC 5545, 3.6.1, they end before the day of DTEND."""
+    found = _WHOLE_DAY.fullmatch(value.strip())
+    if not found:
+        return ""
+    try:
+        return str(date(*map(int, found.groups())) - timedelta(days=1))
+    except (ValueError, OverflowError):
+        return ""
 
 
 def _show(name: str, value: str, options: str) -> str:

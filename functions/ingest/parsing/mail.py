@@ -71,7 +71,7 @@ def parse_mail(request: Request) -> Iterator[Event]:
 
 
 def read_message(message: Message, request: Request) -> Iterator[Event]:
-    """Yield the blocks of a message that is taken apart already."""
+    """Yield the blocks of a parsed message."""
     if subject := _field(message, "Subject"):
         yield Title(subject)
     yield from _Reader(request).message(message)
@@ -86,7 +86,7 @@ def parse_mailbox(request: Request) -> Iterator[Event]:
 
 
 def parse_web_archive(request: Request) -> Iterator[Event]:
-    """Yield the page that a web archive (MHTML) holds."""
+    """Yield the page in a web archive (MHTML)."""
     message = _read(read_all(request))
     reader = _Reader(request)
     pages = [part for part in reader.leaves(message) if _kind(part) == "text/html"]
@@ -177,6 +177,10 @@ class _Reader:
             yield from self._alternative(part, depth=depth + 1)
         elif kind == "multipart/related":
             yield from self._related(part, depth=depth + 1)
+        elif kind == "message/delivery-status" and part.is_multipart():
+            # RFC 3464: blocks of fields, which the library takes for messages without text.
+            blocks = ("\n".join(f"{k}: {v}" for k, v in _fields(one)) for one in _parts(part))
+            yield from paragraph(clean("\n\n".join(filter(None, blocks))))
         elif part.is_multipart():
             for inner in _parts(part):
                 yield from self._part(inner, depth=depth + 1)
@@ -284,7 +288,7 @@ class _Reader:
 
 
 def _says_more(rich: list[Event], plain: str) -> bool:
-    """Tell whether an HTML half is to be read in place of the plain one: see RFC 2046, 5.1.4."""
+    """Return whether an HTML half is to be read in place of the plain one: see RFC 2046, 5.1.4."""
     blocks = [event for event in rich if isinstance(event, Block)]
     if any(block.header for block in blocks):
         # A table, of which the plain half has lost the columns.
@@ -354,6 +358,12 @@ def _field(message: Message, name: str) -> str:
     except (ValueError, IndexError, AttributeError, LookupError, email.errors.MessageError):
         # A header that the library cannot take apart costs that header only.
         return ""
+
+
+def _fields(part: Message) -> Iterator[tuple[str, str]]:
+    for name in part:
+        if value := _field(part, name):
+            yield clean_line(name), value
 
 
 def _charset(part: Message) -> str | None:

@@ -504,7 +504,7 @@ class _TextReader:
         return "- " if its.is_bullet else _number(levels, counts, len(self.lists))
 
     def _is_listed(self) -> bool:
-        """Tell whether the list around an item numbers it."""
+        """Return whether the list around an item numbers it."""
         if not self.lists or not self.lists[-1].is_due:
             return False
         its = self.styles.lists.get(self.lists[-1].style, {}).get(len(self.lists))
@@ -556,7 +556,10 @@ class _TextReader:
         """Give out the rows of a table before another one within it."""
         if table.in_cell and table.text:
             table.spans.add(clean_line(" ".join(table.text)))
-            yield from table.writer.row(table.spans.row())
+            cells = table.spans.row()
+            # The rest of the row keeps its columns; the cell that is open has not ended.
+            table.spans.skip(len(cells) - 1)
+            yield from table.writer.row(cells)
             table.text = []
         yield from table.writer.end()
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import hashlib
 import io
 import math
 import re
 import statistics
 import struct
 import time
+import unicodedata
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import accumulate, pairwise
@@ -39,6 +42,7 @@ from .blocks import (
     corrupt,
     heading,
     paragraph,
+    raised,
 )
 from .figures import DECORATION_USES
 from .pdf_annotations import Value, turned_box
@@ -55,6 +59,9 @@ from .pdf_tables import (
 )
 from .reading_order import Box, reading_order
 from .tables import TableWriter
+from .writing_direction import RIGHT_TO_LEFT, runs_left
+from .writing_direction import Placed as PlacedText
+from .writing_direction import read_line as read_from_the_right
 
 # Pages looked at on either side to tell a running header from text.
 _WINDOW_PAGES = 4
@@ -76,11 +83,16 @@ _MAX_PICTURES = 200
 _MAX_DRAWN = 4_000
 _MAX_SEGMENTS = 1_500
 _LOOKED_AT = 80
+# Between words, in heights of the line.
+_LOOSE_GAP = 0.6
 _THIN = 3.0
 _LEAST_LINE = 6.0
 _LEAST_TABLE = 20.0
 _MAX_OPEN_LINES = 400
+_MAX_COMPOUNDS = 10_000
+_PAGE_DIGITS = 4
 _MAX_SHAPES = 60
+_ITEM_DROP = 2.5
 # Columns of columns: more than any page of text has.
 _MAX_COLUMN_DEPTH = 8
 # Cells of a column begin at one place, in points.
@@ -104,15 +116,54 @@ _BULLET = re.compile(r"(?:[•◦▪‣∙●○■□–*-]|\(?(?:\d{1,3}|[a-zA
 _SENTENCE_END = re.compile(r"[.!?:。！？…]['\"”’»)\]]*$")
 # Dots or lines that lead the eye, and what is nothing else.
 _LEADERS = re.compile(r"(?:[.·…]\s?){4,}|_{3,}")
-_LEADER_MARKS = ("..", ". .", "…", "·", "___")
+_LEADER_MARKS = re.compile(r"\. ?\.|[…·]|___")
 _ORNAMENT = re.compile(r"[\s.·…_\-=*|+~—–•#<>/\\]{2,}|[|_=~·—–]")
 _PAGE_NUMBER = re.compile(
     r"(?:page|seite|p[áa]gina|pagina|trang|strona|sida|side|str\.?|s\.|p\.)\s*#"
     r"(?:\s*(?:of|von|de|di|av|af|z|/|sur|trên|van)\s*#)?|#\s*(?:of|von|de|/|sur)\s*#|[-–—]\s*#\s*[-–—]",
     re.IGNORECASE,
 )
+# A minus sign before a letter or another one is a hyphen of a font, as that of --option.
+_NO_MINUS = re.compile(r"\u2212(?=\u2212?[^\W\d_])")
+_RAISED_SIGNS = frozenset("0123456789+-\u2212")
+_AFTER_RAISED = frozenset(".,;:)")
+# How far above the others, in heights of the line, a raised digit stands, and how much smaller.
+_LEAST_RAISE = 0.1
+_MOST_RAISE = 0.8
+_LESS_HEIGHT = 0.93
+# Below the line that letters stand on, as a share of their height.
+_DESCENT = 0.22
+# Parts of a line that are nearer, in heights of the line, are parts of one word.
+_WORD_GAP = 0.12
+# Words of one letter each, so many of them, are one word with wide spaces.
+_SPACED_LETTERS = 4
+_SPACED_SHARE = 0.8
+_MARK_CHARS = 3
+_ENDS = (".", ",", ":", ";", "!", "\u060c", "\u061b", "\u061f")
+# A first letter over several lines is taller.
+_DROPPED = 1.6
 # Behind it a word goes on, or another begins: mainte-nance, 2026-2027; but not "on- and offshore".
 _HYPHEN = re.compile(r"(?<=[^\W_])[-\u2010]$")
+# Words that keep their hyphen at the end of a line, where it might also only part a word.
+_COMPOUND = re.compile(
+    r"(?:(?:well|ill)-(?!ness|ington|ies)\w{4}"
+    r"|self-(?!ish|less|same)\w{4}"
+    r"|(?:long|short|medium|mid|near)-(?:term|lived|range|standing|lasting|distance|haul)"
+    r"|(?:high|low|full|first|second|third|top|entry|mid|sea|ground)-"
+    r"(?:level|speed|quality|pressure|voltage|scale|resolution|frequency|performance|density|power"
+    r"|cost|income|energy|risk|class|rate|time|size|temperature|end|tech|res|profile|fat)"
+    r"|(?:full|part|real|half|run|some|all|one|lead|response|flexi)-time\b"
+    r"|(?:up|down|in|out|state|up|day|face|end|step|side|year|month|week|door|word|point)-(?:to|of|by)\b"
+    r"|(?:one|two|three|four|five|six|seven|eight|nine|ten|multi|double|single|triple)-"
+    r"(?:sided|way|year|day|week|month|hour|page|part|phase|stage|step|storey|wheel|digit|line|fold)"
+    r"|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)-(?:one|two|three|four|five|six|seven"
+    r"|eight|nine)\b"
+    r"|\w{3,}-(?:based|driven|oriented|specific|friendly|owned|wide\b|free\b|like\b))",
+    re.IGNORECASE,
+)
+_HYPHENATED = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)+")
+_LAST_WORD = re.compile(r"[\w-]*$")
+_FIRST_WORD = re.compile(r"[\w-]*")
 _SUSPENDED = re.compile(r"(?:and|or|und|oder|bzw|sowie|et|ou|y|och|og|en|of)\b|[^\w\s]")
 # What Wingdings and Symbol have in Unicode's private area, as Word writes bullets and boxes.
 _SYMBOLS = str.maketrans(
@@ -126,7 +177,7 @@ _SCANNER = re.compile(
 _BOLD = re.compile(rb"bold|black|heavy|semibold|cmbx|medi", re.IGNORECASE)
 _MADE_BY = re.compile(
     r"^(?:\(?anonymous\)?$|microsoft \w+ - |untitled|document\d*$|slide \d+$"
-    r"|.*\.(?:docx?|pdf|tex|dvi|indd|rtf|qxd)$)",
+    r"|.*\.(?:docx?|xls[xm]?|pptx?|od[tsp]|pdf|tex|dvi|indd|rtf|qxd|html?|txt|md|csv|pages)$)",
     re.IGNORECASE,
 )
 
@@ -139,6 +190,7 @@ class _Line(NamedTuple):
         cells: Parts between wide gaps, each (text, left, right); one where there are none.
         edges: (left, right) of each word; empty if they are unknown.
         leads: Dots led from its text to a page number.
+        runs_up: Its letters stand above each other, as in narrow columns' names.
         hyphenated: PDFium found a hyphen at its end that only the line break put there.
     """
 
@@ -153,6 +205,7 @@ class _Line(NamedTuple):
     page: int = 0
     edges: tuple[tuple[float, float], ...] = ()
     leads: bool = False
+    runs_up: bool = False
 
     @property
     def height(self) -> float:
@@ -212,26 +265,52 @@ def parse_pdf(request: Request) -> Iterator[Event]:
     if title and not _MADE_BY.match(title):
         yield Title(title)
     outline = _read_outline(document)
-    pages = _read_pages(document, request, outline, count)
+    files: list[tuple[int, int]] = []
+    pages = _read_pages(document, request, outline, files)
     outlined = sum(map(len, outline.values())) >= 3
     describe = partial(_describe, document, request)
     yield from _Assembler(outlined=outlined, pages=count, describe=describe).read(pages)
-    yield from _read_attachments(document, request)
+    yield from _read_attachments(document, request, files)
 
 
-def _read_attachments(document: pypdfium2.PdfDocument, request: Request) -> Iterator[Event]:
-    """Yield the files inside the document under their names; one that is not read is named."""
+def _attachments(
+    document: pypdfium2.PdfDocument, files: list[tuple[int, int]]
+) -> Iterator[pypdfium2.PdfAttachment]:
+    for index in range(min(document.count_attachments(), _MAX_ATTACHMENTS)):
+        with contextlib.suppress(pypdfium2.PdfiumError):
+            yield document.get_attachment(index)
+    for index, annotation in files[:_MAX_ATTACHMENTS]:
+        with contextlib.suppress(pypdfium2.PdfiumError):
+            page = document[index]
+            try:
+                yield from pdf_annotations.attachment(page, annotation, document)
+            finally:
+                page.close()
+
+
+def _read_attachments(
+    document: pypdfium2.PdfDocument, request: Request, files: list[tuple[int, int]]
+) -> Iterator[Event]:
+    """
+    Yield the files inside the document under their names; one that is not read is named.
+
+    Args:
+        files: Page and number of each annotation that holds one.
+    """
     # The registry loads this module by its name.
     from .registry import parse
 
-    count = min(document.count_attachments(), _MAX_ATTACHMENTS)
-    for index in range(count):
+    known: set[bytes] = set()
+    for number, attachment in enumerate(_attachments(document, files), start=1):
         try:
-            attachment = document.get_attachment(index)
-            name = clean_line(attachment.get_name())[:200] or f"file {index + 1}"
+            name = clean_line(attachment.get_name())[:200] or f"file {number}"
             data = bytes(attachment.get_data())
         except pypdfium2.PdfiumError:
             continue
+        digest = hashlib.blake2b(data, key=name.encode()[:64]).digest()
+        if digest in known:
+            continue
+        known.add(digest)
         yield from heading(f"Attachment: {name}", level=1)
         if request.depth >= _MAX_DEPTH:
             yield from paragraph("(not read: nested too deeply)")
@@ -255,7 +334,7 @@ def _read_attachments(document: pypdfium2.PdfDocument, request: Request) -> Iter
 
 
 def _is_picture(page: pypdfium2.PdfPage, lines: list[_Line]) -> bool:
-    """Tell whether a picture covers the page and hardly any text stands beside it: a scan."""
+    """Return whether a picture covers the page and hardly any text stands beside it: a scan."""
     if sum(len(line.text) for line in lines) > _MAX_STAMP_CHARS:
         return False
     width, height = page.get_size()
@@ -269,7 +348,7 @@ def _is_picture(page: pypdfium2.PdfPage, lines: list[_Line]) -> bool:
 
 
 def _with_values(lines: list[_Line], values: list[Value], *, page: int) -> list[_Line]:
-    """Return *lines* with what a form's fields hold, each beside its label."""
+    """Return *lines* with the values of form fields, each next to its label."""
     result = list(lines)
     for value in values:
         height = min(value.top - value.bottom, 14.0)
@@ -352,8 +431,15 @@ def _read_pages(
     document: pypdfium2.PdfDocument,
     request: Request,
     outline: dict[int, dict[str, int]],
-    count: int,
+    files: list[tuple[int, int]],
 ) -> Iterator[_Page | EmptyPage]:
+    """
+    Yield the pages in their order.
+
+    Args:
+        files: Gets page and number of each annotation that holds a file.
+    """
+    count = len(document)
     if document.get_formtype():
         # Before the first page is loaded.
         document.init_forms()
@@ -378,14 +464,18 @@ def _read_pages(
                 is_picture = _is_picture(page, lines)
                 width, height = page.get_size()
                 is_wide = (width > height) != (turn in (1, 3))
-                values, notes = pdf_annotations.read(page, form)
+                values, notes, held = pdf_annotations.read(page, form)
+                files.extend((index, annotation) for annotation in held)
                 if turn:
                     values = [value.turned(turn) for value in values]
                 has_values = has_values or bool(values)
                 lines = _with_values(lines, values, page=index + 1)
-                # The rows of a table that goes on may leave no wide gaps.
+                # A narrow table leaves no wide gaps, and nor may one that goes on.
                 is_likely = len(rules.down) > 2 or _may_hold_table(lines)
-                rules = _read_rules(page) if is_likely and _is_ruled(page) else Rules([], [])
+                if _is_ruled(page) and (is_likely or _is_loose(lines)):
+                    rules = _read_rules(page)
+                else:
+                    rules = Rules([], [])
                 if turn:
                     rules = _turned_rules(rules, turn)
                 if (
@@ -430,8 +520,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
     """
     Return the lines of page *number* in the order of its content, and how far they are turned.
 
-    Their coordinates are turned back by as many quarters of a circle, so that text runs to the
-    right.
+    Their coordinates are rotated back, so that text runs to the right.
     """
     textpage = page.get_textpage()
     try:
@@ -468,6 +557,10 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
         if turn or not exact:
             measure = measure_elsewhere
         is_ascii = text.isascii()
+        if not is_ascii and "\u2212" in text:
+            text = _NO_MINUS.sub("-", text)
+        runs_back = not is_ascii and RIGHT_TO_LEFT.search(text) is not None
+        letters: list[_Letters] = []
         for found in _LINE.finditer(text):
             raw = found.group()
             stripped = raw.strip()
@@ -477,27 +570,56 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
             last = first + len(stripped) - 1
             measure(first)
             left, bottom, top = box.left, box.bottom, box.top
+            first_bottom, first_top = bottom, top
             measure(last)
             end_bottom, right, end_top = box.bottom, box.right, box.top
+            middle = (first + last) // 2
+            if text[middle] == " ":
+                # What PDFium puts between words has no place of its own.
+                middle += 1
             if last - first > 2:
-                measure((first + last) // 2)
+                measure(middle)
                 # A sign of another font in the middle says nothing of the line.
                 tallest = _MAX_TALLER * max(top - bottom, end_top - end_bottom)
                 if not 0 < tallest < box.top - box.bottom:
                     bottom, top = box.bottom, box.top
+                if text[middle] in _RAISED_SIGNS:
+                    # It may be raised; the tallest of the three is no such thing.
+                    bottom, top = max(
+                        (bottom, top),
+                        (first_bottom, first_top),
+                        (end_bottom, end_top),
+                        key=lambda sides: round(sides[1] - sides[0], 1),
+                    )
             if top <= bottom:
                 bottom, top = min(bottom, end_bottom), max(top, end_top)
-            pdfium.FPDFText_GetFontInfo(
-                handle, index_of((first + last) // 2), name, 128, ctypes.byref(flags)
-            )
+            pdfium.FPDFText_GetFontInfo(handle, index_of(middle), name, 128, ctypes.byref(flags))
             bold = is_bold(name.value)
             if not is_ascii and "\uf020" <= max(stripped) <= "\uf0ff":
                 stripped = stripped.translate(_SYMBOLS)
+            if runs_back:
+                at = next(
+                    (i for i, sign in enumerate(stripped) if not unicodedata.combining(sign)), 0
+                )
+                foot = _foot(handle, index_of(first + at), turn)
+                letters.append(_letters(stripped, first, measure, box, foot))
             edges: list[tuple[float, float]] = []
             bottoms: list[float] = []
+            lifted: list[int] = []
+            base = bottom, top
+            if stripped[0] in _RAISED_SIGNS and _is_raised(first_bottom, first_top, base):
+                lifted.append(0)
+            if stripped[-1] in _RAISED_SIGNS and _is_raised(end_bottom, end_top, base):
+                lifted.append(len(stripped) - 1)
             cells = tuple(
-                _cells(stripped, first, left, right, top - bottom, measure, box, edges, bottoms)
+                _cells(stripped, first, left, right, base, measure, box, edges, bottoms, lifted)
             )
+            if lifted and (above := _with_raised(stripped, first, base, measure, box, lifted)):
+                stripped = above
+                edges, bottoms = [], []
+                cells = tuple(
+                    _cells(stripped, first, left, right, base, measure, box, edges, bottoms, [])
+                )
             cleaned = clean_line(stripped) if len(cells) > 1 else cells[0][0]
             if cleaned.count(" ") + 1 != len(edges):
                 edges = _edges_of_cleaned(stripped, edges)
@@ -506,8 +628,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                 pdfium.FPDFText_GetFontInfo(handle, index_of(last), name, 128, ctypes.byref(flags))
                 bold = is_bold(name.value)
             leads = (
-                any(mark in cleaned for mark in _LEADER_MARKS)
-                and _LEADERS.search(cleaned) is not None
+                _LEADER_MARKS.search(cleaned) is not None and _LEADERS.search(cleaned) is not None
             )
             if leads:
                 cleaned = clean_line(_LEADERS.sub(" ", cleaned))
@@ -516,6 +637,14 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                 )
                 cells = tuple(cell for cell in cells if cell[0])
                 edges = []
+            if (
+                len(edges) >= _SPACED_LETTERS
+                and len(cleaned) < 2.5 * len(edges)
+                and (spaced := _without_wide_spaces(cleaned, edges))
+            ):
+                cleaned, edges = spaced
+                bottoms = []
+                cells = ((cleaned, left, right),)
             line = _Line(
                 text=cleaned,
                 left=min(left, right),
@@ -530,10 +659,29 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                 leads=leads,
             )
             is_placed = len(line.edges) == len(bottoms) + 1
-            if len(cells) > 1 and is_placed and max(bottoms) - min(bottoms) > 0.8 * (top - bottom):
-                lines.extend(_by_height(line, bottoms))
+            apart = max(bottoms) - min(bottoms) if is_placed and bottoms else 0.0
+            if first_bottom - end_bottom > 0.8 * (top - bottom) and _is_upright(line):
+                # Signs below each other, each of them a cell.
+                parts = _sign_by_sign(line, stripped, first, measure, box)
+                letters.extend([_Letters([], 0.0, 0.0)] * (len(parts) - 1) if runs_back else [])
+                lines.extend(parts)
+            elif apart > 0.8 * (top - bottom) and (len(cells) > 1 or _goes_back(line)):
+                angle = pdfium.FPDFText_GetCharAngle(handle, index_of(first))
+                is_turned = (round(angle / (math.pi / 2)) - turn) % 2 == 1
+                parts = (
+                    _by_column(line, [first_bottom, *bottoms])
+                    if is_turned
+                    else list(_by_height(line, [first_bottom, *bottoms]))
+                )
+                letters.extend([_Letters([], 0.0, 0.0)] * (len(parts) - 1) if runs_back else [])
+                lines.extend(parts)
             else:
+                if last > first and end_bottom - first_bottom > line.height > right - left:
+                    # Letters above each other: it runs up.
+                    line = line._replace(edges=(), runs_up=True)
                 lines.append(line)
+        if runs_back:
+            lines = _read_backwards(lines, letters)
         # As the lines' coordinates are: what is seen of a page may be turned, and begin elsewhere.
         box_left, box_bottom, box_right, box_top = page.get_cropbox()
         if turn:
@@ -565,7 +713,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
 
 def _edges_of_cleaned(text: str, edges: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """
-    Return the edges of the words that are left when *text* is cleaned.
+    Return the edges of the words that remain when *text* is cleaned.
 
     Words of nothing but control characters are gone; a word with other blanks in it is several.
     """
@@ -633,7 +781,7 @@ def _turned_rules(rules: Rules, turn: int) -> Rules:
 
 
 def _may_hold_table(lines: list[_Line]) -> bool:
-    """Tell whether a page has as many parts of lines that wide gaps set off as a small table."""
+    """Return whether a page has as many parts of lines that wide gaps set off as a small table."""
     parts = sum(len(line.cells) for line in lines if len(line.cells) > 1)
     if parts >= LEAST_CELLS:
         return True
@@ -648,8 +796,19 @@ def _may_hold_table(lines: list[_Line]) -> bool:
     return parts >= LEAST_CELLS
 
 
+def _is_loose(lines: list[_Line]) -> bool:
+    """Return whether words of several lines are further apart than blanks are wide."""
+    found = 0
+    for line in lines:
+        least = _LOOSE_GAP * line.height
+        found += any(after[0] - before[1] > least for before, after in pairwise(line.edges))
+        if found > 2:
+            return True
+    return False
+
+
 def _is_ruled(page: pypdfium2.PdfPage) -> bool:
-    """Tell whether some of the things on a page are drawn, by a look at a few of them."""
+    """Return whether some of the things on a page are drawn, by a look at a few of them."""
     count = pdfium.FPDFPage_CountObjects(page.raw)
     drawn = 0
     for index in range(0, count, count // _LOOKED_AT + 1):
@@ -661,7 +820,7 @@ def _is_ruled(page: pypdfium2.PdfPage) -> bool:
 
 
 def _read_rules(page: pypdfium2.PdfPage) -> Rules:
-    """Return the lines that are drawn on a page, sides of boxes among them."""
+    """Return the lines drawn on a page, including the sides of boxes."""
     rules = Rules([], [])
     count = pdfium.FPDFPage_CountObjects(page.raw)
     if count > _MAX_DRAWN:
@@ -718,7 +877,7 @@ def _is_box(path: Any, parts: int) -> bool:
 
 
 def _strokes(path: Any, parts: int) -> Iterator[tuple[float, float, float, float]]:
-    """Yield the straight lines of a path, in points of the page."""
+    """Yield the straight lines of a path, in points."""
     matrix = pdfium.FS_MATRIX()
     pdfium.FPDFPageObj_GetMatrix(path, ctypes.byref(matrix))
     x, y = ctypes.c_float(), ctypes.c_float()
@@ -738,22 +897,17 @@ def _strokes(path: Any, parts: int) -> Iterator[tuple[float, float, float, float
 def _words(lines: list[_Line]) -> list[Word]:
     found: list[Word] = []
     for number, line in enumerate(lines):
+        places: Iterable[tuple[str, float, float]] = line.cells
         if line.edges:
-            parts = zip(line.text.split(" "), line.edges, strict=True)
-            found.extend(
-                Word(text, left, right, line.bottom, line.top, line.bold, number)
-                for text, (left, right) in parts
-            )
-        else:
-            found.extend(
-                Word(text, left, right, line.bottom, line.top, line.bold, number)
-                for text, left, right in line.cells
-            )
+            lefts, rights = zip(*line.edges, strict=True)
+            places = zip(line.text.split(" "), lefts, rights, strict=True)
+        bottom, top, bold = line.bottom, line.top, line.bold
+        found.extend([Word(t, left, right, bottom, top, bold, number) for t, left, right in places])
     return found
 
 
 def _without_tables(lines: list[_Line], tables: list[Table]) -> list[_Line]:
-    """Return what the tables leave of the lines."""
+    """Return the lines that are not part of tables."""
     taken = {word for table in tables for row in table.words for word in row}
     touched = {number for table in tables for number in table.lines}
     left: dict[int, list[Word]] = {}
@@ -777,13 +931,10 @@ def _without_tables(lines: list[_Line], tables: list[Table]) -> list[_Line]:
 
 def _by_height(line: _Line, bottoms: list[float]) -> Iterator[_Line]:
     """Yield the parts of what PDFium took for one line, its words standing at many heights."""
-    words = list(zip(line.text.split(" "), line.edges, [None, *bottoms], strict=True))
+    words = list(zip(line.text.split(" "), line.edges, bottoms, strict=True))
     height = line.height
-    # The height of the first word is not among them: that of its neighbour at the left edge.
-    first = bottoms[0] if line.edges[1][0] - line.edges[0][1] < height else line.bottom
     parts: list[tuple[float, list[tuple[str, tuple[float, float]]]]] = []
-    for text, edge, bottom in words:
-        place = first if bottom is None else bottom
+    for text, edge, place in words:
         if not parts or abs(parts[-1][0] - place) > 0.8 * height:
             parts.append((place, []))
         parts[-1][1].append((text, edge))
@@ -806,8 +957,79 @@ def _by_height(line: _Line, bottoms: list[float]) -> Iterator[_Line]:
         )
 
 
+def _goes_back(line: _Line) -> bool:
+    """Tell whether a line begins again at its left: it is several, one below the other."""
+    return any(after[0] < before[0] - line.height for before, after in pairwise(line.edges))
+
+
+def _is_upright(line: _Line) -> bool:
+    """Return whether words of a line are narrower than their signs would be beside each other."""
+    return line.text.isascii() and any(
+        len(word) > 1 and right - left < 0.2 * len(word) * line.height
+        for word, (left, right) in zip(line.text.split(" "), line.edges, strict=False)
+    )
+
+
+def _sign_by_sign(
+    line: _Line, text: str, offset: int, measure: Callable[[int], None], box: Any
+) -> list[_Line]:
+    """Return what PDFium took for a line, though its signs stand at many heights."""
+    parts: list[_Line] = []
+    for at, sign in enumerate(text):
+        if sign == " ":
+            continue
+        measure(offset + at)
+        left, right, bottom, top = box.left, box.right, box.bottom, box.top
+        before = parts[-1] if parts else None
+        if (
+            before is not None
+            and abs(before.bottom - bottom) < 0.5 * line.height
+            and -0.5 * line.height < left - before.right < 0.5 * line.height
+        ):
+            gap = " " if left - before.right > _WORD_GAP * line.height else ""
+            sign, left = f"{before.text}{gap}{sign}", before.left
+            parts.pop()
+        parts.append(
+            line._replace(
+                text=sign,
+                left=left,
+                right=right,
+                bottom=bottom,
+                top=top,
+                cells=((sign, left, right),),
+                edges=(),
+            )
+        )
+    return parts
+
+
+def _by_column(line: _Line, bottoms: list[float]) -> list[_Line]:
+    """Return the texts of a line that run up, each in a column of its own."""
+    parts: list[_Line] = []
+    words = zip(line.text.split(" "), line.edges, bottoms, strict=True)
+    for word, (left, right), bottom in words:
+        if parts and abs(parts[-1].left - left) < 0.3 * (right - left):
+            text = f"{parts[-1].text} {word}"
+            side = max(parts[-1].right, right)
+            parts[-1] = parts[-1]._replace(text=text, right=side, cells=((text, left, side),))
+        else:
+            parts.append(
+                line._replace(
+                    text=word,
+                    left=left,
+                    right=right,
+                    bottom=bottom,
+                    top=bottom + line.height,
+                    cells=((word, left, right),),
+                    edges=(),
+                    runs_up=True,
+                )
+            )
+    return parts
+
+
 def _without_rulers(lines: list[_Line]) -> list[_Line]:
-    """Leave out the numbers of lines down a margin, and rulers along an edge."""
+    """Remove line numbers in a margin and rulers along an edge."""
     numbers = [line for line in lines if line.text.isdecimal() and len(line.text) <= 4]
     dropped: set[int] = set()
     for edge in ("left", "right"):
@@ -838,27 +1060,236 @@ def _on_one_baseline(lines: list[_Line]) -> list[_Line]:
     joined: list[_Line] = []
     for line in lines:
         before = joined[-1] if joined else None
-        if (
-            before is None
-            or before.hyphenated
-            or abs(before.middle - line.middle) > 0.3 * min(before.height, line.height)
-            or line.left < before.right - 0.2 * line.height
-        ):
-            joined.append(line)
-            continue
-        cells = before.cells + line.cells
-        if line.left - before.right <= 1.5 * line.height:
-            (text, left, _), (more, _, right) = before.cells[-1], line.cells[0]
-            cells = (*before.cells[:-1], (f"{text} {more}", left, right), *line.cells[1:])
-        joined[-1] = before._replace(
-            text=f"{before.text} {line.text}",
-            right=line.right,
-            bold=before.bold and line.bold,
-            cells=cells,
-            hyphenated=line.hyphenated,
-            edges=before.edges + line.edges if before.edges and line.edges else (),
+        is_below = (
+            before is not None
+            and line.left < before.right - 0.2 * (line.top - line.bottom)
+            and not line.runs_up
         )
+        if before is None or before.hyphenated or is_below:
+            joined.append(line)
+        elif before.runs_up and line.runs_up:
+            if _goes_on_above(before, line):
+                text = f"{before.text} {line.text}"
+                left, right = min(before.left, line.left), max(before.right, line.right)
+                joined[-1] = before._replace(
+                    text=text, left=left, right=right, top=line.top, cells=((text, left, right),)
+                )
+            else:
+                joined.append(line)
+        elif _is_mark(before, line):
+            joined[-1] = _with_more(before, line, raised(line.text))
+        elif _is_dropped(before, line):
+            gap = "" if line.left - before.right < _WORD_GAP * line.height else " "
+            if before.text not in ("A", "I"):
+                gap = ""
+            text = before.text + gap + line.text
+            joined[-1] = line._replace(
+                text=text, left=before.left, cells=((text, before.left, line.right),), edges=()
+            )
+        elif abs(before.middle - line.middle) > 0.3 * min(before.height, line.height):
+            joined.append(line)
+        else:
+            joined[-1] = _with_more(before, line, line.text)
     return joined
+
+
+def _goes_on_above(before: _Line, line: _Line) -> bool:
+    """Return whether two texts that run up are one: above each other, with a blank between them."""
+    width = max(before.right - before.left, line.right - line.left)
+    return (
+        abs(before.left - line.left) < 0.3 * width and abs(line.bottom - before.top) < 0.8 * width
+    )
+
+
+def _is_mark(before: _Line, line: _Line) -> bool:
+    """Recognise a raised number behind a word that is written as a line of its own."""
+    return (
+        len(line.text) <= _MARK_CHARS
+        and raised(line.text) != line.text
+        and -0.2 * line.height <= line.left - before.right < 2 * _WORD_GAP * before.height
+        and before.bottom < line.middle < before.top + 0.3 * before.height
+        and _is_raised(line.bottom, line.top, (before.bottom, before.top))
+    )
+
+
+def _is_dropped(before: _Line, line: _Line) -> bool:
+    """Recognise the first letter of a text that is as tall as several of its lines."""
+    return (
+        len(before.text) == 1
+        and before.text.isalpha()
+        and before.height > _DROPPED * line.height
+        and line.text[:1].islower()
+        and -0.2 * line.height <= line.left - before.right < line.height
+        and before.bottom <= line.middle <= before.top
+    )
+
+
+def _with_more(before: _Line, line: _Line, more: str) -> _Line:
+    """Return *before* with the text of *line* behind it, which is read as *more*."""
+    apart = line.left - before.right
+    height = line.height
+    is_mark = more != line.text
+    is_word = is_mark or apart < _WORD_GAP * height
+    gap = "" if is_word else " "
+    cells = before.cells + line.cells
+    if is_word or apart <= 1.5 * height:
+        (text, left, _), (_, _, right) = before.cells[-1], line.cells[0]
+        first = more if is_mark else line.cells[0][0]
+        cells = (*before.cells[:-1], (f"{text}{gap}{first}", left, right), *line.cells[1:])
+    edges: tuple[tuple[float, float], ...] = ()
+    if before.edges and line.edges:
+        edges = before.edges + line.edges
+        if is_word:
+            whole = before.edges[-1][0], line.edges[0][1]
+            edges = (*before.edges[:-1], whole, *line.edges[1:])
+    return before._replace(
+        text=f"{before.text}{gap}{more}",
+        right=line.right,
+        bold=before.bold and (is_mark or line.bold),
+        cells=cells,
+        hyphenated=line.hyphenated,
+        edges=edges,
+    )
+
+
+def _is_raised(bottom: float, top: float, base: tuple[float, float]) -> bool:
+    """Return whether a character is smaller than those of its line and stands above their foot."""
+    height, own = base[1] - base[0], top - bottom
+    lift = bottom - base[0] - _DESCENT * (height - own)
+    return own < _LESS_HEIGHT * height and _LEAST_RAISE * height < lift < _MOST_RAISE * height
+
+
+def _with_raised(
+    text: str,
+    offset: int,
+    base: tuple[float, float],
+    measure: Callable[[int], None],
+    box: Any,
+    lifted: list[int],
+) -> str:
+    """Return *text* with the raised digits about those of *lifted* as such, "" where none are."""
+
+    def is_raised(at: int) -> bool:
+        if text[at] not in _RAISED_SIGNS:
+            return False
+        measure(offset + at)
+        return _is_raised(box.bottom, box.top, base)
+
+    result = text
+    done = -1
+    for at in sorted(lifted):
+        if at <= done:
+            continue
+        begin, end = at, at + 1
+        while begin > 0 and is_raised(begin - 1):
+            begin -= 1
+        while end < len(text) and is_raised(end):
+            end += 1
+        done = end
+        # A line of nothing else has no other letters to tell by.
+        if end - begin < len(text):
+            result = result[:begin] + raised(text[begin:end]) + result[end:]
+    return result if result != text else ""
+
+
+def _without_wide_spaces(
+    text: str, edges: list[tuple[float, float]]
+) -> tuple[str, list[tuple[float, float]]] | None:
+    """Return a line of letters with a blank behind each as words, None where it is none."""
+    words = text.split(" ")
+    letters = sum(1 for word in words if len(word) == 1 and word.isalpha())
+    if len(words) != len(edges) or letters < max(_SPACED_LETTERS, _SPACED_SHARE * len(words)):
+        return None
+    gaps = [after[0] - before[1] for before, after in pairwise(edges)]
+    usual = statistics.median(gaps)
+    if max(gaps) > 4 * usual or len(set(words)) < 3:
+        # Columns of single letters.
+        return None
+    result, places = [words[0]], [edges[0]]
+    for gap, word, (left, right) in zip(gaps, words[1:], edges[1:], strict=True):
+        if gap > 1.6 * usual:
+            result.append(word)
+            places.append((left, right))
+        else:
+            result[-1] += word
+            places[-1] = places[-1][0], right
+    return " ".join(result), places
+
+
+class _Letters(NamedTuple):
+    """The letters of a line, the tallest one's height, and what they stand on."""
+
+    letters: list[PlacedText]
+    height: float
+    foot: float
+
+
+def _foot(textpage: Any, index: int, turn: int) -> float:
+    x, y = ctypes.c_double(), ctypes.c_double()
+    pdfium.FPDFText_GetCharOrigin(textpage, index, ctypes.byref(x), ctypes.byref(y))
+    return turned_box(turn, x.value, y.value, x.value, y.value)[1]
+
+
+def _letters(
+    text: str, offset: int, measure: Callable[[int], None], box: Any, foot: float
+) -> _Letters:
+    found: list[PlacedText] = []
+    height = 1.0
+    for at, letter in enumerate(text):
+        if not letter.isspace():
+            measure(offset + at)
+            found.append(PlacedText(letter, box.left, box.right))
+            height = max(height, box.top - box.bottom)
+    return _Letters(found, height, foot)
+
+
+def _read_backwards(lines: list[_Line], letters: list[_Letters]) -> list[_Line]:
+    """Return the lines of a page with those that run to the left in the order of reading."""
+    groups: list[tuple[_Line, _Letters]] = []
+    for line, own in zip(lines, letters, strict=True):
+        if groups and own.letters and (before := groups[-1][1]).letters:
+            first = groups[-1][0]
+            height = max(before.height, own.height)
+            apart = max(line.left - first.right, first.left - line.right)
+            if abs(before.foot - own.foot) < 0.3 * height and apart < height:
+                joined = first._replace(
+                    text=f"{first.text} {line.text}",
+                    left=min(first.left, line.left),
+                    right=max(first.right, line.right),
+                )
+                groups[-1] = joined, _Letters(before.letters + own.letters, height, before.foot)
+                continue
+        groups.append((line, own))
+    result: list[_Line] = []
+    is_backwards = False
+    for line, own in groups:
+        # A number that ends a sentence in a line of its own is such a line too.
+        is_end = is_backwards and line.text[:1] in _ENDS and not any(map(str.isalpha, line.text))
+        is_backwards = is_end or runs_left(line.text)
+        if own.letters and (is_end or RIGHT_TO_LEFT.search(line.text)):
+            line = _read_backwards_line(line, own, is_backwards=is_backwards)
+        result.append(line)
+    return result
+
+
+def _read_backwards_line(line: _Line, own: _Letters, *, is_backwards: bool) -> _Line:
+    words = read_from_the_right(own.letters, height=own.height, is_backwards=is_backwards)
+    # Boxes of these letters are as high as the letters are.
+    bottom = own.foot - _DESCENT * own.height
+    line = line._replace(bottom=bottom, top=bottom + own.height)
+    cells: list[tuple[str, float, float]] = []
+    for word in words:
+        apart = max(word.left - cells[-1][2], cells[-1][1] - word.right) if cells else 0.0
+        if cells and apart <= 1.5 * line.height:
+            text, left, right = cells[-1]
+            cells[-1] = f"{text} {word.text}", min(left, word.left), max(right, word.right)
+        else:
+            cells.append((word.text, word.left, word.right))
+    return line._replace(
+        text=" ".join(word.text for word in words),
+        cells=tuple((clean_line(text), left, right) for text, left, right in cells),
+        edges=tuple((word.left, word.right) for word in words),
+    )
 
 
 def _cells(
@@ -866,23 +1297,27 @@ def _cells(
     offset: int,
     left: float,
     right: float,
-    height: float,
+    base: tuple[float, float],
     measure: Callable[[int], None],
     box: Any,
     edges: list[tuple[float, float]],
     bottoms: list[float],
+    lifted: list[int],
 ) -> Iterator[tuple[str, float, float]]:
     """
     Yield the parts of a line that gaps wider than 1.5 times its height separate.
 
     Args:
         measure: Fills *box* with the sides of the character at a position of the page's text.
+        base: Bottom and top of the line.
         edges: Gets (left, right) of each word.
         bottoms: Gets the bottom of each word but the first.
+        lifted: Gets the places of raised digits at the ends of words, but of the first and last.
     """
     begin, begin_left = 0, left
     word_left = left
-    wide = 1.5 * height
+    height = base[1] - base[0]
+    wide, least = 1.5 * height, base[0] + _LEAST_RAISE * height
     position = text.find(" ")
     while position >= 0:
         after = position
@@ -890,8 +1325,19 @@ def _cells(
             after += 1
         measure(offset + position - 1)
         gap_left = box.right
+        end = text[position - 1]
+        if end in _RAISED_SIGNS:
+            if box.bottom > least and _is_raised(box.bottom, box.top, base):
+                lifted.append(position - 1)
+        elif end in _AFTER_RAISED and position > 1 and text[position - 2] in _RAISED_SIGNS:
+            measure(offset + position - 2)
+            if box.bottom > least and _is_raised(box.bottom, box.top, base):
+                lifted.append(position - 2)
         measure(offset + after)
         gap_right = box.left
+        is_above = box.bottom > least and text[after] in _RAISED_SIGNS
+        if is_above and _is_raised(box.bottom, box.top, base):
+            lifted.append(after)
         bottoms.append(box.bottom)
         edges.append((word_left, gap_left))
         word_left = gap_right
@@ -1018,6 +1464,7 @@ class _Assembler:
         table: Writer and left sides of the columns of the table that the page before ended with.
         uses: On how many pages so far each figure stands.
         figures: Those of pages whose text is out, until no paragraph or table goes on.
+        compounds: Words with a hyphen in the lines so far.
     """
 
     def __init__(
@@ -1037,6 +1484,7 @@ class _Assembler:
         self.describe = describe
         self.uses: Counter[tuple[int | str, ...]] = Counter()
         self.figures: list[tuple[int, PdfFigure]] = []
+        self.compounds: set[str] = set()
 
     def read(self, pages: Iterable[_Page | EmptyPage]) -> Iterator[Event]:
         """Yield the blocks of each page once the pages after it are known."""
@@ -1071,6 +1519,8 @@ class _Assembler:
                 window.append(page)
                 for line in page.lines:
                     self.sizes[_size(line)] += len(line.text)
+                    if "-" in line.text and len(self.compounds) < _MAX_COMPOUNDS:
+                        self.compounds.update(_HYPHENATED.findall(line.text.lower()))
                 self.uses.update({figure.signature for figure in page.figures if figure.signature})
                 after += 1
             while after > _WINDOW_PAGES:
@@ -1093,7 +1543,7 @@ class _Assembler:
         if self.unfinished is not None:
             kind, lines = self.unfinished
             self.unfinished = None
-            yield from _flowing(kind, lines)
+            yield from _flowing(kind, lines, self.compounds)
 
     def _next(self, waiting: deque[_Page | EmptyPage], window: deque[_Page]) -> Iterator[Event]:
         page = waiting.popleft()
@@ -1152,7 +1602,7 @@ class _Assembler:
             while at > 0 and groups[at].lines and max(map(_size, groups[at].lines)) < 0.95 * body:
                 at -= 1
             if at >= 0 and groups[at].is_text and _is_unfinished(groups[at].lines, right=right):
-                text, _, _ = _joined(groups[at].lines)
+                text, _, _ = _joined(groups[at].lines, self.compounds)
                 if not self._heading_level(page, groups[at].lines, text, body):
                     begun_here = groups[at].kind, groups.pop(at).lines
         rows = 0
@@ -1181,7 +1631,7 @@ class _Assembler:
                 rows += 1
                 continue
             rows = 0
-            text, boxes, _ = _joined(group.lines)
+            text, boxes, _ = _joined(group.lines, self.compounds)
             is_caption = len(text) <= MAX_CAPTION_CHARS and CAPTION.match(text)
             caption = text if is_caption else ""
             level = self._heading_level(page, group.lines, text, body)
@@ -1253,7 +1703,7 @@ class _Group:
 
 
 def _groups(lines: list[_Line], tables: list[Table]) -> list[_Group]:
-    """Return the paragraphs of a page, each table where a person comes to it."""
+    """Return the paragraphs of a page, with tables in reading order."""
     pitches = [
         a.middle - b.middle for a, b in pairwise(lines) if 0 < a.middle - b.middle < 4 * a.height
     ]
@@ -1289,6 +1739,31 @@ def _groups(lines: list[_Line], tables: list[Table]) -> list[_Group]:
 
 def _as_on_a_slide(groups: list[_Group]) -> list[_Group]:
     """Return the paragraphs of a wide page in the order of their places, as those of a slide."""
+    columns: list[list[_Group]] = []
+    for group in groups:
+        above = columns[-1][-1] if columns else None
+        if above is not None and _follows_item(above, group):
+            columns[-1].append(group)
+        else:
+            columns.append([group])
+    if not any(len(column) > 1 for column in columns):
+        return _by_places(groups)
+    lists = [_Group(c[0].kind, [line for g in c for line in g.lines]) for c in columns]
+    whole = {id(one): column for one, column in zip(lists, columns, strict=True)}
+    return [group for one in _by_places(lists) for group in whole[id(one)]]
+
+
+def _follows_item(above: _Group, group: _Group) -> bool:
+    """Return whether an item of a list stands close below another one."""
+    last, first = above.lines[-1], group.lines[0]
+    return (
+        above.kind == group.kind == "item"
+        and abs(above.lines[0].left - first.left) < first.height
+        and 0 < last.middle - first.middle < _ITEM_DROP * first.height
+    )
+
+
+def _by_places(groups: list[_Group]) -> list[_Group]:
     tops = [group.lines[0].top for group in groups]
     if not 2 < len(groups) <= _MAX_SHAPES or all(a >= b - 1 for a, b in pairwise(tops)):
         return groups
@@ -1311,7 +1786,7 @@ def _as_on_a_slide(groups: list[_Group]) -> list[_Group]:
 
 
 def _placed(tables: list[Table], lines: list[_Line]) -> list[tuple[int, list[Table]]]:
-    """Return the tables by the number of the first line that stands below them."""
+    """Return the tables by the number of the first line below them."""
     places: dict[int, list[Table]] = {}
     for table in tables:
         at = next(
@@ -1326,14 +1801,14 @@ def _placed(tables: list[Table], lines: list[_Line]) -> list[tuple[int, list[Tab
     return sorted(places.items())
 
 
-def _flowing(kind: BlockKind, lines: list[_Line]) -> Iterator[Block]:
-    """Yield a paragraph that may stand on several pages."""
-    text, boxes, page_starts = _joined(lines)
+def _flowing(kind: BlockKind, lines: list[_Line], compounds: Container[str]) -> Iterator[Block]:
+    """Yield a paragraph that may span several pages."""
+    text, boxes, page_starts = _joined(lines, compounds)
     yield from paragraph(text, kind=kind, page=lines[0].page, lines=boxes, page_starts=page_starts)
 
 
 def _is_unfinished(lines: list[_Line], *, right: float) -> bool:
-    """Tell whether the sentence of a paragraph may go on behind it."""
+    """Return whether the sentence of a paragraph may go on behind it."""
     last = lines[-1]
     if last.hyphenated:
         return True
@@ -1366,7 +1841,7 @@ def _continuation(begun: list[_Line], groups: list[_Group]) -> int | None:
 
 
 def _without_stamps(lines: list[_Line], page: _Page, window: Iterable[_Page]) -> list[_Line]:
-    """Leave out what a scanner's app writes onto each page of a scan."""
+    """Remove the stamp that a scanner app writes onto each page."""
     elsewhere = {
         _DIGITS.sub("#", line.text)
         for other in window
@@ -1389,7 +1864,7 @@ def _fold(text: str) -> str:
 
 
 def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) -> list[_Line]:
-    """Return the lines of *page* but those that stand at the same edge place on pages near by."""
+    """Return the lines of *page* without those that nearby pages have at the same edge."""
     own = page.edge_lines
     if not own:
         return page.lines
@@ -1407,13 +1882,28 @@ def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) 
         is_number = not any(c.isalpha() for c in key.replace("#", ""))
         is_page_number = _PAGE_NUMBER.fullmatch(key) is not None
         needed = 0 if is_page_number else 1 if is_number or pages <= _SHORT_PAGES else 2
+        if seen < needed and (ahead := _ahead(line)) is not None:
+            # A chapter's name beside the page number, on a few pages each.
+            seen = sum(
+                any(_ahead(o) == ahead and abs(o.middle - line.middle) < 6 for _, o in other)
+                for other in near
+            )
         if seen >= needed:
             dropped.append(line)
     return [line for line in page.lines if not any(line is other for other in dropped)]
 
 
+def _ahead(line: _Line) -> int | None:
+    """Return by how much a number at an end of a line, set apart, is ahead of that of the page."""
+    if len(line.cells) > 1:
+        for text in (line.cells[0][0], line.cells[-1][0]):
+            if text.isdecimal() and len(text) <= _PAGE_DIGITS:
+                return int(text) - line.page
+    return None
+
+
 def _is_between(line: _Line, down: list[tuple[float, float, float]]) -> bool:
-    """Tell whether lines are drawn on both sides of a line of text, as around cells."""
+    """Return whether lines are drawn on both sides of a line of text, as around cells."""
     beside = [x for x, bottom, top in down if bottom < line.middle < top]
     return bool(beside) and min(beside) < line.left + 3 and max(beside) > line.right - 3
 
@@ -1509,7 +1999,7 @@ def _in_reading_order(lines: list[_Line]) -> list[_Line]:
 
 
 def _titles_above(pieces: list[_Line]) -> int:
-    """Return how many of the first lines are larger than the text below them."""
+    """Return how many of the first lines are larger than the text below."""
     usual = statistics.median(map(_size, pieces))
     count = 0
     while count < _EDGE_LINES and _size(pieces[count]) > 1.15 * usual:
@@ -1607,7 +2097,7 @@ def _paragraphs(
 
 
 def _is_row(lines: list[_Line], i: int) -> bool:
-    """Tell whether a neighbour of line *i* has cells too, one of them under one of its own."""
+    """Return whether a neighbour of line *i* has cells too, one of them under one of its own."""
     own = lines[i]
     for j in (i - 1, i + 1):
         if 0 <= j < len(lines) and len(lines[j].cells) > 1:
@@ -1618,7 +2108,7 @@ def _is_row(lines: list[_Line], i: int) -> bool:
 
 
 def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> bool:
-    """Tell whether *line* goes on with the paragraph that *before* ends so far."""
+    """Return whether *line* goes on with the paragraph that *before* ends so far."""
     drop = before.middle - line.middle
     height = before.height
     if before.hyphenated or abs(drop) < 0.5 * height:
@@ -1643,11 +2133,27 @@ def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> boo
     return not (ended and before.right < right - 0.15 * (right - before.left))
 
 
-def _joined(lines: list[_Line]) -> tuple[str, tuple[LineBox, ...], tuple[PageStart, ...]]:
+def _keeps_hyphen(before: str, after: str, compounds: Container[str]) -> bool:
+    """Return whether a word keeps the hyphen at the end of a line: well-known, state-of-the-art."""
+    first, second = _LAST_WORD.search(before), _FIRST_WORD.match(after)
+    if first is None or second is None:
+        return False
+    word = f"{first.group()}-{second.group()}"
+    if word.count("-") > 1 and not word.startswith("-"):
+        return True
+    return word.lower() in compounds or _COMPOUND.match(word) is not None
+
+
+def _joined(
+    lines: list[_Line], compounds: Container[str] = frozenset()
+) -> tuple[str, tuple[LineBox, ...], tuple[PageStart, ...]]:
     """
-    Return the text of *lines* as one paragraph, words hyphenated at a line's end made whole.
+    Return *lines* as one paragraph, with hyphenated words joined.
 
     With it comes where its lines stand, and where in it further pages begin.
+
+    Args:
+        compounds: Words that the document writes with a hyphen within its lines.
     """
     text = ""
     hyphenated = False
@@ -1659,12 +2165,16 @@ def _joined(lines: list[_Line]) -> tuple[str, tuple[LineBox, ...], tuple[PageSta
             # PDFium takes away any hyphen that a line ends with.
             if _SUSPENDED.match(line.text):
                 text += "- "
-            elif not line.text[:1].islower():
+            elif not line.text[:1].islower() or _keeps_hyphen(text, line.text, compounds):
                 text += "-"
         elif text:
             if not _HYPHEN.search(text) or _SUSPENDED.match(line.text):
                 text += " "
-            elif line.text[:1].islower() and text[-2].isalpha():
+            elif (
+                line.text[:1].islower()
+                and text[-2].isalpha()
+                and not _keeps_hyphen(text[:-1], line.text, compounds)
+            ):
                 text = text[:-1]
         if line.page != page:
             page = line.page

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -79,10 +79,11 @@ def turned_box(
 
 def read(
     page: pypdfium2.PdfPage, form: pypdfium2.PdfFormEnv | None
-) -> tuple[list[Value], list[str]]:
-    """Return the values of the fields of *page*, and its notes."""
+) -> tuple[list[Value], list[str], list[int]]:
+    """Return the values of the fields of *page*, its notes, and which annotations hold files."""
     values: list[Value] = []
     notes: list[str] = []
+    files: list[int] = []
     for index in range(min(pdfium.FPDFPage_GetAnnotCount(page.raw), _MAX_ANNOTATIONS)):
         annotation = pdfium.FPDFPage_GetAnnot(page.raw, index)
         if not annotation:
@@ -94,11 +95,29 @@ def read(
             if kind == pdfium.FPDF_ANNOT_WIDGET:
                 if form is not None and (value := _value(annotation, form)) is not None:
                     values.append(value)
+            elif kind == pdfium.FPDF_ANNOT_FILEATTACHMENT:
+                files.append(index)
+                if note := clean(_string(annotation, b"Contents")).strip()[:_MAX_CHARS]:
+                    notes.append(f"Comment: {note}")
             elif note := _note(annotation, kind):
                 notes.append(note)
         finally:
             pdfium.FPDFPage_CloseAnnot(annotation)
-    return values, notes
+    return values, notes, files
+
+
+def attachment(
+    page: pypdfium2.PdfPage, index: int, document: pypdfium2.PdfDocument
+) -> Iterator[pypdfium2.PdfAttachment]:
+    """Yield the file that an annotation of *page* holds, if it holds one."""
+    annotation = pdfium.FPDFPage_GetAnnot(page.raw, index)
+    if not annotation:
+        return
+    try:
+        if held := pdfium.FPDFAnnot_GetFileAttachment(annotation):
+            yield pypdfium2.PdfAttachment(held, document)
+    finally:
+        pdfium.FPDFPage_CloseAnnot(annotation)
 
 
 def _note(annotation: pdfium.FPDF_ANNOTATION, kind: int) -> str:

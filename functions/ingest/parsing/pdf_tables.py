@@ -1,5 +1,5 @@
 """
-Tables on a page of a PDF, which knows words and lines at places and nothing of tables.
+Finds tables on a page of a PDF, which has only words and lines at positions.
 
 Where lines are drawn around the cells they tell rows, columns and merged cells. Elsewhere columns
 are what the words of several rows leave free between them, and a row's second line belongs to it.
@@ -13,14 +13,15 @@ import statistics
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from operator import attrgetter
+from itertools import groupby, pairwise
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from shared.boxes import LineBox, WordBox
 
 from .blocks import Block
 from .tables import Below, Beside, TableWriter, cover, kind_of
+from .writing_direction import Placed, read_words, runs_left
 
 # Lines that are nearer, in points, are one; so are the ends of lines that meet.
 _NEAR = 2.5
@@ -67,10 +68,12 @@ _MARKER = re.compile(
     re.VERBOSE,
 )
 _left = attrgetter("left")
+_place_on_page = attrgetter("bottom", "top")
+_first = itemgetter(0)
 
 
 class Word(NamedTuple):
-    """A word, or the text of a cell where its words have no places."""
+    """A word, or the text of a cell whose words have no positions."""
 
     text: str
     left: float
@@ -114,7 +117,7 @@ class Table:
     lines: set[int] = field(default_factory=set)
 
     def goes_on_from(self, lefts: Sequence[float]) -> bool:
-        """Tell whether its columns are those of a table on the page before."""
+        """Return whether its columns are those of a table on the page before."""
         return len(lefts) == len(self.lefts) and all(
             abs(a - b) <= _COLUMN_SHIFT for a, b in zip(lefts, self.lefts, strict=True)
         )
@@ -127,7 +130,14 @@ class Table:
             for block in blocks:
                 yield block._replace(lines=_boxes(block.text, pending, page=page))
 
-        for cells, is_strong in zip(self.rows, self.strong, strict=True):
+        rows = self.rows
+        if runs_left(" ".join(cell for row in rows for cell in row)) and not any(
+            isinstance(cell, Beside | Below) for row in rows for cell in row
+        ):
+            # Its first column is the one on the right.
+            rows = [row[::-1] for row in rows]
+            pending = [words[::-1] for words in pending]
+        for cells, is_strong in zip(rows, self.strong, strict=True):
             yield from placed(writer.row(cells, is_strong=is_strong))
         yield from placed(writer.pause() if goes_on else writer.end())
 
@@ -140,13 +150,15 @@ def is_marker(text: str) -> bool:
 def find_tables(words: Sequence[Word], rules: Rules) -> list[Table]:
     """Return the tables of a page from its words, those with drawn lines first."""
     found = list(_ruled_tables(words, rules))
-    taken = {word for table in found for row in table.words for word in row}
-    found.extend(_aligned_tables([word for word in words if word not in taken]))
+    if found:
+        taken = {word for table in found for row in table.words for word in row}
+        words = [word for word in words if word not in taken]
+    found.extend(_aligned_tables(words))
     return found
 
 
 def _boxes(text: str, pending: list[list[Word]], *, page: int) -> tuple[LineBox, ...]:
-    """Return where the words of *text* stand; takes the rows from *pending* that are in it."""
+    """Return the positions of the words of *text*; take its rows from *pending*."""
     found: list[LineBox] = []
     at = 0
     while pending:
@@ -175,7 +187,7 @@ def _boxes(text: str, pending: list[list[Word]], *, page: int) -> tuple[LineBox,
 
 
 def _line_boxes(places: Sequence[tuple[int, Word]], *, page: int) -> Iterator[LineBox]:
-    """Yield the boxes of a row's words: a cell may have several lines."""
+    """Yield the boxes of a row's words, where a cell may have several lines."""
     lines: list[list[tuple[int, Word]]] = []
     for place, word in places:
         before = lines[-1][-1][1] if lines else None
@@ -199,9 +211,11 @@ def _ruled_tables(words: Sequence[Word], rules: Rules) -> Iterator[Table]:
     if not across or len(down) < 3 or len(across) * len(down) > _MAX_LINES * _MAX_LINES:
         return
     for rows, columns in list(_grids(across, down))[:_MAX_GRIDS]:
-        last = len(_places(rows)) - 1
+        tops = _places(rows)
         for begin, end in _parts(rows, columns):
-            table = _read_grid(words, rows[begin : end + 1], columns, is_last=end == last)
+            high, low = tops[begin] + _NEAR, tops[end] - _NEAR
+            own = [line for line in rows if low <= line[0] <= high]
+            table = _read_grid(words, own, columns, is_last=end == len(tops) - 1)
             if table is not None:
                 yield table
 
@@ -275,7 +289,7 @@ def _share(places: set[int], others: set[int]) -> bool:
 
 
 def _places(lines: _Lines) -> list[float]:
-    """Return where lines are, each place once, in their order."""
+    """Return the distinct positions of lines, in order."""
     found: list[float] = []
     for place, _, _ in lines:
         if not found or abs(place - found[-1]) > _NEAR:
@@ -487,24 +501,34 @@ def _crosses(spans: list[tuple[float, float]], at: float) -> bool:
 
 def _by_lines(words: Sequence[Word]) -> list[list[Word]]:
     """Return words by the lines that they stand on, from above, each from left to right."""
+    pieces = [
+        (some[0].bottom + some[0].top, some[0].top - some[0].bottom, some)
+        for some in (list(group) for _, group in groupby(words, _place_on_page))
+    ]
+    pieces.sort(key=_first, reverse=True)
     lines: list[list[Word]] = []
     middle = math.inf
-    for word in sorted(words, key=_height_on_page):
-        here = (word.bottom + word.top) / 2
-        if middle - here <= 0.5 * max(word.top - word.bottom, 1.0):
-            lines[-1].append(word)
+    for double, height, some in pieces:
+        if middle - double / 2 <= 0.5 * max(height, 1.0):
+            lines[-1].extend(some)
         else:
-            lines.append([word])
-            middle = here
-    return [sorted(line, key=_left) if len(line) > 1 else line for line in lines]
-
-
-def _height_on_page(word: Word) -> float:
-    return -(word.bottom + word.top)
+            lines.append(some)
+            middle = double / 2
+    for line in lines:
+        if len(line) > 1:
+            line.sort(key=_left)
+    return lines
 
 
 def _cell_text(lines: Sequence[Sequence[Word]]) -> str:
-    return " ".join(word.text for line in lines for word in line)
+    text = " ".join(word.text for line in lines for word in line)
+    if text.isascii() or not runs_left(text):
+        return text
+    return " ".join(
+        word.text
+        for line in lines
+        for word in read_words([Placed(word.text, word.left, word.right) for word in line])
+    )
 
 
 @dataclass(slots=True)
@@ -552,7 +576,7 @@ def _aligned_tables(words: Sequence[Word]) -> Iterator[Table]:
 
 
 def _alike(rows: list[_Row]) -> Iterator[list[_Row]]:
-    """Yield the rows that follow each other and have a column at the same place."""
+    """Yield runs of rows that share the position of a column."""
     part: list[_Row] = []
     starts: list[float] = []
     for row in rows:
@@ -581,12 +605,15 @@ def _begun_before(rows: list[_Row], at: int, end: int) -> int:
 
 def _row(words: list[Word]) -> _Row:
     parts: list[tuple[float, float]] = []
-    for word in words:
-        height = max(word.top - word.bottom, 1.0)
-        if parts and word.left - parts[-1][1] <= 1.5 * height:
-            parts[-1] = (parts[-1][0], max(parts[-1][1], word.right))
+    begin, end = words[0].left, words[0].right
+    for _, left, right, bottom, top, _, _ in words[1:]:
+        if left - end <= 1.5 * max(top - bottom, 1.0):
+            if right > end:
+                end = right
         else:
-            parts.append((word.left, word.right))
+            parts.append((begin, end))
+            begin, end = left, right
+    parts.append((begin, end))
     return _Row(words, parts)
 
 
@@ -700,12 +727,23 @@ def _parted(
     if any(b - a > 1 for places in keys for a, b in pairwise(places)):
         return []
     columns = range(len(lines[0]))
+    if any(_holds_rows(row) for row in rows):
+        return []
     merged = [[[w for line in row for w in line[c]] for c in columns] for row in rows]
     key_chars = [len(_cell_text([row[0]])) for row in merged]
     several = sum(1 for places in keys if len(places) > 1)
     if statistics.median(key_chars) > _MAX_KEY_CHARS or 3 * several > len(rows):
         return []
     return merged
+
+
+def _holds_rows(lines: list[list[list[Word]]]) -> bool:
+    """Return whether lines are rows of their own: two columns or more hold several numbers each."""
+    numbers = [
+        sum(1 for line in lines if line[column] and kind_of(_cell_text([line[column]])) == "number")
+        for column in range(1, len(lines[0]))
+    ]
+    return sum(1 for count in numbers if count > 1) > 1
 
 
 def _is_prose(
@@ -736,7 +774,7 @@ def _is_prose(
 
 
 def _is_aligned(cells: list[list[Word]]) -> bool:
-    """Tell whether most cells of a column stand below each other."""
+    """Return whether most cells of a column stand below each other."""
     filled = [cell for cell in cells if cell]
     if len(filled) < 3:
         return True
