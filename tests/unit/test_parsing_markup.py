@@ -326,3 +326,44 @@ def test_xml_when_records_have_titles_and_notes() -> None:
     item = '<item sku="A-1"/><item><title>Pump</title><price>5</price><note>fragile</note></item>'
     text = text_of(f"<stock>{item}</stock>".encode(), "a.xml")
     assert text == "item: sku: A-1\ntitle: Pump\nprice: 5\nnote: fragile"
+
+
+def test_html_when_styles_raise_or_strike_text() -> None:
+    """What a style raises is a power or a mark; what it strikes out is not read."""
+    page = (
+        b"<style>.up{vertical-align:super} .gone{text-decoration: line-through}</style>"
+        b"<p>It weighs 10<span class=up>4</span> kg<a epub:type=noteref href=#n>7</a>, costs"
+        b" <span class=gone>90</span> <s>85</s> <del>82</del> 80 and has"
+        b' 3<span style="vertical-align: super">2</span> rooms.'
+    )
+    assert text_of(page, "a.html") == "It weighs 10⁴ kg⁷, costs 80 and has 3² rooms."
+
+
+def test_xml_when_it_holds_tables() -> None:
+    """Rows of DocBook, DITA and XHTML are rows, merged cells in each place that they cover."""
+    docbook = (
+        b"<article><para>Hours:</para><table><title>Care</title><tgroup cols='2'><thead><row>"
+        b"<entry>Part</entry><entry>Hours</entry></row></thead><tbody>"
+        b"<row><entry morerows='1'><para>Drum</para></entry><entry>400</entry></row>"
+        b"<row><entry>500</entry></row><row><entry>Rope</entry><entry/></row>"
+        b"</tbody></tgroup></table><para>After.</para></article>"
+    )
+    rows = [block for block in blocks_of(docbook, "a.xml") if block.kind == "row"]
+    assert [row.text for row in rows] == ["Part | Hours", "Drum | 400", "Drum | 500", "Rope"]
+    assert rows[-1].header == "Part | Hours"
+    assert blocks_of(docbook, "a.xml")[-1].text == "After."
+    dita = (
+        b"<topic><body><simpletable><sthead><stentry>A</stentry><stentry>B</stentry></sthead>"
+        b"<strow><stentry>x</stentry><stentry>1</stentry></strow></simpletable></body></topic>"
+    )
+    assert text_of(dita, "a.dita").endswith("A | B\nx | 1")
+
+
+def test_xml_when_tables_never_end() -> None:
+    """Tables within tables, and cells that claim everything, cost no more than their text."""
+    deep = b"<table><row><entry>x" * 200
+    assert text_of(deep + b"</entry></row></table>" * 200, "a.xml").split() == ["x"] * 200
+    wide = (
+        b"<table><tr><td rowspan='9999' colspan='9999'>x</td></tr>" + b"<tr/>" * 500 + b"</table>"
+    )
+    assert len(text_of(wide, "a.xml")) < 5_000_000

@@ -276,3 +276,20 @@ def test_odt_when_lists_number_headings() -> None:
     styled = one("Start", 1, "H") + one("Inner", 2, "H") + one("End", 1, "H")
     blocks = blocks_of(make_open_document("text", styled, styles=levels), "a.odt")
     assert [block.text for block in blocks] == ["1 Start", "1.01 Inner", "2 End"]
+
+
+def test_odt_when_a_table_stands_in_a_cell() -> None:
+    """The cells behind it stay in their columns, and so do those of the next row."""
+    inner = "<table:table><table:table-row><table:table-cell><text:p>in</text:p>"
+    inner += "</table:table-cell></table:table-row></table:table>"
+
+    def cell(text: str, more: str = "", attributes: str = "") -> str:
+        return f"<table:table-cell{attributes}><text:p>{text}</text:p>{more}</table:table-cell>"
+
+    merged = cell("Two", attributes=' table:number-rows-spanned="2"')
+    covered = "<table:covered-table-cell/>"
+    rows = [cell("Load") + cell("Radius") + cell("Crew"), cell("5") + cell("12", inner) + merged]
+    rows.append(cell("8") + cell("9") + covered)
+    body = "".join(f"<table:table-row>{row}</table:table-row>" for row in rows)
+    text = text_of(make_open_document("text", f"<table:table>{body}</table:table>"), "a.odt")
+    assert "8 | 9 | Two" in text

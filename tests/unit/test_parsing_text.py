@@ -233,3 +233,22 @@ def test_text_in_an_old_japanese_encoding(encoding: str) -> None:
 def test_text_in_utf_16_without_a_mark(encoding: str, text: str) -> None:
     """Scripts whose letters have no zero byte are told by their blanks and full stops."""
     assert "".join(text_of(text.encode(encoding), "a").split("\n\n")) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Die Schlüssel hängen im Büro. Die Tür ist grün, für alle Gäste.", "cp850"),
+        ("המפתח של המחסן נמצא אצל השומר. המחסן נפתח כל יום בשעה שמונה.", "cp1255"),
+        ("Ключ от склада находится у сторожа, склад открывается утром.", "cp1251"),
+    ],
+)
+def test_text_in_another_old_encoding(text: str, encoding: str) -> None:
+    """Short texts of DOS and of Hebrew Windows are told from those of their neighbours."""
+    assert text_of(text.encode(encoding), "a.txt") == text
+
+
+def test_mail_in_utf_7() -> None:
+    """A message that says so is decoded, although all its bytes are ASCII."""
+    head = b"Subject: Key\nContent-Type: text/plain; charset=utf-7\n\n"
+    assert "Schlüssel am Gerät" in text_of(head + "Schlüssel am Gerät".encode("utf-7"), "a.eml")

@@ -38,6 +38,8 @@ _VOWELS = frozenset("aăâeêioôơuưyAĂÂEÊIOÔƠUƯY")
 _MIN_TELLING_BYTES = 12
 _FREQUENT = frozenset("оеаинтсрвлі")
 _LEAST_FREQUENT, _LEAST_CYRILLIC = 0.45, 16
+_FREQUENT_HEBREW = frozenset("יוהלארתמשב")
+_LEAST_HEBREW = 0.5
 _LEAST_KANA = 0.2
 _USUAL_MARKS = frozenset(" \n\t、。，．")
 _WIDE_MARKS = _USUAL_MARKS | frozenset(
@@ -97,6 +99,9 @@ def detect_encoding(source: BinaryIO, *, declared: str | None = None) -> tuple[s
         return wide, "replace"
     if _ISO_2022_JP.search(sample) and _decodes(source, "iso2022_jp"):
         return "iso2022_jp", "strict"
+    if declared and find_codec(declared) == "utf-7" and _decodes(source, "utf-7"):
+        # All of it is ASCII.
+        return "utf-7", "strict"
     if _decodes(source, "utf-8"):
         return "utf-8", "strict"
     if declared and (known := find_codec(declared)) and _decodes(source, known):
@@ -111,8 +116,11 @@ def _detect_legacy(source: BinaryIO) -> tuple[str, str]:
         return "utf-8", "replace"
     if _is_vietnamese(telling):
         return "cp1258", "replace"
-    if _is_western(telling):
-        return "cp1252", "replace"
+    for western in ("cp1252", "cp850"):
+        if _is_western(telling, western):
+            return western, "replace"
+    if _is_hebrew(telling):
+        return "cp1255", "replace"
     if cyrillic := _cyrillic_encoding(telling):
         return cyrillic, "replace"
     if japanese := _japanese_encoding(telling):
@@ -183,7 +191,7 @@ def wide_encoding(sample: bytes) -> str | None:
 
 
 def _is_nearly_utf8(data: bytes) -> bool:
-    """Tell whether *data* is UTF-8 with a few broken places, not another encoding."""
+    """Return whether *data* is UTF-8 with a few broken places, not another encoding."""
     text = data.decode("utf-8", "replace")
     broken = text.count("\ufffd")
     whole = sum(1 for character in text if character > "\x7f") - broken
@@ -191,7 +199,7 @@ def _is_nearly_utf8(data: bytes) -> bool:
 
 
 def _is_vietnamese(data: bytes) -> bool:
-    """Tell whether *data* as windows-1258 puts its combining tones where Vietnamese has them."""
+    """Return whether *data* as windows-1258 puts its combining tones where Vietnamese has them."""
     text = data.decode("cp1258", "replace")
     tones = [i for i, character in enumerate(text) if character in _TONES]
     if len(tones) < 4:
@@ -199,6 +207,16 @@ def _is_vietnamese(data: bytes) -> bool:
     fitting = sum(1 for i in tones if i > 0 and text[i - 1] in _VOWELS)
     letters = sum(1 for character in text if unicodedata.category(character)[0] == "L")
     return fitting >= 0.95 * len(tones) and len(tones) >= 0.02 * letters
+
+
+def _is_hebrew(data: bytes) -> bool:
+    """Tell whether *data* as windows-1255 has the letters that are frequent in Hebrew."""
+    text = data.decode("cp1255", "replace")
+    letters = [c for c in text if "\u05d0" <= c <= "\u05ea"]
+    high = sum(1 for c in text if c > "\x7f" and c not in _WESTERN_MARKS)
+    if len(letters) < _LEAST_CYRILLIC or len(letters) < 0.95 * high:
+        return False
+    return sum(1 for c in letters if c in _FREQUENT_HEBREW) >= _LEAST_HEBREW * len(letters)
 
 
 def _cyrillic_encoding(data: bytes) -> str | None:
@@ -234,13 +252,13 @@ def _japanese_encoding(data: bytes) -> str | None:
     return found
 
 
-def _is_western(data: bytes) -> bool:
+def _is_western(data: bytes, encoding: str) -> bool:
     """
-    Tell whether *data* as windows-1252 reads like a language of Western Europe.
+    Tell whether *data* in *encoding* reads like a language of Western Europe.
 
     There, letters above 127 stand within words of plain letters, mostly one at a time.
     """
-    text = data.decode("cp1252", "replace")
+    text = data.decode(encoding, "replace")
     fitting = wrong = 0
     for i, character in enumerate(text):
         if character <= "\x7f":

@@ -11,9 +11,11 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 _HIDDEN_STYLE = re.compile(
     r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all"
+    r"|text-decoration(?:-line)?\s*:[^;]{0,40}\bline-through"
     r"|font-size\s*:\s*0(?:px|pt|em)?\s*(?:;|!|$)|opacity\s*:\s*0\s*(?:;|!|$))",
     re.IGNORECASE,
 )
+RAISING = re.compile(r"(?:^|;)\s*vertical-align\s*:\s*super", re.IGNORECASE)
 _DISPLAY = re.compile(r"(?:^|;)\s*display\s*:\s*([\w-]+)", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _RULE = re.compile(r"([^{}]{1,1000})\{([^{}]{0,4000})\}")
@@ -67,14 +69,15 @@ _MAX_LANGUAGES = 400
 
 
 class Visibility(NamedTuple):
-    """Elements by mem_id: those that a reader does not see, and formulas behind a picture."""
+    """Elements by mem_id: what a reader does not see, formulas behind a picture, raised text."""
 
     hidden: frozenset[int]
     formulas: frozenset[int]
+    raised: frozenset[int] = frozenset()
 
 
 def is_hidden_style(style: str) -> bool:
-    """Tell whether a style attribute hides its element."""
+    """Return whether a style attribute hides its element."""
     if not style or _HIDDEN_STYLE.search(style) is None:
         return False
     displays = _DISPLAY.findall(style)
@@ -88,13 +91,17 @@ def hidden_elements(tree: LexborHTMLParser) -> Visibility:
     formulas: set[int] = set()
     for formula in tree.css("math")[:_MAX_ELEMENTS]:
         _prefer_formula(formula, found, formulas)
-    for selector in _hiding_selectors(tree):
+    raised: set[int] = set()
+    hiding, raising = _selectors(tree)
+    for selector in hiding:
         for node in tree.css(selector)[:_MAX_ELEMENTS]:
             if node.tag not in ("html", "body", "main", "article"):
                 found.add(node.mem_id)
+    for selector in raising:
+        raised.update(node.mem_id for node in tree.css(selector)[:_MAX_ELEMENTS])
     if tree.css_first("p") is not None:
         found.update(_link_lists(tree))
-    return Visibility(frozenset(found), frozenset(formulas))
+    return Visibility(frozenset(found), frozenset(formulas), frozenset(raised))
 
 
 def _prefer_formula(formula: LexborNode, hidden: set[int], formulas: set[int]) -> None:
@@ -122,24 +129,28 @@ def _prefer_formula(formula: LexborNode, hidden: set[int], formulas: set[int]) -
         node = above
 
 
-def _hiding_selectors(tree: LexborHTMLParser) -> list[str]:
+def _selectors(tree: LexborHTMLParser) -> tuple[list[str], list[str]]:
+    """Return which selectors hide elements, and which raise their text."""
     sheets = "".join(node.text() for node in tree.css("style"))[:_MAX_STYLE_CHARS]
-    if "none" not in sheets and "hidden" not in sheets:
-        return []
+    if not any(word in sheets for word in ("none", "hidden", "line-through", "super")):
+        return [], []
     rules = _RULE.findall(_without_media(_COMMENT.sub("", sheets)))
     hidden: dict[str, None] = {}
     shown: set[str] = set()
+    raising: dict[str, None] = {}
     for selectors, style in rules:
         hides = is_hidden_style(style)
+        raises = RAISING.search(style) is not None
         for selector in (" ".join(one.split()) for one in selectors.split(",")):
+            if raises and _SIMPLE.fullmatch(selector):
+                raising[selector] = None
             if hides and _SIMPLE.fullmatch(selector):
                 hidden[selector] = None
             elif _SHOWN.search(style):
                 # What another rule shows again is a tab or a menu: a click away from the reader.
                 shown.update(_NAME.findall(selector))
-    return [one for one in hidden if not shown.intersection(_NAME.findall(one.rpartition(" ")[2]))][
-        :_MAX_RULES
-    ]
+    found = [one for one in hidden if not shown.intersection(_NAME.findall(one.rpartition(" ")[2]))]
+    return found[:_MAX_RULES], list(raising)[:_MAX_RULES]
 
 
 def _without_media(sheet: str) -> str:
@@ -259,7 +270,7 @@ def _find_text(tree: LexborHTMLParser) -> LexborNode | None:
 
 
 def _leads_elsewhere(node: LexborNode, links: list[LexborNode], *, has_main: bool) -> bool:
-    """Tell whether an element holds hardly more than links that are no part of the text."""
+    """Return whether an element holds hardly more than links that are no part of the text."""
     if len(links) < _LEAST_OUTSIDE:
         return False
     linked = [" ".join(link.text().split()) for link in links]
@@ -279,7 +290,7 @@ def _are_languages(named: int, count: int) -> bool:
 
 
 def _is_linked(node: LexborNode, linked: list[str]) -> bool:
-    """Tell whether hardly more than short links is in an element."""
+    """Return whether hardly more than short links is in an element."""
     if max(map(len, linked)) > _MAX_LINK_CHARS:
         return False
     whole = len(" ".join(node.text().split()))

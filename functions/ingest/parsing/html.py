@@ -23,12 +23,14 @@ from .blocks import (
 )
 from .decoding import declared_charset, decode
 from .figures import AddressedPictures, Figures
-from .hidden_elements import Visibility, hidden_elements, is_hidden_style
+from .hidden_elements import RAISING, Visibility, hidden_elements, is_hidden_style
 from .mathml import linear_formula
 from .numbering import show_count
 from .tables import MAX_TITLE_CHARS, Row, Spans, TableWriter
 
-_SKIPPED = frozenset(
+# What is struck out no longer holds.
+_STRUCK = frozenset(["del", "s", "strike"])
+_SKIPPED = _STRUCK | frozenset(
     ["script", "style", "template", "noscript", "svg", "iframe", "object", "head", "title"]
 )
 _BLOCKS = frozenset(
@@ -76,6 +78,7 @@ _BLOCKS = frozenset(
         "option",
     ]
 )
+_MAY_RAISE = frozenset(["a", "span", "font", "small"])
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _META_CHARSET = re.compile(rb"<meta[^>]{0,300}?charset\s*=\s*[\"']?([\w.:-]{2,40})", re.IGNORECASE)
 _XML_ENCODING = re.compile(rb"^<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})")
@@ -262,7 +265,8 @@ class _Walker:
         self.lists: list[_List] = []
         self.tables: list[_Table] = []
         self.gap = "\n\n"
-        self.raised = 0
+        # Raised elements that are open, and where their text begins.
+        self.raised: list[tuple[int, int]] = []
 
     def walk(self, root: LexborNode) -> Iterator[Event]:
         node: LexborNode | None = root
@@ -282,7 +286,7 @@ class _Walker:
                 node = node.child
                 continue
             if enters:
-                yield from self._end(tag)
+                yield from self._end(tag, node)
             following = node.next
             while following is None:
                 above = node.parent
@@ -290,7 +294,7 @@ class _Walker:
                 if above is None or above.mem_id == root.mem_id:
                     break
                 node = above
-                yield from self._end(node.tag or "")
+                yield from self._end(node.tag or "", node)
                 following = node.next
             node = following
         yield from self._flush()
@@ -315,8 +319,8 @@ class _Walker:
     def _start(self, tag: str, node: LexborNode) -> Iterator[Event]:
         if tag in ("td", "th") and self.tables and self.tables[-1].cells is not None:
             self._begin_cell(tag, node)
-        elif tag == "sup":
-            self.raised = len(self.inline)
+        elif tag == "sup" or (tag in _MAY_RAISE and self._is_raised(node)):
+            self.raised.append((node.mem_id, len(self.inline)))
         elif tag == "br":
             self.inline.append("\n" if self.preformatted else " \n")
         elif tag == "img":
@@ -361,12 +365,22 @@ class _Walker:
         elif tag in _BLOCKS:
             yield from self._flush()
 
-    def _end(self, tag: str) -> Iterator[Event]:
+    def _is_raised(self, node: LexborNode) -> bool:
+        """Tell whether a style raises the text of an element, or it is the mark of a note."""
+        attributes = node.attributes
+        return (
+            "noteref" in (attributes.get("epub:type") or "")
+            or attributes.get("role") == "doc-noteref"
+            or RAISING.search(attributes.get("style") or "") is not None
+            or node.mem_id in self.seen.raised
+        )
+
+    def _end(self, tag: str, node: LexborNode) -> Iterator[Event]:
         if tag in ("td", "th") and self._in_cell():
             self._end_cell()
-        elif tag == "sup":
-            text = "".join(self.inline[self.raised :])
-            self.inline[self.raised :] = [raised(text)]
+        elif self.raised and self.raised[-1][0] == node.mem_id:
+            _, begin = self.raised.pop()
+            self.inline[begin:] = [raised("".join(self.inline[begin:]))]
         elif tag in _HEADINGS:
             yield from self._flush()
         elif tag == "pre":
@@ -534,7 +548,7 @@ class _Walker:
 
 
 def _has_neighbours(table: LexborNode) -> bool:
-    """Tell whether the cell that *table* stands in is one of several in its row."""
+    """Return whether the cell that *table* stands in is one of several in its row."""
     above = table.parent
     for _ in range(_MAX_CELL_DEPTH):
         if above is None or above.tag in ("td", "th"):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from .archives import xml_events
 from .blocks import Block, Event, Request, Title, clean_line, heading, paragraph, read_all
 from .decoding import declared_charset, decode
 from .html import parse_markup
+from .tables import Spans, TableWriter
 
 _DECLARATION = re.compile(r"\s{0,50}<\?xml\b[^>]{0,300}\?>")
 _ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})")
@@ -22,6 +23,11 @@ _PREFORMATTED = frozenset(["programlisting", "screen", "literallayout", "codeblo
 _MARKUP = re.compile(
     r"</(?:p|b|i|a|em|strong|div|span|ul|ol|li|h[1-6]|table|td|blockquote)\s*>|<br\s*/?>"
 )
+# Tables of DocBook (CALS), DITA and XHTML.
+_TABLES = frozenset(["table", "informaltable", "simpletable", "tgroup"])
+_HEADS = frozenset(["thead", "sthead"])
+_ROWS = frozenset(["row", "tr", "strow", "sthead"])
+_CELLS = frozenset(["entry", "td", "th", "stentry"])
 _UNREAD = frozenset(["script", "style"])
 # Names of fields and texts on one line with them.
 _MAX_FIELD_CHARS = 200
@@ -35,6 +41,18 @@ class _Element:
     has_text: bool = False
     has_children: bool = False
     attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Table:
+    """The table around the current place; *cell* is the element of the open cell, if one is."""
+
+    element: _Element
+    writer: TableWriter = field(default_factory=TableWriter)
+    spans: Spans = field(default_factory=Spans)
+    cell: _Element | None = None
+    parts: list[str] = field(default_factory=list)
+    in_head: bool = False
 
 
 def parse_xml(request: Request) -> Iterator[Event]:
@@ -51,6 +69,10 @@ def parse_xml(request: Request) -> Iterator[Event]:
     del data
     is_prose = any(re.search(rf"<(?:\w+:)?{name}[\s>]", text) for name in sorted(_PROSE))
     yield from _Reader(is_prose=is_prose).read(text)
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 5 else 1
 
 
 def _without_markup(text: str) -> str:
@@ -70,6 +92,7 @@ class _Reader:
         self.gap = "\n\n"
         self.has_title = False
         self.unread = 0
+        self.table: _Table | None = None
 
     def read(self, text: str) -> Iterator[Event]:
         pieces = (
@@ -96,11 +119,19 @@ class _Reader:
                 above.has_text = True
             if not self._inline():
                 above.text.clear()
-        self.open.append(_Element(name, attributes=attributes))
+        element = _Element(name, attributes=attributes)
+        self.open.append(element)
+        if self.table is None:
+            self.table = _Table(element) if name in _TABLES else None
+        elif self.table.cell is None:
+            if name in _HEADS:
+                self.table.in_head = True
+            if name in _CELLS:
+                self.table.cell, self.table.parts = element, []
         yield from ()
 
     def _inline(self) -> bool:
-        """Tell whether an element around has text of its own, which this one is a part of."""
+        """Return whether an element around has text of its own, which this one is a part of."""
         return any(element.has_text for element in self.open)
 
     def _end(self) -> Iterator[Event]:
@@ -112,6 +143,8 @@ class _Reader:
             self.open[-1].text.extend(element.text)
             return
         raw = "".join(element.text)
+        if self.table is not None and (yield from self._table_end(self.table, element, raw)):
+            return
         if element.name in _PREFORMATTED and raw.strip():
             yield from paragraph(raw.strip("\n").rstrip(), kind="code")
             self.gap = "\n\n"
@@ -124,6 +157,30 @@ class _Reader:
             yield from self._prose(element, text)
         else:
             yield from self._field(element, text)
+
+    def _table_end(
+        self, table: _Table, element: _Element, raw: str
+    ) -> Generator[Event, None, bool]:
+        """Yield what the end of an element gives of a table; tell whether it was part of one."""
+        if table.cell is not None:
+            table.parts.append(raw)
+            if element is table.cell:
+                rows = _whole(element.attributes.get("rowspan"))
+                if more := element.attributes.get("morerows"):
+                    rows = _whole(more) + 1
+                columns = _whole(element.attributes.get("colspan"))
+                text = clean_line(_without_markup(" ".join(table.parts)))
+                table.spans.add(text, columns=columns, rows=rows)
+                table.cell = None
+            return True
+        if element.name in _ROWS:
+            yield from table.writer.row(table.spans.row(), is_header=table.in_head or None)
+        if element.name in _HEADS:
+            table.in_head = False
+        if element is table.element:
+            yield from table.writer.end()
+            self.table, self.gap = None, "\n\n"
+        return False
 
     def _prose(self, element: _Element, text: str) -> Iterator[Event]:
         if not text:
