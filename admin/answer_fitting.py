@@ -4,14 +4,15 @@ Fits the weights that choose extractive answers to questions with gold answers. 
 The trace of an answer tells the features of every part that was looked at. Their weights are those
 under which the parts that hold the gold are most probable among all of their question (a
 conditional logit, with a penalty on large weights); what was chosen is then weighed once more by a
-logistic regression over all questions, with and without an answer.
+logistic regression over all questions, with and without an answer: one for what the reader has
+read, one for all else.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ _LEAST_SHARE = 0.5
 _COST_A_SENTENCE = 0.05
 # What a part looks like may count for or against it; all else counts for it or not at all, so that
 # features which say nearly the same are not played off against each other.
+_READER = "reader"
 _EITHER = frozenset(["row", "code", "length", "short", "reason", "novelty", "bias"])
 _AGAINST = frozenset(["missing", "unknown", "no_number", "no_measure", "no_name", "no_date"])
 _MARGINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
@@ -75,12 +77,14 @@ class FittedChoosing:
     The fitted weights, and how they do on questions that they were not fitted to.
 
     Attributes:
+        confidence, read: Of what the reader has not read, and of what it has.
         first_right: Share of the parts whose best candidate is right, where one is.
         refused_unanswerable, refused_answerable: Shares; the latter of those answered correctly.
     """
 
     sentences: Mapping[str, float]
     confidence: Mapping[str, float]
+    read: Mapping[str, float]
     margin: float
     least: float
     first_right: float
@@ -92,6 +96,7 @@ class FittedChoosing:
         return {
             "sentences": {name: round(value, 4) for name, value in self.sentences.items()},
             "confidence": {name: round(value, 4) for name, value in self.confidence.items()},
+            "read": {name: round(value, 4) for name, value in self.read.items()},
             "margin": self.margin,
             "least": round(self.least, 4),
         }
@@ -154,37 +159,75 @@ def fit(traces: Traces) -> FittedChoosing:
         held_out = [at for at in places if folds[at] == fold]
         if not held_out or not any(traces.parts[at].right.any() for at in known):
             continue
-        sentences, confidence, least = _fit_both(traces, known)
+        sentences, gate = _fit_both(traces, known)
         right = _first_right(traces, held_out, sentences)
         first += [right[at] for at in held_out if traces.parts[at].right.any()]
         refused += [
-            (traces.parts[at].answerable, bool(traces.parts[at].signs @ confidence < least))
+            (traces.parts[at].answerable, gate.weigh(traces, at) < 0)
             for at in held_out
             if right[at] or not traces.parts[at].answerable
         ]
-    sentences, confidence, least = _fit_both(traces, places)
+    sentences, gate = _fit_both(traces, places)
     return FittedChoosing(
         sentences=dict(zip(traces.features, map(float, sentences), strict=True)),
-        confidence=dict(zip(traces.signs, map(float, confidence), strict=True)),
+        confidence=dict(zip(traces.signs, map(float, gate.unread), strict=True)),
+        read=dict(zip(traces.signs, map(float, gate.read), strict=True)),
         margin=_fit_margin(traces, places, sentences),
-        least=float(1 / (1 + np.exp(-least))),
+        least=0.5,
         first_right=_share(first),
         refused_unanswerable=_share([gone for answerable, gone in refused if not answerable]),
         refused_answerable=_share([gone for answerable, gone in refused if answerable]),
     )
 
 
-def _fit_both(traces: Traces, chosen: Sequence[int]) -> tuple[Vector, Vector, float]:
-    """Return both sets of weights, and the sum of weighed signs from which on to answer."""
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """Weights of the signs: below a sum of 0 a question is refused."""
+
+    unread: Vector
+    read: Vector
+
+    def weigh(self, traces: Traces, at: int) -> float:
+        """Return the sum of the weighed signs of the part at place *at*."""
+        weights = self.read if _was_read(traces, at) else self.unread
+        return float(traces.parts[at].signs @ weights)
+
+
+def _was_read(traces: Traces, at: int) -> bool:
+    return _READER in traces.signs and bool(traces.parts[at].signs[traces.signs.index(_READER)])
+
+
+def _fit_both(traces: Traces, chosen: Sequence[int]) -> tuple[Vector, _Gate]:
+    """Return the weights of the features, and those of the signs."""
     sentences = fit_sentences(traces, chosen)
     right = _first_right(traces, chosen, sentences)
-    confidence = fit_confidence(traces, chosen, right=right)
+    unread = _fit_gate(_without_reader(traces), chosen, right=right)
+    was_read = [at for at in chosen if _was_read(traces, at)]
+    enough = {traces.parts[at].answerable for at in was_read} == {True, False}
+    read = _fit_gate(traces, was_read, right=right) if enough else unread
+    return sentences, _Gate(unread, read)
+
+
+def _without_reader(traces: Traces) -> Traces:
+    """Return *traces* as they are where nothing is read, as far as the signs tell."""
+    if _READER not in traces.signs:
+        return traces
+    kept = np.array([name != _READER for name in traces.signs], dtype=float)
+    return replace(traces, parts=[replace(part, signs=part.signs * kept) for part in traces.parts])
+
+
+def _fit_gate(traces: Traces, chosen: Sequence[int], *, right: Mapping[int, bool]) -> Vector:
+    """Return the weights of the signs, so that few of what is right sums up to less than 0."""
+    weights = fit_confidence(traces, chosen, right=right)
     sums = [
-        float(traces.parts[at].signs @ confidence)
+        float(traces.parts[at].signs @ weights)
         for at in chosen
         if traces.parts[at].answerable and right[at]
     ]
-    return sentences, confidence, float(np.quantile(sums, _MAX_FALSE_REFUSALS)) if sums else 0.0
+    weights[list(traces.signs).index("bias")] -= (
+        float(np.quantile(sums, _MAX_FALSE_REFUSALS)) if sums else 0.0
+    )
+    return weights
 
 
 def _first_right(traces: Traces, chosen: Sequence[int], weights: Vector) -> dict[int, bool]:

@@ -14,7 +14,7 @@ import click
 
 _MEASURES = ("as it should be", "right", "clean", "verified")
 _HEADS = ("run", "release", "questions", *_MEASURES)
-_WITH_ANSWER, _NO_ANSWER = "with an answer", "no answer (refused)"
+_WITH_ANSWER, _NO_ANSWER = "with an answer", "without an answer (refused)"
 _COLOURS = {"as it should be": "#1d54d4", "right": "#0f6b39", "clean": "#7a4d00",
             "verified": "#8b5cf6"}  # fmt: skip
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 720, 300, 44, 16, 150, 40

@@ -25,8 +25,19 @@ from admin.migrate import read_migrations
 from admin.subscriptions import Subscription, SubscriptionReader
 from shared import store
 from shared.bucket import BucketReader, DocumentBucket
-from shared.embedding.tokenizer import read_model_info
-from shared.errors import GenerationUnavailable, KaydangError, Misconfigured, NotPermitted
+from shared.embedding.tokenizer import (
+    READER_FOLDER,
+    has_reader,
+    read_description,
+    read_model_info,
+)
+from shared.errors import (
+    GenerationUnavailable,
+    KaydangError,
+    Misconfigured,
+    ModelUnavailable,
+    NotPermitted,
+)
 from shared.settings import (
     DatabaseSettings,
     DocumentEventSettings,
@@ -261,6 +272,7 @@ def _check_model(connection: store.Connection, settings: Settings) -> Iterator[F
         return
     if info.digest == model.digest:
         yield Finding("model", "ok", f"{model.name}, in MODEL_DIR and in the database.")
+        yield from _check_reader(settings.model_dir)
     else:
         yield Finding(
             "model",
@@ -268,6 +280,21 @@ def _check_model(connection: store.Connection, settings: Settings) -> Iterator[F
             f"MODEL_DIR holds {info.name} ({info.digest[:12]}), but the database answers with"
             f" {model.name} ({model.digest[:12]}). Set MODEL_DIR to the export of the latter, or"
             " change the model: kaydangpt model --help.",
+        )
+
+
+def _check_reader(model_dir: Path) -> Iterator[Finding]:
+    if not has_reader(model_dir):
+        return
+    try:
+        read_description(model_dir / READER_FOLDER)
+    except ModelUnavailable:
+        yield Finding(
+            "reader",
+            "hint",
+            f"{model_dir / READER_FOLDER} is missing or damaged: answers without Gemini are chosen"
+            " without the reader, and fewer are right. Write it again: python -m infra.model.export"
+            f" --force --output {model_dir}",
         )
 
 

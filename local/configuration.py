@@ -275,7 +275,7 @@ _SHORTEST_SLIP = 8
 
 
 def _is_slip(name: str, meant: str) -> bool:
-    """Tell whether *name* is *meant* but for underscores, case and one letter at most."""
+    """Return whether *name* is *meant* but for underscores, case and one letter at most."""
     one, other = (each.replace("_", "").upper() for each in (name, meant))
     if len(one) < _SHORTEST_SLIP:
         return False

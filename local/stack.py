@@ -545,7 +545,7 @@ def _why(log: Path) -> str:
 
 
 def _lost_its_port(log: Path) -> bool:
-    """Tell whether gunicorn found its port taken: it tries for five seconds, then ends."""
+    """Return whether gunicorn found its port taken: it tries for five seconds, then ends."""
     with suppress(FileNotFoundError):
         return "Connection in use" in log.read_text(errors="replace")
     return False

@@ -19,6 +19,7 @@ import functions_framework
 from flask import Flask, Request, Response, current_app, has_app_context
 
 from shared.embedding.embedders import Embedders
+from shared.embedding.reader import Readers
 from shared.errors import Misconfigured
 from shared.runtime.logs import get_logger, set_up_logs
 from shared.runtime.server import serve_whole_requests
@@ -94,6 +95,14 @@ def _find_models() -> Embedders:
     return Embedders([settings.model_dir, settings.other_model_dir], count_tokens=_count_embedding)
 
 
+@once
+def _find_readers() -> Readers | None:
+    settings = _read_settings()
+    if not settings.reader_enabled:
+        return None
+    return Readers([settings.model_dir, settings.other_model_dir])
+
+
 def _count_embedding(tokens: int) -> None:
     metrics = _open_metrics()
     if metrics is not None:
@@ -125,6 +134,7 @@ def _start() -> Flask:
                 ),
                 gemini=_make_gemini() if settings.gemini_configured else None,
                 metrics=metrics,
+                readers=_find_readers(),
                 reranker=make_reranker(settings.reranker, project=settings.google_cloud_project),
             ),
             find_embedder=find_embedder,
@@ -210,6 +220,13 @@ def _warm_model() -> None:
     _find_models().warm_up()
 
 
+def _warm_reader() -> None:
+    readers = _find_readers()
+    # With Gemini it is needed where Gemini fails.
+    if readers is not None and not _read_settings().gemini_configured:
+        readers.warm_up()
+
+
 def _warm_connection() -> None:
     with connect(_open_pool()):
         pass
@@ -219,5 +236,5 @@ _answer_in_place_of_the_framework()
 _serve_whole_requests()
 _make_room_for_refusals()
 # In parallel: the model's file loads and the database answers while modules are imported.
-for _warm in (_warm_model, _warm_connection, _warm_up):
+for _warm in (_warm_model, _warm_reader, _warm_connection, _warm_up):
     warm_after_fork(_warm)

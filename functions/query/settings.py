@@ -69,6 +69,8 @@ class QuerySettings(DatabaseSettings, ModelSettings, GeminiSettings, LogSettings
     refusal_similarity: float | None = Field(default=None, ge=-1, le=1)
     # none, vertex, vertex:MODEL or the folder of a cross-encoder (docs/models.md).
     reranker: str = Field(default="none", min_length=1)
+    # Whether answers without Gemini are chosen by the reader too, where the model has one.
+    reader_enabled: bool = True
     daily_token_budget: int = Field(default=0, ge=0)
     answer_cache_seconds: int = Field(default=0, ge=0, le=30 * 86_400)
 

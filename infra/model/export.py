@@ -30,6 +30,7 @@ from shared.embedding.tokenizer import (
     DESCRIPTION_FILE,
     FORMAT,
     GRAPH_FILE,
+    READER_FOLDER,
     TOKENIZER_FILE,
     read_description,
 )
@@ -331,7 +332,7 @@ def _holds(output: Path, description: Mapping[str, Any]) -> bool:
 def _is_complete(
     output: Path, *, model: str, precision: str, given: GivenPrompts, dimension: int | None
 ) -> bool:
-    """Tell whether *output* holds *model* as this version exports it, from the same files."""
+    """Return whether *output* holds *model* as this version exports it, from the same files."""
     try:
         description = read_description(output)
     except ModelUnavailable:
@@ -344,6 +345,8 @@ def _is_complete(
         return False
     if description.get("given_dimension") != dimension:
         return False
+    if not _has_its_reader(output, description):
+        return False
     source = _local_source(model)
     if source is None:
         # The hub is not asked about a model that is here, and an image keeps the model after the
@@ -355,6 +358,19 @@ def _is_complete(
     if description["source"]["stamps"] == _stamps(source.folder):
         return True
     return bool(description["source"]["digest"] == _digest(_source_files(source.folder)))
+
+
+def _has_its_reader(output: Path, description: Mapping[str, Any]) -> bool:
+    """Return whether the reader of a model's weights is there, if there is one for them."""
+    from infra.model.reader import find_adapter
+
+    adapter = find_adapter(description["source"]["weights"])
+    if adapter is not None:
+        try:
+            read_description(output / READER_FOLDER)
+        except ModelUnavailable:
+            return False
+    return bool(description.get("reader") == adapter)
 
 
 @contextlib.contextmanager
@@ -498,8 +514,19 @@ def _write(
     measured = {
         "given_prompts": asdict(given),
         "given_dimension": dimension,
+        "reader": _write_reader(source, folder, weights=weights),
     } | measure_spread(folder)
     _write_description(read_description(folder) | measured, folder)
+
+
+def _write_reader(source: Source, folder: Path, *, weights: str) -> str | None:
+    """Write the reader that belongs to *weights*; return its digest, None where there is none."""
+    from infra.model.reader import find_adapter, write_reader
+
+    adapter = find_adapter(weights)
+    if adapter is not None:
+        write_reader(source, folder)
+    return adapter
 
 
 def _choose_prompts(

@@ -12,6 +12,8 @@ from shared.errors import ModelUnavailable
 DESCRIPTION_FILE = "model.json"
 TOKENIZER_FILE = "tokenizer.json"
 GRAPH_FILE = "model.onnx"
+# Of the reader that was made of the same weights, if there is one (shared.embedding.reader).
+READER_FOLDER = "reader"
 FORMAT = 1
 # The kind of a folder whose vectors Google makes.
 GEMINI = "gemini"
@@ -83,6 +85,16 @@ def read_model_info(model_dir: Path) -> ModelInfo:
         unrelated_similarity=float(description.get("unrelated_similarity", 0.0)),
         multilingual=bool(description.get("multilingual", False)),
     )
+
+
+def has_reader(model_dir: Path) -> bool:
+    """
+    Return whether the export in *model_dir* made a reader, even if that is missing now.
+
+    Raises:
+        ModelUnavailable: The folder is missing, incomplete or of another format.
+    """
+    return bool(read_description(model_dir).get("reader"))
 
 
 def read_tokenizer(model_dir: Path) -> Tokenizer:

@@ -1,1 +1,1 @@
-"""What every process needs at its start: logs, traces, singletons, and who calls it."""
+"""The start of every process: logs, traces, singletons, and the identity of callers."""

@@ -1,8 +1,8 @@
 """
-Which hosts a service answers for.
+Checks the hosts that a service answers for.
 
-A page of a foreign name that its owner points to this machine's address (DNS rebinding) is, to the
-browser, of the same origin as the service. Only the Host header tells the two apart.
+If the owner of a foreign name points it to this machine's address (DNS rebinding), its pages have
+the same origin as the service for the browser. Only the Host header tells the two apart.
 """
 
 from __future__ import annotations

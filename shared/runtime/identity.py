@@ -64,7 +64,7 @@ class SigningKeys:
         Return the key of that id, None if the issuer has none.
 
         Raises:
-            KeysUnavailable: The issuer does not say.
+            KeysUnavailable: The issuer does not answer.
         """
         if self._is_usable(key_id):
             stale = self._age() > self._fresh_seconds
@@ -204,7 +204,7 @@ class PushGuard:
 
     def check(self, authorization: str) -> None:
         """
-        Return when the request comes from the service account.
+        Return if the request comes from the service account.
 
         Args:
             authorization: The header of that name.

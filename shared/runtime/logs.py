@@ -45,7 +45,7 @@ def set_up_logs(settings: LogSettings) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=True),
         ]
     else:
-        # The prettier ones print the values of variables: text of documents among them.
+        # Prettier renderers print the values of variables, including text of documents.
         renderers = [
             structlog.dev.ConsoleRenderer(
                 colors=False, exception_formatter=structlog.dev.plain_traceback
@@ -65,7 +65,7 @@ def set_up_logs(settings: LogSettings) -> None:
         )
     )
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    # Their INFO says what our own lines say already, once a request.
+    # At INFO they repeat our own lines once for each request.
     for noisy in ("google", "urllib3", "httpx", "httpx2", "google_genai", "werkzeug"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

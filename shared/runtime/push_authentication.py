@@ -1,4 +1,4 @@
-"""What functions-framework lacks for CloudEvent functions: authentication of pushes, and probes."""
+"""Adds to CloudEvent functions what functions-framework lacks: push authentication and probes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def admit_pushes(settings: PushSettings) -> None:
     """
     if not (settings.push_audience and flask.has_app_context()):
         return
-    # The import is for those who check tokens themselves.
+    # Imported only where tokens are checked here.
     from shared.runtime.identity import PushGuard, SigningKeys, TokenVerifier
 
     guard = PushGuard(

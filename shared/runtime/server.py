@@ -66,7 +66,7 @@ _max_body_bytes = MAX_BODY_BYTES
 
 def serve_whole_requests(*, max_body_bytes: int = MAX_BODY_BYTES) -> None:
     """
-    Have the framework's gunicorn serve by this worker.
+    Make the framework's gunicorn use this worker.
 
     Args:
         max_body_bytes: What is kept of a body while the rest is awaited; a larger one is refused.
@@ -79,7 +79,7 @@ def serve_whole_requests(*, max_body_bytes: int = MAX_BODY_BYTES) -> None:
 
 class BodyPending(BaseException):
     """
-    The function reads a body that has not come whole.
+    The function reads a body that has not arrived completely.
 
     No Exception, so that no handler of errors takes it for one on its way back to the server.
     """
@@ -142,7 +142,7 @@ class _Source:
 
 
 class _Connection(TConn):  # type: ignore[misc]  # gunicorn ships no annotations
-    """A client, what it has sent, and what it is waited for."""
+    """A client, the bytes it has sent, and what the server waits for."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -163,7 +163,7 @@ class _Connection(TConn):  # type: ignore[misc]  # gunicorn ships no annotations
         self.answered = False
 
     def find_head(self) -> bool:
-        """Note where the head ends; return whether it is there."""
+        """Find the end of the head; return whether it has arrived."""
         while self.received[:2] == b"\r\n":
             # https://www.rfc-editor.org/rfc/rfc9112#section-2.2-6
             del self.received[:2]
@@ -224,7 +224,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         self._wait(connection, until=time.monotonic() + HEAD_SECONDS)
 
     def handle(self, conn: _Connection) -> object:
-        """Serve the request that is there; return whether the connection may be kept."""
+        """Serve the request that has arrived; return whether to keep the connection."""
         try:
             return super().handle(conn)
         except BodyPending:
@@ -248,7 +248,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         return keep
 
     def finish_request(self, conn: _Connection, fs: Future[object]) -> None:
-        """Go on with a connection whose request was served, or asked about."""
+        """Continue with a connection after its request was served, or needs its body first."""
         result = False if fs.cancelled() or fs.exception() is not None else fs.result()
         if result is _BODY_AWAITED:
             self._await_body(conn)
@@ -262,13 +262,13 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             self._linger(conn)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Wait for events, no longer than until somebody's time is over."""
+        """Wait for events until the next deadline."""
         if self._timers:
             timeout = min(timeout, max(0.0, self._timers[0][0] - time.monotonic()))
         super().wait_for_and_dispatch_events(timeout)
 
     def murder_pending(self) -> None:
-        """Do what is due."""
+        """Run the actions that are due."""
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             _, _, connection, ticket, action = heapq.heappop(self._timers)
@@ -276,7 +276,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
                 action(connection)
 
     def murder_keepalived(self, force: bool = False) -> None:
-        """Close all that wait, at the end."""
+        """Close all waiting connections at the end."""
         if force:
             for connection in list(self._waiting):
                 self._close(connection)
@@ -303,7 +303,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
     def _at(
         self, when: float, connection: _Connection, action: Callable[[_Connection], None]
     ) -> None:
-        """Do *action* at *when*, unless the connection is waited for otherwise by then."""
+        """Run *action* at *when*, unless the connection waits for something else by then."""
         heapq.heappush(
             self._timers, (when, next(self._numbers), connection, connection.ticket, action)
         )
@@ -342,7 +342,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             self._advance(connection)
 
     def _advance(self, connection: _Connection) -> None:
-        """Serve the request if it has come whole."""
+        """Serve the request if it has arrived completely."""
         head_is_new = not connection.head_end
         if head_is_new and not connection.find_head():
             if len(connection.received) > MAX_HEAD_BYTES:
@@ -358,7 +358,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             self._refuse(connection, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
     def _serve(self, connection: _Connection) -> None:
-        """Give what is there of the request to a thread."""
+        """Hand the request, as far as it has arrived, to a thread."""
         self._stop_waiting(connection)
         end = connection.find_end()
         connection.source = _Source(bytes(connection.received[:end]), whole=end is not None)
@@ -394,7 +394,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             self._close(longest)
 
     def _refuse(self, connection: _Connection, status: HTTPStatus) -> None:
-        """Answer for the function, which has not seen the request."""
+        """Refuse on behalf of the function, which has not seen the request."""
         body = json.dumps(
             {
                 "type": "about:blank",
@@ -420,7 +420,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             connection.sock.setblocking(False)
             connection.sock.send(data)
         except OSError:
-            # Its client is gone, or takes nothing: the connection ends by itself.
+            # The client is gone or does not read; the connection ends by itself.
             return
 
     def _linger(self, connection: _Connection) -> None:

@@ -11,14 +11,14 @@ class WorkSlots:
     """
     Slots for work; work that may kill the process takes all of them.
 
-    All work that dies with a process loses an attempt, whichever was at fault. The second
-    attempt is therefore made alone: only the guilty one dies again.
+    All work in a process that dies loses an attempt, whichever was at fault. The second attempt
+    therefore runs alone, so that only the guilty work dies again.
     """
 
     def __init__(self, number: int) -> None:
         self._number = number
         self._slots = threading.Semaphore(number)
-        # Two that each wait for the slots of the other would wait for ever.
+        # Two threads that each wait for the other's slots would deadlock.
         self._taking_all = threading.Lock()
 
     @contextmanager

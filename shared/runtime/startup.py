@@ -47,7 +47,7 @@ def warm_after_fork(make: Callable[[], object]) -> None:
         try:
             make()
         except KaydangError as error:
-            # The first request tries again, and its failure is the one that counts.
+            # The first request retries, and its failure is the one that counts.
             _log.warning("not warmed up", error=f"{type(error).__name__}: {error}")
         else:
             # `make run` waits for it.

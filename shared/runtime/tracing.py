@@ -66,7 +66,7 @@ def span(
     current: bool = True,
 ) -> Iterator[Note]:
     """
-    Record the work of this block; what is put into the given function is added to it.
+    Record this block as a span; the yielded function adds attributes to it.
 
     Args:
         kind: With "server" and "consumer" the lines logged meanwhile name the span's trace too.
@@ -131,7 +131,7 @@ def traced(name: str) -> Callable[[Handler], Handler]:
 
 def read_traceparent(data: object) -> str:
     """
-    Return the traceparent that a pushed event brings, "" if it brings none.
+    Return the traceparent of a pushed event, "" if it has none.
 
     A message has it as its attribute; a notification of Storage, which writes the attributes
     itself, in the object's metadata. Nothing is refused here: the event's reader does that.
@@ -165,19 +165,19 @@ def current_traceparent() -> str:
 
 
 def object_metadata() -> dict[str, str]:
-    """Return the metadata that makes an upload the beginning of what its events cause."""
+    """Return metadata for an upload, so that its events continue this trace."""
     traceparent = current_traceparent()
     return {OBJECT_METADATA: traceparent} if traceparent else {}
 
 
 def message_attributes() -> dict[str, str]:
-    """Return what makes the receiver of a message go on with the trace of this span."""
+    """Return attributes for a message, so that its receiver continues this trace."""
     traceparent = current_traceparent()
     return {MESSAGE_ATTRIBUTE: traceparent} if traceparent else {}
 
 
 def _ignore(_attributes: Mapping[str, Value]) -> None:
-    """Take the attributes of a span that is not recorded."""
+    """Ignore the attributes of a span that is not recorded."""
 
 
 def _write(recorded: Span) -> str:

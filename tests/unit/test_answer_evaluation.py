@@ -140,7 +140,7 @@ def test_history_when_two_sets_are_kept(tmp_path: Path) -> None:
     newest = page[: page.index("## first")]
     assert "|  | first | second |\n|---|---:|---:|\n" in newest
     assert "| fact | 30 / 40 | 40 / 40 |" in newest
-    assert "| no answer (refused) | 1 / 1 | 1 / 1 |" in newest
+    assert "| without an answer (refused) | 1 / 1 | 1 / 1 |" in newest
     assert page.count("| 2026-11-") == 3
 
 
@@ -208,7 +208,23 @@ def test_fit_when_one_feature_decides(tmp_path: Path, model_folder: Path) -> Non
     (choosing,) = read_choosings([model_folder, None]).values()
     assert choosing.sentences.cosine == pytest.approx(fitted.sentences["cosine"], abs=1e-3)
     assert choosing.confidence.coverage > 0
+    # Nothing of these was read: what is read is weighed alike.
+    assert choosing.read == choosing.confidence
     assert read_choosings([tmp_path]) == {}
+
+
+def test_fit_when_the_reader_has_read(tmp_path: Path) -> None:
+    """What was read is refused by the reader's odds, and what was not goes by the other signs."""
+    asked = [traced(at, answerable=at % 3 > 0) for at in range(90)]
+    for at, (_, reply, _) in enumerate(asked):
+        part = reply["trace"]["extract"]["parts"][0]
+        if at % 2:
+            part["signs"] |= {"coverage": 0.5, "reader": 2.0 if at % 3 else -4.0}
+    fitted = fit_choosing(asked, file=tmp_path / "answering.json")
+    assert fitted.refused_unanswerable > 0.9
+    assert fitted.refused_answerable < 0.1
+    assert fitted.read["reader"] > 0
+    assert fitted.confidence["reader"] == 0
 
 
 def test_fit_when_there_is_nothing_to_fit_to(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_extract_when_the_value_is_not_said(question: str, passage: Hit) -> None
         ("How many rooms has the house?", hit("The number of rooms of the house is 12."), "12"),
         ("Who is the chair of the club?", hit("Ann Bell is the chair of the club."), "Ann Bell"),
         ("When was the club founded?", hit("The club was founded in May 1926."), "1926"),
+        ("Wann ist das Bad geöffnet?", hit("Das Bad ist ab 10 Uhr geöffnet."), "10 Uhr"),
         ("How long does the course last?", hit("The course lasts until Friday."), "Friday"),
         ("What penalty is charged when bills are late?", hit("Late bills cost a penalty."), "Late"),
         ("How much does the mixer weigh?", hit("Mixer weight: 61 kg."), "61"),

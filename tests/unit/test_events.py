@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from shared.errors import Malformed
 from shared.messaging.events import (
+    DOCUMENT_EVENT_VERSION,
     MESSAGE_PUBLISHED,
     Message,
     read_job,
@@ -26,7 +27,8 @@ from shared.messaging.events import (
 )
 from shared.values import EmbedJob, FillJob, ObjectEvent, ObjectVersion
 
-EVENTS = Path(__file__).parent.parent / "events"
+ROOT = Path(__file__).parents[2]
+EVENTS = ROOT / "tests" / "events"
 
 
 def recorded(name: str) -> Any:
@@ -127,9 +129,22 @@ def test_notification_whose_fields_are_at_their_bounds() -> None:
         **{"eventType": "OBJECT_FINALIZE", "bucketId": "b", "objectGeneration": "1"},
         "objectId": "é" * 512,
     }
+    attributes["objectGeneration"] = str(2**63 - 1)
     event = read_notification(Message(b'{"updated": "yesterday"}', attributes, "1", ""))
     assert event is not None
     assert (event.object.name, event.object.size, event.object.updated) == ("é" * 512, 0, None)
+    assert event.object.generation == 2**63 - 1
+    attributes["objectGeneration"] = str(2**63)
+    with pytest.raises(Malformed, match="generation is out of range"):
+        read_notification(Message(b"", attributes, "1", ""))
+
+
+@pytest.mark.parametrize("wrong", [{"bucket": 5}, {"name": ["a"]}, {"bucket": None}, {"name": ""}])
+def test_object_without_a_name_is_malformed(wrong: dict[str, Any]) -> None:
+    """What stands for the bucket or the name must be a text."""
+    body = {"bucket": "b", "name": "o", "generation": "1"} | wrong
+    with pytest.raises(Malformed, match="no bucket or no object"):
+        read_object_event("google.cloud.storage.object.v1.finalized", body)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +152,8 @@ def test_notification_whose_fields_are_at_their_bounds() -> None:
 )
 def test_message_id_in_either_spelling(fields: dict[str, str], id: str) -> None:
     """Pub/Sub sends both; dead letters are kept once by it."""
-    assert read_message({"message": {"data": "", **fields}}).message_id == id
+    message = read_message({"message": {"data": "", **fields}, "subscription": "jobs"})
+    assert (message.message_id, message.subscription) == (id, "jobs")
 
 
 @pytest.mark.parametrize(
@@ -182,10 +198,17 @@ def test_notification_survives_the_way_there_and_back(overwritten_by: int | None
             content_type="text/plain",
             metadata={"collection": "x"},
             updated=datetime(2026, 1, 2, tzinfo=UTC),
+            md5="1B2M2Y8AsgTpgAmY7PhCfg==",
         ),
     )
     data, attributes = write_notification(event)
     assert read_notification(Message(data, attributes, "1", "")) == event
+
+
+def test_version_of_document_events_is_the_one_described() -> None:
+    """Consumers read it before anything else."""
+    schema = json.loads((ROOT / "docs" / "document-event.schema.json").read_text("utf-8"))
+    assert schema["properties"]["version"]["const"] == DOCUMENT_EVENT_VERSION
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.query.answering.composition import compose
-from functions.query.answering.extractive import extract
+from functions.query.answering.extractive import MAX_READ, extract
 from functions.query.answering.question_kind import detect_kinds, split_question
 from functions.query.answering.scoring import terms
 from functions.query.answering.units import split_units
@@ -97,6 +98,52 @@ def test_extract_when_meaning_decides() -> None:
     extracted = extract("Is this place popular nowadays?", [hit(BRIDGE)], embed=embed)
     texts = [BRIDGE[unit.start : unit.end] for unit in extracted.units]
     assert texts[-1] == "It is visited by many tourists."
+
+
+def test_extract_when_the_reader_decides() -> None:
+    """What the reader takes for the answer is chosen, read with what it stands under."""
+    read: list[str] = []
+
+    def reader(question: str, texts: Sequence[str]) -> list[float]:
+        read.extend(texts)
+        return [6.0 if "tourists" in text else -6.0 for text in texts]
+
+    passage = replace(hit(BRIDGE), heading="Sights > The bridge")
+    extracted = extract("Is the bridge popular nowadays?", [passage], reader=reader)
+    first = extracted.parts[0].ranked[0].unit
+    assert BRIDGE[first.start : first.end] == "It is visited by many tourists."
+    assert any("opened in 1943" in each for each in read)
+    assert all(each.startswith("The bridge. ") for each in read)
+
+
+@pytest.mark.parametrize(("asked_in", "written_in"), [("de", "de"), ("en", "de"), ("de", "en")])
+def test_extract_when_the_reader_does_not_know_the_language(asked_in: str, written_in: str) -> None:
+    """Nothing of another language than English is read, and the answer is as without a reader."""
+
+    def reader(question: str, texts: Sequence[str]) -> list[float]:
+        raise AssertionError
+
+    asked = Question([], [], [], [asked_in], 10.0, ["english"])
+    passage = replace(hit(BRIDGE), language=written_in)
+    question = "When was the bridge opened?"
+    with_reader = extract(question, [passage], analysis=asked, reader=reader)
+    without = extract(question, [passage], analysis=asked)
+    assert with_reader.units == without.units
+    assert with_reader.parts[0].confidence == without.parts[0].confidence
+
+
+def test_extract_when_there_is_much_to_read() -> None:
+    """Of a long passage only the best sentences are read."""
+    read: list[str] = []
+
+    def reader(question: str, texts: Sequence[str]) -> list[float]:
+        read.extend(texts)
+        return [0.5 for _ in texts]
+
+    text = " ".join(f"The bridge number {n} was opened in {1900 + n}." for n in range(40))
+    extract("When was the bridge number 7 opened?", [hit(text)], reader=reader)
+    assert 1 < len(read) <= MAX_READ
+    assert any("1907" in each for each in read)
 
 
 def test_extract_when_the_answer_points_back() -> None:
@@ -277,6 +324,7 @@ def test_units_when_a_manual_page_is_justified() -> None:
             "A call to /usr/sbin/policy, which lets\nthe administrator\nrule, is optional.\n",
             ["A call to /usr/sbin/policy, which lets the administrator rule, is optional."],
         ),
+        ("The form {{ name | upper }} is used.\n", ["The form {{ name | upper }} is used."]),
         ("I lost my key. What now?\n\nAsk the porter.\n", ["Ask the porter."]),
         (
             "6. Trademarks. This licence grants no use of names.\n7. Fees. None are due to us.\n",

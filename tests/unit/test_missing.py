@@ -70,6 +70,9 @@ def test_refusal_when_an_identifier_is_missing() -> None:
         ("What is the gate code of building 7?", []),
         ("Has building seven more than nine?", []),
         ("Are there nine buildings?", []),
+        ("Where is building 9 of the works?", ["building 9"]),
+        ("What does building nine hold?", ["building nine"]),
+        ("What does building seven hold?", []),
         ("What is in cellar 4?", []),
     ],
 )

@@ -191,7 +191,7 @@ def wide_encoding(sample: bytes) -> str | None:
 
 
 def _is_nearly_utf8(data: bytes) -> bool:
-    """Tell whether *data* is UTF-8 with a few broken places, not another encoding."""
+    """Return whether *data* is UTF-8 with a few broken places, not another encoding."""
     text = data.decode("utf-8", "replace")
     broken = text.count("\ufffd")
     whole = sum(1 for character in text if character > "\x7f") - broken
@@ -199,7 +199,7 @@ def _is_nearly_utf8(data: bytes) -> bool:
 
 
 def _is_vietnamese(data: bytes) -> bool:
-    """Tell whether *data* as windows-1258 puts its combining tones where Vietnamese has them."""
+    """Return whether *data* as windows-1258 puts its combining tones where Vietnamese has them."""
     text = data.decode("cp1258", "replace")
     tones = [i for i, character in enumerate(text) if character in _TONES]
     if len(tones) < 4:

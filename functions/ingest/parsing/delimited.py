@@ -77,7 +77,7 @@ def _squared(rows: Iterator[list[str]]) -> Iterator[list[str]]:
 
 
 def _is_spaced(sample: str, delimiter: str) -> bool:
-    """Tell whether blanks stand between the delimiters of *sample* and the quotes behind them."""
+    """Return whether blanks stand between the delimiters of *sample* and the quotes behind them."""
     return delimiter != "\t" and sample.count(f'{delimiter} "') > sample.count(f'{delimiter}"')
 
 
@@ -119,7 +119,7 @@ def find_delimiter(sample: str) -> str:
 
 
 def _is_torn(row: list[str], delimiter: str) -> bool:
-    """Tell whether *delimiter* cut through a field of this row."""
+    """Return whether *delimiter* cut through a field of this row."""
     other = {",": ";\t|", ";": "\t|", "\t": "", "|": "\t"}[delimiter]
     text = delimiter.join(row)
     if any(cell.count('"') % 2 for cell in row):

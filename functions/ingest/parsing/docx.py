@@ -1,8 +1,8 @@
 """
 Word documents (docx), by streaming word/document.xml.
 
-A footnote stands behind the sentence that names it, a comment at the end, a page header or footer
-once at the beginning. Hidden, struck and deleted text is not read.
+A footnote follows its sentence, comments come at the end, and page headers and footers once at the
+beginning. Hidden, struck and deleted text is not read.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class _Field:
 
 @dataclass(slots=True)
 class _Figure:
-    """A picture that waits for the paragraph behind it, which may be its caption."""
+    """A picture that waits for the next paragraph, which may be its caption."""
 
     part: str
     described: str
@@ -271,7 +271,7 @@ def _read_styles(archive: Archive, main: str) -> dict[str, _Style]:
 
 
 def _running_blocks(archive: Archive, main: str, styles: dict[str, _Style]) -> Iterator[Block]:
-    """Yield what page headers and footers say, each text once, without page numbers."""
+    """Yield the page headers and footers, each text once, without page numbers."""
     seen: set[str] = set()
     parts = [*archive.related(main, "header"), *archive.related(main, "footer")]
     for part in parts[:_MAX_RUNNING_PARTS]:
@@ -285,7 +285,7 @@ def _running_blocks(archive: Archive, main: str, styles: dict[str, _Style]) -> I
 
 
 def says_more(text: str) -> bool:
-    """Tell whether a line of a page header is more than what is left of "Page 3 of 9"."""
+    """Return whether a line of a page header is more than what is left of "Page 3 of 9"."""
     words = [word for word in text.split() if any(map(str.isalpha, word))]
     return len(words) > 2 or len(text) > 20 or (bool(words) and any(map(str.isdigit, text)))
 

@@ -46,7 +46,7 @@ def parse_epub(request: Request) -> Iterator[Event]:
 
 
 def _is_protected(archive: Archive) -> bool:
-    """Tell whether more than fonts is encrypted (fonts are obfuscated in free books too)."""
+    """Return whether more than fonts is encrypted (fonts are obfuscated in free books too)."""
     return any(
         event.kind == "start"
         and event.name == "CipherReference"

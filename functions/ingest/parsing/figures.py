@@ -328,12 +328,12 @@ def count_uses(archive: Archive, part: str, pattern: re.Pattern[bytes]) -> dict[
 
 
 def is_caption(text: str) -> bool:
-    """Tell whether *text* names a figure, as in "Figure 3: Sales by quarter"."""
+    """Return whether *text* names a figure, as in "Figure 3: Sales by quarter"."""
     return len(text) <= _CAPTION_CHARS and _CAPTION.match(text) is not None
 
 
 def is_large(width: float, height: float) -> bool:
-    """Tell whether a picture of so many points is more than an icon or a line."""
+    """Return whether a picture of so many points is more than an icon or a line."""
     return _has_shape(width, height) and (
         min(width, height) >= _MIN_SHOWN_SIDE and width * height >= _MIN_SHOWN_AREA
     )

@@ -77,7 +77,7 @@ class Visibility(NamedTuple):
 
 
 def is_hidden_style(style: str) -> bool:
-    """Tell whether a style attribute hides its element."""
+    """Return whether a style attribute hides its element."""
     if not style or _HIDDEN_STYLE.search(style) is None:
         return False
     displays = _DISPLAY.findall(style)
@@ -270,7 +270,7 @@ def _find_text(tree: LexborHTMLParser) -> LexborNode | None:
 
 
 def _leads_elsewhere(node: LexborNode, links: list[LexborNode], *, has_main: bool) -> bool:
-    """Tell whether an element holds hardly more than links that are no part of the text."""
+    """Return whether an element holds hardly more than links that are no part of the text."""
     if len(links) < _LEAST_OUTSIDE:
         return False
     linked = [" ".join(link.text().split()) for link in links]
@@ -290,7 +290,7 @@ def _are_languages(named: int, count: int) -> bool:
 
 
 def _is_linked(node: LexborNode, linked: list[str]) -> bool:
-    """Tell whether hardly more than short links is in an element."""
+    """Return whether hardly more than short links is in an element."""
     if max(map(len, linked)) > _MAX_LINK_CHARS:
         return False
     whole = len(" ".join(node.text().split()))

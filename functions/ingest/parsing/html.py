@@ -548,7 +548,7 @@ class _Walker:
 
 
 def _has_neighbours(table: LexborNode) -> bool:
-    """Tell whether the cell that *table* stands in is one of several in its row."""
+    """Return whether the cell that *table* stands in is one of several in its row."""
     above = table.parent
     for _ in range(_MAX_CELL_DEPTH):
         if above is None or above.tag in ("td", "th"):

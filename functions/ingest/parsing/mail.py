@@ -71,7 +71,7 @@ def parse_mail(request: Request) -> Iterator[Event]:
 
 
 def read_message(message: Message, request: Request) -> Iterator[Event]:
-    """Yield the blocks of a message that is taken apart already."""
+    """Yield the blocks of a parsed message."""
     if subject := _field(message, "Subject"):
         yield Title(subject)
     yield from _Reader(request).message(message)
@@ -86,7 +86,7 @@ def parse_mailbox(request: Request) -> Iterator[Event]:
 
 
 def parse_web_archive(request: Request) -> Iterator[Event]:
-    """Yield the page that a web archive (MHTML) holds."""
+    """Yield the page in a web archive (MHTML)."""
     message = _read(read_all(request))
     reader = _Reader(request)
     pages = [part for part in reader.leaves(message) if _kind(part) == "text/html"]
@@ -288,7 +288,7 @@ class _Reader:
 
 
 def _says_more(rich: list[Event], plain: str) -> bool:
-    """Tell whether an HTML half is to be read in place of the plain one: see RFC 2046, 5.1.4."""
+    """Return whether an HTML half is to be read in place of the plain one: see RFC 2046, 5.1.4."""
     blocks = [event for event in rich if isinstance(event, Block)]
     if any(block.header for block in blocks):
         # A table, of which the plain half has lost the columns.

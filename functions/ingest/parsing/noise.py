@@ -55,7 +55,7 @@ def _may_hold(text: str) -> bool:
 
 
 def _has_long_word(text: str) -> bool:
-    """Tell whether a word is as long as a line of base64; each covers one of the places here."""
+    """Return whether a word is as long as a line of base64; each covers one of the places here."""
     for at in range(_WORD_CHARS - 1, len(text), _WORD_CHARS):
         end = text.find(" ", at)
         if (end if end >= 0 else len(text)) - text.rfind(" ", 0, at + 1) > _WORD_CHARS:

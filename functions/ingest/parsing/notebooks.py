@@ -13,7 +13,7 @@ _MAX_OUTPUT_CHARS = 4_000
 
 
 def is_notebook(value: object) -> bool:
-    """Tell a notebook by the fields that every version has."""
+    """Recognise a notebook by the fields that every version has."""
     return (
         isinstance(value, dict)
         and isinstance(value.get("nbformat"), int)

@@ -504,7 +504,7 @@ class _TextReader:
         return "- " if its.is_bullet else _number(levels, counts, len(self.lists))
 
     def _is_listed(self) -> bool:
-        """Tell whether the list around an item numbers it."""
+        """Return whether the list around an item numbers it."""
         if not self.lists or not self.lists[-1].is_due:
             return False
         its = self.styles.lists.get(self.lists[-1].style, {}).get(len(self.lists))

@@ -334,7 +334,7 @@ def _read_attachments(
 
 
 def _is_picture(page: pypdfium2.PdfPage, lines: list[_Line]) -> bool:
-    """Tell whether a picture covers the page and hardly any text stands beside it: a scan."""
+    """Return whether a picture covers the page and hardly any text stands beside it: a scan."""
     if sum(len(line.text) for line in lines) > _MAX_STAMP_CHARS:
         return False
     width, height = page.get_size()
@@ -348,7 +348,7 @@ def _is_picture(page: pypdfium2.PdfPage, lines: list[_Line]) -> bool:
 
 
 def _with_values(lines: list[_Line], values: list[Value], *, page: int) -> list[_Line]:
-    """Return *lines* with what a form's fields hold, each beside its label."""
+    """Return *lines* with the values of form fields, each next to its label."""
     result = list(lines)
     for value in values:
         height = min(value.top - value.bottom, 14.0)
@@ -520,8 +520,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
     """
     Return the lines of page *number* in the order of its content, and how far they are turned.
 
-    Their coordinates are turned back by as many quarters of a circle, so that text runs to the
-    right.
+    Their coordinates are rotated back, so that text runs to the right.
     """
     textpage = page.get_textpage()
     try:
@@ -714,7 +713,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
 
 def _edges_of_cleaned(text: str, edges: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """
-    Return the edges of the words that are left when *text* is cleaned.
+    Return the edges of the words that remain when *text* is cleaned.
 
     Words of nothing but control characters are gone; a word with other blanks in it is several.
     """
@@ -782,7 +781,7 @@ def _turned_rules(rules: Rules, turn: int) -> Rules:
 
 
 def _may_hold_table(lines: list[_Line]) -> bool:
-    """Tell whether a page has as many parts of lines that wide gaps set off as a small table."""
+    """Return whether a page has as many parts of lines that wide gaps set off as a small table."""
     parts = sum(len(line.cells) for line in lines if len(line.cells) > 1)
     if parts >= LEAST_CELLS:
         return True
@@ -798,7 +797,7 @@ def _may_hold_table(lines: list[_Line]) -> bool:
 
 
 def _is_loose(lines: list[_Line]) -> bool:
-    """Tell whether words of several lines are further apart than blanks are wide."""
+    """Return whether words of several lines are further apart than blanks are wide."""
     found = 0
     for line in lines:
         least = _LOOSE_GAP * line.height
@@ -809,7 +808,7 @@ def _is_loose(lines: list[_Line]) -> bool:
 
 
 def _is_ruled(page: pypdfium2.PdfPage) -> bool:
-    """Tell whether some of the things on a page are drawn, by a look at a few of them."""
+    """Return whether some of the things on a page are drawn, by a look at a few of them."""
     count = pdfium.FPDFPage_CountObjects(page.raw)
     drawn = 0
     for index in range(0, count, count // _LOOKED_AT + 1):
@@ -821,7 +820,7 @@ def _is_ruled(page: pypdfium2.PdfPage) -> bool:
 
 
 def _read_rules(page: pypdfium2.PdfPage) -> Rules:
-    """Return the lines that are drawn on a page, sides of boxes among them."""
+    """Return the lines drawn on a page, including the sides of boxes."""
     rules = Rules([], [])
     count = pdfium.FPDFPage_CountObjects(page.raw)
     if count > _MAX_DRAWN:
@@ -877,7 +876,7 @@ def _is_box(path: Any, parts: int) -> bool:
 
 
 def _strokes(path: Any, parts: int) -> Iterator[tuple[float, float, float, float]]:
-    """Yield the straight lines of a path, in points of the page."""
+    """Yield the straight lines of a path, in points."""
     matrix = pdfium.FS_MATRIX()
     pdfium.FPDFPageObj_GetMatrix(path, ctypes.byref(matrix))
     x, y = ctypes.c_float(), ctypes.c_float()
@@ -907,7 +906,7 @@ def _words(lines: list[_Line]) -> list[Word]:
 
 
 def _without_tables(lines: list[_Line], tables: list[Table]) -> list[_Line]:
-    """Return what the tables leave of the lines."""
+    """Return the lines that are not part of tables."""
     taken = {word for table in tables for row in table.words for word in row}
     touched = {number for table in tables for number in table.lines}
     left: dict[int, list[Word]] = {}
@@ -963,7 +962,7 @@ def _goes_back(line: _Line) -> bool:
 
 
 def _is_upright(line: _Line) -> bool:
-    """Tell whether words of a line are narrower than their signs would be beside each other."""
+    """Return whether words of a line are narrower than their signs would be beside each other."""
     return line.text.isascii() and any(
         len(word) > 1 and right - left < 0.2 * len(word) * line.height
         for word, (left, right) in zip(line.text.split(" "), line.edges, strict=False)
@@ -1029,7 +1028,7 @@ def _by_column(line: _Line, bottoms: list[float]) -> list[_Line]:
 
 
 def _without_rulers(lines: list[_Line]) -> list[_Line]:
-    """Leave out the numbers of lines down a margin, and rulers along an edge."""
+    """Remove line numbers in a margin and rulers along an edge."""
     numbers = [line for line in lines if line.text.isdecimal() and len(line.text) <= 4]
     dropped: set[int] = set()
     for edge in ("left", "right"):
@@ -1094,7 +1093,7 @@ def _on_one_baseline(lines: list[_Line]) -> list[_Line]:
 
 
 def _goes_on_above(before: _Line, line: _Line) -> bool:
-    """Tell whether two texts that run up are one: above each other, with a blank between them."""
+    """Return whether two texts that run up are one: above each other, with a blank between them."""
     width = max(before.right - before.left, line.right - line.left)
     return (
         abs(before.left - line.left) < 0.3 * width and abs(line.bottom - before.top) < 0.8 * width
@@ -1102,7 +1101,7 @@ def _goes_on_above(before: _Line, line: _Line) -> bool:
 
 
 def _is_mark(before: _Line, line: _Line) -> bool:
-    """Tell a raised number behind a word that is written as a line of its own."""
+    """Recognise a raised number behind a word that is written as a line of its own."""
     return (
         len(line.text) <= _MARK_CHARS
         and raised(line.text) != line.text
@@ -1113,7 +1112,7 @@ def _is_mark(before: _Line, line: _Line) -> bool:
 
 
 def _is_dropped(before: _Line, line: _Line) -> bool:
-    """Tell the first letter of a text that is as tall as several of its lines."""
+    """Recognise the first letter of a text that is as tall as several of its lines."""
     return (
         len(before.text) == 1
         and before.text.isalpha()
@@ -1153,7 +1152,7 @@ def _with_more(before: _Line, line: _Line, more: str) -> _Line:
 
 
 def _is_raised(bottom: float, top: float, base: tuple[float, float]) -> bool:
-    """Tell whether a character is smaller than those of its line and stands above their foot."""
+    """Return whether a character is smaller than those of its line and stands above their foot."""
     height, own = base[1] - base[0], top - bottom
     lift = bottom - base[0] - _DESCENT * (height - own)
     return own < _LESS_HEIGHT * height and _LEAST_RAISE * height < lift < _MOST_RAISE * height
@@ -1703,7 +1702,7 @@ class _Group:
 
 
 def _groups(lines: list[_Line], tables: list[Table]) -> list[_Group]:
-    """Return the paragraphs of a page, each table where a person comes to it."""
+    """Return the paragraphs of a page, with tables in reading order."""
     pitches = [
         a.middle - b.middle for a, b in pairwise(lines) if 0 < a.middle - b.middle < 4 * a.height
     ]
@@ -1754,7 +1753,7 @@ def _as_on_a_slide(groups: list[_Group]) -> list[_Group]:
 
 
 def _follows_item(above: _Group, group: _Group) -> bool:
-    """Tell whether an item of a list stands close below another one."""
+    """Return whether an item of a list stands close below another one."""
     last, first = above.lines[-1], group.lines[0]
     return (
         above.kind == group.kind == "item"
@@ -1786,7 +1785,7 @@ def _by_places(groups: list[_Group]) -> list[_Group]:
 
 
 def _placed(tables: list[Table], lines: list[_Line]) -> list[tuple[int, list[Table]]]:
-    """Return the tables by the number of the first line that stands below them."""
+    """Return the tables by the number of the first line below them."""
     places: dict[int, list[Table]] = {}
     for table in tables:
         at = next(
@@ -1802,13 +1801,13 @@ def _placed(tables: list[Table], lines: list[_Line]) -> list[tuple[int, list[Tab
 
 
 def _flowing(kind: BlockKind, lines: list[_Line], compounds: Container[str]) -> Iterator[Block]:
-    """Yield a paragraph that may stand on several pages."""
+    """Yield a paragraph that may span several pages."""
     text, boxes, page_starts = _joined(lines, compounds)
     yield from paragraph(text, kind=kind, page=lines[0].page, lines=boxes, page_starts=page_starts)
 
 
 def _is_unfinished(lines: list[_Line], *, right: float) -> bool:
-    """Tell whether the sentence of a paragraph may go on behind it."""
+    """Return whether the sentence of a paragraph may go on behind it."""
     last = lines[-1]
     if last.hyphenated:
         return True
@@ -1841,7 +1840,7 @@ def _continuation(begun: list[_Line], groups: list[_Group]) -> int | None:
 
 
 def _without_stamps(lines: list[_Line], page: _Page, window: Iterable[_Page]) -> list[_Line]:
-    """Leave out what a scanner's app writes onto each page of a scan."""
+    """Remove the stamp that a scanner app writes onto each page."""
     elsewhere = {
         _DIGITS.sub("#", line.text)
         for other in window
@@ -1864,7 +1863,7 @@ def _fold(text: str) -> str:
 
 
 def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) -> list[_Line]:
-    """Return the lines of *page* but those that stand at the same edge place on pages near by."""
+    """Return the lines of *page* without those that nearby pages have at the same edge."""
     own = page.edge_lines
     if not own:
         return page.lines
@@ -1903,7 +1902,7 @@ def _ahead(line: _Line) -> int | None:
 
 
 def _is_between(line: _Line, down: list[tuple[float, float, float]]) -> bool:
-    """Tell whether lines are drawn on both sides of a line of text, as around cells."""
+    """Return whether lines are drawn on both sides of a line of text, as around cells."""
     beside = [x for x, bottom, top in down if bottom < line.middle < top]
     return bool(beside) and min(beside) < line.left + 3 and max(beside) > line.right - 3
 
@@ -1999,7 +1998,7 @@ def _in_reading_order(lines: list[_Line]) -> list[_Line]:
 
 
 def _titles_above(pieces: list[_Line]) -> int:
-    """Return how many of the first lines are larger than the text below them."""
+    """Return how many of the first lines are larger than the text below."""
     usual = statistics.median(map(_size, pieces))
     count = 0
     while count < _EDGE_LINES and _size(pieces[count]) > 1.15 * usual:
@@ -2097,7 +2096,7 @@ def _paragraphs(
 
 
 def _is_row(lines: list[_Line], i: int) -> bool:
-    """Tell whether a neighbour of line *i* has cells too, one of them under one of its own."""
+    """Return whether a neighbour of line *i* has cells too, one of them under one of its own."""
     own = lines[i]
     for j in (i - 1, i + 1):
         if 0 <= j < len(lines) and len(lines[j].cells) > 1:
@@ -2108,7 +2107,7 @@ def _is_row(lines: list[_Line], i: int) -> bool:
 
 
 def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> bool:
-    """Tell whether *line* goes on with the paragraph that *before* ends so far."""
+    """Return whether *line* goes on with the paragraph that *before* ends so far."""
     drop = before.middle - line.middle
     height = before.height
     if before.hyphenated or abs(drop) < 0.5 * height:
@@ -2134,7 +2133,7 @@ def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> boo
 
 
 def _keeps_hyphen(before: str, after: str, compounds: Container[str]) -> bool:
-    """Tell whether a word keeps the hyphen at the end of a line: well-known, state-of-the-art."""
+    """Return whether a word keeps the hyphen at the end of a line: well-known, state-of-the-art."""
     first, second = _LAST_WORD.search(before), _FIRST_WORD.match(after)
     if first is None or second is None:
         return False
@@ -2148,7 +2147,7 @@ def _joined(
     lines: list[_Line], compounds: Container[str] = frozenset()
 ) -> tuple[str, tuple[LineBox, ...], tuple[PageStart, ...]]:
     """
-    Return the text of *lines* as one paragraph, words hyphenated at a line's end made whole.
+    Return *lines* as one paragraph, with hyphenated words joined.
 
     With it comes where its lines stand, and where in it further pages begin.
 

@@ -177,7 +177,7 @@ def _picture(thing: Any, box: _Box) -> _Thing:
 
 
 def _is_drawing(form: Any, inside: int) -> bool:
-    """Tell whether a form holds a picture, or a drawing of several parts."""
+    """Return whether a form holds a picture, or a drawing of several parts."""
     drawn = 0
     for index in range(inside):
         kind = pdfium.FPDFPageObj_GetType(pdfium.FPDFFormObj_GetObject(form, index))
@@ -298,7 +298,7 @@ def _figure(group: list[_Thing], lines: Sequence[Placed], area: float) -> PdfFig
 
 
 def _is_drawn(group: list[_Thing], lines: Sequence[Placed]) -> bool:
-    """Tell a drawing from lines, frames and the coloured cells of a table."""
+    """Recognise a drawing from lines, frames and the coloured cells of a table."""
     curves = [thing for thing in group if thing.kind == "curve"]
     if len(curves) >= _LEAST_CURVES or any(thing.signature for thing in curves):
         return True

@@ -1,5 +1,5 @@
 """
-Tables on a page of a PDF, which knows words and lines at places and nothing of tables.
+Finds tables on a page of a PDF, which has only words and lines at positions.
 
 Where lines are drawn around the cells they tell rows, columns and merged cells. Elsewhere columns
 are what the words of several rows leave free between them, and a row's second line belongs to it.
@@ -73,7 +73,7 @@ _first = itemgetter(0)
 
 
 class Word(NamedTuple):
-    """A word, or the text of a cell where its words have no places."""
+    """A word, or the text of a cell whose words have no positions."""
 
     text: str
     left: float
@@ -117,7 +117,7 @@ class Table:
     lines: set[int] = field(default_factory=set)
 
     def goes_on_from(self, lefts: Sequence[float]) -> bool:
-        """Tell whether its columns are those of a table on the page before."""
+        """Return whether its columns are those of a table on the page before."""
         return len(lefts) == len(self.lefts) and all(
             abs(a - b) <= _COLUMN_SHIFT for a, b in zip(lefts, self.lefts, strict=True)
         )
@@ -158,7 +158,7 @@ def find_tables(words: Sequence[Word], rules: Rules) -> list[Table]:
 
 
 def _boxes(text: str, pending: list[list[Word]], *, page: int) -> tuple[LineBox, ...]:
-    """Return where the words of *text* stand; takes the rows from *pending* that are in it."""
+    """Return the positions of the words of *text*; take its rows from *pending*."""
     found: list[LineBox] = []
     at = 0
     while pending:
@@ -187,7 +187,7 @@ def _boxes(text: str, pending: list[list[Word]], *, page: int) -> tuple[LineBox,
 
 
 def _line_boxes(places: Sequence[tuple[int, Word]], *, page: int) -> Iterator[LineBox]:
-    """Yield the boxes of a row's words: a cell may have several lines."""
+    """Yield the boxes of a row's words, where a cell may have several lines."""
     lines: list[list[tuple[int, Word]]] = []
     for place, word in places:
         before = lines[-1][-1][1] if lines else None
@@ -289,7 +289,7 @@ def _share(places: set[int], others: set[int]) -> bool:
 
 
 def _places(lines: _Lines) -> list[float]:
-    """Return where lines are, each place once, in their order."""
+    """Return the distinct positions of lines, in order."""
     found: list[float] = []
     for place, _, _ in lines:
         if not found or abs(place - found[-1]) > _NEAR:
@@ -576,7 +576,7 @@ def _aligned_tables(words: Sequence[Word]) -> Iterator[Table]:
 
 
 def _alike(rows: list[_Row]) -> Iterator[list[_Row]]:
-    """Yield the rows that follow each other and have a column at the same place."""
+    """Yield runs of rows that share the position of a column."""
     part: list[_Row] = []
     starts: list[float] = []
     for row in rows:
@@ -738,7 +738,7 @@ def _parted(
 
 
 def _holds_rows(lines: list[list[list[Word]]]) -> bool:
-    """Tell whether lines are rows of their own: two columns or more hold several numbers each."""
+    """Return whether lines are rows of their own: two columns or more hold several numbers each."""
     numbers = [
         sum(1 for line in lines if line[column] and kind_of(_cell_text([line[column]])) == "number")
         for column in range(1, len(lines[0]))
@@ -774,7 +774,7 @@ def _is_prose(
 
 
 def _is_aligned(cells: list[list[Word]]) -> bool:
-    """Tell whether most cells of a column stand below each other."""
+    """Return whether most cells of a column stand below each other."""
     filled = [cell for cell in cells if cell]
     if len(filled) < 3:
         return True

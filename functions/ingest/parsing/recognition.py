@@ -1,5 +1,5 @@
 """
-The text of a picture, recognised on this machine by Tesseract.
+Recognises the text of pictures on this machine with Tesseract.
 
 The fork server loads the languages once, because a child can open no file; a child finds them in
 the memory that it shares with it.
@@ -72,7 +72,7 @@ class WordPlace(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Recognised:
     """
-    What was recognised.
+    The recognised text and its words.
 
     Attributes:
         confidence: Mean of the words, 0 to 100; 0 if there is no text.

@@ -1,4 +1,4 @@
-"""What the formats of spreadsheets share: what is hidden, what is merged, and how much is read."""
+"""Shared by the spreadsheet formats: hidden and merged cells, and limits."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Layout:
         self.merges.sort(key=lambda merge: -merge.top)
 
     def hides_row(self, number: int, *, outline: int) -> bool:
-        """Tell whether a row that is marked as hidden is so by its author."""
+        """Return whether a row that is marked as hidden is so by its author."""
         return not outline and not any(
             top <= number <= bottom for top, bottom in self.filtered[:100]
         )

@@ -1,5 +1,5 @@
 """
-One model of a table for all formats: a grid, its header rows, and what stands around it.
+One model of a table for all formats: a grid, its header rows, and the text around it.
 
 A format hands over rows of cells, with the places that merged cells cover filled in (see Spans).
 TableWriter waits for the first rows of a table, finds the header by what differs from the rows
@@ -78,7 +78,7 @@ class Below(str):
 
 
 def cover(text: str, *, below: bool) -> str:
-    """Return what stands in a place that a merged cell covers; long texts are not repeated."""
+    """Return the text for a position that a merged cell covers; long texts are not repeated."""
     if not text or len(text) > _MAX_COVERED_CHARS:
         text = ""
     return Below(text) if below else Beside(text)
@@ -115,7 +115,7 @@ class Spans:
                 self.reaching[column] = (rows, beside)
 
     def skip(self, columns: int) -> None:
-        """Leave so many places empty, not counting those that are covered from above."""
+        """Leave this many positions empty, not counting those covered from above."""
         for _ in range(min(columns, _MAX_COLUMNS - len(self.cells))):
             self._fill()
             self.cells.append("")
@@ -168,7 +168,7 @@ class Row:
 
 
 def looks_like_header(cells: Sequence[str]) -> bool:
-    """Tell whether a row alone names columns: short words, each once, but for a blank corner."""
+    """Return whether a row alone names columns: short words, each once, but for a blank corner."""
     names = [cell for cell in cells if cell]
     return (
         len(names) > 1
@@ -186,7 +186,7 @@ def looks_like_header(cells: Sequence[str]) -> bool:
 
 
 def kind_of(text: str) -> _CellKind:
-    """Return what a cell holds."""
+    """Return the kind of a cell's content."""
     if not text or text in _NOTHING:
         return "empty"
     if not _DIGIT.search(text):
@@ -274,7 +274,7 @@ def _difference(own: list[_CellKind], below: list[list[_CellKind]]) -> tuple[int
 
 
 def _usual_kind(rows: list[list[_CellKind]], column: int) -> _CellKind:
-    """Return what a column mostly holds; among equals what stands further down."""
+    """Return the most common kind in a column; on a tie, the kind further down."""
     found = [row[column] for row in reversed(rows) if column < len(row)]
     counted = Counter(kind for kind in found if kind != "empty")
     return counted.most_common(1)[0][0] if counted else "empty"
@@ -428,7 +428,7 @@ class TableWriter:
         yield from paragraph(text, page=self.page, source=self.source)
 
     def _opens_table(self, row: Row) -> bool:
-        """Tell whether a row amid the others heads a new part: bold totals do not."""
+        """Return whether a row amid the others heads a new part: bold totals do not."""
         if _own_cells(row.cells) < 2:
             return False
         if row.is_header:
@@ -436,7 +436,7 @@ class TableWriter:
         return self._names_other_kinds(row.cells)
 
     def _names_other_kinds(self, cells: list[str]) -> bool:
-        """Tell whether a row has words, and no number, where the table has numbers or dates."""
+        """Return whether a row has words, and no number, where the table has numbers or dates."""
         kinds = [kind_of(cell) for cell in self._columns(cells)]
         if "number" in kinds:
             return False
@@ -507,7 +507,7 @@ class TableWriter:
             yield from self._body(row.cells)
 
     def _goes_on(self, table: list[Row], count: int) -> bool:
-        """Tell whether rows behind a blank one belong to the table above."""
+        """Return whether rows behind a blank one belong to the table above."""
         first, last = _extent_of(table)
         if first < self.left or last > self.left + self.width:
             return False

@@ -40,7 +40,7 @@ class Placed(NamedTuple):
 
 
 def runs_left(text: str) -> bool:
-    """Tell whether most letters of *text* belong to a script that runs to the left."""
+    """Return whether most letters of *text* belong to a script that runs to the left."""
     backwards = len(RIGHT_TO_LEFT.findall(text))
     return backwards > 0 and backwards >= len(_OTHER_LETTERS.findall(text))
 

@@ -131,7 +131,7 @@ class _Reader:
         yield from ()
 
     def _inline(self) -> bool:
-        """Tell whether an element around has text of its own, which this one is a part of."""
+        """Return whether an element around has text of its own, which this one is a part of."""
         return any(element.has_text for element in self.open)
 
     def _end(self) -> Iterator[Event]:

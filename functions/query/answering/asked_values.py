@@ -160,7 +160,7 @@ _PRICE = re.compile(
     _FLAGS,
 )
 _WHEN_IN_THE_PAST = re.compile(
-    r"\bwhen (?:was|were|did|has|have|had)\b|\bwann (?:wurden?|war(?:en)?|hat(?:te)?|ist)\b|\bcuándo (?:fue(?:ron)?|se \w+ó)\b|\bquand (?:a|ont|fut|était)\b",
+    r"\bwhen (?:was|were|did|has|have|had)\b|\bwann (?:wurden?|war(?:en)?|hatten?|haben)\b|\bcuándo (?:fue(?:ron)?|se \w+ó)\b|\bquand (?:a|ont|fut|était)\b",
     _FLAGS,
 )
 # "What is due when it ends?" asks for no time.

@@ -11,7 +11,7 @@ from typing import Any
 from shared.embedding.tokenizer import read_model_info
 from shared.errors import Misconfigured
 
-from .confidence import ConfidenceWeights
+from .confidence import READ, ConfidenceWeights
 from .scoring import Weights
 
 # Written by `kaydangpt evaluate --answers SET --fit`.
@@ -24,12 +24,14 @@ class Choosing:
     What the choice of an answer is made by; fitted together, kept together.
 
     Attributes:
+        confidence, read: What is weighed where the reader has read nothing, and where it has.
         margin: How much lower than the best another unit may score and be shown as well.
         least: The confidence from which on what was found is an answer.
     """
 
     sentences: Weights = field(default_factory=Weights)
     confidence: ConfidenceWeights = field(default_factory=ConfidenceWeights)
+    read: ConfidenceWeights = READ
     margin: float = 0.8
     least: float = 0.15
 
@@ -58,6 +60,10 @@ def _read(file: Path) -> Choosing:
             sentences=Weights(**_numbers(given["sentences"], asdict(default.sentences))),
             confidence=ConfidenceWeights(
                 **_numbers(given["confidence"], asdict(default.confidence))
+            ),
+            # Files of releases without a reader do not have it.
+            read=ConfidenceWeights(
+                **_numbers(given.get("read", given["confidence"]), asdict(default.read))
             ),
             margin=float(given["margin"]),
             least=float(given["least"]),

@@ -41,6 +41,30 @@ class ConfidenceWeights:
     no_measure: float = 0.0
     no_name: float = 0.0
     no_date: float = 0.0
+    reader: float = 0.0
+
+
+# Of what the reader has read.
+READ = ConfidenceWeights(
+    bias=-2.69,
+    score=0.0,
+    lead=3.28,
+    cosine=0.0,
+    meaning=8.79,
+    words=0.0,
+    context_words=0.0,
+    focus=0.0,
+    passage_words=0.46,
+    missing=-2.66,
+    unknown=0.0,
+    similarity=3.44,
+    coverage=0.0,
+    no_number=0.0,
+    no_measure=0.0,
+    no_name=0.0,
+    no_date=-1.61,
+    reader=0.37,
+)
 
 
 SIGNS = tuple(each.name for each in fields(ConfidenceWeights))
@@ -103,6 +127,8 @@ def measure_confidence(
         "no_measure": float((part.kinds.duration or part.kinds.money) and not measured),
         "no_name": float(part.kinds.person and not any(each.features["name"] for each in shown)),
         "no_date": float(part.kinds.date and not any(each.features["date"] for each in shown)),
+        # 0 where nothing was read.
+        "reader": max(each.features["reader"] for each in shown),
     }
 
 

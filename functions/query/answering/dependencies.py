@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.embedding.reader import Readers
 from shared.search.statement import search
 from shared.store import Pool
 
@@ -32,6 +33,7 @@ class AnsweringDependencies:
     Attributes:
         reranker: None if the order of the search stands.
         choosing: What an answer without a model is chosen by, by the digest of the embedding model.
+        readers: None if answers without a model are chosen without one.
         gemini: None if answers are extractive.
         budget: None if tokens are not limited.
         cache: None if answers are not kept.
@@ -44,6 +46,7 @@ class AnsweringDependencies:
     reranker: Reranker | None
     floors: Floors
     choosing: Mapping[str, Choosing]
+    readers: Readers | None
     gemini: Gemini | None
     budget: TokenBudget | None
     cache: AnswerCache | None
@@ -61,6 +64,7 @@ def make_answering_dependencies(
     metrics: Metrics | None,
     search: Search = search,
     reranker: Reranker | None = None,
+    readers: Readers | None = None,
 ) -> AnsweringDependencies:
     """Return the dependencies that *settings* ask for."""
     return AnsweringDependencies(
@@ -79,6 +83,7 @@ def make_answering_dependencies(
             similarity=settings.refusal_similarity,
         ),
         choosing=read_choosings([settings.model_dir, settings.other_model_dir]),
+        readers=readers,
         gemini=gemini,
         budget=TokenBudget(pool, tokens_per_day=settings.daily_token_budget)
         if settings.daily_token_budget

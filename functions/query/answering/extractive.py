@@ -26,11 +26,13 @@ from .question_kind import compares, detect_kinds, split_question
 from .scoring import (
     Candidates,
     Part,
+    Read,
     Scored,
     find_foreign,
     gather,
     holds_literal,
     points_back,
+    read,
     score,
     terms,
     understand,
@@ -40,6 +42,8 @@ from .units import Unit, split_units
 MAX_PASSAGES = 8
 # Embedding a part takes about 1.4 ms on one core.
 MAX_EMBEDDED = 16
+# Reading one takes about 2 ms on one core.
+MAX_READ = 8
 # Longer texts cost more than they contribute.
 MAX_COMPARED = 320
 MAX_UNITS = 2
@@ -109,6 +113,7 @@ def extract(
     asked: str = "",
     analysis: Question | None = None,
     embed: Embed | None = None,
+    reader: Read | None = None,
     unrelated_similarity: float = 0.0,
     multilingual: bool = False,
     choosing: Choosing | None = None,
@@ -120,6 +125,7 @@ def extract(
         asked: The question of *question* that is to be answered, where others stand before it.
         analysis: What the search made of the question's words; None weighs them by the passages.
         embed: Texts to unit vectors; None scores by words alone.
+        reader: Question and texts to the log-odds that each answers; None chooses without.
         unrelated_similarity: The cosine from which on these vectors say something.
         multilingual: Whether a text and its translation are near in these vectors.
     """
@@ -138,10 +144,12 @@ def extract(
     candidates = gather(considered, units, unrelated=unrelated_similarity, foreign=foreign)
     texts = split_question(asked or question)
     compared = compares(asked or question)
+    apart = bool(asked) or compared
     parts = [
         understand(
             part,
             question=question,
+            read_as=part if apart else _whole(part, question),
             follows=bool(asked),
             others=[other for other in texts if compared and other != part],
             kinds=detect_kinds(part),
@@ -151,14 +159,25 @@ def extract(
         for part in texts
     ]
     vectors = (
-        [None for _ in parts]
-        if embed is None
-        else _compare(parts, candidates, question, embed, choosing, apart=bool(asked) or compared)
+        [None for _ in parts] if embed is None else _compare(parts, candidates, embed, choosing)
     )
     scored = [
         score(part, candidates, vectors=cosines, weights=choosing.sentences)
         for part, cosines in zip(parts, vectors, strict=True)
     ]
+    # What is compared is named by a word or two, which ask nothing.
+    if reader is not None and not compared:
+        scored = [
+            read(
+                part,
+                candidates,
+                each,
+                reader=reader,
+                most=MAX_READ // len(parts),
+                weights=choosing.sentences,
+            )
+            for part, each in zip(parts, scored, strict=True)
+        ]
     extracted = [
         _extract_part(
             part,
@@ -186,11 +205,8 @@ def _asks(question: str, code: str) -> bool:
 def _compare(
     parts: Sequence[Part],
     candidates: Candidates,
-    question: str,
     embed: Embed,
     choosing: Choosing,
-    *,
-    apart: bool,
 ) -> list[Mapping[int, float] | None]:
     """Return the scaled cosines of each part with the units best by words, by their place."""
     share = MAX_EMBEDDED // len(parts)
@@ -201,7 +217,7 @@ def _compare(
         places.update(dict.fromkeys(ranked[:share]))
     vectors = embed(
         [
-            *(part.text if apart else _whole(part.text, question) for part in parts),
+            *(part.read_as for part in parts),
             *(candidates.compared[place][:MAX_COMPARED] for place in places),
         ]
     )
@@ -248,7 +264,8 @@ def _extract_part(
     signs = measure_confidence(
         part, ranked, chosen, candidates, analysis=analysis, multilingual=multilingual
     )
-    confidence = weigh_confidence(signs, choosing.confidence)
+    was_read = any(each.features["reader"] for each in ranked)
+    confidence = weigh_confidence(signs, choosing.read if was_read else choosing.confidence)
     if holding is None or not bound or not counts(part, chosen, candidates):
         chosen = []
     return ExtractedPart(part.text, ranked, chosen, confidence, signs)

@@ -40,7 +40,15 @@ _NUMBER_WORDS = {
 }
 _NUMERAL = rf"(?:\d|{'|'.join(_NUMBER_WORDS)})"
 # "building nine" at the end of a clause; "nine buildings" and "more than nine" are amounts.
-_NUMBERED = re.compile(rf"\b([^\W\d_]{{4,}}) ({_NUMERAL})(?=\s*(?:[?!.,;:)]|$))")
+_NUMBERED = re.compile(
+    rf"\b([^\W\d_]{{4,}}) ({_NUMERAL})"
+    r"(?=\s*(?:[?!.,;:)]|$)|\s(?:of|in|at|on|for|from|is|are|was|were|does|do|did|has|have|can|may"
+    r"|must|will|des|der|von|im|ist|hat|del|du|es|est)\b)"
+)
+# "What does paragraph nine forbid?"
+_NUMBERED_SUBJECT = re.compile(
+    rf"\b(?:does|do|did|is|was|has|will|can|may|must) (?:the )?([^\W\d_]{{4,}}) ({_NUMERAL})\b"
+)
 _NOT_NUMBERED = frozenset(
     [
         "than",
@@ -106,12 +114,14 @@ def find_missing_numbered(question: str, passages: Sequence[Hit]) -> list[str]:
     """
     texts = " ".join(_fold(_whole(passage)) for passage in passages)
     missing = []
-    for match in _NUMBERED.finditer(_fold(_compose(question))):
+    folded = _fold(_compose(question))
+    found = [*_NUMBERED.finditer(folded), *_NUMBERED_SUBJECT.finditer(folded)]
+    for match in {match.span(1): match for match in found}.values():
         word, asked = match.groups()
         held = set(re.findall(rf"\b{re.escape(word)}\s+({_NUMERAL}|\d+)\b", texts))
         numbers = {_NUMBER_WORDS.get(number, number) for number in held}
         if word not in _NOT_NUMBERED and numbers and _NUMBER_WORDS.get(asked, asked) not in numbers:
-            missing.append(match.group())
+            missing.append(f"{word} {asked}")
     return missing
 
 

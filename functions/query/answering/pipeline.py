@@ -9,10 +9,11 @@ needs its module, a line here, its dependency and its settings.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
+from shared.embedding.reader import Reader
 from shared.errors import DatabaseUnavailable, GenerationUnavailable
 from shared.gemini.requests import Usage
 from shared.runtime.logs import get_logger
@@ -125,6 +126,7 @@ def _answer(
         whole=whole,
         prompt_max_characters=PROMPT_CHARACTERS,
         choosing=_find_choosing(retrieval, dependencies),
+        reader=_find_reader(retrieval, dependencies),
         journal=journal,
     ):
         if isinstance(step, Token):
@@ -190,6 +192,13 @@ def _find_choosing(retrieval: Retrieval, dependencies: AnsweringDependencies) ->
     """Return the weights fitted for the model that found the passages."""
     digest = "" if retrieval.embedder is None else retrieval.embedder.info.digest
     return dependencies.choosing.get(digest, Choosing())
+
+
+def _find_reader(retrieval: Retrieval, dependencies: AnsweringDependencies) -> Reader | None:
+    """Return the reader that was made of the model that found the passages."""
+    if dependencies.readers is None or retrieval.embedder is None:
+        return None
+    return dependencies.readers.find(retrieval.embedder.info.digest)
 
 
 def _choose_writer(
@@ -354,7 +363,7 @@ def _explain_ranks(retrieval: Retrieval, journal: Journal) -> None:
                 "similarity": hit.similarity,
                 "vector_rank": hit.vector_rank,
                 "text_rank": hit.text_rank,
-                "parts": None if hit.parts is None else asdict(hit.parts),
+                "parts": hit.parts,
             }
             for number, hit in enumerate(retrieval.passages, 1)
         ],

@@ -34,7 +34,7 @@ _ADDRESS = re.compile(
     | \b(?:javascript|vbscript|mailto|file|blob|filesystem|jar|tel|sms) : {_ADDRESS_CHARACTER}+
     | \bdata : [a-z]* (?:/|;|,) {_ADDRESS_CHARACTER}*
     | \bwww\d?\. {_ADDRESS_CHARACTER}+
-    | [\w.+-]{{1,64}} @ [\w-]{{1,63}} (?:\.[\w-]{{1,63}}){{1,9}}
+    | [\w.+-]{{1,64}} @ [\w-]{{1,63}} (?:\.[\w-]{{1,63}}){{1,9}} (?: : [~/] {_ADDRESS_CHARACTER}*)?
     """,
     re.IGNORECASE | re.VERBOSE,
 )

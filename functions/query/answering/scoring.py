@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from shared.language import UNSPACED
@@ -63,6 +63,16 @@ _EARLIER_SHARE = 0.05
 
 # Of a heading.
 _MAX_ABOVE = 100
+# Of what stands right above a sentence, and of the sentence before it.
+_MAX_LEAD = 160
+_MAX_BEFORE = 300
+
+
+# Question and texts to the log-odds that each answers.
+Read = Callable[[str, Sequence[str]], Sequence[float]]
+_READ_LANGUAGE = "en"
+# What was not read is taken for what does not answer.
+_UNREAD = -4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,7 @@ class Weights:
     code: float = -0.41
     length: float = -0.04
     short: float = 0.5
+    reader: float = 0.4
 
 
 FEATURES = tuple(each.name for each in fields(Weights))
@@ -119,6 +130,7 @@ class Part:
         worth: By word, as terms() has them; what only the rest of the question says counts less.
         language: ISO 639-1, as far as the question shows it.
         local: How well each word tells the units from one another, 0 to 1.
+        read_as: The part as it can be understood by itself.
     """
 
     text: str
@@ -127,6 +139,7 @@ class Part:
     worth: Mapping[str, float]
     local: Mapping[str, float]
     language: str = "en"
+    read_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +173,27 @@ class Candidates:
     def scale(self, cosine: float) -> float:
         """Return *cosine* as a share of the way from unrelated to equal texts."""
         return (cosine - self.unrelated) / max(1e-6, 1.0 - self.unrelated)
+
+    def under(self, place: int) -> str:
+        """Return the unit at *place* behind all that it stands under, as it is read."""
+        unit, text = self.units[place], self.texts[place]
+        passage = self.passages[unit.number - 1]
+        before = place - 1
+        if (
+            before >= 0
+            and self.units[before].number == unit.number
+            and unit.kind == "sentence"
+            and points_back(text)
+        ):
+            text = f"{self.texts[before][-_MAX_BEFORE:]} {text}"
+        lead = " ".join(passage.text[unit.lead[0] : unit.lead[1]].split()).lstrip("#*- ")
+        leaf = passage.heading.rpartition(" > ")[2].rstrip("¶")
+        above = [leaf[:_MAX_ABOVE]] if leaf and leaf not in lead else []
+        above += [lead[:_MAX_LEAD]] if lead else []
+        ended = [
+            each if each.rstrip().endswith(("?", ".", ":", "!")) else f"{each}." for each in above
+        ]
+        return " ".join([*ended, text])
 
 
 def find_foreign(passages: Sequence[Hit], analysis: Question | None) -> frozenset[int]:
@@ -216,6 +250,7 @@ def understand(
     part: str,
     *,
     question: str,
+    read_as: str,
     follows: bool,
     others: Sequence[str],
     kinds: Kinds,
@@ -226,6 +261,7 @@ def understand(
     Return a part of *question* with the weights of its words among *candidates*.
 
     Args:
+        read_as: The part as a model is given it.
         follows: *question* begins with the questions before it in a conversation.
         others: What the part is compared with: that answers another part.
     """
@@ -243,7 +279,47 @@ def understand(
         for word in worth
     }
     language = next(iter(analysis.languages), "en") if analysis is not None else "en"
-    return Part(part, kinds, frozenset(terms(part)), worth, local, language)
+    return Part(part, kinds, frozenset(terms(part)), worth, local, language, read_as)
+
+
+def read(
+    part: Part,
+    candidates: Candidates,
+    scored: Sequence[Scored],
+    *,
+    reader: Read,
+    most: int,
+    weights: Weights,
+) -> list[Scored]:
+    """
+    Return *scored* with what *reader* says of the best of them, where all is in English.
+
+    Args:
+        most: So many are read.
+    """
+    ranked = sorted(scored, key=lambda one: -one.score)
+    # Where the best is in another language, what is read is worse.
+    if part.language != _READ_LANGUAGE or not ranked or not _is_read(ranked[0].unit, candidates):
+        return list(scored)
+    places = {unit: place for place, unit in enumerate(candidates.units)}
+    best = [each.unit for each in ranked[:most] if _is_read(each.unit, candidates)]
+    odds = dict(
+        zip(
+            best,
+            reader(part.read_as, [candidates.under(places[unit]) for unit in best]),
+            strict=True,
+        )
+    )
+    return [_with_reading(each, odds.get(each.unit, _UNREAD), weights) for each in scored]
+
+
+def _is_read(unit: Unit, candidates: Candidates) -> bool:
+    return candidates.passages[unit.number - 1].language in ("", _READ_LANGUAGE)
+
+
+def _with_reading(scored: Scored, odds: float, weights: Weights) -> Scored:
+    features = {**scored.features, "reader": odds}
+    return Scored(scored.unit, features, scored.score + weights.reader * odds)
 
 
 def score(
@@ -303,6 +379,7 @@ def score(
             "code": float(unit.kind == "code" and unit.head_end == unit.start),
             "length": math.log(max(20, len(text)) / 100),
             "short": float(len(own) < 4),
+            "reader": 0.0,
         }
         if unit.number in candidates.foreign:
             # Meaning stands for the words that cannot be shared.

@@ -464,6 +464,11 @@ def _line_kinds(text: str, start: int, end: int, headings: set[str]) -> list[tup
         ):
             # "5. Hedge along the railway" with what is said of it right below.
             kinds[at] = "heading"
+        if kinds[at] == "rows" and "rows" not in (kinds[at - 1 : at] + kinds[at + 1 : at + 2]):
+            # "The template {{ name | upper }} is used."
+            told = line.strip()
+            if told[:1].isupper() and told.endswith(".") and "\t" not in told:
+                kinds[at] = "prose"
     for first, last in _gapped_runs(text, lines, kinds):
         if _is_justified([text[s:e] for s, e in lines[first:last]]):
             kinds[first:last] = ["prose"] * (last - first)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from shared.embedding.reader import Reader
 from shared.errors import EmbeddingUnavailable, GenerationUnavailable, RejectedByModel
 from shared.gemini.requests import Usage
 from shared.runtime.logs import get_logger
@@ -40,6 +41,7 @@ def write_answer(
     whole: bool,
     prompt_max_characters: int,
     choosing: Choosing,
+    reader: Reader | None = None,
     journal: Journal,
 ) -> Iterator[Token | Answer]:
     """
@@ -58,7 +60,12 @@ def write_answer(
     elif gemini is None:
         steps = _show(
             _extract(
-                retrieval, choosing=choosing, usage=Usage(), failure=unavailable, journal=journal
+                retrieval,
+                choosing=choosing,
+                reader=reader,
+                usage=Usage(),
+                failure=unavailable,
+                journal=journal,
             )
         )
     else:
@@ -68,6 +75,7 @@ def write_answer(
             whole=whole,
             prompt_max_characters=prompt_max_characters,
             choosing=choosing,
+            reader=reader,
             journal=journal,
         )
     for step in steps:
@@ -95,6 +103,7 @@ def _generate(
     whole: bool,
     prompt_max_characters: int,
     choosing: Choosing,
+    reader: Reader | None = None,
     journal: Journal,
 ) -> Iterator[Token | Answer]:
     spent: list[Usage] = []
@@ -109,7 +118,12 @@ def _generate(
         )
     except GenerationUnavailable as error:
         yield _extract(
-            retrieval, choosing=choosing, usage=sum(spent, Usage()), failure=error, journal=journal
+            retrieval,
+            choosing=choosing,
+            reader=reader,
+            usage=sum(spent, Usage()),
+            failure=error,
+            journal=journal,
         )
 
 
@@ -177,6 +191,7 @@ def _extract(
     retrieval: Retrieval,
     *,
     choosing: Choosing,
+    reader: Reader | None = None,
     usage: Usage,
     failure: GenerationUnavailable | None,
     journal: Journal,
@@ -191,6 +206,7 @@ def _extract(
         unrelated_similarity=0.0 if embedder is None else embedder.info.unrelated_similarity,
         multilingual=embedder is not None and embedder.info.multilingual,
         choosing=choosing,
+        reader=None if reader is None else reader.read,
     )
     try:
         extracted = choose(

@@ -1,4 +1,4 @@
-"""The tools of agents, with the rights and limits of every other request."""
+"""The tools for agents, with the rights and limits of any other request."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ _CursorText = Annotated[
 
 
 class _Arguments(BaseModel):
-    """Models write null or an empty text for what they leave open."""
+    """Models write null or an empty text for arguments that they leave out."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,5 +1,5 @@
 """
-The audit log: who asked or read what, a line a request; ids and status, never text.
+The audit log: one line for each request, with caller, ids and status, never text.
 
 The member "ocsf" of a line follows the class API Activity of the Open Cybersecurity Schema
 Framework (https://schema.ocsf.io/classes/api_activity), so that a SIEM can take it as it is.
@@ -45,17 +45,17 @@ logger = get_logger(__name__)
 
 
 def note_documents(ids: Iterable[UUID]) -> None:
-    """Note documents that this request reads, or asks for."""
+    """Record documents that this request reads or asks for."""
     g.setdefault("audited_documents", {}).update(dict.fromkeys(map(str, ids)))
 
 
 def note_link(token: str) -> None:
-    """Note a link to an original, so that its use is known by the request that made it."""
+    """Record a link to an original, so that its uses can be traced to this request."""
     g.audited_link = hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def write_audit_line(status: int) -> None:
-    """Write the line of this request, if it is one that is audited."""
+    """Write the line of this request, if it is audited."""
     activity = _ACTIVITIES.get(request.endpoint or "")
     if activity is None or request.method == "OPTIONS":
         return

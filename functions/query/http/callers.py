@@ -1,4 +1,4 @@
-"""Who asks, and who may: hosts, origins, keys, tokens. Pure, but for reading the headers."""
+"""Identifies callers by origins, keys and tokens. Pure, except for reading headers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ _IDENTITY_AWARE_PROXY = "https://cloud.google.com/iap"
 @dataclass(frozen=True, slots=True)
 class Caller:
     """
-    Who asks.
+    The caller of a request.
 
     Attributes:
-        subject: What limits are counted by; empty for a caller that is not known.
-        principals: What collections may be granted to: "key:finance", "email:a@b.example", ...
+        subject: Identifies the caller for rate limits; empty for an unknown caller.
+        principals: The identities to which collections may be granted: "key:finance",
+            "email:a@b.example", ...
     """
 
     subject: str = ""
@@ -33,7 +34,7 @@ NOBODY = Caller()
 
 
 def allowed_origin(origin: str | None, allowed: Sequence[str]) -> str | None:
-    """Return what Access-Control-Allow-Origin says to *origin*, None if it says nothing."""
+    """Return the value of Access-Control-Allow-Origin for *origin*, None to omit it."""
     if not origin:
         return None
     if "*" in allowed:
@@ -43,7 +44,7 @@ def allowed_origin(origin: str | None, allowed: Sequence[str]) -> str | None:
 
 def is_foreign_page(headers: Headers, allowed: Sequence[str]) -> bool:
     """
-    Return whether a page of another origin, which is none of *allowed*, sends this request.
+    Return whether a page of another origin that is not in *allowed* sent this request.
 
     Only browsers send these headers, and no page can change what they say.
     https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
@@ -61,7 +62,7 @@ def matching_digest(headers: Headers, digests: Sequence[str]) -> str | None:
     """
     Return the digest of the key that *headers* carry, None if it is none of *digests*.
 
-    Every digest is compared, each in constant time, so that the time tells nothing.
+    Every digest is compared in constant time, so that the time reveals nothing.
     """
     scheme, _, credentials = headers.get("Authorization", "").partition(" ")
     key = credentials.strip() if scheme.lower() == "bearer" else headers.get("X-API-Key", "")
@@ -84,7 +85,7 @@ def caller_with_key(digest: str, *, name: str | None) -> Caller:
 
 def caller_with_token(claims: Mapping[str, Any], *, claim_names: Sequence[str]) -> Caller:
     """
-    Return the caller of whom *claims* speak; they have been verified.
+    Return the caller that the verified *claims* describe.
 
     Args:
         claim_names: The claims whose values, texts or lists of texts, are principals too.

@@ -1,5 +1,5 @@
 """
-The chat interface of OpenAI over the same pipeline: what most applications speak.
+OpenAI's chat interface, which most applications speak, over the same pipeline.
 
 https://platform.openai.com/docs/api-reference/chat. A model is the whole index ("kaydangpt") or one
 collection of it ("kaydangpt/COLLECTION"). What the last message of the user asks is answered; the
@@ -45,7 +45,7 @@ _MARK = re.compile(r"\[(\d+)\]")
 
 
 class _Open(RequestBody):
-    """Clients send more than is of use here, such as a temperature."""
+    """Clients send fields that are not used here, such as a temperature."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -58,7 +58,7 @@ class ContentPart(_Open):
 
 
 class ChatMessage(_Open):
-    """A message of the conversation; those of other roles than user and assistant are not read."""
+    """A message of the conversation; only the roles user and assistant are read."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: (
@@ -76,13 +76,13 @@ class ChatMessage(_Open):
 
 
 class StreamOptions(_Open):
-    """What a stream holds besides the answer."""
+    """What a stream contains besides the answer."""
 
     include_usage: bool | None = False
 
 
 class ChatCompletionRequest(_Open):
-    """A conversation whose last question is to be answered; other fields are not read."""
+    """A conversation whose last question is answered; other fields are ignored."""
 
     model: Annotated[str, StringConstraints(max_length=300)] = Field(
         default=MODEL, description="kaydangpt, or kaydangpt/COLLECTION."
@@ -109,7 +109,7 @@ class ChatCompletionRequest(_Open):
 
 
 class UrlCitation(BaseModel):
-    """Where a mark of the answer leads."""
+    """The target of a mark in the answer."""
 
     start_index: int
     end_index: int
@@ -134,7 +134,7 @@ class ChatAnswer(BaseModel):
 
 
 class ChatChoice(BaseModel):
-    """The one answer that there is."""
+    """The only answer."""
 
     index: int = 0
     message: ChatAnswer
@@ -143,7 +143,7 @@ class ChatChoice(BaseModel):
 
 
 class ChatUsage(BaseModel):
-    """Tokens that were used at Gemini."""
+    """Tokens that Gemini used."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -151,7 +151,7 @@ class ChatUsage(BaseModel):
 
 
 class ChatDetails(BaseModel):
-    """What POST /query says of an answer, beside its text."""
+    """What POST /query returns for an answer besides its text."""
 
     grounded: bool
     answered_by: str
@@ -172,7 +172,7 @@ class ChatCompletion(BaseModel):
 
 
 class ChatChunk(BaseModel):
-    """A part of an answer as it comes; "[DONE]" ends the stream."""
+    """A part of a streamed answer; "[DONE]" ends the stream."""
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -192,7 +192,7 @@ class ChatModel(BaseModel):
 
 
 class ChatModelsResponse(BaseModel):
-    """What can be asked: everything, or one collection."""
+    """The models: all documents, or one collection."""
 
     object: Literal["list"] = "list"
     data: list[ChatModel]
@@ -251,7 +251,7 @@ def collection_of(model: str) -> str | None:
 
 
 def is_model(model: str) -> bool:
-    """Return whether a name is that of a model here."""
+    """Return whether a name is that of a model of this service."""
     return model == MODEL or collection_of(model) is not None
 
 

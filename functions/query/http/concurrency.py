@@ -1,4 +1,4 @@
-"""Admission: a process works on so many requests at once, and refuses what comes beyond at once."""
+"""Admission: a process works on a limited number of requests, and refuses others at once."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _ALWAYS = frozenset(
 
 
 class Admission:
-    """Places for requests; threads share it."""
+    """Slots for requests; threads share it."""
 
     def __init__(self, *, places: int) -> None:
         self._places = threading.BoundedSemaphore(places)
 
     def enter(self) -> Callable[[], None] | None:
-        """Return what gives the place back, once; None if no place is free."""
+        """Return a function that frees the slot once, or None if no slot is free."""
         if not self._places.acquire(blocking=False):
             return None
         given_back = threading.Lock()
@@ -52,7 +52,7 @@ class Admission:
 
 def admit(app: OpenAPI, admission: Admission) -> None:
     """
-    Refuse a request when all places are taken; what is streamed holds its place to its end.
+    Refuse a request when all slots are taken; a stream holds its slot to the end.
 
     Without it they would wait in the server's own queue, which is unbounded and invisible.
     """

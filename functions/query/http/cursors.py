@@ -1,4 +1,4 @@
-"""Cursors: the place where a page of a list ends, in a form that clients hand back unread."""
+"""Cursors: where a page of a list ends, as an opaque token for clients."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Cursor:
 
 def decode_cursor(text: str, *, order: ListOrder, descending: bool) -> Cursor:
     """
-    Return what *text* says.
+    Return the cursor in *text*.
 
     Raises:
         ProblemRaised: It is no cursor of a list in this order.

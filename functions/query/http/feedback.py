@@ -1,4 +1,4 @@
-"""Ratings of answers: who has an answer's id may say whether it was of use."""
+"""Ratings of answers: anyone who has an answer's id may say whether it was helpful."""
 
 from __future__ import annotations
 

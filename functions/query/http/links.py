@@ -21,10 +21,10 @@ _PURPOSE = b""
 @dataclass(frozen=True, slots=True)
 class Link:
     """
-    What a link leads to.
+    The target of a link.
 
     Attributes:
-        content_type: What the bytes were found to be when they were indexed.
+        content_type: The type detected when the file was indexed.
         expires: In seconds since 1970.
     """
 
@@ -47,7 +47,7 @@ def write_link(link: Link, *, secret: bytes) -> str:
 
 
 def read_link(token: str, *, secret: bytes, now: float) -> Link | None:
-    """Return what *token* leads to; None if it is not signed with *secret*, or has expired."""
+    """Return the target of *token*; None if it is not signed with *secret*, or has expired."""
     data = verify(token, secret=secret, purpose=_PURPOSE)
     if data is None:
         return None

@@ -1,5 +1,5 @@
 """
-The Model Context Protocol: JSON-RPC in, one reply out, nothing kept between two requests.
+The Model Context Protocol: JSON-RPC in, one reply out, no state between requests.
 
 Revision 2026-07-28 says who asks with each request; 2025-11-25 and before begin with "initialize",
 which needs no session here. https://modelcontextprotocol.io/specification/2026-07-28/basic. Its own
@@ -23,7 +23,7 @@ from shared.version import VERSION
 from .problems import ProblemRaised, describe_faults
 
 REVISION = "2026-07-28"
-# Of those that begin with a handshake, newest first.
+# Revisions that begin with a handshake, newest first.
 OLDER_REVISIONS = ("2025-11-25", "2025-06-18", "2025-03-26")
 _VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 _CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
@@ -72,10 +72,10 @@ class Tool:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """
-    What is answered.
+    The answer to a message.
 
     Attributes:
-        body: None for a message that asks for no answer.
+        body: None for a message that expects no answer.
     """
 
     status: HTTPStatus

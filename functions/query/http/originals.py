@@ -156,7 +156,7 @@ def _send(bucket: DocumentBucket, link: Link, described: Original) -> Response:
         "Cache-Control": "private, no-store",
     }
     if described.content_encoding:
-        # A part of compressed bytes is of no use, so that none is offered.
+        # A range of compressed bytes is useless, so none is offered.
         headers["Content-Encoding"] = described.content_encoding
     else:
         headers["Accept-Ranges"] = "bytes"

@@ -1,4 +1,4 @@
-"""What goes out: answers whole, answers as they come, and the failures that still answer."""
+"""Replies: whole answers, streamed answers, and failures that still contain an answer."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def stream_answer(
 
 def is_failure(failure: GenerationUnavailable | None) -> TypeGuard[GenerationUnavailable]:
     """
-    Return whether *failure* is one that another request may not meet.
+    Return whether *failure* may not affect another request.
 
-    A budget of our own is none, and a retired model fails every question until an operator acts:
-    both are answered with extracts.
+    Not so for a used-up budget or a retired model, which affect every question until an operator
+    acts; both are answered with extracts.
     """
     return failure is not None and failure.code not in ("budget", MODEL_MISSING)
 
@@ -78,7 +78,7 @@ def _event(name: str, data: dict[str, Any]) -> str:
 def make_response(
     retrieval: Retrieval, answer: Answer, *, journal: Journal, signer: AnswerSigner, trace: bool
 ) -> QueryResponse:
-    """Return *answer* as the interface gives it."""
+    """Return *answer* in the form of the HTTP interface."""
     citations = make_citations(retrieval, answer)
     return QueryResponse(
         question=retrieval.question,
@@ -108,7 +108,7 @@ def event_stream(events: Iterator[str]) -> Response:
 
 
 def make_citations(retrieval: Retrieval, answer: Answer) -> list[CitationOut]:
-    """Return what *answer* rests on."""
+    """Return the citations of *answer*."""
     return [
         CitationOut.of(citation, passage=retrieval.passages[citation.number - 1])
         for citation in answer.citations
@@ -116,7 +116,7 @@ def make_citations(retrieval: Retrieval, answer: Answer) -> list[CitationOut]:
 
 
 def describe_degradation(retrieval: Retrieval, answer: Answer | None = None) -> Degraded | None:
-    """Return what the search, or the answer, had to do without."""
+    """Describe what the search or the answer had to do without."""
     if answer is not None and answer.failure is not None:
         return Degraded(code=answer.failure.code, message=str(answer.failure))
     if retrieval.not_embedded:
