@@ -16,7 +16,7 @@ TRACING := local/requirements.txt infra/model/tracing/requirements.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: admin images compose-test bench bench-lock bench-report help install install-tests run test test-fast load mutants faults lint audit security format lock clean clean-all model
+.PHONY: admin images compose-test bench bench-lock bench-report help install install-tests run test test-fast load mutants mutation faults lint audit security format lock clean clean-all model
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | awk -F ' - ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ test-fast: install-tests model ## Run the tests that take less than ten seconds 
 
 mutants: install-tests ## Check the protocol, and that broken designs of it are caught; writes docs/reliability.md
 	@$(PY) -m tests.protocol.mutants $(ARGS)
+
+mutation: install-tests model ## Change one place after the other, see whether a test fails; writes docs/reliability.md
+	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m tests.mutation $(ARGS)
 
 faults: install-tests model ## Inject every fault into the running system; writes docs/reliability.md
 	@MODEL_DIR="$(MODEL_DIR)" $(PY) -m tests.faults $(ARGS)

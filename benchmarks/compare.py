@@ -64,6 +64,7 @@ FIGURES = ("served", "ingest", "cold", "questions", "reingest", "memory")
 INCREMENTAL = (OURS, "langchain", "llamaindex")
 CLIENTS = (1, 16)
 LARGE_CHUNKS = 100_000
+STATE = CACHE / "state"
 # A server that runs has its index in memory; one that was just started reads it page by page.
 _SERVED_WARM_UP = 96
 # Chunks that are asked for where ten different documents are wanted.
@@ -76,7 +77,7 @@ _POSTGRES = {
     # Sixteen clients of each system, over two databases, keep their connections.
     "max_connections": "300",
 }
-_MODEL_DIR = Path(os.environ.get("MODEL_DIR") or CACHE.parent / "models" / "all-MiniLM-L6-v2")
+MODEL_DIR = Path(os.environ.get("MODEL_DIR") or CACHE.parent / "models" / "all-MiniLM-L6-v2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,14 @@ class Size:
     How much is done.
 
     Attributes:
-        questions: Questions a round, by the number of clients.
+        rounds: Rounds of questions.
+        ingest_rounds: Parts of the corpus that are brought in; each takes all systems minutes.
         reingest_rounds: Rounds of bringing in again; each costs some peers a whole ingest.
+        questions: Questions a round, by the number of clients.
     """
 
     rounds: int
+    ingest_rounds: int
     reingest_rounds: int
     cold_rounds: int
     questions: Mapping[int, int]
@@ -99,14 +103,21 @@ class Size:
 
 FULL = Size(
     rounds=3,
-    reingest_rounds=2,
-    cold_rounds=3,
+    ingest_rounds=2,
+    reingest_rounds=1,
+    cold_rounds=2,
     questions={1: 50, 16: 160},
     warm_up=32,
     large=True,
 )
 QUICK = Size(
-    rounds=1, reingest_rounds=1, cold_rounds=1, questions={1: 5, 16: 16}, warm_up=2, large=False
+    rounds=1,
+    ingest_rounds=1,
+    reingest_rounds=1,
+    cold_rounds=1,
+    questions={1: 5, 16: 16},
+    warm_up=2,
+    large=False,
 )
 
 
@@ -173,7 +184,7 @@ class Bench:
 @click.option("--prepare", is_flag=True, help="Only make what is kept; measure nothing.")
 @click.option("--systems", default="", help="Peers to compare with, by commas.  [default: all]")
 @click.option("--figures", default=",".join(FIGURES), show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 3), help="Rounds of ingest and questions.")
+@click.option("--rounds", type=click.IntRange(1, 3), help="Rounds of each figure, at most.")
 @click.option("--files", default=240, show_default=True, help="Documents of the corpus.")
 @click.option("--large", default=LARGE_CHUNKS, show_default=True, help="Chunks; 0 leaves it out.")
 @click.option(
@@ -203,8 +214,9 @@ def main(
     if rounds is not None:
         size = Size(
             rounds=rounds,
+            ingest_rounds=min(rounds, size.ingest_rounds),
             reingest_rounds=min(rounds, size.reingest_rounds),
-            cold_rounds=rounds,
+            cold_rounds=min(rounds, size.cold_rounds),
             questions=size.questions,
             warm_up=size.warm_up,
             large=size.large,
@@ -256,9 +268,9 @@ def _run(
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kaydangpt-bench-")))
         work.chmod(0o755)
         folders = _quick_corpus(work) if quick else corpus_folders(files=files)
-        state = work if quick else CACHE / "state"
+        state = work if quick else STATE
         state.mkdir(parents=True, exist_ok=True)
-        server_url = database_url or stack.enter_context(_server(state / "postgres" / "data"))
+        server_url = database_url or stack.enter_context(bench_server(state))
         databases = _Databases(server_url)
         systems: dict[str, Driven] = {}
         failures: dict[str, str] = {}
@@ -300,7 +312,8 @@ def _run(
         bench = Bench(
             size=size,
             systems=systems,
-            folders=folders,
+            # Every system holds what is measured, and no more: bringing a part in takes minutes.
+            folders=folders[: size.ingest_rounds],
             asked=iter(questions(folders, count=60 if quick else 3600)),
             work=work,
             result=_describe(folders, pythons, stores, labelled, quick=quick),
@@ -336,10 +349,9 @@ def _run(
 def measure_ingest(bench: Bench) -> list[dict[str, Any]]:
     """Bring one part of the corpus in, a part a round; the limit is the model alone on the same."""
     rounds = []
-    for turn in range(bench.size.rounds):
-        part = turn % len(bench.folders)
+    for part in range(len(bench.folders)):
         seen: dict[str, Any] = {}
-        for system in bench.in_turn(turn):
+        for system in bench.in_turn(part):
             with bench.tolerating(system):
                 ingested = system.ingest(bench.folders[part])
                 seen[system.name] = {
@@ -349,13 +361,13 @@ def measure_ingest(bench: Bench) -> list[dict[str, Any]]:
                     "per_second": ingested.chunks / ingested.seconds,
                 }
                 took = f"{ingested.chunks} chunks in {ingested.seconds:.1f} s"
-                _say(f"  round {turn}: {system.name} {took}")
+                _say(f"  round {part}: {system.name} {took}")
         bench.ingested.add(part)
         found: dict[str, Any] = {"systems": seen}
         if (ours := bench.ours()) is not None:
             # A chunk that stands twice in the corpus goes through the model once.
             texts = list(dict.fromkeys(ours.embedded_texts(bench.folders[part])))
-            seconds = embed_alone(texts, model_dir=_MODEL_DIR)
+            seconds = embed_alone(texts, model_dir=MODEL_DIR)
             found["limit"] = {"texts": len(texts), "seconds": seconds}
         rounds.append(found)
     return rounds
@@ -436,7 +448,7 @@ def _serve_peers(bench: Bench, *, clients: int) -> Iterator[dict[str, Served]]:
                     store: bench.databases.url(filled.database(name))
                     for store, filled in bench.stores.items()
                 },
-                state=_peer_state(CACHE / "state"),
+                state=_peer_state(STATE),
                 log=bench.work / f"{name}-served.log",
                 processes=cores if clients > 1 else 1,
                 threads=1 if clients > 1 else cores,
@@ -583,7 +595,7 @@ def _p95(milliseconds: Sequence[float]) -> float:
 
 def _image_sizes() -> dict[str, dict[str, float]]:
     """Return megabytes of what infra/Dockerfile puts on the base image, by function."""
-    model = _megabytes(_MODEL_DIR)
+    model = _megabytes(MODEL_DIR)
     sizes = {}
     for name in ("embed_worker", "query"):
         packages = _megabytes(function_environment(name))
@@ -634,9 +646,10 @@ class _Databases:
 
 
 @contextmanager
-def _server(data_dir: Path) -> Iterator[str]:
-    """Start PostgreSQL over data that is kept from run to run; durability as shipped."""
-    server = start_postgres(data_dir, options=_POSTGRES)
+def bench_server(state: Path = STATE) -> Iterator[str]:
+    """Start PostgreSQL over data that is kept from run to run; yield its superuser's URL."""
+    # Durability as shipped.
+    server = start_postgres(state / "postgres" / "data", options=_POSTGRES)
     try:
         yield server.url
     finally:
@@ -658,14 +671,14 @@ def _ours(
     with run_system(
         folder=folder,
         database_url=owner_url,
-        model_dir=_MODEL_DIR,
+        model_dir=MODEL_DIR,
         variables={"LEASE_SECONDS": "60", "LOG_LEVEL": "WARNING"},
     ) as system:
         yield Ours(system, urls=urls, owner_url=owner_url)
 
 
 def _migrate(url: str) -> None:
-    migrate.migrate(migrate.Settings(database_url=SecretStr(url), model_dir=_MODEL_DIR))
+    migrate.migrate(migrate.Settings(database_url=SecretStr(url), model_dir=MODEL_DIR))
 
 
 def _prepare_stores(

@@ -225,7 +225,7 @@ class Served:
 
     def ask(self, store: str, questions: Sequence[str], *, clients: int) -> Asked:
         """Ask so many at a time for ten chunks each."""
-        return _ask_over_http(self.port, questions, clients=clients, path=f"/{store}/retrieve")
+        return ask_over_http(self.port, questions, clients=clients, path=f"/{store}/retrieve")
 
     def find(self, store: str, questions: Sequence[str], *, limit: int) -> list[list[str]]:
         """Return the documents of the chunks that are found, two questions at a time."""
@@ -353,7 +353,7 @@ class Ours:
 
     def ask_store(self, store: str, questions: Sequence[str], *, clients: int) -> Asked:
         """Ask so many at a time for ten chunks each of one store."""
-        return _ask_over_http(self._port(store), questions, clients=clients)
+        return ask_over_http(self._port(store), questions, clients=clients)
 
     def find(self, store: str, questions: Sequence[str], *, limit: int) -> list[list[str]]:
         """Return the documents of the chunks that are found, two questions at a time."""
@@ -512,9 +512,10 @@ def _all_answer(connection: psycopg.Connection[Any], generations: Mapping[str, i
     return all(answering.get(name) == generations[name] for name in generations)
 
 
-def _ask_over_http(
+def ask_over_http(
     port: int, questions: Sequence[str], *, clients: int, path: str = "/retrieve"
 ) -> Asked:
+    """Ask so many at a time for ten chunks each."""
     shares = [questions[client::clients] for client in range(clients)]
     began = time.perf_counter()
     with ThreadPoolExecutor(clients) as threads:

@@ -1,10 +1,11 @@
 """
-Write docs/performance.md's tables and plots from the newest result: make bench-report.
+Write docs/performance.md's tables and plots, and the README's: make bench-report.
 
     python -m benchmarks.report [RESULT.json]
 
-Every ratio is taken within one round; shown are its median and, behind it, its smallest and largest
-value over the rounds.
+Each figure comes from the newest result that holds it, or from RESULT, and names its run. Every
+ratio is taken within one round; shown are its median and, behind it, its smallest and largest value
+over the rounds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .compare import OURS
-from .recording import ROOT, describe_run, make_table, read_latest, replace_block
+from .recording import RESULTS, ROOT, describe_run, make_table, replace_block
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 README = ROOT / "README.md"
@@ -36,7 +38,11 @@ TITLES = {
     "django": "Django-shaped",
 }
 _OURS_COLOUR, _PEER_COLOUR, _INK = "#1a6b5c", "#b9bfc7", "#2b2f36"
+# What the README calls the figures that it sums up.
+_NAMES = {"ingest": "ingest", "cold": "cold start", "served": "questions"}
 Result = Mapping[str, Any]
+# The result of each figure.
+Runs = Mapping[str, Result]
 # A value of one system in one round.
 Reading = Callable[[Mapping[str, Any]], float]
 
@@ -46,44 +52,57 @@ Reading = Callable[[Mapping[str, Any]], float]
 @click.option("--document", default=DOCUMENT, type=click.Path(path_type=Path, exists=True))
 @click.option("--readme", default=README, type=click.Path(path_type=Path, exists=True))
 @click.option("--images", default=IMAGES, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--only", multiple=True, help="Figures whose tables are written, with their run.")
+@click.option("--only", multiple=True, help="Figures whose tables alone are written.")
 def main(
     result: Path | None, document: Path, readme: Path, images: Path, only: tuple[str, ...]
 ) -> None:
     """Fill in the document, draw the plots, and sum up in the README."""
-    read = (
-        {**json.loads(result.read_text()), "file": result.name}
-        if result is not None
-        else read_latest("performance")
-    )
-    if only:
-        # The others stay as an earlier run wrote them, so each says which run it is of.
-        run, tables = describe_run(dict(read)), make_tables(read)
-        for name in only:
-            replace_block(document, name, f"{tables[name]}\n\n{run}")
-        return
-    for name, text in make_blocks(read).items():
-        replace_block(document, name, text)
-    draw(read, images)
-    replace_block(readme, "performance", make_summary(read))
+    runs = read_newest() if result is None else _hold(json.loads(result.read_text()), result.name)
+    blocks = make_blocks(runs)
+    for name in only or blocks:
+        replace_block(document, name, blocks[name])
+    if not only:
+        draw(runs, images)
+        replace_block(readme, "performance", make_summary(runs))
 
 
-def make_blocks(result: Result) -> dict[str, str]:
-    """Return the tables by the name of their block; a figure that was not run says so."""
-    blocks = {
-        "overview": _write_overview(result),
-        "run": _describe(result),
-        **make_tables(result),
-    }
-    if "served" in result["figures"]:
+def read_newest(folder: Path = RESULTS) -> dict[str, Result]:
+    """Return for each figure the newest result that holds it; the small form's count for none."""
+    newest: dict[str, Result] = {}
+    for file in sorted(folder.glob("performance-[0-9]*.json")):
+        result = json.loads(file.read_text())
+        if not result.get("quick"):
+            newest |= _hold(result, file.name)
+    return newest
+
+
+def _hold(result: Result, name: str) -> dict[str, Result]:
+    named = {**result, "file": name}
+    return {figure: named for figure in result["figures"]}  # noqa: C420 -- one result, shared
+
+
+def make_blocks(runs: Runs) -> dict[str, str]:
+    """Return the tables by the name of their block, each with its run."""
+    blocks = {"overview": _write_overview(runs), "run": _describe(runs)}
+    for name, table in _tables().items():
+        blocks[name] = (
+            f"{table(runs[name])}\n\n{describe_run(dict(runs[name]))}"
+            if name in runs
+            else "This figure has no result yet."
+        )
+    if "served" in runs:
         picture = "![Hybrid search over HTTP in every case](images/performance-questions.png)"
         blocks["served"] = f"{picture}\n\n{blocks['served']}"
     return blocks
 
 
-def make_tables(result: Result) -> dict[str, str]:
-    """Return the table of each figure; one that was not run says so."""
-    tables: dict[str, Callable[[Result], str]] = {
+def make_table_of(figure: str, result: Result) -> str:
+    """Return the table of one figure."""
+    return _tables()[figure](result)
+
+
+def _tables() -> dict[str, Callable[[Result], str]]:
+    return {
         "ingest": _ingest_table,
         "cold": _cold_table,
         "questions": _questions_table,
@@ -91,46 +110,68 @@ def make_tables(result: Result) -> dict[str, str]:
         "reingest": _reingest_table,
         "memory": _memory_table,
     }
-    return {
-        name: table(result) if name in result["figures"] else "Not part of this run."
-        for name, table in tables.items()
-    }
 
 
-def make_summary(result: Result) -> str:
+def make_summary(runs: Runs) -> str:
     """Return the README's words and picture: the medians, for better or for worse."""
     names = [
         TITLES[name].replace("Django-shaped", "a Django-shaped baseline")
-        for name in result["versions"]
+        for name in _newest(runs)["versions"]
     ]
-    compared = f"{', '.join(names[:-1])} and {names[-1]}"
-    cores = result["machine"]["cores"]
+    compared = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    facts = "; ".join(_find_facts(runs))
     return (
         "![How KaydangPT compares](docs/images/performance.png)\n\n"
-        f"In one run on {cores} cores, compared with the best of {compared} in each, all asked over"
-        f" HTTP for hybrid search: KaydangPT {'; '.join(_find_facts(result))}."
-        " How that was measured: [Performance](docs/performance.md)."
+        f"Compared with the best of {compared} in each, on the same machine: KaydangPT {facts}."
+        f" {_name_runs(runs)}. How that was measured: [Performance](docs/performance.md)."
     )
 
 
-def _write_overview(result: Result) -> str:
+def _newest(runs: Runs) -> Result:
+    return max(runs.values(), key=lambda result: str(result["file"]))
+
+
+def _name_runs(runs: Runs) -> str:
+    """Return which figures are of which day and machine."""
+    by_run: dict[str, list[str]] = {}
+    for figure, name in _NAMES.items():
+        if figure in runs:
+            machine = runs[figure]["machine"]
+            day = datetime.fromisoformat(machine["date"])
+            run = f"{day:%-d %B %Y} ({machine['processor']}, {machine['cores']} cores)"
+            by_run.setdefault(run, []).append(name)
+    parts = [f"{' and '.join(names)} of {run}" for run, names in by_run.items()]
+    return f"Measured: {'; '.join(parts)}"
+
+
+def _write_overview(runs: Runs) -> str:
     picture = "![Ingest, cold start and questions](images/performance.png)"
-    facts = "\n".join(f"- {fact}" for fact in _find_facts(result))
-    return f"{picture}\n\nBeside the best of the others in each, KaydangPT\n\n{facts}"
+    facts = "\n".join(f"- {fact}" for fact in _find_facts(runs))
+    return (
+        f"{picture}\n\nBeside the best of the others in each, KaydangPT\n\n{facts}"
+        f"\n\n{_name_runs(runs)}."
+    )
 
 
-def _find_facts(result: Result) -> list[str]:
+def _figure(runs: Runs, name: str) -> list[Any]:
+    """Return the rounds of a figure, none where it has no result."""
+    return list(runs[name]["figures"][name]) if name in runs else []
+
+
+def _find_facts(runs: Runs) -> list[str]:
     """Return clauses on the medians, ours to the best peer's."""
-    figures = result["figures"]
     facts = []
-    if ratios := _to_best([found["systems"] for found in figures.get("ingest", [])], _per_second):
+    if ratios := _to_best([found["systems"] for found in _figure(runs, "ingest")], _per_second):
         facts.append(f"ingests {_median(ratios)} times as many chunks a second")
-    if ratios := _to_best(figures.get("cold", []), _cold, most=False):
+    if ratios := _to_best(_figure(runs, "cold"), _cold, most=False):
         facts.append(f"starts {_write_speed(ratios)}")
-    served = figures.get("served", [])
-    size = f"{result['corpus']['large_chunks']:,}"
+    served = _figure(runs, "served")
     if ratios := _to_best(_served_rounds(served, "large", 1), _p50, most=False):
-        facts.append(f"answers a question over {size} chunks {_write_speed(ratios)}")
+        size = f"{runs['served']['corpus']['large_chunks']:,}"
+        facts.append(
+            f"answers a question over {size} chunks, by hybrid search over HTTP,"
+            f" {_write_speed(ratios)}"
+        )
     if ratios := _to_best(_served_rounds(served, "large", 16), _per_second):
         facts.append(f"answers {_median(ratios)} times as many questions a second from 16 clients")
     if quality := _best_quality(served):
@@ -146,30 +187,25 @@ def _write_speed(ratios: Sequence[float]) -> str:
     )
 
 
-def draw(result: Result, folder: Path) -> None:
+def draw(runs: Runs, folder: Path) -> None:
     """Draw how ours compares: an overview for the README, and one plot for the latencies."""
     folder.mkdir(parents=True, exist_ok=True)
-    figures = result["figures"]
     panels: list[tuple[str, str, dict[str, float]]] = []
-    if "ingest" in figures:
-        rounds = [found["systems"] for found in figures["ingest"]]
+    if ingest := _figure(runs, "ingest"):
+        rounds = [found["systems"] for found in ingest]
         panels.append(("Ingest", "chunks/s, more is better", _medians(rounds, _per_second)))
-    if "cold" in figures:
+    if cold := _figure(runs, "cold"):
         panels.append(
-            (
-                "Cold start",
-                "s to the first answer, less is better",
-                _medians(figures["cold"], _cold),
-            )
+            ("Cold start", "s to the first answer, less is better", _medians(cold, _cold))
         )
-    served = figures.get("served", [])
+    served = _figure(runs, "served")
     largest = served[-1]["store"] if served else ""
     for clients, reading, title, unit in (
         (1, _p50, "Question, one client", "ms (median), less is better"),
         (16, _per_second, "Questions, 16 clients", "questions/s, more is better"),
     ):
         if rounds := _served_rounds(served, largest, clients):
-            size = f", {result['corpus']['stores'][largest]:,} chunks"
+            size = f", {runs['served']['corpus']['stores'][largest]:,} chunks"
             panels.append((title + size, unit, _medians(rounds, reading)))
     mpl.use("Agg")
     with mpl.rc_context({"font.size": 9, "text.color": _INK, "axes.labelcolor": _INK}):
@@ -183,7 +219,7 @@ def draw(result: Result, folder: Path) -> None:
                 _bars(axis, title, unit, values)
             figure.savefig(folder / "performance.png", dpi=150)
         if served:
-            _draw_latencies(result, folder / "performance-questions.png")
+            _draw_latencies(runs["served"], folder / "performance-questions.png")
 
 
 def _bars(axis: Axes, title: str, unit: str, values: Mapping[str, float]) -> None:
@@ -236,25 +272,31 @@ def _bare(axis: Axes) -> None:
     axis.tick_params(left=False)
 
 
-def _describe(result: Result) -> str:
-    corpus = result["corpus"]
-    machine = describe_run(dict(result))
-    runs = result["runs"]
-    took = sum(run["seconds"] for run in runs.values()) / 60
-    loads = ", ".join(
-        f"{name} {run['load_average'][0]} to {run['load_average'][1]}" for name, run in runs.items()
-    )
+def _describe(runs: Runs) -> str:
+    """Return what was run, newest first, and the packages of the newest run."""
+    results: dict[str, Result] = {str(result["file"]): result for result in runs.values()}
+    described = []
+    for file, result in sorted(results.items(), reverse=True):
+        corpus, machine = result["corpus"], result["machine"]
+        used = [figure for figure, run in runs.items() if run["file"] == file]
+        loads = ", ".join(
+            f"{figure} {run['load_average'][0]} to {run['load_average'][1]}"
+            for figure, run in result["runs"].items()
+            if figure in used
+        )
+        took = sum(run["seconds"] for run in result["runs"].values()) / 60
+        described.append(
+            f"{', '.join(used)}: {describe_run(dict(result))} Kernel {machine['kernel']}, Python"
+            f" {machine['python']}. {corpus['files']} files, {corpus['megabytes']} MB, digest"
+            f" {corpus['digest']}; the larger corpus has {corpus['large_chunks']:,} chunks. The run"
+            f" took {took:.0f} minutes. Load average (one minute) before and after each figure:"
+            f" {loads}.{_failures(result)}"
+        )
     versions = "; ".join(
         f"{TITLES[name]}: " + ", ".join(f"{package} {version}" for package, version in pins.items())
-        for name, pins in result["versions"].items()
+        for name, pins in _newest(runs)["versions"].items()
     )
-    return (
-        f"{machine} Kernel {result['machine']['kernel']}, Python {result['machine']['python']}."
-        f" {corpus['files']} files, {corpus['megabytes']} MB, digest {corpus['digest']}; the larger"
-        f" corpus has {corpus['large_chunks']:,} chunks. The run took {took:.0f} minutes. Load"
-        f" average (one minute) before and after each figure: {loads}.{_failures(result)}"
-        f"\n\n{versions}."
-    )
+    return "\n\n".join([*described, f"{versions}."])
 
 
 def _failures(result: Result) -> str:

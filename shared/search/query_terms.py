@@ -13,7 +13,9 @@ from shared.values import Hit
 
 # Chunks that the text leg scores, about: the rarest lexemes choose up to so many by themselves, and
 # others follow, each together with another one, until so many are expected.
-_CHOSEN_CHUNKS = 1200
+_CHOSEN_CHUNKS = 600
+# So many are scored without a choice.
+_FEW_ENOUGH_CHUNKS = 1200
 # Of these a filter takes its share.
 _CHOSEN_CHUNKS_TO_FILTER = 4800
 # How many chunks the lexemes that are looked up may be in, all together.
@@ -21,7 +23,7 @@ MAX_LOOKED_AT = 6000
 # A lexeme that is more common says hardly more than the one that it would stand beside.
 _MAX_PARTNER_SHARE = 0.1
 # Where fewer chunks are expected, lexemes choose by themselves that are not as rare.
-_ENOUGH_CHUNKS = 300
+_ENOUGH_CHUNKS = 200
 # In a handful of chunks every word is rare, and one that is missing says nothing yet.
 _FEW_CHUNKS = 1000
 
@@ -147,7 +149,7 @@ def choose_candidates(terms: Sequence[Term], *, chunks: float, filtered: bool = 
     """
     found = [term for term in terms if term.document_frequency > 0]
     most = _CHOSEN_CHUNKS_TO_FILTER if filtered else _CHOSEN_CHUNKS
-    if chunks <= most:
+    if chunks <= max(most, _FEW_ENOUGH_CHUNKS):
         return any_of(found)
     if not found or found[0].document_frequency > MAX_LOOKED_AT:
         return _all_of(found, chunks=chunks)

@@ -26,7 +26,7 @@ EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "25"))
 MOST_TASKS = 4
 # Seeds with which the machine comes upon a broken design soon; any does in the end.
 SEEDS = {
-    "no lock on the document": 3,
+    "no lock on the document": 45,
     "delete without a look at the object": 5,
     "no sweeper": 2,
 }

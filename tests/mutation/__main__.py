@@ -276,7 +276,7 @@ def _run_tests(part: Part, *, copy: Path, server_url: str) -> int:
 _INTRODUCTION = """\
 ## Mutation score
 
-Written by `python -m tests.mutation`; do not edit. One place of a module is changed, and the tests
+Written by `make mutation`; do not edit. One place of a module is changed, and the tests
 of that module run: a mutant that none of them notices is listed. Places in Python are
 [cosmic-ray](https://cosmic-ray.readthedocs.io)'s; in SQL, operators are changed and conditions
 dropped.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 from werkzeug.datastructures import Headers
 
 from functions.query.http.callers import (
     allowed_origin,
+    bearer_token,
+    caller_with_key,
+    caller_with_token,
     client_address,
     matching_digest,
 )
@@ -37,6 +41,69 @@ def test_digest_when_keys_are_sent(headers: dict[str, str], matches: bool) -> No
     empty = hashlib.sha256(b"").hexdigest()
     found = matching_digest(Headers(headers), [empty, DIGEST])
     assert found == (DIGEST if matches else None)
+
+
+def test_caller_when_a_key_is_known() -> None:
+    """It is counted by its digest, and granted by that or by its name."""
+    assert caller_with_key(DIGEST, name=None).principals == (f"key:{DIGEST}",)
+    named = caller_with_key(DIGEST, name="finance")
+    assert named.principals == (f"key:{DIGEST}", "key:finance")
+    assert named.subject == f"key {DIGEST}"
+
+
+@pytest.mark.parametrize(
+    ("claims", "principals"),
+    [
+        ({"sub": "7"}, ("subject:7",)),
+        ({"sub": 7}, ()),
+        ({"sub": ""}, ()),
+        ({"email": "Ann@A.example", "email_verified": True}, ("email:ann@a.example",)),
+        ({"email": "ann@a.example"}, ()),
+        ({"email": "ann@a.example", "email_verified": False}, ()),
+        ({"email": "ann@a.example", "email_verified": "true"}, ()),
+        (
+            {"email": "ann@a.example", "iss": "https://cloud.google.com/iap"},
+            ("email:ann@a.example",),
+        ),
+        ({"email": ["ann@a.example"], "email_verified": True}, ()),
+        ({"hd": "A.example"}, ("domain:a.example",)),
+        ({"hd": 5}, ()),
+        ({"groups": ["lawyers", 5, "", "all"]}, ("groups:lawyers", "groups:all")),
+        ({"groups": "lawyers"}, ("groups:lawyers",)),
+        ({"groups": {"lawyers": True}}, ()),
+        ({"roles": "admin"}, ()),
+    ],
+)
+def test_caller_when_a_token_is_good(claims: dict[str, Any], principals: tuple[str, ...]) -> None:
+    """Only what the issuer vouches for is a principal, of the claims that are named."""
+    caller = caller_with_token({"iss": "https://a.example"} | claims, claim_names=["groups"])
+    assert caller.principals == principals
+
+
+def test_callers_are_counted_by_issuer_and_subject() -> None:
+    """Two issuers may give the same subject to two people."""
+    subjects = {
+        caller_with_token({"iss": issuer, "sub": sub}, claim_names=[]).subject
+        for issuer in ("https://a.example", "https://b.example")
+        for sub in ("7", "8")
+    }
+    assert len(subjects) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "token"),
+    [
+        ("Bearer t", "t"),
+        (" bearer  t ", "t"),
+        ("t", "t"),
+        ("Basic t", ""),
+        ("Bearer x t", ""),
+        ("", ""),
+    ],
+)
+def test_token_when_its_header_is_read(value: str, token: str) -> None:
+    """It has the scheme Bearer before it, or none."""
+    assert bearer_token(value) == token
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,10 +95,41 @@ def test_served_table_when_a_set_is_labelled() -> None:
         },
     }
 
-    one, sixteen = report.make_tables(result)["served"].split("**100,000 chunks, 16 clients**")
+    one, sixteen = report.make_table_of("served", result).split("**100,000 chunks, 16 clients**")
 
     assert "| Django-shaped | 40.0 | 80.0 | 25.0 | 0.50 | 2.00 | 0.3600 |" in one
     assert "| KaydangPT | 20.0 | 40.0 | 50.0 | 1.00 | 1.00 | 0.4300 |" in sixteen
+
+
+def test_figures_when_results_hold_different_ones(tmp_path: Path) -> None:
+    """Each figure is of the newest run that has it, and the README says which that is."""
+
+    def write(day: str, *, processor: str, quick: bool = False, **figures: Any) -> None:
+        result = {
+            "machine": {
+                "date": f"2026-11-{day}T10:00:00+00:00",
+                "processor": processor,
+                "cores": 2,
+            },
+            "versions": {"django": {}},
+            "figures": figures,
+            "quick": quick,
+        }
+        (tmp_path / f"performance-202611{day}-100000.json").write_text(json.dumps(result))
+
+    def ingest(ours: float) -> list[Any]:
+        return [{"systems": {"kaydangpt": {"per_second": ours}, "django": {"per_second": 10}}}]
+
+    cold = [{"kaydangpt": {"query": 1.0}, "django": {"process": 10.0}}]
+    write("20", processor="Old", ingest=ingest(20), cold=cold)
+    write("21", processor="New", ingest=ingest(50))
+    write("22", processor="Small", quick=True, ingest=ingest(90))
+
+    summary = report.make_summary(report.read_newest(tmp_path))
+
+    assert "ingests 5.00 times as many chunks a second; starts 10.0 times as fast." in summary
+    assert "ingest of 21 November 2026 (New, 2 cores)" in summary
+    assert "cold start of 20 November 2026 (Old, 2 cores)" in summary
 
 
 def test_corpus_when_documents_are_labelled(

@@ -44,12 +44,12 @@ def question(words: list[list[Term]], *, chunks: float) -> Question:
         ([term("a", 3000), term("b", 90_000)], 100_000, "'a'"),
         ([term("a", 20_000), term("b", 20_000), term("c", 90_000)], 100_000, "'a'&'b'"),
         (
-            [term("a", 700), term("b", 2000), term("c", 3000), term("d", 8000), term("e", 20_000)],
+            [term("a", 350), term("b", 2000), term("c", 3000), term("d", 8000), term("e", 20_000)],
             100_000,
             "'a'|'b'&('c'|'d')|'c'&('d')",
         ),
         (
-            [term("a", 1100), term("b", 2000), term("c", 3000), term("d", 8000), term("e", 20_000)],
+            [term("a", 550), term("b", 2000), term("c", 3000), term("d", 8000), term("e", 20_000)],
             100_000,
             "'a'|'b'&('c'|'d')",
         ),
@@ -63,7 +63,7 @@ def test_choose_candidates_when_common(terms: list[Term], chunks: float, query: 
 
 def test_choose_candidates_when_filtered() -> None:
     """Where only some of what is chosen will pass, common words choose by themselves again."""
-    terms = [term("a", 700), term("b", 2000), term("c", 3000), term("d", 8000)]
+    terms = [term("a", 350), term("b", 2000), term("c", 3000), term("d", 8000)]
     chosen = choose_candidates(terms, chunks=100_000, filtered=True)
     assert chosen == "'a'|'b'|'c'&('d')"
 

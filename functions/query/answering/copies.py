@@ -70,31 +70,41 @@ class _Text:
         words = _WORD.findall(f"{hit.header} {hit.text}".casefold())
         return cls(hit.document_id, words, frozenset(words))
 
-    def is_copy_of(self, other: _Text) -> bool:
-        # Within a document, what differs was written to differ.
-        return self.words == other.words or (
-            self.document_id != other.document_id and _is_near(self, other)
-        )
-
 
 def merge_copies(hits: Sequence[Hit]) -> list[Hit]:
     """Return *hits* in their order, each text once; the best copy names where the others are."""
     kept: list[tuple[Hit, _Text, list[str]]] = []
     for hit in hits:
         text = _Text.of(hit)
-        original = next((each for each in kept if text.is_copy_of(each[1])), None)
+        original = _find_original(text, kept)
         if original is None:
             kept.append((hit, text, []))
         elif hit.uri not in (original[0].uri, *original[2]):
             original[2].append(hit.uri)
-    return [replace(hit, also_in=tuple(places)) for hit, _, places in kept]
+    return [replace(hit, also_in=tuple(places)) if places else hit for hit, _, places in kept]
 
 
-def _is_near(text: _Text, other: _Text) -> bool:
+def _find_original(
+    text: _Text, kept: Sequence[tuple[Hit, _Text, list[str]]]
+) -> tuple[Hit, _Text, list[str]] | None:
+    """Return the first of *kept* that *text* is a copy of; None where it is one of none."""
+    words, document_id = text.words, text.document_id
+    count = len(words)
+    allowed = int(count * _DIFFERING_SHARE)
+    for each in kept:
+        other = each[1]
+        # Their lengths tell nearly all pairs apart, before anything is called for them.
+        if -allowed <= count - len(other.words) <= allowed and (
+            words == other.words
+            # Within a document, what differs was written to differ.
+            or (allowed and document_id != other.document_id and _is_near(text, other, allowed))
+        ):
+            return each
+    return None
+
+
+def _is_near(text: _Text, other: _Text, allowed: int) -> bool:
     words, others = text.words, other.words
-    allowed = int(len(words) * _DIFFERING_SHARE)
-    if not allowed or abs(len(words) - len(others)) > allowed:
-        return False
     # Each word that only one has differs at least once: nearly all pairs end here, and early.
     if len(text.vocabulary ^ other.vocabulary) > 2 * allowed:
         return False

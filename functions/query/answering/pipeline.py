@@ -9,7 +9,7 @@ needs its module, a line here, its dependency and its settings.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -363,7 +363,7 @@ def _explain_ranks(retrieval: Retrieval, journal: Journal) -> None:
                 "similarity": hit.similarity,
                 "vector_rank": hit.vector_rank,
                 "text_rank": hit.text_rank,
-                "parts": None if hit.parts is None else asdict(hit.parts),
+                "parts": hit.parts,
             }
             for number, hit in enumerate(retrieval.passages, 1)
         ],

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import copy_context
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +119,7 @@ def find(
         rewritten_by=rewritten.rewritten_by,
         mode=query.mode,
         languages=[] if result.question is None else result.question.languages,
-        weights=None if result.weights is None else asdict(result.weights),
+        weights=result.weights,
         hits=len(hits),
         copies=sum(len(hit.also_in) for hit in hits),
         vector_leg=sum(hit.vector_rank is not None for hit in hits),

@@ -1,0 +1,287 @@
+"""
+An index of bits beside today's index of vectors: python -m benchmarks.vector_indexes
+
+The same vectors in one table (mixtures of real ones, as benchmarks.scaling makes them), under two
+HNSW indexes: one of halfvec, as the product has, and one of binary_quantize, whose candidates are
+compared again by their vectors. Recall is against the exact order. CPU is that of the server; fsync
+is off. Writes benchmarks/results/vector_indexes-*.json and the table of docs/scaling.md.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from psycopg import sql
+
+from admin.vector_index import HNSW_EF_CONSTRUCTION
+from shared.embedding.embedder import Embedder
+from shared.store import Connection
+
+from .recording import (
+    ROOT,
+    describe_machine,
+    describe_run,
+    make_table,
+    read_latest,
+    replace_block,
+    write_result,
+)
+from .running import model_dir_option, open_database
+from .scaling import Clock, make_corpus, make_questions
+
+DOCUMENT = ROOT / "docs" / "scaling.md"
+_BATCH = 20_000
+_PASSAGES = 1_500
+_NOISE = 0.3
+_LIMIT = 10
+# What is kept while the graph is searched; pgvector's limit is 1,000, and an iterative scan goes on
+# from there.
+_BREADTHS = {"halfvec": (200, 400, 800, 1000), "bit": (200, 400, 800, 1000, 2000, 4000)}
+_MAX_EF_SEARCH = 1000
+_INDEXES = {
+    "halfvec": "embedding halfvec_cosine_ops",
+    "bit": "(binary_quantize(embedding)::bit({dimension})) bit_hamming_ops",
+}
+_NEAREST = {
+    "halfvec": "SELECT id FROM vectors ORDER BY embedding <=> %(asked)s LIMIT {limit}",
+    "bit": """
+        SELECT id
+        FROM (
+            SELECT id, embedding
+            FROM vectors
+            ORDER BY binary_quantize(embedding)::bit({dimension})
+                <~> binary_quantize(%(asked)s::halfvec({dimension}))
+            LIMIT {breadth}
+        ) AS candidates
+        ORDER BY embedding <=> %(asked)s
+        LIMIT {limit}
+    """,
+}
+
+
+def make_vectors(real: NDArray[np.float32], count: int) -> Iterator[NDArray[np.float16]]:
+    """Yield *count* vectors in batches, each a mixture of two real ones, slightly turned."""
+    chance = np.random.default_rng(1)
+    for first in range(0, count, _BATCH):
+        size = min(_BATCH, count - first)
+        one, other = (real[chance.integers(len(real), size=size)] for _ in range(2))
+        share = chance.random((size, 1), dtype=np.float32)
+        turn = chance.standard_normal((size, real.shape[1]), dtype=np.float32)
+        mixed = _unit(share * one + (1 - share) * other) + _NOISE * _unit(turn)
+        yield _unit(mixed).astype(np.float16)
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
+
+
+def load(
+    connection: Connection,
+    real: NDArray[np.float32],
+    asked: NDArray[np.float32],
+    *,
+    count: int,
+) -> list[set[int]]:
+    """Fill the table; return the ids of what is nearest to each question."""
+    connection.execute(
+        sql.SQL("CREATE TABLE vectors (id integer, embedding halfvec({}))").format(
+            sql.Literal(real.shape[1])
+        )
+    )
+    best: list[list[tuple[float, int]]] = [[] for _ in asked]
+    first = 0
+    for batch in make_vectors(real, count):
+        with connection.cursor().copy("COPY vectors FROM STDIN (FORMAT binary)") as copy:
+            copy.set_types(["int4", "halfvec"])
+            for number, vector in enumerate(batch, first):
+                copy.write_row((number, HalfVector(vector)))
+        rounded = _unit(batch.astype(np.float32))
+        for kept, similarities in zip(best, asked @ rounded.T, strict=True):
+            nearest = np.argpartition(-similarities, _LIMIT)[:_LIMIT]
+            kept += [(float(similarities[place]), first + int(place)) for place in nearest]
+            kept.sort(reverse=True)
+            del kept[_LIMIT:]
+        first += len(batch)
+    connection.execute("VACUUM ANALYZE vectors")
+    return [{number for _, number in kept} for kept in best]
+
+
+def build(connection: Connection, clock: Clock, kind: str, *, dimension: int) -> dict[str, Any]:
+    """Build the index of a kind with the product's options."""
+    used, began = clock.seconds(), time.perf_counter()
+    connection.execute(
+        sql.SQL(
+            "CREATE INDEX nearest ON vectors USING hnsw ({}) WITH (ef_construction = {})"
+        ).format(
+            sql.SQL(_INDEXES[kind]).format(dimension=sql.Literal(dimension)),
+            sql.Literal(HNSW_EF_CONSTRUCTION),
+        )
+    )
+    row = connection.execute("SELECT pg_relation_size('nearest')").fetchone()
+    return {
+        "seconds": round(time.perf_counter() - began, 1),
+        "cpu_seconds": round(clock.seconds() - used, 1),
+        "megabytes": round(row[0] / 2**20) if row else 0,
+    }
+
+
+def measure_breadths(
+    connection: Connection,
+    clock: Clock,
+    kind: str,
+    asked: Sequence[HalfVector],
+    nearest: Sequence[set[int]],
+) -> list[dict[str, float]]:
+    """Return recall and CPU of the index for each number of candidates."""
+    rows = []
+    for breadth in _BREADTHS[kind]:
+        connection.execute(
+            "SELECT set_config('hnsw.ef_search', %s, false)", [str(min(breadth, _MAX_EF_SEARCH))]
+        )
+        scan = "strict_order" if breadth > _MAX_EF_SEARCH else "off"
+        connection.execute("SELECT set_config('hnsw.iterative_scan', %s, false)", [scan])
+        statement = (
+            sql.SQL(_NEAREST[kind])
+            .format(
+                dimension=sql.Literal(asked[0].dimensions()),
+                limit=sql.Literal(_LIMIT),
+                breadth=sql.Literal(breadth),
+            )
+            .as_string()
+        )
+        search = partial(connection.execute, statement, prepare=True)
+        for vector in asked[:10]:
+            search({"asked": vector})
+        used = clock.seconds()
+        found = [{row[0] for row in search({"asked": vector})} for vector in asked]
+        used = clock.seconds() - used
+        rows.append(
+            {
+                "candidates": breadth,
+                "recall_at_10": round(
+                    statistics.mean(
+                        len(ours & true) / _LIMIT for ours, true in zip(found, nearest, strict=True)
+                    ),
+                    4,
+                ),
+                "cpu_ms": round(1000 * used / len(asked), 2),
+            }
+        )
+    return rows
+
+
+def measure(
+    *,
+    vectors: int,
+    questions: int,
+    maintenance_mb: int,
+    shared_mb: int,
+    embedder: Embedder,
+    folder: Path | None,
+) -> dict[str, Any]:
+    """Measure both indexes over the same vectors."""
+    machine = describe_machine()
+    corpus = make_corpus(embedder, passages=_PASSAGES)
+    texts = make_questions(corpus, questions)
+    asked = np.stack([embedder.embed_query(text) for text in texts])
+    options = {
+        "shared_buffers": f"{shared_mb}MB",
+        "maintenance_work_mem": f"{maintenance_mb}MB",
+        "max_parallel_maintenance_workers": "1",
+        "max_wal_size": "8GB",
+    }
+    dimension = embedder.info.dimension
+    kinds = {}
+    with open_database(options, dimension=dimension, folder=folder) as database:
+        connection = database.connection
+        clock = Clock(connection, database.server)
+        nearest = load(connection, corpus.vectors, asked, count=vectors)
+        click.echo(f"{vectors:,} vectors are loaded", err=True)
+        sent = [HalfVector(vector) for vector in asked]
+        for kind in ("bit", "halfvec"):
+            built = build(connection, clock, kind, dimension=dimension)
+            click.echo(f"{kind}: {built}", err=True)
+            rows = measure_breadths(connection, clock, kind, sent, nearest)
+            kinds[kind] = {"build": built, "breadths": rows}
+            click.echo(f"{kind}: {rows}", err=True)
+            connection.execute("DROP INDEX nearest")
+    return {
+        "machine": machine,
+        "vectors": vectors,
+        "questions": questions,
+        "maintenance_work_mem_mb": maintenance_mb,
+        "kinds": kinds,
+    }
+
+
+_TITLES = {"halfvec": "vectors (halfvec)", "bit": "bits, compared again by halfvec"}
+
+
+def write_table(result: dict[str, Any]) -> str:
+    """Return the table of docs/scaling.md."""
+    rows = [
+        (
+            _TITLES[kind],
+            f"{row['candidates']:,}",
+            f"{row['recall_at_10']:.3f}",
+            f"{row['cpu_ms']:.1f}",
+            found["build"]["megabytes"],
+            f"{found['build']['cpu_seconds']:.0f}",
+        )
+        for kind, found in sorted(result["kinds"].items(), reverse=True)
+        for row in found["breadths"]
+    ]
+    header = ("index", "candidates", "recall@10", "CPU ms", "index MB", "build CPU s")
+    said = (
+        f"{result['vectors']:,} vectors, {result['questions']} questions"
+        " (`python -m benchmarks.vector_indexes`):"
+    )
+    return "\n\n".join([said, make_table(header, rows), describe_run(result)])
+
+
+@click.command(help=__doc__)
+@click.option("--vectors", default=1_000_000, show_default=True)
+@click.option("--questions", default=100, show_default=True)
+@click.option("--maintenance-mb", default=4096, show_default=True)
+@click.option("--shared-mb", default=4096, show_default=True)
+@model_dir_option
+@click.option("--folder", type=click.Path(path_type=Path), help="For the database; removed again.")
+@click.option("--tables", is_flag=True, help="Only write the table of the newest result again.")
+def main(
+    *,
+    vectors: int,
+    questions: int,
+    maintenance_mb: int,
+    shared_mb: int,
+    model_dir: Path,
+    folder: Path | None,
+    tables: bool,
+) -> None:
+    """Measure, write the result and the table."""
+    if not tables:
+        result = measure(
+            vectors=vectors,
+            questions=questions,
+            maintenance_mb=maintenance_mb,
+            shared_mb=shared_mb,
+            embedder=Embedder(model_dir),
+            folder=folder,
+        )
+        click.echo(write_result("vector_indexes", result))
+    text = write_table(read_latest("vector_indexes"))
+    replace_block(DOCUMENT, "vector_indexes", text)
+    click.echo(text)
+
+
+if __name__ == "__main__":
+    main()
