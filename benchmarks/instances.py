@@ -48,7 +48,7 @@ def measure(running: Running, *, counts: list[int], seconds: float, chunks: int)
     rows = []
     for count in counts:
         # The server behind functions-framework forks so many; each has a pool and a model.
-        running.system.variables["query"] = {"WORKERS": str(count)}
+        running.system.variables["query"] |= {"WORKERS": str(count)}
         running.system.stop("query")
         running.system.start("query")
         asked, most = _ask(running, questions, seconds=seconds)
