@@ -45,6 +45,8 @@ _MOST_ENDING_LETTERS = 2
 # A word is meant in another form than the texts have it where they share so long a stem.
 _LEAST_STEM = 5
 _MOST_SHARED_ENDING = 3
+# Many words may begin alike; a sample of them serves.
+_CHUNKS_OF_LONGER_WORDS = 100
 # The beginning of a longer word has at least so many letters.
 _LEAST_BEGINNING = 5
 # A compound is about its part, but also about something else.
@@ -232,7 +234,7 @@ def _find_longer(
         {
             "query": "|".join(f"{quote_lexeme(one)}:*" for one in every),
             "beginnings": every,
-            "ceiling": _CHUNKS_LOOKED_AT,
+            "ceiling": _CHUNKS_OF_LONGER_WORDS,
         },
     ).fetchall()
     ordered = sorted(rows, key=lambda row: (len(row[0]), -row[1], row[0]))

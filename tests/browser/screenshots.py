@@ -26,6 +26,8 @@ from tests.support.documents import make_pdf, pdf_lines
 from tests.support.gemini_stand_in import GeminiStandIn, answering, gemini_stand_in
 
 IMAGES = ROOT / "docs" / "images"
+# As in the tests: the machine may be busy.
+expect.set_options(timeout=20_000)
 
 _DESKTOP = {"width": 1280, "height": 760}
 _PHONE = {"width": 390, "height": 844}

@@ -825,18 +825,17 @@ def _read_rules(page: pypdfium2.PdfPage) -> Rules:
     count = pdfium.FPDFPage_CountObjects(page.raw)
     if count > _MAX_DRAWN:
         return rules
-    sides = [ctypes.c_float() for _ in range(4)]
-    places = [ctypes.byref(side) for side in sides]
+    sides = (ctypes.c_float * 4)()
+    places = [ctypes.byref(ctypes.c_float.from_buffer(sides, 4 * at)) for at in range(4)]
     width, height = page.get_size()
     segments = 0
     raw, get_object, get_type = page.raw, pdfium.FPDFPage_GetObject, pdfium.FPDFPageObj_GetType
+    get_bounds, path_type = pdfium.FPDFPageObj_GetBounds, pdfium.FPDF_PAGEOBJ_PATH
     for index in range(count):
         thing = get_object(raw, index)
-        if get_type(thing) != pdfium.FPDF_PAGEOBJ_PATH:
+        if get_type(thing) != path_type or not get_bounds(thing, *places):
             continue
-        if not pdfium.FPDFPageObj_GetBounds(thing, *places):
-            continue
-        left, bottom, right, top = (side.value for side in sides)
+        left, bottom, right, top = sides
         if right - left > 0.95 * width and top - bottom > 0.95 * height:
             continue
         if top - bottom < _THIN or right - left < _THIN:

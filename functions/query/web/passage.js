@@ -195,7 +195,8 @@ function showView(name) {
   for (const choice of views.querySelectorAll("input")) choice.checked = choice.value === name;
   original.hidden = name !== "page";
   shown.hidden = name !== "text";
-  dialog.classList.toggle("wide", name === "page");
+  // The dialog keeps its size while its views are changed.
+  dialog.classList.toggle("wide", name === "page" || !views.hidden);
   if (name === "text") scrollToMark();
 }
 
