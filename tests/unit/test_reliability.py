@@ -8,13 +8,14 @@ from tests.support.reliability import describe, write_part
 
 
 def test_part_when_the_other_is_there(tmp_path: Path) -> None:
-    """A command replaces its own part, wherever it stands, and keeps the other's words."""
+    """A command replaces its own part, wherever it stands, and keeps all other words."""
     path = tmp_path / "report.md"
     write_part(path, "mutants", "## Mutants\n\nold <!-- -->")
     write_part(path, "faults", "## Faults\n\n|a|\n")
+    path.write_text(path.read_text().replace("# Reliability\n", "# Reliability\n\nBy hand.\n"))
     write_part(path, "mutants", "## Mutants\n\nnew\n")
     assert path.read_text() == (
-        "# Reliability\n\n"
+        "# Reliability\n\nBy hand.\n\n"
         "<!-- make faults -->\n\n## Faults\n\n|a|\n\n<!-- /make faults -->\n\n"
         "<!-- make mutants -->\n\n## Mutants\n\nnew\n\n<!-- /make mutants -->\n"
     )

@@ -42,6 +42,8 @@ from .units import Unit, split_units
 MAX_PASSAGES = 8
 # Embedding a part takes about 1.4 ms on one core.
 MAX_EMBEDDED = 16
+# What the reader judges has to be found less exactly.
+_EMBEDDED_TO_READ = 12
 # Reading one takes about 2 ms on one core.
 MAX_READ = 8
 # Longer texts cost more than they contribute.
@@ -159,7 +161,15 @@ def extract(
         for part in texts
     ]
     vectors = (
-        [None for _ in parts] if embed is None else _compare(parts, candidates, embed, choosing)
+        [None for _ in parts]
+        if embed is None
+        else _compare(
+            parts,
+            candidates,
+            embed,
+            choosing,
+            most=MAX_EMBEDDED if reader is None else _EMBEDDED_TO_READ,
+        )
     )
     scored = [
         score(part, candidates, vectors=cosines, weights=choosing.sentences)
@@ -207,9 +217,11 @@ def _compare(
     candidates: Candidates,
     embed: Embed,
     choosing: Choosing,
+    *,
+    most: int,
 ) -> list[Mapping[int, float] | None]:
-    """Return the scaled cosines of each part with the units best by words, by their place."""
-    share = MAX_EMBEDDED // len(parts)
+    """Return each part's scaled cosines with the *most* units best by words, by their place."""
+    share = most // len(parts)
     places: dict[int, None] = {}
     for part in parts:
         by_words = score(part, candidates, vectors=None, weights=choosing.sentences)
