@@ -964,7 +964,7 @@ def test_replies_when_the_reranker_fails(
             {"name": "a", "size": 1, "content_type": "text"},
             "content_type: is not a content type, such as text/plain",
         ),
-        ("/feedback", {"answer_id": "x", "rating": "up"}, "answer_id: is no answer_id of"),
+        ("/feedback", {"answer_id": "x", "rating": "up"}, "answer_id: is not an answer_id of"),
         ("/chat/completions", {"messages": [], "model": None}, "messages: must not be empty"),
         (
             "/chat/completions",
