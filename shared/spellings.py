@@ -137,7 +137,9 @@ _CLOCK = re.compile(
 # Groups of digits: accounts, cards and telephone numbers.
 _GROUPED = re.compile(
     r"(?<![\w.,/+-])(?P<plus>\+|00(?=[1-9]))?"
-    r"(?P<groups>\(?\d{1,15}\)?(?:(?:[./-]|\s[-/]\s|\s)?\(?\d{1,12}\)?){0,8})(?![\w]|[.,]\d)"
+    r"(?P<groups>\(?\d{1,15}\)?"
+    # No two groups without a sign between them: a run of digits is read in one way.
+    r"(?:(?:(?:[./-]|\s[-/]\s|\s)\(?|\(|(?<=\)))\d{1,12}\)?){0,8})(?![\w]|[.,]\d)"
 )
 _ACCOUNT = re.compile(
     r"(?<![\w])[a-z]{2}\d{2}[ -](?:[a-z]{4}[ -])?\d{2,30}(?:[ -]\d{1,8}){0,8}(?!\w)", re.IGNORECASE

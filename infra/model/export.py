@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from infra.model.adapter import find_adapter
 from infra.model.gemini import describe_gemini, is_gemini, write_gemini
 from infra.model.prompts import GivenPrompts, choose_prompts, warn_of_prompts
 from shared.embedding.tokenizer import (
@@ -362,8 +363,6 @@ def _is_complete(
 
 def _has_its_reader(output: Path, description: Mapping[str, Any]) -> bool:
     """Return whether the reader of a model's weights is there, if there is one for them."""
-    from infra.model.reader import find_adapter
-
     adapter = find_adapter(description["source"]["weights"])
     if adapter is not None:
         try:
@@ -521,10 +520,10 @@ def _write(
 
 def _write_reader(source: Source, folder: Path, *, weights: str) -> str | None:
     """Write the reader that belongs to *weights*; return its digest, None where there is none."""
-    from infra.model.reader import find_adapter, write_reader
-
     adapter = find_adapter(weights)
     if adapter is not None:
+        from infra.model.reader import write_reader
+
         write_reader(source, folder)
     return adapter
 

@@ -9,34 +9,22 @@ makes the file.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
 from pathlib import Path
 
+from infra.model.adapter import ADAPTER
 from infra.model.cross_encoder import export_cross_encoder
 from infra.model.export import Source
 from shared.embedding.tokenizer import READER_FOLDER
 from shared.errors import ExportError
 
-ADAPTER = Path(__file__).with_name("reader.safetensors")
-# What its metadata names: the sha256 of the weights that it adds to.
-BASE = "base"
 # Of each matrix NAME.weight: NAME.up times NAME.down is added to it.
 UP, DOWN = ".up", ".down"
 CLASSIFIER = "classifier"
 # Question and sentence together; it was trained on pairs of at most 96.
 MAX_TOKENS = 128
-
-
-def find_adapter(weights: str) -> str | None:
-    """Return the digest of the reader that adds to *weights* (a sha256), None where none does."""
-    from safetensors import safe_open
-
-    with safe_open(ADAPTER, framework="numpy") as file:
-        base = (file.metadata() or {}).get(BASE)
-    return hashlib.sha256(ADAPTER.read_bytes()).hexdigest() if base == weights else None
 
 
 def write_reader(source: Source, model_dir: Path) -> None:

@@ -23,8 +23,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from infra.model.adapter import ADAPTER, BASE
 from infra.model.export import DEFAULT_MODEL, find_source, weigh
-from infra.model.reader import ADAPTER, BASE, CLASSIFIER, DOWN, UP
+from infra.model.reader import CLASSIFIER, DOWN, UP
 
 RANK = 12
 _SCALE = 2.0

@@ -56,7 +56,7 @@ def test_an_image_runs_confined_and_carries_nothing_of_its_build(
     assert found["writable"] == ["/tmp"]
     assert int(found["capabilities"], 16) == 0
     assert found["seccomp"] == "2"
-    assert found["model"] == ["model.json", "model.onnx", "tokenizer.json"]
+    assert found["model"] == ["model.json", "model.onnx", "reader", "tokenizer.json"]
     installed = set(found["installed"])
     assert not installed & {"torch", "sentence-transformers", "transformers", "pip", "setuptools"}
     assert installed <= set(found["listed"])

@@ -77,15 +77,20 @@ def test_the_export_finds_what_it_imports_in_its_stage() -> None:
 
 def _imported(module: str) -> set[str]:
     """Return *module* and the modules of ours that it imports, at its head or later."""
-    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
-    found = {module}
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.ImportFrom)
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        waiting += [
+            node.module
+            for node in ast.walk(ast.parse((ROOT / f"{name.replace('.', '/')}.py").read_text()))
+            if isinstance(node, ast.ImportFrom)
             and node.module
             and node.module.split(".")[0] in ("shared", "infra")
-        ):
-            found |= _imported(node.module)
+        ]
     return found
 
 

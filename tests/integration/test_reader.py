@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from infra.model.adapter import ADAPTER
 from infra.model.export import DEFAULT_MODEL, find_source
-from infra.model.reader import ADAPTER, merge
+from infra.model.reader import merge
 from shared.embedding.cross_encoder import CrossEncoder
 from shared.embedding.reader import Reader, Readers
 from shared.embedding.tokenizer import READER_FOLDER, read_model_info

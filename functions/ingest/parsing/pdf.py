@@ -161,8 +161,8 @@ _COMPOUND = re.compile(
     r"|\w{3,}-(?:based|driven|oriented|specific|friendly|owned|wide\b|free\b|like\b))",
     re.IGNORECASE,
 )
-_HYPHENATED = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)+")
-_LAST_WORD = re.compile(r"[\w-]*$")
+_HYPHENATED = re.compile(r"(?<![^\W\d_])[^\W\d_]+(?:-[^\W\d_]+)+")
+_LAST_WORD = re.compile(r"(?<![\w-])[\w-]*$")
 _FIRST_WORD = re.compile(r"[\w-]*")
 _SUSPENDED = re.compile(r"(?:and|or|und|oder|bzw|sowie|et|ou|y|och|og|en|of)\b|[^\w\s]")
 # What Wingdings and Symbol have in Unicode's private area, as Word writes bullets and boxes.

@@ -11,7 +11,7 @@ from .sanitizer import quote_code, quote_line
 from .units import Unit, row_cells
 
 # Where a line ends and the next begins in a text with a frame of stars around it.
-_FRAME = re.compile(r"[ \t]+\*[ \t]*\n[ \t]*\*[ \t]+")
+_FRAME = re.compile(r"(?<![ \t])[ \t]+\*[ \t]*\n[ \t]*\*[ \t]+")
 
 
 def compose(units: Sequence[Unit], passages: Sequence[Hit]) -> str:

@@ -77,7 +77,7 @@ _TARGET = re.compile(
     r"|(?:\[?!\[[^\]]*\]\([^)]*\)\]?(?:\([^)]*\))?\s*)+$)"
 )
 _URL = re.compile(r"\b[a-z]{2,8}://\S+")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)")
 # A line of a text with a frame of stars around it.
 _BOXED = re.compile(r"[ \t]*\*[ \t].*[ \t]\*[ \t]*")
 _FRAME_SIGN = re.compile(r"^[ \t]*\*|\*[ \t]*$", re.MULTILINE)
@@ -460,7 +460,7 @@ def _line_kinds(text: str, start: int, end: int, headings: set[str]) -> list[tup
             and not (at and kinds[at - 1] == "items")
             and below[:1] not in " \t"
             and not _SENTENCE_ENDS.search(line)
-            and _is_title_line(_ITEM.sub("", line, count=1).strip(), below.strip())
+            and _is_title_line(_without_marker(line).strip(), below.strip())
         ):
             # "5. Hedge along the railway" with what is said of it right below.
             kinds[at] = "heading"
@@ -662,6 +662,11 @@ def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
             stop = space + 1 if space > position else stop
         yield position, stop
         position = stop
+
+
+def _without_marker(line: str) -> str:
+    marker = _ITEM.match(line)
+    return line[marker.end() :] if marker else line
 
 
 def _items(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
