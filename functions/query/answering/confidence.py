@@ -24,7 +24,7 @@ from .units import Unit
 class ConfidenceWeights:
     """The weight of each sign, and a constant *bias*."""
 
-    bias: float = -1.74
+    bias: float = -1.0
     score: float = 0.0
     lead: float = 2.71
     cosine: float = 0.0
@@ -46,7 +46,7 @@ class ConfidenceWeights:
 
 # Of what the reader has read.
 READ = ConfidenceWeights(
-    bias=-2.69,
+    bias=-1.3,
     score=0.0,
     lead=3.28,
     cosine=0.0,
