@@ -547,6 +547,27 @@ _NEAREST = sql.SQL(
     LIMIT {leg_size}
     """
 )
+# With a filter that many pass, each candidate is looked up. IS TRUE keeps the planner from reading
+# the documents first, as it would for conditions that it takes for rare: beginnings of names, what
+# metadata hold.
+_PASSING = sql.SQL(
+    """
+    EXISTS (
+        SELECT FROM live_documents
+        WHERE live_documents.build_id = {candidates}.build_id AND {condition}
+        OFFSET 0
+    ) IS TRUE
+    """
+)
+_NEAREST_PASSING = sql.SQL(
+    """
+    SELECT build_id, ordinal, {distance} AS distance
+    FROM embeddings
+    WHERE model_id = {model_id} AND NOT (SELECT narrow FROM narrow) AND {passing}
+    ORDER BY {distance}
+    LIMIT {leg_size}
+    """
+)
 # Without a filter: nearly all embeddings answer, so that twice as many as are wanted are ranked
 # first and looked up then; only where too few of those answer is every one looked up.
 _RANKED = sql.SQL(
@@ -599,9 +620,8 @@ _BEST_TEXTS = sql.SQL(
         (SELECT candidates FROM text_query),
         (SELECT weights FROM text_query),
         %(required)s::tsquery
-    )
-    JOIN live_documents USING (build_id)
-    WHERE {condition}
+    ) AS matching
+    WHERE NOT (SELECT narrow FROM narrow) AND {passing}
     ORDER BY 3
     LIMIT {leg_size}
     """
@@ -717,10 +737,12 @@ def _legs(
         best_texts = [_BEST_TEXTS_OF_ALL.format(**parts)]
     else:
         before = _SCOPE.format(**parts, condition=passes)
-        wide = passes + sql.SQL(" AND NOT (SELECT narrow FROM narrow)")
-        nearest = [_NEAREST.format(**parts, condition=wide), _NEAREST_IN_SCOPE.format(**parts)]
+        nearest = [
+            _NEAREST_PASSING.format(**parts, passing=_passing("embeddings", passes)),
+            _NEAREST_IN_SCOPE.format(**parts),
+        ]
         best_texts = [
-            _BEST_TEXTS.format(**parts, condition=wide),
+            _BEST_TEXTS.format(**parts, passing=_passing("matching", passes)),
             _BEST_TEXTS_IN_SCOPE.format(**parts),
         ]
     if named:
@@ -729,6 +751,10 @@ def _legs(
     return before + _LEGS.format(
         nearest=_union(nearest), best_texts=_union(best_texts), leg_size=parts["leg_size"]
     )
+
+
+def _passing(candidates: str, condition: sql.Composable) -> sql.Composed:
+    return _PASSING.format(candidates=sql.Identifier(candidates), condition=condition)
 
 
 def _union(selects: list[sql.Composed]) -> sql.Composed:
