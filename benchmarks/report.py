@@ -140,7 +140,7 @@ def _name_runs(runs: Runs) -> str:
             day = datetime.fromisoformat(machine["date"])
             run = f"{day:%-d %B %Y} ({machine['processor']}, {machine['cores']} cores)"
             by_run.setdefault(run, []).append(name)
-    parts = [f"{' and '.join(names)} of {run}" for run, names in by_run.items()]
+    parts = [f"{', '.join(names)} of {run}" for run, names in by_run.items()]
     return f"Measured: {'; '.join(parts)}"
 
 
