@@ -1,4 +1,4 @@
-"""The reader: made of the embedding model and what is added to it, and trained anew."""
+"""The reader: merging the adapter into the embedding model, reading, and training."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_model_without_its_reader_answers_without(
     model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A reader that is missing or damaged is told of once, and is no error."""
+    """A missing or damaged reader is logged once and is not an error."""
     digest = read_model_info(model_dir).digest
     assert Readers([model_dir, None]).find(digest) is not None
     folder = Path(shutil.copytree(model_dir, tmp_path / "model"))
@@ -98,7 +98,7 @@ def test_model_without_its_reader_answers_without(
 
 
 def test_training_learns_what_answers(tmp_path: Path) -> None:
-    """After a few steps on one question its answer is told apart by what was written."""
+    """A few training steps on one question write weights that recognise its answer."""
     pytest.importorskip("torch")
     from infra.model import reader_training
 

@@ -255,11 +255,13 @@ def _listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
 def test_questions_through_a_pooler(
     worker_url: str, query_url: str, model_dir: Path, passable: str
 ) -> None:
     """In transaction mode they are answered; a pooler that refuses the options is named."""
+    if PGBOUNCER is None:
+        reason = "PgBouncer is not installed"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     embedder = Embedder(model_dir, threads=1)
     with open_connection(worker_url) as connection:
         index_document(connection, embedder, "gate.txt", ["The code of the gate is QX-7714."])
