@@ -164,10 +164,27 @@ def _add(
     )
 
 
-_COMPOUNDS = """
+_BEGINNING = """
     SELECT lexeme, holding
     FROM lexemes_matching(%(query)s::tsquery, '{}', %(beginnings)s::text[], %(ceiling)s)
 """
+
+
+def _find_beginning(
+    connection: Connection, beginnings: Mapping[str, Sequence[str]], *, ceiling: int
+) -> list[tuple[str, int]]:
+    """Return lexemes that begin with one of *beginnings*, and how many chunks have each."""
+    every = sorted({one for several in beginnings.values() for one in several})
+    if not every:
+        return []
+    return connection.execute(
+        _BEGINNING,
+        {
+            "query": "|".join(f"{quote_lexeme(one)}:*" for one in every),
+            "beginnings": every,
+            "ceiling": ceiling,
+        },
+    ).fetchall()
 
 
 def _find_compounds(
@@ -181,17 +198,7 @@ def _find_compounds(
         for word in typed
         if word.chunks <= _RARE
     }
-    every = sorted({one for several in beginnings.values() for one in several})
-    if not every:
-        return {}
-    rows = connection.execute(
-        _COMPOUNDS,
-        {
-            "query": "|".join(f"{quote_lexeme(one)}:*" for one in every),
-            "beginnings": every,
-            "ceiling": _CHUNKS_LOOKED_AT,
-        },
-    ).fetchall()
+    rows = _find_beginning(connection, beginnings, ceiling=_CHUNKS_LOOKED_AT)
     found: dict[str, dict[str, int]] = {}
     for word in typed:
         own = {term.lexeme for term in word.terms}
@@ -226,17 +233,7 @@ def _find_longer(
     connection: Connection, beginnings: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, int]]:
     """Return lexemes with the *beginnings* of each word, and how many chunks have each."""
-    every = sorted({one for several in beginnings.values() for one in several})
-    if not every:
-        return {}
-    rows = connection.execute(
-        _COMPOUNDS,
-        {
-            "query": "|".join(f"{quote_lexeme(one)}:*" for one in every),
-            "beginnings": every,
-            "ceiling": _CHUNKS_OF_LONGER_WORDS,
-        },
-    ).fetchall()
+    rows = _find_beginning(connection, beginnings, ceiling=_CHUNKS_OF_LONGER_WORDS)
     ordered = sorted(rows, key=lambda row: (len(row[0]), -row[1], row[0]))
     found = {
         word: dict(
