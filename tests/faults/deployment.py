@@ -95,7 +95,7 @@ def _shift_clocks(rig: Rig, *names: str, hours: int) -> None:
                 wait_until(
                     partial(_works_by_its_clock, rig, name, hours=hours),
                     what=f"{name} works by its clock",
-                    timeout_seconds=20,
+                    timeout_seconds=60,
                 )
 
 
