@@ -85,6 +85,13 @@ def _find_refusal(retrieval: Retrieval, floors: Floors, *, extractive: bool) -> 
     if not passages:
         return Refusal("not_found", "nothing was found")
     missing = find_missing(question, passages) + find_missing_numbered(question, passages)
+    if retrieval.asked:
+        # What the questions before it name was looked for by them; here it only has to exist.
+        terms = [] if analysis is None else analysis.terms
+        held = {term.lexeme for term in terms if term.document_frequency}
+        missing = [
+            name for name in missing if name in retrieval.asked or name.casefold() not in held
+        ]
     info = None if retrieval.embedder is None else retrieval.embedder.info
     multilingual = info is not None and info.multilingual
     # Its words, and how it spells a name, cannot be the question's.

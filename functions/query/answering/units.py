@@ -48,6 +48,10 @@ _INTRODUCES = re.compile(r"[:：]\s*$")
 # "I have lost my password." heads an answer, as a question does.
 _OF_THE_READER = re.compile(r"I(?:[’']\w+)?\s")
 _QUOTED_END = re.compile(r"[.!?…][\"'”’»]\s*$")
+# What a sentence ends with that goes on: "by running", "type:".
+_GOES_ON = re.compile(r"(?:[:：,]|(?:^|\s)[^\W\d_A-ZÀ-Þ]\w*)\s*$")
+_PLAIN_WORDS = re.compile(r"[^\W\d_]+(?:\s+[^\W\d_]+)+")
+_ONE_WORD = re.compile(r"[^\W\d_]{2,8}[.!]\s*")
 _REMARK = re.compile(r"\s*\((?:i\.e\.|e\.g\.|[a-zà-ÿ])")
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
 # What prose hardly holds: options, redirections, assignments, prompts, calls.
@@ -91,6 +95,14 @@ _JUSTIFIED_GAP = 3
 _CALL = re.compile(r"[\w.]+\([^()\n]*\)\s*¶?|[\w.]+\s*¶")
 _CODE_NAME = re.compile(r"(?=\w*\d)(?=\w*[A-Z])[\w-]{2,12}[:.]?\s+\S")
 _MAX_ENTRY_CHARACTERS = 300
+# "Prepared by: Ana", "dashboard.settings.timezone: UTC".
+_FIELD = re.compile(r"\s*(?:[^:.\n]{2,40}|[\w.\[\]-]{2,80}):\s+\S")
+# A command behind the prompt of a shell.
+_PROMPT = re.compile(r"\s*\$ [a-z./]")
+# Wider than the gaps of a text that is set in full width.
+_LEAST_GAP = 3
+# "124    if the time is over": a term, a gap, and what it means.
+_HANGING = re.compile(r"[ \t]+(?P<term>\S{1,24}(?: \S{1,24})?)(?: {2,}|\t+)(?=[^\W_]{2,}[,;]? )")
 _CELL = re.compile(r"(?<!\\)\||\t")
 # Columns of plain text are set apart by blanks.
 _GAP = re.compile(r"(?<=\S) {2,}(?=\S)")
@@ -139,7 +151,7 @@ class Unit:
 class _Block:
     start: int
     end: int
-    kind: Literal["prose", "heading", "rows", "items", "code", "furniture"]
+    kind: Literal["prose", "heading", "rows", "items", "entry", "code", "furniture"]
 
 
 def split_units(passage: Hit, *, number: int, language: str = "en") -> list[Unit]:
@@ -172,11 +184,17 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
         following = blocks[at_block + 1] if at_block + 1 < len(blocks) else None
         if taken > at_block or block.kind == "furniture":
             continue
-        if block.kind == "prose" and _ASKED.match(text, block.start, block.end):
+        if _asks_in_list(text, block) or (
+            block.kind == "prose" and _ASKED.match(text, block.start, block.end)
+        ):
             lead, defines = (block.start, block.end), False
             continue
         if _is_term(text, block, following):
             lead, defines = (block.start, block.end), True
+            continue
+        if block.kind == "entry":
+            start, end = _trim(text, block.start, block.end) or (block.start, block.end)
+            yield Unit(number, start, end, "item", start, lead=lead)
             continue
         if block.kind == "heading" or (
             not defines and _is_heading(text, block, following, language)
@@ -225,11 +243,24 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
                     continue
                 lead = (start, end)
             # A chunk may begin within a sentence.
-            cut = start == block.start == _first(text) and text[start].islower()
+            cut = (
+                start == block.start == _first(text)
+                and text[start].islower()
+                and not _FIELD.match(text[start:end])
+            )
             alone = len(sentences) == 1 and not defines
             if not (cut and passage.char_start) and _is_statement(text[start:end], alone=alone):
                 term = lead if defines and _names(text, lead, start, end) else (0, 0)
                 yield Unit(number, start, end, "sentence", start, lead=lead, term=term)
+
+
+def _asks_in_list(text: str, block: _Block) -> bool:
+    """Return whether a block is one numbered question, which the prose behind it answers."""
+    return (
+        block.kind == "items"
+        and _asks(text, (block.start, block.end))
+        and len(list(_items(text, block.start, block.end))) == 1
+    )
 
 
 def _asks(text: str, sentence: tuple[int, int]) -> bool:
@@ -374,8 +405,10 @@ def _join(text: str, start: int, end: int, following: _Block, number: int) -> Un
 def _introduces(text: str, start: int, end: int, following: _Block) -> bool:
     sentence = text[start:end]
     if following.kind == "code":
-        named = _CALL.fullmatch(text[following.start : following.end].strip())
-        return not _SENTENCE_ENDS.search(sentence) and not named
+        code = text[following.start : following.end].strip()
+        # "apt upgrade" is told from a subtitle by what stands before it: no title.
+        titled = not _GOES_ON.search(sentence) and _PLAIN_WORDS.fullmatch(code)
+        return not (_SENTENCE_ENDS.search(sentence) or _CALL.fullmatch(code) or titled)
     return following.kind == "items" and bool(_INTRODUCES.search(sentence))
 
 
@@ -404,6 +437,12 @@ def _runs(text: str, start: int, end: int, headings: set[str]) -> Iterator[_Bloc
         if (terms := _terms_above(text, kinds)) and terms < len(kinds):
             yield _Block(kinds[0][0], kinds[terms - 1][1], "prose")
             yield from _runs(text, kinds[terms][0], end, headings)
+            return
+        if entry := _find_entry(text, [(s, e) for s, e, _ in kinds]):
+            first, last = entry
+            yield from _runs(text, kinds[0][0], kinds[first][0], headings)
+            yield _Block(kinds[first][0], kinds[last][1], "entry")
+            yield from _runs(text, kinds[last][1], end, headings)
             return
         if _is_code(text[start:end]):
             yield _Block(kinds[0][0], kinds[-1][1], "code")
@@ -524,6 +563,25 @@ def _terms_above(text: str, lines: Sequence[tuple[int, int, str]]) -> int:
     return count if _TERM.fullmatch(named) else 0
 
 
+def _find_entry(text: str, lines: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """Return the first and last line of the first term that stands beside what it means."""
+    for first, (start, end) in enumerate(lines):
+        # What begins behind a blank line has lost its margin.
+        begin = text.rfind("\n", 0, start) + 1
+        if not (term := _HANGING.match(text, begin, end)):
+            continue
+        column, last = term.end() - begin, first
+        while last + 1 < len(lines) and _margin(text[slice(*lines[last + 1])]) == column:
+            last += 1
+        if last > first or text[term.end("term") : term.end()].count(" ") > _LEAST_GAP:
+            return first, last
+    return None
+
+
+def _margin(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
 def _paragraphs(text: str, lines: Sequence[tuple[int, int]]) -> Iterator[_Block]:
     """Divide lines of prose where a line ends though there was room: headings, entries, fields."""
     width = max(len(text[s:e].strip()) for s, e in lines)
@@ -562,6 +620,8 @@ def _line_kind(line: str, headings: set[str]) -> str:
         return "prose"
     if _ITEM.match(line) and not (_NUMBERED_HEADING.match(stripped) and stripped in headings):
         return "items"
+    if _ASKED.match(stripped) or _ANSWERED.match(stripped) or _PROMPT.match(line):
+        return "prose"
     aligned = len(_GAP.findall(stripped)) > 1
     celled = aligned or " | " in stripped or stripped.startswith("|") or "\t" in stripped
     if celled and len(row_cells(line)) >= 2:
@@ -625,6 +685,8 @@ def _sentences(text: str, start: int, end: int, language: str) -> Iterator[tuple
         begin, stop = start + boundary["start_index"], start + boundary["end_index"]
         # No sentence ends within a word, or before a remark in brackets on what it says.
         within = text[begin - 1 : begin].isalnum() or text[begin - 1 : begin] == "."
+        # "No." says nothing without what follows it.
+        within = within or (len(spans) == 1 and _ONE_WORD.fullmatch(text, *spans[0]) is not None)
         if spans and (
             within
             or _REMARK.match(text, begin, stop)
@@ -645,9 +707,7 @@ def _sentences(text: str, start: int, end: int, language: str) -> Iterator[tuple
 def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Divide at their lines what are fields, and what is too long to be a sentence."""
     lines = list(_lines(text, start, end))
-    fields = len(lines) > 1 and all(
-        re.match(r"\s*[^:.\n]{2,40}:\s+\S", text[s:e]) for s, e in lines
-    )
+    fields = len(lines) > 1 and all(_FIELD.match(text[s:e]) for s, e in lines)
     if not fields and end - start <= MAX_UNIT_CHARACTERS:
         yield start, end
         return
