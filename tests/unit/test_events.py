@@ -109,6 +109,24 @@ def test_events_that_concern_nobody_are_passed_over() -> None:
             "objectGeneration": "1",
         },
         {
+            "eventType": "OBJECT_FINALIZE",
+            "bucketId": "b" * 223,
+            "objectId": "o",
+            "objectGeneration": "1",
+        },
+        {
+            "eventType": "OBJECT_FINALIZE",
+            "bucketId": "b\0",
+            "objectId": "o",
+            "objectGeneration": "1",
+        },
+        {
+            "eventType": "OBJECT_FINALIZE",
+            "bucketId": "\ud800",
+            "objectId": "o",
+            "objectGeneration": "1",
+        },
+        {
             "eventType": "OBJECT_DELETE",
             "bucketId": "b",
             "objectId": "o",
