@@ -672,7 +672,9 @@ def test_access_is_granted_by_names_in_either_form(connection: Connection) -> No
     assert [
         (one.collection, one.closed, list(one.principals)) for one in store.list_access(connection)
     ] == [(composed, True, ["key:a"])]
+    store.grant_collection(connection, principal="key:a", collection="others")
     assert store.revoke_collection(connection, principal="key:a", collection=decomposed) == 1
+    assert store.revoke_collection(connection, principal="key:a") == 1
 
 
 @pytest.mark.parametrize("done", [True, False])

@@ -144,6 +144,13 @@ def _find_passed_over(source: str) -> Iterator[tuple[tuple[int, int], tuple[int,
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             found += [each.annotation for each in arguments if each.annotation is not None]
             found += [node.returns] if node.returns is not None else []
+            if node.args.kwonlyargs:
+                # The star before them is no product.
+                first = node.args.kwonlyargs[0]
+                ahead = [*node.args.posonlyargs, *node.args.args, *node.args.defaults]
+                ends = [(one.end_lineno or 0, one.end_col_offset or 0) for one in ahead]
+                begin = max([(node.lineno, node.col_offset), *ends])
+                yield begin, (first.lineno, first.col_offset)
         if isinstance(node, ast.AnnAssign):
             found.append(node.annotation)
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
