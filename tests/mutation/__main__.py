@@ -84,6 +84,7 @@ PARTS: Mapping[str, Part] = {
         ),
         (
             "tests/unit/test_access.py",
+            "tests/unit/test_hosts.py",
             "tests/unit/test_links.py",
             "tests/security/test_tenancy.py",
             "tests/integration/test_query_api.py",
