@@ -438,6 +438,23 @@ def test_dead_letter_of_an_unknown_generation(connection: Connection) -> None:
     assert (document.state, document.generation) == ("ready", 5)
 
 
+def test_dead_letter_that_cannot_be_stored_as_it_is(connection: Connection) -> None:
+    """It is kept without what PostgreSQL does not take, and never comes again for ever."""
+    store.record_dead_letter(
+        connection,
+        message_id="1\0\ud800" + "".join(map(str, range(5000))),
+        subscription="s\0" * 5000,
+        data=b"\0\xff",
+        attributes={"\0key": "\ud800", "long": "x" * 5000} | {f"a{i}": "b" for i in range(500)},
+    )
+    (kept,) = store.list_dead_letters(connection)
+    assert kept.message_id.startswith("1?01234")
+    assert kept.data == b"\0\xff"
+    assert kept.attributes["key"] == "?"
+    assert max(map(len, kept.attributes.values())) == 1024
+    assert len(kept.attributes) == 100
+
+
 def test_object_whose_content_type_is_long(connection: Connection) -> None:
     """What comes from outside fits the columns and their indexes."""
     long = replace(version(1), content_type="text/plain; x=" + "".join(map(str, range(2000))))

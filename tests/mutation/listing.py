@@ -4,7 +4,7 @@ List mutants of modules as JSON: each the module with one place changed.
 Of Python they are cosmic-ray's; this runs where that is installed, so that nothing of ours is
 imported. Of SQL, which cosmic-ray leaves alone, they are changed operators and dropped conditions.
 
-    python listing.py COUNT FILE...
+    python listing.py COUNT PATH:LINE,... FILE...
 """
 
 from __future__ import annotations
@@ -65,11 +65,19 @@ _SQL = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A changed module: *source* is the whole of it, *line* where it differs."""
+    """
+    A changed module.
+
+    Attributes:
+        line: Where it differs.
+        function: The qualified name of the function that holds the line; empty for none.
+        source: The whole of it.
+    """
 
     path: str
     line: int
     change: str
+    function: str
     source: str
 
 
@@ -108,22 +116,26 @@ def _find_sql(source: str) -> Iterator[tuple[int, str, Make]]:
 
 
 def _find_python(source: str) -> Iterator[tuple[int, str, Make]]:
-    """Yield the same for each place of cosmic-ray's operators, but for annotations."""
-    passed_over = set(_find_passed_over(source))
+    """Yield the same for cosmic-ray's operators, but for what no test is to notice."""
+    passed_over = list(_find_passed_over(source))
     tree = get_ast(source)
     for name in operator_names():
         if not _OPERATORS.fullmatch(name):
             continue
         operator = get_operator(name)()
         places = [place for node in ast_nodes(tree) for place in operator.mutation_positions(node)]
-        for occurrence, ((line, _column), _end) in enumerate(places):
-            if line not in passed_over:
+        for occurrence, (begin, _end) in enumerate(places):
+            if not any(first <= begin < last for first, last in passed_over):
                 make = partial(mutate_code, source, operator, occurrence)
-                yield line, name.removeprefix("core/"), make
+                yield begin[0], name.removeprefix("core/"), make
 
 
-def _find_passed_over(source: str) -> Iterator[int]:
-    """Yield the lines of annotations and decorators: no test is to notice those."""
+# The names that a module's logger goes by, and what raises nothing but a message.
+_LOGGERS = frozenset({"log", "logger", "logging", "warnings"})
+
+
+def _find_passed_over(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Yield begin and end of annotations, decorators, and the texts of errors and logs."""
     for node in ast.walk(ast.parse(source)):
         found: list[ast.expr] = []
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -132,10 +144,25 @@ def _find_passed_over(source: str) -> Iterator[int]:
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             found += [each.annotation for each in arguments if each.annotation is not None]
             found += [node.returns] if node.returns is not None else []
-        if isinstance(node, ast.AnnAssign) and node.value is None:
+        if isinstance(node, ast.AnnAssign):
             found.append(node.annotation)
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            found += [each for each in node.exc.args if isinstance(each, ast.JoinedStr)]
+        if isinstance(node, ast.Expr) and _is_log(node.value):
+            found.append(node.value)
         for one in found:
-            yield from range(one.lineno, (one.end_lineno or one.lineno) + 1)
+            assert one.end_lineno is not None
+            assert one.end_col_offset is not None
+            yield (one.lineno, one.col_offset), (one.end_lineno, one.end_col_offset)
+
+
+def _is_log(node: ast.expr) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id.strip("_").lower() in _LOGGERS
+    )
 
 
 def list_places(paths: Sequence[str]) -> list[tuple[str, int, str, Make]]:
@@ -149,13 +176,41 @@ def list_places(paths: Sequence[str]) -> list[tuple[str, int, str, Make]]:
     return places
 
 
+def find_function(path: str, line: int) -> str:
+    """Return the qualified name of the innermost function that holds *line*, "" if none does."""
+    name, nodes = "", ast.parse(Path(path).read_text(encoding="utf-8")).body
+    inside = ""
+    while nodes:
+        node = next(
+            (
+                one
+                for one in nodes
+                if isinstance(one, ast.FunctionDef | ast.ClassDef)
+                and one.lineno <= line <= (one.end_lineno or one.lineno)
+            ),
+            None,
+        )
+        if node is None:
+            break
+        inside += node.name
+        if isinstance(node, ast.FunctionDef):
+            name = inside
+            inside += ".<locals>"
+        inside += "."
+        nodes = node.body
+    return name
+
+
 if __name__ == "__main__":
-    everything = list_places(sys.argv[2:])
-    count = min(int(sys.argv[1]), len(everything))
-    # Evenly, whatever the module.
-    chosen = [everything[at * len(everything) // count] for at in range(count)]
+    everything = list_places(sys.argv[3:])
+    if at := tuple(filter(None, sys.argv[2].split(","))):
+        chosen = [one for one in everything if f"{one[0]}:{one[1]}".endswith(at)]
+    else:
+        count = min(int(sys.argv[1]), len(everything))
+        # Evenly, whatever the module.
+        chosen = [everything[step * len(everything) // count] for step in range(count)]
     sample = [
-        asdict(Mutant(path, line, change, source))
+        asdict(Mutant(path, line, change, find_function(path, line), source))
         for path, line, change, make in chosen
         if (source := make()) is not None
     ]
