@@ -106,8 +106,12 @@ def _find_original(
 def _is_near(text: _Text, other: _Text, allowed: int) -> bool:
     words, others = text.words, other.words
     # Each word that only one has differs at least once: nearly all pairs end here, and early.
-    if len(text.vocabulary ^ other.vocabulary) > 2 * allowed:
-        return False
+    alone, held = 0, other.vocabulary
+    for word in text.vocabulary:
+        if word not in held:
+            alone += 1
+            if alone > 2 * allowed:
+                return False
     counts, other_counts = Counter(words), Counter(others)
     differing = (counts - other_counts) + (other_counts - counts)
     if differing.total() > 2 * allowed or any(
