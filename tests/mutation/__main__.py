@@ -27,6 +27,7 @@ import traceback
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -299,8 +300,9 @@ def _run_part(name: str, *, copy: Path, server_url: str, sample: int, at: Sequen
             survived = not (first and _fails(first, copy=copy, server_url=server_url))
             if survived:
                 first = ""
+                callers = (calls.get(f"{path} {name}", []) for name in mutant["functions"])
                 # What is called while a module is imported, all tests may depend on.
-                tests = calls.get(f"{path} {mutant['function']}") or part.tests
+                tests = sorted(set(chain.from_iterable(callers))) or part.tests
                 survived = _run(tests, copy=copy, server_url=server_url) == 0
         took = time.monotonic() - begun
         if not survived:
@@ -389,8 +391,8 @@ _INTRODUCTION = """\
 Written by `make mutation`; do not edit. One place of a module is changed, and the tests
 of that module run: a mutant that none of them notices is listed. Places in Python are
 [cosmic-ray](https://cosmic-ray.readthedocs.io)'s; in SQL, operators are changed and conditions
-dropped. Annotations, decorators, and the words of errors and logs are not changed: no test is to
-notice them.
+dropped. Annotations, decorators, the numbers of a module's constants, and the words of errors and
+logs are not changed: no test is to notice them.
 """
 
 
