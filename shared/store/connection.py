@@ -142,7 +142,8 @@ def connection_string(settings: DatabaseSettings) -> str:
     Raises:
         Misconfigured: It is another library's form of a URL.
     """
-    url = settings.database_url.get_secret_value()
+    # A secret that was made from a file ends with its line end.
+    url = settings.database_url.get_secret_value().strip()
     scheme, separator, _ = url.partition("://")
     if separator and scheme not in ("postgresql", "postgres"):
         raise Misconfigured(

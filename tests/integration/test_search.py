@@ -25,7 +25,7 @@ from shared import store
 from shared.embedding.embedder import Embedder
 from shared.errors import Misconfigured
 from shared.language import detect_language, search_config
-from shared.search.fusion import ENGLISH, combine
+from shared.search.fusion import ENGLISH, NEIGHBOUR_SHARE, combine
 from shared.search.query_analysis import analyse
 from shared.search.query_terms import Question as AnalysedQuestion
 from shared.search.query_terms import measure_support
@@ -317,6 +317,25 @@ def test_search_when_a_passage_is_like_the_best(find: Find, index: Callable[...,
     assert min(likeness["pump.txt"], likeness["motor.txt"]) > likeness["poem.txt"] + 0.1
     without = replace(ENGLISH, feedback=0.0)
     assert [hit.parts.feedback for hit in find(question, fusion=without) if hit.parts] == [0.0] * 3
+
+
+def test_search_when_an_answer_goes_on(find: Find, index: Callable[..., str]) -> None:
+    """A passage gains beside a better one, and never so much that documents change places."""
+    index(
+        "pump.txt",
+        "The coolant pump of the reactor is driven by an electric motor.",
+        "Every second spring its seals are changed by the fitters of the night shift.",
+        "Birds nest in the old chimney behind the canteen.",
+    )
+    index("seal.txt", "Seals of the harbour are fed by the fitters at night.")
+    hits = find("What drives the coolant pump of the reactor?")
+    gained = {(hit.name, hit.ordinal): hit.parts.neighbour for hit in hits if hit.parts}
+    scores = {(hit.name, hit.ordinal): hit.score for hit in hits}
+    best, beside = ("pump.txt", 0), ("pump.txt", 1)
+    lead = scores[best] - scores[beside] + gained[beside]
+    assert gained[beside] == pytest.approx(NEIGHBOUR_SHARE * lead, abs=1e-6)
+    assert scores[best] > scores[beside]
+    assert gained[best] == gained["seal.txt", 0] == 0.0
 
 
 def test_search_when_weights_are_stored(
