@@ -36,7 +36,7 @@ from shared.search.query_terms import (
     quote_lexeme,
     weigh_rarity,
 )
-from shared.spelling_lists import is_listed
+from shared.search.spelling_lists import is_listed
 from shared.spellings import unmark
 from shared.store.connection import Connection
 
