@@ -24,7 +24,7 @@ from shared.search.fusion import Fusion
 from shared.search.query_terms import Question, Term, quote_lexeme, weigh_rarity
 from shared.search.unknown_words import TypedWord, resolve
 from shared.spellings import find_alternatives
-from shared.store.connection import Connection, fetch_one
+from shared.store.connection import Connection, execute_prepared
 
 # Candidates of a leg; the scores of a leg are put on one scale by the best and the last of them.
 LEG_SIZE = 50
@@ -77,8 +77,9 @@ class Analysis:
 # its stop words are dropped for all. _TOLD_APART are asked in any case, and "simple" shows all
 # words.
 _TOLD_APART = ("english", "french", "german", "italian", "portuguese", "spanish")
-_ANALYSIS = sql.SQL(
-    """
+_ANALYSIS = (
+    sql.SQL(
+        """
     WITH configurations AS MATERIALIZED (
         SELECT config::regconfig, bool_or(in_use) AS in_use
         FROM (
@@ -185,15 +186,18 @@ _ANALYSIS = sql.SQL(
                '{{}}'
            ) AS typed
     """
-).format(
-    stop_word_share=sql.Literal(_STOP_WORD_SHARE),
-    max_counted=sql.Literal(_MAX_COUNTED),
-    max_ef_search=sql.Literal(_MAX_EF_SEARCH),
-    steady_chunks=sql.Literal(_STEADY_CHUNKS),
-    ef_search_growth=sql.Literal(_EF_SEARCH_GROWTH),
-    told_apart=sql.SQL(", ").join(
-        sql.SQL("({}, false)").format(sql.Literal(config)) for config in _TOLD_APART
-    ),
+    )
+    .format(
+        stop_word_share=sql.Literal(_STOP_WORD_SHARE),
+        max_counted=sql.Literal(_MAX_COUNTED),
+        max_ef_search=sql.Literal(_MAX_EF_SEARCH),
+        steady_chunks=sql.Literal(_STEADY_CHUNKS),
+        ef_search_growth=sql.Literal(_EF_SEARCH_GROWTH),
+        told_apart=sql.SQL(", ").join(
+            sql.SQL("({}, false)").format(sql.Literal(config)) for config in _TOLD_APART
+        ),
+    )
+    .as_bytes(None)
 )
 
 
@@ -265,7 +269,7 @@ def _find_familiar_language(
 
 def analyse(connection: Connection, question: str, *, leg_size: int = LEG_SIZE) -> Analysis:
     """Analyse *question* and set this transaction up for the search with it."""
-    model_id, model_digest, restricted, fusion, _, _, _, *analysis = fetch_one(
+    rows = execute_prepared(
         connection,
         _ANALYSIS,
         {
@@ -274,7 +278,8 @@ def analyse(connection: Connection, question: str, *, leg_size: int = LEG_SIZE) 
             "configs": CONFIGS,
             "ef_search": _EF_SEARCH_A_CANDIDATE * leg_size,
         },
-    )
+    ).fetchall()
+    model_id, model_digest, restricted, fusion, _, _, _, *analysis = rows[0]
     return Analysis(
         _read_analysis(connection, question, *analysis),
         model_id,

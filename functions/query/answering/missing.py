@@ -263,14 +263,14 @@ def _correct_beginning(question: str, analysis: Question) -> str:
         for word in analysis.words
         for term in word
     )
+    if typed in ASKING_WORDS or not rare:
+        return question
     meant = [
         word
         for word in ASKING_WORDS
         if len(word) >= _MINASKING_WORDS and distance(word, typed) == 1
     ]
-    if typed in ASKING_WORDS or not rare or len(meant) != 1:
-        return question
-    return meant[0] + question[first.end() :]
+    return meant[0] + question[first.end() :] if len(meant) == 1 else question
 
 
 _MINASKING_WORDS = 4
