@@ -141,8 +141,8 @@ def test_refusal_when_words_stand_nowhere() -> None:
     asked = Question([unknown, known], [[known], [unknown]], [], ["en"], 10.0, ["english"])
     words = find_unknown("What is the deposit for the chainsaw?", asked)
     assert words == ["chainsaw"]
-    unknown = [Term(word, 1, 0, 9.0) for word in ("cuánto", "cuest", "paar", "chainsaw")]
-    asked = Question(unknown, [[each] for each in unknown], [], ["es"], 10.0, ["english"])
+    terms = [Term(word, 1, 0, 9.0) for word in ("cuánto", "cuest", "paar", "chainsaw")]
+    asked = Question(terms, [[each] for each in terms], [], ["es"], 10.0, ["english"])
     assert find_unknown("¿Cuánto cuesta ein paar chainsaw?", asked) == ["chainsaw"]
     near = find_near_words(words, [hit("A deposit is due for the chainsaws.")])
     assert refusal_text(["en"], Refusal("not_found", "", tuple(words), tuple(near))) == (

@@ -1701,7 +1701,7 @@ class _Assembler:
         while window and window[0].number < page.number - _WINDOW_PAGES:
             window.popleft()
 
-    def _blocks(self, page: _Page, lines: list[_Line]) -> Iterator[Block]:
+    def _blocks(self, page: _Page, lines: list[_Line]) -> Iterator[Block | Title]:
         body = self.sizes.most_common(1)[0][0] if self.sizes else 10.0
         known = self.table.lefts if self.table is not None else None
         may_hold = known is not None or len(page.rules.down) > 2 or _may_hold_table(lines)
@@ -1798,8 +1798,8 @@ class _Assembler:
         if known is not None and is_first and table.goes_on_from(known.lefts):
             writer = known.writer
             if known.held is not None:
-                held = known.held.with_more(table)
-                yield from held.blocks(writer, page=known.page, goes_on=True)
+                whole = known.held.with_more(table)
+                yield from whole.blocks(writer, page=known.page, goes_on=True)
             writer.page = page.number
         else:
             if known is not None:

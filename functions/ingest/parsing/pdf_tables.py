@@ -461,8 +461,8 @@ def _read_grid(
                 Below(cover(text, below=True)) if below else Beside(cover(text, below=False))
             )
     kept = [i for i in range(rows) if any(texts[i])]
-    several = sum(1 for line in texts if _own(line) > 1)
-    found = Table(
+    full = sum(1 for line in texts if _own(line) > 1)
+    table = Table(
         left=lefts[0],
         right=lefts[-1],
         top=tops[0],
@@ -473,8 +473,8 @@ def _read_grid(
         lines={word.line for i in kept for word in row_words[i]},
     )
     # One row is a table where it goes on with one.
-    goes_on_here = goes_on is not None and bool(kept) and found.goes_on_from(goes_on)
-    return found if several > 1 or goes_on_here else None
+    goes_on_here = goes_on is not None and bool(kept) and table.goes_on_from(goes_on)
+    return table if full > 1 or goes_on_here else None
 
 
 def _with_open_row(words: Sequence[Word], tops: list[float], lefts: list[float]) -> list[float]:

@@ -225,8 +225,8 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
             for unit in _parts(text, block, passage, number, language):
                 yield replace(unit, lead=lead)
             continue
-        if (term := _defined(text, block)) is not None:
-            yield Unit(number, term, block.end, "item", term, lead=lead)
+        if (defined := _defined(text, block)) is not None:
+            yield Unit(number, defined, block.end, "item", defined, lead=lead)
             continue
         if _is_entry(text[block.start : block.end]):
             yield Unit(number, block.start, block.end, "item", block.start, lead=lead)
