@@ -232,6 +232,19 @@ def test_late_release_leaves_the_next_lease(connection: Connection) -> None:
     assert store.lease_batch(connection, job, **options) is None
 
 
+def test_release_leaves_the_leases_of_other_batches(connection: Connection) -> None:
+    """A batch that could not be embedded ends nothing of another worker's."""
+    first, second = stage(connection, must_begin(connection, 1), "one", "two", batch_size=1)
+    options: dict[str, Any] = {"model_id": 1, "lease_seconds": 60, "max_attempts": 9}
+    failed = store.lease_batch(connection, first, **options)
+    held = store.lease_batch(connection, second, **options)
+    assert failed is not None
+    assert held is not None
+    store.release_batch(connection, failed, error="out of memory")
+    assert store.lease_batch(connection, second, **options) is None
+    assert store.lease_batch(connection, first, **options) is not None
+
+
 def test_attempts_are_bounded(connection: Connection) -> None:
     """A document that kills its parser every time ends as failed, with the last error."""
     for _ in range(3):
@@ -384,6 +397,13 @@ def test_turn_when_a_batch_has_failed(connection: Connection) -> None:
     connection.execute("UPDATE batches SET lease_until = lease_until - interval '11 s'")
     assert store.find_turn(connection, None) is None
     assert store.find_turn(connection, long[2]) == Turn(long[0], suspect=False)
+    other = stage(
+        connection, must_begin(connection, 1, name="other.txt"), "four", "five", batch_size=1
+    )
+    lease = store.lease_batch(connection, other[1], model_id=1, lease_seconds=60, max_attempts=9)
+    assert lease is not None
+    store.release_batch(connection, lease, error="out of memory")
+    assert store.find_turn(connection, other[1]) == Turn(other[1], suspect=False)
 
 
 def test_build_is_suspect_when_its_worker_died(connection: Connection) -> None:
@@ -672,7 +692,9 @@ def test_access_is_granted_by_names_in_either_form(connection: Connection) -> No
     assert [
         (one.collection, one.closed, list(one.principals)) for one in store.list_access(connection)
     ] == [(composed, True, ["key:a"])]
+    store.grant_collection(connection, principal="key:a", collection="others")
     assert store.revoke_collection(connection, principal="key:a", collection=decomposed) == 1
+    assert store.revoke_collection(connection, principal="key:a") == 1
 
 
 @pytest.mark.parametrize("done", [True, False])

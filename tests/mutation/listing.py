@@ -70,14 +70,14 @@ class Mutant:
 
     Attributes:
         line: Where it differs.
-        function: The qualified name of the function that holds the line; empty for none.
+        functions: The qualified names of those that the line is a part of.
         source: The whole of it.
     """
 
     path: str
     line: int
     change: str
-    function: str
+    functions: list[str]
     source: str
 
 
@@ -135,7 +135,7 @@ _LOGGERS = frozenset({"log", "logger", "logging", "warnings"})
 
 
 def _find_passed_over(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Yield begin and end of annotations, decorators, and the texts of errors and logs."""
+    """Yield begin and end of annotations, decorators, bounds, and the texts of errors and logs."""
     for node in ast.walk(ast.parse(source)):
         found: list[ast.expr] = []
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -144,8 +144,23 @@ def _find_passed_over(source: str) -> Iterator[tuple[tuple[int, int], tuple[int,
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             found += [each.annotation for each in arguments if each.annotation is not None]
             found += [node.returns] if node.returns is not None else []
+            if node.args.kwonlyargs:
+                # The star before them is no product.
+                first = node.args.kwonlyargs[0]
+                ahead: list[ast.arg | ast.expr] = [*node.args.posonlyargs, *node.args.args]
+                ahead += node.args.defaults
+                ends = [(one.end_lineno or 0, one.end_col_offset or 0) for one in ahead]
+                begin = max([(node.lineno, node.col_offset), *ends])
+                yield begin, (first.lineno, first.col_offset)
         if isinstance(node, ast.AnnAssign):
             found.append(node.annotation)
+        if isinstance(node, ast.Module):
+            # One more or less of a bound is no other behaviour.
+            found += [
+                each.value
+                for each in node.body
+                if isinstance(each, ast.Assign) and _is_number(each.value)
+            ]
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             found += [each for each in node.exc.args if isinstance(each, ast.JoinedStr)]
         if isinstance(node, ast.Expr) and _is_log(node.value):
@@ -154,6 +169,11 @@ def _find_passed_over(source: str) -> Iterator[tuple[tuple[int, int], tuple[int,
             assert one.end_lineno is not None
             assert one.end_col_offset is not None
             yield (one.lineno, one.col_offset), (one.end_lineno, one.end_col_offset)
+
+
+def _is_number(node: ast.expr) -> bool:
+    parts = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
+    return all(isinstance(one, parts) for one in ast.walk(node))
 
 
 def _is_log(node: ast.expr) -> bool:
@@ -176,29 +196,48 @@ def list_places(paths: Sequence[str]) -> list[tuple[str, int, str, Make]]:
     return places
 
 
-def find_function(path: str, line: int) -> str:
-    """Return the qualified name of the innermost function that holds *line*, "" if none does."""
-    name, nodes = "", ast.parse(Path(path).read_text(encoding="utf-8")).body
-    inside = ""
-    while nodes:
-        node = next(
-            (
-                one
-                for one in nodes
-                if isinstance(one, ast.FunctionDef | ast.ClassDef)
-                and one.lineno <= line <= (one.end_lineno or one.lineno)
-            ),
-            None,
-        )
-        if node is None:
-            break
-        inside += node.name
+def find_functions(path: str, line: int) -> list[str]:
+    """
+    Return the qualified names of the functions that *line* is a part of.
+
+    That is the innermost one around it; for a constant of the module, those that name it.
+    """
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    functions = dict(_name_functions(tree.body))
+    around = [name for name, node in functions.items() if _holds(node, line)]
+    if around:
+        return [max(around, key=lambda name: functions[name].lineno)]
+    names = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign) and _holds(node, line)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in tree.body:
+        # Constants are made of others.
+        if isinstance(node, ast.Assign) and names & _named(node.value):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return [name for name, node in functions.items() if names & _named(node)]
+
+
+def _name_functions(
+    nodes: Sequence[ast.stmt], within: str = ""
+) -> Iterator[tuple[str, ast.FunctionDef]]:
+    for node in nodes:
         if isinstance(node, ast.FunctionDef):
-            name = inside
-            inside += ".<locals>"
-        inside += "."
-        nodes = node.body
-    return name
+            yield within + node.name, node
+            yield from _name_functions(node.body, f"{within}{node.name}.<locals>.")
+        elif isinstance(node, ast.ClassDef):
+            yield from _name_functions(node.body, f"{within}{node.name}.")
+
+
+def _holds(node: ast.stmt, line: int) -> bool:
+    return node.lineno <= line <= (node.end_lineno or node.lineno)
+
+
+def _named(node: ast.AST) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
 if __name__ == "__main__":
@@ -210,7 +249,7 @@ if __name__ == "__main__":
         # Evenly, whatever the module.
         chosen = [everything[step * len(everything) // count] for step in range(count)]
     sample = [
-        asdict(Mutant(path, line, change, find_function(path, line), source))
+        asdict(Mutant(path, line, change, find_functions(path, line), source))
         for path, line, change, make in chosen
         if (source := make()) is not None
     ]
