@@ -212,7 +212,8 @@ def test_questions_lose_what_tells_their_language(copied_dir: Path, embedder: Em
     # All else of it is left.
     rest = plain - directions.T @ (directions @ plain)
     np.testing.assert_allclose(question, rest / np.linalg.norm(rest), atol=1e-6)
-    np.testing.assert_array_equal(*(e.embed_documents(["a key"]) for e in (without, embedder)))
+    documents = [each.embed_documents(["a key"]) for each in (without, embedder)]
+    np.testing.assert_array_equal(documents[0], documents[1])
     path.write_bytes(b"?" * path.stat().st_size)
     with pytest.raises(ModelUnavailable, match=LANGUAGES_FILE):
         Embedder(copied_dir)
