@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
 from itertools import pairwise
 
 # At most so many further words of one text: a table of dates stays within a tsvector's bounds.
@@ -275,6 +276,8 @@ def find_spellings(text: str) -> list[str]:
     return words
 
 
+# This and the asked spellings are made twice of each question.
+@lru_cache(maxsize=64)
 def without_dates(question: str) -> str:
     """
     Return *question* without the dates in it, which find_spellings writes as words of their own.
@@ -481,13 +484,14 @@ def _grouped(text: str) -> Iterator[str]:
         yield from (word for word in words if len(word) >= _LEAST_SUBSCRIBER_DIGITS)
 
 
-def find_asked_spellings(question: str) -> list[str]:
+@lru_cache(maxsize=64)
+def find_asked_spellings(question: str) -> tuple[str, ...]:
     """Return further words for *question*: other spellings that documents may use."""
     composed = unicodedata.normalize("NFKC", question)
     words: dict[str, None] = {}
     for find in (_joined_codes, _split_codes, _versions, _other_kana):
         words |= dict.fromkeys(find(composed))
-    return list(words)
+    return tuple(words)
 
 
 def find_alternatives(question: str) -> frozenset[str]:
@@ -573,6 +577,8 @@ def _other_kana(text: str) -> Iterator[str]:
 
 
 def _pictures(text: str) -> Iterator[str]:
+    if text.isascii():
+        return
     for sign in text:
         if any(ord(sign) in signs for signs in _OLDER_PICTURES):
             yield f"u{ord(sign):x}"

@@ -33,7 +33,7 @@ from shared.search.query_terms import (
     quote_lexeme,
     weigh_words,
 )
-from shared.store.connection import Connection
+from shared.store.connection import Connection, execute_prepared
 from shared.values import Filter, Hit, ScoreParts, pair_page_starts
 
 Mode = Literal["fused", "vector", "text"]
@@ -202,7 +202,7 @@ def run(connection: Connection, prepared: PreparedSearch) -> SearchResult:
     Raises:
         ModelSwitched: Another model answers since the statement was prepared.
     """
-    rows = connection.execute(prepared.statement, prepared.values, prepare=True).fetchall()
+    rows = execute_prepared(connection, prepared.statement, prepared.values).fetchall()
     # Each statement sees what is committed when it begins: a switch in between hides every vector
     # of the model that the first one named.
     if rows[0][0] != prepared.model_id:
