@@ -19,6 +19,7 @@ from shared.language import (
     searchable_text,
     spellings_of_identifier,
 )
+from shared.search.empty_words import EMPTY_WORDS
 from shared.search.fusion import Fusion
 from shared.search.query_terms import Question, Term, quote_lexeme, weigh_rarity
 from shared.search.unknown_words import TypedWord, resolve
@@ -332,12 +333,12 @@ def _read_analysis(
         for (position, lexeme), (next_position, following) in pairwise(sorted(places))
         if 1 <= next_position - position <= _NEIGHBOUR_POSITIONS and lexeme != following
     }
-    # Another spelling of a word is not missing if documents do not use it.
-    alternatives = find_alternatives(question)
+    # Another spelling of a word, or an empty one, is not missing if documents do not use it.
+    left_out = find_alternatives(question) | EMPTY_WORDS
     places = sorted(
         place
         for place, lexemes_at in variants.items()
-        if typed.get(str(place)) not in alternatives
+        if typed.get(str(place)) not in left_out
         or any(terms[lexeme].document_frequency for lexeme in lexemes_at)
     )
     words_at = [[terms[lexeme] for lexeme in sorted(variants[place])] for place in places]

@@ -611,7 +611,12 @@ def corrections(reader: Connection, question: str, *principals: str) -> dict[str
         ),
         ("where is the certifacte of Kubernetes", {"certifacte": "certificate"}),
         # The text has another word of that stem.
-        ("what is a gyrosocpe", {"gyrosocpe": "gyroscope"}),
+        ("what is a gyrosocpe", {"gyrosocpe": "gyroscopic"}),
+        # "Pleases" stands nowhere, "places" does.
+        ("how many plases are left", {"plases": "places"}),
+        # Words of their language, whatever else begins so or is near.
+        ("¿Dónde está el contenedor?", {}),
+        ("where is the sage", {}),
         ("Wie lange gilt die Gewährleitung?", {"gewährleitung": "gewährleistung"}),
         ("where is the firewall", {}),
         ("tường lửa fierwall ở đâu", {}),
@@ -625,6 +630,8 @@ def test_analyse_when_mistyped(
     index("net.txt", "Administrators configure the firewall with iptables rules on each gateway.")
     index("k8s.txt", "Kubernetes renews the certificate of the gateway once a year.")
     index("drone.txt", "Pilots of the drone trust its gyroscopic horizon in clouds and at night.")
+    index("trip.txt", "Please say until June who comes along: there are 48 places on the stage.")
+    index("es.txt", "El contenido de la caja se describe en la lista que está en la puerta.")
     index("de.txt", "Die Gewährleistung für das Gerät endet nach zwei Jahren am Ende des Monats.")
     assert corrections(reader, question) == expected
 

@@ -46,6 +46,7 @@ from .blocks import (
     raised,
 )
 from .figures import DECORATION_USES
+from .hyphens import SUSPENDED, keeps_hyphen
 from .pdf_annotations import Value
 from .pdf_characters import Characters, direct, turned_box
 from .pdf_figures import PdfFigure, Placed
@@ -71,6 +72,14 @@ _EDGE_LINES = 3
 # In a document of so few pages one other page shows that a line runs through all.
 _SHORT_PAGES = 3
 _MAX_OUTLINE = 10_000
+# Type from this size on, in that of the body, is a heading's.
+_LARGER = 1.15
+# A title is one of the first paragraphs of the first page, letterhead and date before it.
+_TITLE_AMONG = 4
+_TITLE_LINES = 4
+_TITLE_CHARS = 200
+_TITLE_WORD = re.compile(r"[^\W\d_]{3}")
+_SECTION_NUMBER = re.compile(r"(?:\d{1,2}(?:\.\d{1,2})*\.?|[IVX]{1,5}\.|§)\s")
 _MAX_PICTURE_SIDE = 2000
 # How much of a document's processor time its pictures may take.
 _READING_SHARE = 0.7
@@ -114,7 +123,10 @@ _LINE = re.compile("[^\r\n\ufffe]+")
 _bottom = attrgetter("bottom")
 _DIGITS = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
 _NOT_WORD = re.compile(r"\W+")
-_BULLET = re.compile(r"(?:[•◦▪‣∙●○■□–*-]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
+_BULLET = re.compile(
+    r"(?:[•◦▪▫‣∙●○■□◆◇➢❖►✓☐☑–*-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,5}|\d{1,2}(?:\.\d{1,2}){1,3})[.)])\s"
+    r"|\d{1,2}[.)](?=[A-Z]\w)"
+)
 _SENTENCE_END = re.compile(r"[.!?:。！？…]['\"”’»)\]]*$")
 # Dots or lines that lead the eye, and what is nothing else.
 _LEADERS = re.compile(r"(?:[.·…]\s?){4,}|_{3,}")
@@ -125,6 +137,26 @@ _PAGE_NUMBER = re.compile(
     r"(?:\s*(?:of|von|de|di|av|af|z|/|sur|trên|van)\s*#)?|#\s*(?:of|von|de|/|sur)\s*#|[-–—]\s*#\s*[-–—]",
     re.IGNORECASE,
 )
+# Accents that stand beside their letter, as fonts of TeX have them, and what they are on a letter.
+_ACCENTS = {
+    "`": "\u0300",
+    "\u00b4": "\u0301",
+    "\u02c6": "\u0302",
+    "\u02dc": "\u0303",
+    "\u00af": "\u0304",
+    "\u02d8": "\u0306",
+    "\u02d9": "\u0307",
+    "\u00a8": "\u0308",
+    "\u02da": "\u030a",
+    "\u02dd": "\u030b",
+    "\u02c7": "\u030c",
+    "\u00b8": "\u0327",
+    "\u02db": "\u0328",
+}
+_ACCENT = re.compile(f"[{''.join(_ACCENTS)}]")
+_DOTLESS = str.maketrans("\u0131\u0237", "ij")
+# How much of an accent stands over its letter.
+_LEAST_OVER = 0.4
 # A minus sign before a letter or another one is a hyphen of a font, as that of --option.
 _NO_MINUS = re.compile(r"\u2212(?=\u2212?[^\W\d_])")
 _RAISED_SIGNS = frozenset("0123456789+-\u2212")
@@ -147,27 +179,7 @@ _ENDS = (".", ",", ":", ";", "!", "\u060c", "\u061b", "\u061f")
 _DROPPED = 1.6
 # Behind it a word goes on, or another begins: mainte-nance, 2026-2027; but not "on- and offshore".
 _HYPHEN = re.compile(r"(?<=[^\W_])[-\u2010]$")
-# Words that keep their hyphen at the end of a line, where it might also only part a word.
-_COMPOUND = re.compile(
-    r"(?:(?:well|ill)-(?!ness|ington|ies)\w{4}"
-    r"|self-(?!ish|less|same)\w{4}"
-    r"|(?:long|short|medium|mid|near)-(?:term|lived|range|standing|lasting|distance|haul)"
-    r"|(?:high|low|full|first|second|third|top|entry|mid|sea|ground)-"
-    r"(?:level|speed|quality|pressure|voltage|scale|resolution|frequency|performance|density|power"
-    r"|cost|income|energy|risk|class|rate|time|size|temperature|end|tech|res|profile|fat)"
-    r"|(?:full|part|real|half|run|some|all|one|lead|response|flexi)-time\b"
-    r"|(?:up|down|in|out|state|up|day|face|end|step|side|year|month|week|door|word|point)-(?:to|of|by)\b"
-    r"|(?:one|two|three|four|five|six|seven|eight|nine|ten|multi|double|single|triple)-"
-    r"(?:sided|way|year|day|week|month|hour|page|part|phase|stage|step|storey|wheel|digit|line|fold)"
-    r"|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)-(?:one|two|three|four|five|six|seven"
-    r"|eight|nine)\b"
-    r"|\w{3,}-(?:based|driven|oriented|specific|friendly|owned|wide\b|free\b|like\b))",
-    re.IGNORECASE,
-)
 _HYPHENATED = re.compile(r"(?<![^\W\d_])[^\W\d_]+(?:-[^\W\d_]+)+")
-_LAST_WORD = re.compile(r"(?<![\w-])[\w-]*$")
-_FIRST_WORD = re.compile(r"[\w-]*")
-_SUSPENDED = re.compile(r"(?:and|or|und|oder|bzw|sowie|et|ou|y|och|og|en|of)\b|[^\w\s]")
 # What Wingdings and Symbol have in Unicode's private area, as Word writes bullets and boxes.
 _SYMBOLS = str.maketrans(
     {"\uf0b7": "•", "\uf0a7": "▪", "\uf0d8": "➢", "\uf076": "❖", "\uf0fc": "✓", "\uf0e0": "→"}
@@ -590,6 +602,8 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
             bold = _is_bold(characters.font(place.middle))
             if not is_ascii and "\uf020" <= max(stripped) <= "\uf0ff":
                 stripped = stripped.translate(_SYMBOLS)
+            if _ACCENT.search(stripped):
+                stripped = _with_accents(stripped, first, characters)
             if runs_back:
                 at = next(
                     (i for i, sign in enumerate(stripped) if not unicodedata.combining(sign)), 0
@@ -793,6 +807,30 @@ def _measured(text: str, characters: Characters) -> Iterator[_Measured]:
         )
 
 
+def _with_accents(text: str, offset: int, characters: Characters) -> str:
+    """
+    Return *text*, as long as before, with accents on the letters that they stand over.
+
+    A soft hyphen, which is no text, takes the place of a letter whose accent stands before it.
+    """
+    signs = list(text)
+    for found in _ACCENT.finditer(text):
+        at = found.start()
+        # TeX writes an accent before its letter.
+        for beside in (at + 1, at - 1):
+            if not 0 <= beside < len(text) or not text[beside].isalpha():
+                continue
+            letter = signs[beside].translate(_DOTLESS) + _ACCENTS[found.group()]
+            composed = unicodedata.normalize("NFC", letter)
+            sides = characters.sides([offset + at, offset + beside])
+            over = min(sides.right) - max(sides.left)
+            narrow = min(end - begin for begin, end in zip(sides.left, sides.right, strict=True))
+            if len(composed) == 1 and over > _LEAST_OVER * narrow:
+                signs[at], signs[beside] = composed, "\xad"
+                break
+    return "".join(signs)
+
+
 def _edges_of_cleaned(
     text: str, edges: tuple[tuple[float, float], ...]
 ) -> tuple[tuple[float, float], ...]:
@@ -982,8 +1020,10 @@ def _words(lines: list[_Line]) -> list[Word]:
             lefts, rights = zip(*line.edges, strict=True)
         else:
             texts, lefts, rights = zip(*line.cells, strict=True)
-        same = map(repeat, (line.bottom, line.top, line.bold, number))
+        same = map(repeat, (line.bottom, line.top, line.bold, number, False))
         found.extend(map(_new_word, zip(texts, lefts, rights, *same, strict=False)))
+        if line.hyphenated:
+            found[-1] = found[-1]._replace(is_broken=True)
     return found
 
 
@@ -1496,16 +1536,40 @@ def _describe(
         yield from figures.rendered(image, page=page, caption=figure.caption)
 
 
+@dataclass(slots=True)
+class _OpenTable:
+    """
+    A table that a page ended with.
+
+    Attributes:
+        lefts: Where its columns begin.
+        held: Its last row, which may go on; None if it has no other.
+    """
+
+    writer: TableWriter
+    lefts: list[float]
+    held: Table | None
+    page: int
+
+    def end(self) -> Iterator[Block]:
+        """Yield what is left of it."""
+        if self.held is not None:
+            yield from self.held.blocks(self.writer, page=self.page, goes_on=False)
+        else:
+            yield from self.writer.end()
+
+
 class _Assembler:
     """
     Holds a window of pages, and what the pages so far say about sizes of type.
 
     Attributes:
         unfinished: The lines of a paragraph whose sentence may go on, on the next page.
-        table: Writer and left sides of the columns of the table that the page before ended with.
+        table: The table that the page before ended with.
         uses: On how many pages so far each figure stands.
         figures: Those of pages whose text is out, until no paragraph or table goes on.
         compounds: Words with a hyphen in the lines so far.
+        titled: A title was looked for.
     """
 
     def __init__(
@@ -1520,12 +1584,13 @@ class _Assembler:
         self.sizes: Counter[float] = Counter()
         self.heading_sizes: set[float] = set()
         self.unfinished: tuple[BlockKind, list[_Line]] | None = None
-        self.table: tuple[TableWriter, list[float]] | None = None
+        self.table: _OpenTable | None = None
         self.turns: dict[int, int] = {}
         self.describe = describe
         self.uses: Counter[tuple[int | str, ...]] = Counter()
         self.figures: list[tuple[int, PdfFigure]] = []
         self.compounds: set[str] = set()
+        self.titled = False
 
     def read(self, pages: Iterable[_Page | EmptyPage]) -> Iterator[Event]:
         """Yield the blocks of each page once the pages after it are known."""
@@ -1620,10 +1685,11 @@ class _Assembler:
         while window and window[0].number < page.number - _WINDOW_PAGES:
             window.popleft()
 
-    def _blocks(self, page: _Page, lines: list[_Line]) -> Iterator[Block]:
+    def _blocks(self, page: _Page, lines: list[_Line]) -> Iterator[Block | Title]:
         body = self.sizes.most_common(1)[0][0] if self.sizes else 10.0
-        may_hold = len(page.rules.down) > 2 or _may_hold_table(lines)
-        tables = find_tables(_words(lines), page.rules) if may_hold else []
+        known = self.table.lefts if self.table is not None else None
+        may_hold = known is not None or len(page.rules.down) > 2 or _may_hold_table(lines)
+        tables = find_tables(_words(lines), page.rules, goes_on=known) if may_hold else []
         groups = _groups(_without_tables(lines, tables) if tables else lines, tables)
         if page.is_wide and not tables:
             groups = _as_on_a_slide(groups)
@@ -1648,6 +1714,8 @@ class _Assembler:
                     begun_here = groups[at].kind, groups.pop(at).lines
         rows = 0
         caption = ""
+        in_list = False
+        yield from self._title(groups, body)
         # What a row that the page breaks has left may stand before the rest of its table.
         is_first = True
         for place, group in enumerate(groups):
@@ -1656,7 +1724,7 @@ class _Assembler:
                 yield from self._table(
                     group.table, page, is_first=is_first, is_last=is_last, title=caption
                 )
-                rows, caption, is_first = 0, "", False
+                rows, caption, is_first, in_list = 0, "", False, False
                 continue
             is_first = is_first and place == 0 and group.lines[0].text[:1].islower()
             if not is_first:
@@ -1670,6 +1738,7 @@ class _Assembler:
                     lines=(_row_box(group.lines[0]),),
                 )
                 rows += 1
+                in_list = False
                 continue
             rows = 0
             text, boxes, _ = _joined(group.lines, self.compounds)
@@ -1679,29 +1748,59 @@ class _Assembler:
             if level:
                 yield Block("heading", text, page=page.number, level=level, label=text, lines=boxes)
             else:
-                yield from paragraph(text, kind=group.kind, page=page.number, lines=boxes)
+                gap = "\n" if in_list and group.kind == "item" else "\n\n"
+                yield from paragraph(text, kind=group.kind, page=page.number, gap=gap, lines=boxes)
+            in_list = group.kind == "item" and not level
         if begun_here is not None:
             self.unfinished = begun_here
+
+    def _title(self, groups: list[_Group], body: float) -> Iterator[Title]:
+        """Yield the document's title, once: what is set largest at the top of its first page."""
+        if self.titled:
+            return
+        self.titled = True
+        texts = [group.lines for group in groups if group.is_text]
+        largest = max((_size(lines[0]) for lines in texts), default=0.0)
+        if largest < _LARGER * body:
+            return
+        large = [lines for lines in texts if _size(lines[0]) == largest]
+        if len(large) > 1 or not any(lines is large[0] for lines in texts[:_TITLE_AMONG]):
+            return
+        text, _, _ = _joined(large[0], self.compounds)
+        if (
+            len(large[0]) <= _TITLE_LINES
+            and len(text) <= _TITLE_CHARS
+            and _TITLE_WORD.search(text)
+            and not _SECTION_NUMBER.match(text)
+        ):
+            yield Title(text)
 
     def _table(
         self, table: Table, page: _Page, *, is_first: bool, is_last: bool, title: str
     ) -> Iterator[Block]:
         known, self.table = self.table, None
-        if known is not None and is_first and table.goes_on_from(known[1]):
-            writer = known[0]
+        if known is not None and is_first and table.goes_on_from(known.lefts):
+            writer = known.writer
+            if known.held is not None:
+                whole = known.held.with_more(table)
+                yield from whole.blocks(writer, page=known.page, goes_on=True)
             writer.page = page.number
         else:
             if known is not None:
-                yield from known[0].end()
+                yield from known.end()
             writer = TableWriter(page=page.number)
             writer.title = title
+        # The page may break its last row.
+        held = table.take_last() if is_last and page.number < self.pages else None
         yield from table.blocks(writer, page=page.number, goes_on=is_last)
+        if held is not None:
+            writer.gap = "\n"
         if is_last:
-            self.table = writer, table.lefts
+            self.table = _OpenTable(writer, table.lefts, held, page.number)
 
     def _end_table(self) -> Iterator[Block]:
         if self.table is not None:
-            yield from self.table[0].end()
+            yield from self.table.end()
             self.table = None
 
     def _heading_level(self, page: _Page, group: list[_Line], text: str, body: float) -> int:
@@ -1715,7 +1814,7 @@ class _Assembler:
                     return level
             return 0
         size = max(_size(line) for line in group)
-        if size >= 1.15 * body and not text.endswith((".", ",", ";")):
+        if size >= _LARGER * body and not text.endswith((".", ",", ";")):
             self.heading_sizes.add(size)
             return min(6, 1 + sum(1 for other in self.heading_sizes if other > size))
         bold = all(line.bold for line in group)
@@ -1751,6 +1850,15 @@ def _groups(lines: list[_Line], tables: list[Table]) -> list[_Group]:
     pitch = statistics.median(pitches) if pitches else 0.0
     right = max((line.right for line in lines), default=0.0)
     left = min((line.left for line in lines), default=0.0)
+    # Where most paragraphs have one line, the usual distance is that of paragraphs.
+    wrapped = [
+        a.middle - b.middle
+        for a, b in pairwise(lines)
+        if 0 < a.middle - b.middle < 4 * a.height
+        and a.right > right - 0.12 * (right - left)
+        and abs(a.left - b.left) < a.height
+    ]
+    pitch = min(pitch, statistics.median_low(wrapped)) if wrapped else pitch
     groups: list[_Group] = []
 
     def add(part: list[_Line]) -> None:
@@ -2161,7 +2269,8 @@ def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> boo
         return line.text[:1].islower() and not _SENTENCE_END.search(before.text[-8:])
     if _BULLET.match(line.text):
         return False
-    if drop > max(1.3 * pitch, 0.9 * height):
+    # Lines of a title stand as far from each other as their type is large.
+    if drop > max(1.3 * pitch, (1.35 if height > 1.3 * pitch else 0.9) * height):
         return False
     size = _size(before)
     if abs(_size(line) - size) > 0.15 * size or (line.bold and not before.bold):
@@ -2172,17 +2281,6 @@ def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> boo
     if ended and line.left > before.left + 0.8 * line.height:
         return False
     return not (ended and before.right < right - 0.15 * (right - before.left))
-
-
-def _keeps_hyphen(before: str, after: str, compounds: Container[str]) -> bool:
-    """Return whether a word keeps the hyphen at the end of a line: well-known, state-of-the-art."""
-    first, second = _LAST_WORD.search(before), _FIRST_WORD.match(after)
-    if first is None or second is None:
-        return False
-    word = f"{first.group()}-{second.group()}"
-    if word.count("-") > 1 and not word.startswith("-"):
-        return True
-    return word.lower() in compounds or _COMPOUND.match(word) is not None
 
 
 def _joined(
@@ -2204,17 +2302,17 @@ def _joined(
     for line in lines:
         if text and hyphenated:
             # PDFium takes away any hyphen that a line ends with.
-            if _SUSPENDED.match(line.text):
+            if SUSPENDED.match(line.text):
                 text += "- "
-            elif not line.text[:1].islower() or _keeps_hyphen(text, line.text, compounds):
+            elif not line.text[:1].islower() or keeps_hyphen(text, line.text, compounds):
                 text += "-"
         elif text:
-            if not _HYPHEN.search(text) or _SUSPENDED.match(line.text):
+            if not _HYPHEN.search(text) or SUSPENDED.match(line.text):
                 text += " "
             elif (
                 line.text[:1].islower()
                 and text[-2].isalpha()
-                and not _keeps_hyphen(text[:-1], line.text, compounds)
+                and not keeps_hyphen(text[:-1], line.text, compounds)
             ):
                 text = text[:-1]
         if line.page != page:
