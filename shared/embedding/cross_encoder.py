@@ -18,7 +18,7 @@ from shared.errors import ModelUnavailable
 
 # Reading costs as much as there are tokens: of a longer passage the part is read that holds most of
 # the question (docs/models.md, "Rerankers").
-PASSAGE_TOKENS = 26
+PASSAGE_TOKENS = 28
 # Of one length: more at once are no faster.
 _MOST_PAIRS = 8
 # The window over a passage moves by so many words or tokens.

@@ -763,3 +763,19 @@ def test_pdf_words_broken_within_a_cell(first: str) -> None:
     rows = [text for text, _ in _rows(pdf_text(cells))]
     assert rows[-1] == "Pressure regulator valve | Hall of the depot | 6"
     assert rows[1] == "Coupling large | Hall of the depot | 4"
+
+
+def test_pdf_table_over_pages_with_wider_numbers() -> None:
+    """Numbers that grow, aligned on the right, do not part a table from its header."""
+    pages = []
+    for first in (1, 31):
+        cells = [(50.0, 780.0, "Number"), (120.0, 780.0, "Subject"), (400.0, 780.0, "Pages")]
+        cells = cells if first == 1 else []
+        for number in range(first, first + 30):
+            y = 766.0 - 14 * (number - first)
+            pages_read = str(number * 3)
+            cells += [(50.0, y, f"A-{number}"), (120.0, y, f"Minutes of meeting {number}")]
+            cells.append((426.0 - 5.56 * len(pages_read), y, pages_read))
+        pages.append(pdf_text(cells))
+    header = "Number | Subject | Pages"
+    assert {h for text, h in _rows(*pages) if text.startswith("A-")} == {header}

@@ -202,13 +202,20 @@ def find_tables(
             is a table.
     """
     found = list(_ruled_tables(words, rules, goes_on))
-    if goes_on is not None and not any(table.goes_on_from(goes_on) for table in found):
+    rest = _without(words, found)
+    aligned = list(_aligned_tables(rest))
+    if goes_on is not None and not any(table.goes_on_from(goes_on) for table in (*found, *aligned)):
+        # Too few rows of it are here to tell their columns.
         found.extend(_rest_of_table(words, goes_on))
-    if found:
-        taken = {word for table in found for row in table.words for word in row}
-        words = [word for word in words if word not in taken]
-    found.extend(_aligned_tables(words))
-    return found
+        aligned = list(_aligned_tables(_without(words, found)))
+    return found + aligned
+
+
+def _without(words: Sequence[Word], tables: Sequence[Table]) -> Sequence[Word]:
+    if not tables:
+        return words
+    taken = {word for table in tables for row in table.words for word in row}
+    return [word for word in words if word not in taken]
 
 
 def _boxes(text: str, pending: list[list[Word]], *, page: int) -> tuple[LineBox, ...]:
