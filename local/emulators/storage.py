@@ -18,11 +18,11 @@ import signal
 import socket
 import sys
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 from weakref import WeakValueDictionary
 
 import click
@@ -56,6 +56,7 @@ from local.emulators.uploading import (
     write_body,
     write_multipart,
 )
+from shared.runtime.hosts import is_allowed_host
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ MAX_COMPOSED = 32
 CLIENT_CLOSED_REQUEST = 499
 RESUME_INCOMPLETE = 308
 SHUTDOWN_SECONDS = 1
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 DEFAULT_CORS_SECONDS = 3600
 # What a page needs to see of an answer to upload and to read.
 EXPOSED_HEADERS = (
@@ -90,7 +91,7 @@ EXPOSED_HEADERS = (
 class Api:
     """The handlers of the API over one ObjectStore."""
 
-    def __init__(self, store: ObjectStore, *, hosts: Collection[str] = LOOPBACK_HOSTS) -> None:
+    def __init__(self, store: ObjectStore, *, hosts: Sequence[str] = LOOPBACK_HOSTS) -> None:
         self._store = store
         self._hosts = hosts
         self._upload_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -544,13 +545,13 @@ class _Hosts:
     To a browser, a page of a foreign name that points to this machine is of this server's origin.
     """
 
-    def __init__(self, application: ASGIApp, hosts: Collection[str]) -> None:
+    def __init__(self, application: ASGIApp, hosts: Sequence[str]) -> None:
         self._application = application
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         application = self._application
-        if urlsplit(f"//{Request(scope).headers.get('host', '')}").hostname not in self._hosts:
+        if not is_allowed_host(Request(scope).headers.get("host"), self._hosts):
             application = JSONResponse(
                 {"error": {"code": 421, "message": "no host of this server; see ALLOWED_HOSTS"}},
                 status_code=421,
@@ -600,7 +601,10 @@ class _Cors:
         method = request.headers.get("access-control-request-method", request.method)
         asked_headers = request.headers.get("access-control-request-headers", "")
         rules = await self._rules(request.url.path)
-        of_this_machine = rules is None and urlsplit(origin).hostname in LOOPBACK_HOSTS
+        scheme, _, host = origin.partition("://")
+        of_this_machine = (
+            rules is None and scheme in ("http", "https") and is_allowed_host(host, LOOPBACK_HOSTS)
+        )
         if of_this_machine or await self._continues_upload(request, origin):
             return _cors_headers(
                 origin=origin,
@@ -875,7 +879,7 @@ async def _gunzip(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 @click.option(
     "--allowed-hosts",
     envvar="ALLOWED_HOSTS",
-    default=",".join(sorted(LOOPBACK_HOSTS)),
+    default=",".join(LOOPBACK_HOSTS),
     show_default=True,
     help="Hosts to answer for, separated by commas.",
 )
@@ -894,7 +898,7 @@ def main(*, host: str, port: int, state: Path, allowed_hosts: str) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             Api(
-                store, hosts={name.strip().strip("[]") for name in allowed_hosts.split(",")}
+                store, hosts=[name.strip() for name in allowed_hosts.split(",") if name.strip()]
             ).application(),
             log_config=None,
             access_log=False,

@@ -23,6 +23,12 @@ MESSAGE_PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 JOB_VERSION = 1
 # See docs/document-event.schema.json; raised when a field changes its meaning or is removed.
 DOCUMENT_EVENT_VERSION = 1
+# https://docs.cloud.google.com/storage/docs/buckets#naming
+_MAX_BUCKET_CHARACTERS = 222
+# Of keys and values: https://docs.cloud.google.com/storage/quotas#objects
+_MAX_METADATA_BYTES = 8 * 1024
+# An MD5 as base64 has 24.
+_MAX_MD5_CHARACTERS = 24
 
 _Kind = Literal["finalized", "deleted", "metadata_updated"]
 
@@ -138,11 +144,12 @@ def _read_resource(body: Mapping[str, Any], attributes: Mapping[str, str]) -> Ob
     if name in (".", "..") or "\0" in name or len(name.encode("utf-8", "surrogatepass")) > 1024:
         # https://cloud.google.com/storage/docs/objects#naming
         raise Malformed("the event's object name cannot be one")
+    if "\0" in bucket or len(bucket) > _MAX_BUCKET_CHARACTERS:
+        raise Malformed("the event's bucket name cannot be one")
     try:
-        name.encode()
+        (bucket + name).encode()
     except UnicodeEncodeError as error:
         raise Malformed("the event's object name is not Unicode text") from error
-    metadata = body.get("metadata")
     return ObjectVersion(
         bucket=bucket,
         name=name,
@@ -152,14 +159,28 @@ def _read_resource(body: Mapping[str, Any], attributes: Mapping[str, str]) -> Ob
         metageneration=_read_int(body.get("metageneration") or 0, "metageneration"),
         size=_read_int(body.get("size") or 0, "size"),
         content_type=_clean(body.get("contentType")),
-        metadata={
-            _clean(key): _clean(value) for key, value in metadata.items() if key != OBJECT_METADATA
-        }
-        if isinstance(metadata, Mapping)
-        else {},
+        metadata=_read_metadata(body.get("metadata")),
         updated=_read_time(body.get("updated")),
-        md5=_clean(body.get("md5Hash")),
+        md5=_clean(body.get("md5Hash"))[:_MAX_MD5_CHARACTERS],
     )
+
+
+def _read_metadata(metadata: object) -> dict[str, str]:
+    """
+    Return custom metadata, {"readers": ...} of no caller where it is more than an object can have.
+
+    What is indexed has the bucket's own; this decides who sees that a document failed.
+    """
+    if not isinstance(metadata, Mapping):
+        return {}
+    found = {
+        _clean(key): _clean(value) for key, value in metadata.items() if key != OBJECT_METADATA
+    }
+    if sum(len(key.encode()) + len(value.encode()) for key, value in found.items()) > (
+        _MAX_METADATA_BYTES
+    ):
+        return {"readers": "(metadata too large)"}
+    return found
 
 
 def _clean(value: object) -> str:

@@ -99,7 +99,11 @@ def accept_pushes_without_data() -> None:
 
 def _complete() -> None:
     # The parsed body is kept with the request: the framework reads this very object.
-    body = flask.request.get_json(silent=True)
+    try:
+        body = flask.request.get_json(silent=True)
+    except RecursionError:
+        # The framework would answer 500 for what no other try makes readable.
+        flask.abort(HTTPStatus.BAD_REQUEST)
     message = body.get("message") if isinstance(body, dict) else None
     if isinstance(message, dict):
         message.setdefault("data", "")

@@ -73,8 +73,11 @@ def serve_whole_requests(*, max_body_bytes: int = MAX_BODY_BYTES) -> None:
     """
     global _max_body_bytes
     _max_body_bytes = max_body_bytes
-    # functions-framework sets gunicorn's options itself and leaves this one at its default.
+    # functions-framework sets gunicorn's options itself and leaves these at their defaults.
     gunicorn.config.WorkerClass.default = f"{__name__}.WholeRequestWorker"
+    # From a proxy on this machine gunicorn takes SCRIPT_NAME, cut off from the path: any client
+    # could send it, and reach by /x/metrics what the proxy keeps back as /metrics.
+    gunicorn.config.ForwarderHeaders.default = ""
 
 
 class BodyPending(BaseException):
@@ -155,6 +158,7 @@ class _Connection(TConn):  # type: ignore[misc]  # gunicorn ships no annotations
         self.begin_request()
 
     def begin_request(self) -> None:
+        self.begun = False
         self.head_end = 0
         self.body: _Body | None = None
         self.body_deadline = 0.0
@@ -257,6 +261,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             conn.begin_request()
             self._wait(conn, until=time.monotonic() + self._idle_seconds())
             if conn.received:
+                self._begin(conn)
                 self._advance(conn)
         else:
             self._linger(conn)
@@ -284,7 +289,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
     def _cap_keepalive(self, deadline: float) -> None:
         # Called when the worker is to stop: a request that has begun may still become whole.
         for connection in self._waiting:
-            if not connection.received:
+            if not connection.begun:
                 self._at(min(connection.deadline, deadline), connection, self._expire)
 
     def _wait(self, connection: _Connection, *, until: float) -> None:
@@ -335,11 +340,15 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             if connection.drained > _LINGER_BYTES:
                 self._close(connection)
         else:
-            begins = not connection.received
             connection.received += data
-            if begins:
-                self._set_deadline(connection, time.monotonic() + HEAD_SECONDS)
+            self._begin(connection)
             self._advance(connection)
+
+    def _begin(self, connection: _Connection) -> None:
+        """Give the head its time, once: empty lines before it begin it too, and are not kept."""
+        if not connection.begun:
+            connection.begun = True
+            self._set_deadline(connection, time.monotonic() + HEAD_SECONDS)
 
     def _advance(self, connection: _Connection) -> None:
         """Serve the request if it has arrived completely."""
@@ -383,7 +392,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         )
 
     def _expire(self, connection: _Connection) -> None:
-        if connection.received and connection.drained is None:
+        if connection.begun and connection.drained is None:
             self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT)
         else:
             self._close(connection)

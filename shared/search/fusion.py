@@ -26,11 +26,14 @@ class Weights:
         vector: The vectors' share; the words have the rest.
         feedback: For likeness to the passage that is best without it.
         other_language: What a document costs that is not in the question's language.
+        least_words: The share of what the question's words may score at most that the best passage
+            must reach for the words to have all of their weight.
     """
 
     vector: float
     feedback: float
     other_language: float
+    least_words: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,14 @@ class Fusion:
             vector=self.vector if known else self.vector_foreign,
             feedback=self.feedback if known else self.feedback_foreign,
             other_language=self.other_language,
+            least_words=_LEAST_WORDS if multilingual else 0.0,
         )
 
 
+# Of the lead that the better of the passages before and behind it has: what is asked for goes on
+# beyond the end of a chunk. A document's best passage gains nothing, so that documents keep their
+# order.
+NEIGHBOUR_SHARE = 0.1
 # Of models that know English best, as those of this size do ...
 ENGLISH = Fusion(
     vector=0.6,
@@ -93,8 +101,11 @@ ENGLISH = Fusion(
 )
 # ... and of those to which a translation is near: they know all languages alike.
 MULTILINGUAL = Fusion(
-    vector=0.7, vector_foreign=0.7, feedback=0.4, feedback_foreign=0.4, other_language=0.0
+    vector=0.6, vector_foreign=0.6, feedback=0.2, feedback_foreign=0.2, other_language=0.0
 )
+# Where the answer is in another language, a passage that shares one word with the question by
+# chance is the best of the text leg, and must not count as if it held them all.
+_LEAST_WORDS = 0.5
 
 
 def default_fusion(*, multilingual: bool) -> Fusion:
@@ -134,3 +145,23 @@ def combine(
         return score
     combined: NDArray[np.float64] = score + weights.feedback * likeness[int(np.argmax(score))]
     return combined
+
+
+def lift_neighbours(
+    scores: NDArray[np.float64], places: Sequence[tuple[int, int]]
+) -> NDArray[np.float64]:
+    """
+    Return *scores* with what each candidate gains beside a better one.
+
+    Args:
+        places: Build and ordinal of each candidate.
+    """
+    known = dict(zip(places, scores.tolist(), strict=True))
+    best = np.array(
+        [
+            max(known.get((build, ordinal + step), known[build, ordinal]) for step in (-1, 0, 1))
+            for build, ordinal in places
+        ]
+    ).reshape(len(scores))
+    lifted: NDArray[np.float64] = scores + NEIGHBOUR_SHARE * (best - scores)
+    return lifted

@@ -56,6 +56,18 @@ _ADVICE = (
         ),
     ),
     (
+        # Either may be a part of a password that holds a sign of URLs.
+        r"(invalid port number|for connection option \"port\"|resolve host '[^']*@)",
+        (
+            "DATABASE_URL has no host and port where they belong. Write @, /, # and ? in its"
+            " password as %40, %2F, %23 and %3F."
+        ),
+    ),
+    (
+        r"invalid (\w+) value: ",
+        "DATABASE_URL gives {0} a value that PostgreSQL's client does not know.",
+    ),
+    (
         r"(could not translate host name [^\n:]*|failed to resolve host '[^']*')",
         "{0}. Set the right host in DATABASE_URL.",
     ),

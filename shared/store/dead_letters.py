@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
@@ -14,7 +15,14 @@ from shared.store.documents import (
     record_exhaustion,
     record_seen,
 )
-from shared.values import EmbedJob, ObjectVersion
+from shared.values import EmbedJob, ObjectVersion, storable
+
+# What Pub/Sub allows: https://docs.cloud.google.com/pubsub/quotas#resource_limits
+_MAX_ATTRIBUTES = 100
+_MAX_KEY_CHARACTERS = 256
+_MAX_VALUE_CHARACTERS = 1024
+# An index holds it.
+_MAX_ID_CHARACTERS = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ def record_dead_letter(
     data: bytes,
     attributes: dict[str, str],
 ) -> None:
-    """Keep a message that Pub/Sub gave up on, once."""
+    """Keep a message that Pub/Sub gave up on, once; what cannot be stored of it is left out."""
     connection.execute(
         """
         INSERT INTO dead_letters (message_id, subscription, data, attributes)
@@ -43,10 +51,15 @@ def record_dead_letter(
         ON CONFLICT (message_id) DO NOTHING
         """,
         {
-            "message_id": message_id,
-            "subscription": subscription,
+            "message_id": storable(message_id)[:_MAX_ID_CHARACTERS],
+            "subscription": storable(subscription)[:_MAX_VALUE_CHARACTERS],
             "data": data,
-            "attributes": Jsonb(attributes),
+            "attributes": Jsonb(
+                {
+                    storable(key)[:_MAX_KEY_CHARACTERS]: storable(value)[:_MAX_VALUE_CHARACTERS]
+                    for key, value in islice(attributes.items(), _MAX_ATTRIBUTES)
+                }
+            ),
         },
     )
 

@@ -235,6 +235,26 @@ def open_and_connect(settings: Settings) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        ("postgresql://u:hunter2@hunter2@127.0.0.1:1/d", "%40"),
+        ("postgresql://127.0.0.1:hunter2/x@127.0.0.1:1/d", "%2F"),
+        ("postgresql://u:hunter2@127.0.0.1:99999/d", "no host and port"),
+        ("postgresql://u:hunter2@127.0.0.1:1/d?sslmode=hunter2", "gives sslmode a value"),
+        ("postgresql://u:hunter2%zz@127.0.0.1:1/d", "not a connection string"),
+        ("host=127.0.0.1 password='hunter2", "not a connection string"),
+        (" postgresql://u:hunter2@127.0.0.1:1/d\n", "refused: nothing listens at port 1"),
+    ],
+)
+def test_url_that_is_misread(url: str, match: str) -> None:
+    """What libpq takes for a host or a port may be a part of the password."""
+    settings = Settings(database_url=SecretStr(url))
+    with pytest.raises(DatabaseUnavailable, match=match) as failure:
+        has_tables(settings)
+    assert "hunter2" not in str(failure.value)
+
+
 def test_url_of_another_library(database_url: str) -> None:
     """SQLAlchemy's form is the usual one to be copied here."""
     url = database_url.replace("postgresql:", "postgresql+psycopg:")

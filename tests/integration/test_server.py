@@ -133,15 +133,16 @@ def test_others_are_answered_when_clients_are_slow(what: str, port: int) -> None
         assert set(replies) == {b""}
 
 
-def test_drip_does_not_lengthen_the_time(port: int) -> None:
+@pytest.mark.parametrize(("beginning", "drip"), [(SLOW["body"], b" "), (b"", b"\r\n")])
+def test_drip_does_not_lengthen_the_time(beginning: bytes, drip: bytes, port: int) -> None:
     """A byte now and then is not progress."""
     began = time.monotonic()
-    with connect(port, SLOW["body"]) as client:
+    with connect(port, beginning) as client:
         client.settimeout(0.1)
         reply = b""
         while b"408" not in reply:
             assert time.monotonic() - began < 10, "the server goes on waiting"
-            client.sendall(b" ")
+            client.sendall(drip)
             try:
                 reply += client.recv(4096)
             except TimeoutError:
@@ -242,6 +243,11 @@ def test_connection_is_kept(port: int) -> None:
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello", b"400"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nA: " + b"x" * 20_000, b"400"),
         (HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", b"400"),
+        (HEAD + b"Content-Length: 5, 5\r\n\r\nhello", b"400"),
+        (HEAD + b"Content-Length : 5\r\n\r\nhello", b"400"),
+        (HEAD + b"A: b\nContent-Length: 5\r\n\r\nhello", b"400"),
+        (HEAD + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", b"400"),
+        (HEAD + b"Host: b\r\n\r\n", b"400"),
         (b"nonsense\r\n\r\n", b"400"),
     ],
 )
@@ -264,6 +270,16 @@ def test_chunks_that_cannot_be_read(chunks: bytes, port: int) -> None:
     """The client is told, whatever the function makes of errors."""
     head = HEAD.replace(b" / ", b" /caught ") + b"Transfer-Encoding: chunked\r\n\r\n"
     assert exchange(port, head + chunks).startswith(b"HTTP/1.1 400 ")
+
+
+def test_path_is_what_the_client_asked_for(port: int) -> None:
+    """A proxy that keeps back /refused must not be passed by way of another path."""
+    reply = exchange(
+        port,
+        HEAD.replace(b" / ", b" /x/refused ")
+        + b"SCRIPT_NAME: /x\r\nContent-Length: 5\r\n\r\nhello",
+    )
+    assert reply.endswith(b"5 hello")
 
 
 def test_others_are_answered_when_answers_are_not_read(port: int) -> None:

@@ -815,6 +815,9 @@ def test_cors_of_bucket(emulator: Emulator, bucket: Any) -> None:
         ("http://127.0.0.1:1", 200),
         ("http://[::1]:80", 200),
         ("https://evil.example", 403),
+        ("http://127.0.0.1:80.evil.example", 403),
+        ("http://evil.example@localhost", 403),
+        ("file://localhost", 403),
         ("null", 403),
     ],
 )

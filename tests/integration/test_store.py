@@ -232,6 +232,19 @@ def test_late_release_leaves_the_next_lease(connection: Connection) -> None:
     assert store.lease_batch(connection, job, **options) is None
 
 
+def test_release_leaves_the_leases_of_other_batches(connection: Connection) -> None:
+    """A batch that could not be embedded ends nothing of another worker's."""
+    first, second = stage(connection, must_begin(connection, 1), "one", "two", batch_size=1)
+    options: dict[str, Any] = {"model_id": 1, "lease_seconds": 60, "max_attempts": 9}
+    failed = store.lease_batch(connection, first, **options)
+    held = store.lease_batch(connection, second, **options)
+    assert failed is not None
+    assert held is not None
+    store.release_batch(connection, failed, error="out of memory")
+    assert store.lease_batch(connection, second, **options) is None
+    assert store.lease_batch(connection, first, **options) is not None
+
+
 def test_attempts_are_bounded(connection: Connection) -> None:
     """A document that kills its parser every time ends as failed, with the last error."""
     for _ in range(3):
@@ -264,6 +277,24 @@ def test_leased_batch_is_left_alone_until_its_lease_ends(connection: Connection)
     assert store.lease_batch(connection, job, model_id=1, lease_seconds=60, max_attempts=9) is None
     expire_leases(connection)
     assert embed(connection, job) is True
+
+
+def test_chunk_that_lacks_the_serving_models_embedding(
+    owner: Connection, connection: Connection
+) -> None:
+    """As after a switch of models: it alone is embedded again, and then the document answers."""
+    first, second = stage(connection, must_begin(connection, 1), "one", "two", batch_size=1)
+    embed(connection, first)
+    owner.execute("DELETE FROM embeddings")
+    embed(connection, second)
+    assert state(connection) == "indexing"
+    lease = store.lease_batch(
+        connection, replace(second, batch_number=2), model_id=1, lease_seconds=60, max_attempts=9
+    )
+    assert lease is not None
+    assert lease.texts == ["one"]
+    assert store.finish_batch(connection, lease, vectors(1))
+    assert state(connection) == "ready"
 
 
 def test_equal_text_is_embedded_once(connection: Connection) -> None:
@@ -384,6 +415,13 @@ def test_turn_when_a_batch_has_failed(connection: Connection) -> None:
     connection.execute("UPDATE batches SET lease_until = lease_until - interval '11 s'")
     assert store.find_turn(connection, None) is None
     assert store.find_turn(connection, long[2]) == Turn(long[0], suspect=False)
+    other = stage(
+        connection, must_begin(connection, 1, name="other.txt"), "four", "five", batch_size=1
+    )
+    lease = store.lease_batch(connection, other[1], model_id=1, lease_seconds=60, max_attempts=9)
+    assert lease is not None
+    store.release_batch(connection, lease, error="out of memory")
+    assert store.find_turn(connection, other[1]) == Turn(other[1], suspect=False)
 
 
 def test_build_is_suspect_when_its_worker_died(connection: Connection) -> None:
@@ -436,6 +474,23 @@ def test_dead_letter_of_an_unknown_generation(connection: Connection) -> None:
     assert answers(connection) == ({5}, ["here"])
     (document,), _ = store.list_documents(connection)
     assert (document.state, document.generation) == ("ready", 5)
+
+
+def test_dead_letter_that_cannot_be_stored_as_it_is(connection: Connection) -> None:
+    """It is kept without what PostgreSQL does not take, and never comes again for ever."""
+    store.record_dead_letter(
+        connection,
+        message_id="1\0\ud800" + "".join(map(str, range(5000))),
+        subscription="s\0" * 5000,
+        data=b"\0\xff",
+        attributes={"\0key": "\ud800", "long": "x" * 5000} | {f"a{i}": "b" for i in range(500)},
+    )
+    (kept,) = store.list_dead_letters(connection)
+    assert kept.message_id.startswith("1?01234")
+    assert kept.data == b"\0\xff"
+    assert kept.attributes["key"] == "?"
+    assert max(map(len, kept.attributes.values())) == 1024
+    assert len(kept.attributes) == 100
 
 
 def test_object_whose_content_type_is_long(connection: Connection) -> None:
@@ -655,7 +710,9 @@ def test_access_is_granted_by_names_in_either_form(connection: Connection) -> No
     assert [
         (one.collection, one.closed, list(one.principals)) for one in store.list_access(connection)
     ] == [(composed, True, ["key:a"])]
+    store.grant_collection(connection, principal="key:a", collection="others")
     assert store.revoke_collection(connection, principal="key:a", collection=decomposed) == 1
+    assert store.revoke_collection(connection, principal="key:a") == 1
 
 
 @pytest.mark.parametrize("done", [True, False])

@@ -1,15 +1,19 @@
 """
 Score the tests: change one place of a module, run the tests of that module, see whether one fails.
 
-    python -m tests.mutation [--only store] [--sample 30]
+    python -m tests.mutation [--only store] [--sample 40] [--at shared/store/batches.py:92]
 
 The changed modules stand in a copy of the checkout; uv fetches cosmic-ray, which finds the places.
+Only the tests that call a changed function run for it. build/mutation.json keeps which of them
+noticed a mutant, as that test runs first next time, and the outcome of each part: it is not run
+again until its modules or tests change.
 """
 
 from __future__ import annotations
 
 import compileall
 import difflib
+import hashlib
 import importlib
 import json
 import os
@@ -18,12 +22,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -40,6 +47,9 @@ _COSMIC_RAY = "cosmic-ray==8.7.0"
 _TEMPLATE = "template_mutation"
 _LONGEST_SECONDS = 900
 _LOG = "pytest.log"
+_NOTICED_BY = "noticed_by.txt"
+_CALLS = "calls.json"
+_KEPT = ROOT / "build" / "mutation.json"
 _COPIED = ("admin", "functions", "infra", "local", "shared", "tests", "benchmarks", "docs")
 _COPIED_FILES = ("pyproject.toml", "Makefile", "README.md", "kaydangpt", ".env.example")
 _OURS = ("admin", "benchmarks", "functions", "infra", "local", "shared", "tests")
@@ -47,18 +57,21 @@ _OURS = ("admin", "benchmarks", "functions", "infra", "local", "shared", "tests"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Modules, and the tests that hold them: those that take the least time first."""
+    """
+    Modules, and the tests that hold them: those that take the least time first.
+
+    Attributes:
+        in_other_processes: Whether they run where calls are not seen, so that all tests have to.
+    """
 
     modules: tuple[str, ...]
     tests: tuple[str, ...]
+    in_other_processes: bool = False
 
 
 PARTS: Mapping[str, Part] = {
     "events": Part(("shared/messaging/events.py",), ("tests/unit/test_events.py",)),
-    "citations": Part(
-        ("functions/query/answering/citations.py",),
-        ("tests/unit/test_citing.py", "tests/integration/test_query_api.py"),
-    ),
+    "citations": Part(("functions/query/answering/citations.py",), ("tests/unit/test_citing.py",)),
     "access": Part(
         (
             "shared/store/access.py",
@@ -69,6 +82,7 @@ PARTS: Mapping[str, Part] = {
         ),
         (
             "tests/unit/test_access.py",
+            "tests/unit/test_hosts.py",
             "tests/unit/test_links.py",
             "tests/security/test_tenancy.py",
             "tests/integration/test_query_api.py",
@@ -87,7 +101,7 @@ PARTS: Mapping[str, Part] = {
         ),
         (
             "tests/integration/test_store.py",
-            "tests/integration/test_growth.py",
+            "tests/integration/test_growth.py::test_old_leftovers_are_forgotten",
             "tests/integration/test_unchanged.py",
             "tests/integration/test_document_events.py",
             "tests/security/test_tenancy.py",
@@ -105,18 +119,29 @@ PARTS: Mapping[str, Part] = {
             "tests/integration/test_confinement.py",
             "tests/integration/test_sandbox.py",
         ),
+        in_other_processes=True,
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
+class Survivor:
+    """A mutant that no test noticed; *source* is the line before the change."""
+
+    path: str
+    line: int
+    change: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one part went: *survivors* are (path, line, change)."""
+    """How one part went."""
 
     part: str
     places: int
     tried: int
-    survivors: tuple[tuple[str, int, str], ...]
+    survivors: tuple[Survivor, ...]
 
 
 class _SharedServer:
@@ -134,16 +159,71 @@ class _SharedServer:
         return value
 
 
+class _Calls:
+    """A plugin of pytest: write which tests call which functions of *modules* to a file."""
+
+    def __init__(self, path: Path, modules: Iterable[Path]) -> None:
+        self._path = path
+        self._modules = {str(module) for module in modules}
+        self._test = ""
+        self._tests: dict[str, set[str]] = {}
+
+    def pytest_sessionstart(self) -> None:
+        """Look at each call from now on, in all threads."""
+        threading.settrace(self._see)
+        sys.settrace(self._see)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Note which test runs."""
+        self._test = item.nodeid
+        result = yield
+        self._test = ""
+        return result
+
+    def pytest_sessionfinish(self) -> None:
+        """Write what was seen."""
+        sys.settrace(None)
+        found = {function: sorted(tests - {""}) for function, tests in self._tests.items()}
+        self._path.write_text(json.dumps(found), encoding="utf-8")
+
+    def _see(self, frame: FrameType, event: str, _argument: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename in self._modules:
+            # The name of a function within another one has both.
+            name = f"{code.co_filename} {code.co_qualname}"
+            self._tests.setdefault(name, set()).add(self._test)
+
+
+class _FirstFailure:
+    """A plugin of pytest: write the name of the first test that failed to a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the name; with -x there is one."""
+        if report.failed and not self._path.exists():
+            self._path.write_text(report.nodeid, encoding="utf-8")
+
+
 @click.command(help=__doc__)
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Only these parts.")
-@click.option("--sample", default=30, show_default=True, help="Mutants of each part, evenly.")
+@click.option("--sample", default=40, show_default=True, help="Mutants of each part, evenly.")
+@click.option("--at", multiple=True, metavar="PATH:LINE", help="Only the mutants of these lines.")
 @click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to write the table; docs/reliability.md after a run of all parts, else nowhere.",
 )
-def main(*, only: Sequence[str], sample: int, report: Path | None) -> None:
+def main(*, only: Sequence[str], sample: int, at: Sequence[str], report: Path | None) -> None:
     """Run the mutants of all parts asked for, and print those that no test has noticed."""
+    if at:
+        only = [
+            name
+            for name, part in PARTS.items()
+            if {place.rpartition(":")[0] for place in at} & {*part.modules}
+        ]
     with tempfile.TemporaryDirectory(prefix="kaydangpt-mutation-") as folder:
         # The server and the parsers belong to a user without rights.
         Path(folder).chmod(0o755)
@@ -159,13 +239,13 @@ def main(*, only: Sequence[str], sample: int, report: Path | None) -> None:
             prepare_database(with_database(server.url, _TEMPLATE), model_dir=MODEL_DIR)
             _import_what_is_not_ours()
             outcomes = [
-                _run_part(name, copy=copy, server_url=server.url, sample=sample)
+                _run_part(name, copy=copy, server_url=server.url, sample=sample, at=at)
                 for name in only or PARTS
             ]
         finally:
             server.stop()
             remove(server.data_dir)
-    text = _describe(outcomes, sample=sample)
+    text = _describe(outcomes)
     print(text)
     if report or not only:
         write_part(report or REPORT, "mutation", text)
@@ -187,12 +267,18 @@ def _import_what_is_not_ours() -> None:
         importlib.import_module(name)
 
 
-def _run_part(name: str, *, copy: Path, server_url: str, sample: int) -> Outcome:
+def _run_part(name: str, *, copy: Path, server_url: str, sample: int, at: Sequence[str]) -> Outcome:
     part = PARTS[name]
+    kept = json.loads(_KEPT.read_text()) if _KEPT.exists() else {"noticed_by": {}, "outcomes": {}}
+    state = _hash(part, sample=sample)
+    if state in kept["outcomes"] and not at:
+        places, tried, survived = kept["outcomes"][state]
+        return Outcome(name, places, tried, tuple(Survivor(*each) for each in survived))
     listed = subprocess.run(
         [
             *(sys.executable, "-m", "uv", "run", "--quiet", "--no-project", "--isolated"),
-            *("--with", _COSMIC_RAY, "python", ROOT / "tests/mutation/listing.py", str(sample)),
+            *("--with", _COSMIC_RAY, "python", ROOT / "tests/mutation/listing.py"),
+            *(str(sample), ",".join(at)),
             *(copy / module for module in part.modules),
         ],
         check=True,
@@ -200,25 +286,62 @@ def _run_part(name: str, *, copy: Path, server_url: str, sample: int) -> Outcome
         env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
     )
     found = json.loads(listed.stdout)
-    if not _passes(part, copy=copy, server_url=server_url):
+    modules = [copy / module for module in part.modules]
+    if _run(part.tests, copy=copy, server_url=server_url, watched=modules):
         print((copy / _LOG).read_text(encoding="utf-8", errors="replace")[-3000:])
         sys.exit(f"{name}: its tests fail without any change")
+    calls = {} if part.in_other_processes else json.loads((copy / _CALLS).read_text())
+    noticed_by = kept["noticed_by"]
     survivors = []
     for mutant in found["sample"]:
         path = Path(mutant["path"])
         module = str(path.relative_to(copy))
         original = path.read_text(encoding="utf-8")
         begun = time.monotonic()
+        key = hashlib.sha256(f"{module} {mutant['source']}".encode()).hexdigest()
+        first = noticed_by.pop(key, "")
         with _changed(path, mutant["source"]):
-            survived = _passes(part, copy=copy, server_url=server_url)
+            survived = not (first and _fails(first, copy=copy, server_url=server_url))
+            if survived:
+                first = ""
+                callers = (calls.get(f"{path} {name}", []) for name in mutant["functions"])
+                # What is called while a module is imported, all tests may depend on.
+                tests = sorted(set(chain.from_iterable(callers))) or part.tests
+                survived = _run(tests, copy=copy, server_url=server_url) == 0
         took = time.monotonic() - begun
+        if not survived:
+            report = copy / _NOTICED_BY
+            noticed_by[key] = first or (report.read_text() if report.exists() else "")
+            _keep(kept)
         verdict = "SURVIVED" if survived else "noticed"
         print(f"{verdict} {module}:{mutant['line']} {mutant['change']} ({took:.0f} s)", flush=True)
         if survived:
-            survivors.append((module, mutant["line"], mutant["change"]))
-            lines = (original.splitlines(), mutant["source"].splitlines())
+            before = original.splitlines()
+            line = before[mutant["line"] - 1]
+            survivors.append(Survivor(module, mutant["line"], mutant["change"], line))
+            lines = (before, mutant["source"].splitlines())
             print("\n".join(list(difflib.unified_diff(*lines, lineterm="", n=1))[2:]), flush=True)
-    return Outcome(name, found["all"], len(found["sample"]), tuple(survivors))
+    outcome = Outcome(name, found["all"], len(found["sample"]), tuple(survivors))
+    if not at:
+        survivors_kept = [[each.path, each.line, each.change, each.source] for each in survivors]
+        kept["outcomes"][state] = [outcome.places, outcome.tried, survivors_kept]
+        _keep(kept)
+    return outcome
+
+
+def _hash(part: Part, *, sample: int) -> str:
+    """Return what is another text where the outcome of *part* may be another one."""
+    files = [name.partition("::")[0] for name in (*part.modules, *part.tests)]
+    files.append("tests/mutation/listing.py")
+    digest = hashlib.sha256(str(sample).encode())
+    for name in files:
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _keep(kept: Mapping[str, Any]) -> None:
+    _KEPT.parent.mkdir(exist_ok=True)
+    _KEPT.write_text(json.dumps(kept, indent=0), encoding="utf-8")
 
 
 @contextmanager
@@ -234,17 +357,23 @@ def _changed(path: Path, source: str) -> Iterator[None]:
         path.write_text(original, encoding="utf-8")
 
 
-def _passes(part: Part, *, copy: Path, server_url: str) -> bool:
-    """Run the tests of a part in a process of its own; a run without an end has failed."""
+def _fails(test: str, *, copy: Path, server_url: str) -> bool:
+    """Run one test, which may be gone by now."""
+    return _run([test], copy=copy, server_url=server_url) == int(pytest.ExitCode.TESTS_FAILED)
+
+
+def _run(tests: Sequence[str], *, copy: Path, server_url: str, watched: Sequence[Path] = ()) -> int:
+    """Run tests in a process of its own; return its status, which is not 0 if it did not end."""
+    (copy / _NOTICED_BY).unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
         try:
             os.setsid()
-            status = _run_tests(part, copy=copy, server_url=server_url)
+            status = _run_tests(tests, copy=copy, server_url=server_url, watched=watched)
         except BaseException:  # this process is a copy: nothing of it may go on
             traceback.print_exc()
-            status = 1
-        os._exit(status)
+            status = -1
+        os._exit(status & 0xFF)
     deadline = time.monotonic() + _LONGEST_SECONDS
     ended, result = 0, 0
     while not ended and time.monotonic() < deadline:
@@ -254,10 +383,13 @@ def _passes(part: Part, *, copy: Path, server_url: str) -> bool:
         os.killpg(child, signal.SIGKILL)
     if not ended:
         os.waitpid(child, 0)
-    return bool(ended) and result == 0
+        return -1
+    return os.waitstatus_to_exitcode(result)
 
 
-def _run_tests(part: Part, *, copy: Path, server_url: str) -> int:
+def _run_tests(
+    tests: Sequence[str], *, copy: Path, server_url: str, watched: Sequence[Path]
+) -> int:
     for module in [name for name in sys.modules if name.partition(".")[0] in _OURS]:
         del sys.modules[module]
     os.chdir(copy)
@@ -267,10 +399,13 @@ def _run_tests(part: Part, *, copy: Path, server_url: str) -> int:
     log = os.open(copy / _LOG, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(log, stream)
-    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *part.tests]
+    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
     # The parent has imported hypothesis.
     arguments += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
-    return int(pytest.main(arguments, plugins=[_SharedServer(server_url)]))
+    plugins: list[object] = [_SharedServer(server_url), _FirstFailure(copy / _NOTICED_BY)]
+    if watched:
+        plugins.append(_Calls(copy / _CALLS, watched))
+    return int(pytest.main(arguments, plugins=plugins))
 
 
 _INTRODUCTION = """\
@@ -279,21 +414,23 @@ _INTRODUCTION = """\
 Written by `make mutation`; do not edit. One place of a module is changed, and the tests
 of that module run: a mutant that none of them notices is listed. Places in Python are
 [cosmic-ray](https://cosmic-ray.readthedocs.io)'s; in SQL, operators are changed and conditions
-dropped.
+dropped. Annotations, decorators, the numbers of a module's constants, and the words of errors and
+logs are not changed: no test is to notice them.
 """
 
 
-def _describe(outcomes: Sequence[Outcome], *, sample: int) -> str:
+def _describe(outcomes: Sequence[Outcome]) -> str:
     lines = [_INTRODUCTION, "|part|places|tried|noticed|score|", "|---|---|---|---|---|"]
     for outcome in outcomes:
         noticed = outcome.tried - len(outcome.survivors)
-        score = f"{100 * noticed / outcome.tried:.0f} %"
+        score = f"{100 * noticed / max(1, outcome.tried):.0f} %"
         lines.append(f"|{outcome.part}|{outcome.places}|{outcome.tried}|{noticed}|{score}|")
-    lines += ["", "Not noticed:", ""]
-    for outcome in outcomes:
-        lines += [
-            f"- `{path}:{line}` {describe(change)}" for path, line, change in outcome.survivors
-        ]
+    survivors = [each for outcome in outcomes for each in outcome.survivors]
+    if survivors:
+        lines += ["", "|not noticed|line|change|", "|---|---|---|"]
+    for each in survivors:
+        cells = (f"`{each.path}:{each.line}`", f"`{describe(each.source)}`", describe(each.change))
+        lines.append(f"|{'|'.join(cells)}|")
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ List mutants of modules as JSON: each the module with one place changed.
 Of Python they are cosmic-ray's; this runs where that is installed, so that nothing of ours is
 imported. Of SQL, which cosmic-ray leaves alone, they are changed operators and dropped conditions.
 
-    python listing.py COUNT FILE...
+    python listing.py COUNT PATH:LINE,... FILE...
 """
 
 from __future__ import annotations
@@ -65,11 +65,19 @@ _SQL = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A changed module: *source* is the whole of it, *line* where it differs."""
+    """
+    A changed module.
+
+    Attributes:
+        line: Where it differs.
+        functions: The qualified names of those that the line is a part of.
+        source: The whole of it.
+    """
 
     path: str
     line: int
     change: str
+    functions: list[str]
     source: str
 
 
@@ -108,22 +116,26 @@ def _find_sql(source: str) -> Iterator[tuple[int, str, Make]]:
 
 
 def _find_python(source: str) -> Iterator[tuple[int, str, Make]]:
-    """Yield the same for each place of cosmic-ray's operators, but for annotations."""
-    passed_over = set(_find_passed_over(source))
+    """Yield the same for cosmic-ray's operators, but for what no test is to notice."""
+    passed_over = list(_find_passed_over(source))
     tree = get_ast(source)
     for name in operator_names():
         if not _OPERATORS.fullmatch(name):
             continue
         operator = get_operator(name)()
         places = [place for node in ast_nodes(tree) for place in operator.mutation_positions(node)]
-        for occurrence, ((line, _column), _end) in enumerate(places):
-            if line not in passed_over:
+        for occurrence, (begin, _end) in enumerate(places):
+            if not any(first <= begin < last for first, last in passed_over):
                 make = partial(mutate_code, source, operator, occurrence)
-                yield line, name.removeprefix("core/"), make
+                yield begin[0], name.removeprefix("core/"), make
 
 
-def _find_passed_over(source: str) -> Iterator[int]:
-    """Yield the lines of annotations and decorators: no test is to notice those."""
+# The names that a module's logger goes by, and what raises nothing but a message.
+_LOGGERS = frozenset({"log", "logger", "logging", "warnings"})
+
+
+def _find_passed_over(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Yield begin and end of annotations, decorators, bounds, and the texts of errors and logs."""
     for node in ast.walk(ast.parse(source)):
         found: list[ast.expr] = []
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -132,10 +144,45 @@ def _find_passed_over(source: str) -> Iterator[int]:
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             found += [each.annotation for each in arguments if each.annotation is not None]
             found += [node.returns] if node.returns is not None else []
-        if isinstance(node, ast.AnnAssign) and node.value is None:
+            if node.args.kwonlyargs:
+                # The star before them is no product.
+                first = node.args.kwonlyargs[0]
+                ahead: list[ast.arg | ast.expr] = [*node.args.posonlyargs, *node.args.args]
+                ahead += node.args.defaults
+                ends = [(one.end_lineno or 0, one.end_col_offset or 0) for one in ahead]
+                begin = max([(node.lineno, node.col_offset), *ends])
+                yield begin, (first.lineno, first.col_offset)
+        if isinstance(node, ast.AnnAssign):
             found.append(node.annotation)
+        if isinstance(node, ast.Module):
+            # One more or less of a bound is no other behaviour.
+            found += [
+                each.value
+                for each in node.body
+                if isinstance(each, ast.Assign) and _is_number(each.value)
+            ]
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            found += [each for each in node.exc.args if isinstance(each, ast.JoinedStr)]
+        if isinstance(node, ast.Expr) and _is_log(node.value):
+            found.append(node.value)
         for one in found:
-            yield from range(one.lineno, (one.end_lineno or one.lineno) + 1)
+            assert one.end_lineno is not None
+            assert one.end_col_offset is not None
+            yield (one.lineno, one.col_offset), (one.end_lineno, one.end_col_offset)
+
+
+def _is_number(node: ast.expr) -> bool:
+    parts = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
+    return all(isinstance(one, parts) for one in ast.walk(node))
+
+
+def _is_log(node: ast.expr) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id.strip("_").lower() in _LOGGERS
+    )
 
 
 def list_places(paths: Sequence[str]) -> list[tuple[str, int, str, Make]]:
@@ -149,13 +196,60 @@ def list_places(paths: Sequence[str]) -> list[tuple[str, int, str, Make]]:
     return places
 
 
+def find_functions(path: str, line: int) -> list[str]:
+    """
+    Return the qualified names of the functions that *line* is a part of.
+
+    That is the innermost one around it; for a constant of the module, those that name it.
+    """
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    functions = dict(_name_functions(tree.body))
+    around = [name for name, node in functions.items() if _holds(node, line)]
+    if around:
+        return [max(around, key=lambda name: functions[name].lineno)]
+    names = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign) and _holds(node, line)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in tree.body:
+        # Constants are made of others.
+        if isinstance(node, ast.Assign) and names & _named(node.value):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return [name for name, node in functions.items() if names & _named(node)]
+
+
+def _name_functions(
+    nodes: Sequence[ast.stmt], within: str = ""
+) -> Iterator[tuple[str, ast.FunctionDef]]:
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef):
+            yield within + node.name, node
+            yield from _name_functions(node.body, f"{within}{node.name}.<locals>.")
+        elif isinstance(node, ast.ClassDef):
+            yield from _name_functions(node.body, f"{within}{node.name}.")
+
+
+def _holds(node: ast.stmt, line: int) -> bool:
+    return node.lineno <= line <= (node.end_lineno or node.lineno)
+
+
+def _named(node: ast.AST) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+
+
 if __name__ == "__main__":
-    everything = list_places(sys.argv[2:])
-    count = min(int(sys.argv[1]), len(everything))
-    # Evenly, whatever the module.
-    chosen = [everything[at * len(everything) // count] for at in range(count)]
+    everything = list_places(sys.argv[3:])
+    if at := tuple(filter(None, sys.argv[2].split(","))):
+        chosen = [one for one in everything if f"{one[0]}:{one[1]}".endswith(at)]
+    else:
+        count = min(int(sys.argv[1]), len(everything))
+        # Evenly, whatever the module.
+        chosen = [everything[step * len(everything) // count] for step in range(count)]
     sample = [
-        asdict(Mutant(path, line, change, source))
+        asdict(Mutant(path, line, change, find_functions(path, line), source))
         for path, line, change, make in chosen
         if (source := make()) is not None
     ]

@@ -698,6 +698,8 @@ def test_explanations_when_compared_with_what_is_seen(
                 )
                 allowed = all(reason.allowed for reason in reasons)
                 assert allowed == (document.id in seen), (principals, document.name, reasons)
+    # Whom it explained is not who the connection's next user is.
+    assert connection.execute("SELECT caller_principals()").fetchone() == ([],)
 
 
 def test_admin_when_access_is_managed(

@@ -109,6 +109,24 @@ def test_events_that_concern_nobody_are_passed_over() -> None:
             "objectGeneration": "1",
         },
         {
+            "eventType": "OBJECT_FINALIZE",
+            "bucketId": "b" * 223,
+            "objectId": "o",
+            "objectGeneration": "1",
+        },
+        {
+            "eventType": "OBJECT_FINALIZE",
+            "bucketId": "b\0",
+            "objectId": "o",
+            "objectGeneration": "1",
+        },
+        {
+            "eventType": "OBJECT_FINALIZE",
+            "bucketId": "\ud800",
+            "objectId": "o",
+            "objectGeneration": "1",
+        },
+        {
             "eventType": "OBJECT_DELETE",
             "bucketId": "b",
             "objectId": "o",
@@ -126,14 +144,22 @@ def test_notification_that_lacks_something_is_malformed(attributes: dict[str, st
 def test_notification_whose_fields_are_at_their_bounds() -> None:
     """The longest name is one, and what no work needs may be missing or nonsense."""
     attributes = {
-        **{"eventType": "OBJECT_FINALIZE", "bucketId": "b", "objectGeneration": "1"},
+        **{"eventType": "OBJECT_FINALIZE", "bucketId": "b" * 222, "objectGeneration": "1"},
         "objectId": "é" * 512,
     }
     attributes["objectGeneration"] = str(2**63 - 1)
-    event = read_notification(Message(b'{"updated": "yesterday"}', attributes, "1", ""))
+    body: dict[str, Any] = {"updated": "yesterday", "md5Hash": "m" * 25, "metadata": {}}
+    body["metadata"] = {"kéy": "x" * (8192 - 4)}
+    event = read_notification(Message(json.dumps(body).encode(), attributes, "1", ""))
     assert event is not None
+    assert (event.object.metadata, event.object.md5) == (body["metadata"], "m" * 24)
     assert (event.object.name, event.object.size, event.object.updated) == ("é" * 512, 0, None)
     assert event.object.generation == 2**63 - 1
+    body["metadata"]["kéy"] += "x"
+    event = read_notification(Message(json.dumps(body).encode(), attributes, "1", ""))
+    assert event is not None
+    # A part of it could lack who may read; these readers are nobody.
+    assert event.object.metadata == {"readers": "(metadata too large)"}
     attributes["objectGeneration"] = str(2**63)
     with pytest.raises(Malformed, match="generation is out of range"):
         read_notification(Message(b"", attributes, "1", ""))

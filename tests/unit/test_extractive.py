@@ -244,6 +244,16 @@ def test_extract_when_the_passage_is_in_another_language() -> None:
     )
     assert extracted.answers
     assert "28 days" in compose(extracted.units, [leave])
+    # A question has its own vector, without what tells its language.
+    other = extract(
+        "Wie viele Urlaubstage bekommen Vollzeitkräfte?",
+        [leave],
+        analysis=asked,
+        embed=embed,
+        embed_question=lambda _: np.array([0.0, 1.0], dtype=np.float32),
+        multilingual=True,
+    )
+    assert [round(each.features["cosine"]) for each in other.parts[0].ranked] == [1, 0]
 
 
 def test_extract_when_a_number_is_asked_for() -> None:
@@ -292,6 +302,16 @@ def test_units_when_abbreviations_stand_inside() -> None:
     """Abbreviations, numbers and quotation marks end no sentence."""
     texts = [BRIDGE[unit.start : unit.end] for unit in split_units(hit(BRIDGE), number=1)]
     assert "Dr. Smith, e.g., wrote about it." in texts
+    for language, text, sentences in [
+        ("de", "Schreiben Sie z. Hd. Herrn Lang, d. h. an Nr. 5. Er zahlt bzw. haftet.", 2),
+        ("es", "La Sra. Gil paga, p. ej. 5 euros. Véase art. 5 o el núm. 4.", 2),
+        ("fr", "Le lundi, Mme Gil, p. ex. avec M. Roy, vient. Voir art. 5.", 2),
+        ("vi", "Người ký là ThS. An ở TP. Huế. Anh ấy đã đến.", 2),
+        ("en", "It is not so. Ask at No. 5, approx. at 6 p.m. on Monday.", 2),
+    ]:
+        units = split_units(hit(text), number=1, language=language)
+        found = [text[unit.start : unit.end] for unit in units]
+        assert len(found) == sentences, found
 
 
 MANUAL = """OPTIONS
@@ -352,16 +372,21 @@ def test_units_when_a_manual_page_is_justified() -> None:
             ["Trademarks. This licence grants no use of names.", "Fees. None are due to us."],
         ),
         (
+            "Status:\n\n     125    if it fails\n\n     127    if none\n            is found\n",
+            ["125 if it fails", "127 if none is found"],
+        ),
+        ("Manual of the Boreas\n\nscrew compressor\n\nIt is red.\n", ["It is red."]),
+        (
+            "Check it daily:\n◦ Read the level.\nii) Drain it.\n",
+            ["Check it daily: ◦ Read the level. ii) Drain it.", "Read the level.", "Drain it."],
+        ),
+        (
             "Enter INVOKE-RC.D (a tool) first. It runs.",
             ["Enter INVOKE-RC.D (a tool) first.", "It runs."],
         ),
         (
             "(4) I deleted rows. Is this a bug?\n\nNo. The space is used again later.\n",
             ["No. The space is used again later."],
-        ),
-        (
-            "    Codes:\n       124    if the time is over\n              now\n\n       126    if found\n",
-            ["124 if the time is over now", "126 if found"],
         ),
         (
             "a.settings.colour: red\na.rows[1].size: 300\n",

@@ -364,6 +364,38 @@ def test_pdf_table_over_pages() -> None:
         assert len(rows) == 61
 
 
+@pytest.mark.parametrize("is_ruled", [True, False])
+def test_pdf_row_that_the_page_breaks(*, is_ruled: bool) -> None:
+    """A row goes on with its second line on the next page, where one more row of its table is."""
+    first = [["No.", "Decision", "Due"], *([f"1-{i}", f"Order {i}", f"{i} May"] for i in range(8))]
+    second = [["", "spare bearings"], ["1-8", "Paper", "9 June"]]
+    pages = [
+        (_grid(columns=3, rows=len(part)) if is_ruled else "") + _table(part)
+        for part in (first, second)
+    ]
+    rows = [text for text, _ in _rows(pages[0], pages[1] + pdf_lines(BODY, top=600))]
+    assert rows[-2:] == ["1-7 | Order 7 spare bearings | 7 May", "1-8 | Paper | 9 June"]
+
+
+def test_pdf_title_of_two_lines_and_its_list() -> None:
+    """The title's lines are one, it is the document's, and items of a list follow each other."""
+    title = "BT /F1 20 Tf 50 780 Td (Manual of the Boreas) Tj 0 -26 Td (screw compressor) Tj ET\n"
+    items = ["1. Open the lid of the machine.", "2. Drain the condensate."]
+    stream = title + pdf_lines(BODY, top=700) + pdf_lines(items, top=640)
+    _, events = parse_bytes(make_pdf([stream]), "a.pdf")
+    assert events[1] == Title("Manual of the Boreas screw compressor")
+    blocks = [event for event in events if isinstance(event, Block)]
+    assert [(block.kind, block.gap) for block in blocks[-2:]] == [("item", "\n\n"), ("item", "\n")]
+
+
+def test_pdf_accents_beside_their_letters() -> None:
+    """An accent that stands over the letter behind it is that letter's; one beside it is not."""
+    over = "BT /F1 11 Tf 50 700 Td [(Gr\\250) 300 (unbacher and na\\250) 300 (ive)] TJ ET\n"
+    assert text_of(make_pdf([over]), "a.pdf") == "Grünbacher and naïve"
+    beside = "BT /F1 11 Tf 50 700 Td (It\\264s a plain mark) Tj ET\n"
+    assert text_of(make_pdf([beside]), "a.pdf") == "It\u00b4s a plain mark"
+
+
 def test_pdf_formulas_are_no_table() -> None:
     """Short pieces that stand beside each other by chance are no rows."""
     pieces = [(60, 700, "f"), (90, 706, "n"), (140, 700, "="), (60, 684, "x"), (200, 684, "}"),
@@ -705,3 +737,45 @@ def test_words_that_run_from_the_right(seen: str, read: str) -> None:
     letters = [Placed(sign, 6.0 * at, 6.0 * at + 6) for at, sign in enumerate(seen) if sign != " "]
     words = read_line(letters, height=12, is_backwards=runs_left(seen))
     assert " ".join(word.text for word in words) == read
+
+
+def test_pdf_names_over_narrow_columns() -> None:
+    """Columns with a narrow gap stay columns where one name stands over two of them."""
+    rows = [("Harbour", "3.10", "7.40"), ("Valley", "4.25", "9.90"), ("Ridge", "5.60", "2.30")]
+    cells = [(168.0, 700.0, "Adult"), (50.0, 686.0, "Zone"), (150.0, 686.0, "Once")]
+    cells.append((184.0, 686.0, "Daily"))
+    for number, (zone, single, day) in enumerate(rows):
+        y = 672.0 - 14 * number
+        cells += [(50.0, y, zone), (150.0, y, single), (184.0, y, day)]
+    found = _rows(pdf_text(cells))
+    assert [text for text, _ in found if text[0] in "HVR"] == [" | ".join(row) for row in rows]
+
+
+@pytest.mark.parametrize("first", ["Pressure regula-", "Pressure regulator"])
+def test_pdf_words_broken_within_a_cell(first: str) -> None:
+    """The second line of a row goes on with it, and a word that it parts is whole."""
+    rest = "tor valve" if first.endswith("-") else "valve"
+    cells = [(50.0, 700.0, "Part"), (200.0, 700.0, "Use"), (340.0, 700.0, "Pieces")]
+    for number, part in enumerate(("Coupling", "Amplifier", first)):
+        y = 680.0 - 28 * number
+        cells += [(50.0, y, part), (200.0, y, "Hall of the"), (340.0, y, f"{number + 4}")]
+        cells += [(50.0, y - 14, "large" if part != first else rest), (200.0, y - 14, "depot")]
+    rows = [text for text, _ in _rows(pdf_text(cells))]
+    assert rows[-1] == "Pressure regulator valve | Hall of the depot | 6"
+    assert rows[1] == "Coupling large | Hall of the depot | 4"
+
+
+def test_pdf_table_over_pages_with_wider_numbers() -> None:
+    """Numbers that grow, aligned on the right, do not part a table from its header."""
+    pages = []
+    for first in (1, 31):
+        cells = [(50.0, 780.0, "Number"), (120.0, 780.0, "Subject"), (400.0, 780.0, "Pages")]
+        cells = cells if first == 1 else []
+        for number in range(first, first + 30):
+            y = 766.0 - 14 * (number - first)
+            pages_read = str(number * 3)
+            cells += [(50.0, y, f"A-{number}"), (120.0, y, f"Minutes of meeting {number}")]
+            cells.append((426.0 - 5.56 * len(pages_read), y, pages_read))
+        pages.append(pdf_text(cells))
+    header = "Number | Subject | Pages"
+    assert {h for text, h in _rows(*pages) if text.startswith("A-")} == {header}

@@ -41,7 +41,9 @@ def test_message_reaches_the_function_when_it_has_no_data(client: FlaskClient) -
     assert client.post("/", json=push).status_code == 200
 
 
-@pytest.mark.parametrize("body", ["", "oops", "[]", "null", '{"message": 3}'])
+@pytest.mark.parametrize(
+    "body", ["", "oops", "[]", "null", '{"message": 3}', '{"message": ' + "[" * 100_000]
+)
 def test_request_is_refused_when_it_is_no_push(client: FlaskClient, body: str) -> None:
     """Nobody but a stranger sends that."""
     assert client.post("/", data=body, content_type="application/json").status_code == 400

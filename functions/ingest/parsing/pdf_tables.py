@@ -12,7 +12,7 @@ import re
 import statistics
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from typing import NamedTuple
 from shared.boxes import LineBox, WordBox
 
 from .blocks import Block
+from .hyphens import SUSPENDED, keeps_hyphen
 from .tables import Below, Beside, TableWriter, cover, kind_of
 from .writing_direction import Placed, read_words, runs_left
 
@@ -52,6 +53,7 @@ _KEYED_SHARE = 0.8
 # The distance of rows over that of the lines of one row.
 _LEAST_ROW_GAP = 1.2
 _MAX_KEY_CHARS = 30
+_LEAST_WITH_HEAD = 4
 _MAX_GAPS = 4
 # A table that goes on, on the next page, has its columns at the same places, in points.
 _COLUMN_SHIFT = 15.0
@@ -73,7 +75,12 @@ _first = itemgetter(0)
 
 
 class Word(NamedTuple):
-    """A word, or the text of a cell whose words have no positions."""
+    """
+    A word, or the text of a cell whose words have no positions.
+
+    Attributes:
+        is_broken: The hyphen that parted it at the end of its line is gone.
+    """
 
     text: str
     left: float
@@ -82,6 +89,7 @@ class Word(NamedTuple):
     top: float
     bold: bool
     line: int
+    is_broken: bool = False
 
     @property
     def middle(self) -> float:
@@ -105,6 +113,7 @@ class Table:
         words: Of each row, in the order of its cells.
         strong: Which rows are all bold.
         lines: The lines of the page that it took its words from.
+        is_keyed: Of a last row: all rows have something in the first column.
     """
 
     left: float
@@ -115,12 +124,47 @@ class Table:
     words: list[list[Word]]
     strong: list[bool]
     lines: set[int] = field(default_factory=set)
+    is_keyed: bool = False
 
     def goes_on_from(self, lefts: Sequence[float]) -> bool:
         """Return whether its columns are those of a table on the page before."""
         return len(lefts) == len(self.lefts) and all(
             abs(a - b) <= _COLUMN_SHIFT for a, b in zip(lefts, self.lefts, strict=True)
         )
+
+    def take_last(self) -> Table | None:
+        """Take the last row away and return it as a table of its own; None if there are no more."""
+        if len(self.rows) < 4:
+            return None
+        is_keyed = all(row[0] for row in self.rows)
+        return replace(
+            self,
+            rows=[self.rows.pop()],
+            words=[self.words.pop()],
+            strong=[self.strong.pop()],
+            is_keyed=is_keyed,
+        )
+
+    def with_more(self, below: Table) -> Table:
+        """
+        Return this last row of a page with what a table of the next page begins with of it.
+
+        That has nothing in the first column, where all other rows have something. It is taken from
+        *below*.
+        """
+        (row,) = self.rows
+        if not self.is_keyed or len(below.rows[0]) != len(row):
+            return self
+        more, rest = below.rows[0], below.rows[1:]
+        if more[0] or not any(more) or not all(cells[0] for cells in rest):
+            return self
+        if any(isinstance(cell, Beside | Below) for cell in (*row, *more)):
+            return self
+        below.rows.pop(0)
+        below.words.pop(0)
+        below.strong.pop(0)
+        joined = [" ".join(filter(None, pair)) for pair in zip(row, more, strict=True)]
+        return replace(self, rows=[joined])
 
     def blocks(self, writer: TableWriter, *, page: int, goes_on: bool) -> Iterator[Block]:
         """Yield its rows by *writer*, each with the places of its words."""
@@ -147,14 +191,31 @@ def is_marker(text: str) -> bool:
     return _MARKER.fullmatch(text) is not None
 
 
-def find_tables(words: Sequence[Word], rules: Rules) -> list[Table]:
-    """Return the tables of a page from its words, those with drawn lines first."""
-    found = list(_ruled_tables(words, rules))
-    if found:
-        taken = {word for table in found for row in table.words for word in row}
-        words = [word for word in words if word not in taken]
-    found.extend(_aligned_tables(words))
-    return found
+def find_tables(
+    words: Sequence[Word], rules: Rules, *, goes_on: Sequence[float] | None = None
+) -> list[Table]:
+    """
+    Return the tables of a page from its words, those with drawn lines first.
+
+    Args:
+        goes_on: Where the columns begin of the table that the page before ended with: a row of it
+            is a table.
+    """
+    found = list(_ruled_tables(words, rules, goes_on))
+    rest = _without(words, found)
+    aligned = list(_aligned_tables(rest))
+    if goes_on is not None and not any(table.goes_on_from(goes_on) for table in (*found, *aligned)):
+        # Too few rows of it are here to tell their columns.
+        found.extend(_rest_of_table(words, goes_on))
+        aligned = list(_aligned_tables(_without(words, found)))
+    return found + aligned
+
+
+def _without(words: Sequence[Word], tables: Sequence[Table]) -> Sequence[Word]:
+    if not tables:
+        return words
+    taken = {word for table in tables for row in table.words for word in row}
+    return [word for word in words if word not in taken]
 
 
 def _boxes(text: str, pending: list[list[Word]], *, page: int) -> tuple[LineBox, ...]:
@@ -206,7 +267,45 @@ def _line_boxes(places: Sequence[tuple[int, Word]], *, page: int) -> Iterator[Li
         )
 
 
-def _ruled_tables(words: Sequence[Word], rules: Rules) -> Iterator[Table]:
+def _rest_of_table(words: Sequence[Word], lefts: Sequence[float]) -> Iterator[Table]:
+    """Yield the rows at the top of a page that stand in columns which begin at *lefts*."""
+    lines = [_row(line) for line in _by_lines(words)]
+    rows: list[list[list[Word]]] = []
+    for place, line in enumerate(lines):
+        cells = _in_columns(line, lefts)
+        filled = [] if cells is None else [at for at, cell in enumerate(cells) if cell]
+        if cells is None or filled == [0]:
+            break
+        if place and lines[place - 1].middle - line.middle > _MAX_DROP * line.height:
+            break
+        if rows and not cells[0]:
+            for own, more in zip(rows[-1], cells, strict=True):
+                own.extend(more)
+        else:
+            rows.append(cells)
+    if not any(sum(map(bool, cells)) > 1 for cells in rows):
+        return
+    right = max(word.right for cells in rows for cell in cells for word in cell)
+    yield _table(rows, list(lefts), right=right)
+
+
+def _in_columns(line: _Row, lefts: Sequence[float]) -> list[list[Word]] | None:
+    """Return the words of a line by columns, None where a part of it fits in none."""
+    cells: list[list[Word]] = [[] for _ in lefts]
+    for left, right in line.parts:
+        column = bisect_right(lefts, left + 2 * _NEAR) - 1
+        ends = lefts[column + 1] if column + 1 < len(lefts) else math.inf
+        if column < 0 or cells[column] or right > ends + _NEAR:
+            return None
+        if column == 0 and left - lefts[0] > 4 * _NEAR:
+            return None
+        cells[column].extend(w for w in line.words if left <= w.left and w.right <= right + 0.01)
+    return cells
+
+
+def _ruled_tables(
+    words: Sequence[Word], rules: Rules, goes_on: Sequence[float] | None
+) -> Iterator[Table]:
     across, down = _merged(rules.across), _merged(rules.down)
     if not across or len(down) < 3 or len(across) * len(down) > _MAX_LINES * _MAX_LINES:
         return
@@ -215,7 +314,7 @@ def _ruled_tables(words: Sequence[Word], rules: Rules) -> Iterator[Table]:
         for begin, end in _parts(rows, columns):
             high, low = tops[begin] + _NEAR, tops[end] - _NEAR
             own = [line for line in rows if low <= line[0] <= high]
-            table = _read_grid(words, own, columns, is_last=end == len(tops) - 1)
+            table = _read_grid(words, own, columns, is_last=end == len(tops) - 1, goes_on=goes_on)
             if table is not None:
                 yield table
 
@@ -298,7 +397,12 @@ def _places(lines: _Lines) -> list[float]:
 
 
 def _read_grid(
-    words: Sequence[Word], across: _Lines, down: _Lines, *, is_last: bool
+    words: Sequence[Word],
+    across: _Lines,
+    down: _Lines,
+    *,
+    is_last: bool,
+    goes_on: Sequence[float] | None,
 ) -> Table | None:
     tops = _places(across)
     # Of tables that touch each other the other one may have other columns.
@@ -371,10 +475,9 @@ def _read_grid(
             texts[row][column] = (
                 Below(cover(text, below=True)) if below else Beside(cover(text, below=False))
             )
-    if sum(1 for line in texts if _own(line) > 1) < 2:
-        return None
     kept = [i for i in range(rows) if any(texts[i])]
-    return Table(
+    full = sum(1 for line in texts if _own(line) > 1)
+    table = Table(
         left=lefts[0],
         right=lefts[-1],
         top=tops[0],
@@ -384,6 +487,9 @@ def _read_grid(
         strong=[_is_strong(row_words[i]) for i in kept],
         lines={word.line for i in kept for word in row_words[i]},
     )
+    # One row is a table where it goes on with one.
+    goes_on_here = goes_on is not None and bool(kept) and table.goes_on_from(goes_on)
+    return table if full > 1 or goes_on_here else None
 
 
 def _with_open_row(words: Sequence[Word], tops: list[float], lefts: list[float]) -> list[float]:
@@ -522,6 +628,8 @@ def _by_lines(words: Sequence[Word]) -> list[list[Word]]:
 
 def _cell_text(lines: Sequence[Sequence[Word]]) -> str:
     text = " ".join(word.text for line in lines for word in line)
+    if len(lines) > 1 and any(line and _is_parted_word(line[-1]) for line in lines[:-1]):
+        text = _with_words_whole(lines)
     if text.isascii() or not runs_left(text):
         return text
     return " ".join(
@@ -529,6 +637,29 @@ def _cell_text(lines: Sequence[Sequence[Word]]) -> str:
         for line in lines
         for word in read_words([Placed(word.text, word.left, word.right) for word in line])
     )
+
+
+def _is_parted_word(word: Word) -> bool:
+    return word.is_broken or (word.text[-1:] == "-" and word.text[-2:-1].isalpha())
+
+
+def _with_words_whole(lines: Sequence[Sequence[Word]]) -> str:
+    """Return the text of a cell, with the words whole that the ends of its lines part."""
+    text = ""
+    is_parted = is_broken = False
+    for line in lines:
+        more = " ".join(word.text for word in line)
+        if not is_parted:
+            text += f" {more}" if text else more
+        elif SUSPENDED.match(more):
+            text += f"- {more}" if is_broken else f" {more}"
+        else:
+            start = text if is_broken else text[:-1]
+            is_one = more[:1].islower() and not keeps_hyphen(start, more, ())
+            text = f"{start}{more}" if is_one else f"{start}-{more}"
+        is_parted = bool(line) and _is_parted_word(line[-1])
+        is_broken = bool(line) and line[-1].is_broken
+    return text
 
 
 @dataclass(slots=True)
@@ -606,7 +737,7 @@ def _begun_before(rows: list[_Row], at: int, end: int) -> int:
 def _row(words: list[Word]) -> _Row:
     parts: list[tuple[float, float]] = []
     begin, end = words[0].left, words[0].right
-    for _, left, right, bottom, top, _, _ in words[1:]:
+    for _, left, right, bottom, top, *_ in words[1:]:
         if left - end <= 1.5 * max(top - bottom, 1.0):
             if right > end:
                 end = right
@@ -731,7 +862,12 @@ def _parted(
         return []
     merged = [[[w for line in row for w in line[c]] for c in columns] for row in rows]
     key_chars = [len(_cell_text([row[0]])) for row in merged]
-    several = sum(1 for places in keys if len(places) > 1)
+    # The second line of a key goes on in small letters.
+    several = sum(
+        1
+        for row, places in zip(rows, keys, strict=True)
+        if any(not row[i][0][0].text[:1].islower() for i in places[1:])
+    )
     if statistics.median(key_chars) > _MAX_KEY_CHARS or 3 * several > len(rows):
         return []
     return merged
@@ -814,25 +950,32 @@ def _zones(rows: list[_Row]) -> list[tuple[float, float]]:
 
 def _refined(zones: list[tuple[float, float]], rows: list[_Row]) -> list[tuple[float, float]]:
     """Return *zones* parted where all rows leave a narrow gap at the same place."""
-    height = statistics.median(row.height for row in rows)
     found: list[tuple[float, float]] = []
-    for begin, end in zones:
-        words = [
-            [w for w in row.words if begin - 1 <= w.left and w.right <= end + 1] for row in rows
-        ]
-        parts: list[tuple[float, float]] = []
-        for left, right in sorted((w.left, w.right) for some in words for w in some):
-            if parts and left - parts[-1][1] < 0.5 * height:
-                parts[-1] = (parts[-1][0], max(parts[-1][1], right))
-            else:
-                parts.append((left, right))
-        for i in reversed(range(len(parts) - 1)):
-            gap = parts[i][1]
-            both = sum(1 for some in words if some and some[0].right <= gap and some[-1].left > gap)
-            if both < max(3, 0.3 * len(rows)):
-                parts[i : i + 2] = [(parts[i][0], parts[i + 1][1])]
-        found.extend(parts or [(begin, end)])
+    for zone in zones:
+        parts = _narrow_parts(zone, rows)
+        if len(rows) > _LEAST_WITH_HEAD:
+            # Names that stand over several columns cross the gap between them.
+            parts = max(parts, _narrow_parts(zone, rows[1:]), key=len)
+        found.extend(parts or [zone])
     return found
+
+
+def _narrow_parts(zone: tuple[float, float], rows: list[_Row]) -> list[tuple[float, float]]:
+    begin, end = zone
+    height = statistics.median(row.height for row in rows)
+    words = [[w for w in row.words if begin - 1 <= w.left and w.right <= end + 1] for row in rows]
+    parts: list[tuple[float, float]] = []
+    for left, right in sorted((w.left, w.right) for some in words for w in some):
+        if parts and left - parts[-1][1] < 0.5 * height:
+            parts[-1] = (parts[-1][0], max(parts[-1][1], right))
+        else:
+            parts.append((left, right))
+    for i in reversed(range(len(parts) - 1)):
+        gap = parts[i][1]
+        both = sum(1 for some in words if some and some[0].right <= gap and some[-1].left > gap)
+        if both < max(3, 0.3 * len(rows)):
+            parts[i : i + 2] = [(parts[i][0], parts[i + 1][1])]
+    return parts
 
 
 def _split(row: _Row, zones: list[tuple[float, float]]) -> list[list[Word]]:
@@ -890,6 +1033,15 @@ def _continues(
     """
     filled = [i for i, cell in enumerate(cells) if cell]
     own = [i for i, cell in enumerate(above) if cell]
+    if (
+        filled[:1] == [0]
+        and set(filled) < set(own)
+        and drop <= 1.8 * height
+        and above[0][0].text[:1].isupper()
+        and all(cells[i][0].text[:1].islower() for i in filled)
+    ):
+        # Keys that begin with a capital letter: this one goes on, and so do the cells beside it.
+        return True
     if not filled or not set(filled) <= set(own) or len(filled) > max(1, len(own) // 2):
         return False
     if len(own) < 2 or drop > 1.8 * height:

@@ -33,7 +33,12 @@ _MAX_RUN_IN_WORDS = 5
 _MIN_INTRODUCTION = 3
 
 _BLOCK_BREAK = re.compile(r"\n[ \t]*\n[\s]*")
-_ITEM = re.compile(r"[ \t]*(?:[-*•‣▪–+]|\(?(?:\d{1,2}|[A-Za-z])[.)])[ \t]+(?=\S)")
+# What an item of a list begins with: a bullet, 1. or a), iv) or 2.1.
+ITEM_MARKER = (
+    r"(?:[-*•◦▪▫‣●○■□◆◇➢❖►✓☐☑–+]"
+    r"|\(?(?:\d{1,2}|[A-Za-z]|[ivx]{2,5}|\d{1,2}(?:\.\d{1,2}){1,2}(?=[.)]))[.)])"
+)
+_ITEM = re.compile(rf"[ \t]*{ITEM_MARKER}[ \t]+(?=\S)")
 # "# apt upgrade" is what the superuser types.
 _MARKDOWN_HEADING = re.compile(r"(?:#{2,6}[ \t]+\S|#[ \t]+(?![a-z]))")
 _NUMBERED_HEADING = re.compile(
@@ -48,9 +53,6 @@ _INTRODUCES = re.compile(r"[:：]\s*$")
 # "I have lost my password." heads an answer, as a question does.
 _OF_THE_READER = re.compile(r"I(?:[’']\w+)?\s")
 _QUOTED_END = re.compile(r"[.!?…][\"'”’»]\s*$")
-# What a sentence ends with that goes on: "by running", "type:".
-_GOES_ON = re.compile(r"(?:[:：,]|(?:^|\s)[^\W\d_A-ZÀ-Þ]\w*)\s*$")
-_PLAIN_WORDS = re.compile(r"[^\W\d_]+(?:\s+[^\W\d_]+)+")
 _ONE_WORD = re.compile(r"[^\W\d_]{2,8}[.!]\s*")
 _REMARK = re.compile(r"\s*\((?:i\.e\.|e\.g\.|[a-zà-ÿ])")
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
@@ -68,6 +70,18 @@ _TERM = re.compile(
 _LITERAL_SIGN = re.compile(r"[\d_=()<>/]|(?<!\w)-|[a-z][A-Z]|\w\.\w")
 # An option or a variable, on a line of its own above what it does.
 _OPTION_LINE = re.compile(r"\s*(?:[‘'`]?--?[A-Za-z]|[A-Z][A-Z0-9_]{2,}\s*$)")
+# A term and what it means on one line, set apart: "127    if the command is not found".
+_DEFINED = re.compile(
+    r"[ \t]*(?P<term>\S{1,24}(?: \S{1,24}){0,3})(?:[ ]{3,}|\t+)(?P<said>\S[^\n]*)"
+)
+_MAX_DEFINED_LINES = 4
+# What stands before a command without a colon: "Then run".
+_COMMANDS = re.compile(
+    r"\b(?:run|type|enter|execute|use|using|with|by|do|command|eingeben|ausführen|befehl|mit"
+    r"|ejecute|escriba|comando|con|exécutez|tapez|commande|avec|esegui|digita|comando|digite|lệnh"
+    r"|chạy|gõ)\W*$",
+    re.IGNORECASE,
+)
 # What is asked and what is answered, as lists of questions mark them.
 _ASKED = re.compile(r"(?:Q|F|Question|Frage|Pregunta|Domanda|Pergunta|Hỏi)\s?\d{0,3}[.:]\s")
 _ANSWERED = re.compile(
@@ -86,6 +100,25 @@ _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)")
 _BOXED = re.compile(r"[ \t]*\*[ \t].*[ \t]\*[ \t]*")
 _FRAME_SIGN = re.compile(r"^[ \t]*\*|\*[ \t]*$", re.MULTILINE)
 _FRAME_END = re.compile(r"\s\*\s*$")
+# Abbreviations that end no sentence ...
+_SHORT_WORDS = (
+    "z.B z.Hd z.H z.T z.Zt d.h i.A i.V i.d.R u.a u.U o.ä s.o s.u v.a bzw ca Nr Nrn Abs Bd Dr"
+    " Prof Hr Fr Str Tel Fa inkl exkl ggf evtl vgl lt Ziff Hrsg Kap Abb Tab Mio Mrd zzgl abzgl"
+    " sog gem einschl Mr Mrs Ms vs approx cf e.g i.e incl excl ext attn dept Fig Figs p.ej"
+    " p.ex p.es Sr Sra Srta Sres Dra Dña Ud Uds núm núms pág págs aprox avda MM Mme Mlle Dott"
+    " sig ThS TS PGS GS TP BS KS Tx M"
+)
+_SHORTENED = re.compile(
+    r"(?<![^\s(\"'“„«])(?:"
+    + "|".join(word.replace(".", r"\. ?") for word in _SHORT_WORDS.split())
+    + r")\.\s*$"
+)
+# ... and those that may, but not before a number.
+_NUMBERS = re.compile(
+    r"(?<![^\s(])(?:No|Nos|Arts?|N|Pp?|S|Pag|Ch|Chap|Cap|Sec|Vol|Min|Max|Est|Tél)\.\s*$",
+    re.IGNORECASE,
+)
+_ENDS_OR_NOT = re.compile(r"(?<![^\s(])(?:etc|usw|Inc|Ltd|Co|Corp|a\. ?m|p\. ?m|ecc|Jr|St)\.\s*$")
 _PLAIN_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*[,.;:!?)]*")
 # From so many words a line on, of which so many are plain, it is prose whatever it looks like.
 _PROSE_WORDS = 5
@@ -99,10 +132,6 @@ _MAX_ENTRY_CHARACTERS = 300
 _FIELD = re.compile(r"\s*(?:[^:.\n]{2,40}|[\w.\[\]-]{2,80}):\s+\S")
 # A command behind the prompt of a shell.
 _PROMPT = re.compile(r"\s*\$ [a-z./]")
-# Wider than the gaps of a text that is set in full width.
-_LEAST_GAP = 3
-# "124    if the time is over": a term, a gap, and what it means.
-_HANGING = re.compile(r"[ \t]+(?P<term>\S{1,24}(?: \S{1,24})?)(?: {2,}|\t+)(?=[^\W_]{2,}[,;]? )")
 _CELL = re.compile(r"(?<!\\)\||\t")
 # Columns of plain text are set apart by blanks.
 _GAP = re.compile(r"(?<=\S) {2,}(?=\S)")
@@ -151,7 +180,7 @@ class Unit:
 class _Block:
     start: int
     end: int
-    kind: Literal["prose", "heading", "rows", "items", "entry", "code", "furniture"]
+    kind: Literal["prose", "heading", "rows", "items", "code", "furniture"]
 
 
 def split_units(passage: Hit, *, number: int, language: str = "en") -> list[Unit]:
@@ -192,18 +221,19 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
         if _is_term(text, block, following):
             lead, defines = (block.start, block.end), True
             continue
-        if block.kind == "entry":
-            start, end = _trim(text, block.start, block.end) or (block.start, block.end)
-            yield Unit(number, start, end, "item", start, lead=lead)
-            continue
         if block.kind == "heading" or (
-            not defines and _is_heading(text, block, following, language)
+            not defines
+            and _defined(text, block) is None
+            and _is_heading(text, block, following, language)
         ):
             lead, defines = (block.start, block.end), False
             continue
         if block.kind != "prose":
             for unit in _parts(text, block, passage, number, language):
                 yield replace(unit, lead=lead)
+            continue
+        if (defined := _defined(text, block)) is not None:
+            yield Unit(number, defined, block.end, "item", defined, lead=lead)
             continue
         if _is_entry(text[block.start : block.end]):
             yield Unit(number, block.start, block.end, "item", block.start, lead=lead)
@@ -274,7 +304,31 @@ def _is_term(text: str, block: _Block, following: _Block | None) -> bool:
     line = text[block.start : block.end].strip()
     if len(line) > _MAX_HEADING_CHARACTERS or not _TERM.fullmatch(line):
         return False
-    return text[following.start : following.end].lstrip()[:1].isupper()
+    # Set further in, it need not begin with a capital.
+    is_further_in = _margin(text, following.start) > _margin(text, block.start)
+    is_option = bool(_OPTION_LINE.match(line)) and is_further_in
+    return is_option or text[following.start : following.end].lstrip()[:1].isupper()
+
+
+def _margin(text: str, at: int) -> int:
+    """Return how far in the line begins that *at* is in, before its first letter."""
+    line = text[text.rfind("\n", 0, at) + 1 :]
+    return len(line) - len(line.lstrip(" "))
+
+
+def _defined(text: str, block: _Block) -> int | None:
+    """Return where a block begins with a term whose meaning it is, None if it is none."""
+    found = _DEFINED.match(text, block.start, block.end)
+    if found is None or text[block.start : block.end].count("\n") >= _MAX_DEFINED_LINES:
+        return None
+    meaning = found["said"]
+    # The lines that go on stand below what is said of the term.
+    margin = len(found.group()) - len(meaning)
+    further = text[found.end() : block.end].splitlines()
+    if any(line and len(line) - len(line.lstrip()) < min(margin, 4) for line in further):
+        return None
+    is_said = meaning[:1].isalpha() and len(meaning.split()) > 1 and not _GAP.search(meaning)
+    return found.start("term") if is_said and found["term"] not in "-*•+" else None
 
 
 def _names(text: str, term: tuple[int, int], start: int, end: int) -> bool:
@@ -405,10 +459,12 @@ def _join(text: str, start: int, end: int, following: _Block, number: int) -> Un
 def _introduces(text: str, start: int, end: int, following: _Block) -> bool:
     sentence = text[start:end]
     if following.kind == "code":
-        code = text[following.start : following.end].strip()
-        # "apt upgrade" is told from a subtitle by what stands before it: no title.
-        titled = not _GOES_ON.search(sentence) and _PLAIN_WORDS.fullmatch(code)
-        return not (_SENTENCE_ENDS.search(sentence) or _CALL.fullmatch(code) or titled)
+        named = _CALL.fullmatch(text[following.start : following.end].strip())
+        if _OPTION_LINE.match(text, following.start) and (
+            _margin(text, start) > _margin(text, following.start)
+        ):
+            return False  # the next option, and not what this one's text leads to
+        return not _SENTENCE_ENDS.search(sentence) and not named
     return following.kind == "items" and bool(_INTRODUCES.search(sentence))
 
 
@@ -438,13 +494,7 @@ def _runs(text: str, start: int, end: int, headings: set[str]) -> Iterator[_Bloc
             yield _Block(kinds[0][0], kinds[terms - 1][1], "prose")
             yield from _runs(text, kinds[terms][0], end, headings)
             return
-        if entry := _find_entry(text, [(s, e) for s, e, _ in kinds]):
-            first, last = entry
-            yield from _runs(text, kinds[0][0], kinds[first][0], headings)
-            yield _Block(kinds[first][0], kinds[last][1], "entry")
-            yield from _runs(text, kinds[last][1], end, headings)
-            return
-        if _is_code(text[start:end]):
+        if _is_code(text[start:end], before=text[:start]):
             yield _Block(kinds[0][0], kinds[-1][1], "code")
             return
         yield from _paragraphs(text, [(s, e) for s, e, _ in kinds])
@@ -563,25 +613,6 @@ def _terms_above(text: str, lines: Sequence[tuple[int, int, str]]) -> int:
     return count if _TERM.fullmatch(named) else 0
 
 
-def _find_entry(text: str, lines: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
-    """Return the first and last line of the first term that stands beside what it means."""
-    for first, (start, end) in enumerate(lines):
-        # What begins behind a blank line has lost its margin.
-        begin = text.rfind("\n", 0, start) + 1
-        if not (term := _HANGING.match(text, begin, end)):
-            continue
-        column, last = term.end() - begin, first
-        while last + 1 < len(lines) and _margin(text[slice(*lines[last + 1])]) == column:
-            last += 1
-        if last > first or text[term.end("term") : term.end()].count(" ") > _LEAST_GAP:
-            return first, last
-    return None
-
-
-def _margin(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
 def _paragraphs(text: str, lines: Sequence[tuple[int, int]]) -> Iterator[_Block]:
     """Divide lines of prose where a line ends though there was room: headings, entries, fields."""
     width = max(len(text[s:e].strip()) for s, e in lines)
@@ -631,7 +662,13 @@ def _line_kind(line: str, headings: set[str]) -> str:
     return "prose"
 
 
-def _is_code(block: str) -> bool:
+def _is_code(block: str, *, before: str = "") -> bool:
+    """
+    Return whether a block is a command or a listing.
+
+    Args:
+        before: What stands before it: a few small words below a title go on with that.
+    """
     lines = [line for line in block.splitlines() if line.strip()]
     ended = bool(_SENTENCE_ENDS.search(block))
     if not any(map(str.isalnum, block)) or _INTRODUCES.search(block) or (ended and len(lines) < 3):
@@ -656,8 +693,11 @@ def _is_code(block: str) -> bool:
         line = lines[0].strip()
         short = len(line.split()) <= 12
         titled = bool(re.match(r"[\d.§]+\s*[A-ZÀ-Þ]", line))
-        bare = len(line.split()) <= 4 and not titled
-        return short and not sentences and small == 1 and (signs > 0 or bare)
+        above = before.rstrip()[-80:].rpartition("\n")[2]
+        leads = any(sign.search(above) for sign in (_SENTENCE_ENDS, _INTRODUCES, _COMMANDS))
+        bare = len(line.split()) <= 4 and not titled and leads
+        said = bool(_DEFINED.match(lines[0]))
+        return short and not sentences and small == 1 and not said and (signs > 0 or bare)
     return sentences <= len(lines) / 4 and signs + small >= len(lines) and signs > 0
 
 
@@ -689,6 +729,7 @@ def _sentences(text: str, start: int, end: int, language: str) -> Iterator[tuple
         within = within or (len(spans) == 1 and _ONE_WORD.fullmatch(text, *spans[0]) is not None)
         if spans and (
             within
+            or _is_shortened(text[spans[-1][0] : spans[-1][1]], text[begin:stop])
             or _REMARK.match(text, begin, stop)
             or (
                 _QUOTED_END.search(text, spans[-1][0], begin)
@@ -702,6 +743,16 @@ def _sentences(text: str, start: int, end: int, language: str) -> Iterator[tuple
             trimmed = _trim(text, at, upto)
             if trimmed is not None:
                 yield trimmed
+
+
+def _is_shortened(before: str, after: str) -> bool:
+    """Return whether what ends *before* is an abbreviation and no sentence."""
+    follows = after.lstrip()[:1]
+    return bool(
+        (_SHORTENED.search(before) and follows)
+        or (_NUMBERS.search(before) and follows.isdigit())
+        or (_ENDS_OR_NOT.search(before) and (follows.islower() or follows == ","))
+    )
 
 
 def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
