@@ -389,9 +389,11 @@ def test_pdf_title_of_two_lines_and_its_list() -> None:
 
 
 def test_pdf_accents_beside_their_letters() -> None:
-    """An accent that stands over the letter behind it is that letter's; one beside it is not."""
+    """An accent over the letter behind it is that letter's; signs that TeX does not name are read."""
     over = "BT /F1 11 Tf 50 700 Td [(Gr\\250) 300 (unbacher and na\\250) 300 (ive)] TJ ET\n"
     assert text_of(make_pdf([over]), "a.pdf") == "Grünbacher and naïve"
+    unnamed = "BT /F1 11 Tf 50 700 Td (O\\033ice \\026 open) Tj ET\n"
+    assert text_of(make_pdf([unnamed]), "a.pdf") == "Office — open"
     beside = "BT /F1 11 Tf 50 700 Td (It\\264s a plain mark) Tj ET\n"
     assert text_of(make_pdf([beside]), "a.pdf") == "It\u00b4s a plain mark"
 

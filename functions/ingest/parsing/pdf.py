@@ -135,6 +135,13 @@ _PAGE_NUMBER = re.compile(
     r"(?:\s*(?:of|von|de|di|av|af|z|/|sur|trên|van)\s*#)?|#\s*(?:of|von|de|/|sur)\s*#|[-–—]\s*#\s*[-–—]",
     re.IGNORECASE,
 )
+# What bitmap fonts of TeX have at places without a name in Unicode (its encodings T1 and TS1).
+_CORK = str.maketrans(
+    {"\x10": "“", "\x11": "”", "\x12": "„", "\x13": "«", "\x14": "»", "\x15": "–", "\x16": "—"}
+    | {"\x1b": "ﬀ", "\x1c": "ﬁ", "\x1d": "ﬂ", "\x1e": "ﬃ", "\x1f": "ﬄ", "\x88": "•"}
+)
+_CORK_SIGN = re.compile("[\x10-\x16\x1b-\x1f\x88]")
+_LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl"})
 # Accents that stand beside their letter, as fonts of TeX have them, and what they are on a letter.
 _ACCENTS = {
     "`": "\u0300",
@@ -587,6 +594,9 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
         lines: list[_Line] = []
         turn = _usual_turn(handle, count)
         characters = Characters(handle, is_exact=len(text) == count, turn=turn)
+        is_cork = _CORK_SIGN.search(text) is not None
+        if is_cork:
+            text = text.translate(_CORK)
         is_ascii = text.isascii()
         if not is_ascii and "\u2212" in text:
             text = _NO_MINUS.sub("-", text)
@@ -637,6 +647,12 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
             else:
                 cleaned = clean_line(stripped)
                 cells = ((cleaned, left, right),)
+            if is_cork:
+                # Each is one character of the page, and two or three of the text.
+                cleaned = cleaned.translate(_LIGATURES)
+                cells = tuple(
+                    (cell.translate(_LIGATURES), begin, end) for cell, begin, end in cells
+                )
             edges = tuple(zip(lefts, rights, strict=True))
             bottoms = place.bottoms[1:]
             if cleaned.count(" ") + 1 != len(edges):
