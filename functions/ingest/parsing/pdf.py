@@ -126,9 +126,7 @@ _LINE = re.compile("[^\r\n\ufffe]+")
 _bottom = attrgetter("bottom")
 _DIGITS = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
 _NOT_WORD = re.compile(r"\W+")
-_BULLET = re.compile(
-    r"(?:[•◦▪▫‣∙●○■□◆◇➢❖►✓☐☑–*-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,5}|\d{1,2}(?:\.\d{1,2}){1,3})[.)])\s"
-)
+_BULLET = re.compile(r"(?:[•◦▪▫‣∙●○■□◆◇➢❖►✓☐☑–*-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,5})[.)])\s")
 _SENTENCE_END = re.compile(r"[.!?:。！？…]['\"”’»)\]]*$")
 # Dots or lines that lead the eye, and what is nothing else.
 _LEADERS = re.compile(r"(?:[.·…]\s?){4,}|_{3,}")
