@@ -142,7 +142,8 @@ def test_scan_beyond_the_budget(tmp_path: Path, tokenizer: Path) -> None:
 
 def test_scan_in_two_languages(tmp_path: Path, tokenizer: Path) -> None:
     """A page is read by the data of its own languages, line by line, with all of its letters."""
-    lines = ["The notice period of this contract is three months.", "Die Kündigung erfolgt schriftlich sechs Wochen", "vor dem Ende des Vierteljahres.",
+    lines = ["The notice period of this contract is three months.",
+             "Die Kündigung erfolgt schriftlich sechs Wochen", "vor dem Ende des Vierteljahres.",
              "Altöl gehört in den Behälter neben dem Tor.",
              "The key of the shed hangs in the office."]  # fmt: skip
     data = scan(lines=lines)
