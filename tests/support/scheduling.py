@@ -46,7 +46,7 @@ _LONGEST = (
 )
 
 
-class LongestFirst(LoadFileScheduling):
+class LongestFirst(LoadFileScheduling):  # type: ignore[misc]  # it ships no annotations
     """Give a process whole files, in an order of ours."""
 
     _system_is_at: WorkerController | None = None
