@@ -30,6 +30,7 @@ _REASONS = {
     "exact": "by an identifier, phrase or file name",
     "other_language": "by its language",
     "feedback": "by its likeness to the first",
+    "neighbour": "because it is beside a better one",
 }
 
 
@@ -190,6 +191,7 @@ def _print_passages(hits: Sequence[Hit], *, mode: Mode) -> None:
             "exact",
             "language",
             "likeness",
+            "beside",
             "cosine",
             "before next",
         ],
@@ -216,7 +218,7 @@ def _show_passage(hit: Hit) -> str:
 
 
 def _show_parts(hit: Hit) -> list[str]:
-    return [""] * 5 if hit.parts is None else [f"{part:.3f}" for part in astuple(hit.parts)]
+    return [""] * 6 if hit.parts is None else [f"{part:.3f}" for part in astuple(hit.parts)]
 
 
 def _show_ranks(hit: Hit) -> str:

@@ -39,7 +39,7 @@ from admin.terminal import (
 from shared import store
 from shared.embedding.embedder import TextEmbedder
 from shared.embedding.embedders import open_embedder
-from shared.search.fusion import Fusion, combine, default_fusion, is_known
+from shared.search.fusion import Fusion, combine, default_fusion, is_known, lift_neighbours
 from shared.search.statement import prepare, run
 from shared.settings import load
 from shared.store import Connection
@@ -70,11 +70,13 @@ class JudgedQuestion:
     Attributes:
         known: It is in a language that the model knows well.
         places: Document and characters of each candidate.
+        chunks: Build and ordinal of each candidate.
     """
 
     question: Question
     known: bool
     places: Sequence[Span]
+    chunks: Sequence[tuple[int, int]]
     vector: NDArray[np.float64]
     text: NDArray[np.float64]
     exact: NDArray[np.float64]
@@ -166,6 +168,7 @@ def judge(
                     Span(questions.document_of(hit.name), hit.char_start, hit.char_end)
                     for hit in hits
                 ],
+                chunks=[(hit.build_id, hit.ordinal) for hit in hits],
                 vector=np.array([part.vector for part in parts]) / _PROBE.vector,
                 text=np.array([part.text for part in parts]) / (1 - _PROBE.vector),
                 exact=np.array([part.exact for part in parts]),
@@ -282,13 +285,16 @@ def _choose_for(
 def _measure(judged: Iterable[JudgedQuestion], fusion: Fusion) -> float:
     return fmean(
         each.measure(
-            combine(
-                fusion.weights_for(["en"] if each.known else [], multilingual=False),
-                vector=each.vector,
-                text=each.text,
-                exact=each.exact,
-                foreign=each.foreign,
-                likeness=each.likeness,
+            lift_neighbours(
+                combine(
+                    fusion.weights_for(["en"] if each.known else [], multilingual=False),
+                    vector=each.vector,
+                    text=each.text,
+                    exact=each.exact,
+                    foreign=each.foreign,
+                    likeness=each.likeness,
+                ),
+                each.chunks,
             )
         )
         for each in judged

@@ -300,7 +300,7 @@ def _run(
                     python=python,
                     url=databases.create(name),
                     large_url=databases.url(large.database(name)) if large else "",
-                    state=_peer_state(state, fresh=name),
+                    state=peer_state(state, fresh=name),
                     log=work / f"{name}.log",
                 )
             except BenchmarkFailed as error:
@@ -448,7 +448,7 @@ def _serve_peers(bench: Bench, *, clients: int) -> Iterator[dict[str, Served]]:
                     store: bench.databases.url(filled.database(name))
                     for store, filled in bench.stores.items()
                 },
-                state=_peer_state(STATE),
+                state=peer_state(STATE),
                 log=bench.work / f"{name}-served.log",
                 processes=cores if clients > 1 else 1,
                 threads=1 if clients > 1 else cores,
@@ -739,11 +739,11 @@ def _fill(
         _migrate(url)
         fill_ours(url, store.corpus)
     else:
-        shutil.rmtree(_peer_state(state) / database, ignore_errors=True)
+        shutil.rmtree(peer_state(state) / database, ignore_errors=True)
         log = work / f"{name}-load.log"
         try:
             peer = Peer(
-                name, python=python, url=url, large_url=url, state=_peer_state(state), log=log
+                name, python=python, url=url, large_url=url, state=peer_state(state), log=log
             )
             try:
                 loaded = peer.load(store.corpus)
@@ -792,7 +792,7 @@ def _embed_once(databases: _Databases, folders: list[Path], file: Path, *, work:
     return chunks
 
 
-def _peer_state(state: Path, *, fresh: str = "") -> Path:
+def peer_state(state: Path, *, fresh: str = "") -> Path:
     """Return where txtai keeps its configuration beside its tables; that of *fresh* is removed."""
     folder = state / "txtai"
     if fresh:

@@ -139,16 +139,12 @@ def _cpu_ms(connection: Connection) -> float:
     return int(schedule.split()[0]) / 1e6
 
 
-def measure(*, count: int) -> dict[str, Any]:
-    """Measure each filter over the larger store."""
-    machine = describe_machine()
-    embedder = Embedder(MODEL_DIR)
-    asked = questions(corpus_folders(), count=count + _WARM_UP)
-    vectors = [embedder.embed_query(question) for question in asked]
+def measure_filters(
+    owner_url: str, asked: Sequence[str], vectors: Sequence[NDArray[np.float32]]
+) -> dict[str, Any]:
+    """Deal the documents of a store out, and measure each filter over it."""
     rows = []
     with (
-        bench_server() as server_url,
-        copied_store(server_url, "large", "filtered") as owner_url,
         psycopg.connect(owner_url, autocommit=True) as owner,
         open_pool(
             DatabaseSettings.model_validate(
@@ -173,11 +169,24 @@ def measure(*, count: int) -> dict[str, Any]:
                 found = measure_filter(lambda: reading(pool, ()), asked, vectors, wanted, tenth)
                 rows.append({"filter": name, "chunks": chunks.get(collection, whole), **found})
                 click.echo(rows[-1], err=True)
-    return {"machine": machine, "chunks": whole, "questions": count, "rows": rows}
+    return {"chunks": whole, "filtered_questions": len(asked) - _WARM_UP, "rows": rows}
 
 
-def write_table(result: dict[str, Any]) -> str:
-    """Return the table of docs/scaling.md."""
+def measure(*, count: int) -> dict[str, Any]:
+    """Measure each filter over the larger store."""
+    machine = describe_machine()
+    embedder = Embedder(MODEL_DIR)
+    asked = questions(corpus_folders(), count=count + _WARM_UP)
+    vectors = [embedder.embed_query(question) for question in asked]
+    with (
+        bench_server() as server_url,
+        copied_store(server_url, "large", "filtered") as owner_url,
+    ):
+        return {"machine": machine, **measure_filters(owner_url, asked, vectors)}
+
+
+def write_filters(result: dict[str, Any], *, command: str = "filtered") -> str:
+    """Return a table of docs/scaling.md."""
     rows = [
         (
             row["filter"],
@@ -189,9 +198,9 @@ def write_table(result: dict[str, Any]) -> str:
         for row in result["rows"]
     ]
     said = (
-        f"`python -m benchmarks.filtered`: {result['chunks']:,} chunks under HNSW,"
-        f" {result['questions']} questions a row, vectors alone; recall against an exact scan of"
-        " the same filter."
+        f"`python -m benchmarks.{command}`: {result['chunks']:,} chunks under HNSW,"
+        f" {result['filtered_questions']} questions a row, vectors alone; recall against an exact"
+        " scan of the same filter."
     )
     header = ("filter", "passes", "chunks", "recall@10", "CPU ms")
     return "\n\n".join([said, make_table(header, rows), describe_run(result)])
@@ -204,7 +213,7 @@ def main(*, count: int, tables: bool) -> None:
     """Measure, write the result and the table."""
     if not tables:
         click.echo(write_result("filtered", measure(count=count)))
-    text = write_table(read_latest("filtered"))
+    text = write_filters(read_latest("filtered"))
     replace_block(DOCUMENT, "filtered", text)
     click.echo(text)
 

@@ -80,7 +80,7 @@ def main(
     with ExitStack() as stack:
         server_url = stack.enter_context(bench_server())
         served = [
-            stack.enter_context(_serve(server_url, store, checkout, number))
+            stack.enter_context(serve_checkout(server_url, store, checkout, number))
             for number, checkout in enumerate(checkouts or (ROOT,))
         ]
         costs: dict[str, list[Cost]] = {one.name: [] for one in served}
@@ -129,6 +129,23 @@ def _write_table(costs: dict[str, list[Cost]]) -> str:
     return make_table(header, rows)
 
 
+def find_store(server_url: str, system: str, store: str) -> str:
+    """
+    Return the URL of a store that the benchmark has filled for one of the systems.
+
+    Raises:
+        click.ClickException: It was not filled.
+    """
+    with psycopg.connect(server_url) as connection:
+        row = connection.execute(
+            "SELECT datname FROM pg_database WHERE datname LIKE %s ORDER BY oid DESC LIMIT 1",
+            [f"bench\\_{system}\\_%\\_{store}"],
+        ).fetchone()
+    if row is None:
+        raise click.ClickException(f"there is no store of {system}: make bench ARGS=--prepare")
+    return urlunsplit(urlsplit(server_url)._replace(path=f"/{row[0]}"))
+
+
 @contextmanager
 def copied_store(server_url: str, store: str, name: str) -> Iterator[str]:
     """
@@ -137,18 +154,13 @@ def copied_store(server_url: str, store: str, name: str) -> Iterator[str]:
     Raises:
         click.ClickException: It was not filled.
     """
+    filled = urlsplit(find_store(server_url, OURS, store)).path.strip("/")
     with psycopg.connect(server_url, autocommit=True) as connection:
-        row = connection.execute(
-            "SELECT datname FROM pg_database WHERE datname LIKE %s ORDER BY oid DESC LIMIT 1",
-            [f"bench\\_{OURS}\\_%\\_{store}"],
-        ).fetchone()
-        if row is None:
-            raise click.ClickException("there is no store: make bench ARGS=--prepare")
         for command in (
             'DROP DATABASE IF EXISTS "{}" WITH (FORCE)',
             'CREATE DATABASE "{}" TEMPLATE "{}" STRATEGY file_copy',
         ):
-            connection.execute(command.format(name, row[0]))
+            connection.execute(command.format(name, filled))
     try:
         yield urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
     finally:
@@ -157,7 +169,7 @@ def copied_store(server_url: str, store: str, name: str) -> Iterator[str]:
 
 
 @contextmanager
-def _serve(server_url: str, store: str, checkout: Path, number: int) -> Iterator[Served]:
+def serve_checkout(server_url: str, store: str, checkout: Path, number: int) -> Iterator[Served]:
     """Copy the store, migrate the copy as the checkout has it, and serve it."""
     name = f"cost_{number}"
     with ExitStack() as stack:

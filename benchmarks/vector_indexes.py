@@ -1,10 +1,12 @@
 """
 An index of bits beside today's index of vectors: python -m benchmarks.vector_indexes
 
-The same vectors in one table (mixtures of real ones, as benchmarks.scaling makes them), under two
-HNSW indexes: one of halfvec, as the product has, and one of binary_quantize, whose candidates are
-compared again by their vectors. Recall is against the exact order. CPU is that of the server; fsync
-is off. Writes benchmarks/results/vector_indexes-*.json and the table of docs/scaling.md.
+The product's tables with a million vectors (mixtures of real ones, as benchmarks.scaling makes
+them; the chunks' texts are empty), under two HNSW indexes: one of binary_quantize, whose candidates
+are compared again by their vectors, and then the product's own of halfvec. Recall is against the
+exact order. With the product's index, its search is asked through the filters of
+benchmarks.filtered as well. CPU is that of the server; fsync is off. Writes
+benchmarks/results/vector_indexes-*.json and two tables of docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import sql
 
-from admin.vector_index import HNSW_EF_CONSTRUCTION
+from admin.lexeme_statistics import refresh_statistics
+from admin.vector_index import HNSW_EF_CONSTRUCTION, create_vector_index
 from shared.embedding.embedder import Embedder
 from shared.store import Connection
 
+from .filtered import measure_filters, write_filters
 from .recording import (
     ROOT,
     describe_machine,
@@ -43,26 +47,32 @@ _BATCH = 20_000
 _PASSAGES = 1_500
 _NOISE = 0.3
 _LIMIT = 10
+_CHUNKS_A_DOCUMENT = 20
+_FILTERED_QUESTIONS = 40
+# Stop words alone: the search has no words to look for.
+_NO_WORDS = "What is it?"
 # What is kept while the graph is searched; pgvector's limit is 1,000, and an iterative scan goes on
 # from there.
 _BREADTHS = {"halfvec": (200, 400, 800, 1000), "bit": (200, 400, 800, 1000, 2000, 4000)}
 _MAX_EF_SEARCH = 1000
-_INDEXES = {
-    "halfvec": "embedding halfvec_cosine_ops",
-    "bit": "(binary_quantize(embedding)::bit({dimension})) bit_hamming_ops",
-}
+_INDEXES = {"halfvec": "embeddings_1_hnsw", "bit": "embeddings_1_bit"}
 _NEAREST = {
-    "halfvec": "SELECT id FROM vectors ORDER BY embedding <=> %(asked)s LIMIT {limit}",
+    "halfvec": """
+        SELECT build_id, ordinal
+        FROM embeddings_1
+        ORDER BY embedding::halfvec({dimension}) <=> %(asked)s
+        LIMIT {limit}
+    """,
     "bit": """
-        SELECT id
+        SELECT build_id, ordinal
         FROM (
-            SELECT id, embedding
-            FROM vectors
-            ORDER BY binary_quantize(embedding)::bit({dimension})
+            SELECT build_id, ordinal, embedding
+            FROM embeddings_1
+            ORDER BY binary_quantize(embedding::halfvec({dimension}))::bit({dimension})
                 <~> binary_quantize(%(asked)s::halfvec({dimension}))
             LIMIT {breadth}
         ) AS candidates
-        ORDER BY embedding <=> %(asked)s
+        ORDER BY embedding::halfvec({dimension}) <=> %(asked)s
         LIMIT {limit}
     """,
 }
@@ -91,20 +101,19 @@ def load(
     asked: NDArray[np.float32],
     *,
     count: int,
-) -> list[set[int]]:
-    """Fill the table; return the ids of what is nearest to each question."""
-    connection.execute(
-        sql.SQL("CREATE TABLE vectors (id integer, embedding halfvec({}))").format(
-            sql.Literal(real.shape[1])
-        )
-    )
+) -> list[set[tuple[int, int]]]:
+    """Fill the product's tables; return the keys of the chunks nearest to each question."""
+    connection.execute("SET session_replication_role = replica")
+    _load_chunks(connection, documents=-(-count // _CHUNKS_A_DOCUMENT))
     best: list[list[tuple[float, int]]] = [[] for _ in asked]
     first = 0
     for batch in make_vectors(real, count):
-        with connection.cursor().copy("COPY vectors FROM STDIN (FORMAT binary)") as copy:
-            copy.set_types(["int4", "halfvec"])
+        with connection.cursor().copy(
+            "COPY embeddings (model_id, build_id, ordinal, embedding) FROM STDIN (FORMAT binary)"
+        ) as copy:
+            copy.set_types(["int2", "int8", "int4", "halfvec"])
             for number, vector in enumerate(batch, first):
-                copy.write_row((number, HalfVector(vector)))
+                copy.write_row((1, *_key(number), HalfVector(vector)))
         rounded = _unit(batch.astype(np.float32))
         for kept, similarities in zip(best, asked @ rounded.T, strict=True):
             nearest = np.argpartition(-similarities, _LIMIT)[:_LIMIT]
@@ -112,22 +121,72 @@ def load(
             kept.sort(reverse=True)
             del kept[_LIMIT:]
         first += len(batch)
-    connection.execute("VACUUM ANALYZE vectors")
-    return [{number for _, number in kept} for kept in best]
+    connection.execute("RESET session_replication_role")
+    connection.execute("VACUUM ANALYZE")
+    refresh_statistics(connection)
+    return [{_key(number) for _, number in kept} for kept in best]
+
+
+def _load_chunks(connection: Connection, *, documents: int) -> None:
+    """Load documents that answer, with chunks of one text."""
+    values = {"documents": documents, "each": _CHUNKS_A_DOCUMENT}
+    connection.execute(
+        """
+        INSERT INTO builds (id, document_id, generation, epoch, state, chunk_count)
+        OVERRIDING SYSTEM VALUE
+        SELECT number, gen_random_uuid(), 1, 0, 'ready', %(each)s
+        FROM generate_series(1, %(documents)s::integer) AS number
+        """,
+        values,
+    )
+    connection.execute(
+        """
+        INSERT INTO documents
+            (id, bucket, name, seen_generation, active_build, active_generation, language)
+        SELECT document_id, 'scaling', 'loaded/' || id, 1, id, 1, 'en'
+        FROM builds
+        """
+    )
+    connection.execute(
+        """
+        INSERT INTO chunks
+            (build_id, ordinal, text, heading, header, char_start, char_end, content_hash, search)
+        SELECT build_id, ordinal, 'passage', '', '', 0, 7, sha256('passage'), ''::tsvector
+        FROM generate_series(1, %(documents)s::integer) AS build_id,
+             generate_series(0, %(each)s::integer - 1) AS ordinal
+        """,
+        values,
+    )
+
+
+def _key(number: int) -> tuple[int, int]:
+    return 1 + number // _CHUNKS_A_DOCUMENT, number % _CHUNKS_A_DOCUMENT
 
 
 def build(connection: Connection, clock: Clock, kind: str, *, dimension: int) -> dict[str, Any]:
     """Build the index of a kind with the product's options."""
     used, began = clock.seconds(), time.perf_counter()
-    connection.execute(
-        sql.SQL(
-            "CREATE INDEX nearest ON vectors USING hnsw ({}) WITH (ef_construction = {})"
-        ).format(
-            sql.SQL(_INDEXES[kind]).format(dimension=sql.Literal(dimension)),
-            sql.Literal(HNSW_EF_CONSTRUCTION),
+    if kind == "halfvec":
+        create_vector_index(connection, from_chunks=0)
+    else:
+        connection.execute(
+            sql.SQL(
+                """
+                CREATE INDEX embeddings_1_bit ON embeddings_1
+                USING hnsw (
+                    (binary_quantize(embedding::halfvec({dimension}))::bit({dimension}))
+                    bit_hamming_ops
+                )
+                WITH (ef_construction = {ef_construction})
+                """
+            ).format(
+                dimension=sql.Literal(dimension),
+                ef_construction=sql.Literal(HNSW_EF_CONSTRUCTION),
+            )
         )
-    )
-    row = connection.execute("SELECT pg_relation_size('nearest')").fetchone()
+    row = connection.execute(
+        "SELECT pg_relation_size(%(index)s::regclass)", {"index": _INDEXES[kind]}
+    ).fetchone()
     return {
         "seconds": round(time.perf_counter() - began, 1),
         "cpu_seconds": round(clock.seconds() - used, 1),
@@ -140,7 +199,7 @@ def measure_breadths(
     clock: Clock,
     kind: str,
     asked: Sequence[HalfVector],
-    nearest: Sequence[set[int]],
+    nearest: Sequence[set[tuple[int, int]]],
 ) -> list[dict[str, float]]:
     """Return recall and CPU of the index for each number of candidates."""
     rows = []
@@ -163,7 +222,7 @@ def measure_breadths(
         for vector in asked[:10]:
             search({"asked": vector})
         used = clock.seconds()
-        found = [{row[0] for row in search({"asked": vector})} for vector in asked]
+        found = [set(search({"asked": vector}).fetchall()) for vector in asked]
         used = clock.seconds() - used
         rows.append(
             {
@@ -214,13 +273,18 @@ def measure(
             rows = measure_breadths(connection, clock, kind, sent, nearest)
             kinds[kind] = {"build": built, "breadths": rows}
             click.echo(f"{kind}: {rows}", err=True)
-            connection.execute("DROP INDEX nearest")
+            if kind == "bit":
+                # The planner is to choose between the product's index and none.
+                connection.execute(f"DROP INDEX {_INDEXES[kind]}")
+        count = min(_FILTERED_QUESTIONS, questions)
+        filters = measure_filters(database.server.url, [_NO_WORDS] * count, list(asked[:count]))
     return {
         "machine": machine,
         "vectors": vectors,
         "questions": questions,
         "maintenance_work_mem_mb": maintenance_mb,
         "kinds": kinds,
+        **filters,
     }
 
 
@@ -280,6 +344,9 @@ def main(
         click.echo(write_result("vector_indexes", result))
     text = write_table(read_latest("vector_indexes"))
     replace_block(DOCUMENT, "vector_indexes", text)
+    click.echo(text)
+    text = write_filters(read_latest("vector_indexes"), command="vector_indexes")
+    replace_block(DOCUMENT, "filtered-million", text)
     click.echo(text)
 
 

@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
 from itertools import pairwise
 
 # At most so many further words of one text: a table of dates stays within a tsvector's bounds.
@@ -79,8 +80,45 @@ _UNITS = (
     "|ft|ml|cl|l|kpa|mpa|hpa|pa|bar|mbar|psi|kb|mb|gb|tb|kib|mib|gib|tib|kbit|mbit|gbit|kbps|mbps"
     "|gbps|ms|dpi|px|db|rpm|°c|°f|%|ω|k|n"
 )
+# Names of units, and signs for what has another sign above.
+_UNIT_NAMES = {
+    name: unit
+    for unit, names in {
+        "kg": "kilogram kilograms kilogramm kilogramme kilogrammes kilogramos kilo kilos",
+        "g": "gram grams gramm gramme grammes gramos",
+        "mg": "milligram milligrams milligramm milligrammes miligramos",
+        "km": "kilometre kilometres kilometer kilometers kilomètres kilómetros",
+        "m": "metre metres meter meters mètre mètres metro metros",
+        "cm": "centimetre centimetres centimeter centimeters zentimeter centimètres centímetros",
+        "mm": "millimetre millimetres millimeter millimeters millimètres milímetros",
+        "ft": "foot feet",
+        "in": "inch inches zoll",
+        "l": "litre litres liter liters litro litros",
+        "ml": "millilitre millilitres milliliter milliliters mililitros",
+        "kw": "kilowatt kilowatts",
+        "w": "watt watts",
+        "kwh": "kilowattstunden kilowatt-hours",
+        "v": "volt volts",
+        "a": "ampere amperes amp amps ampère ampères",
+        "hz": "hertz",
+        "kb": "kilobyte kilobytes",
+        "mb": "megabyte megabytes",
+        "gb": "gigabyte gigabytes",
+        "tb": "terabyte terabytes",
+        "mbps": "mbit/s",
+        "gbps": "gbit/s",
+        "kbps": "kbit/s",
+        "km/h": "kph kmh",
+        "%": "percent prozent procent",
+        "lb": "pound pounds",
+        "oz": "ounce ounces",
+    }.items()
+    for name in names.split()
+}
 _QUANTITY = re.compile(
-    rf"(?<![\w.,])(\d{{1,12}}(?:[.,]\d{{1,9}})?)(\s?)({_UNITS})(?![\w/])", re.IGNORECASE
+    rf"(?<![\w.,])(\d{{1,12}}(?:[.,]\d{{1,9}})?)(\s?)"
+    rf"({'|'.join(sorted(_UNIT_NAMES, key=len, reverse=True))}|{_UNITS})(?![\w/])",
+    re.IGNORECASE,
 )
 # Units of one kind, by the power of ten of the one that stands for all of them.
 _SCALES = {
@@ -133,6 +171,33 @@ _SIZE = re.compile(
 _CLOCK = re.compile(
     r"(?<![\w.,])(\d{1,2})(?:[:.](\d{2}))?\s?([ap])(?:\.\s?m\.|m(?!\w))", re.IGNORECASE
 )
+# 19:45, 19h45, 19.45 Uhr, 19 Uhr.
+_DAY_CLOCKS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"(?<![\w.,:/-])(?P<h>\d{1,2})(?::|\s?h\s?)(?P<m>\d{2})(?![\w:/]|[.,]\d)",
+        r"(?<![\w.,:/-])(?P<h>\d{1,2})(?:[.:](?P<m>\d{2}))?\s(?:uhr|uur)(?!\w)",
+    )
+)
+# Q3, 3rd quarter.
+_QUARTERS = {
+    name: number
+    for number, names in enumerate(
+        (
+            "first 1st erstes ersten premier primer",
+            "second 2nd zweites zweiten deuxième segundo",
+            "third 3rd drittes dritten troisième tercer",
+            "fourth 4th viertes vierten quatrième cuarto",
+        ),
+        start=1,
+    )
+    for name in names.split()
+}
+_QUARTER = re.compile(
+    rf"(?<!\w)(?:(?P<name>{'|'.join(_QUARTERS)})|(?P<number>[1-4])[.eº]?)"
+    r"\s(?:quarter|quartals?|trimestre)(?!\w)",
+    re.IGNORECASE,
+)
 
 # Groups of digits: accounts, cards and telephone numbers.
 _GROUPED = re.compile(
@@ -160,6 +225,17 @@ _CODE_TOKEN = re.compile(r"[^\W_]+")
 _CODE_GAP = re.compile(r"[ \-/_]{1,2}")
 _MOST_CODE_TOKENS = 6
 _MOST_JOINED = 12
+# "of item 7" is no code, although the words of one are as short.
+_FUNCTION_WORDS_OF_LANGUAGES = """
+a an and are as at by for from in is it of on or the to was
+am das dem den der des die ein für im mit und von vom zu zum zur
+au aux de du en et la le les un une
+con del el las los por que una y
+al da di do e il lo na no per
+het met van
+của cho ở và là
+"""
+_FUNCTION_WORDS = frozenset(_FUNCTION_WORDS_OF_LANGUAGES.split())
 _LETTERS_AND_DIGITS = re.compile(r"[^\W\d_]+|\d+")
 _VERSION = re.compile(
     r"(?<![\w.])(v\.?\s?|(?:version|release|ver\.?)\s)?(\d{1,4}(?:\.\d{1,6}){0,3})(?![\w]|\.\d)",
@@ -187,6 +263,7 @@ def find_spellings(text: str) -> list[str]:
         _quantities,
         _sizes,
         _clock_times,
+        _quarters,
         _slashed,
         _joined,
         _pictures,
@@ -199,6 +276,8 @@ def find_spellings(text: str) -> list[str]:
     return words
 
 
+# This and the asked spellings are made twice of each question.
+@lru_cache(maxsize=64)
 def without_dates(question: str) -> str:
     """
     Return *question* without the dates in it, which find_spellings writes as words of their own.
@@ -301,12 +380,12 @@ def _decimal(number: str, separator: str) -> str:
 def _quantities(text: str) -> Iterator[str]:
     for match in _QUANTITY.finditer(text):
         number, gap, unit = match.groups()
-        unit = unit.lower()
+        unit = _UNIT_NAMES.get(unit.lower(), unit.lower())
         sign = unit.translate(_UNIT_SIGNS)
         for value in _values(number):
             # "5 m" and "10 a" stand in prose too; beside a number in digits they are units.
             joined = f"{_spell(value)}{sign}"
-            if gap or joined != f"{number}{unit}".lower():
+            if gap or joined != match.group().lower():
                 yield joined
             if unit in _SCALES:
                 base, power = _SCALES[unit]
@@ -354,6 +433,21 @@ def _clock_times(text: str) -> Iterator[str]:
     for match in _CLOCK.finditer(text):
         hour, minute, half = match.groups()
         yield f"{hour}{minute or ''}{half.lower()}m"
+        if 1 <= int(hour) <= 12:
+            yield from _time_of_day(int(hour) % 12 + 12 * (half in "pP"), int(minute or 0))
+    for pattern in _DAY_CLOCKS:
+        for match in pattern.finditer(text):
+            yield from _time_of_day(int(match["h"]), int(match["m"] or 0))
+
+
+def _time_of_day(hour: int, minute: int) -> Iterator[str]:
+    if hour <= 24 and minute < 60:
+        yield f"t{hour:02}{minute:02}"
+
+
+def _quarters(text: str) -> Iterator[str]:
+    for match in _QUARTER.finditer(text):
+        yield f"q{match['number'] or _QUARTERS[match['name'].lower()]}"
 
 
 def _grouped(text: str) -> Iterator[str]:
@@ -390,19 +484,22 @@ def _grouped(text: str) -> Iterator[str]:
         yield from (word for word in words if len(word) >= _LEAST_SUBSCRIBER_DIGITS)
 
 
-def find_asked_spellings(question: str) -> list[str]:
+@lru_cache(maxsize=64)
+def find_asked_spellings(question: str) -> tuple[str, ...]:
     """Return further words for *question*: other spellings that documents may use."""
     composed = unicodedata.normalize("NFKC", question)
     words: dict[str, None] = {}
     for find in (_joined_codes, _split_codes, _versions, _other_kana):
         words |= dict.fromkeys(find(composed))
-    return list(words)
+    return tuple(words)
 
 
 def find_alternatives(question: str) -> frozenset[str]:
     """Return the words that only repeat a word of *question* in another spelling."""
     composed = unicodedata.normalize("NFKC", question)
-    return frozenset([*find_asked_spellings(question), *_grouped(composed)])
+    return frozenset(
+        [*find_asked_spellings(question), *_grouped(composed), *_clock_times(composed)]
+    )
 
 
 def _joined_codes(text: str) -> Iterator[str]:
@@ -420,6 +517,7 @@ def _joined_codes(text: str) -> Iterator[str]:
                 not _CODE_GAP.fullmatch(gap)
                 or not _belongs_to_code(token.group(), capitals=capitals)
                 or (not capitals and before.group().isalpha() and token.group().isalpha())
+                or (before.group() in _FUNCTION_WORDS and token.group()[0].isalpha())
             ):
                 break
             run += token.group()
@@ -479,6 +577,8 @@ def _other_kana(text: str) -> Iterator[str]:
 
 
 def _pictures(text: str) -> Iterator[str]:
+    if text.isascii():
+        return
     for sign in text:
         if any(ord(sign) in signs for signs in _OLDER_PICTURES):
             yield f"u{ord(sign):x}"

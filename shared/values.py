@@ -300,6 +300,7 @@ class ScoreParts:
         exact: For identifiers, quoted phrases and the name of the file.
         other_language: Zero or less: the document is not in the question's language.
         feedback: For likeness to the passage that is best without it.
+        neighbour: For standing beside a passage that is better by all of these.
     """
 
     vector: float
@@ -307,6 +308,7 @@ class ScoreParts:
     exact: float
     other_language: float
     feedback: float
+    neighbour: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

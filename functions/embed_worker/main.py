@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import functions_framework
 from cloudevents.http import CloudEvent
 
@@ -117,6 +119,10 @@ def _open_resources() -> Resources:
 
 
 def _warm_up() -> None:
+    # The recorder of dead letters embeds nothing: the model would take memory for no use.
+    if os.environ["FUNCTION_TARGET"] == record_dead_letter.__name__:
+        _check_database()
+        return
     resources = _open_resources()
     with store.connect(resources.pool) as connection:
         if model := store.serving_model(connection):

@@ -25,6 +25,8 @@ _ALPHABETS = (
     "абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґ",
     "αβγδεζηθικλμνξοπρστυφχψως",
 )
+# Letters that sound alike or are taken for each other: places and plases, bicycle and bycicle.
+_ALIKE = ("cs", "ck", "sz", "iy", "vw", "fv", "dt", "bp", "gj", "ae", "ei", "ao", "ou")
 # Shorter parts stand in words that are no compounds.
 _LEAST_PART = 5
 # What joins the parts of a compound: Arbeit-s-amt, Tag-es-licht, Straße-n-bau.
@@ -42,8 +44,8 @@ def edits_of(word: str) -> dict[str, int]:
         word: In lower case.
 
     Returns:
-        2 for letters that changed places and for a double letter, 1 for one too many or too few,
-        0 for a wrong one.
+        2 for letters that changed places and for a double letter, 1 for one too many or too few and
+        for one that sounds alike, 0 for another one.
     """
     plain = unmark(word)
     found: dict[str, int] = {plain: 2} if plain != word else {}
@@ -61,7 +63,8 @@ def edits_of(word: str) -> dict[str, int]:
             _keep(found, before + after, 2 if plain[place] == plain[place - 1] else 1)
             if len(plain) > _SHORT:
                 for letter in alphabet:
-                    _keep(found, before + letter + after, 0)
+                    alike = any(letter in pair and plain[place] in pair for pair in _ALIKE)
+                    _keep(found, before + letter + after, 1 if alike else 0)
         for letter in alphabet:
             doubled = letter == plain[place]
             _keep(found, plain[: place + 1] + letter + after, 2 if doubled else 1)

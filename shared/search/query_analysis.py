@@ -19,11 +19,12 @@ from shared.language import (
     searchable_text,
     spellings_of_identifier,
 )
+from shared.search.empty_words import EMPTY_WORDS
 from shared.search.fusion import Fusion
 from shared.search.query_terms import Question, Term, quote_lexeme, weigh_rarity
 from shared.search.unknown_words import TypedWord, resolve
 from shared.spellings import find_alternatives
-from shared.store.connection import Connection, fetch_one
+from shared.store.connection import Connection, execute_prepared
 
 # Candidates of a leg; the scores of a leg are put on one scale by the best and the last of them.
 LEG_SIZE = 50
@@ -76,8 +77,9 @@ class Analysis:
 # its stop words are dropped for all. _TOLD_APART are asked in any case, and "simple" shows all
 # words.
 _TOLD_APART = ("english", "french", "german", "italian", "portuguese", "spanish")
-_ANALYSIS = sql.SQL(
-    """
+_ANALYSIS = (
+    sql.SQL(
+        """
     WITH configurations AS MATERIALIZED (
         SELECT config::regconfig, bool_or(in_use) AS in_use
         FROM (
@@ -184,15 +186,18 @@ _ANALYSIS = sql.SQL(
                '{{}}'
            ) AS typed
     """
-).format(
-    stop_word_share=sql.Literal(_STOP_WORD_SHARE),
-    max_counted=sql.Literal(_MAX_COUNTED),
-    max_ef_search=sql.Literal(_MAX_EF_SEARCH),
-    steady_chunks=sql.Literal(_STEADY_CHUNKS),
-    ef_search_growth=sql.Literal(_EF_SEARCH_GROWTH),
-    told_apart=sql.SQL(", ").join(
-        sql.SQL("({}, false)").format(sql.Literal(config)) for config in _TOLD_APART
-    ),
+    )
+    .format(
+        stop_word_share=sql.Literal(_STOP_WORD_SHARE),
+        max_counted=sql.Literal(_MAX_COUNTED),
+        max_ef_search=sql.Literal(_MAX_EF_SEARCH),
+        steady_chunks=sql.Literal(_STEADY_CHUNKS),
+        ef_search_growth=sql.Literal(_EF_SEARCH_GROWTH),
+        told_apart=sql.SQL(", ").join(
+            sql.SQL("({}, false)").format(sql.Literal(config)) for config in _TOLD_APART
+        ),
+    )
+    .as_bytes(None)
 )
 
 
@@ -264,7 +269,7 @@ def _find_familiar_language(
 
 def analyse(connection: Connection, question: str, *, leg_size: int = LEG_SIZE) -> Analysis:
     """Analyse *question* and set this transaction up for the search with it."""
-    model_id, model_digest, restricted, fusion, _, _, _, *analysis = fetch_one(
+    rows = execute_prepared(
         connection,
         _ANALYSIS,
         {
@@ -273,7 +278,8 @@ def analyse(connection: Connection, question: str, *, leg_size: int = LEG_SIZE) 
             "configs": CONFIGS,
             "ef_search": _EF_SEARCH_A_CANDIDATE * leg_size,
         },
-    )
+    ).fetchall()
+    model_id, model_digest, restricted, fusion, _, _, _, *analysis = rows[0]
     return Analysis(
         _read_analysis(connection, question, *analysis),
         model_id,
@@ -327,12 +333,12 @@ def _read_analysis(
         for (position, lexeme), (next_position, following) in pairwise(sorted(places))
         if 1 <= next_position - position <= _NEIGHBOUR_POSITIONS and lexeme != following
     }
-    # Another spelling of a word is not missing if documents do not use it.
-    alternatives = find_alternatives(question)
+    # Another spelling of a word, or an empty one, is not missing if documents do not use it.
+    left_out = find_alternatives(question) | EMPTY_WORDS
     places = sorted(
         place
         for place, lexemes_at in variants.items()
-        if typed.get(str(place)) not in alternatives
+        if typed.get(str(place)) not in left_out
         or any(terms[lexeme].document_frequency for lexeme in lexemes_at)
     )
     words_at = [[terms[lexeme] for lexeme in sorted(variants[place])] for place in places]

@@ -112,8 +112,12 @@ def weigh_words(question: Question) -> list[tuple[float, set[str]]]:
 
 def measure_coverage(weighed: Sequence[tuple[float, set[str]]], *, held: set[str]) -> float | None:
     """Return the share of the words, by their rarity, that a chunk with the lexemes *held* has."""
-    total = sum(weight for weight, _ in weighed)
-    return sum(weight for weight, forms in weighed if forms & held) / total if total else None
+    total = found = 0.0
+    for weight, forms in weighed:
+        total += weight
+        if not forms.isdisjoint(held):
+            found += weight
+    return found / total if total else None
 
 
 def measure_support(

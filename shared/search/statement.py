@@ -23,7 +23,7 @@ from psycopg.pq import TransactionStatus
 from shared.errors import ModelSwitched
 from shared.language import find_file_names
 from shared.search.filters import compile_filter
-from shared.search.fusion import Fusion, Weights, default_fusion
+from shared.search.fusion import NEIGHBOUR_SHARE, Fusion, Weights, default_fusion
 from shared.search.query_analysis import CONFIGS, LANGUAGES, LEG_SIZE, analyse, find_required
 from shared.search.query_terms import (
     MAX_LOOKED_AT,
@@ -33,7 +33,7 @@ from shared.search.query_terms import (
     quote_lexeme,
     weigh_words,
 )
-from shared.store.connection import Connection
+from shared.store.connection import Connection, execute_prepared
 from shared.values import Filter, Hit, ScoreParts, pair_page_starts
 
 Mode = Literal["fused", "vector", "text"]
@@ -202,7 +202,7 @@ def run(connection: Connection, prepared: PreparedSearch) -> SearchResult:
     Raises:
         ModelSwitched: Another model answers since the statement was prepared.
     """
-    rows = connection.execute(prepared.statement, prepared.values, prepare=True).fetchall()
+    rows = execute_prepared(connection, prepared.statement, prepared.values).fetchall()
     # Each statement sees what is committed when it begins: a switch in between hides every vector
     # of the model that the first one named.
     if rows[0][0] != prepared.model_id:
@@ -211,12 +211,12 @@ def run(connection: Connection, prepared: PreparedSearch) -> SearchResult:
     hits = [
         Hit(
             *(
-                *row[2:-7],
+                *row[2:-8],
                 measure_coverage(weighed, held=set(row[1])),
-                pair_page_starts(row[-7]),
+                pair_page_starts(row[-8]),
                 (),
-                ScoreParts(*row[-5:]),
-                row[-6] or "",
+                ScoreParts(*row[-6:]),
+                row[-7] or "",
             )
         )
         for row in rows
@@ -293,18 +293,27 @@ _STATEMENT = sql.SQL(
     fused AS MATERIALIZED (
         SELECT weighed.*,
                feedback_part,
-               score_alone + feedback_part AS score
+               score_alone + feedback_part AS own_score
         FROM weighed
         -- Once: OFFSET keeps it from being written into both columns.
         CROSS JOIN LATERAL (SELECT {feedback_part} AS feedback_part OFFSET 0) AS likeness
     ),
     chosen AS MATERIALIZED (
-        SELECT fused.*,
+        SELECT lifted.*,
                row_number() OVER (
                    PARTITION BY build_id
                    ORDER BY score DESC, ordinal
                ) > {per_document} AS surplus
-        FROM fused
+        FROM (
+            SELECT fused.*,
+                   own_score + neighbour_part AS score
+            FROM (
+                SELECT fused.*,
+                       {neighbour_part} AS neighbour_part
+                FROM fused
+                WINDOW document AS (PARTITION BY build_id ORDER BY ordinal)
+            ) AS fused
+        ) AS lifted
         ORDER BY surplus, score DESC, build_id, ordinal
         LIMIT {limit}
     )
@@ -336,7 +345,8 @@ _STATEMENT = sql.SQL(
            header, page, char_start, char_end, source, score, similarity,
            vector_leg.rank::integer AS vector_rank, text_leg.rank::integer AS text_rank,
            page_starts, chosen.language,
-           vector_part, text_part, exact::float8 AS exact_part, language_part, feedback_part
+           vector_part, text_part, exact::float8 AS exact_part, language_part, feedback_part,
+           neighbour_part
     FROM (VALUES (true)) AS always (one_row)
     LEFT JOIN chosen ON true
     LEFT JOIN vector_leg USING (build_id, ordinal)
@@ -393,6 +403,24 @@ _FEEDBACK = sql.SQL(
     )
     """
 )
+# An answer goes on beyond the end of a chunk.
+_NEIGHBOUR = sql.SQL(
+    """
+    {} * (
+        greatest(
+            own_score,
+            CASE
+                WHEN lag(ordinal) OVER document = ordinal - 1
+                THEN lag(own_score) OVER document
+            END,
+            CASE
+                WHEN lead(ordinal) OVER document = ordinal + 1
+                THEN lead(own_score) OVER document
+            END
+        ) - own_score
+    )
+    """
+).format(sql.Literal(NEIGHBOUR_SHARE))
 _SCORES: dict[Mode, sql.Composable] = {
     "vector": sql.SQL("scored.similarity"),
     "text": sql.SQL("scored.text_score"),
@@ -511,6 +539,7 @@ def _compose(
         feedback_part=_FEEDBACK.format(sql.Literal(dimension))
         if mode == "fused"
         else sql.SQL("0::float8"),
+        neighbour_part=_NEIGHBOUR if mode == "fused" else sql.SQL("0::float8"),
         **_PARTS,
         per_document=sql.Literal(per_document),
         limit=sql.Literal(limit),

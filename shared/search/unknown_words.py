@@ -29,7 +29,14 @@ from shared.search.near_words import (
     edits_of,
     splits_of,
 )
-from shared.search.query_terms import Question, Term, quote_lexeme, weigh_rarity
+from shared.search.query_terms import (
+    MAX_LOOKED_AT,
+    Question,
+    Term,
+    quote_lexeme,
+    weigh_rarity,
+)
+from shared.search.spelling_lists import is_listed
 from shared.spellings import unmark
 from shared.store.connection import Connection
 
@@ -60,8 +67,11 @@ _WIDELY_WRITTEN = ("english", "german", "french", "spanish", "russian", "italian
 _CHUNKS_COMPARED = 1000
 _MOST_SLIPS = 2
 _VIETNAMESE = "vi"
-# Texts in which the spelling of a lexeme is looked up.
-_SAMPLES = 3
+# Lexemes of which the spelling is looked up, and the texts of each that are looked into.
+_MOST_MEANT = 6
+_SAMPLES = 30
+# Words that are near with two slips.
+_MOST_NEAR = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +116,20 @@ def resolve(connection: Connection, question: Question, typed: Sequence[TypedWor
     left: list[str] = []
     corrections: dict[str, str] = {}
     for word in unknown:
-        meant = _choose_meant(connection, word, edits[word.text], known)
+        # A word of the language that no document has is not mistyped.
+        mistyped = not is_listed(word.text, question.languages)
+        meant = None
+        if mistyped:
+            meant = _choose_meant(connection, word, edits[word.text], known)
         if meant is None and _may_be_compound(question):
             pair = _choose_parts(splits_of(word.text), known)
             if pair is not None:
                 parts[word.text] = {**known[pair[0]], **known[pair[1]]}
                 continue
-        if meant is None and len(word.text) >= LEAST_LETTERS_OF_TWO_SLIPS:
-            meant = _find_with_two_slips(connection, word)
-        if meant is None:
-            meant = _choose_variant(word, edits[word.text], known)
+        if meant is None and mistyped and len(word.text) >= LEAST_LETTERS_OF_TWO_SLIPS:
+            meant = _find_with_two_slips(connection, word) or _choose_variant(
+                connection, word, edits[word.text], known
+            )
         if meant is not None:
             corrections[word.text] = meant
         elif len(word.text) >= _LEAST_BEGINNING:
@@ -324,56 +338,82 @@ def _choose_meant(
     edits: Mapping[str, int],
     known: Mapping[str, Mapping[str, int]],
 ) -> str | None:
-    """Return the likeliest of the known words from which one slip makes *word*, as it is spelt."""
+    """Return the likeliest word of documents that *word* is with one slip, as it is spelt."""
     likely: dict[str, float] = {}
+    holders: dict[str, int] = {}
     for one, chance in edits.items():
         for lexeme, chunks in known.get(one, {}).items():
             likely[lexeme] = max(likely.get(lexeme, 0), chance + math.log1p(chunks) / 2)
-    for lexeme in sorted(likely, key=lambda one: (-likely[one], one))[:_SAMPLES]:
-        rows = connection.execute(
-            _SPELLINGS,
-            {"query": quote_lexeme(lexeme), "lexeme": lexeme, "ceiling": _SAMPLES},
-        ).fetchall()
-        meant = _find_spelling([text for (text,) in rows], typed=word.text, most_slips=1)
+            holders[lexeme] = chunks
+    ranked = sorted(likely, key=lambda one: (-likely[one], one))[:_MOST_MEANT]
+    texts = {one: _texts_with(connection, one, chunks=holders[one]) for one in ranked}
+    for lexeme in ranked:
+        meant = _find_spelling(texts[lexeme], typed=word.text, most_slips=1)
         if meant is not None and unmark(meant) in edits:
             return meant
-        # Other endings stand in these texts: "package" is meant where they say "packages".
-        endings = [
+    # Other endings stand in these texts: "packages" for one who typed "pakcage".
+    for lexeme in ranked:
+        stem = unmark(lexeme)
+        typed_so = [
             one
             for one, slip in edits.items()
-            if slip and lexeme in known.get(one, {}) and _share_stem(one, unmark(lexeme), rows)
+            if slip and lexeme in known.get(one, {}) and one.startswith(stem)
         ]
-        if endings:
-            return max(endings, key=lambda one: (edits[one], one))
+        if typed_so and len(stem) >= _LEAST_STEM:
+            meant = _find_with_stem(texts[lexeme], stem, typed=word.text)
+            if meant is not None:
+                return meant
     return None
 
 
 def _choose_variant(
-    word: TypedWord, edits: Mapping[str, int], known: Mapping[str, Mapping[str, int]]
+    connection: Connection,
+    word: TypedWord,
+    edits: Mapping[str, int],
+    known: Mapping[str, Mapping[str, int]],
 ) -> str | None:
     """
-    Return the likeliest correction of *word* whose stem is in documents.
+    Return a word of documents with the stem of a likely correction of *word*.
 
-    The sampled texts have other words with that stem, such as gyroscopic for gyroscope.
+    Such is gyroscopic for one who typed gyrosocpe.
     """
     variants = [
         (edits[one] + math.log1p(max(known[one].values())) / 2, edits[one], -len(one), one)
         for one in edits
         if one in known
     ]
-    long_enough = len(word.text) >= LEAST_LETTERS_OF_TWO_SLIPS
-    return max(variants)[-1] if variants and long_enough else None
+    if not variants:
+        return None
+    lexeme, chunks = max(known[max(variants)[-1]].items(), key=lambda pair: (pair[1], pair[0]))
+    texts = _texts_with(connection, lexeme, chunks=chunks)
+    return _find_with_stem(texts, unmark(lexeme), typed=word.text)
 
 
-def _share_stem(word: str, stem: str, rows: Iterable[tuple[str]]) -> bool:
-    """Return whether *word* and a word of the texts are *stem* with short endings."""
-    if len(stem) < _LEAST_STEM or not word.startswith(stem):
-        return False
-    return any(
-        len(held) <= len(stem) + _MOST_SHARED_ENDING
-        for (text,) in rows
-        for held in re.findall(rf"\b{re.escape(stem)}[^\W\d_]*", unmark(text.lower()))
-    )
+def _find_with_stem(texts: Iterable[str], stem: str, *, typed: str) -> str | None:
+    """
+    Return the word of *texts* that is *stem* with a short ending and nearest to what was *typed*.
+
+    None if that begins with the stem as well: it has another ending and no slip.
+    """
+    plain = unmark(typed)
+    if plain.startswith(stem):
+        return None
+    held = {
+        word
+        for text in texts
+        for word in re.findall(r"[^\W\d_]+", text.lower())
+        if unmark(word).startswith(stem) and len(word) <= len(stem) + _MOST_SHARED_ENDING
+    }
+    return min(held, key=lambda one: (distance(unmark(one), plain), one), default=None)
+
+
+def _texts_with(connection: Connection, lexeme: str, *, chunks: int) -> list[str]:
+    """Return texts that have *lexeme*; one where it is too common to look at all of them."""
+    statement = _TEXTS if chunks <= MAX_LOOKED_AT else _TEXT
+    rows = connection.execute(
+        statement, {"query": quote_lexeme(lexeme), "lexeme": lexeme, "ceiling": _SAMPLES}
+    ).fetchall()
+    return [text for (text,) in rows]
 
 
 def _choose_parts(
@@ -395,9 +435,17 @@ def _dictionaries(question: Question) -> list[str]:
     return [*(f"{config}_stem" for config in configs[:_MOST_CONFIGS]), "simple"]
 
 
-_SPELLINGS = """
+_TEXT = """
     SELECT chunks.text
     FROM lexemes_matching(%(query)s::tsquery, ARRAY[%(lexeme)s]::text[], '{}', %(ceiling)s)
+    JOIN chunks USING (build_id, ordinal)
+"""
+_TEXTS = """
+    SELECT chunks.text
+    FROM best_chunks_matching(
+        %(query)s::tsquery, lexeme_query(ARRAY[%(lexeme)s]::text[], '{1}'), ''::tsquery, 0,
+        %(ceiling)s
+    )
     JOIN chunks USING (build_id, ordinal)
 """
 _ALIKE = """
@@ -430,7 +478,7 @@ def _find_with_two_slips(connection: Connection, word: TypedWord) -> str | None:
         # A slip near the end keeps the stemmer from taking the ending off.
         if (slips := min(distance(stem[: len(lexeme)], lexeme) for stem in stems)) <= _MOST_SLIPS
     )
-    for _, _, _, text in near[:_SAMPLES]:
+    for _, _, _, text in near[:_MOST_NEAR]:
         meant = _find_spelling([text], typed=word.text, most_slips=_MOST_SLIPS)
         if meant is not None:
             return meant

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 import psycopg
@@ -16,6 +17,7 @@ from shared.store.connection import Connection, Pool, connect, fetch_one
 from shared.values import composed
 
 EVERY_COLLECTION = "*"
+_CALLERS_KEPT = 256
 # Without parameters, so that the server takes both statements in one message.
 _BEGIN = sql.SQL(
     """
@@ -80,7 +82,7 @@ def reading(pool: Pool, principals: Sequence[str]) -> Iterator[Connection]:
     Raises:
         DatabaseUnavailable: As connect() does; also if the login is no member of the role.
     """
-    begin = _BEGIN.format(principals=sql.Literal(json.dumps(list(principals))))
+    begin = _begin(tuple(principals))
     with connect(pool) as connection:
         try:
             connection.execute(begin)
@@ -91,6 +93,12 @@ def reading(pool: Pool, principals: Sequence[str]) -> Iterator[Connection]:
                 connection.rollback()
             raise
         connection.commit()
+
+
+@lru_cache(maxsize=_CALLERS_KEPT)
+def _begin(principals: tuple[str, ...]) -> bytes:
+    """Return what opens a transaction for a caller; the same callers ask again and again."""
+    return _BEGIN.format(principals=sql.Literal(json.dumps(principals))).as_bytes(None)
 
 
 def caller_rights(connection: Connection) -> str:

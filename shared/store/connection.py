@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import select
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, LiteralString, Self, TypeVar
 
 import psycopg
@@ -23,7 +25,12 @@ from shared.settings import DatabaseSettings
 from shared.store.connection_faults import describe_connection_fault
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+Cursor = psycopg.Cursor[tuple[Any, ...]]
 T = TypeVar("T")
+
+_PARAMETER = re.compile(rb"%(?:\((\w+)\)s|%)")
+# The statements that are run for each question, in their forms.
+_STATEMENTS_KEPT = 256
 
 # A server that is alive ends a statement itself, and the connection stays.
 _GRACE_SECONDS = 1.0
@@ -375,6 +382,31 @@ def fetch_one(
     row = connection.execute(statement, values).fetchone()
     assert row is not None, "the statement has one row in any case"  # noqa: S101
     return row
+
+
+def execute_prepared(connection: Connection, statement: bytes, values: Mapping[str, Any]) -> Cursor:
+    """
+    Run a long *statement* that is run for each question, prepared by the server.
+
+    psycopg looks for the parameters of a statement beyond 4 kB each time; here that is done once.
+    """
+    numbered, names = _number_parameters(statement)
+    cursor = psycopg.RawCursor(connection)
+    return cursor.execute(numbered, [values[name] for name in names], prepare=True)
+
+
+@lru_cache(maxsize=_STATEMENTS_KEPT)
+def _number_parameters(statement: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Return *statement* with $1 for its first %(name)s, and the names in the order of numbers."""
+    numbers: dict[str, int] = {}
+
+    def number(match: re.Match[bytes]) -> bytes:
+        if match[1] is None:
+            return b"%"
+        return b"$%d" % numbers.setdefault(match[1].decode(), len(numbers) + 1)
+
+    numbered = _PARAMETER.sub(number, statement)
+    return numbered, tuple(numbers)
 
 
 @contextmanager

@@ -189,6 +189,11 @@ def test_a_fresh_checkout_answers_from_a_dropped_file(checkout: Checkout) -> Non
         )
         assert known["QUERY_URL"] == run.url
         assert f"READY {run.url}\n" in run.log.read_text()
+        # Other users of the machine read neither passwords nor documents; PostgreSQL's own user
+        # goes through the folder.
+        state = checkout.folder / ".local"
+        readable = [path for path in state.iterdir() if path.stat().st_mode & 0o077]
+        assert (readable, state.stat().st_mode & 0o066) == ([], 0)
 
         again = checkout.make(f"PYTHON={sys.executable}", "run")
         assert again.returncode != 0

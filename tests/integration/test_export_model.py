@@ -173,10 +173,10 @@ def test_every_pooling_is_that_of_the_source(
     )
 
 
-def test_sentencepiece_model_of_2000_dimensions(
+def test_sentencepiece_model_of_512_tokens_and_2000_dimensions(
     tmp_path: Path, owner: Connection, connection: Connection, reader: Connection
 ) -> None:
-    """A tokenizer of pieces is that of its source, and vectors of 2,000 numbers are indexed."""
+    """A tokenizer of pieces is that of its source, long texts are read to the 512th token."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense, Transformer
@@ -195,7 +195,7 @@ def test_sentencepiece_model_of_2000_dimensions(
         eos_token="</s>",
         pad_token="<pad>",
         unk_token="<unk>",
-        model_max_length=64,
+        model_max_length=512,
     )
     base = tmp_path / "base"
     fast.save_pretrained(base)
@@ -206,13 +206,13 @@ def test_sentencepiece_model_of_2000_dimensions(
             num_hidden_layers=1,
             num_attention_heads=2,
             intermediate_size=64,
-            max_position_embeddings=66,
+            max_position_embeddings=514,
             pad_token_id=1,
             initializer_range=0.5,
         )
     ).save_pretrained(base)
     modules = [
-        Transformer(str(base), max_seq_length=64),
+        Transformer(str(base), max_seq_length=512),
         Pooling(32, "mean"),
         Dense(32, 2000),
     ]
@@ -220,8 +220,12 @@ def test_sentencepiece_model_of_2000_dimensions(
     export_model.export_model(str(tmp_path / "source"), tmp_path / "model", precision="float32")
     embedder = Embedder(tmp_path / "model")
     asked = ["¿Cuántas vacaciones tiene un empleado?", "Hồ sơ phải được nộp trước ngày 30"]
+    long = f"{'vacaciones ' * 100}{asked[1]} {'empleado ' * 400}"
+    assert embedder.info.max_tokens == 512
     np.testing.assert_allclose(
-        embedder.embed_documents(asked), _reference(tmp_path / "source", asked, ""), atol=1e-4
+        embedder.embed_documents([*asked, long]),
+        _reference(tmp_path / "source", [*asked, long], ""),
+        atol=1e-4,
     )
     model = store.register_model(
         owner,

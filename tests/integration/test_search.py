@@ -25,7 +25,7 @@ from shared import store
 from shared.embedding.embedder import Embedder
 from shared.errors import Misconfigured
 from shared.language import detect_language, search_config
-from shared.search.fusion import ENGLISH, combine
+from shared.search.fusion import ENGLISH, NEIGHBOUR_SHARE, combine
 from shared.search.query_analysis import analyse
 from shared.search.query_terms import Question as AnalysedQuestion
 from shared.search.query_terms import measure_support
@@ -319,6 +319,25 @@ def test_search_when_a_passage_is_like_the_best(find: Find, index: Callable[...,
     assert [hit.parts.feedback for hit in find(question, fusion=without) if hit.parts] == [0.0] * 3
 
 
+def test_search_when_an_answer_goes_on(find: Find, index: Callable[..., str]) -> None:
+    """A passage gains beside a better one, and never so much that documents change places."""
+    index(
+        "pump.txt",
+        "The coolant pump of the reactor is driven by an electric motor.",
+        "Every second spring its seals are changed by the fitters of the night shift.",
+        "Birds nest in the old chimney behind the canteen.",
+    )
+    index("seal.txt", "Seals of the harbour are fed by the fitters at night.")
+    hits = find("What drives the coolant pump of the reactor?")
+    gained = {(hit.name, hit.ordinal): hit.parts.neighbour for hit in hits if hit.parts}
+    scores = {(hit.name, hit.ordinal): hit.score for hit in hits}
+    best, beside = ("pump.txt", 0), ("pump.txt", 1)
+    lead = scores[best] - scores[beside] + gained[beside]
+    assert gained[beside] == pytest.approx(NEIGHBOUR_SHARE * lead, abs=1e-6)
+    assert scores[best] > scores[beside]
+    assert gained[best] == gained["seal.txt", 0] == 0.0
+
+
 def test_search_when_weights_are_stored(
     owner: Connection, find: Find, index: Callable[..., str]
 ) -> None:
@@ -592,7 +611,12 @@ def corrections(reader: Connection, question: str, *principals: str) -> dict[str
         ),
         ("where is the certifacte of Kubernetes", {"certifacte": "certificate"}),
         # The text has another word of that stem.
-        ("what is a gyrosocpe", {"gyrosocpe": "gyroscope"}),
+        ("what is a gyrosocpe", {"gyrosocpe": "gyroscopic"}),
+        # "Pleases" stands nowhere, "places" does.
+        ("how many plases are left", {"plases": "places"}),
+        # Words of their language, whatever else begins so or is near.
+        ("¿Dónde está el contenedor?", {}),
+        ("where is the sage", {}),
         ("Wie lange gilt die Gewährleitung?", {"gewährleitung": "gewährleistung"}),
         ("where is the firewall", {}),
         ("tường lửa fierwall ở đâu", {}),
@@ -606,6 +630,8 @@ def test_analyse_when_mistyped(
     index("net.txt", "Administrators configure the firewall with iptables rules on each gateway.")
     index("k8s.txt", "Kubernetes renews the certificate of the gateway once a year.")
     index("drone.txt", "Pilots of the drone trust its gyroscopic horizon in clouds and at night.")
+    index("trip.txt", "Please say until June who comes along: there are 48 places on the stage.")
+    index("es.txt", "El contenido de la caja se describe en la lista que está en la puerta.")
     index("de.txt", "Die Gewährleistung für das Gerät endet nach zwei Jahren am Ende des Monats.")
     assert corrections(reader, question) == expected
 

@@ -4,8 +4,9 @@ Score the tests: change one place of a module, run the tests of that module, see
     python -m tests.mutation [--only store] [--sample 40] [--at shared/store/batches.py:92]
 
 The changed modules stand in a copy of the checkout; uv fetches cosmic-ray, which finds the places.
-Only the tests that call a changed function run for it. Which of them noticed a mutant is kept in
-build/mutation.json: next time that test runs first.
+Only the tests that call a changed function run for it. build/mutation.json keeps which of them
+noticed a mutant, as that test runs first next time, and the outcome of each part: it is not run
+again until its modules or tests change.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ PARTS: Mapping[str, Part] = {
         ),
         (
             "tests/unit/test_access.py",
+            "tests/unit/test_hosts.py",
             "tests/unit/test_links.py",
             "tests/security/test_tenancy.py",
             "tests/integration/test_query_api.py",
@@ -270,6 +272,11 @@ def _import_what_is_not_ours() -> None:
 
 def _run_part(name: str, *, copy: Path, server_url: str, sample: int, at: Sequence[str]) -> Outcome:
     part = PARTS[name]
+    kept = json.loads(_KEPT.read_text()) if _KEPT.exists() else {"noticed_by": {}, "outcomes": {}}
+    state = _hash(part, sample=sample)
+    if state in kept["outcomes"] and not at:
+        places, tried, survived = kept["outcomes"][state]
+        return Outcome(name, places, tried, tuple(Survivor(*each) for each in survived))
     listed = subprocess.run(
         [
             *(sys.executable, "-m", "uv", "run", "--quiet", "--no-project", "--isolated"),
@@ -287,7 +294,7 @@ def _run_part(name: str, *, copy: Path, server_url: str, sample: int, at: Sequen
         print((copy / _LOG).read_text(encoding="utf-8", errors="replace")[-3000:])
         sys.exit(f"{name}: its tests fail without any change")
     calls = {} if part.in_other_processes else json.loads((copy / _CALLS).read_text())
-    noticed_by = json.loads(_KEPT.read_text()) if _KEPT.exists() else {}
+    noticed_by = kept["noticed_by"]
     survivors = []
     for mutant in found["sample"]:
         path = Path(mutant["path"])
@@ -308,8 +315,7 @@ def _run_part(name: str, *, copy: Path, server_url: str, sample: int, at: Sequen
         if not survived:
             report = copy / _NOTICED_BY
             noticed_by[key] = first or (report.read_text() if report.exists() else "")
-            _KEPT.parent.mkdir(exist_ok=True)
-            _KEPT.write_text(json.dumps(noticed_by, indent=0))
+            _keep(kept)
         verdict = "SURVIVED" if survived else "noticed"
         print(f"{verdict} {module}:{mutant['line']} {mutant['change']} ({took:.0f} s)", flush=True)
         if survived:
@@ -318,7 +324,27 @@ def _run_part(name: str, *, copy: Path, server_url: str, sample: int, at: Sequen
             survivors.append(Survivor(module, mutant["line"], mutant["change"], line))
             lines = (before, mutant["source"].splitlines())
             print("\n".join(list(difflib.unified_diff(*lines, lineterm="", n=1))[2:]), flush=True)
-    return Outcome(name, found["all"], len(found["sample"]), tuple(survivors))
+    outcome = Outcome(name, found["all"], len(found["sample"]), tuple(survivors))
+    if not at:
+        survivors_kept = [[each.path, each.line, each.change, each.source] for each in survivors]
+        kept["outcomes"][state] = [outcome.places, outcome.tried, survivors_kept]
+        _keep(kept)
+    return outcome
+
+
+def _hash(part: Part, *, sample: int) -> str:
+    """Return what is another text where the outcome of *part* may be another one."""
+    files = [name.partition("::")[0] for name in (*part.modules, *part.tests)]
+    files += [f"tests/mutation/{name}.py" for name in ("__main__", "listing")]
+    digest = hashlib.sha256(str(sample).encode())
+    for name in files:
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _keep(kept: Mapping[str, Any]) -> None:
+    _KEPT.parent.mkdir(exist_ok=True)
+    _KEPT.write_text(json.dumps(kept, indent=0), encoding="utf-8")
 
 
 @contextmanager

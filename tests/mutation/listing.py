@@ -159,7 +159,7 @@ def _find_passed_over(source: str) -> Iterator[tuple[tuple[int, int], tuple[int,
             found += [
                 each.value
                 for each in node.body
-                if isinstance(each, ast.Assign) and isinstance(each.value, ast.Constant)
+                if isinstance(each, ast.Assign) and _is_number(each.value)
             ]
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             found += [each for each in node.exc.args if isinstance(each, ast.JoinedStr)]
@@ -169,6 +169,11 @@ def _find_passed_over(source: str) -> Iterator[tuple[tuple[int, int], tuple[int,
             assert one.end_lineno is not None
             assert one.end_col_offset is not None
             yield (one.lineno, one.col_offset), (one.end_lineno, one.end_col_offset)
+
+
+def _is_number(node: ast.expr) -> bool:
+    parts = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
+    return all(isinstance(one, parts) for one in ast.walk(node))
 
 
 def _is_log(node: ast.expr) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import corpus, report
+from benchmarks import corpus, neighbour, report
 from benchmarks.corpus import Chunks, embed_corpus, read_embedded
 from benchmarks.load import Asked, fit_slope, summarise
 from benchmarks.recording import make_table, read_latest, replace_block, write_result
@@ -189,3 +189,21 @@ def test_uploads_table_when_a_file_was_not_found() -> None:
         result
     )
     assert find_failures(result) == ["i0c/1.txt"]
+
+
+def test_neighbour_when_it_slows_both() -> None:
+    """Each condition has the medians of both, and our share within each round."""
+    ours = {"alone": [10, 12, 11], "in its cache": [20, 20, 20], "in memory": [30, 33, 36]}
+    theirs = {"alone": [20, 20, 20], "in its cache": [25, 25, 25], "in memory": [30, 30, 30]}
+    machine = {"date": "2026-11-30T10:00", "processor": "P", "cores": 2, "memory_gb": 8}
+    result = {
+        "peer": "django",
+        "rounds": 3,
+        "questions": 9,
+        "p50_ms": {"kaydangpt": ours, "django": theirs},
+        "file": "neighbour-1.json",
+        "machine": machine | {"load_average": [0.1], "revision": "abc"},
+    }
+    table = neighbour.write_table(result)
+    assert "| alone | 11.0 | 20.0 | 0.55 (0.50 to 0.60) |" in table
+    assert "| in memory | 33.0 | 30.0 | 1.10 (1.00 to 1.20) |" in table

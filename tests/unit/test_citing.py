@@ -211,9 +211,15 @@ def test_cite_when_the_sentence_says_more_than_the_quote(answer: str, verified: 
 def test_marks_when_the_model_forgot_them() -> None:
     """A quote that stands in its passage marks the sentence that it supports."""
     passages = [hit("The bridge was opened in 1943."), hit("Cats sleep a lot.")]
-    quotes = [Quote(1, "bridge was opened in 1943"), Quote(2, "dogs sleep")]
-    placed = place_marks("Cats are nice. The bridge was opened in 1943.", quotes, passages)
-    assert placed == "Cats are nice. The bridge was opened in 1943. [1]"
+    quotes = [
+        Quote(3, "no such passage"),
+        Quote(1, "bridge was opened in 1943"),
+        Quote(2, "dogs sleep"),
+        Quote(2, "Cats sleep a lot"),
+    ]
+    answer = "Dogs are nice. The bridge was opened in 1943. Cats sleep."
+    placed = place_marks(answer, quotes, passages)
+    assert placed == "Dogs are nice. The bridge was opened in 1943. [1] Cats sleep. [2]"
     assert place_marks("So it is [1].", quotes, passages) == "So it is [1]."
 
 

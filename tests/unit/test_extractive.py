@@ -271,6 +271,16 @@ def test_units_when_abbreviations_stand_inside() -> None:
     """Abbreviations, numbers and quotation marks end no sentence."""
     texts = [BRIDGE[unit.start : unit.end] for unit in split_units(hit(BRIDGE), number=1)]
     assert "Dr. Smith, e.g., wrote about it." in texts
+    for language, text, sentences in [
+        ("de", "Schreiben Sie z. Hd. Herrn Lang, d. h. an Nr. 5. Er zahlt bzw. haftet.", 2),
+        ("es", "La Sra. Gil paga, p. ej. 5 euros. Véase art. 5 o el núm. 4.", 2),
+        ("fr", "Le lundi, Mme Gil, p. ex. avec M. Roy, vient. Voir art. 5.", 2),
+        ("vi", "Người ký là ThS. An ở TP. Huế. Anh ấy đã đến.", 2),
+        ("en", "It is not so. Ask at No. 5, approx. at 6 p.m. on Monday.", 2),
+    ]:
+        units = split_units(hit(text), number=1, language=language)
+        found = [text[unit.start : unit.end] for unit in units]
+        assert len(found) == sentences, found
 
 
 MANUAL = """OPTIONS
@@ -329,6 +339,15 @@ def test_units_when_a_manual_page_is_justified() -> None:
         (
             "6. Trademarks. This licence grants no use of names.\n7. Fees. None are due to us.\n",
             ["Trademarks. This licence grants no use of names.", "Fees. None are due to us."],
+        ),
+        (
+            "Status:\n\n     125    if it fails\n\n     127    if none\n            is found\n",
+            ["125 if it fails", "127 if none is found"],
+        ),
+        ("Manual of the Boreas\n\nscrew compressor\n\nIt is red.\n", ["It is red."]),
+        (
+            "Check it daily:\n◦ Read the level.\nii) Drain it.\n",
+            ["Check it daily: ◦ Read the level. ii) Drain it.", "Read the level.", "Drain it."],
         ),
         (
             "Enter INVOKE-RC.D (a tool) first. It runs.",

@@ -20,6 +20,7 @@ def judged(
         question=Question(id=str(number), text="?", language="", gains={"0": 1.0}),
         known=known,
         places=[Span(str(place), 0, 1) for place in range(count)],
+        chunks=[(place, 0) for place in range(count)],
         vector=np.array(vector),
         text=np.array(text),
         exact=np.zeros(count),

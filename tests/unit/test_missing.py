@@ -12,6 +12,7 @@ from functions.query.answering.missing import (
     find_near,
     find_near_words,
     find_unknown,
+    holds_named,
 )
 from functions.query.answering.query import Refusal
 from functions.query.answering.refusal import refusal_text
@@ -82,6 +83,22 @@ def test_missing_when_a_thing_has_another_number(question: str, missing: list[st
     assert find_missing_numbered(question, passages) == missing
 
 
+@pytest.mark.parametrize(
+    ("named", "held"),
+    [
+        ("E-4417", False),
+        ("2768", True),
+        ("8", False),
+        ('"pump is dry"', True),
+        ("room b214", True),
+        ("room b21", False),
+    ],
+)
+def test_holds_named_when_it_is_looked_for(named: str, held: bool) -> None:
+    """What a question names is held to the letter: no longer number, no part of a word."""
+    assert holds_named(named, PASSAGES) == held
+
+
 def test_near_when_a_number_is_missing() -> None:
     """Another number is like it only with as many digits."""
     passages = [hit("Page 199 of 990 says that the hall of 1998 burnt down on the 19th.")]
@@ -124,6 +141,9 @@ def test_refusal_when_words_stand_nowhere() -> None:
     asked = Question([unknown, known], [[known], [unknown]], [], ["en"], 10.0, ["english"])
     words = find_unknown("What is the deposit for the chainsaw?", asked)
     assert words == ["chainsaw"]
+    terms = [Term(word, 1, 0, 9.0) for word in ("cuánto", "cuest", "paar", "chainsaw")]
+    asked = Question(terms, [[each] for each in terms], [], ["es"], 10.0, ["english"])
+    assert find_unknown("¿Cuánto cuesta ein paar chainsaw?", asked) == ["chainsaw"]
     near = find_near_words(words, [hit("A deposit is due for the chainsaws.")])
     assert refusal_text(["en"], Refusal("not_found", "", tuple(words), tuple(near))) == (
         "The documents do not answer this question. None of them holds: chainsaw."

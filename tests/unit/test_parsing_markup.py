@@ -196,6 +196,8 @@ def test_base64_when_it_is_none() -> None:
     words = ["ACGT" * 100, "https://example.org/" + "a/" * 200, "=" * 300, "Donaudampf" * 30]
     text = "\n\n".join(words)
     assert text_of(text.encode(), "a.txt").split() == words
+    signed = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA1\n[...]\n-----END PGP SIGNATURE-----"
+    assert text_of(signed.encode(), "a.txt") == signed
 
 
 _VTT = (

@@ -364,6 +364,38 @@ def test_pdf_table_over_pages() -> None:
         assert len(rows) == 61
 
 
+@pytest.mark.parametrize("is_ruled", [True, False])
+def test_pdf_row_that_the_page_breaks(*, is_ruled: bool) -> None:
+    """A row goes on with its second line on the next page, where one more row of its table is."""
+    first = [["No.", "Decision", "Due"], *([f"1-{i}", f"Order {i}", f"{i} May"] for i in range(8))]
+    second = [["", "spare bearings"], ["1-8", "Paper", "9 June"]]
+    pages = [
+        (_grid(columns=3, rows=len(part)) if is_ruled else "") + _table(part)
+        for part in (first, second)
+    ]
+    rows = [text for text, _ in _rows(pages[0], pages[1] + pdf_lines(BODY, top=600))]
+    assert rows[-2:] == ["1-7 | Order 7 spare bearings | 7 May", "1-8 | Paper | 9 June"]
+
+
+def test_pdf_title_of_two_lines_and_its_list() -> None:
+    """The title's lines are one, it is the document's, and items of a list follow each other."""
+    title = "BT /F1 20 Tf 50 780 Td (Manual of the Boreas) Tj 0 -26 Td (screw compressor) Tj ET\n"
+    items = ["1. Open the lid of the machine.", "2. Drain the condensate."]
+    stream = title + pdf_lines(BODY, top=700) + pdf_lines(items, top=640)
+    _, events = parse_bytes(make_pdf([stream]), "a.pdf")
+    assert events[1] == Title("Manual of the Boreas screw compressor")
+    blocks = [event for event in events if isinstance(event, Block)]
+    assert [(block.kind, block.gap) for block in blocks[-2:]] == [("item", "\n\n"), ("item", "\n")]
+
+
+def test_pdf_accents_beside_their_letters() -> None:
+    """An accent that stands over the letter behind it is that letter's; one beside it is not."""
+    over = "BT /F1 11 Tf 50 700 Td [(Gr\\250) 300 (unbacher and na\\250) 300 (ive)] TJ ET\n"
+    assert text_of(make_pdf([over]), "a.pdf") == "Grünbacher and naïve"
+    beside = "BT /F1 11 Tf 50 700 Td (It\\264s a plain mark) Tj ET\n"
+    assert text_of(make_pdf([beside]), "a.pdf") == "It\u00b4s a plain mark"
+
+
 def test_pdf_formulas_are_no_table() -> None:
     """Short pieces that stand beside each other by chance are no rows."""
     pieces = [(60, 700, "f"), (90, 706, "n"), (140, 700, "="), (60, 684, "x"), (200, 684, "}"),

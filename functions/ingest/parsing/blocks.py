@@ -191,7 +191,11 @@ def clean(text: str) -> str:
 
 def clean_line(text: str) -> str:
     """Return *text* cleaned, on one line, without soft hyphens."""
-    if text.isascii() and text.isprintable() and "  " not in text:
+    if (
+        text.isprintable()
+        and "  " not in text
+        and (text.isascii() or unicodedata.is_normalized("NFC", text))
+    ):
         return text.strip()
     return _WHITE_SPACE.sub(" ", clean(text.replace("\xad", ""))).strip()
 

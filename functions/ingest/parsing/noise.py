@@ -21,7 +21,12 @@ _LINES = re.compile(
     r"(?:^[ \t>]{0,8}[A-Za-z0-9+/]{56,78}[ \t]*\n){4,}[ \t>]{0,8}[A-Za-z0-9+/]*={0,2}", re.MULTILINE
 )
 _REST = re.compile(r"[A-Za-z0-9+/_=-]+")
-_ARMOUR = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]{3,40}-----\n?")
+# Where base64 was, and the lines around it that say what it is.
+_GAP = "\0"
+_ARMOUR = re.compile(
+    r"(?:-----BEGIN [A-Z0-9 ]{3,40}-----\n(?:[A-Za-z-]{3,20}: [^\n]*\n)*\s*)?"
+    r"\0(?:\s*=[A-Za-z0-9+/]{4}(?=\s))?(?:\s*-----END [A-Z0-9 ]{3,40}-----\n?)?"
+)
 
 
 def without_base64(events: Iterator[Event]) -> Iterator[Event]:
@@ -71,10 +76,10 @@ def _ends_in_run(text: str) -> bool:
 def _strip(text: str) -> str:
     text = _DEFINITION.sub("", text)
     text = _DATA_ADDRESS.sub(_without_payload, text)
-    if "-----BEGIN " in text or text.count("\n") >= 4:
-        text = _LINES.sub(lambda found: "" if _is_mixed(found.group()) else found.group(), text)
-        text = _ARMOUR.sub("", text)
-    return _RUN.sub(lambda found: "" if _is_mixed(found.group()) else found.group(), text)
+    if text.count("\n") >= 4:
+        text = _LINES.sub(lambda found: _GAP if _is_mixed(found.group()) else found.group(), text)
+    text = _RUN.sub(lambda found: _GAP if _is_mixed(found.group()) else found.group(), text)
+    return _ARMOUR.sub("", text)
 
 
 def _without_payload(found: re.Match[str]) -> str:

@@ -13,12 +13,13 @@ import struct
 import time
 import unicodedata
 import zlib
+from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
-from itertools import accumulate, pairwise
-from operator import attrgetter
+from functools import lru_cache, partial
+from itertools import accumulate, chain, islice, pairwise, repeat
+from operator import attrgetter, sub
 from typing import Any, NamedTuple
 
 import pypdfium2
@@ -45,7 +46,8 @@ from .blocks import (
     raised,
 )
 from .figures import DECORATION_USES
-from .pdf_annotations import Value, turned_box
+from .pdf_annotations import Value
+from .pdf_characters import Characters, direct, turned_box
 from .pdf_figures import PdfFigure, Placed
 from .pdf_tables import (
     CAPTION,
@@ -69,6 +71,14 @@ _EDGE_LINES = 3
 # In a document of so few pages one other page shows that a line runs through all.
 _SHORT_PAGES = 3
 _MAX_OUTLINE = 10_000
+# Type from this size on, in that of the body, is a heading's.
+_LARGER = 1.15
+# A title is one of the first paragraphs of the first page, letterhead and date before it.
+_TITLE_AMONG = 4
+_TITLE_LINES = 4
+_TITLE_CHARS = 200
+_TITLE_WORD = re.compile(r"[^\W\d_]{3}")
+_SECTION_NUMBER = re.compile(r"(?:\d{1,2}(?:\.\d{1,2})*\.?|[IVX]{1,5}\.|§)\s")
 _MAX_PICTURE_SIDE = 2000
 # How much of a document's processor time its pictures may take.
 _READING_SHARE = 0.7
@@ -112,7 +122,9 @@ _LINE = re.compile("[^\r\n\ufffe]+")
 _bottom = attrgetter("bottom")
 _DIGITS = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
 _NOT_WORD = re.compile(r"\W+")
-_BULLET = re.compile(r"(?:[•◦▪‣∙●○■□–*-]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
+_BULLET = re.compile(
+    r"(?:[•◦▪▫‣∙●○■□◆◇➢❖►✓☐☑–*-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,5}|\d{1,2}(?:\.\d{1,2}){1,3})[.)])\s"
+)
 _SENTENCE_END = re.compile(r"[.!?:。！？…]['\"”’»)\]]*$")
 # Dots or lines that lead the eye, and what is nothing else.
 _LEADERS = re.compile(r"(?:[.·…]\s?){4,}|_{3,}")
@@ -123,10 +135,31 @@ _PAGE_NUMBER = re.compile(
     r"(?:\s*(?:of|von|de|di|av|af|z|/|sur|trên|van)\s*#)?|#\s*(?:of|von|de|/|sur)\s*#|[-–—]\s*#\s*[-–—]",
     re.IGNORECASE,
 )
+# Accents that stand beside their letter, as fonts of TeX have them, and what they are on a letter.
+_ACCENTS = {
+    "`": "\u0300",
+    "\u00b4": "\u0301",
+    "\u02c6": "\u0302",
+    "\u02dc": "\u0303",
+    "\u00af": "\u0304",
+    "\u02d8": "\u0306",
+    "\u02d9": "\u0307",
+    "\u00a8": "\u0308",
+    "\u02da": "\u030a",
+    "\u02dd": "\u030b",
+    "\u02c7": "\u030c",
+    "\u00b8": "\u0327",
+    "\u02db": "\u0328",
+}
+_ACCENT = re.compile(f"[{''.join(_ACCENTS)}]")
+_DOTLESS = str.maketrans("\u0131\u0237", "ij")
+# How much of an accent stands over its letter.
+_LEAST_OVER = 0.4
 # A minus sign before a letter or another one is a hyphen of a font, as that of --option.
 _NO_MINUS = re.compile(r"\u2212(?=\u2212?[^\W\d_])")
 _RAISED_SIGNS = frozenset("0123456789+-\u2212")
-_AFTER_RAISED = frozenset(".,;:)")
+# A mark behind it, and then another word.
+_RAISED_BEFORE_MARK = re.compile(r"[0-9+\-\u2212](?=[.,;:)] )")
 # How far above the others, in heights of the line, a raised digit stands, and how much smaller.
 _LEAST_RAISE = 0.1
 _MOST_RAISE = 0.8
@@ -180,6 +213,21 @@ _MADE_BY = re.compile(
     r"|.*\.(?:docx?|xls[xm]?|pptx?|od[tsp]|pdf|tex|dvi|indd|rtf|qxd|html?|txt|md|csv|pages)$)",
     re.IGNORECASE,
 )
+
+
+_PATH = pdfium.FPDF_PAGEOBJ_PATH
+_HOLD_PICTURES = (pdfium.FPDF_PAGEOBJ_IMAGE, pdfium.FPDF_PAGEOBJ_FORM)
+_angle = direct(pdfium.FPDFText_GetCharAngle)
+_object_at = direct(pdfium.FPDFPage_GetObject)
+_object_type = direct(pdfium.FPDFPageObj_GetType)
+_bounds = direct(pdfium.FPDFPageObj_GetBounds)
+_count_segments = direct(pdfium.FPDFPath_CountSegments)
+_segment = direct(pdfium.FPDFPath_GetPathSegment)
+_segment_type = direct(pdfium.FPDFPathSegment_GetType)
+_point = direct(pdfium.FPDFPathSegment_GetPoint)
+# Half the time of calling the class, which checks how many values it gets.
+_new_word = partial(tuple.__new__, Word)
+_new_word_box = partial(tuple.__new__, WordBox)
 
 
 class _Line(NamedTuple):
@@ -337,6 +385,8 @@ def _is_picture(page: pypdfium2.PdfPage, lines: list[_Line]) -> bool:
     """Return whether a picture covers the page and hardly any text stands beside it: a scan."""
     if sum(len(line.text) for line in lines) > _MAX_STAMP_CHARS:
         return False
+    if not any(kind in _HOLD_PICTURES for kind in map(_object_type, _objects(page))):
+        return False
     width, height = page.get_size()
     for number, thing in enumerate(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE])):
         left, bottom, right, top = thing.get_bounds()
@@ -345,6 +395,11 @@ def _is_picture(page: pypdfium2.PdfPage, lines: list[_Line]) -> bool:
         if number >= _MAX_PICTURES:
             break
     return False
+
+
+def _objects(page: pypdfium2.PdfPage, *, step: int = 1) -> Iterator[Any]:
+    count = pdfium.FPDFPage_CountObjects(page.raw)
+    return map(_object_at, repeat(page.raw), range(0, count, step))
 
 
 def _with_values(lines: list[_Line], values: list[Value], *, page: int) -> list[_Line]:
@@ -529,61 +584,29 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
             return 0, []
         text = textpage.get_text_range()
         handle = textpage.raw
-        exact = len(text) == count
         lines: list[_Line] = []
-        box = pdfium.FS_RECTF()
-        place = ctypes.byref(box)
-        get_box = pdfium.FPDFText_GetLooseCharBox
-        name = ctypes.create_string_buffer(128)
-        is_bold = cache(lambda font: _BOLD.search(font) is not None)
-        flags = ctypes.c_int()
         turn = _usual_turn(handle, count)
-
-        def index_of(position: int) -> int:
-            if exact:
-                return position
-            return int(pdfium.FPDFText_GetCharIndexFromTextIndex(handle, position))
-
-        def measure(position: int) -> None:
-            get_box(handle, position, place)
-
-        def measure_elsewhere(position: int) -> None:
-            get_box(handle, index_of(position), place)
-            if turn:
-                box.left, box.bottom, box.right, box.top = turned_box(
-                    turn, box.left, box.bottom, box.right, box.top
-                )
-
-        if turn or not exact:
-            measure = measure_elsewhere
+        characters = Characters(handle, is_exact=len(text) == count, turn=turn)
         is_ascii = text.isascii()
         if not is_ascii and "\u2212" in text:
             text = _NO_MINUS.sub("-", text)
         runs_back = not is_ascii and RIGHT_TO_LEFT.search(text) is not None
         letters: list[_Letters] = []
-        for found in _LINE.finditer(text):
-            raw = found.group()
-            stripped = raw.strip()
-            if not stripped:
-                continue
-            first = found.start() + len(raw) - len(raw.lstrip())
-            last = first + len(stripped) - 1
-            measure(first)
-            left, bottom, top = box.left, box.bottom, box.top
-            first_bottom, first_top = bottom, top
-            measure(last)
-            end_bottom, right, end_top = box.bottom, box.right, box.top
-            middle = (first + last) // 2
-            if text[middle] == " ":
-                # What PDFium puts between words has no place of its own.
-                middle += 1
-            if last - first > 2:
-                measure(middle)
+        for place in _measured(text, characters):
+            stripped, first = place.text, place.first
+            lefts, rights = place.lefts, place.rights
+            _, _, tops, end_tops = place.page
+            left, right = lefts[0], rights[-1]
+            first_bottom, first_top = place.bottoms[0], tops[place.words.start]
+            end_bottom, end_top = place.end_bottoms[-1], end_tops[place.words.stop - 1]
+            bottom, top = first_bottom, first_top
+            if len(stripped) > 3:
                 # A sign of another font in the middle says nothing of the line.
+                middle_bottom, middle_top = place.middle_sides
                 tallest = _MAX_TALLER * max(top - bottom, end_top - end_bottom)
-                if not 0 < tallest < box.top - box.bottom:
-                    bottom, top = box.bottom, box.top
-                if text[middle] in _RAISED_SIGNS:
+                if not 0 < tallest < middle_top - middle_bottom:
+                    bottom, top = middle_bottom, middle_top
+                if text[place.middle] in _RAISED_SIGNS:
                     # It may be raised; the tallest of the three is no such thing.
                     bottom, top = max(
                         (bottom, top),
@@ -593,40 +616,34 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                     )
             if top <= bottom:
                 bottom, top = min(bottom, end_bottom), max(top, end_top)
-            pdfium.FPDFText_GetFontInfo(handle, index_of(middle), name, 128, ctypes.byref(flags))
-            bold = is_bold(name.value)
+            height = top - bottom
+            bold = _is_bold(characters.font(place.middle))
             if not is_ascii and "\uf020" <= max(stripped) <= "\uf0ff":
                 stripped = stripped.translate(_SYMBOLS)
+            if _ACCENT.search(stripped):
+                stripped = _with_accents(stripped, first, characters)
             if runs_back:
                 at = next(
                     (i for i, sign in enumerate(stripped) if not unicodedata.combining(sign)), 0
                 )
-                foot = _foot(handle, index_of(first + at), turn)
-                letters.append(_letters(stripped, first, measure, box, foot))
-            edges: list[tuple[float, float]] = []
-            bottoms: list[float] = []
-            lifted: list[int] = []
-            base = bottom, top
-            if stripped[0] in _RAISED_SIGNS and _is_raised(first_bottom, first_top, base):
-                lifted.append(0)
-            if stripped[-1] in _RAISED_SIGNS and _is_raised(end_bottom, end_top, base):
-                lifted.append(len(stripped) - 1)
-            cells = tuple(
-                _cells(stripped, first, left, right, base, measure, box, edges, bottoms, lifted)
-            )
-            if lifted and (above := _with_raised(stripped, first, base, measure, box, lifted)):
-                stripped = above
-                edges, bottoms = [], []
-                cells = tuple(
-                    _cells(stripped, first, left, right, base, measure, box, edges, bottoms, [])
-                )
-            cleaned = clean_line(stripped) if len(cells) > 1 else cells[0][0]
+                foot = _foot(handle, characters.index(first + at), turn)
+                letters.append(_letters(stripped, first, characters, foot))
+            least = bottom + _LEAST_RAISE * height
+            if place.after_raised or max(place.bottoms) > least or max(place.end_bottoms) > least:
+                stripped = _with_raised(stripped, place, (bottom, top), characters)
+            if len(lefts) > 1 and max(map(sub, lefts[1:], rights)) > 1.5 * height:
+                cells = tuple(_cells(stripped, place, wide=1.5 * height))
+                cleaned = clean_line(stripped) if len(cells) > 1 else cells[0][0]
+            else:
+                cleaned = clean_line(stripped)
+                cells = ((cleaned, left, right),)
+            edges = tuple(zip(lefts, rights, strict=True))
+            bottoms = place.bottoms[1:]
             if cleaned.count(" ") + 1 != len(edges):
                 edges = _edges_of_cleaned(stripped, edges)
             if bold and len(cells) > 1:
                 # The first column of a table may be bold, and the rest of a row not.
-                pdfium.FPDFText_GetFontInfo(handle, index_of(last), name, 128, ctypes.byref(flags))
-                bold = is_bold(name.value)
+                bold = _is_bold(characters.font(first + len(stripped) - 1))
             leads = (
                 _LEADER_MARKS.search(cleaned) is not None and _LEADERS.search(cleaned) is not None
             )
@@ -636,7 +653,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                     (clean_line(_LEADERS.sub(" ", cell)), begin, end) for cell, begin, end in cells
                 )
                 cells = tuple(cell for cell in cells if cell[0])
-                edges = []
+                edges = ()
             if (
                 len(edges) >= _SPACED_LETTERS
                 and len(cleaned) < 2.5 * len(edges)
@@ -646,27 +663,27 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                 bottoms = []
                 cells = ((cleaned, left, right),)
             line = _Line(
-                text=cleaned,
-                left=min(left, right),
-                bottom=bottom,
-                right=max(left, right),
-                top=top,
-                bold=bold,
-                cells=cells,
-                hyphenated=text[found.end() : found.end() + 1] == "\ufffe",
-                page=number,
-                edges=tuple(edges) if cleaned.count(" ") + 1 == len(edges) else (),
-                leads=leads,
+                cleaned,
+                min(left, right),
+                bottom,
+                max(left, right),
+                top,
+                bold,
+                cells,
+                place.hyphenated,
+                number,
+                edges if cleaned.count(" ") + 1 == len(edges) else (),
+                leads,
             )
             is_placed = len(line.edges) == len(bottoms) + 1
             apart = max(bottoms) - min(bottoms) if is_placed and bottoms else 0.0
-            if first_bottom - end_bottom > 0.8 * (top - bottom) and _is_upright(line):
+            if first_bottom - end_bottom > 0.8 * height and _is_upright(line):
                 # Signs below each other, each of them a cell.
-                parts = _sign_by_sign(line, stripped, first, measure, box)
+                parts = _sign_by_sign(line, stripped, first, characters)
                 letters.extend([_Letters([], 0.0, 0.0)] * (len(parts) - 1) if runs_back else [])
                 lines.extend(parts)
-            elif apart > 0.8 * (top - bottom) and (len(cells) > 1 or _goes_back(line)):
-                angle = pdfium.FPDFText_GetCharAngle(handle, index_of(first))
+            elif apart > 0.8 * height and (len(cells) > 1 or _goes_back(line)):
+                angle = pdfium.FPDFText_GetCharAngle(handle, characters.index(first))
                 is_turned = (round(angle / (math.pi / 2)) - turn) % 2 == 1
                 parts = (
                     _by_column(line, [first_bottom, *bottoms])
@@ -676,7 +693,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                 letters.extend([_Letters([], 0.0, 0.0)] * (len(parts) - 1) if runs_back else [])
                 lines.extend(parts)
             else:
-                if last > first and end_bottom - first_bottom > line.height > right - left:
+                if len(stripped) > 1 and end_bottom - first_bottom > line.height > right - left:
                     # Letters above each other: it runs up.
                     line = line._replace(edges=(), runs_up=True)
                 lines.append(line)
@@ -699,7 +716,7 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
                     for line in _with_stretched_whole(lines)
                     if line.text
                     and line.cells
-                    and not _ORNAMENT.fullmatch(line.text)
+                    and (line.text[0].isalnum() or not _ORNAMENT.fullmatch(line.text))
                     and line.right > min(box_left, box_right) - 1
                     and line.left < max(box_left, box_right) + 1
                     and line.top > min(box_bottom, box_top) - 1
@@ -711,7 +728,130 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
         textpage.close()
 
 
-def _edges_of_cleaned(text: str, edges: list[tuple[float, float]]) -> list[tuple[float, float]]:
+class _Measured(NamedTuple):
+    """
+    A line of a page's text, and the sides of the first and the last characters of its words.
+
+    Attributes:
+        text: Without white space around it.
+        first: Its position in the text of the page.
+        after_raised: Digits before a mark at the end of a word, which may be raised.
+        middle: The position of a character in its middle.
+        words: Those of the page that are its own.
+        page: Positions of the first and the last characters of the words of the page, and the tops.
+    """
+
+    text: str
+    first: int
+    hyphenated: bool
+    lefts: list[float]
+    rights: list[float]
+    bottoms: list[float]
+    end_bottoms: list[float]
+    after_raised: Sequence[int]
+    middle: int
+    middle_sides: tuple[float, float]
+    words: slice
+    page: tuple[list[int], list[int], list[float], list[float]]
+
+    @property
+    def starts(self) -> list[int]:
+        """Where its words begin in its text."""
+        return [at - self.first for at in self.page[0][self.words]]
+
+    @property
+    def ends(self) -> list[int]:
+        """Where its words are over in its text."""
+        return [at - self.first + 1 for at in self.page[1][self.words]]
+
+    @property
+    def tops(self) -> list[float]:
+        return self.page[2][self.words]
+
+    @property
+    def end_tops(self) -> list[float]:
+        return self.page[3][self.words]
+
+
+def _measured(text: str, characters: Characters) -> Iterator[_Measured]:
+    """Yield the lines of a page's text that hold more than white space."""
+    found: list[tuple[str, int, int, bool]] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    middles: list[int] = []
+    for match in _LINE.finditer(text):
+        raw = match.group()
+        stripped = raw.strip()
+        if not stripped:
+            continue
+        at = first = match.end() - len(raw.lstrip())
+        for word in stripped.split(" "):
+            if word:
+                starts.append(at)
+                at += len(word)
+                ends.append(at - 1)
+            at += 1
+        middle = first + (len(stripped) - 1) // 2
+        # What PDFium puts between words has no place of its own.
+        middles.append(middle + 1 if text[middle] == " " else middle)
+        end = match.end()
+        found.append((stripped, first, len(starts), text[end : end + 1] == "\ufffe"))
+    lefts, bottoms, _, tops = characters.sides(starts)
+    _, end_bottoms, rights, end_tops = characters.sides(ends)
+    _, middle_bottoms, _, middle_tops = characters.sides(middles)
+    raised_ends = [match.start() for match in _RAISED_BEFORE_MARK.finditer(text)]
+    page = starts, ends, tops, end_tops
+    begin = after = 0
+    for number, (stripped, first, end, hyphenated) in enumerate(found):
+        after_raised: Sequence[int] = ()
+        if after < len(raised_ends):
+            behind = bisect_right(raised_ends, first + len(stripped))
+            after_raised, after = raised_ends[after:behind], behind
+        own = slice(begin, end)
+        begin = end
+        yield _Measured(
+            stripped,
+            first,
+            hyphenated,
+            lefts[own],
+            rights[own],
+            bottoms[own],
+            end_bottoms[own],
+            after_raised,
+            middles[number],
+            (middle_bottoms[number], middle_tops[number]),
+            own,
+            page,
+        )
+
+
+def _with_accents(text: str, offset: int, characters: Characters) -> str:
+    """
+    Return *text*, as long as before, with accents on the letters that they stand over.
+
+    A soft hyphen, which is no text, takes the place of a letter whose accent stands before it.
+    """
+    signs = list(text)
+    for found in _ACCENT.finditer(text):
+        at = found.start()
+        # TeX writes an accent before its letter.
+        for beside in (at + 1, at - 1):
+            if not 0 <= beside < len(text) or not text[beside].isalpha():
+                continue
+            letter = signs[beside].translate(_DOTLESS) + _ACCENTS[found.group()]
+            composed = unicodedata.normalize("NFC", letter)
+            sides = characters.sides([offset + at, offset + beside])
+            over = min(sides.right) - max(sides.left)
+            narrow = min(end - begin for begin, end in zip(sides.left, sides.right, strict=True))
+            if len(composed) == 1 and over > _LEAST_OVER * narrow:
+                signs[at], signs[beside] = composed, "\xad"
+                break
+    return "".join(signs)
+
+
+def _edges_of_cleaned(
+    text: str, edges: tuple[tuple[float, float], ...]
+) -> tuple[tuple[float, float], ...]:
     """
     Return the edges of the words that remain when *text* is cleaned.
 
@@ -720,11 +860,11 @@ def _edges_of_cleaned(text: str, edges: list[tuple[float, float]]) -> list[tuple
     words = [word for word in text.split(" ") if word]
     if len(words) != len(edges):
         return edges
-    return [
+    return tuple(
         edge
         for word, edge in zip(words, edges, strict=True)
         for _ in range(len(clean_line(word).split()))
-    ]
+    )
 
 
 def _with_stretched_whole(lines: list[_Line]) -> list[_Line]:
@@ -757,13 +897,18 @@ def _is_stretched(line: _Line) -> bool:
     return max(gaps) - min(gaps) < _SAME_GAP
 
 
+@lru_cache(maxsize=1024)
+def _is_bold(font: bytes) -> bool:
+    return _BOLD.search(font) is not None
+
+
 def _usual_turn(textpage: Any, count: int) -> int:
     """Return by how many quarters most characters of a page are turned."""
     places = range(0, count, count // _ANGLES + 1)
     turns = Counter(
         round(angle / (math.pi / 2)) % 4
         for place in places
-        if (angle := pdfium.FPDFText_GetCharAngle(textpage, place)) > 0
+        if (angle := _angle(textpage, place)) > 0
     )
     if not turns:
         return 0
@@ -809,14 +954,9 @@ def _is_loose(lines: list[_Line]) -> bool:
 
 def _is_ruled(page: pypdfium2.PdfPage) -> bool:
     """Return whether some of the things on a page are drawn, by a look at a few of them."""
-    count = pdfium.FPDFPage_CountObjects(page.raw)
-    drawn = 0
-    for index in range(0, count, count // _LOOKED_AT + 1):
-        thing = pdfium.FPDFPage_GetObject(page.raw, index)
-        drawn += pdfium.FPDFPageObj_GetType(thing) == pdfium.FPDF_PAGEOBJ_PATH
-        if drawn > 2:
-            return True
-    return False
+    step = pdfium.FPDFPage_CountObjects(page.raw) // _LOOKED_AT + 1
+    drawn = (kind for kind in map(_object_type, _objects(page, step=step)) if kind == _PATH)
+    return len(list(islice(drawn, 3))) == 3
 
 
 def _read_rules(page: pypdfium2.PdfPage) -> Rules:
@@ -829,11 +969,8 @@ def _read_rules(page: pypdfium2.PdfPage) -> Rules:
     places = [ctypes.byref(ctypes.c_float.from_buffer(sides, 4 * at)) for at in range(4)]
     width, height = page.get_size()
     segments = 0
-    raw, get_object, get_type = page.raw, pdfium.FPDFPage_GetObject, pdfium.FPDFPageObj_GetType
-    get_bounds, path_type = pdfium.FPDFPageObj_GetBounds, pdfium.FPDF_PAGEOBJ_PATH
-    for index in range(count):
-        thing = get_object(raw, index)
-        if get_type(thing) != path_type or not get_bounds(thing, *places):
+    for thing in _objects(page):
+        if _object_type(thing) != _PATH or not _bounds(thing, *places):
             continue
         left, bottom, right, top = sides
         if right - left > 0.95 * width and top - bottom > 0.95 * height:
@@ -841,12 +978,11 @@ def _read_rules(page: pypdfium2.PdfPage) -> Rules:
         if top - bottom < _THIN or right - left < _THIN:
             _add_rule(rules, left, bottom, right, top)
             continue
-        parts = pdfium.FPDFPath_CountSegments(thing)
+        parts = _count_segments(thing)
         if parts < 4 or right - left < _LEAST_TABLE or top - bottom < _LEAST_LINE:
             continue
         segments += parts
-        first = pdfium.FPDFPath_GetPathSegment(thing, 1)
-        is_curve = pdfium.FPDFPathSegment_GetType(first) != pdfium.FPDF_SEGMENT_LINETO
+        is_curve = _segment_type(_segment(thing, 1)) != pdfium.FPDF_SEGMENT_LINETO
         if is_curve or segments > _MAX_SEGMENTS:
             continue
         if parts <= 6:
@@ -879,16 +1015,16 @@ def _strokes(path: Any, parts: int) -> Iterator[tuple[float, float, float, float
     """Yield the straight lines of a path, in points."""
     matrix = pdfium.FS_MATRIX()
     pdfium.FPDFPageObj_GetMatrix(path, ctypes.byref(matrix))
-    x, y = ctypes.c_float(), ctypes.c_float()
+    a, b, c, d, e, f = matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f
+    point_x, point_y = ctypes.c_float(), ctypes.c_float()
+    places = ctypes.byref(point_x), ctypes.byref(point_y)
     before: tuple[float, float] | None = None
     for index in range(parts):
-        segment = pdfium.FPDFPath_GetPathSegment(path, index)
-        pdfium.FPDFPathSegment_GetPoint(segment, ctypes.byref(x), ctypes.byref(y))
-        here = (
-            matrix.a * x.value + matrix.c * y.value + matrix.e,
-            matrix.b * x.value + matrix.d * y.value + matrix.f,
-        )
-        if pdfium.FPDFPathSegment_GetType(segment) == pdfium.FPDF_SEGMENT_LINETO and before:
+        segment = _segment(path, index)
+        _point(segment, *places)
+        x, y = point_x.value, point_y.value
+        here = a * x + c * y + e, b * x + d * y + f
+        if before and _segment_type(segment) == pdfium.FPDF_SEGMENT_LINETO:
             yield *before, *here
         before = here
 
@@ -896,12 +1032,14 @@ def _strokes(path: Any, parts: int) -> Iterator[tuple[float, float, float, float
 def _words(lines: list[_Line]) -> list[Word]:
     found: list[Word] = []
     for number, line in enumerate(lines):
-        places: Iterable[tuple[str, float, float]] = line.cells
+        texts: Sequence[str]
         if line.edges:
+            texts = line.text.split(" ")
             lefts, rights = zip(*line.edges, strict=True)
-            places = zip(line.text.split(" "), lefts, rights, strict=True)
-        bottom, top, bold = line.bottom, line.top, line.bold
-        found.extend([Word(t, left, right, bottom, top, bold, number) for t, left, right in places])
+        else:
+            texts, lefts, rights = zip(*line.cells, strict=True)
+        same = map(repeat, (line.bottom, line.top, line.bold, number))
+        found.extend(map(_new_word, zip(texts, lefts, rights, *same, strict=False)))
     return found
 
 
@@ -969,16 +1107,12 @@ def _is_upright(line: _Line) -> bool:
     )
 
 
-def _sign_by_sign(
-    line: _Line, text: str, offset: int, measure: Callable[[int], None], box: Any
-) -> list[_Line]:
+def _sign_by_sign(line: _Line, text: str, offset: int, characters: Characters) -> list[_Line]:
     """Return what PDFium took for a line, though its signs stand at many heights."""
     parts: list[_Line] = []
-    for at, sign in enumerate(text):
-        if sign == " ":
-            continue
-        measure(offset + at)
-        left, right, bottom, top = box.left, box.right, box.bottom, box.top
+    signs = [(at, sign) for at, sign in enumerate(text, start=offset) if sign != " "]
+    places = zip(*characters.sides([at for at, _ in signs]), strict=True)
+    for (_, sign), (left, bottom, right, top) in zip(signs, places, strict=True):
         before = parts[-1] if parts else None
         if (
             before is not None
@@ -1039,6 +1173,8 @@ def _without_rulers(lines: list[_Line]) -> list[_Line]:
             if len(column) >= _RULER_NUMBERS and _is_series([int(line.text) for line in column]):
                 dropped.update(id(line) for line in column)
     for line in lines:
+        if not line.text[0].isdecimal():
+            continue
         words = line.text.split()
         if (
             len(words) >= _RULER_NUMBERS
@@ -1159,21 +1295,30 @@ def _is_raised(bottom: float, top: float, base: tuple[float, float]) -> bool:
 
 
 def _with_raised(
-    text: str,
-    offset: int,
-    base: tuple[float, float],
-    measure: Callable[[int], None],
-    box: Any,
-    lifted: list[int],
+    text: str, place: _Measured, base: tuple[float, float], characters: Characters
 ) -> str:
-    """Return *text* with the raised digits about those of *lifted* as such, "" where none are."""
+    """
+    Return *text* with the digits as such that are raised at the ends of its words.
+
+    Args:
+        base: Bottom and top of the line.
+    """
 
     def is_raised(at: int) -> bool:
         if text[at] not in _RAISED_SIGNS:
             return False
-        measure(offset + at)
-        return _is_raised(box.bottom, box.top, base)
+        _, (bottom,), _, (top,) = characters.sides([place.first + at])
+        return _is_raised(bottom, top, base)
 
+    lifted = [
+        at
+        for at, bottom, top in chain(
+            zip(place.starts, place.bottoms, place.tops, strict=True),
+            zip((end - 1 for end in place.ends), place.end_bottoms, place.end_tops, strict=True),
+        )
+        if text[at] in _RAISED_SIGNS and _is_raised(bottom, top, base)
+    ]
+    lifted += [at for each in place.after_raised if is_raised(at := each - place.first)]
     result = text
     done = -1
     for at in sorted(lifted):
@@ -1188,12 +1333,12 @@ def _with_raised(
         # A line of nothing else has no other letters to tell by.
         if end - begin < len(text):
             result = result[:begin] + raised(text[begin:end]) + result[end:]
-    return result if result != text else ""
+    return result
 
 
 def _without_wide_spaces(
-    text: str, edges: list[tuple[float, float]]
-) -> tuple[str, list[tuple[float, float]]] | None:
+    text: str, edges: tuple[tuple[float, float], ...]
+) -> tuple[str, tuple[tuple[float, float], ...]] | None:
     """Return a line of letters with a blank behind each as words, None where it is none."""
     words = text.split(" ")
     letters = sum(1 for word in words if len(word) == 1 and word.isalpha())
@@ -1212,7 +1357,7 @@ def _without_wide_spaces(
         else:
             result[-1] += word
             places[-1] = places[-1][0], right
-    return " ".join(result), places
+    return " ".join(result), tuple(places)
 
 
 class _Letters(NamedTuple):
@@ -1229,17 +1374,14 @@ def _foot(textpage: Any, index: int, turn: int) -> float:
     return turned_box(turn, x.value, y.value, x.value, y.value)[1]
 
 
-def _letters(
-    text: str, offset: int, measure: Callable[[int], None], box: Any, foot: float
-) -> _Letters:
-    found: list[PlacedText] = []
-    height = 1.0
-    for at, letter in enumerate(text):
-        if not letter.isspace():
-            measure(offset + at)
-            found.append(PlacedText(letter, box.left, box.right))
-            height = max(height, box.top - box.bottom)
-    return _Letters(found, height, foot)
+def _letters(text: str, offset: int, characters: Characters, foot: float) -> _Letters:
+    own = [(at, letter) for at, letter in enumerate(text, start=offset) if not letter.isspace()]
+    lefts, bottoms, rights, tops = characters.sides([at for at, _ in own])
+    found = [
+        PlacedText(letter, left, right)
+        for (_, letter), left, right in zip(own, lefts, rights, strict=True)
+    ]
+    return _Letters(found, max(1.0, *map(sub, tops, bottoms)), foot)
 
 
 def _read_backwards(lines: list[_Line], letters: list[_Letters]) -> list[_Line]:
@@ -1291,61 +1433,17 @@ def _read_backwards_line(line: _Line, own: _Letters, *, is_backwards: bool) -> _
     )
 
 
-def _cells(
-    text: str,
-    offset: int,
-    left: float,
-    right: float,
-    base: tuple[float, float],
-    measure: Callable[[int], None],
-    box: Any,
-    edges: list[tuple[float, float]],
-    bottoms: list[float],
-    lifted: list[int],
-) -> Iterator[tuple[str, float, float]]:
-    """
-    Yield the parts of a line that gaps wider than 1.5 times its height separate.
-
-    Args:
-        measure: Fills *box* with the sides of the character at a position of the page's text.
-        base: Bottom and top of the line.
-        edges: Gets (left, right) of each word.
-        bottoms: Gets the bottom of each word but the first.
-        lifted: Gets the places of raised digits at the ends of words, but of the first and last.
-    """
-    begin, begin_left = 0, left
-    word_left = left
-    height = base[1] - base[0]
-    wide, least = 1.5 * height, base[0] + _LEAST_RAISE * height
-    position = text.find(" ")
-    while position >= 0:
-        after = position
-        while text[after] == " ":
-            after += 1
-        measure(offset + position - 1)
-        gap_left = box.right
-        end = text[position - 1]
-        if end in _RAISED_SIGNS:
-            if box.bottom > least and _is_raised(box.bottom, box.top, base):
-                lifted.append(position - 1)
-        elif end in _AFTER_RAISED and position > 1 and text[position - 2] in _RAISED_SIGNS:
-            measure(offset + position - 2)
-            if box.bottom > least and _is_raised(box.bottom, box.top, base):
-                lifted.append(position - 2)
-        measure(offset + after)
-        gap_right = box.left
-        is_above = box.bottom > least and text[after] in _RAISED_SIGNS
-        if is_above and _is_raised(box.bottom, box.top, base):
-            lifted.append(after)
-        bottoms.append(box.bottom)
-        edges.append((word_left, gap_left))
-        word_left = gap_right
-        if gap_right - gap_left > wide:
-            yield clean_line(text[begin:position]), begin_left, gap_left
-            begin, begin_left = after, gap_right
-        position = text.find(" ", after)
-    edges.append((word_left, right))
-    yield clean_line(text[begin:]), begin_left, right
+def _cells(text: str, place: _Measured, *, wide: float) -> Iterator[tuple[str, float, float]]:
+    """Yield the parts of a line that gaps of more than *wide* points separate."""
+    begin, begin_left = 0, place.lefts[0]
+    end, gap_left = place.ends[0], place.rights[0]
+    following = zip(place.starts, place.ends, place.lefts, place.rights, strict=True)
+    for word_begin, word_end, left, right in islice(following, 1, None):
+        if left - gap_left > wide:
+            yield clean_line(text[begin:end]), begin_left, gap_left
+            begin, begin_left = word_begin, left
+        end, gap_left = word_end, right
+    yield clean_line(text[begin:]), begin_left, gap_left
 
 
 def _read_picture(
@@ -1454,16 +1552,40 @@ def _describe(
         yield from figures.rendered(image, page=page, caption=figure.caption)
 
 
+@dataclass(slots=True)
+class _OpenTable:
+    """
+    A table that a page ended with.
+
+    Attributes:
+        lefts: Where its columns begin.
+        held: Its last row, which may go on; None if it has no other.
+    """
+
+    writer: TableWriter
+    lefts: list[float]
+    held: Table | None
+    page: int
+
+    def end(self) -> Iterator[Block]:
+        """Yield what is left of it."""
+        if self.held is not None:
+            yield from self.held.blocks(self.writer, page=self.page, goes_on=False)
+        else:
+            yield from self.writer.end()
+
+
 class _Assembler:
     """
     Holds a window of pages, and what the pages so far say about sizes of type.
 
     Attributes:
         unfinished: The lines of a paragraph whose sentence may go on, on the next page.
-        table: Writer and left sides of the columns of the table that the page before ended with.
+        table: The table that the page before ended with.
         uses: On how many pages so far each figure stands.
         figures: Those of pages whose text is out, until no paragraph or table goes on.
         compounds: Words with a hyphen in the lines so far.
+        titled: A title was looked for.
     """
 
     def __init__(
@@ -1478,12 +1600,13 @@ class _Assembler:
         self.sizes: Counter[float] = Counter()
         self.heading_sizes: set[float] = set()
         self.unfinished: tuple[BlockKind, list[_Line]] | None = None
-        self.table: tuple[TableWriter, list[float]] | None = None
+        self.table: _OpenTable | None = None
         self.turns: dict[int, int] = {}
         self.describe = describe
         self.uses: Counter[tuple[int | str, ...]] = Counter()
         self.figures: list[tuple[int, PdfFigure]] = []
         self.compounds: set[str] = set()
+        self.titled = False
 
     def read(self, pages: Iterable[_Page | EmptyPage]) -> Iterator[Event]:
         """Yield the blocks of each page once the pages after it are known."""
@@ -1578,10 +1701,11 @@ class _Assembler:
         while window and window[0].number < page.number - _WINDOW_PAGES:
             window.popleft()
 
-    def _blocks(self, page: _Page, lines: list[_Line]) -> Iterator[Block]:
+    def _blocks(self, page: _Page, lines: list[_Line]) -> Iterator[Block | Title]:
         body = self.sizes.most_common(1)[0][0] if self.sizes else 10.0
-        may_hold = len(page.rules.down) > 2 or _may_hold_table(lines)
-        tables = find_tables(_words(lines), page.rules) if may_hold else []
+        known = self.table.lefts if self.table is not None else None
+        may_hold = known is not None or len(page.rules.down) > 2 or _may_hold_table(lines)
+        tables = find_tables(_words(lines), page.rules, goes_on=known) if may_hold else []
         groups = _groups(_without_tables(lines, tables) if tables else lines, tables)
         if page.is_wide and not tables:
             groups = _as_on_a_slide(groups)
@@ -1606,6 +1730,8 @@ class _Assembler:
                     begun_here = groups[at].kind, groups.pop(at).lines
         rows = 0
         caption = ""
+        in_list = False
+        yield from self._title(groups, body)
         # What a row that the page breaks has left may stand before the rest of its table.
         is_first = True
         for place, group in enumerate(groups):
@@ -1614,7 +1740,7 @@ class _Assembler:
                 yield from self._table(
                     group.table, page, is_first=is_first, is_last=is_last, title=caption
                 )
-                rows, caption, is_first = 0, "", False
+                rows, caption, is_first, in_list = 0, "", False, False
                 continue
             is_first = is_first and place == 0 and group.lines[0].text[:1].islower()
             if not is_first:
@@ -1628,6 +1754,7 @@ class _Assembler:
                     lines=(_row_box(group.lines[0]),),
                 )
                 rows += 1
+                in_list = False
                 continue
             rows = 0
             text, boxes, _ = _joined(group.lines, self.compounds)
@@ -1637,29 +1764,59 @@ class _Assembler:
             if level:
                 yield Block("heading", text, page=page.number, level=level, label=text, lines=boxes)
             else:
-                yield from paragraph(text, kind=group.kind, page=page.number, lines=boxes)
+                gap = "\n" if in_list and group.kind == "item" else "\n\n"
+                yield from paragraph(text, kind=group.kind, page=page.number, gap=gap, lines=boxes)
+            in_list = group.kind == "item" and not level
         if begun_here is not None:
             self.unfinished = begun_here
+
+    def _title(self, groups: list[_Group], body: float) -> Iterator[Title]:
+        """Yield the document's title, once: what is set largest at the top of its first page."""
+        if self.titled:
+            return
+        self.titled = True
+        texts = [group.lines for group in groups if group.is_text]
+        largest = max((_size(lines[0]) for lines in texts), default=0.0)
+        if largest < _LARGER * body:
+            return
+        large = [lines for lines in texts if _size(lines[0]) == largest]
+        if len(large) > 1 or not any(lines is large[0] for lines in texts[:_TITLE_AMONG]):
+            return
+        text, _, _ = _joined(large[0], self.compounds)
+        if (
+            len(large[0]) <= _TITLE_LINES
+            and len(text) <= _TITLE_CHARS
+            and _TITLE_WORD.search(text)
+            and not _SECTION_NUMBER.match(text)
+        ):
+            yield Title(text)
 
     def _table(
         self, table: Table, page: _Page, *, is_first: bool, is_last: bool, title: str
     ) -> Iterator[Block]:
         known, self.table = self.table, None
-        if known is not None and is_first and table.goes_on_from(known[1]):
-            writer = known[0]
+        if known is not None and is_first and table.goes_on_from(known.lefts):
+            writer = known.writer
+            if known.held is not None:
+                whole = known.held.with_more(table)
+                yield from whole.blocks(writer, page=known.page, goes_on=True)
             writer.page = page.number
         else:
             if known is not None:
-                yield from known[0].end()
+                yield from known.end()
             writer = TableWriter(page=page.number)
             writer.title = title
+        # The page may break its last row.
+        held = table.take_last() if is_last and page.number < self.pages else None
         yield from table.blocks(writer, page=page.number, goes_on=is_last)
+        if held is not None:
+            writer.gap = "\n"
         if is_last:
-            self.table = writer, table.lefts
+            self.table = _OpenTable(writer, table.lefts, held, page.number)
 
     def _end_table(self) -> Iterator[Block]:
         if self.table is not None:
-            yield from self.table[0].end()
+            yield from self.table.end()
             self.table = None
 
     def _heading_level(self, page: _Page, group: list[_Line], text: str, body: float) -> int:
@@ -1667,13 +1824,13 @@ class _Assembler:
         if len(text) > 200 or len(group) > 3 or not any(c.isalpha() for c in text):
             return 0
         if self.outlined:
-            folded = _fold(text)
+            folded = _fold(text) if page.outline else ""
             for title, level in page.outline.items():
                 if folded == title or (folded.endswith(title) and len(folded) <= len(title) + 12):
                     return level
             return 0
         size = max(_size(line) for line in group)
-        if size >= 1.15 * body and not text.endswith((".", ",", ";")):
+        if size >= _LARGER * body and not text.endswith((".", ",", ";")):
             self.heading_sizes.add(size)
             return min(6, 1 + sum(1 for other in self.heading_sizes if other > size))
         bold = all(line.bold for line in group)
@@ -1709,6 +1866,15 @@ def _groups(lines: list[_Line], tables: list[Table]) -> list[_Group]:
     pitch = statistics.median(pitches) if pitches else 0.0
     right = max((line.right for line in lines), default=0.0)
     left = min((line.left for line in lines), default=0.0)
+    # Where most paragraphs have one line, the usual distance is that of paragraphs.
+    wrapped = [
+        a.middle - b.middle
+        for a, b in pairwise(lines)
+        if 0 < a.middle - b.middle < 4 * a.height
+        and a.right > right - 0.12 * (right - left)
+        and abs(a.left - b.left) < a.height
+    ]
+    pitch = min(pitch, statistics.median_low(wrapped)) if wrapped else pitch
     groups: list[_Group] = []
 
     def add(part: list[_Line]) -> None:
@@ -2119,7 +2285,8 @@ def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> boo
         return line.text[:1].islower() and not _SENTENCE_END.search(before.text[-8:])
     if _BULLET.match(line.text):
         return False
-    if drop > max(1.3 * pitch, 0.9 * height):
+    # Lines of a title stand as far from each other as their type is large.
+    if drop > max(1.3 * pitch, (1.35 if height > 1.3 * pitch else 0.9) * height):
         return False
     size = _size(before)
     if abs(_size(line) - size) > 0.15 * size or (line.bold and not before.bold):
@@ -2189,7 +2356,8 @@ def _line_box(line: _Line, *, position: int) -> LineBox:
     if line.edges:
         lefts, rights = zip(*line.edges, strict=True)
         lengths = [len(word) + 1 for word in line.text.split(" ")]
-        words = tuple(map(WordBox, accumulate(lengths[:-1], initial=0), lefts, rights))
+        offsets = accumulate(lengths[:-1], initial=0)
+        words = tuple(map(_new_word_box, zip(offsets, lefts, rights, strict=True)))
     return LineBox(
         position,
         line.page,

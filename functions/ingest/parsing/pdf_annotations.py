@@ -11,6 +11,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 from .blocks import clean, clean_line
+from .pdf_characters import direct, turned_box
 
 # Of one page, and of one text.
 _MAX_ANNOTATIONS = 5_000
@@ -34,6 +35,10 @@ _COMMENTS = (
     pdfium.FPDF_ANNOT_INK,
 )
 _UNSEEN = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
+_annotation_at = direct(pdfium.FPDFPage_GetAnnot)
+_subtype = direct(pdfium.FPDFAnnot_GetSubtype)
+_flags = direct(pdfium.FPDFAnnot_GetFlags)
+_close_annotation = direct(pdfium.FPDFPage_CloseAnnot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +63,6 @@ class Value:
         return Value(self.text, *sides, self.is_box)
 
 
-def turned_box(
-    turn: int, left: float, bottom: float, right: float, top: float
-) -> tuple[float, float, float, float]:
-    """
-    Return (left, bottom, right, top) as they are once the page is turned.
-
-    Args:
-        turn: By how many quarters PDFium says that text is turned, 0 to 4; it is turned back.
-    """
-    match turn % 4:
-        case 1:
-            return -top, left, -bottom, right
-        case 2:
-            return -right, -top, -left, -bottom
-        case 3:
-            return bottom, -right, top, -left
-    return left, bottom, right, top
-
-
 def read(
     page: pypdfium2.PdfPage, form: pypdfium2.PdfFormEnv | None
 ) -> tuple[list[Value], list[str], list[int]]:
@@ -85,12 +71,12 @@ def read(
     notes: list[str] = []
     files: list[int] = []
     for index in range(min(pdfium.FPDFPage_GetAnnotCount(page.raw), _MAX_ANNOTATIONS)):
-        annotation = pdfium.FPDFPage_GetAnnot(page.raw, index)
+        annotation = _annotation_at(page.raw, index)
         if not annotation:
             continue
         try:
-            kind = pdfium.FPDFAnnot_GetSubtype(annotation)
-            if pdfium.FPDFAnnot_GetFlags(annotation) & _UNSEEN:
+            kind = _subtype(annotation)
+            if kind == pdfium.FPDF_ANNOT_LINK or _flags(annotation) & _UNSEEN:
                 continue
             if kind == pdfium.FPDF_ANNOT_WIDGET:
                 if form is not None and (value := _value(annotation, form)) is not None:
@@ -102,7 +88,7 @@ def read(
             elif note := _note(annotation, kind):
                 notes.append(note)
         finally:
-            pdfium.FPDFPage_CloseAnnot(annotation)
+            _close_annotation(annotation)
     return values, notes, files
 
 

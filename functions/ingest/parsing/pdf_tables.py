@@ -12,7 +12,7 @@ import re
 import statistics
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
@@ -105,6 +105,7 @@ class Table:
         words: Of each row, in the order of its cells.
         strong: Which rows are all bold.
         lines: The lines of the page that it took its words from.
+        is_keyed: Of a last row: all rows have something in the first column.
     """
 
     left: float
@@ -115,12 +116,47 @@ class Table:
     words: list[list[Word]]
     strong: list[bool]
     lines: set[int] = field(default_factory=set)
+    is_keyed: bool = False
 
     def goes_on_from(self, lefts: Sequence[float]) -> bool:
         """Return whether its columns are those of a table on the page before."""
         return len(lefts) == len(self.lefts) and all(
             abs(a - b) <= _COLUMN_SHIFT for a, b in zip(lefts, self.lefts, strict=True)
         )
+
+    def take_last(self) -> Table | None:
+        """Take the last row away and return it as a table of its own; None if there are no more."""
+        if len(self.rows) < 4:
+            return None
+        is_keyed = all(row[0] for row in self.rows)
+        return replace(
+            self,
+            rows=[self.rows.pop()],
+            words=[self.words.pop()],
+            strong=[self.strong.pop()],
+            is_keyed=is_keyed,
+        )
+
+    def with_more(self, below: Table) -> Table:
+        """
+        Return this last row of a page with what a table of the next page begins with of it.
+
+        That has nothing in the first column, where all other rows have something. It is taken from
+        *below*.
+        """
+        (row,) = self.rows
+        if not self.is_keyed or len(below.rows[0]) != len(row):
+            return self
+        more, rest = below.rows[0], below.rows[1:]
+        if more[0] or not any(more) or not all(cells[0] for cells in rest):
+            return self
+        if any(isinstance(cell, Beside | Below) for cell in (*row, *more)):
+            return self
+        below.rows.pop(0)
+        below.words.pop(0)
+        below.strong.pop(0)
+        joined = [" ".join(filter(None, pair)) for pair in zip(row, more, strict=True)]
+        return replace(self, rows=[joined])
 
     def blocks(self, writer: TableWriter, *, page: int, goes_on: bool) -> Iterator[Block]:
         """Yield its rows by *writer*, each with the places of its words."""
@@ -147,9 +183,19 @@ def is_marker(text: str) -> bool:
     return _MARKER.fullmatch(text) is not None
 
 
-def find_tables(words: Sequence[Word], rules: Rules) -> list[Table]:
-    """Return the tables of a page from its words, those with drawn lines first."""
-    found = list(_ruled_tables(words, rules))
+def find_tables(
+    words: Sequence[Word], rules: Rules, *, goes_on: Sequence[float] | None = None
+) -> list[Table]:
+    """
+    Return the tables of a page from its words, those with drawn lines first.
+
+    Args:
+        goes_on: Where the columns begin of the table that the page before ended with: a row of it
+            is a table.
+    """
+    found = list(_ruled_tables(words, rules, goes_on))
+    if goes_on is not None and not any(table.goes_on_from(goes_on) for table in found):
+        found.extend(_rest_of_table(words, goes_on))
     if found:
         taken = {word for table in found for row in table.words for word in row}
         words = [word for word in words if word not in taken]
@@ -206,7 +252,45 @@ def _line_boxes(places: Sequence[tuple[int, Word]], *, page: int) -> Iterator[Li
         )
 
 
-def _ruled_tables(words: Sequence[Word], rules: Rules) -> Iterator[Table]:
+def _rest_of_table(words: Sequence[Word], lefts: Sequence[float]) -> Iterator[Table]:
+    """Yield the rows at the top of a page that stand in columns which begin at *lefts*."""
+    lines = [_row(line) for line in _by_lines(words)]
+    rows: list[list[list[Word]]] = []
+    for place, line in enumerate(lines):
+        cells = _in_columns(line, lefts)
+        filled = [] if cells is None else [at for at, cell in enumerate(cells) if cell]
+        if cells is None or filled == [0]:
+            break
+        if place and lines[place - 1].middle - line.middle > _MAX_DROP * line.height:
+            break
+        if rows and not cells[0]:
+            for own, more in zip(rows[-1], cells, strict=True):
+                own.extend(more)
+        else:
+            rows.append(cells)
+    if not any(sum(map(bool, cells)) > 1 for cells in rows):
+        return
+    right = max(word.right for cells in rows for cell in cells for word in cell)
+    yield _table(rows, list(lefts), right=right)
+
+
+def _in_columns(line: _Row, lefts: Sequence[float]) -> list[list[Word]] | None:
+    """Return the words of a line by columns, None where a part of it fits in none."""
+    cells: list[list[Word]] = [[] for _ in lefts]
+    for left, right in line.parts:
+        column = bisect_right(lefts, left + 2 * _NEAR) - 1
+        ends = lefts[column + 1] if column + 1 < len(lefts) else math.inf
+        if column < 0 or cells[column] or right > ends + _NEAR:
+            return None
+        if column == 0 and left - lefts[0] > 4 * _NEAR:
+            return None
+        cells[column].extend(w for w in line.words if left <= w.left and w.right <= right + 0.01)
+    return cells
+
+
+def _ruled_tables(
+    words: Sequence[Word], rules: Rules, goes_on: Sequence[float] | None
+) -> Iterator[Table]:
     across, down = _merged(rules.across), _merged(rules.down)
     if not across or len(down) < 3 or len(across) * len(down) > _MAX_LINES * _MAX_LINES:
         return
@@ -215,7 +299,7 @@ def _ruled_tables(words: Sequence[Word], rules: Rules) -> Iterator[Table]:
         for begin, end in _parts(rows, columns):
             high, low = tops[begin] + _NEAR, tops[end] - _NEAR
             own = [line for line in rows if low <= line[0] <= high]
-            table = _read_grid(words, own, columns, is_last=end == len(tops) - 1)
+            table = _read_grid(words, own, columns, is_last=end == len(tops) - 1, goes_on=goes_on)
             if table is not None:
                 yield table
 
@@ -298,7 +382,12 @@ def _places(lines: _Lines) -> list[float]:
 
 
 def _read_grid(
-    words: Sequence[Word], across: _Lines, down: _Lines, *, is_last: bool
+    words: Sequence[Word],
+    across: _Lines,
+    down: _Lines,
+    *,
+    is_last: bool,
+    goes_on: Sequence[float] | None,
 ) -> Table | None:
     tops = _places(across)
     # Of tables that touch each other the other one may have other columns.
@@ -371,10 +460,9 @@ def _read_grid(
             texts[row][column] = (
                 Below(cover(text, below=True)) if below else Beside(cover(text, below=False))
             )
-    if sum(1 for line in texts if _own(line) > 1) < 2:
-        return None
     kept = [i for i in range(rows) if any(texts[i])]
-    return Table(
+    full = sum(1 for line in texts if _own(line) > 1)
+    table = Table(
         left=lefts[0],
         right=lefts[-1],
         top=tops[0],
@@ -384,6 +472,9 @@ def _read_grid(
         strong=[_is_strong(row_words[i]) for i in kept],
         lines={word.line for i in kept for word in row_words[i]},
     )
+    # One row is a table where it goes on with one.
+    goes_on_here = goes_on is not None and bool(kept) and table.goes_on_from(goes_on)
+    return table if full > 1 or goes_on_here else None
 
 
 def _with_open_row(words: Sequence[Word], tops: list[float], lefts: list[float]) -> list[float]:

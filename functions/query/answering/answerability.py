@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from shared.search.query_terms import Support, measure_support
+from shared.search.query_terms import Question, Support, measure_support
 
 from .journal import Journal
 from .missing import (
@@ -32,6 +33,9 @@ class Floors:
     coverage: float
     similarity: float
 
+
+# Of what is named and stands in no passage, what stands in no document either.
+FindAbsent = Callable[[Sequence[str]], Sequence[str]]
 
 # A model can refuse too, so only hopeless passages are kept from it.
 BEFORE_MODEL = Floors(coverage=0.2, similarity=0.5)
@@ -63,7 +67,12 @@ def should_refuse(support: Support, floors: Floors) -> str | None:
 
 
 def decide(
-    retrieval: Retrieval, *, floors: Floors, extractive: bool, journal: Journal
+    retrieval: Retrieval,
+    *,
+    floors: Floors,
+    extractive: bool,
+    find_absent: FindAbsent,
+    journal: Journal,
 ) -> Retrieval:
     """
     Return *retrieval*, with the reason if its passages cannot answer.
@@ -71,33 +80,50 @@ def decide(
     Args:
         extractive: No model will read the passages.
     """
-    refusal = _find_refusal(retrieval, floors, extractive=extractive)
+    refusal = _find_refusal(retrieval, floors, find_absent, extractive=extractive)
     journal.explain(
         gate={"refused": refusal is not None, "reason": refusal.reason if refusal else None}
     )
     return replace(retrieval, refusal=refusal)
 
 
-def _find_refusal(retrieval: Retrieval, floors: Floors, *, extractive: bool) -> Refusal | None:
+def _find_refusal(
+    retrieval: Retrieval, floors: Floors, find_absent: FindAbsent, *, extractive: bool
+) -> Refusal | None:
     question, passages, analysis = retrieval.question, retrieval.passages, retrieval.analysis
     if asks_nothing(question, analysis):
         return Refusal("nothing_asked", "the question has no word to look for")
     if not passages:
         return Refusal("not_found", "nothing was found")
     missing = find_missing(question, passages) + find_missing_numbered(question, passages)
+    absent = list(find_absent(missing)) if missing else []
     info = None if retrieval.embedder is None else retrieval.embedder.info
     multilingual = info is not None and info.multilingual
     # Its words, and how it spells a name, cannot be the question's.
     foreign = multilingual and bool(find_foreign(passages[:FOREMOST], analysis))
     if extractive and not foreign:
-        missing += find_missing_names(question, analysis, passages)
+        absent += find_missing_names(question, analysis, passages)
+    if absent:
+        near = tuple(find_near(absent, passages))
+        return Refusal("missing", "no document holds what the question names", tuple(absent), near)
     if missing:
-        near = tuple(find_near(missing, passages))
-        return Refusal("missing", "no passage holds what the question names", tuple(missing), near)
+        return Refusal("not_found", f"no passage holds {', '.join(missing)}")
     if extractive and foreign:
         return None
+    if extractive and not multilingual and _knows_no_word(analysis):
+        return Refusal("not_found", "no document holds a word of the question")
     support = measure_support(
         passages, unrelated_similarity=0.0 if info is None else info.unrelated_similarity
     )
     reason = should_refuse(support, floors)
     return None if reason is None else Refusal("not_found", reason)
+
+
+def _knows_no_word(analysis: Question | None) -> bool:
+    """Return whether documents hold none of the words that count, nor one that was meant by it."""
+    return (
+        analysis is not None
+        and bool(analysis.words)
+        and not analysis.corrections
+        and not any(term.document_frequency for word in analysis.words for term in word)
+    )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from shared.values import Hit
 
 from .sanitizer import quote_code, quote_line
-from .units import Unit, row_cells
+from .units import ITEM_MARKER, Unit, row_cells
 
 # Where a line ends and the next begins in a text with a frame of stars around it.
 _FRAME = re.compile(r"(?<![ \t])[ \t]+\*[ \t]*\n[ \t]*\*[ \t]+")
@@ -54,10 +54,10 @@ def _show(unit: Unit, passage: Hit) -> str:
         items = [
             f"- {quote_line(item)}"
             for item in re.split(
-                r"\n[ \t]*(?=(?:[-*•‣▪–+]|\(?(?:\d{1,2}|[A-Za-z])[.)])[ \t])",
+                rf"\n[ \t]*(?={ITEM_MARKER}[ \t])",
                 "\n" + passage.text[unit.head_end : unit.end].strip("\n"),
             )
-            for item in [re.sub(r"^(?:[-*•‣▪–+]|\(?(?:\d{1,2}|[A-Za-z])[.)])[ \t]+", "", item)]
+            for item in [re.sub(rf"^{ITEM_MARKER}[ \t]+", "", item)]
             if item.strip()
         ]
         return "\n".join([_with_mark(head, unit), *items])

@@ -17,6 +17,8 @@ _SPARE_CANDIDATES = 16
 _DIFFERING_SHARE = 0.02
 # Signs count as words: markup tells two texts apart.
 _WORD = re.compile(r"\w+|[^\w\s]")
+# The same of a text of ASCII alone, in two thirds of the time.
+_ASCII_WORD = re.compile(_WORD.pattern, re.ASCII)
 _NEGATIONS = frozenset(
     [
         "not",
@@ -67,7 +69,8 @@ class _Text:
 
     @classmethod
     def of(cls, hit: Hit) -> _Text:
-        words = _WORD.findall(f"{hit.header} {hit.text}".casefold())
+        text = f"{hit.header} {hit.text}".casefold()
+        words = (_ASCII_WORD if text.isascii() else _WORD).findall(text)
         return cls(hit.document_id, words, frozenset(words))
 
 
@@ -106,7 +109,7 @@ def _find_original(
 def _is_near(text: _Text, other: _Text, allowed: int) -> bool:
     words, others = text.words, other.words
     # Each word that only one has differs at least once: nearly all pairs end here, and early.
-    if len(text.vocabulary ^ other.vocabulary) > 2 * allowed:
+    if len(text.vocabulary - other.vocabulary) > 2 * allowed:
         return False
     counts, other_counts = Counter(words), Counter(others)
     differing = (counts - other_counts) + (other_counts - counts)

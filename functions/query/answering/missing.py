@@ -1,8 +1,7 @@
 """
 What a question names that its passages do not hold: identifiers, numbers, names, phrases. Pure.
 
-The search puts passages that hold an identifier first, so one that is in none of them is in no
-document that the caller may read.
+Other documents may hold it: whether any does, the index is asked (retrieving.py).
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher, get_close_matches
 
 from shared.language import UNSPACED, find_phrases
+from shared.search.empty_words import EMPTY_WORDS
 from shared.search.near_words import distance, edits_of
 from shared.search.query_terms import Question
 from shared.values import Hit
@@ -125,6 +125,16 @@ def find_missing_numbered(question: str, passages: Sequence[Hit]) -> list[str]:
     return missing
 
 
+def holds_named(named: str, passages: Sequence[Hit]) -> bool:
+    """Return whether a passage holds what find_missing() or find_missing_numbered() named."""
+    if named.startswith('"'):
+        return not find_missing(named, passages)
+    texts = " ".join(_fold(" ".join(map(_whole, passages))).split())
+    if " " in named:
+        return re.search(rf"\b{re.escape(_fold(named))}\b", texts) is not None
+    return _holds(_held(passages), texts, named)
+
+
 def find_missing_names(
     question: str, analysis: Question | None, passages: Sequence[Hit]
 ) -> list[str]:
@@ -148,7 +158,7 @@ def find_missing_names(
 
 
 def find_unknown(question: str, analysis: Question | None) -> list[str]:
-    """Return the words of *question* that stand in no document, in none of their forms."""
+    """Return the words of *question* that stand in no document, but those that only ask or fill."""
     # The syllables of Vietnamese say nothing by themselves.
     if analysis is None or not analysis.languages or "vi" in analysis.languages:
         return []
@@ -157,7 +167,10 @@ def find_unknown(question: str, analysis: Question | None) -> list[str]:
     words = dict.fromkeys(
         word
         for word in _PART.findall(_compose(question))
-        if len(word) >= _MIN_NAME and word.isalpha() and _fold(word) not in analysis.corrections
+        if len(word) >= _MIN_NAME
+        and word.isalpha()
+        and _fold(word) not in EMPTY_WORDS
+        and _fold(word) not in analysis.corrections
     )
     return [
         word
@@ -227,7 +240,7 @@ def correct_spelling(
         meant = analysis.corrections.get(_fold(word))
         if meant is None or not (shouted or word.islower() or word.istitle()) or is_word(word):
             return word
-        if _fold(word) in ASKING_WORDS or (word.istitle() and not _is_alike_name(word, meant)):
+        if _fold(word) in EMPTY_WORDS or (word.istitle() and not _is_alike_name(word, meant)):
             return word
         return meant.capitalize() if word.istitle() else meant
 
@@ -250,14 +263,14 @@ def _correct_beginning(question: str, analysis: Question) -> str:
         for word in analysis.words
         for term in word
     )
+    if typed in ASKING_WORDS or not rare:
+        return question
     meant = [
         word
         for word in ASKING_WORDS
         if len(word) >= _MINASKING_WORDS and distance(word, typed) == 1
     ]
-    if typed in ASKING_WORDS or not rare or len(meant) != 1:
-        return question
-    return meant[0] + question[first.end() :]
+    return meant[0] + question[first.end() :] if len(meant) == 1 else question
 
 
 _MINASKING_WORDS = 4

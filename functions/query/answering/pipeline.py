@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -33,7 +34,7 @@ from .journal import Journal
 from .query import Answer, Query, Retrieval, RewrittenQuery, Token
 from .reranking import candidates_for, rerank
 from .research import research
-from .retrieving import find
+from .retrieving import find, find_absent
 from .rewriting import finds_more, rewrite
 from .writing import write_answer
 
@@ -115,7 +116,11 @@ def _answer(
         journal=journal,
     )
     retrieval = decide(
-        retrieval, floors=dependencies.floors, extractive=gemini is None, journal=journal
+        retrieval,
+        floors=dependencies.floors,
+        extractive=gemini is None,
+        find_absent=partial(find_absent, query=query, retriever=dependencies.retriever),
+        journal=journal,
     )
     _explain_ranks(retrieval, journal)
     yield retrieval

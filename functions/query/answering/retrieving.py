@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -20,10 +20,14 @@ from shared.store import NO_MODEL, Pool, RegisteredModel, reading, serving_model
 
 from .copies import merge_copies, with_spare
 from .journal import Journal
-from .missing import correct_spelling
+from .missing import correct_spelling, holds_named
 from .query import Query, Retrieval, RewrittenQuery
 
 logger = get_logger(__name__)
+
+# Of what a question names, so much is looked for in all documents, among so many passages each.
+_MOST_NAMED = 4
+_LOOKED_AT = 30
 
 # shared.search.statement.search
 Search = Callable[..., SearchResult]
@@ -128,6 +132,22 @@ def find(
     return Retrieval(
         question, hits, analysis=result.question, embedder=embedder, not_embedded=not_embedded
     )
+
+
+def find_absent(named: Sequence[str], *, query: Query, retriever: Retriever) -> list[str]:
+    """
+    Return which of *named* stand in none of the documents that *query* asks.
+
+    Raises:
+        DatabaseUnavailable: The database is away.
+    """
+    absent = []
+    for each in named[:_MOST_NAMED]:
+        asked = each if " " not in each or each.startswith('"') else f'"{each}"'
+        result, _ = _search(query, asked, retriever, _LOOKED_AT, Journal(), by_words=True)
+        if not holds_named(each, result.hits):
+            absent.append(each)
+    return absent
 
 
 def _search(

@@ -33,7 +33,12 @@ _MAX_RUN_IN_WORDS = 5
 _MIN_INTRODUCTION = 3
 
 _BLOCK_BREAK = re.compile(r"\n[ \t]*\n[\s]*")
-_ITEM = re.compile(r"[ \t]*(?:[-*•‣▪–+]|\(?(?:\d{1,2}|[A-Za-z])[.)])[ \t]+(?=\S)")
+# What an item of a list begins with: a bullet, 1. or a), iv) or 2.1.
+ITEM_MARKER = (
+    r"(?:[-*•◦▪▫‣●○■□◆◇➢❖►✓☐☑–+]"
+    r"|\(?(?:\d{1,2}|[A-Za-z]|[ivx]{2,5}|\d{1,2}(?:\.\d{1,2}){1,2}(?=[.)]))[.)])"
+)
+_ITEM = re.compile(rf"[ \t]*{ITEM_MARKER}[ \t]+(?=\S)")
 # "# apt upgrade" is what the superuser types.
 _MARKDOWN_HEADING = re.compile(r"(?:#{2,6}[ \t]+\S|#[ \t]+(?![a-z]))")
 _NUMBERED_HEADING = re.compile(
@@ -64,6 +69,18 @@ _TERM = re.compile(
 _LITERAL_SIGN = re.compile(r"[\d_=()<>/]|(?<!\w)-|[a-z][A-Z]|\w\.\w")
 # An option or a variable, on a line of its own above what it does.
 _OPTION_LINE = re.compile(r"\s*(?:[‘'`]?--?[A-Za-z]|[A-Z][A-Z0-9_]{2,}\s*$)")
+# A term and what it means on one line, set apart: "127    if the command is not found".
+_DEFINED = re.compile(
+    r"[ \t]*(?P<term>\S{1,24}(?: \S{1,24}){0,3})(?:[ ]{3,}|\t+)(?P<said>\S[^\n]*)"
+)
+_MAX_DEFINED_LINES = 4
+# What stands before a command without a colon: "Then run".
+_COMMANDS = re.compile(
+    r"\b(?:run|type|enter|execute|use|using|with|by|do|command|eingeben|ausführen|befehl|mit"
+    r"|ejecute|escriba|comando|con|exécutez|tapez|commande|avec|esegui|digita|comando|digite|lệnh"
+    r"|chạy|gõ)\W*$",
+    re.IGNORECASE,
+)
 # What is asked and what is answered, as lists of questions mark them.
 _ASKED = re.compile(r"(?:Q|F|Question|Frage|Pregunta|Domanda|Pergunta|Hỏi)\s?\d{0,3}[.:]\s")
 _ANSWERED = re.compile(
@@ -82,6 +99,25 @@ _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)")
 _BOXED = re.compile(r"[ \t]*\*[ \t].*[ \t]\*[ \t]*")
 _FRAME_SIGN = re.compile(r"^[ \t]*\*|\*[ \t]*$", re.MULTILINE)
 _FRAME_END = re.compile(r"\s\*\s*$")
+# Abbreviations that end no sentence ...
+_SHORT_WORDS = (
+    "z.B z.Hd z.H z.T z.Zt d.h i.A i.V i.d.R u.a u.U o.ä s.o s.u v.a bzw ca Nr Nrn Abs Bd Dr"
+    " Prof Hr Fr Str Tel Fa inkl exkl ggf evtl vgl lt Ziff Hrsg Kap Abb Tab Mio Mrd zzgl abzgl"
+    " sog gem einschl Mr Mrs Ms vs approx cf e.g i.e incl excl ext attn dept Fig Figs p.ej"
+    " p.ex p.es Sr Sra Srta Sres Dra Dña Ud Uds núm núms pág págs aprox avda MM Mme Mlle Dott"
+    " sig ThS TS PGS GS TP BS KS Tx M"
+)
+_SHORTENED = re.compile(
+    r"(?<![^\s(\"'“„«])(?:"
+    + "|".join(word.replace(".", r"\. ?") for word in _SHORT_WORDS.split())
+    + r")\.\s*$"
+)
+# ... and those that may, but not before a number.
+_NUMBERS = re.compile(
+    r"(?<![^\s(])(?:No|Nos|Arts?|N|Pp?|S|Pag|Ch|Chap|Cap|Sec|Vol|Min|Max|Est|Tél)\.\s*$",
+    re.IGNORECASE,
+)
+_ENDS_OR_NOT = re.compile(r"(?<![^\s(])(?:etc|usw|Inc|Ltd|Co|Corp|a\. ?m|p\. ?m|ecc|Jr|St)\.\s*$")
 _PLAIN_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*[,.;:!?)]*")
 # From so many words a line on, of which so many are plain, it is prose whatever it looks like.
 _PROSE_WORDS = 5
@@ -179,13 +215,18 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
             lead, defines = (block.start, block.end), True
             continue
         if block.kind == "heading" or (
-            not defines and _is_heading(text, block, following, language)
+            not defines
+            and _defined(text, block) is None
+            and _is_heading(text, block, following, language)
         ):
             lead, defines = (block.start, block.end), False
             continue
         if block.kind != "prose":
             for unit in _parts(text, block, passage, number, language):
                 yield replace(unit, lead=lead)
+            continue
+        if (defined := _defined(text, block)) is not None:
+            yield Unit(number, defined, block.end, "item", defined, lead=lead)
             continue
         if _is_entry(text[block.start : block.end]):
             yield Unit(number, block.start, block.end, "item", block.start, lead=lead)
@@ -243,7 +284,31 @@ def _is_term(text: str, block: _Block, following: _Block | None) -> bool:
     line = text[block.start : block.end].strip()
     if len(line) > _MAX_HEADING_CHARACTERS or not _TERM.fullmatch(line):
         return False
-    return text[following.start : following.end].lstrip()[:1].isupper()
+    # Set further in, it need not begin with a capital.
+    is_further_in = _margin(text, following.start) > _margin(text, block.start)
+    is_option = bool(_OPTION_LINE.match(line)) and is_further_in
+    return is_option or text[following.start : following.end].lstrip()[:1].isupper()
+
+
+def _margin(text: str, at: int) -> int:
+    """Return how far in the line begins that *at* is in, before its first letter."""
+    line = text[text.rfind("\n", 0, at) + 1 :]
+    return len(line) - len(line.lstrip(" "))
+
+
+def _defined(text: str, block: _Block) -> int | None:
+    """Return where a block begins with a term whose meaning it is, None if it is none."""
+    found = _DEFINED.match(text, block.start, block.end)
+    if found is None or text[block.start : block.end].count("\n") >= _MAX_DEFINED_LINES:
+        return None
+    meaning = found["said"]
+    # The lines that go on stand below what is said of the term.
+    margin = len(found.group()) - len(meaning)
+    further = text[found.end() : block.end].splitlines()
+    if any(line and len(line) - len(line.lstrip()) < min(margin, 4) for line in further):
+        return None
+    is_said = meaning[:1].isalpha() and len(meaning.split()) > 1 and not _GAP.search(meaning)
+    return found.start("term") if is_said and found["term"] not in "-*•+" else None
 
 
 def _names(text: str, term: tuple[int, int], start: int, end: int) -> bool:
@@ -375,6 +440,10 @@ def _introduces(text: str, start: int, end: int, following: _Block) -> bool:
     sentence = text[start:end]
     if following.kind == "code":
         named = _CALL.fullmatch(text[following.start : following.end].strip())
+        if _OPTION_LINE.match(text, following.start) and (
+            _margin(text, start) > _margin(text, following.start)
+        ):
+            return False  # the next option, and not what this one's text leads to
         return not _SENTENCE_ENDS.search(sentence) and not named
     return following.kind == "items" and bool(_INTRODUCES.search(sentence))
 
@@ -405,7 +474,7 @@ def _runs(text: str, start: int, end: int, headings: set[str]) -> Iterator[_Bloc
             yield _Block(kinds[0][0], kinds[terms - 1][1], "prose")
             yield from _runs(text, kinds[terms][0], end, headings)
             return
-        if _is_code(text[start:end]):
+        if _is_code(text[start:end], before=text[:start]):
             yield _Block(kinds[0][0], kinds[-1][1], "code")
             return
         yield from _paragraphs(text, [(s, e) for s, e, _ in kinds])
@@ -571,7 +640,13 @@ def _line_kind(line: str, headings: set[str]) -> str:
     return "prose"
 
 
-def _is_code(block: str) -> bool:
+def _is_code(block: str, *, before: str = "") -> bool:
+    """
+    Return whether a block is a command or a listing.
+
+    Args:
+        before: What stands before it: a few small words below a title go on with that.
+    """
     lines = [line for line in block.splitlines() if line.strip()]
     ended = bool(_SENTENCE_ENDS.search(block))
     if not any(map(str.isalnum, block)) or _INTRODUCES.search(block) or (ended and len(lines) < 3):
@@ -596,8 +671,11 @@ def _is_code(block: str) -> bool:
         line = lines[0].strip()
         short = len(line.split()) <= 12
         titled = bool(re.match(r"[\d.§]+\s*[A-ZÀ-Þ]", line))
-        bare = len(line.split()) <= 4 and not titled
-        return short and not sentences and small == 1 and (signs > 0 or bare)
+        above = before.rstrip()[-80:].rpartition("\n")[2]
+        leads = any(sign.search(above) for sign in (_SENTENCE_ENDS, _INTRODUCES, _COMMANDS))
+        bare = len(line.split()) <= 4 and not titled and leads
+        said = bool(_DEFINED.match(lines[0]))
+        return short and not sentences and small == 1 and not said and (signs > 0 or bare)
     return sentences <= len(lines) / 4 and signs + small >= len(lines) and signs > 0
 
 
@@ -627,6 +705,7 @@ def _sentences(text: str, start: int, end: int, language: str) -> Iterator[tuple
         within = text[begin - 1 : begin].isalnum() or text[begin - 1 : begin] == "."
         if spans and (
             within
+            or _is_shortened(text[spans[-1][0] : spans[-1][1]], text[begin:stop])
             or _REMARK.match(text, begin, stop)
             or (
                 _QUOTED_END.search(text, spans[-1][0], begin)
@@ -640,6 +719,16 @@ def _sentences(text: str, start: int, end: int, language: str) -> Iterator[tuple
             trimmed = _trim(text, at, upto)
             if trimmed is not None:
                 yield trimmed
+
+
+def _is_shortened(before: str, after: str) -> bool:
+    """Return whether what ends *before* is an abbreviation and no sentence."""
+    follows = after.lstrip()[:1]
+    return bool(
+        (_SHORTENED.search(before) and follows)
+        or (_NUMBERS.search(before) and follows.isdigit())
+        or (_ENDS_OR_NOT.search(before) and (follows.islower() or follows == ","))
+    )
 
 
 def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
