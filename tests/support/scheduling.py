@@ -23,7 +23,6 @@ _ON_THE_SYSTEM = (
     "tests/acceptance/test_load.py",
     "tests/security/test_error_bodies.py",
     "tests/security/test_logs.py",
-    "tests/unit/test_local_configuration.py",
 )
 # By far the longest files, the longest first; the rest follow by their number of tests.
 _LONGEST = (
