@@ -4,6 +4,9 @@ Speed and memory of parsing, a format a line: python -m benchmarks.parsing
 Documents are made in code. Each way of reading one runs in an interpreter of its own: CPU seconds
 and peak of resident memory over what the imports took (Linux only). Beside ours stands the plainest
 use of the library that people take.
+
+python -m benchmarks.parsing --against COMMIT FILE... parses files of your own with that commit and
+with this tree in turn, and prints the least processor time of each and their ratio.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -180,12 +184,68 @@ def _start_cost(tokenizer: Path) -> tuple[float, float, float]:
     return times[0], statistics.median(times[1:]), max(times[1:])
 
 
+# The parsers of a tree, by the names that they have had.
+_PARSE_AGAIN = """
+import io, sys, time
+from functions.ingest.parsing.blocks import ParseLimits, Request
+try:
+    from functions.ingest.parsing.registry import parse
+except ImportError:
+    from functions.ingest.parsing.dispatching import parse
+limits = ParseLimits(10_000, 256 << 20, 2_000_000, 20_000, 32 << 20, 300, 1 << 30)
+name = sys.argv[1]
+data = open(name, "rb").read()
+for _ in range(4):
+    began = time.process_time()
+    source = io.BytesIO(data)
+    for _ in parse(Request(source=source, name=name, content_type=None, limits=limits))[1]:
+        pass
+    print(time.process_time() - began)
+"""
+
+
+def compare(commit: str, files: list[Path], *, rounds: int) -> None:
+    """Print the least CPU time of parsing each of *files*, of *commit* and of this tree."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = subprocess.run(["git", "archive", commit], stdout=subprocess.PIPE, check=True)
+        subprocess.run(["tar", "-x", "-C", folder], input=tree.stdout, check=True)
+        trees = {"then": Path(folder), "now": Path.cwd()}
+        click.echo(f"{'then ms':>9} {'now ms':>9} {'ratio':>6}")
+        for file in files:
+            least = dict.fromkeys(trees, float("inf"))
+            for _ in range(rounds):
+                for when, root in trees.items():
+                    done = subprocess.run(
+                        [sys.executable, "-c", _PARSE_AGAIN, str(file.resolve())],
+                        cwd=root,
+                        env={**os.environ, "PYTHONPATH": str(root)},
+                        stdout=subprocess.PIPE,
+                        check=True,
+                    )
+                    least[when] = min(least[when], *map(float, done.stdout.split()))
+            then, now = least["then"] * 1000, least["now"] * 1000
+            click.echo(f"{then:9.1f} {now:9.1f} {now / then:6.2f}  {file.name}")
+
+
 @click.command()
+@click.option("--against", help="a commit to compare this tree with")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--tokenizer", type=click.Path(exists=True, path_type=Path), help="tokenizer.json")
 @click.option("--one", type=(str, int), hidden=True, default=None)
 @click.option("--document", type=click.Path(path_type=Path), hidden=True, default=None)
-def main(tokenizer: Path | None, one: tuple[str, int] | None, document: Path | None) -> None:
+def main(
+    tokenizer: Path | None,
+    one: tuple[str, int] | None,
+    document: Path | None,
+    against: str | None,
+    rounds: int,
+    files: tuple[Path, ...],
+) -> None:
     """Print CPU seconds and memory of each format, and what starting a child costs."""
+    if against is not None:
+        compare(against, list(files), rounds=rounds)
+        return
     if one is not None and document is not None and tokenizer is not None:
         kind, way = one
         read, data = _ways(kind, tokenizer)[way][1], document.read_bytes()

@@ -27,7 +27,7 @@ from shared.embedding.cross_encoder import CrossEncoder
 _DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "models.md"
 _PASSAGES = 30
 _PASSAGE_CHARACTERS = 800
-_TOKENS = (24, 32, 40, 64)
+_TOKENS = (24, 28, 32, 40, 64)
 _QUESTIONS = (
     "How is an exception handled in a with statement?",
     "Which names are bound by an import?",

@@ -279,6 +279,24 @@ def test_leased_batch_is_left_alone_until_its_lease_ends(connection: Connection)
     assert embed(connection, job) is True
 
 
+def test_chunk_that_lacks_the_serving_models_embedding(
+    owner: Connection, connection: Connection
+) -> None:
+    """As after a switch of models: it alone is embedded again, and then the document answers."""
+    first, second = stage(connection, must_begin(connection, 1), "one", "two", batch_size=1)
+    embed(connection, first)
+    owner.execute("DELETE FROM embeddings")
+    embed(connection, second)
+    assert state(connection) == "indexing"
+    lease = store.lease_batch(
+        connection, replace(second, batch_number=2), model_id=1, lease_seconds=60, max_attempts=9
+    )
+    assert lease is not None
+    assert lease.texts == ["one"]
+    assert store.finish_batch(connection, lease, vectors(1))
+    assert state(connection) == "ready"
+
+
 def test_equal_text_is_embedded_once(connection: Connection) -> None:
     """An edited document costs its changed chunks, a copy of one nothing."""
     index(connection, 1, "alpha ", "beta ", "gamma")

@@ -185,6 +185,8 @@ def test_audit_lines(
         "model_dir": model_dir,
         "api_keys": f"finance={digest}",
         "audit_log": enabled,
+        # `make security` logs less.
+        "log_level": "INFO",
         "documents_bucket": bucket.name,
     }
     client = make_client(

@@ -74,6 +74,9 @@ def _tar() -> bytes:
 
 
 SAMPLES: dict[str, bytes] = {
+    "winmail.dat": bytes.fromhex("789f3e220100")
+    + b"\1\x03\x90\6\0\x18\0\0\0\1\0\0\0\2\1\x13\x10\1\0\0\0\5\0\0\0<p>a\0\0\0\0\0\0"
+    + b"\2\2\x90\6\0\1\0\0\0\1\1\0\2\x0f\x80\6\0\4\0\0\0text\0\0",
     "a.pdf": make_pdf([pdf_lines(["Some text.", "More of it."])], title="T"),
     "b.pdf": make_pdf(
         [

@@ -156,3 +156,29 @@ def test_office_file_when_encrypted() -> None:
     with pytest.raises(Unreadable) as caught:
         blocks_of(data, "a.docx")
     assert caught.value.code == "encrypted"
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        '<div id="cookie-banner"><p>We use cookies.</p><button>Accept all</button></div>',
+        '<div role="dialog"><p>Cookies help us. Accept all</p><input type="button"></div>',
+        '<section class="site-Consent"><p>Cookies?</p><a role="button">Accept all</a></section>',
+    ],
+)
+def test_html_when_it_asks_about_cookies(notice: str) -> None:
+    """A notice about cookies is no text of the page; what a page says about cookies is."""
+    page = f"<h1>Hours</h1>{notice}<p class='cookie-text'>Our cookies cost 2 euros a bag.</p>"
+    text = text_of(page.encode(), "a.html")
+    assert "Accept all" not in text
+    assert "cookies cost 2 euros" in text
+
+
+def test_html_when_choices_are_many() -> None:
+    """A form with more choices than a person reads takes no time, and its text is whole."""
+    choices = "".join(f"<option value={i}>Choice {i}</option>" for i in range(60_000))
+    page = f"<p>Depot nine.</p><select>{choices}</select><p>Lever B ends it.</p>"
+    text = text_of(page.encode(), "a.html")
+    assert "Depot nine." in text
+    assert "Lever B ends it." in text
+    assert "Choice 59999" not in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import quopri
+import struct
 from email.message import EmailMessage
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
@@ -12,6 +13,7 @@ import pytest
 
 from functions.ingest.parsing.blocks import Title
 from functions.ingest.parsing.registry import CALENDAR, EML, MBOX, WEB_ARCHIVE
+from shared.errors import Unreadable
 from tests.support.documents import parse_bytes, text_of
 
 _CALENDAR = (
@@ -218,3 +220,65 @@ def test_calendar_when_it_takes_whole_days() -> None:
     event = "BEGIN:VEVENT\nSUMMARY:Fair\nDTSTART;VALUE=DATE:20260612\nDTEND;VALUE=DATE:20260615\n"
     text = text_of(f"BEGIN:VCALENDAR\n{event}END:VEVENT\nEND:VCALENDAR\n".encode(), "a.ics")
     assert "Start: 2026-06-12\nEnd: 2026-06-14" in text
+
+
+def _winmail() -> bytes:
+    """Return winmail.dat as Outlook writes it: a message in HTML, and a file with a long name."""
+
+    def attribute(level: int, kind: int, data: bytes) -> bytes:
+        return struct.pack("<BII", level, kind, len(data)) + data + struct.pack("<H", sum(data))
+
+    def value(number: int, form: int, data: bytes) -> bytes:
+        head = struct.pack("<IHHII", 1, form, number, 1, len(data))
+        return head + data + b"\0" * (-len(data) % 4)
+
+    name = "lift parts.csv\0".encode("utf-16-le")
+    return struct.pack("<IH", 0x223E9F78, 1) + b"".join(
+        [
+            attribute(1, 0x00069003, value(0x1013, 0x102, b"<p>Dock 4 reopens in May.</p>")),
+            attribute(2, 0x00069002, b"\1" + bytes(13)),
+            attribute(2, 0x00018010, b"LIFTPA~1.CSV\0"),
+            attribute(2, 0x0006800F, b"part,count\nrope,14\npulley,9\n"),
+            attribute(2, 0x00069005, value(0x3707, 0x1F, name)),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "times"), [("Please see the list.", 1), ("Dock 4 reopens in May.", 1), ("", 1)]
+)
+def test_mail_when_outlook_packed_it(said: str, times: int) -> None:
+    """Attachments in winmail.dat are read by name; its text where the message lacks it."""
+    message = _message()
+    message.set_content(said)
+    message.add_attachment(_winmail(), "application", "ms-tnef", filename="winmail.dat")
+    text = text_of(bytes(message), "m.eml")
+    assert text.count("Dock 4 reopens in May.") == times
+    assert "lift parts.csv" in text
+    assert "pulley | 9" in text
+
+
+def test_winmail_when_a_file_or_cut_off() -> None:
+    """The file that other programs save is read; a damaged one is refused, or named in its mail."""
+    assert "pulley | 9" in text_of(_winmail(), "winmail.dat")
+    with pytest.raises(Unreadable, match=r"winmail\.dat is damaged"):
+        text_of(_winmail()[:-30], "winmail.dat")
+    message = _message()
+    message.add_attachment(_winmail()[:-30], "application", "ms-tnef", filename="winmail.dat")
+    assert "winmail.dat (not read: it is damaged)" in text_of(bytes(message), "m.eml")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "Content-Type: application/pkcs7-mime; smime-type=enveloped-data; name=smime.p7m",
+        'Content-Type: multipart/encrypted; protocol="application/pgp-encrypted"; boundary=b',
+    ],
+)
+def test_mail_when_encrypted(fields: str) -> None:
+    """An encrypted message says so, and shows none of its cipher text."""
+    inner = "--b\nContent-Type: application/octet-stream\n\nhQEMA5vJ\n--b--\n"
+    text = text_of(f"Subject: Sealed\nFrom: a@b.c\n{fields}\n\n{inner}".encode(), "m.eml")
+    assert "Subject: Sealed" in text
+    assert "(not read: the message is encrypted)" in text
+    assert "hQEMA5vJ" not in text

@@ -737,3 +737,45 @@ def test_words_that_run_from_the_right(seen: str, read: str) -> None:
     letters = [Placed(sign, 6.0 * at, 6.0 * at + 6) for at, sign in enumerate(seen) if sign != " "]
     words = read_line(letters, height=12, is_backwards=runs_left(seen))
     assert " ".join(word.text for word in words) == read
+
+
+def test_pdf_names_over_narrow_columns() -> None:
+    """Columns with a narrow gap stay columns where one name stands over two of them."""
+    rows = [("Harbour", "3.10", "7.40"), ("Valley", "4.25", "9.90"), ("Ridge", "5.60", "2.30")]
+    cells = [(168.0, 700.0, "Adult"), (50.0, 686.0, "Zone"), (150.0, 686.0, "Once")]
+    cells.append((184.0, 686.0, "Daily"))
+    for number, (zone, single, day) in enumerate(rows):
+        y = 672.0 - 14 * number
+        cells += [(50.0, y, zone), (150.0, y, single), (184.0, y, day)]
+    found = _rows(pdf_text(cells))
+    assert [text for text, _ in found if text[0] in "HVR"] == [" | ".join(row) for row in rows]
+
+
+@pytest.mark.parametrize("first", ["Pressure regula-", "Pressure regulator"])
+def test_pdf_words_broken_within_a_cell(first: str) -> None:
+    """The second line of a row goes on with it, and a word that it parts is whole."""
+    rest = "tor valve" if first.endswith("-") else "valve"
+    cells = [(50.0, 700.0, "Part"), (200.0, 700.0, "Use"), (340.0, 700.0, "Pieces")]
+    for number, part in enumerate(("Coupling", "Amplifier", first)):
+        y = 680.0 - 28 * number
+        cells += [(50.0, y, part), (200.0, y, "Hall of the"), (340.0, y, f"{number + 4}")]
+        cells += [(50.0, y - 14, "large" if part != first else rest), (200.0, y - 14, "depot")]
+    rows = [text for text, _ in _rows(pdf_text(cells))]
+    assert rows[-1] == "Pressure regulator valve | Hall of the depot | 6"
+    assert rows[1] == "Coupling large | Hall of the depot | 4"
+
+
+def test_pdf_table_over_pages_with_wider_numbers() -> None:
+    """Numbers that grow, aligned on the right, do not part a table from its header."""
+    pages = []
+    for first in (1, 31):
+        cells = [(50.0, 780.0, "Number"), (120.0, 780.0, "Subject"), (400.0, 780.0, "Pages")]
+        cells = cells if first == 1 else []
+        for number in range(first, first + 30):
+            y = 766.0 - 14 * (number - first)
+            pages_read = str(number * 3)
+            cells += [(50.0, y, f"A-{number}"), (120.0, y, f"Minutes of meeting {number}")]
+            cells.append((426.0 - 5.56 * len(pages_read), y, pages_read))
+        pages.append(pdf_text(cells))
+    header = "Number | Subject | Pages"
+    assert {h for text, h in _rows(*pages) if text.startswith("A-")} == {header}

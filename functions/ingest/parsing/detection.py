@@ -190,6 +190,11 @@ def is_pdf(head: bytes) -> bool:
     return b"%PDF-" in head[:1024]
 
 
+def is_tnef(head: bytes) -> bool:
+    """Recognise winmail.dat: [MS-OXTNEF], 2.1.1."""
+    return head.startswith(b"\x78\x9f\x3e\x22")
+
+
 def is_png(head: bytes) -> bool:
     """Recognise a PNG picture."""
     return head.startswith(b"\x89PNG\r\n\x1a\n")

@@ -63,6 +63,11 @@ _LEAST_MAIN_CHARS = 40
 _MAX_OUTSIDE_DEPTH = 8
 _FORMULA_PARENTS = 3
 _MAX_BESIDE = 8
+_ASKS = (
+    "[role=dialog], [role=alertdialog], [aria-modal=true], dialog, [id*=cookie i], "
+    "[class*=cookie i], [id*=consent i], [class*=consent i]"
+)
+_MAX_NOTICE_CHARS = 3_000
 # More paragraphs tell no more of where the text stands; no list of languages is longer.
 _MAX_PARAGRAPHS = 2_000
 _MAX_LANGUAGES = 400
@@ -99,9 +104,24 @@ def hidden_elements(tree: LexborHTMLParser) -> Visibility:
                 found.add(node.mem_id)
     for selector in raising:
         raised.update(node.mem_id for node in tree.css(selector)[:_MAX_ELEMENTS])
+    found.update(_cookie_notices(tree))
     if tree.css_first("p") is not None:
         found.update(_link_lists(tree))
     return Visibility(frozenset(found), frozenset(formulas), frozenset(raised))
+
+
+def _cookie_notices(tree: LexborHTMLParser) -> Iterator[int]:
+    """Yield what asks for leave to set cookies: a dialog, or what calls itself so, with buttons."""
+    for node in tree.css(_ASKS)[:_MAX_LANGUAGES]:
+        if node.tag in ("html", "body", "main", "article"):
+            continue
+        text = node.text()
+        if (
+            len(text) <= _MAX_NOTICE_CHARS
+            and "cookie" in text.lower()
+            and node.css_first("button, input[type=button], input[type=submit], [role=button]")
+        ):
+            yield node.mem_id
 
 
 def _prefer_formula(formula: LexborNode, hidden: set[int], formulas: set[int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -89,6 +90,9 @@ _XHTML_CHARS = 4_096
 _EMPTY_ELEMENT = re.compile(
     r"<([A-Za-z][\w:.-]{0,60})((?:\s+[^\s=<>\"'/]{1,100}(?:\s*=\s*(?:\"[^\"<]*\"|'[^'<]*'))?)*)\s*/>"
 )
+_OPTION = re.compile(r"<option\b[^<]{0,1000}(?:</option\s{0,20}>)?", re.IGNORECASE)
+# More choices than a person reads.
+_MAX_OPTIONS = 2_000
 _CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
 _VOID = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta"]) | {
     "param",
@@ -144,7 +148,7 @@ def parse_markup(
     text = decode(data, declared=declared)
     if is_xhtml or _XHTML.match(text[:_XHTML_CHARS]):
         text = _CDATA.sub(r"\1", _EMPTY_ELEMENT.sub(_with_end_tag, text))
-    tree = LexborHTMLParser(text)
+    tree = LexborHTMLParser(_with_few_options(text))
     if with_title:
         title = tree.css_first("head > title")
         if title is not None and (text := clean_line(title.text())):
@@ -164,6 +168,14 @@ def parse_markup(
         yield event
     if not some:
         yield from _Walker(page=page, skipped=_SKIPPED, pictures=pictures).walk(root)
+
+
+def _with_few_options(text: str) -> str:
+    """Return *text* without further choices of a form: lexbor takes the square of their number."""
+    if text.count("<option") + text.count("<OPTION") <= _MAX_OPTIONS:
+        return text
+    numbers = count()
+    return _OPTION.sub(lambda found: found.group() if next(numbers) < _MAX_OPTIONS else "", text)
 
 
 def _with_end_tag(found: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import quopri
 import re
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from email.generator import BytesGenerator
@@ -19,6 +20,7 @@ from typing import Any, BinaryIO
 
 from shared.errors import Unreadable
 
+from . import detection, tnef
 from .blocks import (
     Block,
     Event,
@@ -49,7 +51,9 @@ _NOISE_TYPES = frozenset(
         "text/rfc822-headers",
     ]
 )
-_NOISE_NAMES = (".p7s", ".p7c", ".asc", ".sig", ".gpg", "winmail.dat")
+_NOISE_NAMES = (".p7s", ".p7c", ".asc", ".sig", ".gpg")
+_TNEF = frozenset(["application/ms-tnef", "application/vnd.ms-tnef"])
+_SECRET = frozenset(["application/pkcs7-mime", "application/x-pkcs7-mime"])
 _CALENDARS = frozenset(["text/calendar", "application/ics"])
 # Logos and icons are smaller, pictures that somebody put into a message to show something larger.
 _LOGO_BYTES = 30_000
@@ -128,12 +132,14 @@ class _Reader:
         parts: How many were met.
         attached: Parts that are read behind the text, so that no text stands below their headings.
         known: Digests of the calendars given out: many invitations hold theirs twice.
+        said: Its plain texts so far.
     """
 
     request: Request
     parts: int = 0
     attached: list[Message] = field(default_factory=list)
     known: set[bytes] = field(default_factory=set)
+    said: list[str] = field(default_factory=list)
 
     def message(self, message: Message) -> Iterator[Event]:
         """Yield the fields, texts and attachments of a message, in order."""
@@ -173,6 +179,9 @@ class _Reader:
         elif depth > self.request.depth + 50:
             # No author writes this; a parser that recurses must end.
             yield from paragraph("(not read: nested too deeply)")
+        elif kind == "multipart/encrypted":
+            # RFC 1847, 2.2: its second part is the message.
+            yield from paragraph("(not read: the message is encrypted)")
         elif kind == "multipart/alternative":
             yield from self._alternative(part, depth=depth + 1)
         elif kind == "multipart/related":
@@ -249,6 +258,9 @@ class _Reader:
             return
         if kind in _CALENDARS or name.lower().endswith(".ics"):
             yield from self._calendar(part)
+        elif kind in _SECRET and _parameter(part, "smime-type") != "signed-data":
+            # RFC 8551, 3.2.2.
+            yield from paragraph("(not read: the message is encrypted)")
         elif kind in ("text/plain", "text/html", "message/delivery-status") and not (
             name or _is_attachment(part)
         ):
@@ -258,6 +270,9 @@ class _Reader:
 
     def _attachment(self, part: Message) -> Iterator[Event]:
         name, kind, data = _name(part), _kind(part), _content(part)
+        if (kind in _TNEF or name.lower() == "winmail.dat") and detection.is_tnef(data):
+            yield from self._winmail(data, name)
+            return
         is_picture = kind.startswith("image/")
         is_shown = part.get("Content-ID") or _disposition(part) == "inline" or not name
         if is_picture and is_shown and len(data) < _LOGO_BYTES:
@@ -270,6 +285,18 @@ class _Reader:
             called="Attachment",
         )
 
+    def _winmail(self, data: bytes, name: str) -> Iterator[Event]:
+        """Yield the attachments in winmail.dat, and its text where the message has not said it."""
+        try:
+            message = tnef.read_tnef(data)
+        except (struct.error, ValueError):
+            yield from paragraph(f"Attachment: {name or 'winmail.dat'} (not read: it is damaged)")
+            return
+        events = list(tnef.body(message, self.request))
+        if _says_more(events, "\n".join(self.said)):
+            yield from events
+        yield from tnef.attachments(message, self.request)
+
     def _calendar(self, part: Message) -> Iterator[Event]:
         data = _content(part)
         digest = hashlib.blake2b(b"".join(data.split())).digest()
@@ -281,9 +308,14 @@ class _Reader:
 
     def _text(self, part: Message, kind: str) -> Iterator[Event]:
         if kind == "text/html":
-            yield from parse_markup(_content(part), declared=_charset(part), with_title=False)
+            events = parse_markup(_content(part), declared=_charset(part), with_title=False)
+            for event in events:
+                self.said.append(event.text if isinstance(event, Block) else "")
+                yield event
             return
-        for gap, text in verbatim_paragraphs(iter([_text(part)])):
+        whole = _text(part)
+        self.said.append(whole)
+        for gap, text in verbatim_paragraphs(iter([whole])):
             yield Block("paragraph", text, gap=gap or "\n\n")
 
 
@@ -343,6 +375,13 @@ def _disposition(part: Message) -> str:
 
 def _is_attachment(part: Message) -> bool:
     return _disposition(part) == "attachment"
+
+
+def _parameter(part: Message, name: str) -> str:
+    try:
+        return str(part.get_param(name, "")).lower()
+    except (ValueError, IndexError, AttributeError, email.errors.MessageError):
+        return ""
 
 
 def _name(part: Message) -> str:

@@ -46,6 +46,7 @@ from .blocks import (
     raised,
 )
 from .figures import DECORATION_USES
+from .hyphens import SUSPENDED, keeps_hyphen
 from .pdf_annotations import Value
 from .pdf_characters import Characters, direct, turned_box
 from .pdf_figures import PdfFigure, Placed
@@ -124,6 +125,7 @@ _DIGITS = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
 _NOT_WORD = re.compile(r"\W+")
 _BULLET = re.compile(
     r"(?:[•◦▪▫‣∙●○■□◆◇➢❖►✓☐☑–*-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,5}|\d{1,2}(?:\.\d{1,2}){1,3})[.)])\s"
+    r"|\d{1,2}[.)](?=[A-Z]\w)"
 )
 _SENTENCE_END = re.compile(r"[.!?:。！？…]['\"”’»)\]]*$")
 # Dots or lines that lead the eye, and what is nothing else.
@@ -177,27 +179,7 @@ _ENDS = (".", ",", ":", ";", "!", "\u060c", "\u061b", "\u061f")
 _DROPPED = 1.6
 # Behind it a word goes on, or another begins: mainte-nance, 2026-2027; but not "on- and offshore".
 _HYPHEN = re.compile(r"(?<=[^\W_])[-\u2010]$")
-# Words that keep their hyphen at the end of a line, where it might also only part a word.
-_COMPOUND = re.compile(
-    r"(?:(?:well|ill)-(?!ness|ington|ies)\w{4}"
-    r"|self-(?!ish|less|same)\w{4}"
-    r"|(?:long|short|medium|mid|near)-(?:term|lived|range|standing|lasting|distance|haul)"
-    r"|(?:high|low|full|first|second|third|top|entry|mid|sea|ground)-"
-    r"(?:level|speed|quality|pressure|voltage|scale|resolution|frequency|performance|density|power"
-    r"|cost|income|energy|risk|class|rate|time|size|temperature|end|tech|res|profile|fat)"
-    r"|(?:full|part|real|half|run|some|all|one|lead|response|flexi)-time\b"
-    r"|(?:up|down|in|out|state|up|day|face|end|step|side|year|month|week|door|word|point)-(?:to|of|by)\b"
-    r"|(?:one|two|three|four|five|six|seven|eight|nine|ten|multi|double|single|triple)-"
-    r"(?:sided|way|year|day|week|month|hour|page|part|phase|stage|step|storey|wheel|digit|line|fold)"
-    r"|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)-(?:one|two|three|four|five|six|seven"
-    r"|eight|nine)\b"
-    r"|\w{3,}-(?:based|driven|oriented|specific|friendly|owned|wide\b|free\b|like\b))",
-    re.IGNORECASE,
-)
 _HYPHENATED = re.compile(r"(?<![^\W\d_])[^\W\d_]+(?:-[^\W\d_]+)+")
-_LAST_WORD = re.compile(r"(?<![\w-])[\w-]*$")
-_FIRST_WORD = re.compile(r"[\w-]*")
-_SUSPENDED = re.compile(r"(?:and|or|und|oder|bzw|sowie|et|ou|y|och|og|en|of)\b|[^\w\s]")
 # What Wingdings and Symbol have in Unicode's private area, as Word writes bullets and boxes.
 _SYMBOLS = str.maketrans(
     {"\uf0b7": "•", "\uf0a7": "▪", "\uf0d8": "➢", "\uf076": "❖", "\uf0fc": "✓", "\uf0e0": "→"}
@@ -1038,8 +1020,10 @@ def _words(lines: list[_Line]) -> list[Word]:
             lefts, rights = zip(*line.edges, strict=True)
         else:
             texts, lefts, rights = zip(*line.cells, strict=True)
-        same = map(repeat, (line.bottom, line.top, line.bold, number))
+        same = map(repeat, (line.bottom, line.top, line.bold, number, False))
         found.extend(map(_new_word, zip(texts, lefts, rights, *same, strict=False)))
+        if line.hyphenated:
+            found[-1] = found[-1]._replace(is_broken=True)
     return found
 
 
@@ -2299,17 +2283,6 @@ def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> boo
     return not (ended and before.right < right - 0.15 * (right - before.left))
 
 
-def _keeps_hyphen(before: str, after: str, compounds: Container[str]) -> bool:
-    """Return whether a word keeps the hyphen at the end of a line: well-known, state-of-the-art."""
-    first, second = _LAST_WORD.search(before), _FIRST_WORD.match(after)
-    if first is None or second is None:
-        return False
-    word = f"{first.group()}-{second.group()}"
-    if word.count("-") > 1 and not word.startswith("-"):
-        return True
-    return word.lower() in compounds or _COMPOUND.match(word) is not None
-
-
 def _joined(
     lines: list[_Line], compounds: Container[str] = frozenset()
 ) -> tuple[str, tuple[LineBox, ...], tuple[PageStart, ...]]:
@@ -2329,17 +2302,17 @@ def _joined(
     for line in lines:
         if text and hyphenated:
             # PDFium takes away any hyphen that a line ends with.
-            if _SUSPENDED.match(line.text):
+            if SUSPENDED.match(line.text):
                 text += "- "
-            elif not line.text[:1].islower() or _keeps_hyphen(text, line.text, compounds):
+            elif not line.text[:1].islower() or keeps_hyphen(text, line.text, compounds):
                 text += "-"
         elif text:
-            if not _HYPHEN.search(text) or _SUSPENDED.match(line.text):
+            if not _HYPHEN.search(text) or SUSPENDED.match(line.text):
                 text += " "
             elif (
                 line.text[:1].islower()
                 and text[-2].isalpha()
-                and not _keeps_hyphen(text[:-1], line.text, compounds)
+                and not keeps_hyphen(text[:-1], line.text, compounds)
             ):
                 text = text[:-1]
         if line.page != page:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from shared.boxes import LineBox, WordBox
 
 from .blocks import Block
+from .hyphens import SUSPENDED, keeps_hyphen
 from .tables import Below, Beside, TableWriter, cover, kind_of
 from .writing_direction import Placed, read_words, runs_left
 
@@ -52,6 +53,7 @@ _KEYED_SHARE = 0.8
 # The distance of rows over that of the lines of one row.
 _LEAST_ROW_GAP = 1.2
 _MAX_KEY_CHARS = 30
+_LEAST_WITH_HEAD = 4
 _MAX_GAPS = 4
 # A table that goes on, on the next page, has its columns at the same places, in points.
 _COLUMN_SHIFT = 15.0
@@ -73,7 +75,12 @@ _first = itemgetter(0)
 
 
 class Word(NamedTuple):
-    """A word, or the text of a cell whose words have no positions."""
+    """
+    A word, or the text of a cell whose words have no positions.
+
+    Attributes:
+        is_broken: The hyphen that parted it at the end of its line is gone.
+    """
 
     text: str
     left: float
@@ -82,6 +89,7 @@ class Word(NamedTuple):
     top: float
     bold: bool
     line: int
+    is_broken: bool = False
 
     @property
     def middle(self) -> float:
@@ -194,13 +202,20 @@ def find_tables(
             is a table.
     """
     found = list(_ruled_tables(words, rules, goes_on))
-    if goes_on is not None and not any(table.goes_on_from(goes_on) for table in found):
+    rest = _without(words, found)
+    aligned = list(_aligned_tables(rest))
+    if goes_on is not None and not any(table.goes_on_from(goes_on) for table in (*found, *aligned)):
+        # Too few rows of it are here to tell their columns.
         found.extend(_rest_of_table(words, goes_on))
-    if found:
-        taken = {word for table in found for row in table.words for word in row}
-        words = [word for word in words if word not in taken]
-    found.extend(_aligned_tables(words))
-    return found
+        aligned = list(_aligned_tables(_without(words, found)))
+    return found + aligned
+
+
+def _without(words: Sequence[Word], tables: Sequence[Table]) -> Sequence[Word]:
+    if not tables:
+        return words
+    taken = {word for table in tables for row in table.words for word in row}
+    return [word for word in words if word not in taken]
 
 
 def _boxes(text: str, pending: list[list[Word]], *, page: int) -> tuple[LineBox, ...]:
@@ -613,6 +628,8 @@ def _by_lines(words: Sequence[Word]) -> list[list[Word]]:
 
 def _cell_text(lines: Sequence[Sequence[Word]]) -> str:
     text = " ".join(word.text for line in lines for word in line)
+    if len(lines) > 1 and any(line and _is_parted_word(line[-1]) for line in lines[:-1]):
+        text = _with_words_whole(lines)
     if text.isascii() or not runs_left(text):
         return text
     return " ".join(
@@ -620,6 +637,29 @@ def _cell_text(lines: Sequence[Sequence[Word]]) -> str:
         for line in lines
         for word in read_words([Placed(word.text, word.left, word.right) for word in line])
     )
+
+
+def _is_parted_word(word: Word) -> bool:
+    return word.is_broken or (word.text[-1:] == "-" and word.text[-2:-1].isalpha())
+
+
+def _with_words_whole(lines: Sequence[Sequence[Word]]) -> str:
+    """Return the text of a cell, with the words whole that the ends of its lines part."""
+    text = ""
+    is_parted = is_broken = False
+    for line in lines:
+        more = " ".join(word.text for word in line)
+        if not is_parted:
+            text += f" {more}" if text else more
+        elif SUSPENDED.match(more):
+            text += f"- {more}" if is_broken else f" {more}"
+        else:
+            start = text if is_broken else text[:-1]
+            is_one = more[:1].islower() and not keeps_hyphen(start, more, ())
+            text = f"{start}{more}" if is_one else f"{start}-{more}"
+        is_parted = bool(line) and _is_parted_word(line[-1])
+        is_broken = bool(line) and line[-1].is_broken
+    return text
 
 
 @dataclass(slots=True)
@@ -697,7 +737,7 @@ def _begun_before(rows: list[_Row], at: int, end: int) -> int:
 def _row(words: list[Word]) -> _Row:
     parts: list[tuple[float, float]] = []
     begin, end = words[0].left, words[0].right
-    for _, left, right, bottom, top, _, _ in words[1:]:
+    for _, left, right, bottom, top, *_ in words[1:]:
         if left - end <= 1.5 * max(top - bottom, 1.0):
             if right > end:
                 end = right
@@ -822,7 +862,12 @@ def _parted(
         return []
     merged = [[[w for line in row for w in line[c]] for c in columns] for row in rows]
     key_chars = [len(_cell_text([row[0]])) for row in merged]
-    several = sum(1 for places in keys if len(places) > 1)
+    # The second line of a key goes on in small letters.
+    several = sum(
+        1
+        for row, places in zip(rows, keys, strict=True)
+        if any(not row[i][0][0].text[:1].islower() for i in places[1:])
+    )
     if statistics.median(key_chars) > _MAX_KEY_CHARS or 3 * several > len(rows):
         return []
     return merged
@@ -905,25 +950,32 @@ def _zones(rows: list[_Row]) -> list[tuple[float, float]]:
 
 def _refined(zones: list[tuple[float, float]], rows: list[_Row]) -> list[tuple[float, float]]:
     """Return *zones* parted where all rows leave a narrow gap at the same place."""
-    height = statistics.median(row.height for row in rows)
     found: list[tuple[float, float]] = []
-    for begin, end in zones:
-        words = [
-            [w for w in row.words if begin - 1 <= w.left and w.right <= end + 1] for row in rows
-        ]
-        parts: list[tuple[float, float]] = []
-        for left, right in sorted((w.left, w.right) for some in words for w in some):
-            if parts and left - parts[-1][1] < 0.5 * height:
-                parts[-1] = (parts[-1][0], max(parts[-1][1], right))
-            else:
-                parts.append((left, right))
-        for i in reversed(range(len(parts) - 1)):
-            gap = parts[i][1]
-            both = sum(1 for some in words if some and some[0].right <= gap and some[-1].left > gap)
-            if both < max(3, 0.3 * len(rows)):
-                parts[i : i + 2] = [(parts[i][0], parts[i + 1][1])]
-        found.extend(parts or [(begin, end)])
+    for zone in zones:
+        parts = _narrow_parts(zone, rows)
+        if len(rows) > _LEAST_WITH_HEAD:
+            # Names that stand over several columns cross the gap between them.
+            parts = max(parts, _narrow_parts(zone, rows[1:]), key=len)
+        found.extend(parts or [zone])
     return found
+
+
+def _narrow_parts(zone: tuple[float, float], rows: list[_Row]) -> list[tuple[float, float]]:
+    begin, end = zone
+    height = statistics.median(row.height for row in rows)
+    words = [[w for w in row.words if begin - 1 <= w.left and w.right <= end + 1] for row in rows]
+    parts: list[tuple[float, float]] = []
+    for left, right in sorted((w.left, w.right) for some in words for w in some):
+        if parts and left - parts[-1][1] < 0.5 * height:
+            parts[-1] = (parts[-1][0], max(parts[-1][1], right))
+        else:
+            parts.append((left, right))
+    for i in reversed(range(len(parts) - 1)):
+        gap = parts[i][1]
+        both = sum(1 for some in words if some and some[0].right <= gap and some[-1].left > gap)
+        if both < max(3, 0.3 * len(rows)):
+            parts[i : i + 2] = [(parts[i][0], parts[i + 1][1])]
+    return parts
 
 
 def _split(row: _Row, zones: list[tuple[float, float]]) -> list[list[Word]]:
@@ -981,6 +1033,15 @@ def _continues(
     """
     filled = [i for i, cell in enumerate(cells) if cell]
     own = [i for i, cell in enumerate(above) if cell]
+    if (
+        filled[:1] == [0]
+        and set(filled) < set(own)
+        and drop <= 1.8 * height
+        and above[0][0].text[:1].isupper()
+        and all(cells[i][0].text[:1].islower() for i in filled)
+    ):
+        # Keys that begin with a capital letter: this one goes on, and so do the cells beside it.
+        return True
     if not filled or not set(filled) <= set(own) or len(filled) > max(1, len(own) // 2):
         return False
     if len(own) < 2 or drop > 1.8 * height:

@@ -32,6 +32,7 @@ RTF = "application/rtf"
 EML = "message/rfc822"
 MSG = "application/vnd.ms-outlook"
 MBOX = "application/mbox"
+TNEF = "application/ms-tnef"
 CALENDAR = "text/calendar"
 WEB_ARCHIVE = "multipart/related"
 HTML = "text/html"
@@ -152,6 +153,14 @@ FORMATS = (
         parser="msg.parse_msg",
         extensions=("msg",),
         stream="__properties_version1.0",
+    ),
+    Format(
+        content_type=TNEF,
+        label="a message of Outlook's (winmail.dat)",
+        parser="tnef.parse_tnef",
+        extensions=("tnef",),
+        declared=("application/vnd.ms-tnef",),
+        magic=detection.is_tnef,
     ),
     Format(
         content_type=EPUB,
