@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
-import itertools
 import json
 import logging
 import os
@@ -31,6 +30,7 @@ from shared.embedding.tokenizer import (
     DESCRIPTION_FILE,
     FORMAT,
     GRAPH_FILE,
+    LANGUAGES_FILE,
     READER_FOLDER,
     TOKENIZER_FILE,
     read_description,
@@ -126,49 +126,6 @@ CHECKED_PAIRS = (
         ),
     ),
 )
-
-# The same sentences in languages of different families and scripts.
-TRANSLATIONS = {
-    "en": (
-        "The invoice must be paid within thirty days.",
-        "The bridge was destroyed by a flood in the winter.",
-        "Children under six travel free of charge.",
-        "The pump stops when the water gets too hot.",
-        "She won the election with a small majority.",
-    ),
-    "de": (
-        "Die Rechnung muss innerhalb von dreißig Tagen bezahlt werden.",
-        "Die Brücke wurde im Winter durch ein Hochwasser zerstört.",
-        "Kinder unter sechs Jahren fahren kostenlos.",
-        "Die Pumpe hält an, wenn das Wasser zu heiß wird.",
-        "Sie gewann die Wahl mit knapper Mehrheit.",
-    ),
-    "es": (
-        "La factura debe pagarse en un plazo de treinta días.",
-        "El puente fue destruido por una inundación en invierno.",
-        "Los niños menores de seis años viajan gratis.",
-        "La bomba se detiene cuando el agua se calienta demasiado.",
-        "Ella ganó las elecciones por una estrecha mayoría.",
-    ),
-    "vi": (
-        "Hóa đơn phải được thanh toán trong vòng ba mươi ngày.",
-        "Cây cầu đã bị lũ lụt phá hủy vào mùa đông.",
-        "Trẻ em dưới sáu tuổi được đi miễn phí.",
-        "Máy bơm dừng lại khi nước quá nóng.",
-        "Bà ấy thắng cử với đa số sít sao.",
-    ),
-    "zh": (
-        "发票必须在三十天内付款。",
-        "这座桥在冬天被洪水冲毁了。",
-        "六岁以下儿童免费乘车。",
-        "水温过高时水泵会停止运转。",
-        "她以微弱多数赢得了选举。",
-    ),
-}
-# By how much a translation is nearer than other sentences of its language, as a share of the way
-# from unrelated texts to equal ones; the worst two languages count. multilingual-e5-small in eight
-# bits has .34, all-MiniLM-L6-v2 less than .01.
-LEAST_NEARNESS = 0.2
 
 
 class NeedsTorch(ExportError):
@@ -348,6 +305,9 @@ def _is_complete(
         return False
     if not _has_its_reader(output, description):
         return False
+    # Folders of earlier releases do not have the directions of a model's languages.
+    if description.get("multilingual") and not (output / LANGUAGES_FILE).exists():
+        return False
     source = _local_source(model)
     if source is None:
         # The hub is not asked about a model that is here, and an image keeps the model after the
@@ -510,12 +470,16 @@ def _write(
     else:
         prompts = _choose_prompts(source.name, bert.prompts, given)
         _write_bert(bert, source, folder, weights=weights, prompts=prompts, dimension=dimension)
-    measured = {
+    measured: dict[str, Any] = {
         "given_prompts": asdict(given),
         "given_dimension": dimension,
         "reader": _write_reader(source, folder, weights=weights),
     } | measure_spread(folder)
-    _write_description(read_description(folder) | measured, folder)
+    description = read_description(folder)
+    languages = folder / LANGUAGES_FILE
+    if languages.exists():
+        measured["files"] = description["files"] | {languages.name: languages.stat().st_size}
+    _write_description(description | measured, folder)
 
 
 def _write_reader(source: Source, folder: Path, *, weights: str) -> str | None:
@@ -815,27 +779,40 @@ def measure_spread(folder: Path) -> dict[str, float | bool]:
     """
     Return how the exported model spreads its cosines, which is what fusion weighs it by.
 
+    Beside the graph of a multilingual model, the directions of its languages are written.
+
     Returns:
         unrelated_similarity: The mean of questions and passages that have nothing in common, 0 at
             least. Some models put all texts within .7 to .9.
         multilingual: Whether translations are clearly nearer than other sentences, for each two
             languages.
     """
+    import numpy as np
+
+    from infra.model.languages import (
+        LEAST_NEARNESS,
+        embed_translations,
+        find_directions,
+        measure_nearness,
+    )
     from shared.embedding.embedder import Embedder
 
     embedder = Embedder(folder)
+    unrelated = _measure_unrelated(embedder)
+    questions, documents = embed_translations(embedder)
+    nearness = measure_nearness(questions, documents) / max(1 - unrelated, 1e-6)
+    multilingual = nearness >= LEAST_NEARNESS
+    if multilingual:
+        np.save(folder / LANGUAGES_FILE, find_directions(questions, documents))
+        unrelated = _measure_unrelated(Embedder(folder))
+    return {"unrelated_similarity": round(unrelated, 3), "multilingual": multilingual}
+
+
+def _measure_unrelated(embedder: Any) -> float:
+    from infra.model.languages import mean_beside_diagonal
+
     questions, passages = zip(*CHECKED_PAIRS, strict=True)
-    cosines = _cosines(embedder, questions, passages)
-    unrelated = max(0.0, _mean_beside_diagonal(cosines))
-    nearness = []
-    for own, other in itertools.permutations(TRANSLATIONS.values(), 2):
-        cosines = _cosines(embedder, own, other)
-        nearer = float(cosines.diagonal().mean()) - _mean_beside_diagonal(cosines)
-        nearness.append(nearer / max(1 - unrelated, 1e-6))
-    return {
-        "unrelated_similarity": round(unrelated, 3),
-        "multilingual": min(nearness) >= LEAST_NEARNESS,
-    }
+    return max(0.0, mean_beside_diagonal(_cosines(embedder, questions, passages)))
 
 
 def _cosines(embedder: Any, questions: Sequence[str], passages: Sequence[str]) -> Any:
@@ -843,11 +820,6 @@ def _cosines(embedder: Any, questions: Sequence[str], passages: Sequence[str]) -
 
     asked = np.stack([embedder.embed_query(question) for question in questions])
     return asked @ embedder.embed_documents(passages).T
-
-
-def _mean_beside_diagonal(square: Any) -> float:
-    count = len(square)
-    return float((square.sum() - square.trace()) / (count * (count - 1)))
 
 
 def _checked_texts() -> tuple[list[str], list[str]]:

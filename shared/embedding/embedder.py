@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shared.embedding.tokenizer import (
     GRAPH_FILE,
+    LANGUAGES_FILE,
     ModelInfo,
     read_description,
     read_model_info,
@@ -90,10 +91,12 @@ class Embedder:
     ) -> None:
         self.info = read_model_info(model_dir)
         description = read_description(model_dir)
+        files: Mapping[str, int] = description["files"]
         self._document_prompt: str = description["prompts"]["document"]
         self._query_prompt: str = description["prompts"]["query"]
         self._pad_id: int = description["pad_id"]
         self._tokenizer = read_tokenizer(model_dir)
+        self._languages = _read_languages(model_dir) if LANGUAGES_FILE in files else None
         if device == "cuda":
             _check_cuda(model_dir, quantisation=description["quantisation"])
             # One run at a time: a run of this size uses all of a GPU.
@@ -118,9 +121,17 @@ class Embedder:
         return self._embed([self._document_prompt + text for text in texts])
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
-        """Return the vector of a question: float32, shape (dimension,), unit length."""
+        """
+        Return the vector of a question: float32, shape (dimension,), unit length.
+
+        What tells its language is taken out, so that it is as near to a passage in another one.
+        """
         vector: NDArray[np.float32] = self._embed([self._query_prompt + text])[0]
-        return vector
+        if self._languages is None:
+            return vector
+        rest: NDArray[np.float32] = vector - self._languages.T @ (self._languages @ vector)
+        length = np.linalg.norm(rest)
+        return rest / length if length else vector
 
     def is_word(self, word: str) -> bool:
         """Return whether *word* is common enough to be one token; mistyped ones are several."""
@@ -189,6 +200,24 @@ def open_session(model_dir: Path, *, device: Device = "cpu") -> Any:
             f"python -m infra.model.export --force --output {model_dir}"
         )
         raise ModelUnavailable(message) from error
+
+
+def _read_languages(model_dir: Path) -> NDArray[np.float32]:
+    """
+    Return the directions that tell languages.
+
+    Raises:
+        ModelUnavailable: The file is damaged.
+    """
+    path = model_dir / LANGUAGES_FILE
+    try:
+        directions: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(
+            f"{path} is damaged; write it again by: python -m infra.model.export --force --output"
+            f" {model_dir}"
+        ) from error
+    return directions
 
 
 def _open_graph(model_dir: Path, *, device: Device) -> Run:

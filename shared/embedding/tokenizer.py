@@ -12,6 +12,8 @@ from shared.errors import ModelUnavailable
 DESCRIPTION_FILE = "model.json"
 TOKENIZER_FILE = "tokenizer.json"
 GRAPH_FILE = "model.onnx"
+# The directions that tell languages, of a multilingual model: unit rows at right angles.
+LANGUAGES_FILE = "languages.npy"
 # Of the reader that was made of the same weights, if there is one (shared.embedding.reader).
 READER_FOLDER = "reader"
 FORMAT = 1

@@ -26,11 +26,14 @@ class Weights:
         vector: The vectors' share; the words have the rest.
         feedback: For likeness to the passage that is best without it.
         other_language: What a document costs that is not in the question's language.
+        least_words: The share of what the question's words may score at most that the best passage
+            must reach for the words to have all of their weight.
     """
 
     vector: float
     feedback: float
     other_language: float
+    least_words: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Fusion:
             vector=self.vector if known else self.vector_foreign,
             feedback=self.feedback if known else self.feedback_foreign,
             other_language=self.other_language,
+            least_words=_LEAST_WORDS if multilingual else 0.0,
         )
 
 
@@ -97,8 +101,11 @@ ENGLISH = Fusion(
 )
 # ... and of those to which a translation is near: they know all languages alike.
 MULTILINGUAL = Fusion(
-    vector=0.7, vector_foreign=0.7, feedback=0.4, feedback_foreign=0.4, other_language=0.0
+    vector=0.6, vector_foreign=0.6, feedback=0.2, feedback_foreign=0.2, other_language=0.0
 )
+# Where the answer is in another language, a passage that shares one word with the question by
+# chance is the best of the text leg, and must not count as if it held them all.
+_LEAST_WORDS = 0.5
 
 
 def default_fusion(*, multilingual: bool) -> Fusion:

@@ -371,7 +371,12 @@ _PARTS: dict[str, sql.Composable] = {
             / greatest(best.similarity - %(unrelated)s::float8, 1e-6)
         """
     ),
-    "text_part": sql.SQL("(1 - %(vector_weight)s::float8) * scored.text_score / best.text_score"),
+    "text_part": sql.SQL(
+        """
+        (1 - %(vector_weight)s::float8)
+            * scored.text_score / greatest(best.text_score, %(least_text_score)s::float8)
+        """
+    ),
     "language_part": sql.SQL(
         """
         CASE
@@ -480,6 +485,7 @@ def _statement(
         "least_similarity": 0 if unrelated_similarity > 0 else -1,
     }
     values["bonus"] = sum(values["lexeme_weights"], 1.0)
+    values["least_text_score"] = weights.least_words * values["bonus"]
     values["required_share"] = required.share
     values["required"] = required.query
     values["file_names"] = file_names

@@ -140,12 +140,16 @@ def test_scan_beyond_the_budget(tmp_path: Path, tokenizer: Path) -> None:
     assert caught.value.code == "no_text"
 
 
-def test_scan_in_another_language(tmp_path: Path, tokenizer: Path) -> None:
-    """A page is read by the data of its own language, with all of its letters."""
-    lines = ["Die Kündigung erfolgt schriftlich sechs Wochen", "vor dem Ende des Vierteljahres.",
-             "Altöl gehört in den Behälter neben dem Tor."]  # fmt: skip
+def test_scan_in_two_languages(tmp_path: Path, tokenizer: Path) -> None:
+    """A page is read by the data of its own languages, line by line, with all of its letters."""
+    lines = ["The notice period of this contract is three months.",
+             "Die Kündigung erfolgt schriftlich sechs Wochen", "vor dem Ende des Vierteljahres.",
+             "Altöl gehört in den Behälter neben dem Tor.",
+             "The key of the shed hangs in the office."]  # fmt: skip
     data = scan(lines=lines)
     with parse(data, folder=tmp_path, tokenizer=tokenizer, budget=1) as parsed:
         text = " ".join(" ".join(chunk.text for chunk in parsed.chunks()).split())
     assert "Kündigung erfolgt schriftlich" in text
     assert "Altöl gehört in den Behälter" in text
+    assert "notice period of this contract is three months" in text
+    assert text.endswith("The key of the shed hangs in the office.")

@@ -25,7 +25,7 @@ from shared import store
 from shared.embedding.embedder import Embedder
 from shared.errors import Misconfigured
 from shared.language import detect_language, search_config
-from shared.search.fusion import ENGLISH, NEIGHBOUR_SHARE, combine
+from shared.search.fusion import ENGLISH, MULTILINGUAL, NEIGHBOUR_SHARE, combine
 from shared.search.query_analysis import analyse
 from shared.search.query_terms import Question as AnalysedQuestion
 from shared.search.query_terms import measure_support
@@ -285,6 +285,13 @@ def test_search_when_model_is_multilingual(find: Find, index: Callable[..., str]
     assert costs == [0.0, pytest.approx(-0.08)]
     parts = [hit.parts for hit in find(question, multilingual=True)]
     assert [part.other_language for part in parts if part] == [0.0, 0.0]
+    # One word of five says little, although no passage has more of them.
+    asked = "Which compressor, valve, gauge and gasket feed the plant?"
+    full, share = (find(asked, multilingual=several)[0].parts for several in (False, True))
+    assert full is not None
+    assert share is not None
+    assert full.text == pytest.approx(1 - ENGLISH.vector)
+    assert share.text < 0.6 * (1 - MULTILINGUAL.vector)
 
 
 def test_search_when_cosines_lie_close_together(find: Find, index: Callable[..., str]) -> None:

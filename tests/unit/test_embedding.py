@@ -22,6 +22,7 @@ from shared.embedding.embedder import Embedder, _batches, available_cores
 from shared.embedding.tokenizer import (
     DESCRIPTION_FILE,
     GRAPH_FILE,
+    LANGUAGES_FILE,
     TOKENIZER_FILE,
     read_model_info,
 )
@@ -194,6 +195,28 @@ def test_older_export_says_nothing_of_its_cosines(copied_dir: Path) -> None:
     path.write_text(json.dumps({k: v for k, v in description.items() if k not in measured}))
     info = read_model_info(copied_dir)
     assert (info.unrelated_similarity, info.multilingual) == (0.0, False)
+
+
+def test_questions_lose_what_tells_their_language(copied_dir: Path, embedder: Embedder) -> None:
+    """The directions beside a graph are taken out of questions alone; damaged ones are named."""
+    directions = np.linalg.qr(np.random.default_rng(5).normal(size=(384, 3)))[0].T
+    path = copied_dir / LANGUAGES_FILE
+    np.save(path, directions.astype(np.float32))
+    description = json.loads((copied_dir / DESCRIPTION_FILE).read_text())
+    description["files"][path.name] = path.stat().st_size
+    (copied_dir / DESCRIPTION_FILE).write_text(json.dumps(description))
+    without = Embedder(copied_dir)
+    question, plain = (each.embed_query("Where is the key?") for each in (without, embedder))
+    np.testing.assert_allclose(directions @ question, 0, atol=1e-6)
+    assert np.linalg.norm(question) == pytest.approx(1, abs=1e-6)
+    # All else of it is left.
+    rest = plain - directions.T @ (directions @ plain)
+    np.testing.assert_allclose(question, rest / np.linalg.norm(rest), atol=1e-6)
+    documents = [each.embed_documents(["a key"]) for each in (without, embedder)]
+    np.testing.assert_array_equal(documents[0], documents[1])
+    path.write_bytes(b"?" * path.stat().st_size)
+    with pytest.raises(ModelUnavailable, match=LANGUAGES_FILE):
+        Embedder(copied_dir)
 
 
 @given(st.lists(st.integers(1, 300)), st.integers(0, 2048))

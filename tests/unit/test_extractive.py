@@ -223,6 +223,16 @@ def test_extract_when_the_passage_is_in_another_language() -> None:
     )
     assert extracted.answers
     assert "28 days" in compose(extracted.units, [leave])
+    # A question has its own vector, without what tells its language.
+    other = extract(
+        "Wie viele Urlaubstage bekommen Vollzeitkräfte?",
+        [leave],
+        analysis=asked,
+        embed=embed,
+        embed_question=lambda _: np.array([0.0, 1.0], dtype=np.float32),
+        multilingual=True,
+    )
+    assert [round(each.features["cosine"]) for each in other.parts[0].ranked] == [1, 0]
 
 
 def test_extract_when_a_number_is_asked_for() -> None:

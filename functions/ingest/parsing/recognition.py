@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +48,8 @@ _LANGUAGES = {
     "sr": "srp", "sv": "swe", "sw": "swa", "tr": "tur", "uk": "ukr", "vi": "vie",
 }  # fmt: skip
 
+# Of shorter lines the language is a guess.
+_LEAST_LINE_CHARS = 24
 # A line of which the words reach over more than so many times its highest one is aslant.
 _ASLANT = 1.5
 # Between two words of the text stands white space, and little of it.
@@ -139,16 +142,22 @@ def recognise(pixels: bytes, *, width: int, height: int, stride: int) -> Recogni
 def _best(pixels: bytes, *, width: int, height: int, stride: int) -> Recognised:
     """Return what the engine reads that suits best, and have it tried first from now on."""
     found: dict[str, Recognised] = {}
+
+    def read(name: str) -> Recognised:
+        if name not in found:
+            engine = _engines[name]
+            engine.SetImageBytes(pixels, width, height, 1, stride)
+            engine.SetSourceResolution(200)
+            text = clean(engine.GetUTF8Text()).strip()
+            confidence = engine.MeanTextConf() if text else 0
+            found[name] = Recognised(text, confidence, _find_words(engine, text))
+            engine.Clear()
+        return found[name]
+
     names = list(_engines)
     while names:
         name = names.pop(0)
-        engine = _engines[name]
-        engine.SetImageBytes(pixels, width, height, 1, stride)
-        engine.SetSourceResolution(200)
-        text = clean(engine.GetUTF8Text()).strip()
-        confidence = engine.MeanTextConf() if text else 0
-        found[name] = Recognised(text, confidence, _find_words(engine, text))
-        engine.Clear()
+        text = read(name).text
         if found[name].confidence >= _SURE:
             # Sure of its letters: but English has no umlauts, and would be as sure without them.
             spoken = _LANGUAGES.get(detect_language(text), name)
@@ -159,12 +168,51 @@ def _best(pixels: bytes, *, width: int, height: int, stride: int) -> Recognised:
     spoken = _LANGUAGES.get(detect_language(found[suits].text), suits)
     if spoken in found and found[spoken].confidence >= found[suits].confidence - _LESS_SURE:
         suits = spoken
-    if found[suits].confidence:
+    best = found[suits]
+    other = _other_language(best.text, suits)
+    if other in _engines and best.confidence >= READ_WELL:
+        best = _with_lines_of(best, read(other), language=other)
+    if best.confidence:
         first = {suits: _engines.pop(suits)}
         rest = dict(_engines)
         _engines.clear()
         _engines.update(first | rest)
-    return found[suits]
+    return best
+
+
+def _language_of(line: str) -> str:
+    """Return Tesseract's name of the language of a line, "" where it is too short to tell."""
+    if len(line) < _LEAST_LINE_CHARS:
+        return ""
+    return _LANGUAGES.get(detect_language(line), "")
+
+
+def _other_language(text: str, language: str) -> str:
+    """Return in which other language the most lines of a page are, "" if there is none."""
+    lines = Counter(map(_language_of, text.split("\n")))
+    others = [(count, name) for name, count in lines.items() if name not in ("", language)]
+    return max(others, default=(0, ""))[1]
+
+
+def _with_lines_of(best: Recognised, other: Recognised, *, language: str) -> Recognised:
+    """Return *best* with the lines in *language* as *other* has them: a page may hold two."""
+    pieces = best.text.split("\n"), other.text.split("\n")
+    if len(pieces[0]) != len(pieces[1]):
+        return best
+    text = ""
+    words: list[WordPlace] = []
+    starts = [0, 0]
+    for own, others in zip(*pieces, strict=True):
+        which = int(_language_of(own) == language)
+        source, start, line = (best, other)[which], starts[which], (own, others)[which]
+        words += [
+            word._replace(position=word.position - start + len(text))
+            for word in source.words
+            if start <= word.position < start + len(line)
+        ]
+        text += f"{line}\n"
+        starts = [starts[0] + len(own) + 1, starts[1] + len(others) + 1]
+    return Recognised(text[:-1], best.confidence, tuple(words))
 
 
 def _find_words(engine: Any, text: str) -> tuple[WordPlace, ...]:

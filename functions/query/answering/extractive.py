@@ -72,6 +72,7 @@ _DATED_CANDIDATES = 6
 _DATED_SHARE = 0.6
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+EmbedQuestion = Callable[[str], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ def extract(
     asked: str = "",
     analysis: Question | None = None,
     embed: Embed | None = None,
+    embed_question: EmbedQuestion | None = None,
     reader: Read | None = None,
     unrelated_similarity: float = 0.0,
     multilingual: bool = False,
@@ -127,6 +129,7 @@ def extract(
         asked: The question of *question* that is to be answered, where others stand before it.
         analysis: What the search made of the question's words; None weighs them by the passages.
         embed: Texts to unit vectors; None scores by words alone.
+        embed_question: A question to its unit vector; None takes that of a text.
         reader: Question and texts to the log-odds that each answers; None chooses without.
         unrelated_similarity: The cosine from which on these vectors say something.
         multilingual: Whether a text and its translation are near in these vectors.
@@ -167,6 +170,7 @@ def extract(
             parts,
             candidates,
             embed,
+            embed_question,
             choosing,
             most=MAX_EMBEDDED if reader is None else _EMBEDDED_TO_READ,
         )
@@ -216,6 +220,7 @@ def _compare(
     parts: Sequence[Part],
     candidates: Candidates,
     embed: Embed,
+    embed_question: EmbedQuestion | None,
     choosing: Choosing,
     *,
     most: int,
@@ -227,18 +232,18 @@ def _compare(
         by_words = score(part, candidates, vectors=None, weights=choosing.sentences)
         ranked = sorted(range(len(by_words)), key=lambda place: -by_words[place].score)
         places.update(dict.fromkeys(ranked[:share]))
-    vectors = embed(
-        [
-            *(part.read_as for part in parts),
-            *(candidates.compared[place][:MAX_COMPARED] for place in places),
-        ]
+    vectors = embed([candidates.compared[place][:MAX_COMPARED] for place in places])
+    asked = (
+        embed([part.read_as for part in parts])
+        if embed_question is None
+        else [embed_question(part.read_as) for part in parts]
     )
     return [
         {
-            place: candidates.scale(float(vectors[at] @ vectors[len(parts) + row]))
+            place: candidates.scale(float(question @ vectors[row]))
             for row, place in enumerate(places)
         }
-        for at in range(len(parts))
+        for question in asked
     ]
 
 

@@ -209,8 +209,14 @@ def _extract(
         reader=None if reader is None else reader.read,
     )
     try:
-        extracted = choose(
-            embed=None if embedder is None or retrieval.not_embedded else embedder.embed_documents
+        extracted = (
+            choose(embed=None)
+            if embedder is None or retrieval.not_embedded
+            else choose(
+                embed=embedder.embed_documents,
+                # Only what is taken out of a question brings it near to other languages.
+                embed_question=embedder.embed_query if embedder.info.multilingual else None,
+            )
         )
     except (EmbeddingUnavailable, RejectedByModel) as error:
         logger.warning("sentences not embedded", error=str(error))
