@@ -385,13 +385,22 @@ def test_pdf_title_of_two_lines_and_its_list() -> None:
     _, events = parse_bytes(make_pdf([stream]), "a.pdf")
     assert events[1] == Title("Manual of the Boreas screw compressor")
     blocks = [event for event in events if isinstance(event, Block)]
-    assert [(block.kind, block.gap) for block in blocks[-2:]] == [("item", "\n\n"), ("item", "\n")]
+    gaps = [("item", "\n\n"), ("item", "\n")]
+    assert [(block.kind, block.gap) for block in blocks[-2:]] == gaps
+    drawn = "".join(f"40 {y} 4 4 re f\n" for y in (781, 767))
+    listed = blocks_of(make_pdf([drawn + pdf_lines(["Read the level", "Drain it"])]), "a.pdf")
+    assert [(block.text, block.kind) for block in listed] == [
+        ("• Read the level", "item"),
+        ("• Drain it", "item"),
+    ]
 
 
 def test_pdf_accents_beside_their_letters() -> None:
-    """An accent that stands over the letter behind it is that letter's; one beside it is not."""
+    """An accent over the letter behind it is that letter's; unnamed signs are read."""
     over = "BT /F1 11 Tf 50 700 Td [(Gr\\250) 300 (unbacher and na\\250) 300 (ive)] TJ ET\n"
     assert text_of(make_pdf([over]), "a.pdf") == "Grünbacher and naïve"
+    unnamed = "BT /F1 11 Tf 50 700 Td (O\\033ice \\026 open) Tj ET\n"
+    assert text_of(make_pdf([unnamed]), "a.pdf") == "Office — open"
     beside = "BT /F1 11 Tf 50 700 Td (It\\264s a plain mark) Tj ET\n"
     assert text_of(make_pdf([beside]), "a.pdf") == "It\u00b4s a plain mark"
 

@@ -94,6 +94,10 @@ _MAX_PICTURES = 200
 _MAX_DRAWN = 4_000
 _MAX_SEGMENTS = 1_500
 _LOOKED_AT = 80
+# A drawn bullet in heights of its line, and how many a page has.
+_LEAST_BULLET = 0.12
+_MOST_BULLET = 0.5
+_MAX_BULLETS = 300
 # Between words, in heights of the line.
 _LOOSE_GAP = 0.6
 _THIN = 3.0
@@ -124,7 +128,7 @@ _bottom = attrgetter("bottom")
 _DIGITS = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
 _NOT_WORD = re.compile(r"\W+")
 _BULLET = re.compile(
-    r"(?:[•◦▪▫‣∙●○■□◆◇➢❖►✓☐☑–*-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,5}|\d{1,2}(?:\.\d{1,2}){1,3})[.)])\s"
+    r"(?:[•◦▪▫‣∙●○■□◆◇➢❖►✓☐☑–*-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,5})[.)])\s"
     r"|\d{1,2}[.)](?=[A-Z]\w)"
 )
 _SENTENCE_END = re.compile(r"[.!?:。！？…]['\"”’»)\]]*$")
@@ -137,6 +141,13 @@ _PAGE_NUMBER = re.compile(
     r"(?:\s*(?:of|von|de|di|av|af|z|/|sur|trên|van)\s*#)?|#\s*(?:of|von|de|/|sur)\s*#|[-–—]\s*#\s*[-–—]",
     re.IGNORECASE,
 )
+# What bitmap fonts of TeX have at places without a name in Unicode (its encodings T1 and TS1).
+_CORK = str.maketrans(
+    {"\x10": "“", "\x11": "”", "\x12": "„", "\x13": "«", "\x14": "»", "\x15": "–", "\x16": "—"}
+    | {"\x1b": "ﬀ", "\x1c": "ﬁ", "\x1d": "ﬂ", "\x1e": "ﬃ", "\x1f": "ﬄ", "\x88": "•"}
+)
+_CORK_SIGN = re.compile("[\x10-\x16\x1b-\x1f\x88]")
+_LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl"})
 # Accents that stand beside their letter, as fonts of TeX have them, and what they are on a letter.
 _ACCENTS = {
     "`": "\u0300",
@@ -499,6 +510,8 @@ def _read_pages(
             try:
                 turn, lines = _read_lines(page, index + 1)
                 is_picture = _is_picture(page, lines)
+                if not turn and _is_ruled(page, least=1):
+                    lines = _with_bullets(page, lines)
                 width, height = page.get_size()
                 is_wide = (width > height) != (turn in (1, 3))
                 values, notes, held = pdf_annotations.read(page, form)
@@ -569,6 +582,9 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
         lines: list[_Line] = []
         turn = _usual_turn(handle, count)
         characters = Characters(handle, is_exact=len(text) == count, turn=turn)
+        is_cork = _CORK_SIGN.search(text) is not None
+        if is_cork:
+            text = text.translate(_CORK)
         is_ascii = text.isascii()
         if not is_ascii and "\u2212" in text:
             text = _NO_MINUS.sub("-", text)
@@ -619,6 +635,12 @@ def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]
             else:
                 cleaned = clean_line(stripped)
                 cells = ((cleaned, left, right),)
+            if is_cork:
+                # Each is one character of the page, and two or three of the text.
+                cleaned = cleaned.translate(_LIGATURES)
+                cells = tuple(
+                    (cell.translate(_LIGATURES), begin, end) for cell, begin, end in cells
+                )
             edges = tuple(zip(lefts, rights, strict=True))
             bottoms = place.bottoms[1:]
             if cleaned.count(" ") + 1 != len(edges):
@@ -934,11 +956,49 @@ def _is_loose(lines: list[_Line]) -> bool:
     return False
 
 
-def _is_ruled(page: pypdfium2.PdfPage) -> bool:
-    """Return whether some of the things on a page are drawn, by a look at a few of them."""
+def _is_ruled(page: pypdfium2.PdfPage, *, least: int = 3) -> bool:
+    """Return whether *least* of the things on a page are drawn, by a look at a few of them."""
     step = pdfium.FPDFPage_CountObjects(page.raw) // _LOOKED_AT + 1
     drawn = (kind for kind in map(_object_type, _objects(page, step=step)) if kind == _PATH)
-    return len(list(islice(drawn, 3))) == 3
+    return len(list(islice(drawn, least))) == least
+
+
+def _with_bullets(page: pypdfium2.PdfPage, lines: list[_Line]) -> list[_Line]:
+    """Return *lines* with the bullets that are drawn in front of them, as browsers print lists."""
+    if not lines or pdfium.FPDFPage_CountObjects(page.raw) > _MAX_DRAWN:
+        return lines
+    most = _MOST_BULLET * max(line.height for line in lines)
+    sides = (ctypes.c_float * 4)()
+    places = [ctypes.byref(ctypes.c_float.from_buffer(sides, 4 * at)) for at in range(4)]
+    small: list[tuple[float, float, float]] = []
+    for thing in _objects(page):
+        if _object_type(thing) == _PATH and _bounds(thing, *places):
+            left, bottom, right, top = sides
+            width = right - left
+            if 0 < width < most and abs(width - (top - bottom)) < 0.2 * width:
+                small.append((left, right, (bottom + top) / 2))
+    if len(small) > _MAX_BULLETS:
+        return lines
+    marked = list(lines)
+    for left, right, middle in small:
+        near = [
+            (line.left - right, at)
+            for at, line in enumerate(lines)
+            if 0 < line.left - right < 1.5 * line.height
+            and line.bottom < middle < line.top
+            and _LEAST_BULLET * line.height < right - left < _MOST_BULLET * line.height
+        ]
+        at = min(near)[1] if near else -1
+        if near and marked[at] is lines[at]:
+            line = lines[at]
+            (text, _, end), *others = line.cells
+            marked[at] = line._replace(
+                text=f"• {line.text}",
+                left=left,
+                cells=((f"• {text}", left, end), *others),
+                edges=((left, right), *line.edges) if line.edges else (),
+            )
+    return marked
 
 
 def _read_rules(page: pypdfium2.PdfPage) -> Rules:

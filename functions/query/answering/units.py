@@ -33,10 +33,10 @@ _MAX_RUN_IN_WORDS = 5
 _MIN_INTRODUCTION = 3
 
 _BLOCK_BREAK = re.compile(r"\n[ \t]*\n[\s]*")
-# What an item of a list begins with: a bullet, 1. or a), iv) or 2.1.
+# What an item of a list begins with: a bullet, 1. or a), iv). A heading is what 2.1. begins.
 ITEM_MARKER = (
     r"(?:[-*•◦▪▫‣●○■□◆◇➢❖►✓☐☑–+]"
-    r"|\(?(?:\d{1,2}|[A-Za-z]|[ivx]{2,5}|\d{1,2}(?:\.\d{1,2}){1,2}(?=[.)]))[.)])"
+    r"|\(?(?:\d{1,2}|[A-Za-z]|[ivx]{2,5})[.)])"
 )
 _ITEM = re.compile(rf"[ \t]*{ITEM_MARKER}[ \t]+(?=\S)")
 # "# apt upgrade" is what the superuser types.
@@ -671,8 +671,10 @@ def _is_code(block: str, *, before: str = "") -> bool:
         line = lines[0].strip()
         short = len(line.split()) <= 12
         titled = bool(re.match(r"[\d.§]+\s*[A-ZÀ-Þ]", line))
-        above = before.rstrip()[-80:].rpartition("\n")[2]
-        leads = any(sign.search(above) for sign in (_SENTENCE_ENDS, _INTRODUCES, _COMMANDS))
+        above = before.rstrip()[-MAX_UNIT_CHARACTERS:].rpartition("\n\n")[2]
+        leads = len(above.split()) > _MAX_RUN_IN_WORDS or any(
+            sign.search(above) for sign in (_SENTENCE_ENDS, _INTRODUCES, _COMMANDS)
+        )
         bare = len(line.split()) <= 4 and not titled and leads
         said = bool(_DEFINED.match(lines[0]))
         return short and not sentences and small == 1 and not said and (signs > 0 or bare)
