@@ -106,7 +106,8 @@ def link_checkout() -> None:
 
 def install_torch(*, again: bool) -> None:
     """Install torch from its own index, or else from the usual one."""
-    pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "--quiet", TORCH]
+    # Compiled when it is imported: of its thousands of files a program needs a third.
+    pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "--quiet", "--no-compile", TORCH]
     if again:
         pip.append("--ignore-installed")
     from_own_index = [*pip, "--index-url", TORCH_INDEX, "--retries", "0", "--timeout", "10"]

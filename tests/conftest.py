@@ -18,7 +18,9 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from hypothesis import HealthCheck, settings
 from pgvector.psycopg import register_vector
+from psycopg import sql
 from pydantic import SecretStr
+from xdist.remote import Producer
 
 from admin import migrate
 from local.checkout import remove
@@ -31,6 +33,7 @@ from shared.store import Connection, Pool, open_pool
 from shared.store.connection import connection_arguments
 from tests.support.asking import BUCKET
 from tests.support.emulators import running_storage
+from tests.support.scheduling import LongestFirst
 
 # A busy machine is no fault of a test's strategy.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,6 +44,12 @@ MODEL_DIR = Path(
     or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     / "kaydangpt/models/all-MiniLM-L6-v2"
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LongestFirst:
+    """Take our order of files, whatever --dist says: module fixtures are made once that way."""
+    return LongestFirst(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -65,9 +74,16 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a PostgreSQL server for the run; durability is switched off for speed."""
     server = start_postgres(
         tmp_path_factory.mktemp("postgres") / "data",
-        options={"fsync": "off", "synchronous_commit": "off", "max_connections": "200"},
+        options={
+            **{"fsync": "off", "synchronous_commit": "off", "max_connections": "200"},
+            # Tests connect thousands of times, and would spend half of each on hashing.
+            "scram_iterations": "1",
+        },
     )
     try:
+        with psycopg.connect(server.url) as connection:
+            password = sql.Literal(urlsplit(server.url).password)
+            connection.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(password))
         yield server.url
     finally:
         server.stop()
@@ -119,16 +135,28 @@ def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
         drop_database(postgres_url, url)
 
 
+@pytest.fixture(scope="session")
+def worker_login(postgres_url: str, template_database: str) -> str:
+    """Make the login of ingest, embed_worker and the operator's commands, for every database."""
+    return make_login(with_database(postgres_url, template_database), group="kaydang_worker")
+
+
+@pytest.fixture(scope="session")
+def query_login(postgres_url: str, template_database: str) -> str:
+    """Make the login of the query function, for every database."""
+    return make_login(with_database(postgres_url, template_database), group="kaydang_query")
+
+
 @pytest.fixture
-def worker_url(database_url: str) -> str:
+def worker_url(database_url: str, worker_login: str) -> str:
     """Return the test's database as ingest, embed_worker and the operator's commands have it."""
-    return make_login(database_url, group="kaydang_worker")
+    return with_database(worker_login, urlsplit(database_url).path.lstrip("/"))
 
 
 @pytest.fixture
-def query_url(database_url: str) -> str:
+def query_url(database_url: str, query_login: str) -> str:
     """Return the test's database as the query function has it."""
-    return make_login(database_url, group="kaydang_query")
+    return with_database(query_login, urlsplit(database_url).path.lstrip("/"))
 
 
 @contextmanager

@@ -66,6 +66,8 @@ def test_index_equals_bucket_after_overwrites_and_deletes(system: System) -> Non
             if document["state"] not in ("ready", "failed")
         }
 
+    # Cheaper than the command, which is a process each time.
+    wait_until(lambda: not unfinished(), what="no work is left", timeout_seconds=300, pause=0.5)
     wait_until(
         lambda: system.run("admin", "reconcile", "--check").returncode == 0,
         what="index equals bucket",

@@ -176,7 +176,7 @@ def test_html_when_it_asks_about_cookies(notice: str) -> None:
 
 def test_html_when_choices_are_many() -> None:
     """A form with more choices than a person reads takes no time, and its text is whole."""
-    choices = "".join(f"<option value={i}>Choice {i}</option>" for i in range(60_000))
+    choices = "".join(f"<Option value={i}>Choice {i}</option>" for i in range(60_000))
     page = f"<p>Depot nine.</p><select>{choices}</select><p>Lever B ends it.</p>"
     text = text_of(page.encode(), "a.html")
     assert "Depot nine." in text

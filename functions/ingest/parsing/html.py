@@ -172,7 +172,9 @@ def parse_markup(
 
 def _with_few_options(text: str) -> str:
     """Return *text* without further choices of a form: lexbor takes the square of their number."""
-    if text.count("<option") + text.count("<OPTION") <= _MAX_OPTIONS:
+    if len(text) < _MAX_OPTIONS * len("<option>") or (
+        text.lower().count("<option") <= _MAX_OPTIONS
+    ):
         return text
     numbers = count()
     return _OPTION.sub(lambda found: found.group() if next(numbers) < _MAX_OPTIONS else "", text)
