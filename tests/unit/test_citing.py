@@ -198,14 +198,17 @@ def test_cite_when_a_quote_holds_markup() -> None:
         ("It was not opened in 1943 [1].", False),
         ("It was opened by NASA in 1943 [1].", False),
         ("It was opened in 1943. [1]", True),
+        ("It was opened in 1944. [1]", False),
+        ("4 years after 1943 it was opened [1].", False),
         ("Sie wurde 1943 eröffnet [1].", True),
     ],
 )
 def test_cite_when_the_sentence_says_more_than_the_quote(answer: str, verified: bool) -> None:
     """Numbers, negations and names of a sentence must stand in what is quoted for it."""
     passage = hit("The bridge was opened in 1943.")
-    (citation,) = cite(answer, [Quote(1, "The bridge was opened in 1943")], [passage])
+    (citation,) = cite(answer, [Quote(1, "bridge was opened in 1943")], [passage])
     assert citation.verified is verified
+    assert citation.char_start == (passage.char_start + 4 if verified else None)
 
 
 def test_marks_when_the_model_forgot_them() -> None:

@@ -181,6 +181,13 @@ def test_extract_when_the_heading_of_a_list_is_asked_for() -> None:
     assert "Bail" in answer
 
 
+def test_extract_when_a_step_answers() -> None:
+    """A how-to is given with all of its steps, also where some share words with the question."""
+    steps = hit("4 Changing the oil\n\n1. Warm the oil.\n\n2. Open the cock.\n\n3. Fill it up.\n")
+    answer = shown("How do I change the oil of the pump?", steps)
+    assert all(step in answer for step in ("Warm", "Open", "Fill"))
+
+
 def test_extract_when_an_option_is_described() -> None:
     """A sentence that is unclear without the name above it is shown with the name."""
     option = hit("BOOT_DEBUG=3\n\nShells are run at various points of the boot process.\n")
@@ -192,6 +199,20 @@ def test_extract_when_the_superuser_types_it() -> None:
     """A line behind the superuser's prompt is a command, no heading."""
     text = "Write the image to the stick with this command:\n\n# cp debian.iso /dev/sdX\n# sync\n"
     assert "cp debian.iso /dev/sdX" in shown("How do I write the image to the stick?", hit(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "To erase a password, use\n\n$ echo url=https://a.b | git credential reject\n",
+        "Q: How do I erase a password?\n\nA:  echo url=https://a.b | git credential reject\n",
+    ],
+)
+def test_extract_when_a_command_has_a_pipe(text: str) -> None:
+    """The bar of a pipe makes no table of a command."""
+    answer = shown("How do I erase a password?", hit(text))
+    assert "```\n" in answer
+    assert "echo url=https://a.b | git credential reject" in answer
 
 
 def test_extract_when_an_entry_is_told_in_the_first_person() -> None:
@@ -362,6 +383,14 @@ def test_units_when_a_manual_page_is_justified() -> None:
         (
             "Enter INVOKE-RC.D (a tool) first. It runs.",
             ["Enter INVOKE-RC.D (a tool) first.", "It runs."],
+        ),
+        (
+            "(4) I deleted rows. Is this a bug?\n\nNo. The space is used again later.\n",
+            ["No. The space is used again later."],
+        ),
+        (
+            "a.settings.colour: red\na.rows[1].size: 300\n",
+            ["a.settings.colour: red", "a.rows[1].size: 300"],
         ),
     ],
 )

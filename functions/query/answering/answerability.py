@@ -97,6 +97,9 @@ def _find_refusal(
         return Refusal("not_found", "nothing was found")
     missing = find_missing(question, passages) + find_missing_numbered(question, passages)
     absent = list(find_absent(missing)) if missing else []
+    if retrieval.asked:
+        # The questions before it were answered or refused; what they name only has to exist.
+        missing = [name for name in missing if name in retrieval.asked or name in absent]
     info = None if retrieval.embedder is None else retrieval.embedder.info
     multilingual = info is not None and info.multilingual
     # Its words, and how it spells a name, cannot be the question's.

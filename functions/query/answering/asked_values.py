@@ -21,11 +21,6 @@ from .units import Unit
 
 _FLAGS = re.IGNORECASE
 
-# How much lower than the best a part may score that holds the value where the best does not.
-_LEAST_SHARE = 0.6
-_CANDIDATES = 6
-# And how much of what the best part holds of the question.
-_LEAST_WORDS = 0.6
 # Nearer in meaning than this a part may answer without a common word.
 _NEAR_COSINE = 0.5
 # A shorter word of "the chair of the club" names no role.
@@ -190,7 +185,7 @@ _ANYTHING = frozenset(
     for words in (
         "people persons person times things others kinds types sorts ways leute menschen personen",
         "dinge arten personas veces cosas personnes fois choses persone volte cose pessoas vezes",
-        "coisas người",
+        "coisas người temps tempo tiempo zeit time",
     )
     for word in words.split()
 )
@@ -234,29 +229,6 @@ _MOST = re.compile(
     r"\b(?:\w{3,}est|most|least|fewest|meiste[nrs]?|wenigste[nrs]?|höchste[nrs]?|niedrigste[nrs]?|größte[nrs]?|kleinste[nrs]?|teuerste[nrs]?|billigste[nrs]?|más|menos|mayor|menor|plus|moins|nhất)\b",
     _FLAGS,
 )
-
-
-def choose_holding(
-    part: Part, ranked: Sequence[Scored], candidates: Candidates
-) -> list[Scored] | None:
-    """
-    Return *ranked* with a part first that holds the value asked for; None where none does.
-
-    It stands among the best, and scores not much less than the best.
-    """
-    rules = _rules(part)
-    if not rules:
-        return list(ranked)
-    for each in ranked[:_CANDIDATES]:
-        if each.score < _LEAST_SHARE * ranked[0].score:
-            break
-        # "12 metres" of the gutter says nothing of the tower.
-        if each.features["context_words"] < _LEAST_WORDS * ranked[0].features["context_words"]:
-            continue
-        text = _text(each.unit, candidates)
-        if all(rule.search(text) for rule in rules):
-            return [each, *(other for other in ranked if other is not each)]
-    return None
 
 
 def binds(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool:
@@ -303,7 +275,8 @@ def _names(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool
     rows = [each.unit for each in chosen if each.unit.kind == "row"]
     if part.language == "de" or len(rows) < len(chosen):
         return True
-    passages = [candidates.passages[unit.number - 1] for unit in rows]
+    documents = {candidates.passages[unit.number - 1].name for unit in rows}
+    passages = [passage for passage in candidates.passages if passage.name in documents]
     whole = {
         word
         for passage in passages
@@ -356,8 +329,9 @@ def _counts(part: Part, each: Scored, candidates: Candidates) -> bool:
     of_thing = things if known and each.unit.kind != "row" else set[str]()
     if not _has_free_number(_text(each.unit, candidates), beside=part.text, of_thing=of_thing):
         return False
+    # A column of numbers has what it counts in its name, or in another word.
     held = candidates.contexts[candidates.units.index(each.unit)]
-    return not known or bool(things & held)
+    return not known or each.unit.kind == "row" or bool(things & held)
 
 
 def _has_free_number(text: str, *, beside: str, of_thing: set[str]) -> bool:

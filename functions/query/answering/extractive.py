@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from shared.search.query_terms import Question
 from shared.values import Hit
 
-from .asked_values import binds, choose_holding
+from .asked_values import binds
 from .choosing import Choosing
 from .confidence import counts, measure_confidence, weigh_confidence
 from .question_kind import compares, detect_kinds, split_question
@@ -41,9 +41,7 @@ from .units import Unit, split_units
 
 MAX_PASSAGES = 8
 # Embedding a part takes about 1.4 ms on one core.
-MAX_EMBEDDED = 16
-# What the reader judges has to be found less exactly.
-_EMBEDDED_TO_READ = 12
+MAX_EMBEDDED = 20
 # Reading one takes about 2 ms on one core.
 MAX_READ = 8
 # Longer texts cost more than they contribute.
@@ -66,6 +64,8 @@ _DENIES = re.compile(
 )
 # So many words of a question in their order are no chance.
 _ECHO_WORDS = 4
+# The number of a step, right before it.
+_NUMBERED = re.compile(r"\d[.)][ \t]+\Z")
 _PLAIN_WORD = re.compile(r"\w+")
 # "When was it built?": of the best parts of a passage, one with a date this near to the best.
 _DATED_CANDIDATES = 6
@@ -166,14 +166,7 @@ def extract(
     vectors = (
         [None for _ in parts]
         if embed is None
-        else _compare(
-            parts,
-            candidates,
-            embed,
-            embed_question,
-            choosing,
-            most=MAX_EMBEDDED if reader is None else _EMBEDDED_TO_READ,
-        )
+        else _compare(parts, candidates, embed, embed_question, choosing)
     )
     scored = [
         score(part, candidates, vectors=cosines, weights=choosing.sentences)
@@ -222,11 +215,9 @@ def _compare(
     embed: Embed,
     embed_question: EmbedQuestion | None,
     choosing: Choosing,
-    *,
-    most: int,
 ) -> list[Mapping[int, float] | None]:
-    """Return each part's scaled cosines with the *most* units best by words, by their place."""
-    share = most // len(parts)
+    """Return each part's scaled cosines with the units best by words, by their place."""
+    share = MAX_EMBEDDED // len(parts)
     places: dict[int, None] = {}
     for part in parts:
         by_words = score(part, candidates, vectors=None, weights=choosing.sentences)
@@ -267,8 +258,6 @@ def _extract_part(
         ranked = _list_first(ranked)
     elif not part.kinds.how_to:
         ranked = _items_first(ranked, passages=candidates.passages)
-    holding = choose_holding(part, ranked, candidates)
-    ranked = ranked if holding is None else holding
     chosen = _choose(ranked, candidates, choosing.margin)
     bound = binds(part, [each for each in ranked if each.unit in chosen], candidates)
     chosen = _complete(
@@ -276,6 +265,7 @@ def _extract_part(
         ranked,
         candidates,
         listing=part.kinds.listing,
+        how_to=part.kinds.how_to,
         asks=part.kinds.asks_for_one and not _DENIES.search(part.text),
     )
     signs = measure_confidence(
@@ -283,7 +273,7 @@ def _extract_part(
     )
     was_read = any(each.features["reader"] for each in ranked)
     confidence = weigh_confidence(signs, choosing.read if was_read else choosing.confidence)
-    if holding is None or not bound or not counts(part, chosen, candidates):
+    if not bound or not counts(part, chosen, candidates):
         chosen = []
     return ExtractedPart(part.text, ranked, chosen, confidence, signs)
 
@@ -377,6 +367,7 @@ def _complete(
     candidates: Candidates,
     *,
     listing: bool,
+    how_to: bool,
     asks: bool,
 ) -> list[Unit]:
     """
@@ -388,8 +379,9 @@ def _complete(
     first = chosen[0]
     features = next(each.features for each in ranked if each.unit == first)
     items = [unit for unit in chosen if unit.kind == "item"]
-    # What speaks for an item by its heading alone speaks for all items.
-    if items and (listing or not features["words"]):
+    # What speaks for an item by its heading alone speaks for all items, as a step does for all.
+    step = how_to and first.kind == "item" and _is_step(first, candidates)
+    if items and (listing or step or not features["words"]):
         run = [
             unit
             for unit in candidates.units
@@ -415,6 +407,11 @@ def _complete(
     if before is not None and before.kind == "sentence" and points_back(text[first.start :]):
         return [before, *(unit for unit in chosen if unit != before)]
     return chosen
+
+
+def _is_step(unit: Unit, candidates: Candidates) -> bool:
+    text = candidates.passages[unit.number - 1].text
+    return bool(_NUMBERED.search(text[: unit.start]))
 
 
 def _beside(unit: Unit, candidates: Candidates, step: int) -> Unit | None:

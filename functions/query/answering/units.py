@@ -53,6 +53,7 @@ _INTRODUCES = re.compile(r"[:：]\s*$")
 # "I have lost my password." heads an answer, as a question does.
 _OF_THE_READER = re.compile(r"I(?:[’']\w+)?\s")
 _QUOTED_END = re.compile(r"[.!?…][\"'”’»]\s*$")
+_ONE_WORD = re.compile(r"[^\W\d_]{2,8}[.!]\s*")
 _REMARK = re.compile(r"\s*\((?:i\.e\.|e\.g\.|[a-zà-ÿ])")
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
 # What prose hardly holds: options, redirections, assignments, prompts, calls.
@@ -127,6 +128,10 @@ _JUSTIFIED_GAP = 3
 _CALL = re.compile(r"[\w.]+\([^()\n]*\)\s*¶?|[\w.]+\s*¶")
 _CODE_NAME = re.compile(r"(?=\w*\d)(?=\w*[A-Z])[\w-]{2,12}[:.]?\s+\S")
 _MAX_ENTRY_CHARACTERS = 300
+# "Prepared by: Ana", "dashboard.settings.timezone: UTC".
+_FIELD = re.compile(r"\s*(?:[^:.\n]{2,40}|[\w.\[\]-]{2,80}):\s+\S")
+# A command behind the prompt of a shell.
+_PROMPT = re.compile(r"\s*\$ [a-z./]")
 _CELL = re.compile(r"(?<!\\)\||\t")
 # Columns of plain text are set apart by blanks.
 _GAP = re.compile(r"(?<=\S) {2,}(?=\S)")
@@ -208,7 +213,9 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
         following = blocks[at_block + 1] if at_block + 1 < len(blocks) else None
         if taken > at_block or block.kind == "furniture":
             continue
-        if block.kind == "prose" and _ASKED.match(text, block.start, block.end):
+        if _asks_in_list(text, block) or (
+            block.kind == "prose" and _ASKED.match(text, block.start, block.end)
+        ):
             lead, defines = (block.start, block.end), False
             continue
         if _is_term(text, block, following):
@@ -266,11 +273,24 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
                     continue
                 lead = (start, end)
             # A chunk may begin within a sentence.
-            cut = start == block.start == _first(text) and text[start].islower()
+            cut = (
+                start == block.start == _first(text)
+                and text[start].islower()
+                and not _FIELD.match(text[start:end])
+            )
             alone = len(sentences) == 1 and not defines
             if not (cut and passage.char_start) and _is_statement(text[start:end], alone=alone):
                 term = lead if defines and _names(text, lead, start, end) else (0, 0)
                 yield Unit(number, start, end, "sentence", start, lead=lead, term=term)
+
+
+def _asks_in_list(text: str, block: _Block) -> bool:
+    """Return whether a block is one numbered question, which the prose behind it answers."""
+    return (
+        block.kind == "items"
+        and _asks(text, (block.start, block.end))
+        and len(list(_items(text, block.start, block.end))) == 1
+    )
 
 
 def _asks(text: str, sentence: tuple[int, int]) -> bool:
@@ -631,6 +651,8 @@ def _line_kind(line: str, headings: set[str]) -> str:
         return "prose"
     if _ITEM.match(line) and not (_NUMBERED_HEADING.match(stripped) and stripped in headings):
         return "items"
+    if _ASKED.match(stripped) or _ANSWERED.match(stripped) or _PROMPT.match(line):
+        return "prose"
     aligned = len(_GAP.findall(stripped)) > 1
     celled = aligned or " | " in stripped or stripped.startswith("|") or "\t" in stripped
     if celled and len(row_cells(line)) >= 2:
@@ -705,6 +727,8 @@ def _sentences(text: str, start: int, end: int, language: str) -> Iterator[tuple
         begin, stop = start + boundary["start_index"], start + boundary["end_index"]
         # No sentence ends within a word, or before a remark in brackets on what it says.
         within = text[begin - 1 : begin].isalnum() or text[begin - 1 : begin] == "."
+        # "No." says nothing without what follows it.
+        within = within or (len(spans) == 1 and _ONE_WORD.fullmatch(text, *spans[0]) is not None)
         if spans and (
             within
             or _is_shortened(text[spans[-1][0] : spans[-1][1]], text[begin:stop])
@@ -736,9 +760,7 @@ def _is_shortened(before: str, after: str) -> bool:
 def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Divide at their lines what are fields, and what is too long to be a sentence."""
     lines = list(_lines(text, start, end))
-    fields = len(lines) > 1 and all(
-        re.match(r"\s*[^:.\n]{2,40}:\s+\S", text[s:e]) for s, e in lines
-    )
+    fields = len(lines) > 1 and all(_FIELD.match(text[s:e]) for s, e in lines)
     if not fields and end - start <= MAX_UNIT_CHARACTERS:
         yield start, end
         return
