@@ -104,7 +104,7 @@ TRANSLATIONS = {
 # bits has .34, all-MiniLM-L6-v2 less than .01.
 LEAST_NEARNESS = 0.2
 # Directions taken out of questions: with fewer, passages of the question's language stay before
-# others that answer it; with more, the same subjects are told apart less well (docs/retrieval.md).
+# others that answer it; with more, the model distinguishes subjects less well (docs/retrieval.md).
 _DIRECTIONS = 6
 _LEAST_SPREAD = 1e-3
 

@@ -158,7 +158,7 @@ def test_notification_whose_fields_are_at_their_bounds() -> None:
     body["metadata"]["kéy"] += "x"
     event = read_notification(Message(json.dumps(body).encode(), attributes, "1", ""))
     assert event is not None
-    # A part of it could lack who may read; these readers are nobody.
+    # Cut short, it could lose who may read; readers of this name do not exist.
     assert event.object.metadata == {"readers": "(metadata too large)"}
     attributes["objectGeneration"] = str(2**63)
     with pytest.raises(Malformed, match="generation is out of range"):
