@@ -262,9 +262,9 @@ def _names(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool
     German writes all nouns with a capital, so that no name can be told there.
     """
     if asked := _ROLE.search(part.text):
-        role = {
-            term for term in terms(next(filter(None, asked.groups()))) if len(term) >= _LEAST_ROLE
-        }
+        # Of "the landlord's solicitor" the landlord is no role.
+        said = re.sub(r"\w+['’]s\b", "", next(filter(None, asked.groups())))
+        role = {term for term in terms(said) if len(term) >= _LEAST_ROLE}
         held = {
             word
             for each in chosen

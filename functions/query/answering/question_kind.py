@@ -92,6 +92,22 @@ _MONEY = re.compile(
     r"|\b(?:giá|tiền|lương|chi phí)\b",
     _FLAGS,
 )
+# "Which sum does the invoice have?" asks for its total, by whatever word it says so.
+_TOTAL = re.compile(
+    r"\b(?:total|sum|amount)\b(?=.*\b(?:invoices?|bills?|orders?|receipts?|due|owed|payable|charged|paid|costs?)\b)"
+    r"|\b(?:invoices?|bills?|orders?|receipts?)\b.*\b(?:total|sum|amount|come to)\b"
+    r"|\b(?:gesamt|rechnungs|end)?(?:summe|betrag)\b|\bwie hoch (?:ist|war) die rechnung\b|\bwie ?viel macht\b"
+    r"|\b(?:importe|suma total|total de la factura|a cuánto asciende)\b|\b(?:montant|somme|à combien s'élève)\b"
+    r"|\b(?:importo|somma|a quanto ammonta)\b|\b(?:montante|soma|valor total|valor da (?:fatura|nota))\b"
+    r"|\b(?:tổng (?:số )?tiền|số tiền|tổng cộng)\b",
+    _FLAGS,
+)
+_SAYS_TOTAL = re.compile(
+    r"(?<!sub)(?<!sub )(?<!sub-)\btotal\b|\b(?:gesamt|rechnungs|end|brutto)(?:summe|betrag|preis)\b|\bamount due\b"
+    r"|\b(?:importe|montant|montante|importo) (?:total|dû|à payer|a pagar|totale|dovuto)\b|\bzu zahlen\b|\btotale\b"
+    r"|\btổng cộng\b|\btổng (?:số )?tiền\b",
+    _FLAGS,
+)
 # What is asked for is a sum and nothing else.
 _PRICE = re.compile(
     r"\bhow much\b.*\b(?:costs?|pay|paid)\b|\b(?:price|cost) of\b|\bwas kostete?n?\b|\bwie ?viel\b.*\bkoste\w*"
@@ -164,6 +180,7 @@ class Kinds:
     literal: bool = False
     place: bool = False
     price: bool = False
+    total: bool = False
 
     @property
     def asks_for_one(self) -> bool:
@@ -194,6 +211,7 @@ class Kinds:
 def detect_kinds(question: str) -> Kinds:
     """Return what *question* asks for."""
     quantity = _QUANTITY.search(question)
+    total = quantity is None and bool(_TOTAL.search(question))
     definition = _DEFINITION.match(question) or _DEFINITION_VI.match(question)
     return Kinds(
         number=bool(_NUMBER.search(question)),
@@ -206,9 +224,10 @@ def detect_kinds(question: str) -> Kinds:
         quantity=quantity is not None,
         counted=next(filter(None, quantity.groups()), "") if quantity else "",
         duration=bool(_DURATION.search(question)),
-        money=bool(_MONEY.search(question)),
+        money=total or bool(_MONEY.search(question)),
         literal=bool(_LITERAL.search(question)),
-        price=bool(_PRICE.search(question)),
+        price=total or bool(_PRICE.search(question)),
+        total=total,
         place=bool(_PLACE.search(question)),
     )
 
@@ -366,6 +385,11 @@ def holds_duration(text: str) -> bool:
 def holds_money(text: str) -> bool:
     """Return whether *text* holds a sum of money or a share."""
     return bool(_SUM_OF_MONEY.search(text))
+
+
+def holds_total(text: str) -> bool:
+    """Return whether *text* says what all comes to."""
+    return bool(_SAYS_TOTAL.search(text))
 
 
 def instructs(text: str) -> bool:

@@ -20,8 +20,15 @@ from shared.search.query_terms import Question
 from shared.spellings import unmark
 from shared.values import Hit
 
-from .question_kind import Kinds, holds_duration, holds_money, holds_number, instructs
-from .units import Unit, row_cells
+from .question_kind import (
+    Kinds,
+    holds_duration,
+    holds_money,
+    holds_number,
+    holds_total,
+    instructs,
+)
+from .units import Unit, is_step, row_cells
 
 _WORD = re.compile(r"\w+")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -372,7 +379,7 @@ def score(
             "fused": passage.score / best,
             "opening": lead * behind_lead,
             "answered": lead * lead_asks,
-            **_answer_type(text, unit, part),
+            **_answer_type(text, unit, part, is_step=is_step(unit, passage.text)),
             "literal": float((asks_literal or part.kinds.place) and _holds_literal(text, part)),
             "instruction": float(part.kinds.how_to and instructs(text)),
             "row": float(unit.kind == "row"),
@@ -481,17 +488,17 @@ def _beside(units: Sequence[Unit], closeness: Sequence[float], place: int, step:
     return closeness[other]
 
 
-def _answer_type(text: str, unit: Unit, part: Part) -> dict[str, float]:
+def _answer_type(text: str, unit: Unit, part: Part, *, is_step: bool) -> dict[str, float]:
     """Return which kinds of thing that the question asks for the unit contains, 1 or 0 each."""
     kinds = part.kinds
     new_number = holds_number(text, beside=part.text)
     measured = (kinds.duration and holds_duration(text)) or (kinds.money and holds_money(text))
     return {
         "number": float(kinds.number and new_number),
-        "measure": float(measured and new_number),
+        "measure": float(measured and new_number) * (1 + (kinds.total and holds_total(text))),
         "date": float(kinds.date and bool(_DATE.search(text))),
         "name": float(kinds.person and _holds_name(text, part)),
-        "command": float(kinds.how_to and unit.kind == "code"),
+        "command": float(kinds.how_to and (unit.kind == "code" or is_step)),
         "listing": float(kinds.listing and (unit.kind == "list" or text.count(", ") >= 2)),
         "definition": float(kinds.is_definition_in(text)),
         "reason": float(kinds.reason and kinds.gives_reason(text)),

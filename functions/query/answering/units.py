@@ -39,6 +39,12 @@ ITEM_MARKER = (
     r"|\(?(?:\d{1,2}|[A-Za-z]|[ivx]{2,5})[.)])"
 )
 _ITEM = re.compile(rf"[ \t]*{ITEM_MARKER}[ \t]+(?=\S)")
+_STEP = re.compile(r"\d[.)][ \t]+\Z")
+# A bullet of plain manual pages; within a paragraph it is Spanish for "or".
+_ROUND_BULLET = re.compile(r"[ \t]+o[ \t]+(?=\S)")
+_MARKED = re.compile(rf"{_ITEM.pattern}|{_ROUND_BULLET.pattern}")
+# An entry of the contents at the head of a page.
+_LEADS_WITHIN = re.compile(r"\W*\[[^\]]*\]\(#[^)]*\)\W*")
 # "# apt upgrade" is what the superuser types.
 _MARKDOWN_HEADING = re.compile(r"(?:#{2,6}[ \t]+\S|#[ \t]+(?![a-z]))")
 _NUMBERED_HEADING = re.compile(
@@ -194,6 +200,11 @@ def split_units(passage: Hit, *, number: int, language: str = "en") -> list[Unit
     return [replace(unit, place=place) for place, unit in enumerate(units)]
 
 
+def is_step(unit: Unit, text: str) -> bool:
+    """Return whether *unit* of *text* is a numbered item."""
+    return unit.kind == "item" and bool(_STEP.search(text, max(0, unit.start - 8), unit.start))
+
+
 def row_cells(row: str) -> list[str]:
     """Return the cells of a table's row."""
     inner = row.strip().strip("|")
@@ -294,7 +305,8 @@ def _asks_in_list(text: str, block: _Block) -> bool:
 
 
 def _asks(text: str, sentence: tuple[int, int]) -> bool:
-    return text[slice(*sentence)].rstrip().endswith(("?", "？"))
+    said = _LINK.sub(r"\1", text[slice(*sentence)])
+    return said.rstrip(" \t\n`*_").endswith(("?", "？"))
 
 
 def _is_term(text: str, block: _Block, following: _Block | None) -> bool:
@@ -427,13 +439,15 @@ def _parts(text: str, block: _Block, passage: Hit, number: int, language: str) -
 
 
 def _item_units(text: str, start: int, end: int, number: int, language: str) -> Iterator[Unit]:
-    marker = _ITEM.match(text, start, end)
+    marker = _MARKED.match(text, start, end)
     inner = marker.end() if marker else start
+    if _LEADS_WITHIN.fullmatch(text, inner, end):
+        return
     sentences = list(_sentences(text, inner, end, language))
     if len(sentences) > 1 and len(text[slice(*sentences[0])].split()) <= _MAX_RUN_IN_WORDS:
         sentences[:2] = [(sentences[0][0], sentences[1][1])]
     if len(sentences) == 1 or end - inner < 160:
-        if any(map(str.isalnum, text[inner:end])):
+        if any(map(str.isalnum, text[inner:end])) and not _asks(text, (inner, end)):
             yield Unit(number, inner, end, "item", inner)
         return
     for at, (begin, stop) in enumerate(sentences):
@@ -469,6 +483,28 @@ def _introduces(text: str, start: int, end: int, following: _Block) -> bool:
 
 
 def _blocks(text: str, passage: Hit) -> Iterator[_Block]:
+    """Yield the blocks of *passage*; items that blank lines set apart are one list."""
+    last: _Block | None = None
+    for block in _separate(text, passage):
+        if last is not None and _goes_on(text, last, block):
+            last = replace(last, end=block.end)
+            continue
+        if last is not None:
+            yield last
+        last = block
+    if last is not None:
+        yield last
+
+
+def _goes_on(text: str, last: _Block, block: _Block) -> bool:
+    """Return whether *block* is the next item of the list that *last* is."""
+    if not last.kind == block.kind == "items" or text[last.end : block.start].strip():
+        return False
+    signs = [re.sub(r"\w+", "1", text[each.start : each.end].split()[0]) for each in (last, block)]
+    return signs[0] == signs[1] and not _asks(text, (last.start, last.end))
+
+
+def _separate(text: str, passage: Hit) -> Iterator[_Block]:
     position = 0
     headings = {_fold(part) for part in passage.heading.split(" > ") if part}
     breaks = [match.span() for match in _BLOCK_BREAK.finditer(text)]
@@ -535,6 +571,8 @@ def _line_kinds(text: str, start: int, end: int, headings: set[str]) -> list[tup
     for at, (s, e) in enumerate(lines):
         line = text[s:e]
         below = text[slice(*lines[at + 1])] if at + 1 < len(lines) else ""
+        if _ROUND_BULLET.match(line) and (at == 0 or kinds[at - 1] == "items"):
+            kinds[at] = "items"
         if _RULE.fullmatch(line) and not (at and kinds[at - 1] == "rows"):
             kinds[at] = "furniture"
         elif below and kinds[at] in ("prose", "items") and _RULE.fullmatch(below):
@@ -706,10 +744,10 @@ def _is_code(block: str, *, before: str = "") -> bool:
 def _is_statement(sentence: str, *, alone: bool) -> bool:
     """Return whether a sentence says something by itself: no heading, furniture or introduction."""
     stripped = _LINK.sub(r"\1", sentence).strip()
-    if not any(map(str.isalpha, stripped)):
+    if not any(map(str.isalpha, stripped)) or _asks(stripped, (0, len(stripped))):
         return False
     if _SENTENCE_ENDS.search(stripped):
-        return not (alone and _NUMBERED_HEADING.match(stripped) and stripped.endswith("?"))
+        return True
     if _INTRODUCES.search(stripped):
         return False
     if alone and len(stripped) <= _MAX_HEADING_CHARACTERS:
@@ -778,14 +816,14 @@ def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _without_marker(line: str) -> str:
-    marker = _ITEM.match(line)
+    marker = _MARKED.match(line)
     return line[marker.end() :] if marker else line
 
 
 def _items(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     begin = start
     for s, _e in _lines(text, start, end):
-        if s > begin and _ITEM.match(text, s, end):
+        if s > begin and _MARKED.match(text, s, end):
             if (trimmed := _trim(text, begin, s)) is not None:
                 yield trimmed
             begin = s
