@@ -151,7 +151,9 @@ def extract(
     if not units:
         return Extract([], answers=False)
     foreign = find_foreign(considered, analysis) if multilingual else frozenset[int]()
-    candidates = gather(considered, units, unrelated=unrelated_similarity, foreign=foreign)
+    candidates = gather(
+        considered, units, language=language, unrelated=unrelated_similarity, foreign=foreign
+    )
     texts = split_question(asked or question)
     compared = compares(asked or question)
     apart = bool(asked) or compared
@@ -443,7 +445,7 @@ def _choose(ranked: Sequence[Scored], candidates: Candidates, margin: float) -> 
             break
         unit = each.unit
         passage = candidates.passages[unit.number - 1]
-        words = set(terms(passage.text[unit.start : unit.end]))
+        words = set(terms(passage.text[unit.start : unit.end], candidates.language))
         if any(len(words & other) >= _SAME_WORDS * min(len(words), len(other)) for other in said):
             continue
         chosen.append(unit)

@@ -120,11 +120,13 @@ def find_missing_numbered(question: str, passages: Sequence[Hit]) -> list[str]:
     for match in {match.span(1): match for match in found}.values():
         word, asked = match.groups()
         held = set(re.findall(rf"\b{re.escape(word)}\s+({_NUMERAL}|\d+)\b", texts))
+        if word in _NOT_NUMBERED or not held:
+            continue
         # "14 June", and "12. Delays" as the title of section 12.
         held |= set(re.findall(rf"\b(\d+)\.?\s+{re.escape(word)}\b", texts))
         held |= {number for passage in passages for number in _titles(passage)}
         numbers = {_NUMBER_WORDS.get(number, number) for number in held}
-        if word not in _NOT_NUMBERED and numbers and _NUMBER_WORDS.get(asked, asked) not in numbers:
+        if _NUMBER_WORDS.get(asked, asked) not in numbers:
             missing.append(f"{word} {asked}")
     return missing
 

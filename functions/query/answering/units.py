@@ -41,7 +41,7 @@ ITEM_MARKER = (
 _ITEM = re.compile(rf"[ \t]*{ITEM_MARKER}[ \t]+(?=\S)")
 _STEP = re.compile(r"\d[.)][ \t]+\Z")
 # A bullet of plain manual pages; within a paragraph it is Spanish for "or".
-_ROUND_BULLET = re.compile(r"[ \t]+o[ \t]+(?=\S)")
+_ROUND_BULLET = re.compile(r"[ \t]*o[ \t]+(?=\S)")
 _MARKED = re.compile(rf"{_ITEM.pattern}|{_ROUND_BULLET.pattern}")
 # An entry of the contents at the head of a page.
 _LEADS_WITHIN = re.compile(r"\W*\[[^\]]*\]\(#[^)]*\)\W*")
@@ -136,9 +136,18 @@ _CODE_NAME = re.compile(r"(?=\w*\d)(?=\w*[A-Z])[\w-]{2,12}[:.]?\s+\S")
 _MAX_ENTRY_CHARACTERS = 300
 # "Prepared by: Ana", "dashboard.settings.timezone: UTC".
 _FIELD = re.compile(r"\s*(?:[^:.\n]{2,40}|[\w.\[\]-]{2,80}):\s+\S")
+_KEY = re.compile(r"\s*[\w-]+(?:\[\d+\]|\.[\w-]+)*(?:\[\d+\]|[._][\w-]+): +(?=\S)")
+# A field with so many words and a full stop is a sentence.
+_LEAST_SAID = 4
+_LEAST_POINTS = 3
+# "Islands > Sorrel" tells where a page stands.
+_TRAIL = re.compile(r"[^.!?]* [>»›] [^.!?]*")
 # A command behind the prompt of a shell.
 _PROMPT = re.compile(r"\s*\$ [a-z./]")
 _CELL = re.compile(r"(?<!\\)\||\t")
+# What a column is called has letters, or is a year; what it holds begins with a number.
+_NAMES_COLUMN = re.compile(r"[^\d\W]|\(?[^\W\d]|(?:1[89]|20)\d\d(?:/\d{2,4})?$")
+_AMOUNT = re.compile(r"[$€£¥₫₹+–-]? ?\d(?!\d{3}$)")
 # Columns of plain text are set apart by blanks.
 _GAP = re.compile(r"(?<=\S) {2,}(?=\S)")
 
@@ -229,6 +238,9 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
         ):
             lead, defines = (block.start, block.end), False
             continue
+        if _is_numbered_title(text, block, following):
+            lead, defines = (block.start, block.end), False
+            continue
         if _is_term(text, block, following):
             lead, defines = (block.start, block.end), True
             continue
@@ -297,10 +309,24 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
 
 def _asks_in_list(text: str, block: _Block) -> bool:
     """Return whether a block is one numbered question, which the prose behind it answers."""
+    if block.kind not in ("items", "rows") or not _asks(text, (block.start, block.end)):
+        return False
+    parts = _items if block.kind == "items" else _lines
+    return len(list(parts(text, block.start, block.end))) == 1
+
+
+def _is_numbered_title(text: str, block: _Block, following: _Block | None) -> bool:
+    """Return whether a block is one short numbered line that prose without a number follows."""
+    line = text[block.start : block.end].strip()
     return (
         block.kind == "items"
-        and _asks(text, (block.start, block.end))
-        and len(list(_items(text, block.start, block.end))) == 1
+        and following is not None
+        and following.kind == "prose"
+        and "\n" not in line
+        and line[:1].isdigit()
+        and len(line) <= _MAX_TITLE_LINE
+        and not _SENTENCE_ENDS.search(_without_marker(line))
+        and not re.search(r"[:=]", line)
     )
 
 
@@ -408,7 +434,9 @@ def _parts(text: str, block: _Block, passage: Hit, number: int, language: str) -
         rows = [
             (start, end)
             for start, end in lines
-            if not _is_rule(text[start:end]) and not _leads_elsewhere(text[start:end])
+            if not _is_rule(text[start:end])
+            and not _leads_elsewhere(text[start:end])
+            and not _asks(text, (start, end))
         ]
         columns = len(row_cells(text[rows[0][0] : rows[0][1]])) if rows else 0
         if header and columns > len(row_cells(header)):
@@ -748,7 +776,7 @@ def _is_statement(sentence: str, *, alone: bool) -> bool:
         return False
     if _SENTENCE_ENDS.search(stripped):
         return True
-    if _INTRODUCES.search(stripped):
+    if _INTRODUCES.search(stripped) or _TRAIL.fullmatch(stripped):
         return False
     if alone and len(stripped) <= _MAX_HEADING_CHARACTERS:
         # "Prepared By: Sarah Martinez" is a field; "Configuring the Server" is a heading.
@@ -780,7 +808,7 @@ def _sentences(text: str, start: int, end: int, language: str) -> Iterator[tuple
         spans.append((begin, stop))
     for begin, stop in spans:
         for at, upto in _shorten(text, begin, stop):
-            trimmed = _trim(text, at, upto)
+            trimmed = _trim(text, _behind_key(text, at, upto), upto)
             if trimmed is not None:
                 yield trimmed
 
@@ -799,6 +827,7 @@ def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Divide at their lines what are fields, and what is too long to be a sentence."""
     lines = list(_lines(text, start, end))
     fields = len(lines) > 1 and all(_FIELD.match(text[s:e]) for s, e in lines)
+    fields = fields or _are_points([text[s:e].strip() for s, e in lines])
     if not fields and end - start <= MAX_UNIT_CHARACTERS:
         yield start, end
         return
@@ -813,6 +842,29 @@ def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
             stop = space + 1 if space > position else stop
         yield position, stop
         position = stop
+
+
+def _are_points(lines: Sequence[str]) -> bool:
+    """Return whether each line is a point of a slide: begins anew, and ends where there is room."""
+    if len(lines) < _LEAST_POINTS or not all(
+        line[:1].isupper() or line[:1].isdigit() for line in lines
+    ):
+        return False
+    width = max(map(len, lines))
+    return not any(
+        line.endswith((",", ";", ":", "-")) or len(line) + 1 + len(after.split()[0]) > width
+        for line, after in pairwise(lines)
+        if len(line) < width
+    )
+
+
+def _behind_key(text: str, start: int, end: int) -> int:
+    """Return where the sentence of a record's field begins: "articles[8].answer: Write to us."."""
+    key = _KEY.match(text, start, end)
+    says = key is not None and _SENTENCE_ENDS.search(text[key.end() : end])
+    return (
+        key.end() if key and says and len(text[key.end() : end].split()) >= _LEAST_SAID else start
+    )
 
 
 def _without_marker(line: str) -> str:
@@ -867,7 +919,16 @@ def _is_header(text: str, lines: Sequence[tuple[int, int]], header: str) -> bool
     cells = row_cells(first)
     if _is_rule(text[lines[1][0] : lines[1][1]]):
         return True
-    return all(cell and not any(map(str.isdigit, cell)) for cell in cells) and len(lines) > 2
+    if len(lines) <= 2 or not all(cells):
+        return False
+    if not any(map(str.isdigit, first)):
+        return True
+    # "Line | Q3 2025 | Q3 2026" names columns of numbers.
+    columns = list(zip(*(row_cells(text[s:e]) for s, e in lines[1:]), strict=False))
+    return all(_NAMES_COLUMN.match(cell) for cell in cells) and any(
+        any(map(str.isdigit, cell)) and all(_AMOUNT.match(below) for below in column)
+        for cell, column in zip(cells, columns, strict=False)
+    )
 
 
 def _fold(text: str) -> str:
