@@ -430,7 +430,8 @@ class RetrieveRequest(RequestBody):
     effort: Literal["low", "medium"] = Field(
         default="low",
         description=(
-            "medium, where Gemini is configured, searches up to three times for what is missing."
+            "medium searches for each part of a question by itself and, where Gemini is"
+            " configured, up to three times for what is missing."
         ),
     )
     trace: Annotated[bool, Field(strict=True)] = Field(
@@ -613,7 +614,7 @@ class QueryResponse(DoneEvent):
 
 
 class StepEvent(BaseModel):
-    """A search that was made, where there were several."""
+    """With effort medium, a search that was made."""
 
     question: str = Field(description="What was searched for.")
     found: int = Field(description="How many passages were found.")
