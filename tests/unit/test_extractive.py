@@ -188,6 +188,17 @@ def test_extract_when_a_step_answers() -> None:
     assert all(step in answer for step in ("Warm", "Open", "Fill"))
 
 
+def test_extract_when_steps_hold_commands() -> None:
+    """The command of a step is shown with it, in the order of the steps."""
+    steps = hit(
+        "Restarting the daemon\n\n1. Stop it\n\n   ```sh\n   service kd stop\n   ```\n\n"
+        "2. Start it:\n   ```\n   service kd start\n   ```\n3. Read the log.\n"
+    )
+    answer = shown("How do I restart the daemon?", steps)
+    assert answer.index("service kd stop") < answer.index("service kd start")
+    assert answer.index("service kd start") < answer.index("Read the log.")
+
+
 def test_extract_when_an_option_is_described() -> None:
     """A sentence that is unclear without the name above it is shown with the name."""
     option = hit("BOOT_DEBUG=3\n\nShells are run at various points of the boot process.\n")

@@ -378,17 +378,19 @@ def _complete(
     """
     first = chosen[0]
     features = next(each.features for each in ranked if each.unit == first)
-    items = [unit for unit in chosen if unit.kind == "item"]
+    items = [unit for unit in chosen if _is_item(unit, candidates)]
     # What speaks for an item by its heading alone speaks for all items, as a step does for all.
-    step = how_to and first.kind == "item" and _is_step(first, candidates)
+    step = how_to and _is_step(first, candidates)
     if items and (listing or step or not features["words"]):
         run = [
             unit
             for unit in candidates.units
-            if unit.kind == "item" and unit.number == items[0].number and unit.lead == items[0].lead
+            if unit.number == items[0].number
+            and unit.lead == items[0].lead
+            and _is_item(unit, candidates)
         ]
         if 1 < len(run) <= _MAX_ITEMS:
-            return [*([first] if first.kind != "item" else []), *run]
+            return [*([first] if first not in run else []), *run]
     if first.kind != "sentence":
         return chosen
     before, after = (_beside(first, candidates, step) for step in (-1, 1))
@@ -407,6 +409,11 @@ def _complete(
     if before is not None and before.kind == "sentence" and points_back(text[first.start :]):
         return [before, *(unit for unit in chosen if unit != before)]
     return chosen
+
+
+def _is_item(unit: Unit, candidates: Candidates) -> bool:
+    """Return whether a unit is an item of a list, or a step with its command."""
+    return unit.kind == "item" or (unit.kind == "code" and _is_step(unit, candidates))
 
 
 def _is_step(unit: Unit, candidates: Candidates) -> bool:
