@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from functions.ingest.parsing.blocks import Block, EmptyPage, PageCount, Title
 from functions.ingest.parsing.number_formats import show_number
-from functions.ingest.parsing.registry import CSV, DOCX, JSON, JSON_LINES, PPTX, XLSX
+from functions.ingest.parsing.registry import CSV, DOCX, JSON, JSON_LINES, PPTX, TEXT, XLSX
 from shared.errors import Unreadable
 from tests.support.documents import (
     LIMITS,
@@ -743,6 +743,22 @@ def test_json_lines() -> None:
     kind, _ = parse_bytes(b'{"a": 1}\n{"a": 2}\n', "a.txt")
     assert kind == JSON_LINES
     assert [b.gap for b in blocks_of(b'{"a": 1}\n{"a": 2}\n', "a.jsonl")] == ["\n\n", "\n\n"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'[] (Pdb) n > example.py(4)<module>() "a"',
+        b'{"level": "info"}\n{"level": "warn"}\nTraceback (most recent call last):\n{"a": 1}',
+        b'{"a": 1}\nis what the service answers.',
+    ],
+)
+@pytest.mark.parametrize("name", ["notes.txt", "service.log", "notes"])
+def test_text_that_begins_like_json(data: bytes, name: str) -> None:
+    """What its name does not call JSON is a text where it is no JSON to its end."""
+    kind, _ = parse_bytes(data, name)
+    assert kind == TEXT
+    assert text_of(data, name).split("\n") == data.decode().split("\n")
 
 
 @pytest.mark.parametrize("data", [b'{"a": ', b"[" * 100_000])

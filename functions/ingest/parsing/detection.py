@@ -96,6 +96,7 @@ class Format:
         named: Its extension decides, whatever the text looks like.
         looks_like: Tells it by the beginning of a text, whatever the file's name is.
         might_be: Tells it by the beginning of a text whose name says nothing.
+        strict: Other texts break its rules: one that only begins like it is told by its end.
     """
 
     content_type: str
@@ -112,11 +113,21 @@ class Format:
     named: bool = False
     looks_like: Callable[[bytes], bool] | None = None
     might_be: Callable[[bytes], bool] | None = None
+    strict: bool = False
 
     @property
     def is_text(self) -> bool:
         """Whether nothing but the text itself tells it."""
         return not (self.magic or self.part or self.any_zip or self.stream)
+
+    def is_claimed(self, *, name: str, content_type: str | None) -> bool:
+        """Whether the file's name or its declared type says that it is this format."""
+        extension, declared = _claims(name, content_type)
+        return (
+            extension in (*self.extensions, *self.disguises)
+            or declared == self.content_type
+            or declared in self.declared
+        )
 
 
 def detect_format(
@@ -138,8 +149,7 @@ def detect_format(
     """
     source.seek(0)
     head = source.read(_HEAD_BYTES)
-    extension = name.rpartition("/")[2].rpartition(".")[2].lower() if "." in name else ""
-    declared = (content_type or "").partition(";")[0].strip().lower()
+    extension, declared = _claims(name, content_type)
     if not head.strip(_BLANKS) and not _has_content(source):
         raise Unreadable("empty", "The file is empty. Upload it again with its content.")
     for known in formats:
@@ -157,6 +167,12 @@ def detect_format(
     if _is_binary(head):
         raise _unsupported("a binary file of an unknown kind", extension, formats)
     return _detect_text(_text_start(head), extension, declared, formats)
+
+
+def _claims(name: str, content_type: str | None) -> tuple[str, str]:
+    """Return the extension, and the MIME type without its parameters."""
+    extension = name.rpartition("/")[2].rpartition(".")[2].lower() if "." in name else ""
+    return extension, (content_type or "").partition(";")[0].strip().lower()
 
 
 def supported(formats: Sequence[Format]) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
+
+from shared.errors import Unreadable
 
 from . import detection
 from .blocks import Event, Request
@@ -424,6 +427,7 @@ FORMATS = (
         parser="records.parse_json",
         extensions=("json", "ipynb"),
         might_be=detection.is_json,
+        strict=True,
     ),
     Format(
         content_type=JSON_LINES,
@@ -432,6 +436,7 @@ FORMATS = (
         extensions=("jsonl", "ndjson"),
         declared=("application/x-ndjson",),
         might_be=detection.is_json_lines,
+        strict=True,
     ),
     Format(
         content_type=INI,
@@ -463,7 +468,23 @@ def parse(request: Request) -> tuple[str, Iterator[Event]]:
         limits=request.limits,
         formats=FORMATS,
     )
+    if (
+        found.strict
+        and not found.is_claimed(name=request.name, content_type=request.content_type)
+        and not _is_whole(found, request)
+    ):
+        found = FORMATS[-1]
     return found.content_type, without_base64(load_parser(found)(request))
+
+
+def _is_whole(known: Format, request: Request) -> bool:
+    """Whether a text that begins like a format is one to its end."""
+    try:
+        for _ in load_parser(known)(replace(request, figures=None)):
+            pass
+    except Unreadable as error:
+        return error.code != "corrupt"
+    return True
 
 
 def load_parser(known: Format) -> Parser:
