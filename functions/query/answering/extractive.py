@@ -21,7 +21,7 @@ from shared.values import Hit
 
 from .asked_values import binds
 from .choosing import Choosing
-from .confidence import counts, measure_confidence, weigh_confidence
+from .confidence import measure_confidence, weigh_confidence
 from .question_kind import compares, detect_kinds, split_question
 from .scoring import (
     Candidates,
@@ -72,7 +72,7 @@ _ABOUT_MAIL = re.compile(
     re.IGNORECASE,
 )
 _PLAIN_WORD = re.compile(r"\w+")
-# "When was it built?": of the best parts of a passage, one with a date this near to the best.
+# "When was it built?": of the best parts, one with a date this near to the best.
 _DATED_CANDIDATES = 6
 _DATED_SHARE = 0.6
 
@@ -268,9 +268,7 @@ def _extract_part(
 ) -> ExtractedPart:
     if part.kinds.date:
         ranked = _date_first(ranked)
-    if part.kinds.listing:
-        ranked = _list_first(ranked)
-    elif not part.kinds.how_to:
+    if not part.kinds.listing and not part.kinds.how_to:
         ranked = _items_first(ranked, passages=candidates.passages)
     chosen = _choose(ranked, candidates, choosing.margin)
     bound = binds(part, [each for each in ranked if each.unit in chosen], candidates)
@@ -287,7 +285,7 @@ def _extract_part(
     )
     was_read = any(each.features["reader"] for each in ranked)
     confidence = weigh_confidence(signs, choosing.read if was_read else choosing.confidence)
-    if not bound or not counts(part, chosen, candidates):
+    if not bound:
         chosen = []
     return ExtractedPart(part.text, ranked, chosen, confidence, signs)
 
@@ -310,7 +308,7 @@ def _leave_to_others(at: int, scored: Sequence[Sequence[Scored]]) -> list[Scored
 
 
 def _date_first(ranked: list[Scored]) -> list[Scored]:
-    """Return *ranked*, with a date of the same passage first if the best part has none."""
+    """Return *ranked*, with one nearly as good first that has a date, if the best has none."""
     first = ranked[0]
     if first.features["date"]:
         return ranked
@@ -318,9 +316,7 @@ def _date_first(ranked: list[Scored]) -> list[Scored]:
         (
             each
             for each in ranked[1:_DATED_CANDIDATES]
-            if each.features["date"]
-            and each.unit.number == first.unit.number
-            and each.score >= _DATED_SHARE * first.score > 0
+            if each.features["date"] and each.score >= _DATED_SHARE * first.score > 0
         ),
         None,
     )
@@ -354,25 +350,6 @@ def _items_first(ranked: list[Scored], *, passages: Sequence[Hit]) -> list[Score
     if item is None:
         return ranked
     return [item, *(each for each in ranked if each is not item and each is not first)]
-
-
-def _list_first(ranked: list[Scored]) -> list[Scored]:
-    """Return *ranked*, with a list before its items if several things are asked for."""
-    first = ranked[0]
-    whole = next(
-        (
-            each
-            for each in ranked[1:]
-            if each.unit.kind == "list"
-            and each.unit.number == first.unit.number
-            and each.unit.head_end <= first.unit.start
-            and first.unit.end <= each.unit.end
-        ),
-        None,
-    )
-    if whole is None:
-        return ranked
-    return [whole, *(each for each in ranked if each is not whole and each is not first)]
 
 
 def _complete(
