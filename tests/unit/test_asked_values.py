@@ -31,6 +31,8 @@ ROOMS = hit(
         ("What colour are the slates on the north side?", ROOF),
         ("How wide are the slates on the north side?", ROOF),
         ("In which year did the slates slip?", ROOF),
+        ("How heavy are the slates?", ROOF),
+        ("What did the scaffolding of 2024 cost?", hit("The scaffolding cost 300 pounds.")),
         ("How large is the Orangery in square metres?", ROOMS),
         ("What does the Chapel cost?", ROOMS),
         ("How many members does the club have?", hit("The club has members younger than 18.")),

@@ -188,6 +188,19 @@ def test_extract_when_a_step_answers() -> None:
     assert all(step in answer for step in ("Warm", "Open", "Fill"))
 
 
+def test_extract_when_a_row_is_of_another_thing() -> None:
+    """A row answers nothing that asks with a word that no document holds."""
+    rates = hit("Tool | Day | Week\nGrinder | 95 | 340\nDrill | 24 | 82\n")
+    grinder, weekend = Term("grinder", 1, 2, 2.0), Term("weekend", 1, 0, 9.0)
+    for terms, question in (
+        ([grinder], "What does the Grinder cost?"),
+        ([grinder, weekend], "What does the Grinder cost on a weekend?"),
+    ):
+        asked = Question(terms, [[term] for term in terms], [], ["en"], 10.0, ["english"])
+        rows = extract(question, [rates], analysis=asked).parts[0].chosen
+        assert bool(rows) == (len(terms) == 1)
+
+
 def test_extract_when_an_option_is_described() -> None:
     """A sentence that is unclear without the name above it is shown with the name."""
     option = hit("BOOT_DEBUG=3\n\nShells are run at various points of the boot process.\n")

@@ -15,7 +15,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .question_kind import NUMBER_WORDS, holds_price
+from .missing import find_missing
+from .question_kind import NUMBER_WORDS, holds_number, holds_price
 from .scoring import Candidates, Part, Scored, describe, terms
 from .units import Unit
 
@@ -94,6 +95,10 @@ _VALUES = (
         rf"\d\s?{_AREA_UNIT}|\b\w+ {_AREA_UNIT}|(?:area|fläche|superficie|surface)\w*\W+\d",
     ),
     _value(
+        r"\bhow heavy\b|\bhow much (?:does|do|did) .{1,60} weigh\b|\bwie schwer\b|\bwie ?viel wiegt\b|\bcuánto pesa\b|\bcombien pèse\w*\b|\bquanto pesa\b|\bnặng bao nhiêu\b",
+        rf"\d\s?{_WEIGHT_UNIT}\b|\b\w+ {_WEIGHT_UNIT}\b|(?:weigh|gewicht|wieg|peso|pesa|poids|pèse|nặng|kg)\w*\W+(?:\w+\W+){{0,2}}\d",
+    ),
+    _value(
         r"\bhow long\b(?! ago)|\bwie lange\b|\bcuánto (?:tiempo|dura)\b|\bcombien de temps\b|\bquanto tempo\b|\bbao lâu\b",
         rf"\b\w+[ -](?:\w+ )?{_TIME_UNIT}\b|\d\s?(?:{_TIME_UNIT}|{_LENGTH_UNIT}|s|ms|min)\b|\b\w+ {_LENGTH_UNIT}\b|\b\d{{1,2}}:\d\d\b|\d.{{0,12}}(?:\bcharacters?|\bbytes?|\bpages?|\bwords?|\blines?|\bzeichen|\bseiten)"
         r"|\b(?:until|till|forever|permanent\w*|indefinite\w*|without (?:end|limit\w*)|as long as|unlimited|length|long|overnight|brief\w*|bis|unbefristet|dauerhaft|solange|länge|lang"
@@ -163,6 +168,11 @@ def binds(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool:
     """Return whether one of *chosen* says the value asked for of the thing asked about."""
     if not chosen or any(each.unit.number in candidates.foreign for each in chosen):
         return True
+    documents = {candidates.passages[each.unit.number - 1].name for each in chosen}
+    own = [passage for passage in candidates.passages if passage.name in documents]
+    # The rent of 2024 is not that of a document of 2026.
+    if find_missing(part.text, own):
+        return False
     return _names(part, chosen, candidates) and any(
         _binds(part, each, candidates) for each in chosen
     )
@@ -173,6 +183,8 @@ def _binds(part: Part, each: Scored, candidates: Candidates) -> bool:
     valued = bool(rules) or part.kinds.price or part.kinds.quantity or part.kinds.date
     text = _text(each.unit, candidates)
     if not all(rule(text) for rule in rules):
+        return False
+    if part.kinds.quantity and not holds_number(text, beside=part.text):
         return False
     if (
         (valued or each.unit.kind == "row")

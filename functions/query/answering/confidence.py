@@ -112,14 +112,19 @@ def weigh_confidence(signs: Mapping[str, float], weights: ConfidenceWeights) -> 
 
 def _unsaid(part: Part, said: set[str], analysis: Question | None) -> float:
     """Return the weight of the weightiest word that is not *said*, 1 if no document holds it."""
+    if asks_for_unknown(part, analysis):
+        return 1.0
     own = {word: weight for word, weight in part.worth.items() if word in part.asked}
-    asked = {word[:4] for word in part.asked}
-    for word in [] if analysis is None else analysis.words:
-        # What is not a stop word of the index asks all the same: combien, cuánto.
-        unknown = all(not term.document_frequency for term in word)
-        if unknown and any(
-            term.lexeme[:4] in asked and term.lexeme not in ASKING_WORDS for term in word
-        ):
-            return 1.0
     most = max(own.values(), default=0.0) or 1.0
     return max((weight for word, weight in own.items() if word not in said), default=0.0) / most
+
+
+def asks_for_unknown(part: Part, analysis: Question | None) -> bool:
+    """Return whether no document holds a word of *part* that says what it asks about."""
+    asked = {word[:4] for word in part.asked}
+    return analysis is not None and any(
+        # What is not a stop word of the index asks all the same: combien, cuánto.
+        any(term.lexeme[:4] in asked and term.lexeme not in ASKING_WORDS for term in word)
+        for word in analysis.words
+        if not any(term.document_frequency for term in word)
+    )

@@ -21,7 +21,7 @@ from shared.values import Hit
 
 from .asked_values import binds
 from .choosing import Choosing
-from .confidence import measure_confidence, weigh_confidence
+from .confidence import asks_for_unknown, measure_confidence, weigh_confidence
 from .question_kind import compares, detect_kinds, split_question
 from .scoring import (
     Candidates,
@@ -50,7 +50,7 @@ MAX_UNITS = 2
 # An item of a list answers by itself if it scores so little less than the whole list.
 _ITEM_MARGIN = 2.0
 # What answers another part of the question is left to it if another scores so little less.
-_LEFT_MARGIN = 4.0
+_LEFT_MARGIN = 6.0
 # Items of a list that are shown when one after the other is an answer.
 _MAX_ITEMS = 8
 # A part of a question with so few words is understood with the others only.
@@ -272,20 +272,15 @@ def _extract_part(
         ranked = _items_first(ranked, passages=candidates.passages)
     chosen = _choose(ranked, candidates, choosing.margin)
     bound = binds(part, [each for each in ranked if each.unit in chosen], candidates)
-    chosen = _complete(
-        chosen,
-        ranked,
-        candidates,
-        listing=part.kinds.listing,
-        how_to=part.kinds.how_to,
-        asks=part.kinds.asks_for_one and not _DENIES.search(part.text),
-    )
+    chosen = _complete(chosen, candidates, part)
     signs = measure_confidence(
         part, ranked, chosen, candidates, analysis=analysis, multilingual=multilingual
     )
     was_read = any(each.features["reader"] for each in ranked)
     confidence = weigh_confidence(signs, choosing.read if was_read else choosing.confidence)
-    if not bound:
+    rows = all(unit.kind == "row" for unit in chosen)
+    # A row says no more than its words: the rate of a week is not that of a weekend.
+    if not bound or (rows and asks_for_unknown(part, analysis)):
         chosen = []
     return ExtractedPart(part.text, ranked, chosen, confidence, signs)
 
@@ -352,27 +347,16 @@ def _items_first(ranked: list[Scored], *, passages: Sequence[Hit]) -> list[Score
     return [item, *(each for each in ranked if each is not item and each is not first)]
 
 
-def _complete(
-    chosen: list[Unit],
-    ranked: Sequence[Scored],
-    candidates: Candidates,
-    *,
-    listing: bool,
-    how_to: bool,
-    asks: bool,
-) -> list[Unit]:
-    """
-    Return *chosen* with the rest of its list, and with the sentence that it points back to.
-
-    Args:
-        asks: For a thing that a sentence that only denies one does not name.
-    """
+def _complete(chosen: list[Unit], candidates: Candidates, part: Part) -> list[Unit]:
+    """Return *chosen* with the rest of its list, and with the sentence that it points back to."""
     first = chosen[0]
-    features = next(each.features for each in ranked if each.unit == first)
+    listing = part.kinds.listing
     items = [unit for unit in chosen if unit.kind == "item"]
-    # What speaks for an item by its heading alone speaks for all items, as a step does for all.
-    step = how_to and is_step(first, candidates.passages[first.number - 1].text)
-    if items and (listing or step or not features["words"]):
+    # What speaks for an item by its heading speaks for all items, as a step does for all.
+    steps = part.kinds.how_to and any(
+        is_step(unit, candidates.passages[unit.number - 1].text) for unit in items
+    )
+    if items and (listing or steps or _is_by_heading(items[0], candidates, part)):
         run = [
             unit
             for unit in candidates.units
@@ -389,7 +373,8 @@ def _complete(
     if (
         after is not None
         and after.kind == "sentence"
-        and asks
+        and part.kinds.asks_for_one
+        and not _DENIES.search(part.text)
         and _DENIES.search(text, first.start, first.end)
         and points_back(text[after.start :])
     ):
@@ -398,6 +383,16 @@ def _complete(
     if before is not None and before.kind == "sentence" and points_back(text[first.start :]):
         return [before, *(unit for unit in chosen if unit != before)]
     return chosen
+
+
+def _is_by_heading(item: Unit, candidates: Candidates, part: Part) -> bool:
+    """Return whether more of the question stands above the list than in its *item*."""
+    place = candidates.units.index(item)
+    above, own = (
+        sum(part.worth.get(word, 0.0) for word in held)
+        for held in (candidates.leads[place], candidates.own[place])
+    )
+    return own == 0 or above > own
 
 
 def _beside(unit: Unit, candidates: Candidates, step: int) -> Unit | None:
