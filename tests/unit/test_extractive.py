@@ -190,15 +190,26 @@ def test_extract_when_a_step_answers() -> None:
 
 def test_extract_when_a_row_is_of_another_thing() -> None:
     """A row answers nothing that asks with a word that no document holds."""
-    rates = hit("Tool | Day | Week\nGrinder | 95 | 340\nDrill | 24 | 82\n")
+    rates = hit("Tool | Day EUR | Week EUR\nGrinder | 95 | 340\nDrill | 24 | 82\n")
     grinder, weekend = Term("grinder", 1, 2, 2.0), Term("weekend", 1, 0, 9.0)
-    for terms, question in (
+    for words, question in (
         ([grinder], "What does the Grinder cost?"),
         ([grinder, weekend], "What does the Grinder cost on a weekend?"),
     ):
-        asked = Question(terms, [[term] for term in terms], [], ["en"], 10.0, ["english"])
+        asked = Question(words, [[word] for word in words], [], ["en"], 10.0, ["english"])
         rows = extract(question, [rates], analysis=asked).parts[0].chosen
-        assert bool(rows) == (len(terms) == 1)
+        assert bool(rows) == (len(words) == 1)
+
+
+def test_extract_when_steps_hold_commands() -> None:
+    """The command of a step is shown with it, in the order of the steps."""
+    steps = hit(
+        "Restarting the daemon\n\n1. Stop it\n\n   ```sh\n   service kd stop\n   ```\n\n"
+        "2. Start it:\n   ```\n   service kd start\n   ```\n3. Read the log.\n"
+    )
+    answer = shown("How do I restart the daemon?", steps)
+    assert answer.index("service kd stop") < answer.index("service kd start")
+    assert answer.index("service kd start") < answer.index("Read the log.")
 
 
 def test_extract_when_an_option_is_described() -> None:

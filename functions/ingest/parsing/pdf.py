@@ -13,7 +13,7 @@ import struct
 import time
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate, pairwise, repeat
@@ -48,7 +48,7 @@ from .pdf_annotations import Value
 from .pdf_characters import turned_box
 from .pdf_drawings import LEAST_TABLE, Drawings, with_bullets
 from .pdf_figures import PdfFigure, Placed
-from .pdf_lines import Line, make_line, read_lines
+from .pdf_lines import Line, is_marker, make_line, read_lines
 from .pdf_tables import (
     CAPTION,
     LEAST_CELLS,
@@ -56,11 +56,11 @@ from .pdf_tables import (
     Rules,
     Table,
     find_tables,
-    is_marker,
     words_left,
 )
 from .reading_order import Box, reading_order
 from .tables import TableWriter
+from .writing_direction import runs_left
 
 # Pages looked at on either side to tell a running header from text.
 _WINDOW_PAGES = 4
@@ -79,6 +79,16 @@ _SECTION_NUMBER = re.compile(r"(?:\d{1,2}(?:\.\d{1,2})*\.?|[IVX]{1,5}\.|§)\s")
 _MAX_PICTURE_SIDE = 2000
 # How much of a document's processor time its pictures may take.
 _READING_SHARE = 0.7
+_LEAST_COLUMN = 4
+_MANY_LINES = 12
+_LETTER_WIDTH = 0.5
+# So many lines of a column of text go on with sentences.
+_LEAST_PROSE = 6
+_LEAST_PROSE_CHARS = 25
+_FEW_ROWS = 3
+_NO_RULES = Rules([], [])
+# Lines on either side that tell how wide a column is.
+_NEAR_LINES = 5
 # A3 at 200 dots an inch.
 _MAX_RECOGNISED_SIDE = 3400
 _MAX_ATTACHMENTS = 100
@@ -103,6 +113,7 @@ _ALIGNED = 4.0
 _bottom = attrgetter("bottom")
 _middle = attrgetter("middle")
 _size_of = attrgetter("size")
+_left = attrgetter("left")
 _DIGITS = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
 _NOT_WORD = re.compile(r"\W+")
 _BULLET = re.compile(
@@ -269,15 +280,18 @@ def _with_values(lines: list[Line], values: list[Value], *, page: int) -> list[L
     for value in values:
         height = min(value.top - value.bottom, 14.0)
         middle = (value.top + value.bottom) / 2
+        # The text of a field is shorter than the field.
+        right = min(value.right, value.left + _LETTER_WIDTH * height * len(value.text))
         own = make_line(
             value.text,
             value.left,
             middle - height / 2,
-            value.right,
+            right,
             middle + height / 2,
             bold=False,
-            cells=((value.text, value.left, value.right),),
+            cells=((value.text, value.left, right),),
             page=page,
+            edges=((value.left, right),) * len(value.text.split(" ")),
         )
         beside = [
             (i, line)
@@ -321,8 +335,12 @@ def _inserted(line: Line, value: Line) -> Line:
 def _joined_lines(first: Line, second: Line) -> Line:
     text = f"{first.text} {second.text}"
     left, right = min(first.left, second.left), max(first.right, second.right)
-    main = first if first.edges else second
-    return main._replace(text=text, left=left, right=right, cells=((text, left, right),), edges=())
+    edges = first.edges + second.edges if first.edges and second.edges else ()
+    # A field may be as high as several lines.
+    main = first if first.size <= second.size else second
+    return main._replace(
+        text=text, left=left, right=right, cells=((text, left, right),), edges=edges
+    )
 
 
 def _read_outline(document: pypdfium2.PdfDocument) -> dict[int, dict[str, int]]:
@@ -376,8 +394,10 @@ def _read_pages(
         try:
             page = document[index]
             try:
-                turn, lines = read_lines(page, index + 1)
                 drawings = Drawings(page)
+                is_ruled = drawings.is_ruled(least=3)
+                walls = drawings.rules(turn=0).down if is_ruled else []
+                turn, lines = read_lines(page, index + 1, walls=walls if len(walls) > 2 else ())
                 is_picture = _is_picture(drawings, lines)
                 if not turn and drawings.is_ruled(least=1):
                     lines = with_bullets(lines, drawings.paths())
@@ -390,11 +410,13 @@ def _read_pages(
                 has_values = has_values or bool(values)
                 lines = _with_values(lines, values, page=index + 1)
                 # A narrow table leaves no wide gaps, and nor may one that goes on.
-                is_likely = len(rules.down) > 2 or _may_hold_table(lines)
-                if drawings.is_ruled(least=3) and (is_likely or _is_loose(lines)):
-                    rules = drawings.rules(turn=turn)
-                else:
-                    rules = Rules([], [])
+                is_likely = is_ruled and (
+                    len(rules.down) > 2
+                    or _may_hold_table(lines)
+                    or _is_loose(lines)
+                    or (len(walls) > 2 and _has_tight_cells(lines))
+                )
+                rules = drawings.rules(turn=turn) if is_likely else Rules([], [])
                 if (
                     (not lines or is_picture)
                     and can_read
@@ -457,6 +479,16 @@ def _is_loose(lines: list[Line]) -> bool:
         if found > 2:
             return True
     return False
+
+
+def _has_tight_cells(lines: list[Line]) -> bool:
+    """Return whether walls alone part words, or texts run up or from the right."""
+    return any(
+        line.runs_up
+        or any(b[1] - a[2] <= line.height for a, b in pairwise(line.cells))
+        or (not line.text.isascii() and runs_left(line.text))
+        for line in lines
+    )
 
 
 def _without_tables(lines: list[Line], tables: list[Table]) -> list[Line]:
@@ -606,6 +638,28 @@ class _OpenTable:
             yield from self.writer.end()
 
 
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """A paragraph that the next page may go on with; see _joined for the rest."""
+
+    kind: BlockKind
+    lines: list[Line]
+    right: float
+    has_code: bool
+
+    def blocks(self, compounds: Container[str]) -> Iterator[Block]:
+        text, boxes, page_starts = _joined(
+            self.lines, compounds, right=self.right, has_code=self.has_code
+        )
+        yield from paragraph(
+            text,
+            kind=self.kind,
+            page=self.lines[0].page,
+            lines=boxes,
+            page_starts=page_starts,
+        )
+
+
 class _Assembler:
     """
     Holds a window of pages, and what the pages so far say about sizes of type.
@@ -630,7 +684,7 @@ class _Assembler:
         self.pages = pages
         self.sizes: Counter[float] = Counter()
         self.heading_sizes: set[float] = set()
-        self.unfinished: tuple[BlockKind, list[Line]] | None = None
+        self.unfinished: _Unfinished | None = None
         self.table: _OpenTable | None = None
         self.turns: dict[int, int] = {}
         self.describe = describe
@@ -694,9 +748,8 @@ class _Assembler:
 
     def _finish(self) -> Iterator[Block]:
         if self.unfinished is not None:
-            kind, lines = self.unfinished
-            self.unfinished = None
-            yield from _flowing(kind, lines, self.compounds)
+            unfinished, self.unfinished = self.unfinished, None
+            yield from unfinished.blocks(self.compounds)
 
     def _next(self, waiting: deque[_Page | EmptyPage], window: deque[_Page]) -> Iterator[Event]:
         page = waiting.popleft()
@@ -736,20 +789,33 @@ class _Assembler:
         body = self.sizes.most_common(1)[0][0] if self.sizes else 10.0
         known = self.table.lefts if self.table is not None else None
         may_hold = known is not None or len(page.rules.down) > 2 or _may_hold_table(lines)
-        tables = find_tables(lines, page.rules, goes_on=known) if may_hold else []
+        columns = _text_columns(lines) if may_hold and len(page.rules.down) <= 2 else []
+        if columns:
+            # A table in a column has nothing to do with the text beside it.
+            lines = [line for column in columns for line in column]
+            starts = 0, len(columns[0])
+            tables = [
+                table.moved(start)
+                for start, column in zip(starts, columns, strict=True)
+                for table in find_tables(column, _NO_RULES)
+            ]
+        else:
+            tables = find_tables(lines, page.rules, goes_on=known) if may_hold else []
         groups = _groups(_without_tables(lines, tables) if tables else lines, tables)
         if page.is_wide and not tables:
             groups = _as_on_a_slide(groups)
         right = max((line.right for line in lines), default=0.0)
         if self.unfinished is not None:
-            _, begun = self.unfinished
+            begun = self.unfinished.lines
             if (at := _continuation(begun, groups)) is not None and len(begun) < _MAX_OPEN_LINES:
                 begun.extend(groups.pop(at).lines)
                 if groups or not _is_unfinished(begun, right=right):
                     yield from self._finish()
             else:
                 yield from self._finish()
-        begun_here: tuple[BlockKind, list[Line]] | None = None
+        # Of a page set with a typewriter the lines are those of paragraphs.
+        has_code = 2 * sum(line.mono for line in lines) < len(lines)
+        begun_here: _Unfinished | None = None
         if self.unfinished is None:
             at = len(groups) - 1
             # Footnotes stand below the text, in smaller type.
@@ -760,7 +826,9 @@ class _Assembler:
             if at >= 0 and groups[at].is_text and _is_unfinished(groups[at].lines, right=right):
                 text, _, _ = _joined(groups[at].lines, self.compounds)
                 if not self._heading_level(page, groups[at].lines, text, body):
-                    begun_here = groups[at].kind, groups.pop(at).lines
+                    group = groups.pop(at)
+                    end = _column_end(group.lines[0], lines)
+                    begun_here = _Unfinished(group.kind, group.lines, end, has_code)
         rows = 0
         caption = ""
         in_list = False
@@ -790,11 +858,14 @@ class _Assembler:
                 in_list = False
                 continue
             rows = 0
-            text, boxes, _ = _joined(group.lines, self.compounds)
+            is_text = group.kind == "paragraph" and len(group.lines) > 1
+            end = _column_end(group.lines[0], lines) if is_text else 0.0
+            text, boxes, _ = _joined(group.lines, self.compounds, right=end, has_code=has_code)
             is_caption = len(text) <= MAX_CAPTION_CHARS and CAPTION.match(text)
             caption = text if is_caption else ""
             level = self._heading_level(page, group.lines, text, body)
             if level:
+                text = text.replace("\n", " ")
                 yield Block("heading", text, page=page.number, level=level, label=text, lines=boxes)
             else:
                 gap = "\n" if in_list and group.kind == "item" else "\n\n"
@@ -997,12 +1068,6 @@ def _placed(tables: list[Table], lines: list[Line]) -> list[tuple[int, list[Tabl
     return sorted(places.items())
 
 
-def _flowing(kind: BlockKind, lines: list[Line], compounds: Container[str]) -> Iterator[Block]:
-    """Yield a paragraph that may span several pages."""
-    text, boxes, page_starts = _joined(lines, compounds)
-    yield from paragraph(text, kind=kind, page=lines[0].page, lines=boxes, page_starts=page_starts)
-
-
 def _is_unfinished(lines: list[Line], *, right: float) -> bool:
     """Return whether the sentence of a paragraph may go on behind it."""
     last = lines[-1]
@@ -1159,12 +1224,8 @@ def _without_lines(
     return kept.rstrip(), tuple(moved)
 
 
-def _in_reading_order(lines: list[Line]) -> list[Line]:
-    """
-    Return *lines* column by column where the page has columns of text.
-
-    Without columns the order of the content stands: producers write it in reading order.
-    """
+def _pieces(lines: list[Line]) -> list[Line]:
+    """Return the parts of *lines* that wide gaps set apart, each as a line."""
     pieces: list[Line] = []
     for line in lines:
         if len(line.cells) == 1:
@@ -1181,14 +1242,103 @@ def _in_reading_order(lines: list[Line]) -> list[Line]:
                 for text, left, right in line.cells
                 if text
             )
+    return pieces
+
+
+def _text_columns(lines: list[Line]) -> list[list[Line]]:
+    """Return the lines of two columns of running text, [] where a page has none."""
+    pieces = _pieces(lines)
+    if len(pieces) < 3 * _LEAST_PROSE:
+        return []
+    left = min(piece.left for piece in pieces)
+    width = max(piece.right for piece in pieces) - left
+    # A title stands over both, and so does a page number below them.
+    narrow = sorted(
+        (piece.left, piece.right)
+        for piece in pieces
+        if len(piece.text) > _LEAST_PROSE_CHARS and piece.right - piece.left < 0.6 * width
+    )
+    reach, best, at = left, 0.0, 0.0
+    for begin, end in narrow:
+        if begin - reach > best and 0.35 * width < begin - left < 0.65 * width:
+            best, at = begin - reach, (begin + reach) / 2
+        reach = max(reach, end)
+    if not best:
+        return []
+    columns: list[list[Line]] = [[], []]
+    rows: dict[int, list[int]] = {}
+    for piece in pieces:
+        longest = rows.setdefault(round(piece.middle / 4), [0, 0])
+        longest[piece.left >= at] = max(longest[piece.left >= at], len(piece.text))
+    short = [row for row in rows.values() if min(row) and max(row) <= _LEAST_PROSE_CHARS]
+    if len(short) > _FEW_ROWS:
+        # Those of a table that is as wide as both columns.
+        return []
+    for line in lines:
+        for column, part in zip(columns, _cut(line, at), strict=True):
+            if part is not None:
+                column.append(part)
+    return [] if any(map(_lacks_prose, columns)) else columns
+
+
+def _cut(line: Line, at: float) -> tuple[Line | None, Line | None]:
+    """Return what of a line begins left of a place, and what right of it."""
+    left = tuple(cell for cell in line.cells if cell[1] < at)
+    if not left or len(left) == len(line.cells):
+        return (line, None) if left else (None, line)
+    parts = []
+    for cells in (left, line.cells[len(left) :]):
+        text, begin, end = " ".join(cell[0] for cell in cells), cells[0][1], cells[-1][2]
+        edges = _edges_of_cell(line, text, begin, end)
+        parts.append(line._replace(text=text, left=begin, right=end, cells=cells, edges=edges))
+    return parts[0], parts[1]
+
+
+def _lacks_prose(column: list[Line]) -> bool:
+    """Return whether few lines of a column go on with a sentence and fill it."""
+    if not column:
+        return True
+    width = statistics.median(line.right - line.left for line in column)
+    prose = [
+        line
+        for line in column
+        if line.text[:1].islower()
+        and line.right - line.left > 0.8 * width
+        and len(line.text) > _LEAST_PROSE_CHARS
+    ]
+    return len(prose) < _LEAST_PROSE
+
+
+def _in_reading_order(lines: list[Line]) -> list[Line]:
+    """
+    Return *lines* column by column where the page has columns of text.
+
+    Without columns the order of the content stands: producers write it in reading order.
+    """
+    pieces = _pieces(lines)
     if len(pieces) < 6:
         return lines
+    head, rest = _header_above(pieces)
     # A short title above the columns reaches over the gap between them.
-    top = _titles_above(pieces)
-    if not (columns := _split_columns(pieces[top:])):
+    top = _titles_above(rest) if len(rest) > 3 else 0
+    if not (columns := _split_columns(rest[top:])):
         return lines
-    columns = [*pieces[:top], *columns]
-    return columns
+    return [*head, *rest[:top], *columns]
+
+
+def _header_above(pieces: list[Line]) -> tuple[list[Line], list[Line]]:
+    """Return what stands high above all other lines in no larger type, and those."""
+    highest = max(pieces, key=_middle)
+    head = [piece for piece in pieces if piece.middle > highest.middle - 0.5 * highest.height]
+    rest = [piece for piece in pieces if piece.middle <= highest.middle - 0.5 * highest.height]
+    if len(head) > _EDGE_LINES or len(rest) < 6:
+        return [], pieces
+    below = max(piece.top for piece in rest)
+    usual = statistics.median(map(_size_of, rest))
+    is_apart = min(piece.bottom for piece in head) - below > 1.5 * highest.height
+    if not is_apart or any(piece.size > usual or piece.bold for piece in head):
+        return [], pieces
+    return sorted(head, key=_left), rest
 
 
 def _titles_above(pieces: list[Line]) -> int:
@@ -1280,7 +1430,8 @@ def _paragraphs(
             yield "row", [line]
             group, kind = [], "paragraph"
             continue
-        if group and (is_item or not _continues(group[-1], line, pitch=pitch, right=right)):
+        near = lines[max(0, i - _NEAR_LINES) : i + _NEAR_LINES]
+        if group and (is_item or not _continues(group[-1], line, near, pitch=pitch, right=right)):
             yield kind, group
             group = []
         if not group:
@@ -1301,8 +1452,15 @@ def _is_row(lines: list[Line], i: int) -> bool:
     return False
 
 
-def _continues(before: Line, line: Line, *, pitch: float, right: float) -> bool:
-    """Return whether *line* goes on with the paragraph that *before* ends so far."""
+def _continues(
+    before: Line, line: Line, near: Sequence[Line], *, pitch: float, right: float
+) -> bool:
+    """
+    Return whether *line* goes on with the paragraph that *before* ends so far.
+
+    Args:
+        near: The lines around them.
+    """
     drop = before.middle - line.middle
     height = before.height
     if before.hyphenated or abs(drop) < 0.5 * height:
@@ -1315,21 +1473,68 @@ def _continues(before: Line, line: Line, *, pitch: float, right: float) -> bool:
     if _BULLET.match(line.text):
         return False
     # Lines of a title stand as far from each other as their type is large.
-    if drop > max(1.3 * pitch, (1.35 if height > 1.3 * pitch else 0.9) * height):
+    if drop > max(1.3 * pitch, (1.4 if height > 1.1 * pitch else 0.9) * height):
         return False
     size = before.size
-    if abs(line.size - size) > 0.15 * size or (line.bold and not before.bold):
+    if abs(line.size - size) > 0.15 * size:
         return False
     ended = _SENTENCE_END.search(before.text[-8:]) is not None
+    if line.bold and not before.bold and (ended or not line.text[:1].islower()):
+        return False
     if before.bold and not line.bold and (ended or before.right < 0.8 * right):
         return False
     if ended and line.left > before.left + 0.8 * line.height:
         return False
-    return not (ended and before.right < right - 0.15 * (right - before.left))
+    if not ended or before.right >= right - 0.15 * (right - before.left):
+        return True
+    margin = _margin(near, before)
+    return margin is not None and before.right >= margin - 0.15 * (margin - before.left)
+
+
+def _margin(near: Sequence[Line], line: Line) -> float | None:
+    """Return where the lines of a column end that *line* is among; None where they fill none."""
+    alike = [
+        other.right
+        for other in near
+        if abs(other.size - line.size) <= 0.1 * line.size
+        and other.left < line.right
+        and other.right > line.left
+    ]
+    margin = max(alike)
+    full = sum(1 for right in alike if right > margin - 0.12 * (margin - line.left))
+    return margin if full > 2 else None
+
+
+def _column_end(first: Line, lines: Sequence[Line]) -> float:
+    """Return where the long lines of the column end that begins where *first* does."""
+    rights = sorted(line.right for line in lines if abs(line.left - first.left) < _ALIGNED)
+    if len(rights) < _LEAST_COLUMN:
+        return 0.0
+    # Where there are many, a few may reach over several columns.
+    return rights[-1] if len(rights) < _MANY_LINES else rights[3 * len(rights) // 4]
+
+
+def _ends_early(line: Line, below: Line, right: float) -> bool:
+    """
+    Return whether the next line begins with what would have had room on this one.
+
+    Somebody broke it there, as in an address or a form.
+    """
+    first = below.text[:1]
+    if first.islower() or line.hyphenated or line.text[-1:] in ",-":
+        return False
+    if below.middle > line.middle - 0.5 * line.height:
+        return False
+    end = below.edges[0][1] if below.edges else below.right
+    return line.right + end - below.left + line.height < right
 
 
 def _joined(
-    lines: list[Line], compounds: Container[str] = frozenset()
+    lines: list[Line],
+    compounds: Container[str] = frozenset(),
+    *,
+    right: float = 0.0,
+    has_code: bool = False,
 ) -> tuple[str, tuple[LineBox, ...], tuple[PageStart, ...]]:
     """
     Return *lines* as one paragraph, with hyphenated words joined.
@@ -1338,21 +1543,28 @@ def _joined(
 
     Args:
         compounds: Words that the document writes with a hyphen within its lines.
+        right: Where the lines of the column end; 0 if the ends of lines say nothing.
+        has_code: Lines in type of one width are code.
     """
     text = ""
     hyphenated = False
+    before = lines[0]
     boxes: list[LineBox] = []
     page_starts: list[PageStart] = []
     page = lines[0].page
     for line in lines:
-        if text and hyphenated:
+        if text and has_code and before.mono and line.mono:
+            text += "\n"
+        elif text and hyphenated:
             # PDFium takes away any hyphen that a line ends with.
             if SUSPENDED.match(line.text):
                 text += "- "
             elif not line.text[:1].islower() or keeps_hyphen(text, line.text, compounds):
                 text += "-"
         elif text:
-            if not _HYPHEN.search(text) or SUSPENDED.match(line.text):
+            if right and before.right < right and _ends_early(before, line, right):
+                text += "\n"
+            elif not _HYPHEN.search(text) or SUSPENDED.match(line.text):
                 text += " "
             elif (
                 line.text[:1].islower()
@@ -1366,6 +1578,7 @@ def _joined(
         boxes.append(_line_box(line, position=len(text)))
         text += line.text
         hyphenated = line.hyphenated
+        before = line
     return text, tuple(boxes), tuple(page_starts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import repeat
@@ -91,6 +92,13 @@ class Characters:
         """Return the name of the font of a character."""
         length = _font_info(self._textpage, self.index(position), *self._font_arguments)
         return self._name.value if length <= _NAME_BYTES else b""
+
+    def size(self, position: int) -> float:
+        """Return the size of the type of a character, in points."""
+        index, matrix = self.index(position), pdfium.FS_MATRIX()
+        pdfium.FPDFText_GetMatrix(self._textpage, index, ctypes.byref(matrix))
+        scale = math.hypot(matrix.c, matrix.d)
+        return float(pdfium.FPDFText_GetFontSize(self._textpage, index)) * scale
 
     def sides(self, positions: Sequence[int]) -> Sides:
         """Return the sides of characters as they are once the page is turned."""

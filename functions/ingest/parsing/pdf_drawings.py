@@ -62,6 +62,7 @@ class Drawings:
         self.count = pdfium.FPDFPage_CountObjects(page.raw)
         self._drawn: int | None = None
         self._paths: list[_Path] | None = None
+        self._rules: Rules | None = None
 
     def is_ruled(self, *, least: int) -> bool:
         """Return whether *least* of the things are drawn, by a look at a few of them."""
@@ -95,8 +96,9 @@ class Drawings:
 
     def rules(self, *, turn: int) -> Rules:
         """Return the lines drawn on the page, including the sides of boxes, see turned_box."""
-        rules = _read_rules(self.paths(), *self._page.get_size())
-        return _turned(rules, turn) if turn else rules
+        if self._rules is None:
+            self._rules = _read_rules(self.paths(), *self._page.get_size())
+        return _turned(self._rules, turn) if turn else self._rules
 
 
 def _pictures(

@@ -9,10 +9,10 @@ import statistics
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
-from itertools import accumulate, pairwise, repeat
-from operator import add, sub
+from itertools import accumulate, groupby, pairwise, repeat
+from operator import add, itemgetter, sub
 from typing import Any, NamedTuple
 
 import pypdfium2
@@ -26,6 +26,7 @@ from .writing_direction import read_line as read_from_the_right
 
 # A line in heights of its first or last character.
 _MAX_TALLER = 1.6
+_LESS_TALL = 0.8
 # Gaps between the words of one justified line, in points.
 _SAME_GAP = 0.75
 _SAME_EDGE = 1.5
@@ -64,6 +65,9 @@ _ACCENTS = {
     "\u00b8": "\u0327",
     "\u02db": "\u0328",
 }
+# Ligatures as Ghostscript 10.0 names them: the bytes of each letter are swapped.
+_SWAPPED = re.compile("[\u6600\u7300\u7400][\u6600\u6900\u6a00\u6c00\u7400]{1,2}")
+_UNSWAPPED = str.maketrans("\u6600\u6900\u6a00\u6c00\u7300\u7400", "fijlst")
 _ACCENT = re.compile(f"[{''.join(_ACCENTS)}]")
 _DOTLESS = str.maketrans("\u0131\u0237", "ij")
 # How much of an accent stands over its letter.
@@ -74,7 +78,7 @@ _RAISED_SIGNS = frozenset("0123456789+-\u2212")
 # At the begin or the end of a word.
 _RAISABLE = re.compile(r"(?<![^ ])[0-9+\-\u2212]|[0-9+\-\u2212](?![^ ])")
 # A mark behind it, and then another word.
-_RAISED_BEFORE_MARK = re.compile(r"[0-9+\-\u2212](?=[.,;:)] )")
+_RAISED_BEFORE_MARK = re.compile(r"[0-9+\-\u2212](?=[.,;:)] |,[0-9])")
 # How far above the others, in heights of the line, a raised digit stands, and how much smaller.
 _LEAST_RAISE = 0.1
 _MOST_RAISE = 0.8
@@ -88,6 +92,19 @@ _SPACED_LETTERS = 4
 _SPACED_SHARE = 0.8
 _MARK_CHARS = 3
 _ENDS = (".", ",", ":", ";", "!", "\u060c", "\u061b", "\u061f")
+# Drawings have more lines; how far a letter may reach over one, in points.
+_MAX_WALLS = 1_000
+_WALL = 0.7
+# Between the mark of an item and its text, in heights of the line.
+_MARK_GAP = 3.0
+_MAX_MARKER_CHARS = 30
+_MARKER = re.compile(
+    r"""[•◦▪‣∙●○■□–*-]|[☐☑☒✓✔]|\[[ x]\]
+      |\(?(?:\d{1,3}|[a-zA-Z]|[ivxlcIVXLC]{1,7})[.)]
+      |(?:[A-Z][a-z]{2,9}\s)?(?:\d{1,3}|[IVXLC]{1,7})(?:\.\d{1,3})*\.
+      |(?:\d{1,3}|[IVXLC]{1,7})(?:\.\d{1,3})+|§+\s?\d{1,4}[a-z]?""",
+    re.VERBOSE,
+)
 # A first letter over several lines is taller.
 _DROPPED = 1.6
 # What Wingdings and Symbol have in Unicode's private area, as Word writes bullets and boxes.
@@ -97,6 +114,7 @@ _SYMBOLS = str.maketrans(
 )
 _SYMBOL = re.compile("[\uf020-\uf0ff]")
 _BOLD = re.compile(rb"bold|black|heavy|semibold|cmbx|medi", re.IGNORECASE)
+_MONO = re.compile(rb"mono|courier|consol|typewriter|cmtt|lmtt|menlo|sftt", re.IGNORECASE)
 _angle = direct(pdfium.FPDFText_GetCharAngle)
 
 
@@ -109,6 +127,7 @@ class Line(NamedTuple):
         edges: (left, right) of each word; empty if they are unknown.
         leads: Dots led from its text to a page number.
         runs_up: Its letters stand above each other, as in narrow columns' names.
+        mono: Its letters are all as wide as each other, as those of code.
         size: Its height to the half point, which tells the size of its type.
         hyphenated: PDFium found a hyphen at its end that only the line break put there.
     """
@@ -125,9 +144,15 @@ class Line(NamedTuple):
     edges: tuple[tuple[float, float], ...]
     leads: bool
     runs_up: bool
+    mono: bool
     height: float
     middle: float
     size: float
+
+
+def is_marker(text: str) -> bool:
+    """Tell the number or mark of a list's item or of a heading: 1., (a), 2.1, Article II., •."""
+    return len(text) < _MAX_MARKER_CHARS and _MARKER.fullmatch(text) is not None
 
 
 # Half the time of calling the class, which checks how many values it gets.
@@ -148,12 +173,13 @@ def make_line(
     edges: tuple[tuple[float, float], ...] = (),
     leads: bool = False,
     runs_up: bool = False,
+    mono: bool = False,
 ) -> Line:
     """Return a line with what follows from its sides."""
     height = top - bottom if top - bottom > 0.1 else 0.1
     sides = height, (top + bottom) / 2, round(height * 2) / 2
-    whole = text, left, bottom, right, top, bold, cells, hyphenated, page, edges, leads, runs_up
-    return _new_line((*whole, *sides))
+    whole = text, left, bottom, right, top, bold, cells, hyphenated, page, edges, leads
+    return _new_line((*whole, runs_up, mono, *sides))
 
 
 def _moved(line: Line, bottom: float, top: float) -> Line:
@@ -167,11 +193,16 @@ def _moved(line: Line, bottom: float, top: float) -> Line:
     )
 
 
-def read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[Line]]:
+def read_lines(
+    page: pypdfium2.PdfPage, number: int, *, walls: Sequence[tuple[float, float, float]] = ()
+) -> tuple[int, list[Line]]:
     """
     Return the lines of page *number* in the order of its content, and how far they are turned.
 
     Their coordinates are rotated back, so that text runs to the right.
+
+    Args:
+        walls: Lines drawn down the page, (x, bottom, top): they part words that touch.
     """
     textpage = page.get_textpage()
     try:
@@ -182,6 +213,8 @@ def read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[Line]]:
         handle = textpage.raw
         lines: list[Line] = []
         turn = _usual_turn(handle, count)
+        if turn or len(walls) > _MAX_WALLS:
+            walls = ()
         characters = Characters(handle, is_exact=len(text) == count, turn=turn)
         is_cork = _CORK_SIGN.search(text) is not None
         if is_cork:
@@ -189,6 +222,8 @@ def read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[Line]]:
         is_ascii = text.isascii()
         if not is_ascii and "\u2212" in text:
             text = _NO_MINUS.sub("-", text)
+        if not is_ascii and _SWAPPED.search(text):
+            text = _SWAPPED.sub(lambda found: found.group().translate(_UNSWAPPED), text)
         runs_back = not is_ascii and RIGHT_TO_LEFT.search(text) is not None
         # Most pages hold none of these, and their lines need no look.
         has_symbols = not is_ascii and _SYMBOL.search(text) is not None
@@ -212,8 +247,10 @@ def read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[Line]]:
             bottom, top = first_bottom, first_top
             if len(stripped) > 3:
                 # A sign of another font in the middle says nothing of the line.
-                tallest = _MAX_TALLER * max(top - bottom, end_top - end_bottom)
-                if not 0 < tallest < middle_top - middle_bottom:
+                own, one, other = middle_top - middle_bottom, top - bottom, end_top - end_bottom
+                is_tall = 0 < _MAX_TALLER * max(one, other) < own
+                is_low = own < _LESS_TALL * one and abs(one - other) < 0.1
+                if not is_tall and not is_low:
                     bottom, top = middle_bottom, middle_top
                 if text[middle] in _RAISED_SIGNS:
                     # It may be raised; the tallest of the three is no such thing.
@@ -226,7 +263,11 @@ def read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[Line]]:
             if top <= bottom:
                 bottom, top = min(bottom, end_bottom), max(top, end_top)
             height = top - bottom
-            bold = _is_bold(characters.font(middle))
+            font = characters.font(middle)
+            bold, mono = _is_bold(font), _is_mono(font)
+            if mono:
+                # One word of a line may be code, too.
+                mono = all(map(_is_mono, map(characters.font, (first, first + len(stripped) - 1))))
             if has_symbols and "\uf020" <= max(stripped) <= "\uf0ff":
                 stripped = stripped.translate(_SYMBOLS)
             if has_accents and _ACCENT.search(stripped):
@@ -275,6 +316,16 @@ def read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[Line]]:
                 )
                 cells = tuple(cell for cell in cells if cell[0])
                 edges = ()
+            if walls and len(edges) == end - begin:
+                middle_height = (bottom + top) / 2
+                crossed = [
+                    x for x, low, high in walls if left < x < right and low < middle_height < high
+                ]
+                if crossed and (
+                    parted := _parted(cleaned, edges, starts[begin:end], crossed, characters)
+                ):
+                    cleaned, edges = parted
+                    cells = _cells_of(cleaned, edges, crossed, wide=1.5 * height)
             if (
                 len(edges) >= _SPACED_LETTERS
                 and len(cleaned) < 2.5 * len(edges)
@@ -294,6 +345,7 @@ def read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[Line]]:
                 hyphenated=is_hyphenated,
                 edges=edges if cleaned.count(" ") + 1 == len(edges) else (),
                 leads=leads,
+                mono=mono,
             )
             apart = 0.0
             if (
@@ -309,9 +361,10 @@ def read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[Line]]:
                 letters.extend([_Letters([], 0.0, 0.0)] * (len(parts) - 1) if runs_back else [])
                 lines.extend(parts)
             elif apart > 0.8 * height and (len(cells) > 1 or _goes_back(line)):
-                angle = pdfium.FPDFText_GetCharAngle(handle, characters.index(first))
-                is_turned = (round(angle / (math.pi / 2)) - turn) % 2 == 1
-                parts = _by_column(line, bottoms) if is_turned else list(_by_height(line, bottoms))
+                places = starts[begin:end]
+                angles = [_angle(handle, characters.index(place)) for place in places]
+                runs_up = [(round(angle / (math.pi / 2)) - turn) % 2 == 1 for angle in angles]
+                parts = _by_place(line, bottoms, runs_up)
                 letters.extend([_Letters([], 0.0, 0.0)] * (len(parts) - 1) if runs_back else [])
                 lines.extend(parts)
             else:
@@ -320,9 +373,9 @@ def read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[Line]]:
                     line = line._replace(edges=(), runs_up=True)
                 lines.append(line)
         if runs_back:
-            lines = _read_backwards(lines, letters)
+            lines = _read_backwards(lines, letters, walls)
         # As the lines' coordinates are: what is seen of a page may be turned, and begin elsewhere.
-        box_left, box_bottom, box_right, box_top = page.get_cropbox()
+        box_left, box_bottom, box_right, box_top = page.get_bbox()
         if turn:
             box_left, box_bottom, box_right, box_top = turned_box(
                 turn,
@@ -335,17 +388,19 @@ def read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[Line]]:
         least_top, most_bottom = min(box_bottom, box_top) - 1, max(box_bottom, box_top) + 1
         return turn, _without_rulers(
             _on_one_baseline(
-                [
-                    line
-                    for line in _with_stretched_whole(lines)
-                    if line.text
-                    and line.cells
-                    and (line.text[0].isalnum() or not _ORNAMENT.fullmatch(line.text))
-                    and line.right > least_right
-                    and line.left < most_left
-                    and line.top > least_top
-                    and line.bottom < most_bottom
-                ]
+                _with_markers(
+                    [
+                        line
+                        for line in _with_stretched_whole(lines)
+                        if line.text
+                        and line.cells
+                        and (line.text[0].isalnum() or not _ORNAMENT.fullmatch(line.text))
+                        and line.right > least_right
+                        and line.left < most_left
+                        and line.top > least_top
+                        and line.bottom < most_bottom
+                    ]
+                )
             )
         )
     finally:
@@ -478,6 +533,11 @@ def _is_bold(font: bytes) -> bool:
     return _BOLD.search(font) is not None
 
 
+@lru_cache(maxsize=1024)
+def _is_mono(font: bytes) -> bool:
+    return _MONO.search(font) is not None
+
+
 def _usual_turn(textpage: Any, count: int) -> int:
     """Return by how many quarters most characters of a page are turned."""
     places = range(0, count, count // _ANGLES + 1)
@@ -492,7 +552,21 @@ def _usual_turn(textpage: Any, count: int) -> int:
     return turn if 2 * most > len(places) else 0
 
 
-def _by_height(line: Line, bottoms: list[float]) -> Iterator[Line]:
+def _by_place(line: Line, bottoms: list[float], runs_up: list[bool]) -> list[Line]:
+    """Return what PDFium took for one line, its words standing at many places."""
+    words = list(zip(runs_up, line.text.split(" "), line.edges, bottoms, strict=True))
+    parts: list[Line] = []
+    for is_up, some in groupby(words, key=itemgetter(0)):
+        _, texts, edges, places = zip(*some, strict=True)
+        is_last = line.edges[-1] is edges[-1]
+        own = line._replace(
+            text=" ".join(texts), edges=edges, hyphenated=line.hyphenated and is_last
+        )
+        parts += _by_column(own, places) if is_up else _by_height(own, places)
+    return parts
+
+
+def _by_height(line: Line, bottoms: Sequence[float]) -> Iterator[Line]:
     """Yield the parts of what PDFium took for one line, its words standing at many heights."""
     words = list(zip(line.text.split(" "), line.edges, bottoms, strict=True))
     height = line.height
@@ -554,7 +628,7 @@ def _sign_by_sign(line: Line, text: str, offset: int, characters: Characters) ->
     return parts
 
 
-def _by_column(line: Line, bottoms: list[float]) -> list[Line]:
+def _by_column(line: Line, bottoms: Sequence[float]) -> list[Line]:
     """Return the texts of a line that run up, each in a column of its own."""
     parts: list[Line] = []
     words = zip(line.text.split(" "), line.edges, bottoms, strict=True)
@@ -575,6 +649,36 @@ def _by_column(line: Line, bottoms: list[float]) -> list[Line]:
                 )
             )
     return parts
+
+
+def _with_markers(lines: list[Line]) -> list[Line]:
+    """Return *lines* with the marks of items that follow somewhere after them in front of them."""
+    places = [at for at, line in enumerate(lines) if is_marker(line.text)]
+    if not places:
+        return lines
+    marked = list(lines)
+    gone: set[int] = set()
+    for place in places:
+        mark = lines[place]
+        beside = [
+            (line.left - mark.right, at)
+            for at, line in enumerate(lines[:place])
+            if line.bottom < mark.middle < line.top
+            and 0 <= line.left - mark.right < _MARK_GAP * line.height
+            and not is_marker(line.text)
+        ]
+        if not beside or marked[(at := min(beside)[1])] is not lines[at]:
+            continue
+        gone.add(place)
+        line = lines[at]
+        (text, _, end), *others = line.cells
+        marked[at] = line._replace(
+            text=f"{mark.text} {line.text}",
+            left=mark.left,
+            cells=((f"{mark.text} {text}", mark.left, end), *others),
+            edges=((mark.left, mark.right), *line.edges) if line.edges else (),
+        )
+    return [line for at, line in enumerate(marked) if at not in gone]
 
 
 def _without_rulers(lines: list[Line]) -> list[Line]:
@@ -624,7 +728,11 @@ def _on_one_baseline(lines: list[Line]) -> list[Line]:
                 text = f"{before.text} {line.text}"
                 left, right = min(before.left, line.left), max(before.right, line.right)
                 joined[-1] = _moved(before, before.bottom, line.top)._replace(
-                    text=text, left=left, right=right, cells=((text, left, right),)
+                    text=text,
+                    left=left,
+                    right=right,
+                    cells=((text, left, right),),
+                    size=before.size,
                 )
             else:
                 joined.append(line)
@@ -740,6 +848,10 @@ def _with_raised(
         for at, bottom, top in zip(maybe, bottoms, tops, strict=True)
         if _is_raised(bottom, top, base)
     ]
+    if lifted:
+        # Figures of one font may stand at several heights.
+        size = max(characters.size(offset + at) for at in (0, len(text) // 2, len(text) - 1))
+        lifted = [at for at in lifted if characters.size(offset + at) < _LESS_HEIGHT * size]
     for at in sorted(lifted):
         if at <= done:
             continue
@@ -753,6 +865,51 @@ def _with_raised(
         if end - begin < len(text):
             result = result[:begin] + raised(text[begin:end]) + result[end:]
     return result
+
+
+def _parted(
+    text: str,
+    edges: tuple[tuple[float, float], ...],
+    starts: list[int],
+    walls: list[float],
+    characters: Characters,
+) -> tuple[str, tuple[tuple[float, float], ...]] | None:
+    """Return the words of a line with those parted that a wall runs through, None without any."""
+    words: list[str] = []
+    places: list[tuple[float, float]] = []
+    for word, (left, right), start in zip(text.split(" "), edges, starts, strict=False):
+        inside = [x for x in walls if left + 0.5 < x < right - 0.5]
+        begin = 0
+        if inside:
+            lefts, _, rights, _ = characters.sides(range(start, start + len(word)))
+            for at in range(1, len(word)):
+                before, behind = rights[at - 1], lefts[at]
+                # Letters of one word touch each other.
+                is_apart = behind - before > _WALL
+                if is_apart and any(before - _WALL <= x <= behind + _WALL for x in inside):
+                    words.append(word[begin:at])
+                    places.append((left, rights[at - 1]))
+                    begin, left = at, lefts[at]
+        words.append(word[begin:])
+        places.append((left, right))
+    return (" ".join(words), tuple(places)) if len(words) > len(edges) else None
+
+
+def _cells_of(
+    text: str, edges: tuple[tuple[float, float], ...], walls: list[float], *, wide: float
+) -> tuple[tuple[str, float, float], ...]:
+    """Return the parts of a line that wide gaps or walls set apart."""
+    cells: list[tuple[str, float, float]] = []
+    for word, (left, right) in zip(text.split(" "), edges, strict=True):
+        before = cells[-1] if cells else None
+        is_walled = before is not None and any(
+            before[2] - _WALL <= x <= left + _WALL for x in walls
+        )
+        if before is None or is_walled or left - before[2] > wide:
+            cells.append((word, left, right))
+        else:
+            cells[-1] = f"{before[0]} {word}", before[1], right
+    return tuple(cells)
 
 
 def _without_wide_spaces(
@@ -803,7 +960,11 @@ def _letters(text: str, offset: int, characters: Characters, foot: float) -> _Le
     return _Letters(found, max(1.0, *map(sub, tops, bottoms)), foot)
 
 
-def _read_backwards(lines: list[Line], letters: list[_Letters]) -> list[Line]:
+def _read_backwards(
+    lines: list[Line],
+    letters: list[_Letters],
+    walls: Sequence[tuple[float, float, float]],
+) -> list[Line]:
     """Return the lines of a page with those that run to the left in the order of reading."""
     groups: list[tuple[Line, _Letters]] = []
     for line, own in zip(lines, letters, strict=True):
@@ -827,13 +988,18 @@ def _read_backwards(lines: list[Line], letters: list[_Letters]) -> list[Line]:
         is_end = is_backwards and line.text[:1] in _ENDS and not any(map(str.isalpha, line.text))
         is_backwards = is_end or runs_left(line.text)
         if own.letters and (is_end or RIGHT_TO_LEFT.search(line.text)):
-            line = _read_backwards_line(line, own, is_backwards=is_backwards)
+            beside = [x for x, bottom, top in walls if bottom < line.middle < top]
+            line = _read_backwards_line(line, own, beside, is_backwards=is_backwards)
         result.append(line)
     return result
 
 
-def _read_backwards_line(line: Line, own: _Letters, *, is_backwards: bool) -> Line:
-    words = read_from_the_right(own.letters, height=own.height, is_backwards=is_backwards)
+def _read_backwards_line(
+    line: Line, own: _Letters, walls: list[float], *, is_backwards: bool
+) -> Line:
+    words = read_from_the_right(
+        own.letters, height=own.height, is_backwards=is_backwards, walls=walls
+    )
     # Boxes of these letters are as high as the letters are.
     bottom = own.foot - _DESCENT * own.height
     line = _moved(line, bottom, bottom + own.height)

@@ -23,13 +23,18 @@ from shared.boxes import LineBox, WordBox
 
 from .blocks import Block
 from .hyphens import SUSPENDED, keeps_hyphen
-from .pdf_lines import Line
+from .pdf_lines import Line, is_marker
 from .tables import Below, Beside, TableWriter, cover, kind_of
 from .writing_direction import Placed, read_words, runs_left
 
 # Lines that are nearer, in points, are one; so are the ends of lines that meet.
 _NEAR = 2.5
 _MAX_LINES = 400
+# Between rows of one table, in heights of the lower one.
+_MAX_ROW_DROP = 2.8
+# A shaded row is a grid of one row; how far the next one is below it, in its heights.
+_STRIPE_LINES = 2
+_MAX_STRIPE_GAP = 4.0
 _MAX_COLUMNS = 60
 _MAX_ROWS = 400
 _MAX_WORDS = 600
@@ -44,6 +49,8 @@ _MAX_DROP = 3.6
 _LEAST_GAP = 0.35
 _MAX_LINES_BETWEEN = 2
 LEAST_CELLS = 6
+# Type that is so much larger than that of a table is a heading's.
+_HEADING = 1.15
 # Of the cells of a column, so many begin, end or have their middle at one place, in points.
 _ALIGNED_SHARE = 0.6
 _ALIGNED = 4.0
@@ -65,13 +72,6 @@ CAPTION = re.compile(
     re.IGNORECASE,
 )
 MAX_CAPTION_CHARS = 120
-_MARKER = re.compile(
-    r"""[•◦▪‣∙●○■□–*-]|[☐☑☒✓✔]|\[[ x]\]
-      |\(?(?:\d{1,3}|[a-zA-Z]|[ivxlcIVXLC]{1,7})[.)]
-      |(?:[A-Z][a-z]{2,9}\s)?(?:\d{1,3}|[IVXLC]{1,7})(?:\.\d{1,3})*\.
-      |(?:\d{1,3}|[IVXLC]{1,7})(?:\.\d{1,3})+|§+\s?\d{1,4}[a-z]?""",
-    re.VERBOSE,
-)
 _left = attrgetter("left")
 _place_on_page = attrgetter("bottom", "top")
 _first = itemgetter(0)
@@ -140,6 +140,13 @@ class Table:
             abs(a - b) <= _COLUMN_SHIFT for a, b in zip(lefts, self.lefts, strict=True)
         )
 
+    def moved(self, lines: int) -> Table:
+        """Return it with the numbers of its lines so many higher."""
+        if not lines:
+            return self
+        words = [[word._replace(line=word.line + lines) for word in row] for row in self.words]
+        return replace(self, words=words, lines={number + lines for number in self.lines})
+
     def take_last(self) -> Table | None:
         """Take the last row away and return it as a table of its own; None if there are no more."""
         if len(self.rows) < 4:
@@ -194,11 +201,6 @@ class Table:
         yield from placed(writer.pause() if goes_on else writer.end())
 
 
-def is_marker(text: str) -> bool:
-    """Tell the number or mark of a list's item or of a heading: 1., (a), 2.1, Article II., •."""
-    return _MARKER.fullmatch(text) is not None
-
-
 def words_of(line: Line, number: int) -> list[Word]:
     """Return the words of line *number* of a page."""
     texts: Sequence[str]
@@ -226,11 +228,35 @@ def find_tables(
     """
     found = list(_ruled_tables(lines, rules, goes_on))
     aligned = list(_aligned_tables(_rows(lines, found)))
+    if found and aligned:
+        found = _with_rows_below(found, aligned)
+        aligned = [table for table in aligned if table.rows]
     if goes_on is not None and not any(table.goes_on_from(goes_on) for table in (*found, *aligned)):
         # Too few rows of it are here to tell their columns.
         found.extend(_rest_of_table(_rows(lines, ()), goes_on))
         aligned = list(_aligned_tables(_rows(lines, found)))
     return found + aligned
+
+
+def _with_rows_below(tables: list[Table], aligned: list[Table]) -> list[Table]:
+    """
+    Return *tables*, each with the rows directly below it that only their places tell.
+
+    They are taken from *aligned*. Often a table draws lines around its header alone.
+    """
+    for table in tables:
+        for rest in aligned:
+            if not rest.rows or rest.strong[0] or not rest.goes_on_from(table.lefts):
+                continue
+            bottom = min(word.bottom for row in table.words for word in row)
+            height = rest.top - min(word.bottom for word in rest.words[0])
+            if 0 < bottom - rest.top + height < _MAX_ROW_DROP * height:
+                table.rows += rest.rows
+                table.words += rest.words
+                table.strong += rest.strong
+                table.lines |= rest.lines
+                rest.rows = []
+    return tables
 
 
 def _boxes(text: str, pending: list[list[Word]], *, page: int) -> tuple[LineBox, ...]:
@@ -323,7 +349,7 @@ def _ruled_tables(
     across, down = _merged(rules.across), _merged(rules.down)
     if not across or len(down) < 3 or len(across) * len(down) > _MAX_LINES * _MAX_LINES:
         return
-    grids = list(_grids(across, down))[:_MAX_GRIDS]
+    grids = _with_stripes_joined(list(_grids(across, down)))[:_MAX_GRIDS]
     words = list(chain.from_iterable(map(words_of, lines, count()))) if grids else []
     for rows, columns in grids:
         tops = _places(rows)
@@ -381,6 +407,30 @@ def _grids(across: _Lines, down: _Lines) -> Iterator[tuple[_Lines, _Lines]]:
     for rows, columns in groups.values():
         if len(rows) > 1 and len({round(x) for x, _, _ in columns}) > 2:
             yield sorted(rows, reverse=True), sorted(columns)
+
+
+def _with_stripes_joined(grids: list[tuple[_Lines, _Lines]]) -> list[tuple[_Lines, _Lines]]:
+    """Return *grids* with the shaded rows of one table together, and the rows between them."""
+    grids.sort(key=lambda grid: -grid[0][0][0])
+    joined: list[tuple[_Lines, _Lines]] = []
+    stripes = 0
+    for rows, columns in grids:
+        before = joined[-1] if joined else None
+        tops, lefts = _places(rows), _places(columns)
+        stripes = stripes + 1 if len(tops) == _STRIPE_LINES else 0
+        if (
+            before is not None
+            and stripes
+            and len(lefts) == len(known := _places(before[1]))
+            and all(abs(a - b) <= _NEAR for a, b in zip(lefts, known, strict=True))
+            and 0 < before[0][-1][0] - tops[0] < _MAX_STRIPE_GAP * (tops[0] - tops[1])
+        ):
+            # The rows between them have no lines of their own.
+            walls = [(x, tops[-1], before[0][0][0]) for x in known]
+            joined[-1] = [*before[0], *rows], walls
+        else:
+            joined.append((rows, columns))
+    return joined
 
 
 def _parts(rows: _Lines, columns: _Lines) -> Iterator[tuple[int, int]]:
@@ -844,6 +894,8 @@ def _run_end(rows: Sequence[_Row], begin: int) -> int:
         before, row = rows[at], rows[at + 1]
         if before.middle - row.middle > _MAX_DROP * before.height:
             break
+        if len(row.parts) == 1 and row.height > _HEADING * rows[begin].height:
+            break
         at += 1
         if len(row.parts) > 1:
             last, between = at, 0
@@ -1059,8 +1111,11 @@ def _narrow_parts(zone: tuple[float, float], rows: Sequence[_Row]) -> list[tuple
             parts.append((left, right))
     for i in reversed(range(len(parts) - 1)):
         gap = parts[i][1]
-        both = sum(1 for some in words if some and some[0].right <= gap and some[-1].left > gap)
-        if both < max(3, 0.3 * len(rows)):
+        both = [some for some in words if some and some[0].right <= gap and some[-1].left > gap]
+        # A column that few rows fill.
+        lefts = [min(w.left for w in some if w.left > gap) for some in both]
+        is_aligned = len(both) > 2 and max(lefts) - min(lefts) < _NEAR
+        if len(both) < max(3, 0.3 * len(rows)) and not is_aligned:
             parts[i : i + 2] = [(parts[i][0], parts[i + 1][1])]
     return parts
 

@@ -351,7 +351,7 @@ def _complete(chosen: list[Unit], candidates: Candidates, part: Part) -> list[Un
     """Return *chosen* with the rest of its list, and with the sentence that it points back to."""
     first = chosen[0]
     listing = part.kinds.listing
-    items = [unit for unit in chosen if unit.kind == "item"]
+    items = [unit for unit in chosen if _is_item(unit, candidates)]
     # What speaks for an item by its heading speaks for all items, as a step does for all.
     steps = part.kinds.how_to and any(
         is_step(unit, candidates.passages[unit.number - 1].text) for unit in items
@@ -360,10 +360,12 @@ def _complete(chosen: list[Unit], candidates: Candidates, part: Part) -> list[Un
         run = [
             unit
             for unit in candidates.units
-            if unit.kind == "item" and unit.number == items[0].number and unit.lead == items[0].lead
+            if unit.number == items[0].number
+            and unit.lead == items[0].lead
+            and _is_item(unit, candidates)
         ]
         if 1 < len(run) <= _MAX_ITEMS:
-            return [*([first] if first.kind != "item" else []), *run]
+            return [*([first] if first not in run else []), *run]
     if first.kind != "sentence":
         return chosen
     before, after = (_beside(first, candidates, step) for step in (-1, 1))
@@ -393,6 +395,11 @@ def _is_by_heading(item: Unit, candidates: Candidates, part: Part) -> bool:
         for held in (candidates.leads[place], candidates.own[place])
     )
     return own == 0 or above > own
+
+
+def _is_item(unit: Unit, candidates: Candidates) -> bool:
+    """Return whether a unit is an item of a list, or a step with its command."""
+    return unit.kind == "item" or is_step(unit, candidates.passages[unit.number - 1].text)
 
 
 def _beside(unit: Unit, candidates: Candidates, step: int) -> Unit | None:
