@@ -59,6 +59,7 @@ from .pdf_tables import (
     words_left,
 )
 from .reading_order import Box, reading_order
+from .scanned_pages import scanned_blocks
 from .tables import TableWriter
 from .writing_direction import runs_left
 
@@ -770,7 +771,7 @@ class _Assembler:
             # A stamp is text and in the picture of the page.
             known = {_fold(line.text) for line in page.lines}
             read, boxes = _without_lines(page.ocr, page.ocr_lines, known)
-            yield from paragraph(read, page=page.number, source="ocr", lines=boxes)
+            yield from scanned_blocks(read, boxes, page=page.number)
         elif page.is_picture:
             yield EmptyPage(page.number)
         yield from self._blocks(page, lines)

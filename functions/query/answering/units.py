@@ -101,6 +101,7 @@ _TARGET = re.compile(
     r"|(?:\[?!\[[^\]]*\]\([^)]*\)\]?(?:\([^)]*\))?\s*)+$)"
 )
 _URL = re.compile(r"\b[a-z]{2,8}://\S+")
+_SMALL_WORD = re.compile(r"(?<!\w)[^\W\d_A-Z]{3,}")
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)")
 # A line of a text with a frame of stars around it.
 _BOXED = re.compile(r"[ \t]*\*[ \t].*[ \t]\*[ \t]*")
@@ -210,8 +211,9 @@ def split_units(passage: Hit, *, number: int, language: str = "en") -> list[Unit
 
 
 def is_step(unit: Unit, text: str) -> bool:
-    """Return whether *unit* of *text* is a numbered item."""
-    return unit.kind == "item" and bool(_STEP.search(text, max(0, unit.start - 8), unit.start))
+    """Return whether *unit* of *text* is a numbered item, alone or with its command."""
+    numbered = _STEP.search(text, max(0, unit.start - 8), unit.start)
+    return unit.kind in ("item", "code") and numbered is not None
 
 
 def row_cells(row: str) -> list[str]:
@@ -252,7 +254,14 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
             lead, defines = (block.start, block.end), False
             continue
         if block.kind != "prose":
-            for unit in _parts(text, block, passage, number, language):
+            units = list(_parts(text, block, passage, number, language))
+            if units and _ends_in_code(text, units[-1], blocks[at_block + 1 : at_block + 3]):
+                # The command of a step, between its item and the next one.
+                last = units[-1]
+                end = blocks[at_block + 1].end
+                units[-1] = replace(last, end=end, kind="code", head_end=last.end)
+                taken = at_block + 2
+            for unit in units:
                 yield replace(unit, lead=lead)
             continue
         if (defined := _defined(text, block)) is not None:
@@ -305,6 +314,15 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
             if not (cut and passage.char_start) and _is_statement(text[start:end], alone=alone):
                 term = lead if defines and _names(text, lead, start, end) else (0, 0)
                 yield Unit(number, start, end, "sentence", start, lead=lead, term=term)
+
+
+def _ends_in_code(text: str, unit: Unit, following: Sequence[_Block]) -> bool:
+    """Return whether code belongs to an item: it announces it, or its list goes on behind it."""
+    if unit.kind != "item" or not following or following[0].kind != "code":
+        return False
+    announced = text[unit.start : unit.end].rstrip().endswith((":", "："))
+    goes_on = len(following) > 1 and following[1].kind == "items"
+    return (announced or goes_on) and following[0].end - unit.start <= MAX_UNIT_CHARACTERS
 
 
 def _asks_in_list(text: str, block: _Block) -> bool:
@@ -778,6 +796,8 @@ def _is_statement(sentence: str, *, alone: bool) -> bool:
         return True
     if _INTRODUCES.search(stripped) or _TRAIL.fullmatch(stripped):
         return False
+    if _URL.search(stripped) and not _SMALL_WORD.search(_URL.sub("", stripped)):
+        return False  # "Version 2.0, January 2004 http://..." is a letterhead
     if alone and len(stripped) <= _MAX_HEADING_CHARACTERS:
         # "Prepared By: Sarah Martinez" is a field; "Configuring the Server" is a heading.
         return bool(re.search(r"[:=]\s*\S", stripped)) and not _NUMBERED_HEADING.match(stripped)
