@@ -890,6 +890,27 @@ def test_pdf_tables_as_programs_draw_them(stream: str, header: str, rows: list[s
             ["Vera Holt\n4 Mill Lane\nBath", " ".join(BODY)],
         ),
         (
+            [
+                (
+                    50 - 6 * len(str(n)),
+                    700 - 24 * n,
+                    f"{n}   the witness said on day {n} that he saw it and",
+                )
+                for n in range(1, 13)
+            ],
+            [" ".join(f"the witness said on day {n} that he saw it and" for n in range(1, 13))],
+        ),
+        (
+            [
+                (50, 700 - 14 * n, line)
+                for n, line in enumerate(
+                    ["The lamps are lit", "The gulls rest", "And slow", "From far"]
+                )
+            ]
+            + [(50, 600 - 14 * n, line) for n, line in enumerate(BODY)],
+            ["The lamps are lit\nThe gulls rest\nAnd slow\nFrom far", " ".join(BODY)],
+        ),
+        (
             [(50, 800, "Town news"), (500, 800, "Issue 7")]
             + [(50, 700 - 12 * n, f"left line {n:02} of the text goes on and on") for n in range(9)]
             + [(320, 700 - 12 * n, f"right line {n:02} of the text goes on so") for n in range(9)],
@@ -901,7 +922,7 @@ def test_pdf_tables_as_programs_draw_them(stream: str, header: str, rows: list[s
             ],
         ),
     ],
-    ids=["marks behind all text", "lines of an address", "a header over columns"],
+    ids=["marks", "address", "numbers of lines", "verses", "a header over columns"],
 )
 def test_pdf_lines_as_programs_write_them(
     texts: list[tuple[float, float, str]], read: list[str]

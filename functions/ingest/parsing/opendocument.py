@@ -602,6 +602,13 @@ def _object_blocks(
         yield from paragraph(line.replace("{", "(").replace("}", ")"), page=around.page)
 
 
+def packed_object_blocks(archive: Archive, *, page: int | None) -> Iterator[Block]:
+    """Yield what an object says that stands by itself: a chart in a file of another format."""
+    if archive.has("content.xml"):
+        around = _TextReader(archive, _Styles(archive), page=page)
+        yield from _object_blocks(archive, "content.xml", around.styles, around)
+
+
 def parse_ods(request: Request) -> Iterator[Event]:
     """Yield the blocks of a spreadsheet, sheet by sheet."""
     archive, styles = _open(request, "OpenDocument")

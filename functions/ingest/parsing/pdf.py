@@ -81,6 +81,8 @@ _MAX_PICTURE_SIDE = 2000
 # How much of a document's processor time its pictures may take.
 _READING_SHARE = 0.7
 _LEAST_COLUMN = 4
+# Lines of which each begins with a capital letter are verses or entries, not sentences.
+_LEAST_VERSES = 4
 _MANY_LINES = 12
 _LETTER_WIDTH = 0.5
 # So many lines of a column of text go on with sentences.
@@ -1550,11 +1552,16 @@ def _joined(
     text = ""
     hyphenated = False
     before = lines[0]
+    has_verses = (
+        right > 0
+        and len(lines) >= _LEAST_VERSES
+        and all(line.text[:1].isupper() and not line.hyphenated for line in lines)
+    )
     boxes: list[LineBox] = []
     page_starts: list[PageStart] = []
     page = lines[0].page
     for line in lines:
-        if text and has_code and before.mono and line.mono:
+        if text and (has_verses or (has_code and before.mono and line.mono)):
             text += "\n"
         elif text and hyphenated:
             # PDFium takes away any hyphen that a line ends with.

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate, groupby, pairwise, repeat
-from operator import add, itemgetter, sub
+from operator import add, attrgetter, itemgetter, sub
 from typing import Any, NamedTuple
 
 import pypdfium2
@@ -35,6 +35,15 @@ _LEAST_STRETCHED = 3
 _ANGLES = 12
 # So many numbers in steps of the same size are a ruler or the numbers of lines.
 _RULER_NUMBERS = 8
+_MAX_RULER_DIGITS = 4
+# Numbers of lines end at one place and stand at one distance, in points; the text that they count
+# goes on with sentences.
+_RULER_EDGE = 14.0
+_SAME_PITCH = 1.5
+_PROSE_SHARE = 0.25
+_LEAST_PROSE_CHARS = 30
+# Between such a number and the text, in heights of the line.
+_RULER_GAP = 0.5
 _LINE = re.compile("[^\r\n\ufffe]+")
 # Dots or lines that lead the eye, and what is nothing else.
 _LEADERS = re.compile(r"(?:[.·…]\s?){4,}|_{3,}")
@@ -681,11 +690,62 @@ def _with_markers(lines: list[Line]) -> list[Line]:
     return [line for at, line in enumerate(marked) if at not in gone]
 
 
+def _without_line_numbers(lines: list[Line]) -> list[Line]:
+    """
+    Return *lines* without the numbers that PDFium takes for their first words.
+
+    Numbers of lines stand at one distance and count each of them, those between sentences too.
+    """
+    numbered: dict[int, list[int]] = {}
+    for at, line in enumerate(lines):
+        first = line.text.partition(" ")[0]
+        if first.isdecimal() and len(first) <= _MAX_RULER_DIGITS:
+            end = line.edges[0][1] if line.edges else line.right
+            if len(line.edges) < 2 or line.edges[1][0] - end > _RULER_GAP * line.height:
+                numbered.setdefault(round(end / _RULER_EDGE), []).append(at)
+    stripped = list(lines)
+    for places in numbered.values():
+        if len(places) < _RULER_NUMBERS:
+            continue
+        own = sorted((lines[at] for at in places), key=attrgetter("middle"), reverse=True)
+        drops = [a.middle - b.middle for a, b in pairwise(own)]
+        texts = [_without_first_word(line) for line in own]
+        prose = sum(
+            1 for line in texts if len(line.text) > _LEAST_PROSE_CHARS and line.text[:1].islower()
+        )
+        if (
+            _is_series([int(line.text.partition(" ")[0]) for line in own])
+            and max(drops) - min(drops) < _SAME_PITCH
+            and prose >= _PROSE_SHARE * len(own)
+            # Else they number the rows of a table.
+            and all(len(line.cells) < 2 for line in texts)
+        ):
+            for at in places:
+                stripped[at] = _without_first_word(lines[at])
+    return [line for line in stripped if line.text]
+
+
+def _without_first_word(line: Line) -> Line:
+    first, _, text = line.text.partition(" ")
+    if not line.edges or not text:
+        return line._replace(text="")
+    left = line.edges[1][0]
+    cells = line.cells
+    if cells[0][0] == first:
+        cells = cells[1:]
+    else:
+        cells = ((cells[0][0].removeprefix(f"{first} "), left, cells[0][2]), *cells[1:])
+    return line._replace(text=text, left=left, cells=cells, edges=line.edges[1:])
+
+
 def _without_rulers(lines: list[Line]) -> list[Line]:
     """Remove line numbers in a margin and rulers along an edge."""
     lines_of_digits = [line for line in lines if line.text[0].isdecimal()]
     if not lines_of_digits:
         return lines
+    if len(lines_of_digits) >= _RULER_NUMBERS:
+        lines = _without_line_numbers(lines)
+        lines_of_digits = [line for line in lines if line.text[0].isdecimal()]
     numbers = [line for line in lines_of_digits if line.text.isdecimal() and len(line.text) <= 4]
     dropped: set[int] = set()
     for edge in ("left", "right"):

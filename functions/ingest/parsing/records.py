@@ -82,10 +82,10 @@ def _record(value: Any) -> Iterator[Block]:
         if not text.strip():
             continue
         line = f"{path}: {text}" if path else text
-        within = path[: path.rfind("]") + 1]
-        if within != record:
+        end = path.rfind("]") + 1
+        if end != len(record) or not path.startswith(record):
             # The next object of a list begins, or the list has ended.
-            gap, record = "\n\n", within
+            gap, record = "\n\n", path[:end]
         if len(line) > _MAX_PLAIN_CHARS:
             yield from paragraph(line, gap=gap)
             gap = "\n\n"
