@@ -84,8 +84,6 @@ _LEAST_OVER = 0.4
 # A minus sign before a letter or another one is a hyphen of a font, as that of --option.
 _NO_MINUS = re.compile(r"\u2212(?=\u2212?[^\W\d_])")
 _RAISED_SIGNS = frozenset("0123456789+-\u2212")
-# At the begin or the end of a word.
-_RAISABLE = re.compile(r"(?<![^ ])[0-9+\-\u2212]|[0-9+\-\u2212](?![^ ])")
 # A mark behind it, and then another word.
 _RAISED_BEFORE_MARK = re.compile(r"[0-9+\-\u2212](?=[.,;:)] |,[0-9])")
 # How far above the others, in heights of the line, a raised digit stands, and how much smaller.
@@ -273,10 +271,11 @@ def read_lines(
                 bottom, top = min(bottom, end_bottom), max(top, end_top)
             height = top - bottom
             font = characters.font(middle)
-            bold, mono = _is_bold(font), _is_mono(font)
+            bold, mono = _style(font)
             if mono:
                 # One word of a line may be code, too.
-                mono = all(map(_is_mono, map(characters.font, (first, first + len(stripped) - 1))))
+                sides = first, first + len(stripped) - 1
+                mono = all(_style(characters.font(at))[1] for at in sides)
             if has_symbols and "\uf020" <= max(stripped) <= "\uf0ff":
                 stripped = stripped.translate(_SYMBOLS)
             if has_accents and _ACCENT.search(stripped):
@@ -289,12 +288,18 @@ def read_lines(
                 letters.append(_letters(stripped, first, characters, foot))
             least = bottom + _LEAST_RAISE * height
             highest = max(bottoms)
-            if highest > least or max(end_bottoms) > least or raised_ends:
+            maybe: list[int] = []
+            if raised_ends:
                 behind = bisect_right(raised_ends, first + len(stripped))
-                maybe = [at - first for at in raised_ends[bisect_left(raised_ends, first) : behind]]
-                if highest > least or max(end_bottoms) > least or maybe:
-                    maybe += [match.start() for match in _RAISABLE.finditer(stripped)]
-                    stripped = _with_raised(stripped, first, maybe, (bottom, top), characters)
+                maybe += raised_ends[bisect_left(raised_ends, first) : behind]
+            for lows, places in ((bottoms, starts), (end_bottoms, ends)):
+                if max(lows) > least:
+                    some = zip(places[begin:end], lows, strict=True)
+                    maybe += [at for at, low in some if low > least]
+            if maybe:
+                maybe = [at - first for at in maybe if text[at] in _RAISED_SIGNS]
+            if maybe:
+                stripped = _with_raised(stripped, first, maybe, (bottom, top), characters)
             if len(lefts) > 1 and max(map(sub, lefts[1:], rights)) > 1.5 * height:
                 cells = tuple(_cells(stripped, first, words, begin, end, wide=1.5 * height))
                 cleaned = clean_line(stripped) if len(cells) > 1 else cells[0][0]
@@ -312,7 +317,7 @@ def read_lines(
                 edges = _edges_of_cleaned(stripped, edges)
             if bold and len(cells) > 1:
                 # The first column of a table may be bold, and the rest of a row not.
-                bold = _is_bold(characters.font(first + len(stripped) - 1))
+                bold, _ = _style(characters.font(first + len(stripped) - 1))
             leads = (
                 may_lead
                 and _LEADER_MARKS.search(cleaned) is not None
@@ -538,13 +543,9 @@ def _is_stretched(line: Line) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _is_bold(font: bytes) -> bool:
-    return _BOLD.search(font) is not None
-
-
-@lru_cache(maxsize=1024)
-def _is_mono(font: bytes) -> bool:
-    return _MONO.search(font) is not None
+def _style(font: bytes) -> tuple[bool, bool]:
+    """Return whether a font is bold, and whether its letters all have one width."""
+    return _BOLD.search(font) is not None, _MONO.search(font) is not None
 
 
 def _usual_turn(textpage: Any, count: int) -> int:
