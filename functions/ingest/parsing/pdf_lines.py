@@ -31,6 +31,11 @@ _LESS_TALL = 0.8
 _SAME_GAP = 0.75
 _SAME_EDGE = 1.5
 _LEAST_STRETCHED = 3
+# Between narrow columns, in heights of the line; so many words stand below those of another row.
+_NARROW_GAP = 0.6
+_LEAST_ROWS = 3
+_LEAST_IN_ROW = 4
+_ALIKE_SHARE = 0.75
 # Characters that are looked at to tell how a page's text is turned.
 _ANGLES = 12
 # So many numbers in steps of the same size are a ruler or the numbers of lines.
@@ -120,6 +125,7 @@ _SYMBOLS = str.maketrans(
     | {"\uf0fe": "☒", "\uf0fd": "☒", "\uf052": "☑", "\uf06f": "☐", "\uf0a8": "☐", "\uf0a3": "☐"}
 )
 _SYMBOL = re.compile("[\uf020-\uf0ff]")
+_DIGIT = re.compile(r"\d")
 _BOLD = re.compile(rb"bold|black|heavy|semibold|cmbx|medi", re.IGNORECASE)
 _MONO = re.compile(rb"mono|courier|consol|typewriter|cmtt|lmtt|menlo|sftt", re.IGNORECASE)
 _angle = direct(pdfium.FPDFText_GetCharAngle)
@@ -237,6 +243,8 @@ def read_lines(
         has_accents = _ACCENT.search(text) is not None
         may_lead = _MAY_LEAD.search(text) is not None
         letters: list[_Letters] = []
+        # Lines with wide gaps that may be rows of narrow columns.
+        loose: list[int] = []
         spans, starts, ends = _spans(text)
         words = _Words(starts, ends, characters.sides(starts), characters.sides(ends))
         page_lefts, page_bottoms, _, tops = words.first
@@ -300,7 +308,8 @@ def read_lines(
                 maybe = [at - first for at in maybe if text[at] in _RAISED_SIGNS]
             if maybe:
                 stripped = _with_raised(stripped, first, maybe, (bottom, top), characters)
-            if len(lefts) > 1 and max(map(sub, lefts[1:], rights)) > 1.5 * height:
+            widest = max(map(sub, lefts[1:], rights), default=0.0)
+            if widest > 1.5 * height:
                 cells = tuple(_cells(stripped, first, words, begin, end, wide=1.5 * height))
                 cleaned = clean_line(stripped) if len(cells) > 1 else cells[0][0]
             else:
@@ -385,7 +394,11 @@ def read_lines(
                 if len(stripped) > 1 and end_bottom - first_bottom > line.height > right - left:
                     # Letters above each other: it runs up.
                     line = line._replace(edges=(), runs_up=True)
+                if widest > _NARROW_GAP * height and not mono and _holds_numbers(line.text):
+                    loose.append(len(lines))
                 lines.append(line)
+        if len(loose) >= _LEAST_ROWS and not runs_back:
+            lines = _with_narrow_columns(lines, loose)
         if runs_back:
             lines = _read_backwards(lines, letters, walls)
         # As the lines' coordinates are: what is seen of a page may be turned, and begin elsewhere.
@@ -508,6 +521,50 @@ def _edges_of_cleaned(
         for word, edge in zip(words, edges, strict=True)
         for _ in range(len(clean_line(word).split()))
     )
+
+
+def _with_narrow_columns(lines: list[Line], loose: list[int]) -> list[Line]:
+    """
+    Return *lines*, those parted at narrow gaps whose words stand below each other.
+
+    Args:
+        loose: The numbers of those with gaps that are wider than blanks.
+    """
+    parted = list(lines)
+    run: list[int] = []
+    for at in [*loose, -1]:
+        if run and at == run[-1] + 1 and _are_rows(lines[run[-1]], lines[at]):
+            run.append(at)
+            continue
+        if len(run) >= _LEAST_ROWS:
+            for row in run:
+                line = lines[row]
+                cells = _cells_of(line.text, line.edges, [], wide=_NARROW_GAP * line.height)
+                parted[row] = line._replace(cells=cells)
+        run = [at]
+    return parted
+
+
+def _holds_numbers(text: str) -> bool:
+    words = text.split(" ")
+    return 2 * sum(1 for word in words if _DIGIT.search(word)) >= len(words)
+
+
+def _are_rows(line: Line, below: Line) -> bool:
+    """Return whether most words of a line stand below those of another one."""
+    if min(len(line.edges), len(below.edges)) < _LEAST_IN_ROW:
+        return False
+    alike = sum(
+        1
+        for left, right in below.edges
+        if any(
+            abs(left - begin) < _SAME_EDGE
+            or abs(right - end) < _SAME_EDGE
+            or abs(left + right - begin - end) < 2 * _SAME_EDGE
+            for begin, end in line.edges
+        )
+    )
+    return alike >= _ALIKE_SHARE * len(below.edges)
 
 
 def _with_stretched_whole(lines: list[Line]) -> list[Line]:
