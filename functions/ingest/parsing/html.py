@@ -116,6 +116,8 @@ _ALL_SEEN = Visibility(frozenset(), frozenset())
 _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
 _MAX_FOOT_ROWS = 100
+# More terms in a row are a list of something else, such as bookmarks.
+_MAX_TERMS = 4
 # Elements between a cell and a table in it.
 _MAX_CELL_DEPTH = 8
 _MAX_INDENT = 8
@@ -511,6 +513,8 @@ class _Walker:
             return
         self.kind, self.level = ("code" if self.preformatted else "paragraph"), 0
         if self.in_term and kind == "paragraph":
+            if len(self.terms) >= _MAX_TERMS:
+                yield from self._terms_alone()
             self.terms.append(text)
             return
         if self.terms:
@@ -530,9 +534,10 @@ class _Walker:
         self.gap = "\n" if kind == "item" else "\n\n"
 
     def _terms_alone(self) -> Iterator[Event]:
-        """Yield terms before what is no paragraph that explains them."""
+        """Yield terms that no paragraph explains, each by itself."""
         terms, self.terms = self.terms, []
-        yield from paragraph(", ".join(terms), page=self.page)
+        for term in terms:
+            yield from paragraph(term, page=self.page)
         self.gap = "\n\n"
 
     def _next_marker(self, node: LexborNode) -> str:
