@@ -188,6 +188,24 @@ def test_extract_when_a_step_answers() -> None:
     assert all(step in answer for step in ("Warm", "Open", "Fill"))
 
 
+def test_extract_when_the_command_stands_further_on() -> None:
+    """What is to be typed is shown with the sentence that leads to it."""
+    dump = hit(
+        "A whole cluster is dumped by the superuser of the cluster. It takes a while.\n\n"
+        "The usage is:\n\n```\npg_dumpall > dumpfile\n```\n"
+    )
+    assert "pg_dumpall > dumpfile" in shown("How do I dump a whole cluster?", dump)
+
+
+def test_extract_when_the_noun_is_said() -> None:
+    """ "Which program" is answered by what is called a program."""
+    backup = hit(
+        "A mechanism of backups has two goals. The mechanism is made with the dirvish program."
+    )
+    answer = shown("Which program makes the backups?", backup)
+    assert "dirvish" in answer
+
+
 def test_extract_when_a_row_is_of_another_thing() -> None:
     """A row answers nothing that asks with a word that no document holds."""
     rates = hit("Tool | Day EUR | Week EUR\nGrinder | 95 | 340\nDrill | 24 | 82\n")

@@ -75,8 +75,10 @@ _BESIDE = (
     ".mw-editsection, .mw-jump-link, td.linenos, td.blob-num, td.gutter, td.rouge-gutter, "
     "span.linenos, span.lineno, .hljs-ln-numbers"
 )
-# A link from a heading to itself.
-_PERMALINKS = frozenset(["¶", "#", "§", "\U0001f517", "\u2693", "\u2693\ufe0e"])
+# A link from a heading to itself, and one from a note back to its sentence.
+_PERMALINKS = frozenset(
+    ["¶", "#", "§", "\U0001f517", "\u2693", "\u2693\ufe0e", "\u21a9", "\u21a9\ufe0e", "^", "\u2191"]
+)
 _SKIPS = re.compile(r"\b(?:skip|jump)", re.IGNORECASE)
 _SHARES = re.compile(
     r"/sharer(?:\.php)?\?|/sharer/|/intent/(?:tweet|post)|/shareArticle|/share\?|t\.me/share"

@@ -120,11 +120,14 @@ _OF_MEASURE = re.compile(
 _ANYTHING = frozenset(
     word
     for words in (
-        "people persons person times things others kinds types sorts ways leute menschen personen",
+        "times things others kinds types sorts ways leute menschen personen",
         "dinge arten personas veces cosas personnes fois choses persone volte cose pessoas vezes",
         "coisas người temps tempo tiempo zeit time",
     )
     for word in words.split()
+)
+_PEOPLE = re.compile(
+    r"people|persons?|folks|leute|menschen|personen|personas|personnes|persone|pessoas"
 )
 _NUMERAL = re.compile(
     rf"(?<![\w.,])(?P<sign>[$€£¥₫#§]\s?)?(?P<number>\d[\d.,’' ]*\d|\d|{'|'.join(sorted(NUMBER_WORDS, key=len, reverse=True))})"
@@ -253,6 +256,8 @@ def _counts(part: Part, each: Scored, candidates: Candidates) -> bool:
     if asked["vi"] is None:
         # "Days of annual leave" are days.
         words = words[: words.index("of")][-1:] if "of" in words[1:] else words[-1:]
+    if words and _PEOPLE.fullmatch(words[-1]):
+        return _has_free_number(_text(each.unit, candidates), part=part, of_thing=set())
     if not words or words[-1] in _ANYTHING or any(_OF_MEASURE.fullmatch(word) for word in words):
         return True
     things = {term for word in words for term in terms(word, part.language)}

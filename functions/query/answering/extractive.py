@@ -51,6 +51,8 @@ MAX_UNITS = 2
 _ITEM_MARGIN = 2.0
 # What answers another part of the question is left to it if another scores so little less.
 _LEFT_MARGIN = 6.0
+# From a sentence to the command that it leads to.
+_UNITS_TO_COMMAND = 4
 # Items of a list that are shown when one after the other is an answer.
 _MAX_ITEMS = 8
 # A part of a question with so few words is understood with the others only.
@@ -368,6 +370,8 @@ def _complete(chosen: list[Unit], candidates: Candidates, part: Part) -> list[Un
             return [*([first] if first not in run else []), *run]
     if first.kind != "sentence":
         return chosen
+    if part.kinds.how_to and (typed := _typed_next(first, candidates)) is not None:
+        return [first, typed]
     before, after = (_beside(first, candidates, step) for step in (-1, 1))
     if listing and after is not None and after.kind == "list":
         return [first, after]
@@ -385,6 +389,21 @@ def _complete(chosen: list[Unit], candidates: Candidates, part: Part) -> list[Un
     if before is not None and before.kind == "sentence" and points_back(text[first.start :]):
         return [before, *(unit for unit in chosen if unit != before)]
     return chosen
+
+
+def _typed_next(first: Unit, candidates: Candidates) -> Unit | None:
+    """Return the command that soon follows a sentence, or what names one where that does not."""
+    text = candidates.passages[first.number - 1].text
+    place = candidates.units.index(first) + 1
+    following = [
+        unit
+        for unit in candidates.units[place : place + _UNITS_TO_COMMAND]
+        if unit.number == first.number
+    ]
+    names = [] if holds_literal(text[first.start : first.end]) else following
+    typed = [unit for unit in following if unit.kind == "code"]
+    named = [unit for unit in names if holds_literal(text[unit.start : unit.end])]
+    return next(iter([*typed, *named]), None)
 
 
 def _is_by_heading(item: Unit, candidates: Candidates, part: Part) -> bool:

@@ -62,6 +62,17 @@ _HOW_TO = re.compile(
     r"|\bc[óo]mo\b|\bcomment\b|\bcome (?:si|posso|faccio)\b|\bcomo\b|\blàm (?:thế nào|sao)\b|\blệnh\b",
     _FLAGS,
 )
+# What is typed answers, and no step that only says what to do.
+_COMMAND = re.compile(
+    r"\b(?:commands?|befehle?n?|comandos?|commandes?|comand[oi]|lệnh)\b|\bwhat do i (?:run|type)\b",
+    _FLAGS,
+)
+# "Which program": what is called so answers.
+_NOUN = re.compile(
+    r"\b(?:which|welche[rnms]?|quel(?:le)?s?|quale|qual|what(?! (?:is|are|was|were|do|does|did|can|could|must|should|will"
+    r"|would|has|have|had|happens?|kinds?|types?|sorts?|time|year|date)\b)|qué(?! (?:es|son|fue|hay|debe|pasa|hora)\b)) (?P<noun>[^\W\d_]{3,})",
+    _FLAGS,
+)
 _LISTING = re.compile(
     r"\b(?:which|what) (?:are (?:the|all)|(?:\w+ ){0,3}?(?!is\b|was\b|does\b|has\b)\w{3,}s)\b"
     r"|\b(?:list|name|enumerate) (?:the|all)\b|\bwelche\b|\bcu[áa]les\b|\bquels|\bquelles|\bquali\b"
@@ -211,6 +222,8 @@ class Kinds:
     place: bool = False
     price: bool = False
     total: bool = False
+    command: bool = False
+    noun: str = ""
 
     @property
     def asks_for_one(self) -> bool:
@@ -257,6 +270,8 @@ def detect_kinds(question: str) -> Kinds:
         literal=bool(_LITERAL.search(question)),
         price=total or bool(_PRICE.search(question)),
         total=total,
+        noun=noun["noun"] if (noun := _NOUN.search(question)) else "",
+        command=bool(_COMMAND.search(question)),
         place=bool(_PLACE.search(question)),
     )
 
