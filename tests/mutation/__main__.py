@@ -52,7 +52,17 @@ _LOG = "pytest.log"
 _NOTICED_BY = "noticed_by.txt"
 _CALLS = "calls.json"
 _KEPT = ROOT / "build" / "mutation.json"
-_COPIED = ("admin", "functions", "infra", "local", "shared", "tests", "benchmarks", "docs")
+_COPIED = (
+    "admin",
+    "functions",
+    "infra",
+    "kaydangpt_client",
+    "local",
+    "shared",
+    "tests",
+    "benchmarks",
+    "docs",
+)
 _COPIED_FILES = ("pyproject.toml", "Makefile", "README.md", "kaydangpt", ".env.example")
 _OURS = ("admin", "benchmarks", "functions", "infra", "local", "shared", "tests")
 
