@@ -864,6 +864,23 @@ def _walled() -> str:
             "Code | Place | Count",
             [f"SKU-{n} | A-{n} | {n}" for n in range(10, 19)],
         ),
+        (
+            pdf_text(
+                (50.0 + (60 + 30 * (column - 1) if column else 0), 700.0 - 12 * row, cell)
+                for row, line in enumerate(
+                    [
+                        ["Stop", "1", "2", "3", "4"],
+                        *(
+                            [f"Pier-{n}", f"5:1{n}", f"6:1{n}", f"7:1{n}", f"8:1{n}"]
+                            for n in range(4)
+                        ),
+                    ]
+                )
+                for column, cell in enumerate(line)
+            ),
+            "Stop | 1 | 2 | 3 | 4",
+            [f"Pier-{n} | 5:1{n} | 6:1{n} | 7:1{n} | 8:1{n}" for n in range(4)],
+        ),
         (_beside_text(), "Fan | Watt | Year", ["A-1 | 120 | 2019", "B-2 |  | 2021", "C-3 | 95"]),
         (_walled(), "Mode | Load | Mass", ["Slow | High | 2800", "Fast | Less | 1400"]),
     ],
@@ -871,6 +888,7 @@ def _walled() -> str:
         "stripes",
         "stripes below the header",
         "lines around the header",
+        "narrow columns",
         "text beside it",
         "words that touch",
     ],

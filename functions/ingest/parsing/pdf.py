@@ -837,6 +837,8 @@ class _Assembler:
                     group = groups.pop(at)
                     end = _column_end(group.lines[0], lines)
                     begun_here = _Unfinished(group.kind, group.lines, end, has_code)
+        # Where the columns end that begin at a place.
+        ends: dict[float, float] = {}
         rows = 0
         caption = ""
         in_list = False
@@ -867,7 +869,10 @@ class _Assembler:
                 continue
             rows = 0
             is_text = group.kind == "paragraph" and len(group.lines) > 1
-            end = _column_end(group.lines[0], lines) if is_text else 0.0
+            end = 0.0
+            if is_text:
+                left = group.lines[0].left
+                end = ends[left] = ends.get(left) or _column_end(group.lines[0], lines)
             text, boxes, _ = _joined(group.lines, self.compounds, right=end, has_code=has_code)
             is_caption = len(text) <= MAX_CAPTION_CHARS and CAPTION.match(text)
             caption = text if is_caption else ""
@@ -1347,9 +1352,10 @@ def _header_above(pieces: list[Line]) -> tuple[list[Line], list[Line]]:
     if len(head) > _EDGE_LINES or len(rest) < 6:
         return [], pieces
     below = max(piece.top for piece in rest)
+    if min(piece.bottom for piece in head) - below <= 1.5 * highest.height:
+        return [], pieces
     usual = statistics.median(map(_size_of, rest))
-    is_apart = min(piece.bottom for piece in head) - below > 1.5 * highest.height
-    if not is_apart or any(piece.size > usual or piece.bold for piece in head):
+    if any(piece.size > usual or piece.bold for piece in head):
         return [], pieces
     return sorted(head, key=_left), rest
 

@@ -850,6 +850,9 @@ def _parts_of(line: Line) -> list[tuple[float, float]]:
     spans = line.edges or [(left, right) for _, left, right in line.cells]
     lefts, rights = zip(*spans, strict=True)
     wide = 1.5 * max(line.top - line.bottom, 1.0)
+    if any(after[1] - before[2] <= wide for before, after in pairwise(line.cells)):
+        # Narrower columns are known to be some.
+        return [(left, right) for _, left, right in line.cells]
     if lefts[0] == min(lefts) and max(map(sub, lefts[1:], rights), default=0.0) <= wide:
         return [(lefts[0], max(rights))]
     return _Row(sorted(words_of(line, 0), key=_left)).parts
