@@ -31,6 +31,11 @@ _LESS_TALL = 0.8
 _SAME_GAP = 0.75
 _SAME_EDGE = 1.5
 _LEAST_STRETCHED = 3
+# Between narrow columns, in heights of the line; so many words stand below those of another row.
+_NARROW_GAP = 0.6
+_LEAST_ROWS = 3
+_LEAST_IN_ROW = 4
+_ALIKE_SHARE = 0.75
 # Characters that are looked at to tell how a page's text is turned.
 _ANGLES = 12
 # So many numbers in steps of the same size are a ruler or the numbers of lines.
@@ -84,8 +89,6 @@ _LEAST_OVER = 0.4
 # A minus sign before a letter or another one is a hyphen of a font, as that of --option.
 _NO_MINUS = re.compile(r"\u2212(?=\u2212?[^\W\d_])")
 _RAISED_SIGNS = frozenset("0123456789+-\u2212")
-# At the begin or the end of a word.
-_RAISABLE = re.compile(r"(?<![^ ])[0-9+\-\u2212]|[0-9+\-\u2212](?![^ ])")
 # A mark behind it, and then another word.
 _RAISED_BEFORE_MARK = re.compile(r"[0-9+\-\u2212](?=[.,;:)] |,[0-9])")
 # How far above the others, in heights of the line, a raised digit stands, and how much smaller.
@@ -122,6 +125,7 @@ _SYMBOLS = str.maketrans(
     | {"\uf0fe": "☒", "\uf0fd": "☒", "\uf052": "☑", "\uf06f": "☐", "\uf0a8": "☐", "\uf0a3": "☐"}
 )
 _SYMBOL = re.compile("[\uf020-\uf0ff]")
+_DIGIT = re.compile(r"\d")
 _BOLD = re.compile(rb"bold|black|heavy|semibold|cmbx|medi", re.IGNORECASE)
 _MONO = re.compile(rb"mono|courier|consol|typewriter|cmtt|lmtt|menlo|sftt", re.IGNORECASE)
 _angle = direct(pdfium.FPDFText_GetCharAngle)
@@ -239,6 +243,8 @@ def read_lines(
         has_accents = _ACCENT.search(text) is not None
         may_lead = _MAY_LEAD.search(text) is not None
         letters: list[_Letters] = []
+        # Lines with wide gaps that may be rows of narrow columns.
+        loose: list[int] = []
         spans, starts, ends = _spans(text)
         words = _Words(starts, ends, characters.sides(starts), characters.sides(ends))
         page_lefts, page_bottoms, _, tops = words.first
@@ -273,10 +279,11 @@ def read_lines(
                 bottom, top = min(bottom, end_bottom), max(top, end_top)
             height = top - bottom
             font = characters.font(middle)
-            bold, mono = _is_bold(font), _is_mono(font)
+            bold, mono = _style(font)
             if mono:
                 # One word of a line may be code, too.
-                mono = all(map(_is_mono, map(characters.font, (first, first + len(stripped) - 1))))
+                sides = first, first + len(stripped) - 1
+                mono = all(_style(characters.font(at))[1] for at in sides)
             if has_symbols and "\uf020" <= max(stripped) <= "\uf0ff":
                 stripped = stripped.translate(_SYMBOLS)
             if has_accents and _ACCENT.search(stripped):
@@ -289,13 +296,20 @@ def read_lines(
                 letters.append(_letters(stripped, first, characters, foot))
             least = bottom + _LEAST_RAISE * height
             highest = max(bottoms)
-            if highest > least or max(end_bottoms) > least or raised_ends:
+            maybe: list[int] = []
+            if raised_ends:
                 behind = bisect_right(raised_ends, first + len(stripped))
-                maybe = [at - first for at in raised_ends[bisect_left(raised_ends, first) : behind]]
-                if highest > least or max(end_bottoms) > least or maybe:
-                    maybe += [match.start() for match in _RAISABLE.finditer(stripped)]
-                    stripped = _with_raised(stripped, first, maybe, (bottom, top), characters)
-            if len(lefts) > 1 and max(map(sub, lefts[1:], rights)) > 1.5 * height:
+                maybe += raised_ends[bisect_left(raised_ends, first) : behind]
+            for lows, places in ((bottoms, starts), (end_bottoms, ends)):
+                if max(lows) > least:
+                    some = zip(places[begin:end], lows, strict=True)
+                    maybe += [at for at, low in some if low > least]
+            if maybe:
+                maybe = [at - first for at in maybe if text[at] in _RAISED_SIGNS]
+            if maybe:
+                stripped = _with_raised(stripped, first, maybe, (bottom, top), characters)
+            widest = max(map(sub, lefts[1:], rights), default=0.0)
+            if widest > 1.5 * height:
                 cells = tuple(_cells(stripped, first, words, begin, end, wide=1.5 * height))
                 cleaned = clean_line(stripped) if len(cells) > 1 else cells[0][0]
             else:
@@ -312,7 +326,7 @@ def read_lines(
                 edges = _edges_of_cleaned(stripped, edges)
             if bold and len(cells) > 1:
                 # The first column of a table may be bold, and the rest of a row not.
-                bold = _is_bold(characters.font(first + len(stripped) - 1))
+                bold, _ = _style(characters.font(first + len(stripped) - 1))
             leads = (
                 may_lead
                 and _LEADER_MARKS.search(cleaned) is not None
@@ -380,7 +394,11 @@ def read_lines(
                 if len(stripped) > 1 and end_bottom - first_bottom > line.height > right - left:
                     # Letters above each other: it runs up.
                     line = line._replace(edges=(), runs_up=True)
+                if widest > _NARROW_GAP * height and not mono and _holds_numbers(line.text):
+                    loose.append(len(lines))
                 lines.append(line)
+        if len(loose) >= _LEAST_ROWS and not runs_back:
+            lines = _with_narrow_columns(lines, loose)
         if runs_back:
             lines = _read_backwards(lines, letters, walls)
         # As the lines' coordinates are: what is seen of a page may be turned, and begin elsewhere.
@@ -505,6 +523,50 @@ def _edges_of_cleaned(
     )
 
 
+def _with_narrow_columns(lines: list[Line], loose: list[int]) -> list[Line]:
+    """
+    Return *lines*, those parted at narrow gaps whose words stand below each other.
+
+    Args:
+        loose: The numbers of those with gaps that are wider than blanks.
+    """
+    parted = list(lines)
+    run: list[int] = []
+    for at in [*loose, -1]:
+        if run and at == run[-1] + 1 and _are_rows(lines[run[-1]], lines[at]):
+            run.append(at)
+            continue
+        if len(run) >= _LEAST_ROWS:
+            for row in run:
+                line = lines[row]
+                cells = _cells_of(line.text, line.edges, [], wide=_NARROW_GAP * line.height)
+                parted[row] = line._replace(cells=cells)
+        run = [at]
+    return parted
+
+
+def _holds_numbers(text: str) -> bool:
+    words = text.split(" ")
+    return 2 * sum(1 for word in words if _DIGIT.search(word)) >= len(words)
+
+
+def _are_rows(line: Line, below: Line) -> bool:
+    """Return whether most words of a line stand below those of another one."""
+    if min(len(line.edges), len(below.edges)) < _LEAST_IN_ROW:
+        return False
+    alike = sum(
+        1
+        for left, right in below.edges
+        if any(
+            abs(left - begin) < _SAME_EDGE
+            or abs(right - end) < _SAME_EDGE
+            or abs(left + right - begin - end) < 2 * _SAME_EDGE
+            for begin, end in line.edges
+        )
+    )
+    return alike >= _ALIKE_SHARE * len(below.edges)
+
+
 def _with_stretched_whole(lines: list[Line]) -> list[Line]:
     """
     Return *lines*, those in one piece whose words only justification has set wide apart.
@@ -538,13 +600,9 @@ def _is_stretched(line: Line) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _is_bold(font: bytes) -> bool:
-    return _BOLD.search(font) is not None
-
-
-@lru_cache(maxsize=1024)
-def _is_mono(font: bytes) -> bool:
-    return _MONO.search(font) is not None
+def _style(font: bytes) -> tuple[bool, bool]:
+    """Return whether a font is bold, and whether its letters all have one width."""
+    return _BOLD.search(font) is not None, _MONO.search(font) is not None
 
 
 def _usual_turn(textpage: Any, count: int) -> int:
