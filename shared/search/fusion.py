@@ -89,7 +89,7 @@ class Fusion:
 # Of the lead that the better of the passages before and behind it has: what is asked for goes on
 # beyond the end of a chunk. A document's best passage gains nothing, so that documents keep their
 # order.
-NEIGHBOUR_SHARE = 0.1
+NEIGHBOUR_SHARE = 0.2
 # Of models that know English best, as those of this size do ...
 ENGLISH = Fusion(
     vector=0.6,

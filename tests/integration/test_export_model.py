@@ -100,6 +100,20 @@ def _save_small_bert(folder: Path, vocabulary: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def unprompted_model(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a random model that says nothing of prompts."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    base = _save_small_bert(tmp_path_factory.mktemp("base"), vocabulary)
+    modules = [Transformer(str(base), max_seq_length=64), Pooling(64, "mean")]
+    folder = tmp_path_factory.mktemp("unprompted") / "model"
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+    return folder
+
+
 def _reference(folder: Path, texts: list[str], prompt: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
@@ -253,6 +267,51 @@ def test_given_prompts_are_those_of_the_model(small_model: Path, tmp_path: Path)
         if arguments is asked:
             prompts = json.loads((output / DESCRIPTION_FILE).read_text())["prompts"]
             assert prompts == {"query": "find: ", "document": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "document"),
+    [
+        ("multilingual-e5-small", "query: ", "passage: "),
+        ("bge-small-en-v1.5", "Represent this sentence for searching relevant passages: ", ""),
+        ("nomic-embed-text-v1.5", "search_query: ", "search_document: "),
+        ("snowflake-arctic-embed-m-v2.0", "query: ", ""),
+        ("gte-base", "", ""),
+        (
+            "Qwen3-Embedding-0.6B",
+            "Instruct: Given a web search query, retrieve relevant passages that answer the query"
+            "\nQuery:",
+            "",
+        ),
+    ],
+)
+def test_known_family_is_indexed_and_asked_with_its_prompts(
+    name: str,
+    query: str,
+    document: str,
+    unprompted_model: Path,
+    tmp_path: Path,
+    owner: Connection,
+    connection: Connection,
+    reader: Connection,
+) -> None:
+    """What a search compares is what sentence-transformers makes of the family's prompts."""
+    source = Path(shutil.copytree(unprompted_model, tmp_path / name))
+    export_model.export_model(str(source), tmp_path / "model", precision="float32")
+    embedder = Embedder(tmp_path / "model")
+    model = store.register_model(
+        owner, name=name, dimension=embedder.info.dimension, digest=embedder.info.digest
+    )
+    assert store.switch_model(owner, model.id) == 0
+    question, texts = (
+        export_model.CHECKED_PAIRS[0][0],
+        [each for _, each in export_model.CHECKED_PAIRS[:3]],
+    )
+    index_document(connection, embedder, "a.txt", texts)
+    found = search(reader, question=question, embedding=embedder.embed_query(question), limit=3)
+    cosines = _reference(source, [question], query) @ _reference(source, texts, document).T
+    similarities = {hit.ordinal: hit.similarity for hit in found.hits}
+    assert similarities == pytest.approx(dict(enumerate(cosines[0])), abs=2e-3)
 
 
 def test_max_tokens_leaves_room_for_the_prompt(small_model: Path, tmp_path: Path) -> None:

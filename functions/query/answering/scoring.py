@@ -215,7 +215,10 @@ def gather(
 ) -> Candidates:
     """Return *units* of *passages* with their texts and words."""
     texts = [describe(unit, passages[unit.number - 1]) for unit in units]
-    own = [set(terms(text)) for text in texts]
+    own = [
+        set(terms(text)) | (_unmarked(text) if unit.number in foreign else set())
+        for unit, text in zip(units, texts, strict=True)
+    ]
     leads = [
         set(terms(passages[unit.number - 1].text[unit.lead[0] : unit.lead[1]])) for unit in units
     ]
@@ -228,6 +231,11 @@ def gather(
         _under(passages[unit.number - 1], text) for unit, text in zip(units, texts, strict=True)
     ]
     return Candidates(passages, units, texts, compared, own, contexts, leads, unrelated, foreign)
+
+
+def _unmarked(text: str) -> set[str]:
+    """Return the words of *text* as other languages write its names: Da Nang for Đà Nẵng."""
+    return set() if text.isascii() else set(terms(unmark(text.casefold())))
 
 
 def _under(passage: Hit, text: str) -> str:
