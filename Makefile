@@ -12,6 +12,7 @@ MODEL_DIR ?= $(CACHE)/kaydangpt/models/$(notdir $(or $(EMBEDDING_MODEL_NAME),all
 IN_PARALLEL := -n 3 --dist loadfile
 FUNCTIONS := ingest embed_worker query
 EXPORT = $(PY) -m infra.model.export --output "$(MODEL_DIR)"
+UNPACK := $(PY) -m shared.language_identifier
 TRACING := local/requirements.txt infra/model/tracing/requirements.txt
 
 .DEFAULT_GOAL := help
@@ -113,6 +114,8 @@ model: install ## Export the embedding model EMBEDDING_MODEL_NAME to MODEL_DIR
 
 install:
 	@$(PYTHON) local/install.py local/requirements.txt
+	@$(UNPACK)
 
 install-tests:
 	@$(PYTHON) local/install.py local/requirements.txt tests/requirements.txt
+	@$(UNPACK)

@@ -39,7 +39,9 @@ _COST_A_SENTENCE = 0.05
 # features which say nearly the same are not played off against each other.
 _READER = "reader"
 _EITHER = frozenset(["row", "code", "length", "short", "reason", "novelty", "bias"])
-_AGAINST = frozenset(["missing", "unknown", "no_number", "no_measure", "no_name", "no_date"])
+_AGAINST = frozenset(
+    ["missing", "unsaid", "unknown", "no_number", "no_measure", "no_name", "no_date"]
+)
 _MARGINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 
 

@@ -18,7 +18,7 @@ class AnswerStream:
     An answer as it comes: iterate over its pieces of text, then look at what it rests on.
 
     Attributes:
-        steps: The searches of effort medium.
+        steps: The searches, where there were several.
         passages: What was found; there before the first piece of text.
         citations: What the answer rests on; there after the last.
         done: The rest of the answer; None until it is whole.

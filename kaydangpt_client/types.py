@@ -368,8 +368,7 @@ class QueryRequest(TypedDict):
     per_document: NotRequired[int | None]
     # Which legs of the search answer; for evaluation.
     mode: NotRequired[Literal["fused", "vector", "text"] | None]
-    # medium searches for each part of a question by itself and, where Gemini is configured, up
-    # to three times for what is missing.
+    # medium, where Gemini is configured, searches up to three times for what is missing.
     effort: NotRequired[Literal["low", "medium"] | None]
     # Say what each step did.
     trace: NotRequired[bool | None]
@@ -443,7 +442,7 @@ class Source(TypedDict):
 
 
 class StepEvent(TypedDict):
-    """With effort medium, a search that was made."""
+    """A search that was made, where there were several."""
 
     # What was searched for.
     question: str

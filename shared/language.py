@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache, lru_cache
+from functools import lru_cache
 
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
+from shared.language_identifier import open_identifier
 from shared.simplified_chinese import TO_SIMPLIFIED
 from shared.spellings import (
     find_asked_spellings,
@@ -138,7 +137,7 @@ def detect_language(sample: str) -> str:
     letters = sum(map(str.isalpha, sample))
     if letters < _MIN_LETTERS and unspaced < 4:
         return ""
-    language, probability = _identifier().classify(sample)
+    language, probability = open_identifier().classify(sample)
     return str(language) if probability >= _MIN_PROBABILITY and len(language) == 2 else ""
 
 
@@ -279,12 +278,6 @@ def _stems_of_part(word: str) -> list[str]:
 def _reversed_compounds(words: str) -> list[str]:
     found = {word for word in _LETTERS.findall(words) if len(word) >= _LEAST_COMPOUND_LETTERS}
     return sorted({_REVERSED + stem[::-1] for word in found for stem in _stems_of_part(word)[:1]})
-
-
-@cache
-def _identifier() -> LanguageIdentifier:
-    # It takes half a second and 70 MB, so it is imported by the first call.
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def _fold(text: str) -> str:

@@ -35,12 +35,12 @@ october oct oktober okt octubre octobre ottobre outubro out października ekim
 november nov noviembre novembre novembro listopada kasım
 december dec dezember dez diciembre dic décembre déc dicembre dezembro grudnia aralık
 """
-_MONTHS = {
+MONTHS = {
     name: number
     for number, names in enumerate(_MONTH_NAMES.split("\n")[1:13], start=1)
     for name in names.split()
 }
-_MONTH = "|".join(sorted(map(re.escape, _MONTHS), key=len, reverse=True))
+_MONTH = "|".join(sorted(map(re.escape, MONTHS), key=len, reverse=True))
 _DATES = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -75,13 +75,13 @@ _NUMBER = re.compile(
     r"(?![\w]|[.,]\d)"
 )
 _THOUSANDS = re.compile(r"\d{1,3}(?:([.,'’ ])\d{3})(?:\1\d{3})*")
-_UNITS = (
+UNITS = (
     "m3/h|m3/s|l/min|l/h|l/s|km/h|m/s|m3|m2|kwh|mwh|wh|kw|mw|w|kv|mv|v|ma|ah|mah|a|khz|mhz|ghz|hz|kg|mg|g|lb|lbs|oz|km|cm|mm|nm|m"
     "|ft|ml|cl|l|kpa|mpa|hpa|pa|bar|mbar|psi|kb|mb|gb|tb|kib|mib|gib|tib|kbit|mbit|gbit|kbps|mbps"
     "|gbps|ms|dpi|px|db|rpm|°c|°f|%|ω|k|n"
 )
 # Names of units, and signs for what has another sign above.
-_UNIT_NAMES = {
+UNIT_NAMES = {
     name: unit
     for unit, names in {
         "kg": "kilogram kilograms kilogramm kilogramme kilogrammes kilogramos kilo kilos",
@@ -117,7 +117,7 @@ _UNIT_NAMES = {
 }
 _QUANTITY = re.compile(
     rf"(?<![\w.,])(\d{{1,12}}(?:[.,]\d{{1,9}})?)(\s?)"
-    rf"({'|'.join(sorted(_UNIT_NAMES, key=len, reverse=True))}|{_UNITS})(?![\w/])",
+    rf"({'|'.join(sorted(UNIT_NAMES, key=len, reverse=True))}|{UNITS})(?![\w/])",
     re.IGNORECASE,
 )
 # Units of one kind, by the power of ten of the one that stands for all of them.
@@ -328,7 +328,7 @@ def _dates(text: str) -> Iterator[str]:
 
 def _date_of(match: re.Match[str]) -> Iterator[str]:
     found = match.groupdict()
-    month = _MONTHS[found["n"].lower()] if "n" in found else int(found["m"])
+    month = MONTHS[found["n"].lower()] if "n" in found else int(found["m"])
     year = found["y"] if len(found["y"]) == 4 else f"20{found['y']}"
     yield from _date(year, month, int(found["d"]))
 
@@ -380,7 +380,7 @@ def _decimal(number: str, separator: str) -> str:
 def _quantities(text: str) -> Iterator[str]:
     for match in _QUANTITY.finditer(text):
         number, gap, unit = match.groups()
-        unit = _UNIT_NAMES.get(unit.lower(), unit.lower())
+        unit = UNIT_NAMES.get(unit.lower(), unit.lower())
         sign = unit.translate(_UNIT_SIGNS)
         for value in _values(number):
             # "5 m" and "10 a" stand in prose too; beside a number in digits they are units.

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from shared import store
 from shared.errors import GenerationUnavailable
-from shared.gemini.client import GeminiClient
 from shared.gemini.requests import GenerationRequest, Usage
 from shared.settings import GeminiSettings
 
@@ -85,6 +84,9 @@ class FigureReader:
     """
 
     def __init__(self, settings: GeminiSettings) -> None:
+        # Without a key it is never needed, and takes 17 MB.
+        from shared.gemini.client import GeminiClient
+
         self._timeout_seconds = settings.gemini_timeout_seconds
         self._client = GeminiClient(settings, attempts=_ATTEMPTS)
         self.model = self._client.model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from shared.errors import GenerationUnavailable
-from shared.gemini.client import GeminiClient
 from shared.gemini.requests import GenerationRequest
 from shared.settings import GeminiSettings
 
@@ -25,6 +24,9 @@ class PageReader:
     """
 
     def __init__(self, settings: GeminiSettings) -> None:
+        # Without a key it is never needed, and takes 17 MB.
+        from shared.gemini.client import GeminiClient
+
         self._timeout_seconds = settings.gemini_timeout_seconds
         self._client = GeminiClient(settings, attempts=_ATTEMPTS)
 

@@ -9,12 +9,20 @@ from pathlib import Path
 
 import pypdfium2
 import pytest
+from PIL import Image, ImageChops
 
 from functions.ingest.parsing import recognition
 from functions.ingest.sandbox import ParsedDocument, parse_document
 from shared.boxes import find_marks
 from shared.errors import Unreadable
-from tests.support.documents import LIMITS, assemble_pdf, make_pdf, pdf_lines, small_tokenizer
+from tests.support.documents import (
+    LIMITS,
+    assemble_pdf,
+    make_pdf,
+    pdf_lines,
+    pdf_text,
+    small_tokenizer,
+)
 
 LINES = [
     "The notice period of this contract is three months.",
@@ -153,3 +161,36 @@ def test_scan_in_two_languages(tmp_path: Path, tokenizer: Path) -> None:
     assert "Altöl gehört in den Behälter" in text
     assert "notice period of this contract is three months" in text
     assert text.endswith("The key of the shed hangs in the office.")
+
+
+def test_table_and_words_of_a_page_in_shadow(tmp_path: Path, tokenizer: Path) -> None:
+    """Dark paper loses no line, rows keep their columns, and a word that a line parts is whole."""
+    cells = [("Part", "Load", "Price"), ("Pump", "120", "340.50"), ("Valve", "75", "18.90")]
+    cells += [("Hose", "60", "7.25"), ("Filter", "45", "12.00")]
+    stream = pdf_lines(
+        ["The plant is subject to all safety regu-", "lations of the harbour."], top=760
+    )
+    stream += pdf_text(
+        (72.0 + 150 * column, 660.0 - 24 * row, cell)
+        for row, line in enumerate(cells)
+        for column, cell in enumerate(line)
+    )
+    page = pypdfium2.PdfDocument(make_pdf([stream]))[0].render(scale=200 / 72).to_pil().convert("L")
+    shadow = (
+        Image.linear_gradient("L").rotate(90).resize(page.size).point(lambda grey: 110 + grey // 2)
+    )
+    path = tmp_path / "a.png"
+    ImageChops.multiply(page, shadow).save(path)
+    with parse_document(
+        path,
+        name="a.png",
+        content_type=None,
+        limits=replace(LIMITS, timeout_seconds=60),
+        tokenizer=tokenizer,
+        max_tokens=128,
+        ocr_page_budget=1,
+    ) as parsed:
+        text = "\n".join(chunk.text for chunk in parsed.chunks())
+    assert "safety regulations" in " ".join(text.split())
+    rows = [" | ".join(row) for row in cells]
+    assert [line for line in text.split("\n") if line in rows] == rows

@@ -180,7 +180,6 @@ def test_parts_when_there_is_no_gemini(
     body = ask(
         client,
         "When does the office in Lisbon close, and how many pallets are in the Leeds warehouse?",
-        effort="medium",
         limit=2,
     )
     assert found(body) == {"places/Lisbon.txt", "places/Leeds.txt"}

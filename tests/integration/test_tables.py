@@ -360,6 +360,8 @@ def test_tables_when_closed(figures: Figures, module_database_url: str) -> None:
             "sum(Amount) FROM t WHERE Quantity > 20 AND Product = 'valve'",
         ),
         ("What is the highest Amount?", "max(Amount) FROM t"),
+        ("Which order of the West was the cheapest?", "min(Amount) FROM t WHERE Region = 'West'"),
+        ("Welche Order war die teuerste?", "max(Amount) FROM t"),
     ],
 )
 def test_questions_when_computed(figures: Figures, question: str, sql: str) -> None:

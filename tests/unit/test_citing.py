@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.query.answering.citations import Quote, cite, locate, place_marks
+from functions.query.answering.citations import Quote, attribute, cite, locate, place_marks
 from shared.values import Hit
 
 TEXT = "The “tower” was   finished\nin 1889. It’s in Paris — on the left bank. ÉCOLE Straße."
@@ -209,6 +209,64 @@ def test_cite_when_the_sentence_says_more_than_the_quote(answer: str, verified: 
     (citation,) = cite(answer, [Quote(1, "bridge was opened in 1943")], [passage])
     assert citation.verified is verified
     assert citation.char_start == (passage.char_start + 4 if verified else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "verified"),
+    [
+        ("The limit is 16 bar.", "The limit is 16 bar", True),
+        ("The limit is 16 bar.", "The limit is 16 psi", False),
+        ("The limit is 16 bar.", "Die Grenze liegt bei 16 bar", True),
+        ("Refunds take 14 days.", "Refunds take 14 weeks", False),
+        ("Refunds take 14 days.", "Rückzahlungen dauern 14 Tage", True),
+        ("Es kostet 120 € im Monat.", "It costs $120 a month", False),
+        ("Es kostet 120 € im Monat.", "It costs EUR 120 a month", True),
+        ("A 14-day period of notice applies.", "The notice is 14 days", True),
+        ("The fee is not refundable after June.", "The fee is refundable after June", False),
+        ("The fee is not refundable after June.", "The fee is refundable", False),
+        ("The fee is not refundable after June.", "The fee can be refunded until June", True),
+        ("Never open the valve when hot.", "Open the valve when hot", False),
+        ("Die Gebühr wird nicht erstattet.", "Die Gebühr wird erstattet", False),
+        ("Dogs are welcome. Cats are not allowed.", "Dogs are welcome", True),
+        ("The chair is Ilse Krämer.", "The chair is Otto Braun", False),
+        ("The chair is Ilse Krämer.", "The chair is Braun", False),
+        ("The chair is Ilse Krämer.", "The chair of the Harbour Board is Ilse Krämer", True),
+        ("The chair is Ilse Krämer.", "The chair, Mrs Krämer, is elected", True),
+        ("Die Vorsitzende ist Ilse Krämer.", "Den Vorsitz hat Ilse Krämer", True),
+        ("It closes on 3 June.", "It closes on 3 June", True),
+        ("It is so.", "It is so", True),
+    ],
+)
+def test_cite_when_the_sentence_says_another_thing(text: str, answer: str, verified: bool) -> None:
+    """A unit, a denial or a name that is not the quote's makes another statement of it."""
+    (citation,) = cite(
+        f"{answer} [1].", [Quote(1, text)], [hit(text)], question="Who leads the Harbour Board?"
+    )
+    assert citation.verified is verified
+
+
+def test_cite_when_the_quote_is_a_scrap() -> None:
+    """Words that stand everywhere prove nothing."""
+    (citation,) = cite("It is [1].", [Quote(1, "it is")], [hit("It is so.")])
+    assert not citation.verified
+
+
+def test_cite_when_code_stands_before_the_mark() -> None:
+    """A block of code is looked up whole; emphasis is no part of what is claimed."""
+    passages = [hit("Run kubectl get pods -n prod first."), hit("Refunds take 14 days.")]
+    answer = "```sh\nkubectl get pods -n prod\n```\n[1]\n\n**Refunds** take 14 days [2]."
+    found = cite(answer, [], passages)
+    assert [citation.quote for citation in found] == [
+        "kubectl get pods -n prod",
+        "Refunds take 14 days",
+    ]
+
+
+def test_quotes_of_no_passage() -> None:
+    """A quote that names no passage belongs to the one that holds it."""
+    passages = [hit("Alpha is first."), hit("Beta is second.")]
+    quotes = [Quote(0, "Beta is second"), Quote(0, "Gamma"), Quote(1, "Alpha is first")]
+    assert [quote.number for quote in attribute(quotes, passages)] == [2, 0, 1]
 
 
 def test_marks_when_the_model_forgot_them() -> None:

@@ -257,3 +257,12 @@ def test_clean_when_text_streams() -> None:
     assert cleaner.feed("1889 after all, and ") == " 1889 after all, and"
     assert cleaner.feed("opened [1]. Then ") == ""
     assert cleaner.finish() == " opened [1]. Then "
+
+
+@pytest.mark.parametrize(
+    "answer", ["It was finished (1). Then", "It was finished [1†source]. Then"]
+)
+def test_clean_when_an_odd_mark_streams(answer: str) -> None:
+    """A mark is one however the pieces are cut."""
+    cleaner = AnswerCleaner(SOURCES)
+    assert "".join(map(cleaner.feed, answer)) + cleaner.finish() == "It was finished [1]. Then"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import unicodedata
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from shared.language import (
     search_config,
     searchable_text,
 )
+from shared.language_identifier import open_identifier, unpack
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ def test_search_config_when_postgres_has_none() -> None:
 
 def test_import_when_cold() -> None:
     """Importing the module does not load the detector's model."""
-    code = "import shared.language as l; print(l._identifier.cache_info().currsize)"
+    code = "import shared.language as l; print(l.open_identifier.cache_info().currsize)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "0"
 
@@ -157,3 +160,24 @@ def test_questions_when_anything(text: str) -> None:
 def test_name_words_when_file(name: str, words: str) -> None:
     """The file's own words are found as those of its text are; short numbers name nothing."""
     assert " ".join(name_words(name)) == words
+
+
+def test_mapped_identifier_is_the_packed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unpacked once for all processes, it says the same; without its files the package's serves."""
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    packed = open_identifier.__wrapped__()
+    unpack()
+    unpack()
+    mapped = open_identifier.__wrapped__()
+    assert isinstance(mapped.nb_ptc, np.memmap)
+    assert not isinstance(packed.nb_ptc, np.memmap)
+    for text in (
+        "The notice period is three months.",
+        "Die Kündigungsfrist",
+        "Thời hạn",
+        "契約",
+        "",
+    ):
+        assert mapped.rank(text) == packed.rank(text)

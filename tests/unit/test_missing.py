@@ -75,11 +75,19 @@ def test_refusal_when_an_identifier_is_missing() -> None:
         ("What does building nine hold?", ["building nine"]),
         ("What does building seven hold?", []),
         ("What is in cellar 4?", []),
+        ("What is the rent of building 14?", ["building 14"]),
+        ("What is due in section 12?", []),
+        ("What is the gate code of building 7.5?", []),
     ],
 )
 def test_missing_when_a_thing_has_another_number(question: str, missing: list[str]) -> None:
     """Another building's code is no answer; a thing that has no number in the text is let be."""
-    passages = [hit("The gate code of building seven is QX-7714. More than five know the cellar.")]
+    passages = [
+        hit(
+            "The gate code of building seven is QX-7714. More than five know the cellar."
+            " See section 3.\n12. Payment"
+        )
+    ]
     assert find_missing_numbered(question, passages) == missing
 
 
@@ -105,11 +113,25 @@ def test_near_when_a_number_is_missing() -> None:
     assert find_near(["1990"], passages) == ["1998"]
 
 
-@pytest.mark.parametrize("question", ["Hello!", "Xin chào", "thank you", "¿?", "Guten Morgen"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Hello!",
+        "Xin chào",
+        "thank you",
+        "¿?",
+        "Guten Morgen",
+        "Thanks, that helped a lot!",
+        "Hello, how are you today?",
+        "Vielen Dank für die Hilfe",
+    ],
+)
 def test_question_when_it_asks_nothing(question: str) -> None:
-    """A greeting is no question."""
+    """A greeting or thanks is no question, unless one follows."""
     assert asks_nothing(question, None)
     assert not asks_nothing("Hello, where is the pump?", None)
+    assert not asks_nothing("Thanks, and now show the price of the pump.", None)
+    assert not asks_nothing("Who thanks the helpers?", None)
 
 
 def test_spelling_when_a_word_stands_nowhere() -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import pytest
 
 from functions.ingest.parsing.blocks import Block, Title
 from functions.ingest.parsing.registry import EML, EPUB, HTML, RTF
 from shared.errors import Unreadable
-from tests.support.documents import blocks_of, make_epub, make_pdf, parse_bytes, pdf_lines, text_of
+from tests.support.documents import (
+    blocks_of,
+    make_epub,
+    make_pdf,
+    make_zip,
+    parse_bytes,
+    pdf_lines,
+    text_of,
+)
 
 PAGE = """<!doctype html><html><head><title> Garden &amp; yard </title>
 <script>var hidden = 1</script></head><body><nav>Home About</nav>
@@ -182,3 +193,64 @@ def test_html_when_choices_are_many() -> None:
     assert "Depot nine." in text
     assert "Lever B ends it." in text
     assert "Choice 59999" not in text
+
+
+_ROLES = (
+    "<div role=table><div role=row><span role=columnheader>Gate</span>"
+    "<span role=columnheader>Code</span></div><div role=row><span role=cell>East</span>"
+    "<span role=cell>88</span></div></div>"
+)
+_FOOT_FIRST = (
+    "<table><thead><tr><th>Item<th>Sum</thead><tfoot><tr><td>All<td>3</tfoot>"
+    "<tbody><tr><td>Oil<td>3</table>"
+)
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        (
+            "<dl><dt>Bight<dt>Loop<dd>A bend.<dd>More.<dt>End<dd><ul><li>x</ul></dl>",
+            "Bight, Loop: A bend.\nMore.\nEnd\n- x",
+        ),
+        (
+            "<div role=tabpanel hidden><p>Use ports.</div><div hidden>gone</div><p>Seen.",
+            "Use ports.\nSeen.",
+        ),
+        (
+            "<h2><button>Who pays?</button></h2><button>Copy</button><p>The ship.",
+            "Who pays?\nThe ship.",
+        ),
+        ("<p>Ship: <input value=Hela><input type=hidden value=x>", "Ship: Hela"),
+        ("<label><input type=checkbox checked> Paid</label><input type=radio>", "[x] Paid"),
+        (
+            "<table><tr><td class=linenos><pre>1\n2</pre></td><td><pre>a\n  b</pre></td></table>",
+            "a\n  b",
+        ),
+        ("<h2>Set up<a href='#s'>¶</a></h2><a href='#m'>Skip it</a><p>Go.", "Set up\nGo."),
+        ("<p>Rated <i class=material-icons>star</i> 4", "Rated 4"),
+        ("<ul><li><a href='https://x.example/sharer.php?u=a'>Share</a></ul><p>Text.", "Text."),
+        (_FOOT_FIRST, "Item | Sum\nOil | 3\nAll | 3"),
+        (_ROLES, "Gate | Code\nEast | 88"),
+        (
+            "<table><tr><th>Role<th>Work</tr><tr><td>Mate<td><ul><li>stows<li>logs</ul></table>",
+            "Role | Work\nMate | stows; logs",
+        ),
+    ],
+)
+def test_html_when_more_than_text(page: str, expected: str) -> None:
+    """Terms, tabs, fields, code with line numbers and tables of other elements are as shown."""
+    assert text_of(f"<html><body>{page}".encode(), "a.html") == expected
+
+
+def test_epub_when_only_its_contents_name_the_chapters() -> None:
+    """A chapter without a heading is under its name in the table of contents."""
+    book = make_epub(["<p>One.</p>", "<p>It holds <i epub:type='pagebreak'>12</i>740.</p>"])
+    with zipfile.ZipFile(io.BytesIO(book)) as packed:
+        parts = {name: packed.read(name) for name in packed.namelist()}
+    item = b'<item id="n" href="nav.xhtml" properties="nav" media-type="application/xhtml+xml"/>'
+    package = parts["OPS/book.opf"].replace(b"</manifest>", item + b"</manifest>")
+    contents = '<html><body><nav><a href="text/c1.xhtml">Two: Bends</a></nav></body></html>'
+    parts |= {"OPS/book.opf": package, "OPS/nav.xhtml": contents.encode()}
+    text = text_of(make_zip({**parts}, first="mimetype"), "a.epub")
+    assert text == "One.\nTwo: Bends\nIt holds 740."

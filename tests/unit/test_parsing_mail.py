@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import quopri
 import struct
 from email.message import EmailMessage
@@ -62,6 +63,76 @@ def test_mail_when_both_halves_say_the_same() -> None:
     message.set_content("The ferry sails at 5:40 from pier nine.")
     message.add_alternative("<p>The ferry sails at 5:40 from <b>pier nine</b>.</p>", "html")
     assert text_of(bytes(message), "m.eml").count("pier nine") == 1
+
+
+def _apple_mail() -> bytes:
+    """Return a message whose HTML half is in parts, with a file between them."""
+    halves = MIMEMultipart("alternative")
+    halves["From"], halves["To"], halves["Subject"] = "a@b.example", "c@d.example", "Stock"
+    halves.attach(MIMEText("The stock of shed four. Rope 17, as above."))
+    mixed = MIMEMultipart("mixed")
+    table = MIMEText("item,count\nchain,9\n", "csv")
+    table.add_header("Content-Disposition", "attachment", filename="stock.csv")
+    for part in (MIMEText("<p>The stock of shed four.</p>", "html"), table):
+        mixed.attach(part)
+    mixed.attach(MIMEText("<p>Rope 17, as above.</p>", "html"))
+    halves.attach(mixed)
+    return halves.as_bytes()
+
+
+_HEAD = "From: a@b.example\nTo: c@d.example\nSubject: s\nMIME-Version: 1.0\n"
+_UUENCODED = "".join(
+    binascii.b2a_uu(line).decode() for line in (b"part,count\n", b"bolt,9\n", b"nut,44\n")
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected", "absent"),
+    [
+        (
+            "a.eml",
+            _apple_mail(),
+            ["The stock of shed four.", "Rope 17", "chain | 9"],
+            ["stock of shed four.\nThe"],
+        ),
+        (
+            "a.emlx",
+            b"85   \n"
+            + f"{_HEAD}\nThe winch lifts 740.\n".encode()
+            + b"<?xml version='1.0'?><plist>",
+            ["The winch lifts 740."],
+            ["plist"],
+        ),
+        (
+            "a.eml",
+            f"{_HEAD}\nThe list:\n\nbegin 644 l.csv\n{_UUENCODED}`\nend\n\nBye\n".encode(),
+            ["The list:", "Bye", "Attachment: l.csv", "nut | 44"],
+            ["begin 644"],
+        ),
+        (
+            "a.eml",
+            f"{_HEAD}Content-Type: text/enriched\n\n<bold>Note</bold>: it\ncosts <<9.\n".encode(),
+            ["Note: it costs <9."],
+            ["<bold>"],
+        ),
+        (
+            "a.vcf",
+            (
+                b"BEGIN:VCARD\nN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:=C3=85berg;Maja\n"
+                b"item1.TEL;CELL:+46 70\nNOTE:Ask\\, please\nPHOTO;ENCODING=B:AAAA\nEND:VCARD\n"
+            ),
+            ["Maja Åberg", "Phone (cell): +46 70", "Note: Ask, please"],
+            ["AAAA"],
+        ),
+    ],
+)
+def test_message_as_a_program_writes_it(
+    name: str, data: bytes, expected: list[str], absent: list[str]
+) -> None:
+    """Halves in parts, files in texts, marks of old and what programs add are told apart."""
+    text = text_of(data, name)
+    assert [one for one in expected if text.count(one) != 1] == []
+    assert [one for one in absent if one in text] == []
 
 
 def test_mail_when_texts_follow_each_other() -> None:

@@ -137,6 +137,44 @@ def test_xml_when_entities_explode() -> None:
         text_of(data, "a.xml")
 
 
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            (
+                '<r><ship id="S-1"><field name="Berth">7</field>'
+                '<price currency="NOK">9</price></ship></r>'
+            ),
+            "ship: id: S-1\nBerth: 7\nprice: 9 (currency: NOK)",
+        ),
+        (
+            (
+                "<plist><dict><key>Name</key><string>Hela</string><key>Ports</key><array>"
+                "<string>Lund</string></array><key>Insured</key><true/></dict></plist>"
+            ),
+            "Name: Hela\nPorts:\nLund\nInsured: true",
+        ),
+        (
+            (
+                "<book><para>See.</para><variablelist><varlistentry><term>Bight</term><term>Loop</term>"
+                "<listitem><para>A bend.</para></listitem></varlistentry></variablelist></book>"
+            ),
+            "See.\nBight, Loop: A bend.",
+        ),
+        ('<opml><body><outline text="Knots"/></body></opml>', "outline: text: Knots"),
+    ],
+)
+def test_xml_when_names_stand_beside_values(data: str, expected: str) -> None:
+    """What an attribute, a key or a term names stays with its value."""
+    assert text_of(f"<?xml version='1.0'?>{data}".encode(), "a.xml") == expected
+
+
+def test_json_with_comments() -> None:
+    """Settings with comments and commas too many are read; a string that looks so stays."""
+    data = b'// a\n{"port": 94, /* b */ "url": "http://x//y",\n "list": [1, 2,],}'
+    assert text_of(data, "a.json") == "port: 94\nurl: http://x//y\nlist: 1, 2"
+
+
 @pytest.mark.parametrize("join", ["\n", " ", ""])
 def test_json_when_several_values(join: str) -> None:
     """Values one after another are all read, on lines of their own or not."""
@@ -211,7 +249,20 @@ _SRT = (
 )
 
 
-@pytest.mark.parametrize(("name", "data"), [("a.vtt", _VTT), ("a.srt", _SRT)])
+_SBV = (
+    "0:00:01.000,0:00:04.000\nAna Lopez: We ship on the ninth\n\n"
+    "0:00:04.500,0:00:08.000\nof June.\n"
+)
+_ASS = (
+    "[Script Info]\nTitle: hidden\n\n[Events]\nFormat: Layer, Start, End, Name, Text\n"
+    "Dialogue: 0,0:00:01.00,0:00:03.00,Ana Lopez,{\\i1}We ship on\\Nthe ninth\n"
+    "Dialogue: 0,0:00:03.00,0:00:04.00,Ana Lopez,of June.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [("a.vtt", _VTT), ("a.srt", _SRT), ("a.sbv", _SBV), ("a.ass", _ASS)]
+)
 def test_subtitles_when_read(name: str, data: str) -> None:
     """A sentence over two captions is one, under its speaker, without times and numbers."""
     text = text_of(data.encode(), name)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from functions.ingest.parsing.blocks import Block, EmptyPage, PageCount, Title
 from functions.ingest.parsing.number_formats import show_number
-from functions.ingest.parsing.registry import CSV, DOCX, JSON, JSON_LINES, PPTX, XLSX
+from functions.ingest.parsing.registry import CSV, DOCX, JSON, JSON_LINES, PPTX, TEXT, XLSX
 from shared.errors import Unreadable
 from tests.support.documents import (
     LIMITS,
@@ -220,6 +220,8 @@ def test_docx_notes_and_comments() -> None:
         ('<w:r><w:sym w:font="Wingdings" w:char="F0FE"/></w:r>', "[x]"),
         ('<w:r><w:sym w:font="Wingdings" w:char="F0A8"/></w:r>', "[ ]"),
         ('<w:r><w:sym w:font="Symbol" w:char="F06D"/></w:r>', "μ"),
+        ("<w:r><w:t>\uf0fe</w:t></w:r>", "[x]"),
+        ('<w:r><w:rPr><w:rFonts w:ascii="Wingdings"/></w:rPr><w:t>\u00fe</w:t></w:r>', "[x]"),
         (
             (
                 '<w:r><w:fldChar w:fldCharType="begin"><w:ffData><w:checkBox><w:default w:val="0"/>'
@@ -322,6 +324,62 @@ _CHART = (
         for name, first, second in (("Oslo", 0.1, 0.2), ("Hanoi", 0.3, 0.4))
     )
 )
+
+
+_RELATED = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_FLAT = (
+    '<pkg:package xmlns:pkg="http://schemas.microsoft.com/office/2006/xmlPackage">'
+    '<pkg:part pkg:name="/word/document.xml"><pkg:xmlData><w:document xmlns:w="w"><w:body>{}'
+    "</w:body></w:document></pkg:xmlData></pkg:part></pkg:package>"
+)
+_WORD_2003 = (
+    '<w:wordDocument xmlns:w="http://schemas.microsoft.com/office/word/2003/wordml">'
+    "<w:body>{}</w:body></w:wordDocument>"
+)
+
+
+def test_docx_what_stands_around_its_text() -> None:
+    """Large first letters, text boxes and documents merged in stand where Word shows them."""
+    box = f"<w:r><w:txbxContent>{docx_paragraph('Ring twice.')}</w:txbxContent></w:r>"
+    body = (
+        '<w:p><w:pPr><w:framePr w:dropCap="drop"/></w:pPr><w:r><w:t>O</w:t></w:r></w:p>'
+        f"<w:p><w:r><w:t>nce </w:t></w:r>{box}<w:r><w:t>it froze.</w:t></w:r></w:p>"
+        f'<w:altChunk xmlns:r="{_RELATED}" r:id="c"/>' + docx_paragraph("End.")
+    )
+    extra = {
+        "word/_rels/document.xml.rels": relations([("c", "aFChunk", "chunk.html")]),
+        "word/chunk.html": "<html><body><p>Berth 9 leaks.</p></body></html>",
+    }
+    text = text_of(make_docx(body, extra=extra), "a.docx")
+    assert text == "Once it froze.\nRing twice.\nBerth 9 leaks.\nEnd."
+
+
+@pytest.mark.parametrize("document", [_FLAT, _WORD_2003])
+def test_word_document_in_one_xml_file(document: str) -> None:
+    """Word's XML files are read as its documents are."""
+    rows = "".join(
+        f"<w:tr><w:tc>{docx_paragraph(a)}</w:tc><w:tc>{docx_paragraph(b)}</w:tc></w:tr>"
+        for a, b in (("Fee", "Sum"), ("Tug", "44"))
+    )
+    deleted = "<w:p><w:del><w:r><w:delText>gone</w:delText></w:r></w:del></w:p>"
+    data = f"<?xml version='1.0'?>{document.format(f'<w:tbl>{rows}</w:tbl>{deleted}')}"
+    assert text_of(data.encode(), "a.xml") == "Fee | Sum\nTug | 44"
+
+
+def test_open_document_in_one_xml_file() -> None:
+    """A flat file of OpenDocument is read as a packed one."""
+    spaces = "".join(
+        f' xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+        for name in ("office", "table", "text")
+    )
+    cells = "".join(f"<table:table-cell><text:p>{c}</text:p></table:table-cell>" for c in "ab")
+    data = (
+        f"<office:document{spaces} "
+        'office:mimetype="application/vnd.oasis.opendocument.spreadsheet"><office:body>'
+        f'<office:spreadsheet><table:table table:name="S"><table:table-row>{cells}'
+        "</table:table-row></table:table></office:spreadsheet></office:body></office:document>"
+    )
+    assert text_of(data.encode(), "a.fods") == "S\na | b"
 
 
 def test_docx_chart_and_running_lines() -> None:
@@ -641,7 +699,7 @@ def test_xlsx_when_too_many_cells() -> None:
     assert caught.value.code == "cell_limit"
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "^", "~", ":"])
 def test_csv_rows(delimiter: str) -> None:
     """The delimiter is found; each row knows the names of its columns."""
     data = "\n".join(delimiter.join(row) for row in (["name", "town"], ["Ann", "Hue"], ["Bo", "X"]))
@@ -685,6 +743,22 @@ def test_json_lines() -> None:
     kind, _ = parse_bytes(b'{"a": 1}\n{"a": 2}\n', "a.txt")
     assert kind == JSON_LINES
     assert [b.gap for b in blocks_of(b'{"a": 1}\n{"a": 2}\n', "a.jsonl")] == ["\n\n", "\n\n"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'[] (Pdb) n > example.py(4)<module>() "a"',
+        b'{"level": "info"}\n{"level": "warn"}\nTraceback (most recent call last):\n{"a": 1}',
+        b'{"a": 1}\nis what the service answers.',
+    ],
+)
+@pytest.mark.parametrize("name", ["notes.txt", "service.log", "notes"])
+def test_text_that_begins_like_json(data: bytes, name: str) -> None:
+    """What its name does not call JSON is a text where it is no JSON to its end."""
+    kind, _ = parse_bytes(data, name)
+    assert kind == TEXT
+    assert text_of(data, name).split("\n") == data.decode().split("\n")
 
 
 @pytest.mark.parametrize("data", [b'{"a": ', b"[" * 100_000])

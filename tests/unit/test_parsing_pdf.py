@@ -788,3 +788,140 @@ def test_pdf_table_over_pages_with_wider_numbers() -> None:
         pages.append(pdf_text(cells))
     header = "Number | Subject | Pages"
     assert {h for text, h in _rows(*pages) if text.startswith("A-")} == {header}
+
+
+def _striped() -> str:
+    """Return a table whose every other row is shaded, cell by cell, as browsers print one."""
+    rows = [["Room", "Floor", "Seats"], *([f"Room {n}", str(n % 3), str(n)] for n in range(10, 19))]
+    shades = "".join(
+        f"{45 + 130 * column} {754 - 20 * row} 130 20 re f\n"
+        for row in range(0, 10, 2)
+        for column in range(3)
+    )
+    return f"0.9 g\n{shades}0 g\n{_table(rows)}"
+
+
+def _under_header_lines() -> str:
+    """Return a table with lines around its first two rows alone."""
+    rows = [["Code", "Place", "Count"], *([f"SKU-{n}", f"A-{n}", str(n)] for n in range(10, 19))]
+    return _grid(columns=3, rows=2) + _table(rows)
+
+
+def _beside_text() -> str:
+    """Return two columns of text, in the right one of which a table stands."""
+    left = [
+        (50.0, 700.0 - 12 * n, f"and the pump of line {n} runs at night, too") for n in range(24)
+    ]
+    right = [(320.0, 700.0 - 12 * n, f"while the fan of line {n} stands by day") for n in range(14)]
+    cells = [
+        ("Fan", "Watt", "Year"),
+        ("A-1", "120", "2019"),
+        ("B-2", "", "2021"),
+        ("C-3", "95", ""),
+    ]
+    table = [
+        (320.0 + 70 * column, 520.0 - 12 * row, cell)
+        for row, line in enumerate(cells)
+        for column, cell in enumerate(line)
+        if cell
+    ]
+    return pdf_text([*left, *right, *table])
+
+
+def _walled() -> str:
+    """Return a table of three columns so narrow that the words of a row touch."""
+    words = [("Mode", "Load", "Mass"), ("Slow", "High", "2800"), ("Fast", "Less", "1400")]
+    lines = [f"{x} 650 m {x} 704 l S" for x in (49, 84, 119, 154)]
+    lines += [f"49 {y} m 154 {y} l S" for y in (704, 686, 668, 650)]
+    # So wide are these words in Helvetica.
+    widths = {
+        "Mode": 30.68,
+        "Slow": 28.02,
+        "Fast": 25.34,
+        "Load": 26.69,
+        "High": 24.68,
+        "Less": 25.34,
+    }
+    cells = [
+        (84.0 + 35 * column - 0.6 - widths[word] if column < 2 else 119.6, 690.0 - 18 * row, word)
+        for row, line in enumerate(words)
+        for column, word in enumerate(line)
+    ]
+    return "\n".join(lines) + "\n" + pdf_text(cells)
+
+
+@pytest.mark.parametrize(
+    ("stream", "header", "rows"),
+    [
+        (_striped(), "Room | Floor | Seats", [f"Room {n} | {n % 3} | {n}" for n in range(10, 19)]),
+        (
+            _under_header_lines(),
+            "Code | Place | Count",
+            [f"SKU-{n} | A-{n} | {n}" for n in range(10, 19)],
+        ),
+        (_beside_text(), "Fan | Watt | Year", ["A-1 | 120 | 2019", "B-2 |  | 2021", "C-3 | 95"]),
+        (_walled(), "Mode | Load | Mass", ["Slow | High | 2800", "Fast | Less | 1400"]),
+    ],
+    ids=["stripes", "lines around the header", "text beside it", "words that touch"],
+)
+def test_pdf_tables_as_programs_draw_them(stream: str, header: str, rows: list[str]) -> None:
+    """Each row stands once, in order, under the header of its columns."""
+    assert _rows(stream) == [(header, ""), *((row, header) for row in rows)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "read"),
+    [
+        (
+            [
+                (70, 700, "Close both valves."),
+                (70, 680, "Start it."),
+                (50, 700, "1."),
+                (50, 680, "2."),
+            ],
+            ["1. Close both valves.", "2. Start it."],
+        ),
+        (
+            [
+                (50, 700 - 14 * n, line)
+                for n, line in enumerate(["Vera Holt", "4 Mill Lane", "Bath"])
+            ]
+            + [(50, 600 - 14 * n, line) for n, line in enumerate(BODY)],
+            ["Vera Holt\n4 Mill Lane\nBath", " ".join(BODY)],
+        ),
+        (
+            [(50, 800, "Town news"), (500, 800, "Issue 7")]
+            + [(50, 700 - 12 * n, f"left line {n:02} of the text goes on and on") for n in range(9)]
+            + [(320, 700 - 12 * n, f"right line {n:02} of the text goes on so") for n in range(9)],
+            [
+                "Town news Issue 7",
+                " ".join(f"left line {n:02} of the text goes on and on" for n in range(9))
+                + " "
+                + " ".join(f"right line {n:02} of the text goes on so" for n in range(9)),
+            ],
+        ),
+    ],
+    ids=["marks behind all text", "lines of an address", "a header over columns"],
+)
+def test_pdf_lines_as_programs_write_them(
+    texts: list[tuple[float, float, str]], read: list[str]
+) -> None:
+    """Marks stand before their items, lines broken on purpose stay, columns begin below."""
+    assert [block.text for block in blocks_of(make_pdf([pdf_text(texts)]), "a.pdf")] == read
+
+
+def test_pdf_page_whose_size_the_page_tree_has() -> None:
+    """Text near the top of a page is read, whether or not the page itself says how high it is."""
+    data = make_pdf([pdf_lines(["Notice of change"], top=825) + pdf_lines(BODY)])
+    box = b"/MediaBox[0 0 595 842]"
+    moved = data.replace(box, b" " * len(box)).replace(b"/Type/Pages", b"/Type/Pages" + box)
+    assert "Notice of change" in text_of(moved, "a.pdf")
+
+
+def test_pdf_figures_at_several_heights() -> None:
+    """Digits of the size of their line are no superscripts, at whatever height they stand."""
+    stream = (
+        "BT /F 12 Tf 50 700 Td (Table ) Tj 3 Ts (1) Tj 0 Ts ( shows 26,) Tj 3 Ts (610) Tj 0 Ts "
+        "( tons per m) Tj /F 8 Tf 4 Ts (2) Tj /F 12 Tf 0 Ts ( of land.) Tj ET"
+    )
+    assert text_of(make_pdf([stream]), "a.pdf") == "Table 1 shows 26,610 tons per m² of land."

@@ -240,6 +240,12 @@ def test_text_in_utf_16_without_a_mark(encoding: str, text: str) -> None:
     [
         ("Die Schlüssel hängen im Büro. Die Tür ist grün, für alle Gäste.", "cp850"),
         ("המפתח של המחסן נמצא אצל השומר. המחסן נפתח כל יום בשעה שמונה.", "cp1255"),
+        ("Prom odpływa o siódmej z nabrzeża pięć i wraca. Cena złotych.", "cp1250"),
+        ("Prom odpływa o siódmej z nabrzeża pięć i wraca. Cena złotych.", "cp852"),
+        ("Trajekt odplouvá v sedm z mola pět, šest korun, děti půl, žádné zboží.", "iso8859-2"),
+        ("A komp hétkor indul, az őr és a hűtő is fizet, olcsóbb jegy nőknek.", "iso8859-2"),
+        ("Feribot sabah beş numaralı iskeleden kalkar, öğleden sonra döner.", "cp1254"),
+        ("Keltas išplaukia kiekvieną dieną ir grįžta vakare, bilietas eurų.", "cp1257"),
         ("Ключ от склада находится у сторожа, склад открывается утром.", "cp1251"),
     ],
 )

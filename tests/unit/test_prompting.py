@@ -76,7 +76,7 @@ def test_reader_when_json_arrives_in_pieces(size: int) -> None:
     "raw",
     [
         '{"grounded": true, "answer": "a", "quotes": 5}',
-        '{"grounded": true, "answer": "a", "quotes": [1, {"passage": "one", "quote": "x"}]}',
+        '{"grounded": true, "answer": "a", "quotes": [1, {"passage": "one"}]}',
         '{"grounded": true, "answer": "a", "quotes": [{"passage": 1}]}',
         '```json\n{"grounded": true, "answer": "a"}\n```',
     ],
@@ -120,6 +120,11 @@ def test_reader_when_the_reply_is_cut(raw: str, whole: bool) -> None:
         "Sure! Here it is: {}",
         "[{}]",
         "{}\n\nI hope this helps.",
+        "\ufeff{}",
+        "<think>\nThe passages say so.\n</think>\n{}",
+        "The question is about leave. The first passage answers it.\n\n{}",
+        '{"thoughts": "none", {}',
+        '{"reply": {}}',
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -129,7 +134,7 @@ def test_reader_when_json_is_wrapped(wrapped: str, size: int) -> None:
         '{"grounded": true, "answer": "Ninety \\ud83d days [1].",'
         ' "quotes": [{"passage": "1", "quote": "ninety"}]}'
     )
-    raw = wrapped.replace("{}", json_text)
+    raw = wrapped.replace('", {}', f'", {json_text[1:]}').replace("{}", json_text)
     reader = AnswerReader()
     pieces = [reader.feed(raw[at : at + size]) for at in range(0, len(raw), size)]
     answer = "".join(pieces) + reader.finish()
@@ -157,8 +162,42 @@ def test_reader_when_the_model_refuses() -> None:
 def test_reader_when_text_is_plain() -> None:
     """Text that is no JSON is the answer."""
     reader = AnswerReader()
-    assert reader.feed("It was ") + reader.feed("1889 [1].") == "It was 1889 [1]."
+    pieces = [reader.feed("It was "), reader.feed("1889 [1]."), reader.finish()]
+    assert "".join(pieces) == "It was 1889 [1]."
+    assert reader.is_whole
     assert not reader.refused
+
+
+def test_reader_when_json_comes_late() -> None:
+    """What was shown as text is no answer when JSON follows: it is void."""
+    reader = AnswerReader()
+    reader.feed("The request was understood, and the passages were read. " * 5)
+    reader.feed('{"grounded": true, "answer": "Ninety days [1].", "quotes": []}')
+    reader.finish()
+    assert not reader.is_whole
+
+
+def test_reader_when_the_model_refuses_in_silence() -> None:
+    """A refusal without a word is one, and not a reply that was cut."""
+    for raw, silent in (
+        ('{"grounded": false, "answer": null, "quotes": null}', True),
+        ('{"grounded": false, "answer": "", "quotes": []}', True),
+        ('{"grounded": false, "answer": "No."}', False),
+        ('{"grounded": false, "answer": "', False),
+        ('{"grounded": true, "answer": ""}', False),
+    ):
+        reader = AnswerReader()
+        reader.feed(raw)
+        assert reader.refused_in_silence is silent
+
+
+def test_reader_when_quotes_name_no_passage() -> None:
+    """A quote may be a text alone."""
+    reader = AnswerReader()
+    reader.feed(
+        '{"answer": "a", "quotes": ["x y", {"quote": "z"}, {"passage": "[2]", "quote": "q"}]}'
+    )
+    assert reader.quotes == [Quote(0, "x y"), Quote(0, "z"), Quote(2, "q")]
 
 
 def test_rewriting_prompt_when_turns_hold_the_boundary() -> None:

@@ -20,6 +20,8 @@ BlockKind = Literal["heading", "paragraph", "item", "row", "code"]
 # A block longer than this is cut by its parser, so that no later step holds a whole huge document.
 MAX_BLOCK_CHARS = 16_384
 
+# Colours and the like of a terminal (ECMA-48, 5.4), in logs and in what programs print.
+_TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 # C0 and C1 controls but tab and line feed, the byte order mark, and Unicode's non-characters.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ufffe\uffff]")
@@ -182,6 +184,8 @@ def clean(text: str) -> str:
     """Return *text* in NFC with line feeds only and nothing that a database cannot store."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\x1b" in text:
+        text = _TERMINAL.sub("", text)
     if not text.isascii():
         text = _LONE_SURROGATES.sub("\ufffd", text)
         if not unicodedata.is_normalized("NFC", text):

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 
-from .blocks import Event, Request, Title, clean, clean_line, heading, paragraph, read_all
+from .blocks import Block, Event, Request, Title, clean, clean_line, heading, paragraph, read_all
 from .decoding import declared_charset, decode
+from .html import parse_markup
 
 _LINE = re.compile(r'([A-Za-z0-9-]+)((?:;[^":;]*(?:"[^"]*"[^":;]*)*)*):(.*)', re.DOTALL)
 _ZONE = re.compile(r';TZID="?([^";:]+)', re.IGNORECASE)
@@ -50,21 +51,24 @@ def parse_calendar(request: Request) -> Iterator[Event]:
 
 def calendar_entries(data: bytes, *, declared: str | None) -> Iterator[tuple[str, str]]:
     """Yield the subject of each entry, and its other fields a line each."""
-    subject, lines, people = "", list[str](), 0
+    subject, lines, people, in_html, has_text = "", list[str](), 0, "", False
     inside: list[str] = []
     for name, options, value in _properties(decode(data, declared=declared)):
         if name == "BEGIN":
             inside.append(value.strip().upper())
             if inside[-1] in _ENTRIES:
-                subject, lines, people = "", [], 0
+                subject, lines, people, in_html, has_text = "", [], 0, "", False
         elif name == "END":
             if inside and inside.pop() in _ENTRIES:
+                if in_html and not has_text:
+                    # What Outlook wrote, where no plain text stands beside it.
+                    lines.append(in_html)
                 yield subject, "\n".join(line for line in lines if line)
         elif not inside or inside[-1] not in _ENTRIES:
             # Time zones and alarms.
             continue
         elif name == "SUMMARY":
-            subject = clean_line(_text(value))
+            subject = clean_line(unescaped(value))
         elif name in _TIMES:
             last = _last_day(value) if name == "DTEND" else ""
             lines.append(f"{_TIMES[name]}: {last or _time(value, options)}")
@@ -76,8 +80,13 @@ def calendar_entries(data: bytes, *, declared: str | None) -> Iterator[tuple[str
                 lines.append(f"{_PEOPLE[name]}: {clean_line(who)}")
         elif name in _SHOWN:
             lines.append(f"{_SHOWN[name]}: {_show(name, value, options)}")
-        elif name in _TEXTS and (text := clean(_text(value)).strip()):
+        elif name == "X-ALT-DESC" and "html" in options.lower():
+            page = unescaped(value).encode("utf-8", "replace")
+            events = parse_markup(page, declared="utf-8", with_title=False)
+            in_html = "\n".join(event.text for event in events if isinstance(event, Block))
+        elif name in _TEXTS and (text := clean(unescaped(value)).strip()):
             label = _TEXTS[name]
+            has_text = has_text or not label
             lines.append(f"{label}: {clean_line(text)}" if label else text)
 
 
@@ -152,7 +161,8 @@ def _properties(text: str) -> Iterator[tuple[str, str, str]]:
             yield found.group(1).upper(), found.group(2), found.group(3)
 
 
-def _text(value: str) -> str:
+def unescaped(value: str) -> str:
+    """Return a text without the backslashes that RFC 5545, 3.3.11 asks for."""
     return _ESCAPED.sub(lambda found: "\n" if found.group(1) in "nN" else found.group(1), value)
 
 

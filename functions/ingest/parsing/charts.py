@@ -28,6 +28,7 @@ class _Chart:
     title: str = ""
     axes: list[str] = field(default_factory=list)
     series: list[_Series] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
 
 
 def chart_blocks(archive: Archive, part: str, *, page: int | None = None) -> Iterator[Block]:
@@ -68,6 +69,15 @@ def chart_blocks(archive: Archive, part: str, *, page: int | None = None) -> Ite
     yield from writer.end()
 
 
+def chart_title(archive: Archive, part: str) -> tuple[str, set[str]]:
+    """Return a chart's title with its axes, and the names of the sheets that it is drawn from."""
+    chart = _read(archive, part)
+    axes = ", ".join(chart.axes)
+    title = f"{chart.title} ({axes})" if chart.title and axes else chart.title or axes
+    named = (source.rpartition("!")[0].strip("'").replace("''", "'") for source in chart.sources)
+    return title, set(filter(None, named))
+
+
 def _read(archive: Archive, part: str) -> _Chart:
     chart = _Chart()
     series: _Series | None = None
@@ -79,12 +89,12 @@ def _read(archive: Archive, part: str) -> _Chart:
     for event in archive.xml(part):
         name = event.name
         if event.kind == "text":
-            if inside and inside[-1] in ("t", "v", "formatCode"):
+            if inside and inside[-1] in ("t", "v", "f", "formatCode"):
                 text.append(event.text)
             continue
         if event.kind == "start":
             inside.append(name)
-            if name in ("t", "v", "formatCode"):
+            if name in ("t", "v", "f", "formatCode"):
                 text = []
             elif name == "ser" and len(chart.series) < _MAX_SERIES:
                 series = _Series()
@@ -98,7 +108,9 @@ def _read(archive: Archive, part: str) -> _Chart:
                 chart.axes.append("")
             continue
         inside.pop()
-        said = clean_line("".join(text)) if name in ("t", "v", "formatCode") else ""
+        said = clean_line("".join(text)) if name in ("t", "v", "f", "formatCode") else ""
+        if name == "f" and len(chart.sources) < _MAX_SERIES:
+            chart.sources.append(said)
         if name == "formatCode":
             code = said
         elif name == "t" and "title" in inside:

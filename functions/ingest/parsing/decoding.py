@@ -6,6 +6,7 @@ import codecs
 import io
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from email.message import EmailMessage
 from itertools import pairwise
@@ -45,6 +46,32 @@ _USUAL_MARKS = frozenset(" \n\t、。，．")
 _WIDE_MARKS = _USUAL_MARKS | frozenset(
     "0123456789.,;:!?()[]{}<>/\\\"'-–—_=+*%&#@|\r「」『』（）：；！？・ー"
 )
+
+
+def _both_cases(*alphabets: str) -> tuple[frozenset[str], ...]:
+    return tuple(frozenset(letters + letters.upper()) for letters in alphabets)
+
+
+# Letters of German, French, Spanish, Portuguese, Italian, Scandinavian, Dutch; of Polish, Czech
+# and Slovak, Hungarian, Romanian, Croatian and Slovene; Turkish; Lithuanian, Latvian, Estonian.
+_WEST = _both_cases(
+    "äöüßéèàêç", "àâæçéèêëîïôœùûüÿ", "áéíñóúüç", "áâãàçéêíóôõúü", "àèéìíîòóùú", "åäöéæøüàèô",
+    "áéëïóöüèêà",
+)  # fmt: skip
+_CENTRAL = _both_cases(
+    "ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "ăâîșțşţ", "čćđšž"
+)
+_EUROPEAN = {
+    "cp1252": _WEST,
+    "cp850": _WEST,
+    "cp1250": _CENTRAL,
+    "iso8859-2": _CENTRAL,
+    "cp852": _CENTRAL,
+    "cp1254": _both_cases("çğıöşüâîûİ"),
+    "cp857": _both_cases("çğıöşüâîûİ"),
+    "cp1257": _both_cases("ąčęėįšųūž", "āčēģīķļņšūž", "äöõüšž"),
+}
+_MOST_WRONG, _LEAST_LETTERS = 0.03, 4
 _TONES = frozenset("\u0300\u0301\u0303\u0309\u0323")
 
 
@@ -116,6 +143,8 @@ def _detect_legacy(source: BinaryIO) -> tuple[str, str]:
         return "utf-8", "replace"
     if _is_vietnamese(telling):
         return "cp1258", "replace"
+    if european := _european_encoding(telling):
+        return european, "replace"
     for western in ("cp1252", "cp850"):
         if _is_western(telling, western):
             return western, "replace"
@@ -207,6 +236,37 @@ def _is_vietnamese(data: bytes) -> bool:
     fitting = sum(1 for i in tones if i > 0 and text[i - 1] in _VOWELS)
     letters = sum(1 for character in text if unicodedata.category(character)[0] == "L")
     return fitting >= 0.95 * len(tones) and len(tones) >= 0.02 * letters
+
+
+def _european_encoding(data: bytes) -> str | None:
+    """
+    Return the encoding in which *data* has the letters of one European language, None for none.
+
+    Text in another one has letters that no single language has beside each other, capitals within
+    words, and signs in the midst of them.
+    """
+    for encoding, alphabets in _EUROPEAN.items():
+        text = data.decode(encoding, "replace")
+        letters: Counter[str] = Counter()
+        wrong = 0
+        for before, character, after in zip(" " + text, text, text[1:] + " ", strict=False):
+            if character <= "\x7f":
+                continue
+            if character.isalpha() and character not in "ªº":
+                letters[character] += 1
+                wrong += character.isupper() and before.islower()
+            elif (before.isalpha() and after.isalpha() and character not in "’­") or (
+                character not in _WESTERN_MARKS
+            ):
+                wrong += 1
+        count = letters.total()
+        if wrong > _MOST_WRONG * count:
+            continue
+        for alphabet in alphabets:
+            fitting = sum(letters[letter] for letter in alphabet)
+            if fitting >= _LEAST_LETTERS and count - fitting + wrong <= _MOST_WRONG * count:
+                return encoding
+    return None
 
 
 def _is_hebrew(data: bytes) -> bool:

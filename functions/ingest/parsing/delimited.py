@@ -62,6 +62,14 @@ def parse_delimited(request: Request, *, delimiter: str | None = None) -> Iterat
         ) from error
 
 
+def read_rows(text: str, *, delimiter: str = ",") -> list[list[str]]:
+    """Return the rows of a table that stands in another document."""
+    try:
+        return list(csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True))
+    except csv.Error:
+        return [line.split(delimiter) for line in text.splitlines()]
+
+
 def _squared(rows: Iterator[list[str]]) -> Iterator[list[str]]:
     """
     Yield *rows*, the first with a blank corner where it has one cell less than those below.
@@ -92,8 +100,9 @@ def find_delimiter(sample: str) -> str:
     best: tuple[float, ...] = (0,)
     chosen = ","
     has_lone = False
-    for rank, candidate in enumerate((",", ";", "\t", "|")):
-        if candidate not in sample:
+    for rank, candidate in enumerate((",", ";", "\t", "|", "^", "~", ":")):
+        if candidate not in sample or (candidate == ":" and (len(best) > 1 or has_lone)):
+            # A colon stands in times too: it counts where nothing else parts the rows.
             continue
         rows = _sample_rows(sample, candidate)
         widths = Counter(len(row) for row in rows)
@@ -120,7 +129,7 @@ def find_delimiter(sample: str) -> str:
 
 def _is_torn(row: list[str], delimiter: str) -> bool:
     """Return whether *delimiter* cut through a field of this row."""
-    other = {",": ";\t|", ";": "\t|", "\t": "", "|": "\t"}[delimiter]
+    other = {",": ";\t|", ";": "\t|", "|": "\t"}.get(delimiter, "")
     text = delimiter.join(row)
     if any(cell.count('"') % 2 for cell in row):
         return True

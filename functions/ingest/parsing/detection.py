@@ -50,11 +50,23 @@ _HTML_START = re.compile(
     rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|title|meta|table)[\s>]",
     re.IGNORECASE | re.DOTALL,
 )
-_SUBTITLES = re.compile(rb"WEBVTT\b|\d+[ \t]*\r?\n(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
+_SUBTITLES = re.compile(
+    rb"WEBVTT\b|\d+[ \t]*\r?\n(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->|\[Script Info\]"
+    rb"|\d+:\d\d:\d\d\.\d{3},\d+:\d\d:\d\d\.\d{3}\r?\n"
+)
 _RELATED = re.compile(rb"content-type[ \t]*:[ \t]*multipart/related")
 _ADDRESSED = re.compile(rb"(?:to|received|delivered-to)[ \t]*:")
 _MAILBOX_START = re.compile(
     rb"From [^\r\n]{0,200}\b\d{4}\b[^\r\n]{0,40}\r?\n[\w-]{1,60}[ \t]{0,8}:"
+)
+_FLAT_OFFICE = (
+    b'"http://schemas.microsoft.com/office/2006/xmlPackage"',
+    b'"http://schemas.microsoft.com/office/word/2003/wordml"',
+    b'office:mimetype="application/vnd.oasis.opendocument.',
+)
+_ROFF_START = re.compile(
+    rb"[.'](?:\\\"|(?:TH|Dd|Dt|TL|de|ds|nr|so|ig|if|ie|mso|RP|SH|Sh|NH)[ \t\r\n])|"
+    rb"'\\\" |(?:\.\\\"[^\n]*\n)+\."
 )
 _MAIL_HEADER = re.compile(
     rb"(?:from|to|subject|date|received|return-path|message-id|mime-version|delivered-to|"
@@ -84,6 +96,7 @@ class Format:
         named: Its extension decides, whatever the text looks like.
         looks_like: Tells it by the beginning of a text, whatever the file's name is.
         might_be: Tells it by the beginning of a text whose name says nothing.
+        strict: Other texts break its rules: one that only begins like it is told by its end.
     """
 
     content_type: str
@@ -100,11 +113,21 @@ class Format:
     named: bool = False
     looks_like: Callable[[bytes], bool] | None = None
     might_be: Callable[[bytes], bool] | None = None
+    strict: bool = False
 
     @property
     def is_text(self) -> bool:
         """Whether nothing but the text itself tells it."""
         return not (self.magic or self.part or self.any_zip or self.stream)
+
+    def is_claimed(self, *, name: str, content_type: str | None) -> bool:
+        """Whether the file's name or its declared type says that it is this format."""
+        extension, declared = _claims(name, content_type)
+        return (
+            extension in (*self.extensions, *self.disguises)
+            or declared == self.content_type
+            or declared in self.declared
+        )
 
 
 def detect_format(
@@ -126,8 +149,7 @@ def detect_format(
     """
     source.seek(0)
     head = source.read(_HEAD_BYTES)
-    extension = name.rpartition("/")[2].rpartition(".")[2].lower() if "." in name else ""
-    declared = (content_type or "").partition(";")[0].strip().lower()
+    extension, declared = _claims(name, content_type)
     if not head.strip(_BLANKS) and not _has_content(source):
         raise Unreadable("empty", "The file is empty. Upload it again with its content.")
     for known in formats:
@@ -145,6 +167,12 @@ def detect_format(
     if _is_binary(head):
         raise _unsupported("a binary file of an unknown kind", extension, formats)
     return _detect_text(_text_start(head), extension, declared, formats)
+
+
+def _claims(name: str, content_type: str | None) -> tuple[str, str]:
+    """Return the extension, and the MIME type without its parameters."""
+    extension = name.rpartition("/")[2].rpartition(".")[2].lower() if "." in name else ""
+    return extension, (content_type or "").partition(";")[0].strip().lower()
 
 
 def supported(formats: Sequence[Format]) -> str:
@@ -255,6 +283,11 @@ def is_spreadsheet_xml(start: bytes) -> bool:
     return start.startswith(b"<") and b'"urn:schemas-microsoft-com:office:spreadsheet"' in start
 
 
+def is_flat_office(start: bytes) -> bool:
+    """Recognise an office document in one XML file by its namespace."""
+    return start.startswith(b"<") and any(name in start for name in _FLAT_OFFICE)
+
+
 def is_json_lines(start: bytes) -> bool:
     """Recognise JSON lines by a first line that is a value, and one that begins after it."""
     line, _, rest = start.partition(b"\n")
@@ -280,6 +313,17 @@ def _is_value(line: bytes) -> bool:
     return True
 
 
+def is_emlx(start: bytes) -> bool:
+    """Recognise a message of Apple Mail: its length in bytes stands on a line before it."""
+    length, _, rest = start.partition(b"\n")
+    return len(length) < 20 and length.strip().isdigit() and is_mail(rest)
+
+
+def is_contacts(start: bytes) -> bool:
+    """Recognise an address book."""
+    return start[:11].upper() == b"BEGIN:VCARD"
+
+
 def is_web_archive(start: bytes) -> bool:
     """Recognise a page saved with its pictures: a message of related parts that went to no one."""
     fields = [field.lower() for field in _header_fields(start)]
@@ -293,6 +337,11 @@ def is_mailbox(start: bytes) -> bool:
         return False
     fields = _header_fields(start)
     return bool(fields) and all(re.match(rb"[\w-]+[ \t]*:", field) for field in fields)
+
+
+def is_roff(start: bytes) -> bool:
+    """Recognise a manual page by its first line: a comment, or a macro that begins a text."""
+    return _ROFF_START.match(start) is not None
 
 
 def is_calendar(start: bytes) -> bool:

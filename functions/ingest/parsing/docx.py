@@ -7,10 +7,14 @@ beginning. Hidden, struck and deleted text is not read.
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from shared.errors import Unreadable
 
 from .archives import Archive, XmlEvent
 from .blocks import (
@@ -30,7 +34,9 @@ from .charts import chart_blocks
 from .equations import EquationReader
 from .figures import PackedPictures, count_uses, is_caption
 from .footnotes import with_notes
+from .members import MAX_DEPTH, OF_THE_WHOLE, demoted
 from .numbering import Numberings
+from .registry import parse
 from .tables import Row, TableWriter, cover
 
 TICKED = "[x]"
@@ -96,6 +102,10 @@ _USUAL_SYMBOLS = (
 _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
 _MAX_ANCHOR_CHARS = 80
+# A first letter with its quote, or a first word.
+_MAX_INITIAL_CHARS = 20
+# Blocks of text boxes that wait for the end of their paragraph.
+_MAX_BOXED = 1_000
 _MAX_DESCRIPTION_CHARS = 4_000
 _CODES = re.compile("[\uf000-\uf0ff]")
 # Page headers and footers that are read: a document has a few, a damaged one may have thousands.
@@ -125,6 +135,7 @@ class _Paragraph:
     level: int | None = None
     started: bool = False
     in_properties: bool = False
+    is_initial: bool = False
     # Footnotes by the place in the text that names them.
     notes: list[tuple[int, str]] = field(default_factory=list)
 
@@ -138,6 +149,7 @@ class _Run:
     is_raised: bool = False
     is_bold: bool | None = None
     style: str = ""
+    symbols: str = ""
 
 
 @dataclass(slots=True)
@@ -222,10 +234,33 @@ def parse_docx(request: Request) -> Iterator[Event]:
         for identifier, _, text in _read_notes(archive, part, kind)
     }
     reader = _Reader(archive, main, styles, notes)
+    reader.read_chunk = partial(_chunk, request, archive)
     yield from reader.read()
     for text in reader.notes.values():
         yield from paragraph(text)
     yield from _comment_blocks(archive, main, reader.anchors)
+
+
+def _chunk(request: Request, archive: Archive, part: str) -> Iterator[Block]:
+    """Yield the blocks of a document of another format (w:altChunk), which Word merges in."""
+    if request.depth >= MAX_DEPTH:
+        return
+    inside = replace(
+        request,
+        source=io.BytesIO(archive.read(part)),
+        name=part,
+        content_type=None,
+        depth=request.depth + 1,
+    )
+    try:
+        _, events = parse(inside)
+        for event in demoted(events, by=0):
+            if isinstance(event, Block):
+                yield event
+    except Unreadable as error:
+        if error.code in OF_THE_WHOLE:
+            raise
+        yield from paragraph(f"(not read: {error.message})")
 
 
 def core_title(archive: Archive, part: str) -> str:
@@ -372,6 +407,12 @@ class _Reader:
         self.due: list[_Figure] = []
         self.shown: tuple[float, float] | None = None
         self.alternative = self.last_text = ""
+        self.read_chunk: Callable[[str], Iterator[Block]] | None = None
+        # A large first letter, which stands in a frame before its paragraph.
+        self.initial = ""
+        # Text boxes that are open, and what stood in those of the open paragraph.
+        self.boxes = 0
+        self.boxed: list[Block] = []
         self.skipping = 0
         self.in_text = self.in_code = False
         self.gap = "\n\n"
@@ -386,16 +427,32 @@ class _Reader:
             elif self.equation is not None:
                 yield from self._equation_event(self.equation, event)
             elif kind == "start":
-                yield from self._start(event.name, event.attributes)
+                if self.boxes:
+                    self.boxed.extend(self._start(event.name, event.attributes))
+                else:
+                    yield from self._start(event.name, event.attributes)
             elif kind == "end":
-                yield from self._end(event.name)
+                if self.boxes:
+                    self.boxed.extend(self._end(event.name))
+                else:
+                    yield from self._end(event.name)
+                    if self.boxed and not self.paragraphs:
+                        yield from self._boxes_out()
             elif self.in_text:
                 if self.paragraphs:
                     yield from self._text(event.text)
             elif self.in_code and self.fields and len(self.fields[-1].code) < 200:
                 self.fields[-1].code += event.text
+        yield from self._boxes_out()
         yield from self._figures_out("")
         yield from self._figures_out("")
+
+    def _boxes_out(self) -> Iterator[Block]:
+        """Yield what stood in the text boxes of a paragraph, behind it."""
+        boxed, self.boxed = self.boxed, []
+        yield from boxed
+        if boxed:
+            self.gap = "\n\n"
 
     def _start(self, name: str, attributes: dict[str, str]) -> Iterator[Block]:
         if name == "t":
@@ -403,8 +460,7 @@ class _Reader:
         elif name == "r":
             self.runs.append(_Run())
         elif name == "p":
-            if self.paragraphs:
-                # A text box stands inside a paragraph; what came before it goes out first.
+            if self.paragraphs and (not self.boxes or len(self.boxed) > _MAX_BOXED):
                 yield from self._paragraph_out(self.paragraphs[-1])
             self.paragraphs.append(_Paragraph())
         elif name in _SKIPPED:
@@ -419,6 +475,13 @@ class _Reader:
             self.paragraphs[-1].in_properties = True
         elif self.paragraphs and self.paragraphs[-1].in_properties:
             self._paragraph_property(self.paragraphs[-1], name, attributes)
+        elif name == "txbxContent":
+            self.boxes += 1
+        elif name == "altChunk":
+            _, target = self.relations.get(attributes.get("r:id", ""), ("", ""))
+            if self.read_chunk is not None and target and self.archive.has(target):
+                yield from self.read_chunk(target)
+                self.gap = "\n\n"
         elif name in _RUN_NAMES:
             if self.runs:
                 self._run_property(self.runs[-1], name, attributes)
@@ -488,6 +551,8 @@ class _Reader:
                 self.controls.pop()
         elif name == "instrText":
             self.in_code = False
+        elif name == "txbxContent":
+            self.boxes = max(0, self.boxes - 1)
 
     # Runs, fields and controls
 
@@ -501,6 +566,8 @@ class _Reader:
             open_.numbering = value
         elif name == "ilvl":
             open_.level = _integer(value)
+        elif name == "framePr" and attributes.get("dropCap", "none") != "none":
+            open_.is_initial = True
 
     def _run_property(self, run: _Run, name: str, attributes: dict[str, str]) -> None:
         value = attributes.get("val", "")
@@ -512,6 +579,9 @@ class _Reader:
             run.is_raised = value == "superscript"
         elif name == "b":
             run.is_bold = _is_on(value)
+        elif name == "rFonts":
+            font = (attributes.get("ascii") or attributes.get("hAnsi") or "").lower()
+            run.symbols = font if font in _SYMBOLS else ""
         else:
             run.style = value
 
@@ -625,6 +695,11 @@ class _Reader:
             return
         if self.runs and self.runs[-1].is_raised:
             text = raised(text)
+        if self.runs and self.runs[-1].symbols:
+            font = self.runs[-1].symbols
+            text = "".join(_symbol(font, f"{ord(sign):X}") or sign for sign in text)
+        if not text.isascii():
+            text = show_symbols(text)
         for anchor in self.open_anchors:
             if len(self.anchors[anchor]) < _MAX_ANCHOR_CHARS:
                 self.anchors[anchor] += text[:_MAX_ANCHOR_CHARS]
@@ -692,6 +767,11 @@ class _Reader:
         open_.text, open_.chars = [], 0
         if not text:
             return
+        if open_.is_initial and whole and len(text) <= _MAX_INITIAL_CHARS:
+            self.initial = text
+            return
+        if self.initial and not self.boxes:
+            text, self.initial = self.initial + text, ""
         started, open_.started = open_.started, True
         self.last_text = text
         marker = "" if started else self._marker(open_)
@@ -881,7 +961,7 @@ _TABLE_NAMES = frozenset(
         "hidden",
     ]
 )
-_RUN_NAMES = frozenset(["vanish", "strike", "dstrike", "b", "rStyle", "vertAlign"])
+_RUN_NAMES = frozenset(["vanish", "strike", "dstrike", "b", "rStyle", "vertAlign", "rFonts"])
 _CONTROL_NAMES = frozenset(["sdt", "checkbox", "showingPlcHdr"])
 _FIELD_NAMES = frozenset(
     [

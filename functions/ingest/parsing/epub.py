@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
 from shared.errors import Unreadable
 
 from .archives import Archive, join_path
-from .blocks import Event, Request, Title, clean_line
+from .blocks import Block, Event, Request, Title, clean_line, heading
 from .html import parse_markup
 
+_HEADING = re.compile(rb"<(?:\w+:)?h[1-6][\s>]", re.IGNORECASE)
 _CHAPTER_TYPES = frozenset(["application/xhtml+xml", "text/html", "application/x-dtbook+xml"])
 
 
@@ -30,12 +32,17 @@ def parse_epub(request: Request) -> Iterator[Event]:
         ),
         "",
     )
-    title, chapters = _read_package(archive, package)
+    title, chapters, contents = _read_package(archive, package)
     if title:
         yield Title(title)
+    names = _chapter_names(archive, contents) if contents else {}
     for chapter in chapters:
-        yield from parse_markup(
-            archive.read(chapter),
+        data = archive.read(chapter)
+        if chapter == contents and len(chapters) > 1:
+            # The table of contents says nothing else.
+            continue
+        events = parse_markup(
+            data,
             declared=None,
             with_title=False,
             is_xhtml=True,
@@ -43,6 +50,49 @@ def parse_epub(request: Request) -> Iterator[Event]:
             archive=archive,
             folder=chapter.rpartition("/")[0],
         )
+        name = names.get(chapter, "")
+        if name and not _HEADING.search(data.replace(b"\0", b"")):
+            # A chapter that is named in the table of contents alone, or in a plain paragraph.
+            events = _under(name, events)
+        yield from events
+
+
+def _under(name: str, events: Iterator[Event]) -> Iterator[Event]:
+    """Yield *events* under a heading, which may be their first paragraph."""
+    waiting = True
+    for event in events:
+        if waiting and isinstance(event, Block):
+            waiting = False
+            yield from heading(name, level=1)
+            if event.text.casefold() == name.casefold():
+                continue
+        yield event
+
+
+def _chapter_names(archive: Archive, contents: str) -> dict[str, str]:
+    """Return the name of each chapter by the table of contents (EPUB 3's, or the NCX of EPUB 2)."""
+    folder = contents.rpartition("/")[0]
+    names: dict[str, str] = {}
+    text: list[str] = []
+    target = ""
+    inside = False
+    for event in archive.xml(contents):
+        if event.kind == "text":
+            if inside:
+                text.append(event.text)
+        elif event.name in ("a", "text"):
+            inside = event.kind == "start"
+            if inside:
+                text = []
+                target = event.attributes.get("href", "")
+        elif event.kind == "start" and event.name == "content":
+            target = event.attributes.get("src", "")
+        if target and text and not inside:
+            part = join_path(folder, unquote(target.partition("#")[0]))
+            if name := clean_line("".join(text)):
+                names.setdefault(part, name)
+            target, text = "", []
+    return names
 
 
 def _is_protected(archive: Archive) -> bool:
@@ -57,13 +107,14 @@ def _is_protected(archive: Archive) -> bool:
     )
 
 
-def _read_package(archive: Archive, package: str) -> tuple[str, list[str]]:
-    """Return the title and the parts of the spine, in order."""
+def _read_package(archive: Archive, package: str) -> tuple[str, list[str], str]:
+    """Return the title, the parts of the spine in order, and that of the table of contents."""
     folder = package.rpartition("/")[0]
     items: dict[str, str] = {}
     spine: list[str] = []
     title: list[str] = []
     in_title = False
+    contents = ""
     for event in archive.xml(package):
         if event.name == "title" and event.kind != "text":
             in_title = event.kind == "start" and not title
@@ -71,10 +122,17 @@ def _read_package(archive: Archive, package: str) -> tuple[str, list[str]]:
             if in_title:
                 title.append(event.text)
         elif event.kind == "start" and event.name == "item":
-            if event.attributes.get("media-type", "") in _CHAPTER_TYPES:
-                target = unquote(event.attributes.get("href", "").partition("#")[0])
+            kind = event.attributes.get("media-type", "")
+            target = unquote(event.attributes.get("href", "").partition("#")[0])
+            if "nav" in event.attributes.get("properties", "").split():
+                contents = join_path(folder, target)
+            elif kind == "application/x-dtbncx+xml":
+                contents = contents or join_path(folder, target)
+            if kind in _CHAPTER_TYPES:
                 items[event.attributes.get("id", "")] = join_path(folder, target)
         elif event.kind == "start" and event.name == "itemref":
             spine.append(event.attributes.get("idref", ""))
     chapters = [items[entry] for entry in spine if entry in items and archive.has(items[entry])]
-    return clean_line("".join(title)), chapters
+    if not archive.has(contents):
+        contents = ""
+    return clean_line("".join(title)), chapters, contents

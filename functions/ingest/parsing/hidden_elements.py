@@ -67,6 +67,21 @@ _ASKS = (
     "[role=dialog], [role=alertdialog], [aria-modal=true], dialog, [id*=cookie i], "
     "[class*=cookie i], [id*=consent i], [class*=consent i]"
 )
+# What generators of pages put beside the text: icons that are written as words (Google's Material
+# fonts), links for editors (MediaWiki), numbers of lines (Pygments, GitHub, Rouge, highlight.js).
+_BESIDE = (
+    ".material-icons, .material-icons-outlined, .material-icons-round, .material-icons-sharp, "
+    ".material-symbols-outlined, .material-symbols-rounded, .material-symbols-sharp, "
+    ".mw-editsection, .mw-jump-link, td.linenos, td.blob-num, td.gutter, td.rouge-gutter, "
+    "span.linenos, span.lineno, .hljs-ln-numbers"
+)
+# A link from a heading to itself.
+_PERMALINKS = frozenset(["¶", "#", "§", "\U0001f517", "\u2693", "\u2693\ufe0e"])
+_SKIPS = re.compile(r"\b(?:skip|jump)", re.IGNORECASE)
+_SHARES = re.compile(
+    r"/sharer(?:\.php)?\?|/sharer/|/intent/(?:tweet|post)|/shareArticle|/share\?|t\.me/share"
+    r"|/pin/create|/submit\?url=|wa\.me/\?text|whatsapp://send|api\.whatsapp\.com/send"
+)
 _MAX_NOTICE_CHARS = 3_000
 # More paragraphs tell no more of where the text stands; no list of languages is longer.
 _MAX_PARAGRAPHS = 2_000
@@ -105,9 +120,28 @@ def hidden_elements(tree: LexborHTMLParser) -> Visibility:
     for selector in raising:
         raised.update(node.mem_id for node in tree.css(selector)[:_MAX_ELEMENTS])
     found.update(_cookie_notices(tree))
+    found.update(node.mem_id for node in tree.css(_BESIDE)[:_MAX_ELEMENTS])
+    found.update(_aids(tree))
     if tree.css_first("p") is not None:
         found.update(_link_lists(tree))
     return Visibility(frozenset(found), frozenset(formulas), frozenset(raised))
+
+
+def _aids(tree: LexborHTMLParser) -> Iterator[int]:
+    """Yield links that lead around the page and do not belong to its text, and those that share."""
+    for link in tree.css("a[href]")[:_MAX_ELEMENTS]:
+        address = link.attributes.get("href") or ""
+        if not address.startswith("#"):
+            if _SHARES.search(address):
+                yield link.mem_id
+            continue
+        text = (link.text() or "").strip()
+        if text in _PERMALINKS or (
+            len(text) <= _MAX_LINK_CHARS
+            and _SKIPS.match(text)
+            and _SKIPS.search(link.attributes.get("class") or "skip")
+        ):
+            yield link.mem_id
 
 
 def _cookie_notices(tree: LexborHTMLParser) -> Iterator[int]:

@@ -79,6 +79,17 @@ _BLOCKS = frozenset(
         "option",
     ]
 )
+# WAI-ARIA 1.2, tables that are made of other elements.
+_ROLES = {
+    "table": "table",
+    "grid": "table",
+    "treegrid": "table",
+    "row": "tr",
+    "cell": "td",
+    "gridcell": "td",
+    "columnheader": "th",
+    "rowheader": "th",
+}
 _MAY_RAISE = frozenset(["a", "span", "font", "small"])
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _META_CHARSET = re.compile(rb"<meta[^>]{0,300}?charset\s*=\s*[\"']?([\w.:-]{2,40})", re.IGNORECASE)
@@ -104,6 +115,7 @@ _ALL_SEEN = Visibility(frozenset(), frozenset())
 # A table within a cell that is no larger is read as the cell's text.
 _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
+_MAX_FOOT_ROWS = 100
 # Elements between a cell and a table in it.
 _MAX_CELL_DEPTH = 8
 _MAX_INDENT = 8
@@ -111,6 +123,9 @@ _MAX_INDENT = 8
 _FIGURE_DEPTH = 4
 _MAX_CAPTION_CHARS = 500
 # WHATWG HTML, "the ol element": what its type attribute means.
+# Fields of forms whose value a page shows; "" where the type is not named.
+_SHOWN_FIELDS = frozenset(["", "text", "email", "tel", "number", "date", "url", "time", "month"])
+_MAX_BUTTON_CHARS = 40
 _FORMS = {"a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
 
 
@@ -163,7 +178,9 @@ def parse_markup(
         addresses = (node.attributes.get("src") or "" for node in tree.css("img"))
         pictures = AddressedPictures(figures, addresses, archive=archive, folder=folder)
     skipped = _SKIPPED | {"nav"}
-    for event in _Walker(page=page, skipped=skipped, seen=seen, pictures=pictures).walk(root):
+    has_roles = tree.css_first("[role=row]") is not None
+    walker = _Walker(page=page, skipped=skipped, seen=seen, pictures=pictures, has_roles=has_roles)
+    for event in walker.walk(root):
         some = True
         yield event
     if not some:
@@ -224,6 +241,8 @@ class _Table:
     cells: str | None = None
     in_cell: bool = False
     in_head: bool = False
+    in_foot: bool = False
+    foot: list[Row] = field(default_factory=list)
     columns: int = 1
     rows: int = 1
     blank_corner: bool = False
@@ -264,7 +283,9 @@ class _Walker:
         skipped: frozenset[str],
         seen: Visibility = _ALL_SEEN,
         pictures: AddressedPictures | None = None,
+        has_roles: bool = False,
     ) -> None:
+        self.has_roles = has_roles
         self.page = page
         self.skipped = skipped
         self.seen = seen
@@ -279,13 +300,16 @@ class _Walker:
         self.lists: list[_List] = []
         self.tables: list[_Table] = []
         self.gap = "\n\n"
+        # Terms that the next paragraph explains, None outside of them.
+        self.terms: list[str] = []
+        self.in_term = False
         # Raised elements that are open, and where their text begins.
         self.raised: list[tuple[int, int]] = []
 
     def walk(self, root: LexborNode) -> Iterator[Event]:
         node: LexborNode | None = root
         while node is not None:
-            tag = node.tag or ""
+            tag = self._tag(node)
             if tag == "-text":
                 self.inline.append(node.text_content or "")
                 enters = False
@@ -308,10 +332,17 @@ class _Walker:
                 if above is None or above.mem_id == root.mem_id:
                     break
                 node = above
-                yield from self._end(node.tag or "", node)
+                yield from self._end(self._tag(node), node)
                 following = node.next
             node = following
         yield from self._flush()
+
+    def _tag(self, node: LexborNode) -> str:
+        """Return what an element is: tables are made of other elements too."""
+        tag = node.tag or ""
+        if self.has_roles and tag in ("div", "span", "li", "ul"):
+            return _ROLES.get(node.attributes.get("role") or "", tag)
+        return tag
 
     def _is_hidden(self, node: LexborNode) -> bool:
         if self.seen.hidden and node.mem_id in self.seen.hidden:
@@ -319,10 +350,19 @@ class _Walker:
         attributes = node.attributes
         if node.tag == "dialog" and "open" not in attributes:
             return True
+        if node.tag == "button":
+            return _only_acts(node)
         if not attributes:
             return False
         return (
-            attributes.get("hidden", "-") not in ("-", "until-found")
+            (
+                attributes.get("hidden", "-") not in ("-", "until-found")
+                # One of several tabs, a click away from the reader.
+                and attributes.get("role") != "tabpanel"
+            )
+            # The number of a page of the printed book.
+            or attributes.get("role") == "doc-pagebreak"
+            or "pagebreak" in (attributes.get("epub:type") or "")
             or (
                 is_hidden_style(attributes.get("style") or "")
                 and node.mem_id not in self.seen.formulas
@@ -335,6 +375,8 @@ class _Walker:
             self._begin_cell(tag, node)
         elif tag == "sup" or (tag in _MAY_RAISE and self._is_raised(node)):
             self.raised.append((node.mem_id, len(self.inline)))
+        elif tag == "input":
+            self._field(node)
         elif tag == "br":
             self.inline.append("\n" if self.preformatted else " \n")
         elif tag == "img":
@@ -349,12 +391,14 @@ class _Walker:
             yield from self._flush()
             self.kind, self.level = "heading", _HEADINGS[tag]
         elif tag == "pre":
+            if self._in_cell() and not _has_neighbours(node, self.seen.hidden):
+                yield from self._spill()
             yield from self._flush()
             self.preformatted += 1
             self.kind = "code"
         elif tag == "table":
             yield from self._flush()
-            folds = self._in_cell() and _has_neighbours(node)
+            folds = self._in_cell() and _has_neighbours(node, self.seen.hidden)
             if not folds:
                 yield from self._spill()
             table = _Table(TableWriter(page=self.page), [] if folds else None)
@@ -363,6 +407,7 @@ class _Walker:
             self.tables.append(table)
         elif tag in ("thead", "tbody", "tfoot") and self.tables:
             self.tables[-1].in_head = tag == "thead"
+            self.tables[-1].in_foot = tag == "tfoot"
             self.tables[-1].spans.reaching.clear()
         elif tag == "tr" and self.tables:
             yield from self._row()
@@ -375,9 +420,22 @@ class _Walker:
             yield from self._flush()
             if not self._in_cell():
                 self.kind = "item"
+            elif (said := "".join(self.inline).rstrip()) and said[-1] not in ":;,":
+                self.inline = [said, "; "]
             self.marker = self._next_marker(node)
         elif tag in _BLOCKS:
             yield from self._flush()
+            self.in_term = tag == "dt" and not self._in_cell()
+
+    def _field(self, node: LexborNode) -> None:
+        """Add what a field of a form shows."""
+        attributes = node.attributes
+        kind = (attributes.get("type") or "").lower()
+        if kind in ("checkbox", "radio"):
+            if _is_labelled(node):
+                self.inline.append(" [x] " if "checked" in attributes else " [ ] ")
+        elif kind in _SHOWN_FIELDS and (value := attributes.get("value")):
+            self.inline.append(f" {value} ")
 
     def _is_raised(self, node: LexborNode) -> bool:
         """Tell whether a style raises the text of an element, or it is the mark of a note."""
@@ -414,6 +472,13 @@ class _Walker:
                 self.gap = "\n\n"
         elif tag in _BLOCKS:
             yield from self._flush()
+            if tag == "li" and self.kind == "item":
+                # It held nothing: what follows is none of its text.
+                self.kind = "paragraph"
+            elif tag == "dt":
+                self.in_term = False
+            elif tag == "dl" and self.terms:
+                yield from self._terms_alone()
 
     def _flush(self) -> Iterator[Event]:
         if self._in_cell():
@@ -445,6 +510,15 @@ class _Walker:
         if not text:
             return
         self.kind, self.level = ("code" if self.preformatted else "paragraph"), 0
+        if self.in_term and kind == "paragraph":
+            self.terms.append(text)
+            return
+        if self.terms:
+            if kind == "paragraph":
+                text = f"{', '.join(self.terms)}: {text}"
+                self.terms = []
+            else:
+                yield from self._terms_alone()
         if kind == "heading":
             yield from heading(text.replace("\n", " "), level=level, page=self.page)
             self.gap = "\n\n"
@@ -454,6 +528,12 @@ class _Walker:
         gap = "\n" if kind == "item" and self.gap == "\n" else "\n\n"
         yield from paragraph(text, kind=kind, page=self.page, gap=gap)
         self.gap = "\n" if kind == "item" else "\n\n"
+
+    def _terms_alone(self) -> Iterator[Event]:
+        """Yield terms before what is no paragraph that explains them."""
+        terms, self.terms = self.terms, []
+        yield from paragraph(", ".join(terms), page=self.page)
+        self.gap = "\n\n"
 
     def _next_marker(self, node: LexborNode) -> str:
         indent = "  " * min(max(0, len(self.lists) - 1), _MAX_INDENT)
@@ -506,10 +586,19 @@ class _Walker:
 
     def _add_row(self, row: Row) -> Iterator[Event]:
         table = self.tables[-1]
-        if table.waiting is None:
+        if table.in_foot and table.waiting is None and len(table.foot) < _MAX_FOOT_ROWS:
+            # It is shown at the end, wherever it stands (HTML 4 puts it before the rows).
+            table.foot.append(row)
+        elif table.waiting is None:
             yield from table.writer.row(row.cells, is_header=row.is_header)
+        else:
+            table.waiting.append(row)
+            yield from self._fold(table)
+
+    def _fold(self, table: _Table) -> Iterator[Event]:
+        """Give out the rows of a table within a cell that is too large for it."""
+        if table.waiting is None:
             return
-        table.waiting.append(row)
         chars = sum(len(cell) for one in table.waiting for cell in one.cells)
         if len(table.waiting) > _MAX_FOLDED_ROWS or chars > _MAX_FOLDED_CHARS:
             yield from self._spill()
@@ -550,6 +639,8 @@ class _Walker:
         yield from self._row()
         table = self.tables.pop()
         if table.waiting is None:
+            for row in table.foot:
+                yield from table.writer.row(row.cells, is_header=row.is_header)
             yield from table.writer.end()
             self.gap = "\n\n"
             self.inline = []
@@ -561,9 +652,36 @@ class _Walker:
             self.inline = [*table.outside, " ", "; ".join(filter(None, lines)), " "]
 
 
-def _has_neighbours(table: LexborNode) -> bool:
-    """Return whether the cell that *table* stands in is one of several in its row."""
-    above = table.parent
+def _only_acts(button: LexborNode) -> bool:
+    """Tell a button that copies, sends or closes from one that is a title or opens a text."""
+    attributes = button.attributes
+    if attributes.get("role") == "tab" or any(
+        name in ("aria-expanded", "aria-controls") or name.endswith("toggle") for name in attributes
+    ):
+        return False
+    above = button.parent
+    for _ in range(_FIGURE_DEPTH):
+        if above is None:
+            break
+        if above.tag in _HEADINGS or above.tag in ("summary", "dt", "th", "label"):
+            return False
+        above = above.parent
+    return len(button.text().strip()) <= _MAX_BUTTON_CHARS
+
+
+def _is_labelled(field: LexborNode) -> bool:
+    """Return whether words stand beside a box to tick; without them it works a menu."""
+    beside = field.next
+    while beside is not None and beside.tag == "-text" and not (beside.text_content or "").strip():
+        beside = beside.next
+    if beside is not None and beside.tag in ("-text", "label", "span", "p", "a", "b", "i", "code"):
+        return bool(beside.text().strip())
+    return field.parent is not None and field.parent.tag in ("label", "li", "td")
+
+
+def _has_neighbours(node: LexborNode, hidden: frozenset[int]) -> bool:
+    """Return whether the cell that *node* stands in is one of several in its row."""
+    above = node.parent
     for _ in range(_MAX_CELL_DEPTH):
         if above is None or above.tag in ("td", "th"):
             break
@@ -573,7 +691,7 @@ def _has_neighbours(table: LexborNode) -> bool:
     for start, step in ((above.prev, "prev"), (above.next, "next")):
         beside = start
         while beside is not None:
-            if beside.tag in ("td", "th"):
+            if beside.tag in ("td", "th") and beside.mem_id not in hidden:
                 return True
             beside = getattr(beside, step)
     return False

@@ -56,6 +56,9 @@ _TNEF = frozenset(["application/ms-tnef", "application/vnd.ms-tnef"])
 _SECRET = frozenset(["application/pkcs7-mime", "application/x-pkcs7-mime"])
 _CALENDARS = frozenset(["text/calendar", "application/ics"])
 # Logos and icons are smaller, pictures that somebody put into a message to show something larger.
+_TEXTS = frozenset(
+    ["text/plain", "text/html", "message/delivery-status", "text/enriched", "text/richtext"]
+)
 _LOGO_BYTES = 30_000
 _WORD = re.compile(r"\w+")
 # What is left of an HTML half in a plain half that was made of it, in words.
@@ -63,6 +66,15 @@ _LEAST_SHARE = 0.6
 _SEPARATOR = re.compile(rb"From [^\r\n]{0,200}\b\d{4}\b[^\r\n]{0,40}\r?\n\Z")
 _QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 _PIECE_BYTES = 1 << 16
+_MAX_NUMBER_CHARS = 20
+# What uuencode wrote into texts before MIME (POSIX.1-2017, uuencode).
+_UUENCODED = re.compile(
+    r"^begin [0-7]{3,4} ([^\n]{1,200})\n((?:[ -`]{1,90}\n){1,200000})end[ \t]*$", re.MULTILINE
+)
+# RFC 1896 and RFC 1341: text with commands in angles.
+_ENRICHED = frozenset(["text/enriched", "text/richtext"])
+_ENRICHED_MARK = re.compile(r"<<|<param>.{0,1000}?</param>|<(/?[A-Za-z-]{1,40})>", re.DOTALL)
+_LINE_ENDS = re.compile(r"\n+")
 _WHOLE_MESSAGE: dict[str, Callable[[bytes], bytes]] = {
     "base64": base64.b64decode,
     "quoted-printable": quopri.decodestring,
@@ -79,6 +91,13 @@ def read_message(message: Message, request: Request) -> Iterator[Event]:
     if subject := _field(message, "Subject"):
         yield Title(subject)
     yield from _Reader(request).message(message)
+
+
+def parse_emlx(request: Request) -> Iterator[Event]:
+    """Yield the blocks of a message of Apple Mail; its length stands before it."""
+    length, _, data = read_all(request).lstrip().partition(b"\n")
+    size = int(length) if length.strip().isdigit() and len(length) < _MAX_NUMBER_CHARS else None
+    yield from read_message(_read(data[:size]), request)
 
 
 def parse_mailbox(request: Request) -> Iterator[Event]:
@@ -216,7 +235,7 @@ class _Reader:
             kind = _kind(inner)
             if kind == "text/plain" and plain is None and not _is_attachment(inner):
                 plain = inner
-            elif kind in ("text/html", "multipart/related") and rich is None:
+            elif rich is None and (kind == "text/html" or _holds_html(inner)):
                 rich = inner
             else:
                 others.append(inner)
@@ -230,10 +249,10 @@ class _Reader:
             if _says_more(events, _text(plain)):
                 yield from events
             else:
-                del self.attached[known:]
+                # What is attached beside the page, by Apple Mail between its parts, was met there.
+                beside, self.attached = self.attached[known:], self.attached[:known]
                 yield from self._part(plain, depth=depth)
-                if _kind(rich) == "multipart/related":
-                    yield from self._beside(rich, depth=depth)
+                self.attached += beside
         for inner in others:
             if _kind(inner) not in ("text/enriched", "text/x-amp-html", "text/watch-html"):
                 yield from self._part(inner, depth=depth)
@@ -261,9 +280,7 @@ class _Reader:
         elif kind in _SECRET and _parameter(part, "smime-type") != "signed-data":
             # RFC 8551, 3.2.2.
             yield from paragraph("(not read: the message is encrypted)")
-        elif kind in ("text/plain", "text/html", "message/delivery-status") and not (
-            name or _is_attachment(part)
-        ):
+        elif kind in _TEXTS and not (name or _is_attachment(part)):
             yield from self._text(part, kind)
         else:
             self.attached.append(part)
@@ -314,9 +331,38 @@ class _Reader:
                 yield event
             return
         whole = _text(part)
+        if kind in _ENRICHED:
+            whole = _without_marks(whole)
+        elif "\nend" in whole:
+            whole = _UUENCODED.sub(self._uuencoded, whole)
         self.said.append(whole)
         for gap, text in verbatim_paragraphs(iter([whole])):
             yield Block("paragraph", text, gap=gap or "\n\n")
+
+    def _uuencoded(self, found: re.Match[str]) -> str:
+        """Put aside a file that stands in a text."""
+        try:
+            data = b"".join(map(binascii.a2b_uu, found[2].splitlines()))
+        except (binascii.Error, ValueError):
+            return found.group()
+        part = EmailMessage()
+        part.set_content(data, maintype="application", subtype="octet-stream", filename=found[1])
+        self.attached.append(part)
+        return ""
+
+
+def _without_marks(text: str) -> str:
+    """Return enriched text without its commands; one line end is a blank there."""
+    text = _ENRICHED_MARK.sub(
+        lambda found: "<" if found.group() in ("<<", "<lt>") else "\n" * (found[1] == "nl"), text
+    )
+    return _LINE_ENDS.sub(lambda found: found.group()[1:] or " ", text)
+
+
+def _holds_html(part: Message) -> bool:
+    """Return whether a part is made of several, one of them a page."""
+    inner = _parts(part) if _kind(part).startswith("multipart/") else []
+    return any(_kind(one) == "text/html" or _holds_html(one) for one in inner[:_MAX_PARTS])
 
 
 def _says_more(rich: list[Event], plain: str) -> bool:

@@ -79,4 +79,4 @@ def _beside(parts: list[str]) -> str:
 def _grouped(part: str) -> str:
     part = part.strip()
     is_bracket = part[:1] == "(" and part[-1:] == ")" and part.count("(") == 1
-    return part if part.isalnum() or is_bracket else f"({part})"
+    return part if part.isalnum() or len(part) < 2 or is_bracket else f"({part})"

@@ -15,7 +15,7 @@ from .registry import parse
 MAX_DEPTH = 5
 _MAX_NAME_CHARS = 280
 # What bounds the whole document, not only the part in which it shows.
-_OF_THE_WHOLE = frozenset(["decompression_limit", "cell_limit", "too_much_text"])
+OF_THE_WHOLE = frozenset(["decompression_limit", "cell_limit", "too_much_text"])
 
 
 def read_member(
@@ -54,7 +54,7 @@ def read_member(
     try:
         _, events = parse(inside)
     except Unreadable as error:
-        if error.code in _OF_THE_WHOLE:
+        if error.code in OF_THE_WHOLE:
             raise
         yield from not_read(shown, error, level=level)
         return
@@ -67,7 +67,7 @@ def read_member(
         if empty:
             yield from paragraph("(no text was found in it)")
     except Unreadable as error:
-        if error.code in _OF_THE_WHOLE:
+        if error.code in OF_THE_WHOLE:
             raise
         yield from paragraph(f"(not read: {error.message})")
 

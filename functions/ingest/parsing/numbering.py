@@ -28,6 +28,14 @@ _HAN_FORMATS = frozenset(
         "taiwaneseCountingThousand",
     ]
 )
+_ONES = tuple(
+    tuple(pair.split("/"))
+    for pair in """zero/zeroth one/first two/second three/third four/fourth five/fifth six/sixth
+        seven/seventh eight/eighth nine/ninth ten/tenth eleven/eleventh twelve/twelfth
+        thirteen/thirteenth fourteen/fourteenth fifteen/fifteenth sixteen/sixteenth
+        seventeen/seventeenth eighteen/eighteenth nineteen/nineteenth""".split()  # noqa: SIM905
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _PLACE = re.compile(r"%([1-9])")
 
 
@@ -169,6 +177,21 @@ class Numberings:
         return {**levels, **use.levels} if use.levels else levels
 
 
+def _in_words(value: int, form: str) -> str:
+    """Return a number as Word writes it out in English."""
+    if value < 20:
+        ones = _ONES[value]
+        text = ones[1 if form == "ordinalText" else 0]
+    else:
+        ten, one = divmod(value, 10)
+        word = _TENS[ten - 2]
+        if one:
+            text = f"{word}-{_ONES[one][1 if form == 'ordinalText' else 0]}"
+        else:
+            text = f"{word[:-1]}ieth" if form == "ordinalText" else word
+    return text.capitalize()
+
+
 def show_count(value: int, form: str) -> str:
     """Return a number in one of the forms of ST_NumberFormat; decimal in those not known."""
     if form in ("lowerLetter", "upperLetter") and 0 < value <= 780:
@@ -180,6 +203,16 @@ def show_count(value: int, form: str) -> str:
             count, value = divmod(value, amount)
             text += letters * count
         return text.upper() if form == "upperRoman" else text
+    if form in ("cardinalText", "ordinalText") and 0 < value < 100:
+        return _in_words(value, form)
+    if form == "hex":
+        return f"{value:X}"
+    if form == "chicago" and 0 < value <= 12:
+        return "*†‡§"[(value - 1) % 4] * ((value - 1) // 4 + 1)
+    if form == "hebrew1" and 0 < value <= 22:
+        return "אבגדהוזחטיכלמנסעפצקרשת"[value - 1]
+    if form == "numberInDash":
+        return f"- {value} -"
     if form == "decimalZero":
         return f"{value:02d}"
     if form == "ordinal":

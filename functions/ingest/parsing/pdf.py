@@ -11,16 +11,14 @@ import re
 import statistics
 import struct
 import time
-import unicodedata
 import zlib
-from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
-from itertools import accumulate, chain, islice, pairwise, repeat
-from operator import attrgetter, sub
-from typing import Any, NamedTuple
+from functools import partial
+from itertools import accumulate, pairwise, repeat
+from operator import add, attrgetter, sub
+from typing import BinaryIO
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -43,28 +41,27 @@ from .blocks import (
     corrupt,
     heading,
     paragraph,
-    raised,
 )
 from .figures import DECORATION_USES
 from .hyphens import SUSPENDED, keeps_hyphen
 from .pdf_annotations import Value
-from .pdf_characters import Characters, direct, turned_box
+from .pdf_characters import turned_box
+from .pdf_drawings import LEAST_TABLE, Drawings, with_bullets
 from .pdf_figures import PdfFigure, Placed
+from .pdf_lines import Line, is_marker, make_line, read_lines
 from .pdf_tables import (
     CAPTION,
     LEAST_CELLS,
     MAX_CAPTION_CHARS,
     Rules,
     Table,
-    Word,
     find_tables,
-    is_marker,
+    words_left,
 )
 from .reading_order import Box, reading_order
+from .scanned_pages import scanned_blocks
 from .tables import TableWriter
-from .writing_direction import RIGHT_TO_LEFT, runs_left
-from .writing_direction import Placed as PlacedText
-from .writing_direction import read_line as read_from_the_right
+from .writing_direction import runs_left
 
 # Pages looked at on either side to tell a running header from text.
 _WINDOW_PAGES = 4
@@ -83,26 +80,27 @@ _SECTION_NUMBER = re.compile(r"(?:\d{1,2}(?:\.\d{1,2})*\.?|[IVX]{1,5}\.|§)\s")
 _MAX_PICTURE_SIDE = 2000
 # How much of a document's processor time its pictures may take.
 _READING_SHARE = 0.7
+_LEAST_COLUMN = 4
+_MANY_LINES = 12
+_LETTER_WIDTH = 0.5
+# So many lines of a column of text go on with sentences.
+_LEAST_PROSE = 6
+_LEAST_PROSE_CHARS = 25
+_FEW_ROWS = 3
+_NO_RULES = Rules([], [])
+# Lines on either side that tell how wide a column is.
+_NEAR_LINES = 5
 # A3 at 200 dots an inch.
 _MAX_RECOGNISED_SIDE = 3400
 _MAX_ATTACHMENTS = 100
+# PDFium asks for each piece of a larger file, which takes a tenth longer.
+_MAX_HELD_BYTES = 32 << 20
 _MAX_DEPTH = 3
 # What a scanner's app or an archive writes onto a scan is shorter.
 _MAX_STAMP_CHARS = 200
 _MAX_PICTURES = 200
-# Drawings have more; what is thinner, in points, is a line, and shorter than that an ornament.
-_MAX_DRAWN = 4_000
-_MAX_SEGMENTS = 1_500
-_LOOKED_AT = 80
-# A drawn bullet in heights of its line, and how many a page has.
-_LEAST_BULLET = 0.12
-_MOST_BULLET = 0.5
-_MAX_BULLETS = 300
 # Between words, in heights of the line.
 _LOOSE_GAP = 0.6
-_THIN = 3.0
-_LEAST_LINE = 6.0
-_LEAST_TABLE = 20.0
 _MAX_OPEN_LINES = 400
 _MAX_COMPOUNDS = 10_000
 _PAGE_DIGITS = 4
@@ -112,19 +110,11 @@ _ITEM_DROP = 2.5
 _MAX_COLUMN_DEPTH = 8
 # Cells of a column begin at one place, in points.
 _ALIGNED = 4.0
-# A line in heights of its first or last character.
-_MAX_TALLER = 1.6
-# Gaps between the words of one justified line, in points.
-_SAME_GAP = 0.75
-_SAME_EDGE = 1.5
-_LEAST_STRETCHED = 3
-# Characters that are looked at to tell how a page's text is turned.
-_ANGLES = 12
-# So many numbers in steps of the same size are a ruler or the numbers of lines.
-_RULER_NUMBERS = 8
 
-_LINE = re.compile("[^\r\n\ufffe]+")
 _bottom = attrgetter("bottom")
+_middle = attrgetter("middle")
+_size_of = attrgetter("size")
+_left = attrgetter("left")
 _DIGITS = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
 _NOT_WORD = re.compile(r"\W+")
 _BULLET = re.compile(
@@ -132,75 +122,18 @@ _BULLET = re.compile(
     r"|\d{1,2}[.)](?=[A-Z]\w)"
 )
 _SENTENCE_END = re.compile(r"[.!?:。！？…]['\"”’»)\]]*$")
-# Dots or lines that lead the eye, and what is nothing else.
-_LEADERS = re.compile(r"(?:[.·…]\s?){4,}|_{3,}")
-_LEADER_MARKS = re.compile(r"\. ?\.|[…·]|___")
-_ORNAMENT = re.compile(r"[\s.·…_\-=*|+~—–•#<>/\\]{2,}|[|_=~·—–]")
 _PAGE_NUMBER = re.compile(
     r"(?:page|seite|p[áa]gina|pagina|trang|strona|sida|side|str\.?|s\.|p\.)\s*#"
     r"(?:\s*(?:of|von|de|di|av|af|z|/|sur|trên|van)\s*#)?|#\s*(?:of|von|de|/|sur)\s*#|[-–—]\s*#\s*[-–—]",
     re.IGNORECASE,
 )
-# What bitmap fonts of TeX have at places without a name in Unicode (its encodings T1 and TS1).
-_CORK = str.maketrans(
-    {"\x10": "“", "\x11": "”", "\x12": "„", "\x13": "«", "\x14": "»", "\x15": "–", "\x16": "—"}
-    | {"\x1b": "ﬀ", "\x1c": "ﬁ", "\x1d": "ﬂ", "\x1e": "ﬃ", "\x1f": "ﬄ", "\x88": "•"}
-)
-_CORK_SIGN = re.compile("[\x10-\x16\x1b-\x1f\x88]")
-_LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl"})
-# Accents that stand beside their letter, as fonts of TeX have them, and what they are on a letter.
-_ACCENTS = {
-    "`": "\u0300",
-    "\u00b4": "\u0301",
-    "\u02c6": "\u0302",
-    "\u02dc": "\u0303",
-    "\u00af": "\u0304",
-    "\u02d8": "\u0306",
-    "\u02d9": "\u0307",
-    "\u00a8": "\u0308",
-    "\u02da": "\u030a",
-    "\u02dd": "\u030b",
-    "\u02c7": "\u030c",
-    "\u00b8": "\u0327",
-    "\u02db": "\u0328",
-}
-_ACCENT = re.compile(f"[{''.join(_ACCENTS)}]")
-_DOTLESS = str.maketrans("\u0131\u0237", "ij")
-# How much of an accent stands over its letter.
-_LEAST_OVER = 0.4
-# A minus sign before a letter or another one is a hyphen of a font, as that of --option.
-_NO_MINUS = re.compile(r"\u2212(?=\u2212?[^\W\d_])")
-_RAISED_SIGNS = frozenset("0123456789+-\u2212")
-# A mark behind it, and then another word.
-_RAISED_BEFORE_MARK = re.compile(r"[0-9+\-\u2212](?=[.,;:)] )")
-# How far above the others, in heights of the line, a raised digit stands, and how much smaller.
-_LEAST_RAISE = 0.1
-_MOST_RAISE = 0.8
-_LESS_HEIGHT = 0.93
-# Below the line that letters stand on, as a share of their height.
-_DESCENT = 0.22
-# Parts of a line that are nearer, in heights of the line, are parts of one word.
-_WORD_GAP = 0.12
-# Words of one letter each, so many of them, are one word with wide spaces.
-_SPACED_LETTERS = 4
-_SPACED_SHARE = 0.8
-_MARK_CHARS = 3
-_ENDS = (".", ",", ":", ";", "!", "\u060c", "\u061b", "\u061f")
-# A first letter over several lines is taller.
-_DROPPED = 1.6
 # Behind it a word goes on, or another begins: mainte-nance, 2026-2027; but not "on- and offshore".
 _HYPHEN = re.compile(r"(?<=[^\W_])[-\u2010]$")
 _HYPHENATED = re.compile(r"(?<![^\W\d_])[^\W\d_]+(?:-[^\W\d_]+)+")
-# What Wingdings and Symbol have in Unicode's private area, as Word writes bullets and boxes.
-_SYMBOLS = str.maketrans(
-    {"\uf0b7": "•", "\uf0a7": "▪", "\uf0d8": "➢", "\uf076": "❖", "\uf0fc": "✓", "\uf0e0": "→"}
-    | {"\uf0fe": "☒", "\uf0fd": "☒", "\uf052": "☑", "\uf06f": "☐", "\uf0a8": "☐", "\uf0a3": "☐"}
-)
 _SCANNER = re.compile(
     r"\bscan(?:ned|n[ée]e?|ner)?\b|scanner|camscan|gescannt|escaneado|numérisé|scansion|skanow",
     re.IGNORECASE,
 )
-_BOLD = re.compile(rb"bold|black|heavy|semibold|cmbx|medi", re.IGNORECASE)
 _MADE_BY = re.compile(
     r"^(?:\(?anonymous\)?$|microsoft \w+ - |untitled|document\d*$|slide \d+$"
     r"|.*\.(?:docx?|xls[xm]?|pptx?|od[tsp]|pdf|tex|dvi|indd|rtf|qxd|html?|txt|md|csv|pages)$)",
@@ -208,66 +141,23 @@ _MADE_BY = re.compile(
 )
 
 
-_PATH = pdfium.FPDF_PAGEOBJ_PATH
 _HOLD_PICTURES = (pdfium.FPDF_PAGEOBJ_IMAGE, pdfium.FPDF_PAGEOBJ_FORM)
-_angle = direct(pdfium.FPDFText_GetCharAngle)
-_object_at = direct(pdfium.FPDFPage_GetObject)
-_object_type = direct(pdfium.FPDFPageObj_GetType)
-_bounds = direct(pdfium.FPDFPageObj_GetBounds)
-_count_segments = direct(pdfium.FPDFPath_CountSegments)
-_segment = direct(pdfium.FPDFPath_GetPathSegment)
-_segment_type = direct(pdfium.FPDFPathSegment_GetType)
-_point = direct(pdfium.FPDFPathSegment_GetPoint)
 # Half the time of calling the class, which checks how many values it gets.
-_new_word = partial(tuple.__new__, Word)
 _new_word_box = partial(tuple.__new__, WordBox)
-
-
-class _Line(NamedTuple):
-    """
-    A run of text on one line of the page; coordinates in points from the lower left corner.
-
-    Attributes:
-        cells: Parts between wide gaps, each (text, left, right); one where there are none.
-        edges: (left, right) of each word; empty if they are unknown.
-        leads: Dots led from its text to a page number.
-        runs_up: Its letters stand above each other, as in narrow columns' names.
-        hyphenated: PDFium found a hyphen at its end that only the line break put there.
-    """
-
-    text: str
-    left: float
-    bottom: float
-    right: float
-    top: float
-    bold: bool
-    cells: tuple[tuple[str, float, float], ...]
-    hyphenated: bool = False
-    page: int = 0
-    edges: tuple[tuple[float, float], ...] = ()
-    leads: bool = False
-    runs_up: bool = False
-
-    @property
-    def height(self) -> float:
-        return max(self.top - self.bottom, 0.1)
-
-    @property
-    def middle(self) -> float:
-        return (self.top + self.bottom) / 2
+_new_line_box = partial(tuple.__new__, LineBox)
 
 
 @dataclass(slots=True)
 class _Page:
     number: int
-    lines: list[_Line]
+    lines: list[Line]
     outline: dict[str, int] = field(default_factory=dict)
     is_picture: bool = False
     ocr: str = ""
     ocr_lines: tuple[LineBox, ...] = ()
     notes: list[str] = field(default_factory=list)
     rules: Rules = field(default_factory=lambda: Rules([], []))
-    edge_lines: list[tuple[str, _Line]] = field(default_factory=list)
+    edge_lines: list[tuple[str, Line]] = field(default_factory=list)
     is_wide: bool = False
     turn: int = 0
     figures: list[PdfFigure] = field(default_factory=list)
@@ -280,9 +170,8 @@ def parse_pdf(request: Request) -> Iterator[Event]:
     Raises:
         Unreadable: It needs a password, is damaged, or has too many pages.
     """
-    request.source.seek(0)
     try:
-        document = pypdfium2.PdfDocument(request.source)
+        document = pypdfium2.PdfDocument(_held(request.source))
     except pypdfium2.PdfiumError as error:
         code = getattr(error, "err_code", None)
         if code in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
@@ -312,6 +201,13 @@ def parse_pdf(request: Request) -> Iterator[Event]:
     describe = partial(_describe, document, request)
     yield from _Assembler(outlined=outlined, pages=count, describe=describe).read(pages)
     yield from _read_attachments(document, request, files)
+
+
+def _held(source: BinaryIO) -> bytes | BinaryIO:
+    """Return what PDFium reads: the bytes themselves, of a large file the file."""
+    size = source.seek(0, io.SEEK_END)
+    source.seek(0)
+    return source.read() if size <= _MAX_HELD_BYTES else source
 
 
 def _attachments(
@@ -374,42 +270,29 @@ def _read_attachments(
             yield from paragraph(f"(not read: {error.message})")
 
 
-def _is_picture(page: pypdfium2.PdfPage, lines: list[_Line]) -> bool:
+def _is_picture(drawings: Drawings, lines: list[Line]) -> bool:
     """Return whether a picture covers the page and hardly any text stands beside it: a scan."""
-    if sum(len(line.text) for line in lines) > _MAX_STAMP_CHARS:
-        return False
-    if not any(kind in _HOLD_PICTURES for kind in map(_object_type, _objects(page))):
-        return False
-    width, height = page.get_size()
-    for number, thing in enumerate(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE])):
-        left, bottom, right, top = thing.get_bounds()
-        if (right - left) * (top - bottom) >= 0.6 * width * height:
-            return True
-        if number >= _MAX_PICTURES:
-            break
-    return False
+    return sum(len(line.text) for line in lines) <= _MAX_STAMP_CHARS and drawings.has_scan()
 
 
-def _objects(page: pypdfium2.PdfPage, *, step: int = 1) -> Iterator[Any]:
-    count = pdfium.FPDFPage_CountObjects(page.raw)
-    return map(_object_at, repeat(page.raw), range(0, count, step))
-
-
-def _with_values(lines: list[_Line], values: list[Value], *, page: int) -> list[_Line]:
+def _with_values(lines: list[Line], values: list[Value], *, page: int) -> list[Line]:
     """Return *lines* with the values of form fields, each next to its label."""
     result = list(lines)
     for value in values:
         height = min(value.top - value.bottom, 14.0)
         middle = (value.top + value.bottom) / 2
-        own = _Line(
-            text=value.text,
-            left=value.left,
-            bottom=middle - height / 2,
-            right=value.right,
-            top=middle + height / 2,
+        # The text of a field is shorter than the field.
+        right = min(value.right, value.left + _LETTER_WIDTH * height * len(value.text))
+        own = make_line(
+            value.text,
+            value.left,
+            middle - height / 2,
+            right,
+            middle + height / 2,
             bold=False,
-            cells=((value.text, value.left, value.right),),
+            cells=((value.text, value.left, right),),
             page=page,
+            edges=((value.left, right),) * len(value.text.split(" ")),
         )
         beside = [
             (i, line)
@@ -440,7 +323,7 @@ def _with_values(lines: list[_Line], values: list[Value], *, page: int) -> list[
     return result
 
 
-def _inserted(line: _Line, value: _Line) -> _Line:
+def _inserted(line: Line, value: Line) -> Line:
     """Return a line with a value between its words, where the page has it."""
     words = line.text.split(" ")
     at = sum(1 for left, _ in line.edges if left < value.left)
@@ -450,11 +333,15 @@ def _inserted(line: _Line, value: _Line) -> _Line:
     return line._replace(text=text, cells=((text, line.left, line.right),), edges=edges)
 
 
-def _joined_lines(first: _Line, second: _Line) -> _Line:
+def _joined_lines(first: Line, second: Line) -> Line:
     text = f"{first.text} {second.text}"
     left, right = min(first.left, second.left), max(first.right, second.right)
-    main = first if first.edges else second
-    return main._replace(text=text, left=left, right=right, cells=((text, left, right),), edges=())
+    edges = first.edges + second.edges if first.edges and second.edges else ()
+    # A field may be as high as several lines.
+    main = first if first.size <= second.size else second
+    return main._replace(
+        text=text, left=left, right=right, cells=((text, left, right),), edges=edges
+    )
 
 
 def _read_outline(document: pypdfium2.PdfDocument) -> dict[int, dict[str, int]]:
@@ -499,8 +386,8 @@ def _read_pages(
     has_values = False
     for index in range(count):
         read = ""
-        read_lines: tuple[LineBox, ...] = ()
-        lines: list[_Line] = []
+        boxes: tuple[LineBox, ...] = ()
+        lines: list[Line] = []
         is_picture = is_wide = False
         turn = 0
         notes: list[str] = []
@@ -508,10 +395,13 @@ def _read_pages(
         try:
             page = document[index]
             try:
-                turn, lines = _read_lines(page, index + 1)
-                is_picture = _is_picture(page, lines)
-                if not turn and _is_ruled(page, least=1):
-                    lines = _with_bullets(page, lines)
+                drawings = Drawings(page)
+                is_ruled = drawings.is_ruled(least=3)
+                walls = drawings.rules(turn=0).down if is_ruled else []
+                turn, lines = read_lines(page, index + 1, walls=walls if len(walls) > 2 else ())
+                is_picture = _is_picture(drawings, lines)
+                if not turn and drawings.is_ruled(least=1):
+                    lines = with_bullets(lines, drawings.paths())
                 width, height = page.get_size()
                 is_wide = (width > height) != (turn in (1, 3))
                 values, notes, held = pdf_annotations.read(page, form)
@@ -521,25 +411,24 @@ def _read_pages(
                 has_values = has_values or bool(values)
                 lines = _with_values(lines, values, page=index + 1)
                 # A narrow table leaves no wide gaps, and nor may one that goes on.
-                is_likely = len(rules.down) > 2 or _may_hold_table(lines)
-                if _is_ruled(page) and (is_likely or _is_loose(lines)):
-                    rules = _read_rules(page)
-                else:
-                    rules = Rules([], [])
-                if turn:
-                    rules = _turned_rules(rules, turn)
+                is_likely = is_ruled and (
+                    len(rules.down) > 2
+                    or _may_hold_table(lines)
+                    or _is_loose(lines)
+                    or (len(walls) > 2 and _has_tight_cells(lines))
+                )
+                rules = drawings.rules(turn=turn) if is_likely else Rules([], [])
                 if (
                     (not lines or is_picture)
                     and can_read
                     and time.process_time() < read_until
-                    and pdfium.FPDFPage_CountObjects(page.raw)
+                    and drawings.count
                     and request.picture_budget.take()
                 ):
-                    read, read_lines = _read_picture(page, request, number=index + 1)
+                    read, boxes = _read_picture(page, request, number=index + 1)
                 if request.figures is not None:
-                    figures = _find_figures(
-                        page, lines, is_picture=is_picture, read=read, turn=turn
-                    )
+                    is_scan = is_picture or (not lines and drawings.has_scan())
+                    figures = _find_figures(page, lines, is_scan=is_scan, read=read, turn=turn)
             finally:
                 page.close()
         except pypdfium2.PdfiumError:
@@ -552,7 +441,7 @@ def _read_pages(
                 outline.get(index, {}),
                 is_picture,
                 read,
-                read_lines,
+                boxes,
                 notes,
                 rules,
                 is_wide=is_wide,
@@ -566,370 +455,7 @@ def _read_pages(
         yield _Page(count, [], notes=["\n".join(filled)])
 
 
-def _read_lines(page: pypdfium2.PdfPage, number: int) -> tuple[int, list[_Line]]:
-    """
-    Return the lines of page *number* in the order of its content, and how far they are turned.
-
-    Their coordinates are rotated back, so that text runs to the right.
-    """
-    textpage = page.get_textpage()
-    try:
-        count = textpage.count_chars()
-        if count <= 0:
-            return 0, []
-        text = textpage.get_text_range()
-        handle = textpage.raw
-        lines: list[_Line] = []
-        turn = _usual_turn(handle, count)
-        characters = Characters(handle, is_exact=len(text) == count, turn=turn)
-        is_cork = _CORK_SIGN.search(text) is not None
-        if is_cork:
-            text = text.translate(_CORK)
-        is_ascii = text.isascii()
-        if not is_ascii and "\u2212" in text:
-            text = _NO_MINUS.sub("-", text)
-        runs_back = not is_ascii and RIGHT_TO_LEFT.search(text) is not None
-        letters: list[_Letters] = []
-        for place in _measured(text, characters):
-            stripped, first = place.text, place.first
-            lefts, rights = place.lefts, place.rights
-            _, _, tops, end_tops = place.page
-            left, right = lefts[0], rights[-1]
-            first_bottom, first_top = place.bottoms[0], tops[place.words.start]
-            end_bottom, end_top = place.end_bottoms[-1], end_tops[place.words.stop - 1]
-            bottom, top = first_bottom, first_top
-            if len(stripped) > 3:
-                # A sign of another font in the middle says nothing of the line.
-                middle_bottom, middle_top = place.middle_sides
-                tallest = _MAX_TALLER * max(top - bottom, end_top - end_bottom)
-                if not 0 < tallest < middle_top - middle_bottom:
-                    bottom, top = middle_bottom, middle_top
-                if text[place.middle] in _RAISED_SIGNS:
-                    # It may be raised; the tallest of the three is no such thing.
-                    bottom, top = max(
-                        (bottom, top),
-                        (first_bottom, first_top),
-                        (end_bottom, end_top),
-                        key=lambda sides: round(sides[1] - sides[0], 1),
-                    )
-            if top <= bottom:
-                bottom, top = min(bottom, end_bottom), max(top, end_top)
-            height = top - bottom
-            bold = _is_bold(characters.font(place.middle))
-            if not is_ascii and "\uf020" <= max(stripped) <= "\uf0ff":
-                stripped = stripped.translate(_SYMBOLS)
-            if _ACCENT.search(stripped):
-                stripped = _with_accents(stripped, first, characters)
-            if runs_back:
-                at = next(
-                    (i for i, sign in enumerate(stripped) if not unicodedata.combining(sign)), 0
-                )
-                foot = _foot(handle, characters.index(first + at), turn)
-                letters.append(_letters(stripped, first, characters, foot))
-            least = bottom + _LEAST_RAISE * height
-            if place.after_raised or max(place.bottoms) > least or max(place.end_bottoms) > least:
-                stripped = _with_raised(stripped, place, (bottom, top), characters)
-            if len(lefts) > 1 and max(map(sub, lefts[1:], rights)) > 1.5 * height:
-                cells = tuple(_cells(stripped, place, wide=1.5 * height))
-                cleaned = clean_line(stripped) if len(cells) > 1 else cells[0][0]
-            else:
-                cleaned = clean_line(stripped)
-                cells = ((cleaned, left, right),)
-            if is_cork:
-                # Each is one character of the page, and two or three of the text.
-                cleaned = cleaned.translate(_LIGATURES)
-                cells = tuple(
-                    (cell.translate(_LIGATURES), begin, end) for cell, begin, end in cells
-                )
-            edges = tuple(zip(lefts, rights, strict=True))
-            bottoms = place.bottoms[1:]
-            if cleaned.count(" ") + 1 != len(edges):
-                edges = _edges_of_cleaned(stripped, edges)
-            if bold and len(cells) > 1:
-                # The first column of a table may be bold, and the rest of a row not.
-                bold = _is_bold(characters.font(first + len(stripped) - 1))
-            leads = (
-                _LEADER_MARKS.search(cleaned) is not None and _LEADERS.search(cleaned) is not None
-            )
-            if leads:
-                cleaned = clean_line(_LEADERS.sub(" ", cleaned))
-                cells = tuple(
-                    (clean_line(_LEADERS.sub(" ", cell)), begin, end) for cell, begin, end in cells
-                )
-                cells = tuple(cell for cell in cells if cell[0])
-                edges = ()
-            if (
-                len(edges) >= _SPACED_LETTERS
-                and len(cleaned) < 2.5 * len(edges)
-                and (spaced := _without_wide_spaces(cleaned, edges))
-            ):
-                cleaned, edges = spaced
-                bottoms = []
-                cells = ((cleaned, left, right),)
-            line = _Line(
-                cleaned,
-                min(left, right),
-                bottom,
-                max(left, right),
-                top,
-                bold,
-                cells,
-                place.hyphenated,
-                number,
-                edges if cleaned.count(" ") + 1 == len(edges) else (),
-                leads,
-            )
-            is_placed = len(line.edges) == len(bottoms) + 1
-            apart = max(bottoms) - min(bottoms) if is_placed and bottoms else 0.0
-            if first_bottom - end_bottom > 0.8 * height and _is_upright(line):
-                # Signs below each other, each of them a cell.
-                parts = _sign_by_sign(line, stripped, first, characters)
-                letters.extend([_Letters([], 0.0, 0.0)] * (len(parts) - 1) if runs_back else [])
-                lines.extend(parts)
-            elif apart > 0.8 * height and (len(cells) > 1 or _goes_back(line)):
-                angle = pdfium.FPDFText_GetCharAngle(handle, characters.index(first))
-                is_turned = (round(angle / (math.pi / 2)) - turn) % 2 == 1
-                parts = (
-                    _by_column(line, [first_bottom, *bottoms])
-                    if is_turned
-                    else list(_by_height(line, [first_bottom, *bottoms]))
-                )
-                letters.extend([_Letters([], 0.0, 0.0)] * (len(parts) - 1) if runs_back else [])
-                lines.extend(parts)
-            else:
-                if len(stripped) > 1 and end_bottom - first_bottom > line.height > right - left:
-                    # Letters above each other: it runs up.
-                    line = line._replace(edges=(), runs_up=True)
-                lines.append(line)
-        if runs_back:
-            lines = _read_backwards(lines, letters)
-        # As the lines' coordinates are: what is seen of a page may be turned, and begin elsewhere.
-        box_left, box_bottom, box_right, box_top = page.get_cropbox()
-        if turn:
-            box_left, box_bottom, box_right, box_top = turned_box(
-                turn,
-                min(box_left, box_right),
-                min(box_bottom, box_top),
-                max(box_left, box_right),
-                max(box_bottom, box_top),
-            )
-        return turn, _without_rulers(
-            _on_one_baseline(
-                [
-                    line
-                    for line in _with_stretched_whole(lines)
-                    if line.text
-                    and line.cells
-                    and (line.text[0].isalnum() or not _ORNAMENT.fullmatch(line.text))
-                    and line.right > min(box_left, box_right) - 1
-                    and line.left < max(box_left, box_right) + 1
-                    and line.top > min(box_bottom, box_top) - 1
-                    and line.bottom < max(box_bottom, box_top) + 1
-                ]
-            )
-        )
-    finally:
-        textpage.close()
-
-
-class _Measured(NamedTuple):
-    """
-    A line of a page's text, and the sides of the first and the last characters of its words.
-
-    Attributes:
-        text: Without white space around it.
-        first: Its position in the text of the page.
-        after_raised: Digits before a mark at the end of a word, which may be raised.
-        middle: The position of a character in its middle.
-        words: Those of the page that are its own.
-        page: Positions of the first and the last characters of the words of the page, and the tops.
-    """
-
-    text: str
-    first: int
-    hyphenated: bool
-    lefts: list[float]
-    rights: list[float]
-    bottoms: list[float]
-    end_bottoms: list[float]
-    after_raised: Sequence[int]
-    middle: int
-    middle_sides: tuple[float, float]
-    words: slice
-    page: tuple[list[int], list[int], list[float], list[float]]
-
-    @property
-    def starts(self) -> list[int]:
-        """Where its words begin in its text."""
-        return [at - self.first for at in self.page[0][self.words]]
-
-    @property
-    def ends(self) -> list[int]:
-        """Where its words are over in its text."""
-        return [at - self.first + 1 for at in self.page[1][self.words]]
-
-    @property
-    def tops(self) -> list[float]:
-        return self.page[2][self.words]
-
-    @property
-    def end_tops(self) -> list[float]:
-        return self.page[3][self.words]
-
-
-def _measured(text: str, characters: Characters) -> Iterator[_Measured]:
-    """Yield the lines of a page's text that hold more than white space."""
-    found: list[tuple[str, int, int, bool]] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    middles: list[int] = []
-    for match in _LINE.finditer(text):
-        raw = match.group()
-        stripped = raw.strip()
-        if not stripped:
-            continue
-        at = first = match.end() - len(raw.lstrip())
-        for word in stripped.split(" "):
-            if word:
-                starts.append(at)
-                at += len(word)
-                ends.append(at - 1)
-            at += 1
-        middle = first + (len(stripped) - 1) // 2
-        # What PDFium puts between words has no place of its own.
-        middles.append(middle + 1 if text[middle] == " " else middle)
-        end = match.end()
-        found.append((stripped, first, len(starts), text[end : end + 1] == "\ufffe"))
-    lefts, bottoms, _, tops = characters.sides(starts)
-    _, end_bottoms, rights, end_tops = characters.sides(ends)
-    _, middle_bottoms, _, middle_tops = characters.sides(middles)
-    raised_ends = [match.start() for match in _RAISED_BEFORE_MARK.finditer(text)]
-    page = starts, ends, tops, end_tops
-    begin = after = 0
-    for number, (stripped, first, end, hyphenated) in enumerate(found):
-        after_raised: Sequence[int] = ()
-        if after < len(raised_ends):
-            behind = bisect_right(raised_ends, first + len(stripped))
-            after_raised, after = raised_ends[after:behind], behind
-        own = slice(begin, end)
-        begin = end
-        yield _Measured(
-            stripped,
-            first,
-            hyphenated,
-            lefts[own],
-            rights[own],
-            bottoms[own],
-            end_bottoms[own],
-            after_raised,
-            middles[number],
-            (middle_bottoms[number], middle_tops[number]),
-            own,
-            page,
-        )
-
-
-def _with_accents(text: str, offset: int, characters: Characters) -> str:
-    """
-    Return *text*, as long as before, with accents on the letters that they stand over.
-
-    A soft hyphen, which is no text, takes the place of a letter whose accent stands before it.
-    """
-    signs = list(text)
-    for found in _ACCENT.finditer(text):
-        at = found.start()
-        # TeX writes an accent before its letter.
-        for beside in (at + 1, at - 1):
-            if not 0 <= beside < len(text) or not text[beside].isalpha():
-                continue
-            letter = signs[beside].translate(_DOTLESS) + _ACCENTS[found.group()]
-            composed = unicodedata.normalize("NFC", letter)
-            sides = characters.sides([offset + at, offset + beside])
-            over = min(sides.right) - max(sides.left)
-            narrow = min(end - begin for begin, end in zip(sides.left, sides.right, strict=True))
-            if len(composed) == 1 and over > _LEAST_OVER * narrow:
-                signs[at], signs[beside] = composed, "\xad"
-                break
-    return "".join(signs)
-
-
-def _edges_of_cleaned(
-    text: str, edges: tuple[tuple[float, float], ...]
-) -> tuple[tuple[float, float], ...]:
-    """
-    Return the edges of the words that remain when *text* is cleaned.
-
-    Words of nothing but control characters are gone; a word with other blanks in it is several.
-    """
-    words = [word for word in text.split(" ") if word]
-    if len(words) != len(edges):
-        return edges
-    return tuple(
-        edge
-        for word, edge in zip(words, edges, strict=True)
-        for _ in range(len(clean_line(word).split()))
-    )
-
-
-def _with_stretched_whole(lines: list[_Line]) -> list[_Line]:
-    """
-    Return *lines*, those in one piece whose words only justification has set wide apart.
-
-    All gaps of such a line are alike, and it is as wide as other lines of its column.
-    """
-    stretched = [number for number, line in enumerate(lines) if _is_stretched(line)]
-    if not stretched:
-        return lines
-    columns = [(line.left, line.right) for line in lines if len(line.cells) == 1]
-    whole = list(lines)
-    for number in stretched:
-        line = lines[number]
-        alike = sum(
-            1
-            for left, right in columns
-            if abs(left - line.left) < _SAME_EDGE and abs(right - line.right) < _SAME_EDGE
-        )
-        if alike > 1:
-            whole[number] = line._replace(cells=((line.text, line.left, line.right),))
-    return whole
-
-
-def _is_stretched(line: _Line) -> bool:
-    if len(line.cells) < 2 or not _LEAST_STRETCHED <= len(line.edges) == len(line.cells):
-        return False
-    gaps = [right[0] - left[1] for left, right in pairwise(line.edges)]
-    return max(gaps) - min(gaps) < _SAME_GAP
-
-
-@lru_cache(maxsize=1024)
-def _is_bold(font: bytes) -> bool:
-    return _BOLD.search(font) is not None
-
-
-def _usual_turn(textpage: Any, count: int) -> int:
-    """Return by how many quarters most characters of a page are turned."""
-    places = range(0, count, count // _ANGLES + 1)
-    turns = Counter(
-        round(angle / (math.pi / 2)) % 4
-        for place in places
-        if (angle := _angle(textpage, place)) > 0
-    )
-    if not turns:
-        return 0
-    turn, most = turns.most_common(1)[0]
-    return turn if 2 * most > len(places) else 0
-
-
-def _turned_rules(rules: Rules, turn: int) -> Rules:
-    found = Rules([], [])
-    for y, left, right in rules.across:
-        _add_rule(found, *turned_box(turn, left, y, right, y))
-    for x, bottom, top in rules.down:
-        _add_rule(found, *turned_box(turn, x, bottom, x, top))
-    return found
-
-
-def _may_hold_table(lines: list[_Line]) -> bool:
+def _may_hold_table(lines: list[Line]) -> bool:
     """Return whether a page has as many parts of lines that wide gaps set off as a small table."""
     parts = sum(len(line.cells) for line in lines if len(line.cells) > 1)
     if parts >= LEAST_CELLS:
@@ -945,7 +471,7 @@ def _may_hold_table(lines: list[_Line]) -> bool:
     return parts >= LEAST_CELLS
 
 
-def _is_loose(lines: list[_Line]) -> bool:
+def _is_loose(lines: list[Line]) -> bool:
     """Return whether words of several lines are further apart than blanks are wide."""
     found = 0
     for line in lines:
@@ -956,150 +482,24 @@ def _is_loose(lines: list[_Line]) -> bool:
     return False
 
 
-def _is_ruled(page: pypdfium2.PdfPage, *, least: int = 3) -> bool:
-    """Return whether *least* of the things on a page are drawn, by a look at a few of them."""
-    step = pdfium.FPDFPage_CountObjects(page.raw) // _LOOKED_AT + 1
-    drawn = (kind for kind in map(_object_type, _objects(page, step=step)) if kind == _PATH)
-    return len(list(islice(drawn, least))) == least
-
-
-def _with_bullets(page: pypdfium2.PdfPage, lines: list[_Line]) -> list[_Line]:
-    """Return *lines* with the bullets that are drawn in front of them, as browsers print lists."""
-    if not lines or pdfium.FPDFPage_CountObjects(page.raw) > _MAX_DRAWN:
-        return lines
-    most = _MOST_BULLET * max(line.height for line in lines)
-    sides = (ctypes.c_float * 4)()
-    places = [ctypes.byref(ctypes.c_float.from_buffer(sides, 4 * at)) for at in range(4)]
-    small: list[tuple[float, float, float]] = []
-    for thing in _objects(page):
-        if _object_type(thing) == _PATH and _bounds(thing, *places):
-            left, bottom, right, top = sides
-            width = right - left
-            if 0 < width < most and abs(width - (top - bottom)) < 0.2 * width:
-                small.append((left, right, (bottom + top) / 2))
-    if len(small) > _MAX_BULLETS:
-        return lines
-    marked = list(lines)
-    for left, right, middle in small:
-        near = [
-            (line.left - right, at)
-            for at, line in enumerate(lines)
-            if 0 < line.left - right < 1.5 * line.height
-            and line.bottom < middle < line.top
-            and _LEAST_BULLET * line.height < right - left < _MOST_BULLET * line.height
-        ]
-        at = min(near)[1] if near else -1
-        if near and marked[at] is lines[at]:
-            line = lines[at]
-            (text, _, end), *others = line.cells
-            marked[at] = line._replace(
-                text=f"• {line.text}",
-                left=left,
-                cells=((f"• {text}", left, end), *others),
-                edges=((left, right), *line.edges) if line.edges else (),
-            )
-    return marked
-
-
-def _read_rules(page: pypdfium2.PdfPage) -> Rules:
-    """Return the lines drawn on a page, including the sides of boxes."""
-    rules = Rules([], [])
-    count = pdfium.FPDFPage_CountObjects(page.raw)
-    if count > _MAX_DRAWN:
-        return rules
-    sides = (ctypes.c_float * 4)()
-    places = [ctypes.byref(ctypes.c_float.from_buffer(sides, 4 * at)) for at in range(4)]
-    width, height = page.get_size()
-    segments = 0
-    for thing in _objects(page):
-        if _object_type(thing) != _PATH or not _bounds(thing, *places):
-            continue
-        left, bottom, right, top = sides
-        if right - left > 0.95 * width and top - bottom > 0.95 * height:
-            continue
-        if top - bottom < _THIN or right - left < _THIN:
-            _add_rule(rules, left, bottom, right, top)
-            continue
-        parts = _count_segments(thing)
-        if parts < 4 or right - left < _LEAST_TABLE or top - bottom < _LEAST_LINE:
-            continue
-        segments += parts
-        is_curve = _segment_type(_segment(thing, 1)) != pdfium.FPDF_SEGMENT_LINETO
-        if is_curve or segments > _MAX_SEGMENTS:
-            continue
-        if parts <= 6:
-            if _is_box(thing, parts):
-                _add_rule(rules, left, bottom, right, bottom)
-                _add_rule(rules, left, top, right, top)
-                _add_rule(rules, left, bottom, left, top)
-                _add_rule(rules, right, bottom, right, top)
-        else:
-            for x, y, to_x, to_y in _strokes(thing, parts):
-                if abs(x - to_x) < 0.5 or abs(y - to_y) < 0.5:
-                    _add_rule(rules, min(x, to_x), min(y, to_y), max(x, to_x), max(y, to_y))
-    return rules
-
-
-def _add_rule(rules: Rules, left: float, bottom: float, right: float, top: float) -> None:
-    if right - left >= max(_LEAST_LINE, top - bottom):
-        rules.across.append(((bottom + top) / 2, left, right))
-    elif top - bottom >= _LEAST_LINE:
-        rules.down.append(((left + right) / 2, bottom, top))
-
-
-def _is_box(path: Any, parts: int) -> bool:
-    return all(
-        abs(x - to_x) < 0.5 or abs(y - to_y) < 0.5 for x, y, to_x, to_y in _strokes(path, parts)
+def _has_tight_cells(lines: list[Line]) -> bool:
+    """Return whether walls alone part words, or texts run up or from the right."""
+    return any(
+        line.runs_up
+        or any(b[1] - a[2] <= line.height for a, b in pairwise(line.cells))
+        or (not line.text.isascii() and runs_left(line.text))
+        for line in lines
     )
 
 
-def _strokes(path: Any, parts: int) -> Iterator[tuple[float, float, float, float]]:
-    """Yield the straight lines of a path, in points."""
-    matrix = pdfium.FS_MATRIX()
-    pdfium.FPDFPageObj_GetMatrix(path, ctypes.byref(matrix))
-    a, b, c, d, e, f = matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f
-    point_x, point_y = ctypes.c_float(), ctypes.c_float()
-    places = ctypes.byref(point_x), ctypes.byref(point_y)
-    before: tuple[float, float] | None = None
-    for index in range(parts):
-        segment = _segment(path, index)
-        _point(segment, *places)
-        x, y = point_x.value, point_y.value
-        here = a * x + c * y + e, b * x + d * y + f
-        if before and _segment_type(segment) == pdfium.FPDF_SEGMENT_LINETO:
-            yield *before, *here
-        before = here
-
-
-def _words(lines: list[_Line]) -> list[Word]:
-    found: list[Word] = []
-    for number, line in enumerate(lines):
-        texts: Sequence[str]
-        if line.edges:
-            texts = line.text.split(" ")
-            lefts, rights = zip(*line.edges, strict=True)
-        else:
-            texts, lefts, rights = zip(*line.cells, strict=True)
-        same = map(repeat, (line.bottom, line.top, line.bold, number, False))
-        found.extend(map(_new_word, zip(texts, lefts, rights, *same, strict=False)))
-        if line.hyphenated:
-            found[-1] = found[-1]._replace(is_broken=True)
-    return found
-
-
-def _without_tables(lines: list[_Line], tables: list[Table]) -> list[_Line]:
+def _without_tables(lines: list[Line], tables: list[Table]) -> list[Line]:
     """Return the lines that are not part of tables."""
-    taken = {word for table in tables for row in table.words for word in row}
-    touched = {number for table in tables for number in table.lines}
-    left: dict[int, list[Word]] = {}
-    for word in _words(lines):
-        if word.line in touched and word not in taken:
-            left.setdefault(word.line, []).append(word)
-    rest: list[_Line] = []
+    left = words_left(lines, tables)
+    rest: list[Line] = []
     for number, line in enumerate(lines):
-        if number not in touched:
+        if number not in left:
             rest.append(line)
-        elif words := left.get(number):
+        elif words := left[number]:
             text = " ".join(word.text for word in words)
             begin, end = words[0].left, words[-1].right
             rest.append(
@@ -1108,386 +508,6 @@ def _without_tables(lines: list[_Line], tables: list[Table]) -> list[_Line]:
                 )
             )
     return rest
-
-
-def _by_height(line: _Line, bottoms: list[float]) -> Iterator[_Line]:
-    """Yield the parts of what PDFium took for one line, its words standing at many heights."""
-    words = list(zip(line.text.split(" "), line.edges, bottoms, strict=True))
-    height = line.height
-    parts: list[tuple[float, list[tuple[str, tuple[float, float]]]]] = []
-    for text, edge, place in words:
-        if not parts or abs(parts[-1][0] - place) > 0.8 * height:
-            parts.append((place, []))
-        parts[-1][1].append((text, edge))
-    for bottom, some in parts:
-        cells: list[tuple[str, float, float]] = []
-        for text, (left, right) in some:
-            if cells and left - cells[-1][2] <= 1.5 * height:
-                cells[-1] = (f"{cells[-1][0]} {text}", cells[-1][1], right)
-            else:
-                cells.append((text, left, right))
-        yield line._replace(
-            text=" ".join(text for text, _ in some),
-            left=some[0][1][0],
-            right=some[-1][1][1],
-            bottom=bottom,
-            top=bottom + height,
-            cells=tuple(cells),
-            edges=tuple(edge for _, edge in some),
-            hyphenated=line.hyphenated and some is parts[-1][1],
-        )
-
-
-def _goes_back(line: _Line) -> bool:
-    """Tell whether a line begins again at its left: it is several, one below the other."""
-    return any(after[0] < before[0] - line.height for before, after in pairwise(line.edges))
-
-
-def _is_upright(line: _Line) -> bool:
-    """Return whether words of a line are narrower than their signs would be beside each other."""
-    return line.text.isascii() and any(
-        len(word) > 1 and right - left < 0.2 * len(word) * line.height
-        for word, (left, right) in zip(line.text.split(" "), line.edges, strict=False)
-    )
-
-
-def _sign_by_sign(line: _Line, text: str, offset: int, characters: Characters) -> list[_Line]:
-    """Return what PDFium took for a line, though its signs stand at many heights."""
-    parts: list[_Line] = []
-    signs = [(at, sign) for at, sign in enumerate(text, start=offset) if sign != " "]
-    places = zip(*characters.sides([at for at, _ in signs]), strict=True)
-    for (_, sign), (left, bottom, right, top) in zip(signs, places, strict=True):
-        before = parts[-1] if parts else None
-        if (
-            before is not None
-            and abs(before.bottom - bottom) < 0.5 * line.height
-            and -0.5 * line.height < left - before.right < 0.5 * line.height
-        ):
-            gap = " " if left - before.right > _WORD_GAP * line.height else ""
-            sign, left = f"{before.text}{gap}{sign}", before.left
-            parts.pop()
-        parts.append(
-            line._replace(
-                text=sign,
-                left=left,
-                right=right,
-                bottom=bottom,
-                top=top,
-                cells=((sign, left, right),),
-                edges=(),
-            )
-        )
-    return parts
-
-
-def _by_column(line: _Line, bottoms: list[float]) -> list[_Line]:
-    """Return the texts of a line that run up, each in a column of its own."""
-    parts: list[_Line] = []
-    words = zip(line.text.split(" "), line.edges, bottoms, strict=True)
-    for word, (left, right), bottom in words:
-        if parts and abs(parts[-1].left - left) < 0.3 * (right - left):
-            text = f"{parts[-1].text} {word}"
-            side = max(parts[-1].right, right)
-            parts[-1] = parts[-1]._replace(text=text, right=side, cells=((text, left, side),))
-        else:
-            parts.append(
-                line._replace(
-                    text=word,
-                    left=left,
-                    right=right,
-                    bottom=bottom,
-                    top=bottom + line.height,
-                    cells=((word, left, right),),
-                    edges=(),
-                    runs_up=True,
-                )
-            )
-    return parts
-
-
-def _without_rulers(lines: list[_Line]) -> list[_Line]:
-    """Remove line numbers in a margin and rulers along an edge."""
-    numbers = [line for line in lines if line.text.isdecimal() and len(line.text) <= 4]
-    dropped: set[int] = set()
-    for edge in ("left", "right"):
-        columns: dict[int, list[_Line]] = {}
-        for line in numbers:
-            columns.setdefault(round(getattr(line, edge)), []).append(line)
-        for column in columns.values():
-            if len(column) >= _RULER_NUMBERS and _is_series([int(line.text) for line in column]):
-                dropped.update(id(line) for line in column)
-    for line in lines:
-        if not line.text[0].isdecimal():
-            continue
-        words = line.text.split()
-        if (
-            len(words) >= _RULER_NUMBERS
-            and all(word.isdecimal() for word in words)
-            and _is_series([int(word) for word in words])
-        ):
-            dropped.add(id(line))
-    return [line for line in lines if id(line) not in dropped] if dropped else lines
-
-
-def _is_series(numbers: list[int]) -> bool:
-    steps = {b - a for a, b in pairwise(numbers)}
-    return len(steps) == 1 and next(iter(steps)) in (-10, -5, -2, -1, 1, 2, 5, 10)
-
-
-def _on_one_baseline(lines: list[_Line]) -> list[_Line]:
-    """Join lines that follow each other from left to right at the same height."""
-    joined: list[_Line] = []
-    for line in lines:
-        before = joined[-1] if joined else None
-        is_below = (
-            before is not None
-            and line.left < before.right - 0.2 * (line.top - line.bottom)
-            and not line.runs_up
-        )
-        if before is None or before.hyphenated or is_below:
-            joined.append(line)
-        elif before.runs_up and line.runs_up:
-            if _goes_on_above(before, line):
-                text = f"{before.text} {line.text}"
-                left, right = min(before.left, line.left), max(before.right, line.right)
-                joined[-1] = before._replace(
-                    text=text, left=left, right=right, top=line.top, cells=((text, left, right),)
-                )
-            else:
-                joined.append(line)
-        elif _is_mark(before, line):
-            joined[-1] = _with_more(before, line, raised(line.text))
-        elif _is_dropped(before, line):
-            gap = "" if line.left - before.right < _WORD_GAP * line.height else " "
-            if before.text not in ("A", "I"):
-                gap = ""
-            text = before.text + gap + line.text
-            joined[-1] = line._replace(
-                text=text, left=before.left, cells=((text, before.left, line.right),), edges=()
-            )
-        elif abs(before.middle - line.middle) > 0.3 * min(before.height, line.height):
-            joined.append(line)
-        else:
-            joined[-1] = _with_more(before, line, line.text)
-    return joined
-
-
-def _goes_on_above(before: _Line, line: _Line) -> bool:
-    """Return whether two texts that run up are one: above each other, with a blank between them."""
-    width = max(before.right - before.left, line.right - line.left)
-    return (
-        abs(before.left - line.left) < 0.3 * width and abs(line.bottom - before.top) < 0.8 * width
-    )
-
-
-def _is_mark(before: _Line, line: _Line) -> bool:
-    """Recognise a raised number behind a word that is written as a line of its own."""
-    return (
-        len(line.text) <= _MARK_CHARS
-        and raised(line.text) != line.text
-        and -0.2 * line.height <= line.left - before.right < 2 * _WORD_GAP * before.height
-        and before.bottom < line.middle < before.top + 0.3 * before.height
-        and _is_raised(line.bottom, line.top, (before.bottom, before.top))
-    )
-
-
-def _is_dropped(before: _Line, line: _Line) -> bool:
-    """Recognise the first letter of a text that is as tall as several of its lines."""
-    return (
-        len(before.text) == 1
-        and before.text.isalpha()
-        and before.height > _DROPPED * line.height
-        and line.text[:1].islower()
-        and -0.2 * line.height <= line.left - before.right < line.height
-        and before.bottom <= line.middle <= before.top
-    )
-
-
-def _with_more(before: _Line, line: _Line, more: str) -> _Line:
-    """Return *before* with the text of *line* behind it, which is read as *more*."""
-    apart = line.left - before.right
-    height = line.height
-    is_mark = more != line.text
-    is_word = is_mark or apart < _WORD_GAP * height
-    gap = "" if is_word else " "
-    cells = before.cells + line.cells
-    if is_word or apart <= 1.5 * height:
-        (text, left, _), (_, _, right) = before.cells[-1], line.cells[0]
-        first = more if is_mark else line.cells[0][0]
-        cells = (*before.cells[:-1], (f"{text}{gap}{first}", left, right), *line.cells[1:])
-    edges: tuple[tuple[float, float], ...] = ()
-    if before.edges and line.edges:
-        edges = before.edges + line.edges
-        if is_word:
-            whole = before.edges[-1][0], line.edges[0][1]
-            edges = (*before.edges[:-1], whole, *line.edges[1:])
-    return before._replace(
-        text=f"{before.text}{gap}{more}",
-        right=line.right,
-        bold=before.bold and (is_mark or line.bold),
-        cells=cells,
-        hyphenated=line.hyphenated,
-        edges=edges,
-    )
-
-
-def _is_raised(bottom: float, top: float, base: tuple[float, float]) -> bool:
-    """Return whether a character is smaller than those of its line and stands above their foot."""
-    height, own = base[1] - base[0], top - bottom
-    lift = bottom - base[0] - _DESCENT * (height - own)
-    return own < _LESS_HEIGHT * height and _LEAST_RAISE * height < lift < _MOST_RAISE * height
-
-
-def _with_raised(
-    text: str, place: _Measured, base: tuple[float, float], characters: Characters
-) -> str:
-    """
-    Return *text* with the digits as such that are raised at the ends of its words.
-
-    Args:
-        base: Bottom and top of the line.
-    """
-
-    def is_raised(at: int) -> bool:
-        if text[at] not in _RAISED_SIGNS:
-            return False
-        _, (bottom,), _, (top,) = characters.sides([place.first + at])
-        return _is_raised(bottom, top, base)
-
-    lifted = [
-        at
-        for at, bottom, top in chain(
-            zip(place.starts, place.bottoms, place.tops, strict=True),
-            zip((end - 1 for end in place.ends), place.end_bottoms, place.end_tops, strict=True),
-        )
-        if text[at] in _RAISED_SIGNS and _is_raised(bottom, top, base)
-    ]
-    lifted += [at for each in place.after_raised if is_raised(at := each - place.first)]
-    result = text
-    done = -1
-    for at in sorted(lifted):
-        if at <= done:
-            continue
-        begin, end = at, at + 1
-        while begin > 0 and is_raised(begin - 1):
-            begin -= 1
-        while end < len(text) and is_raised(end):
-            end += 1
-        done = end
-        # A line of nothing else has no other letters to tell by.
-        if end - begin < len(text):
-            result = result[:begin] + raised(text[begin:end]) + result[end:]
-    return result
-
-
-def _without_wide_spaces(
-    text: str, edges: tuple[tuple[float, float], ...]
-) -> tuple[str, tuple[tuple[float, float], ...]] | None:
-    """Return a line of letters with a blank behind each as words, None where it is none."""
-    words = text.split(" ")
-    letters = sum(1 for word in words if len(word) == 1 and word.isalpha())
-    if len(words) != len(edges) or letters < max(_SPACED_LETTERS, _SPACED_SHARE * len(words)):
-        return None
-    gaps = [after[0] - before[1] for before, after in pairwise(edges)]
-    usual = statistics.median(gaps)
-    if max(gaps) > 4 * usual or len(set(words)) < 3:
-        # Columns of single letters.
-        return None
-    result, places = [words[0]], [edges[0]]
-    for gap, word, (left, right) in zip(gaps, words[1:], edges[1:], strict=True):
-        if gap > 1.6 * usual:
-            result.append(word)
-            places.append((left, right))
-        else:
-            result[-1] += word
-            places[-1] = places[-1][0], right
-    return " ".join(result), tuple(places)
-
-
-class _Letters(NamedTuple):
-    """The letters of a line, the tallest one's height, and what they stand on."""
-
-    letters: list[PlacedText]
-    height: float
-    foot: float
-
-
-def _foot(textpage: Any, index: int, turn: int) -> float:
-    x, y = ctypes.c_double(), ctypes.c_double()
-    pdfium.FPDFText_GetCharOrigin(textpage, index, ctypes.byref(x), ctypes.byref(y))
-    return turned_box(turn, x.value, y.value, x.value, y.value)[1]
-
-
-def _letters(text: str, offset: int, characters: Characters, foot: float) -> _Letters:
-    own = [(at, letter) for at, letter in enumerate(text, start=offset) if not letter.isspace()]
-    lefts, bottoms, rights, tops = characters.sides([at for at, _ in own])
-    found = [
-        PlacedText(letter, left, right)
-        for (_, letter), left, right in zip(own, lefts, rights, strict=True)
-    ]
-    return _Letters(found, max(1.0, *map(sub, tops, bottoms)), foot)
-
-
-def _read_backwards(lines: list[_Line], letters: list[_Letters]) -> list[_Line]:
-    """Return the lines of a page with those that run to the left in the order of reading."""
-    groups: list[tuple[_Line, _Letters]] = []
-    for line, own in zip(lines, letters, strict=True):
-        if groups and own.letters and (before := groups[-1][1]).letters:
-            first = groups[-1][0]
-            height = max(before.height, own.height)
-            apart = max(line.left - first.right, first.left - line.right)
-            if abs(before.foot - own.foot) < 0.3 * height and apart < height:
-                joined = first._replace(
-                    text=f"{first.text} {line.text}",
-                    left=min(first.left, line.left),
-                    right=max(first.right, line.right),
-                )
-                groups[-1] = joined, _Letters(before.letters + own.letters, height, before.foot)
-                continue
-        groups.append((line, own))
-    result: list[_Line] = []
-    is_backwards = False
-    for line, own in groups:
-        # A number that ends a sentence in a line of its own is such a line too.
-        is_end = is_backwards and line.text[:1] in _ENDS and not any(map(str.isalpha, line.text))
-        is_backwards = is_end or runs_left(line.text)
-        if own.letters and (is_end or RIGHT_TO_LEFT.search(line.text)):
-            line = _read_backwards_line(line, own, is_backwards=is_backwards)
-        result.append(line)
-    return result
-
-
-def _read_backwards_line(line: _Line, own: _Letters, *, is_backwards: bool) -> _Line:
-    words = read_from_the_right(own.letters, height=own.height, is_backwards=is_backwards)
-    # Boxes of these letters are as high as the letters are.
-    bottom = own.foot - _DESCENT * own.height
-    line = line._replace(bottom=bottom, top=bottom + own.height)
-    cells: list[tuple[str, float, float]] = []
-    for word in words:
-        apart = max(word.left - cells[-1][2], cells[-1][1] - word.right) if cells else 0.0
-        if cells and apart <= 1.5 * line.height:
-            text, left, right = cells[-1]
-            cells[-1] = f"{text} {word.text}", min(left, word.left), max(right, word.right)
-        else:
-            cells.append((word.text, word.left, word.right))
-    return line._replace(
-        text=" ".join(word.text for word in words),
-        cells=tuple((clean_line(text), left, right) for text, left, right in cells),
-        edges=tuple((word.left, word.right) for word in words),
-    )
-
-
-def _cells(text: str, place: _Measured, *, wide: float) -> Iterator[tuple[str, float, float]]:
-    """Yield the parts of a line that gaps of more than *wide* points separate."""
-    begin, begin_left = 0, place.lefts[0]
-    end, gap_left = place.ends[0], place.rights[0]
-    following = zip(place.starts, place.ends, place.lefts, place.rights, strict=True)
-    for word_begin, word_end, left, right in islice(following, 1, None):
-        if left - gap_left > wide:
-            yield clean_line(text[begin:end]), begin_left, gap_left
-            begin, begin_left = word_begin, left
-        end, gap_left = word_end, right
-    yield clean_line(text[begin:]), begin_left, gap_left
 
 
 def _read_picture(
@@ -1559,10 +579,10 @@ def _render(page: pypdfium2.PdfPage) -> bytes:
 
 
 def _find_figures(
-    page: pypdfium2.PdfPage, lines: list[_Line], *, is_picture: bool, read: str, turn: int
+    page: pypdfium2.PdfPage, lines: list[Line], *, is_scan: bool, read: str, turn: int
 ) -> list[PdfFigure]:
     """Return the figures of a page; a scanned one is a figure where it shows hardly any text."""
-    if is_picture or (not lines and _is_picture(page, lines)):
+    if is_scan:
         return [pdf_figures.whole_page(page)] if len(read) <= _MAX_STAMP_CHARS else []
     placed = [
         Placed(line.text, *turned_box(-turn, line.left, line.bottom, line.right, line.top))
@@ -1619,6 +639,28 @@ class _OpenTable:
             yield from self.writer.end()
 
 
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """A paragraph that the next page may go on with; see _joined for the rest."""
+
+    kind: BlockKind
+    lines: list[Line]
+    right: float
+    has_code: bool
+
+    def blocks(self, compounds: Container[str]) -> Iterator[Block]:
+        text, boxes, page_starts = _joined(
+            self.lines, compounds, right=self.right, has_code=self.has_code
+        )
+        yield from paragraph(
+            text,
+            kind=self.kind,
+            page=self.lines[0].page,
+            lines=boxes,
+            page_starts=page_starts,
+        )
+
+
 class _Assembler:
     """
     Holds a window of pages, and what the pages so far say about sizes of type.
@@ -1643,7 +685,7 @@ class _Assembler:
         self.pages = pages
         self.sizes: Counter[float] = Counter()
         self.heading_sizes: set[float] = set()
-        self.unfinished: tuple[BlockKind, list[_Line]] | None = None
+        self.unfinished: _Unfinished | None = None
         self.table: _OpenTable | None = None
         self.turns: dict[int, int] = {}
         self.describe = describe
@@ -1684,7 +726,7 @@ class _Assembler:
                     self.turns[page.number] = page.turn
                 window.append(page)
                 for line in page.lines:
-                    self.sizes[_size(line)] += len(line.text)
+                    self.sizes[line.size] += len(line.text)
                     if "-" in line.text and len(self.compounds) < _MAX_COMPOUNDS:
                         self.compounds.update(_HYPHENATED.findall(line.text.lower()))
                 self.uses.update({figure.signature for figure in page.figures if figure.signature})
@@ -1707,9 +749,8 @@ class _Assembler:
 
     def _finish(self) -> Iterator[Block]:
         if self.unfinished is not None:
-            kind, lines = self.unfinished
-            self.unfinished = None
-            yield from _flowing(kind, lines, self.compounds)
+            unfinished, self.unfinished = self.unfinished, None
+            yield from unfinished.blocks(self.compounds)
 
     def _next(self, waiting: deque[_Page | EmptyPage], window: deque[_Page]) -> Iterator[Event]:
         page = waiting.popleft()
@@ -1730,7 +771,7 @@ class _Assembler:
             # A stamp is text and in the picture of the page.
             known = {_fold(line.text) for line in page.lines}
             read, boxes = _without_lines(page.ocr, page.ocr_lines, known)
-            yield from paragraph(read, page=page.number, source="ocr", lines=boxes)
+            yield from scanned_blocks(read, boxes, page=page.number)
         elif page.is_picture:
             yield EmptyPage(page.number)
         yield from self._blocks(page, lines)
@@ -1745,33 +786,50 @@ class _Assembler:
         while window and window[0].number < page.number - _WINDOW_PAGES:
             window.popleft()
 
-    def _blocks(self, page: _Page, lines: list[_Line]) -> Iterator[Block | Title]:
+    def _blocks(self, page: _Page, lines: list[Line]) -> Iterator[Block | Title]:
         body = self.sizes.most_common(1)[0][0] if self.sizes else 10.0
         known = self.table.lefts if self.table is not None else None
         may_hold = known is not None or len(page.rules.down) > 2 or _may_hold_table(lines)
-        tables = find_tables(_words(lines), page.rules, goes_on=known) if may_hold else []
+        columns = _text_columns(lines) if may_hold and len(page.rules.down) <= 2 else []
+        if columns:
+            # A table in a column has nothing to do with the text beside it.
+            lines = [line for column in columns for line in column]
+            starts = 0, len(columns[0])
+            tables = [
+                table.moved(start)
+                for start, column in zip(starts, columns, strict=True)
+                for table in find_tables(column, _NO_RULES)
+            ]
+        else:
+            tables = find_tables(lines, page.rules, goes_on=known) if may_hold else []
         groups = _groups(_without_tables(lines, tables) if tables else lines, tables)
         if page.is_wide and not tables:
             groups = _as_on_a_slide(groups)
         right = max((line.right for line in lines), default=0.0)
         if self.unfinished is not None:
-            _, begun = self.unfinished
+            begun = self.unfinished.lines
             if (at := _continuation(begun, groups)) is not None and len(begun) < _MAX_OPEN_LINES:
                 begun.extend(groups.pop(at).lines)
                 if groups or not _is_unfinished(begun, right=right):
                     yield from self._finish()
             else:
                 yield from self._finish()
-        begun_here: tuple[BlockKind, list[_Line]] | None = None
+        # Of a page set with a typewriter the lines are those of paragraphs.
+        has_code = 2 * sum(line.mono for line in lines) < len(lines)
+        begun_here: _Unfinished | None = None
         if self.unfinished is None:
             at = len(groups) - 1
             # Footnotes stand below the text, in smaller type.
-            while at > 0 and groups[at].lines and max(map(_size, groups[at].lines)) < 0.95 * body:
+            while (
+                at > 0 and groups[at].lines and max(map(_size_of, groups[at].lines)) < 0.95 * body
+            ):
                 at -= 1
             if at >= 0 and groups[at].is_text and _is_unfinished(groups[at].lines, right=right):
                 text, _, _ = _joined(groups[at].lines, self.compounds)
                 if not self._heading_level(page, groups[at].lines, text, body):
-                    begun_here = groups[at].kind, groups.pop(at).lines
+                    group = groups.pop(at)
+                    end = _column_end(group.lines[0], lines)
+                    begun_here = _Unfinished(group.kind, group.lines, end, has_code)
         rows = 0
         caption = ""
         in_list = False
@@ -1801,11 +859,14 @@ class _Assembler:
                 in_list = False
                 continue
             rows = 0
-            text, boxes, _ = _joined(group.lines, self.compounds)
+            is_text = group.kind == "paragraph" and len(group.lines) > 1
+            end = _column_end(group.lines[0], lines) if is_text else 0.0
+            text, boxes, _ = _joined(group.lines, self.compounds, right=end, has_code=has_code)
             is_caption = len(text) <= MAX_CAPTION_CHARS and CAPTION.match(text)
             caption = text if is_caption else ""
             level = self._heading_level(page, group.lines, text, body)
             if level:
+                text = text.replace("\n", " ")
                 yield Block("heading", text, page=page.number, level=level, label=text, lines=boxes)
             else:
                 gap = "\n" if in_list and group.kind == "item" else "\n\n"
@@ -1820,10 +881,10 @@ class _Assembler:
             return
         self.titled = True
         texts = [group.lines for group in groups if group.is_text]
-        largest = max((_size(lines[0]) for lines in texts), default=0.0)
+        largest = max((lines[0].size for lines in texts), default=0.0)
         if largest < _LARGER * body:
             return
-        large = [lines for lines in texts if _size(lines[0]) == largest]
+        large = [lines for lines in texts if lines[0].size == largest]
         if len(large) > 1 or not any(lines is large[0] for lines in texts[:_TITLE_AMONG]):
             return
         text, _, _ = _joined(large[0], self.compounds)
@@ -1863,7 +924,7 @@ class _Assembler:
             yield from self.table.end()
             self.table = None
 
-    def _heading_level(self, page: _Page, group: list[_Line], text: str, body: float) -> int:
+    def _heading_level(self, page: _Page, group: list[Line], text: str, body: float) -> int:
         """Return the level of a heading from 1, 0 for body text."""
         if len(text) > 200 or len(group) > 3 or not any(c.isalpha() for c in text):
             return 0
@@ -1873,7 +934,7 @@ class _Assembler:
                 if folded == title or (folded.endswith(title) and len(folded) <= len(title) + 12):
                     return level
             return 0
-        size = max(_size(line) for line in group)
+        size = max(line.size for line in group)
         if size >= _LARGER * body and not text.endswith((".", ",", ";")):
             self.heading_sizes.add(size)
             return min(6, 1 + sum(1 for other in self.heading_sizes if other > size))
@@ -1894,7 +955,7 @@ class _Group:
     """A paragraph, list item or row of a page, or a table of it."""
 
     kind: BlockKind
-    lines: list[_Line]
+    lines: list[Line]
     table: Table | None = None
 
     @property
@@ -1902,26 +963,24 @@ class _Group:
         return self.table is None and self.kind != "row"
 
 
-def _groups(lines: list[_Line], tables: list[Table]) -> list[_Group]:
+def _groups(lines: list[Line], tables: list[Table]) -> list[_Group]:
     """Return the paragraphs of a page, with tables in reading order."""
-    pitches = [
-        a.middle - b.middle for a, b in pairwise(lines) if 0 < a.middle - b.middle < 4 * a.height
+    middles = list(map(_middle, lines))
+    below = [
+        (drop, a, b)
+        for drop, a, b in zip(map(sub, middles, middles[1:]), lines, lines[1:], strict=False)
+        if 0 < drop < 4 * a.height
     ]
-    pitch = statistics.median(pitches) if pitches else 0.0
+    pitch = statistics.median([drop for drop, _, _ in below]) if below else 0.0
     right = max((line.right for line in lines), default=0.0)
     left = min((line.left for line in lines), default=0.0)
     # Where most paragraphs have one line, the usual distance is that of paragraphs.
-    wrapped = [
-        a.middle - b.middle
-        for a, b in pairwise(lines)
-        if 0 < a.middle - b.middle < 4 * a.height
-        and a.right > right - 0.12 * (right - left)
-        and abs(a.left - b.left) < a.height
-    ]
+    margin = right - 0.12 * (right - left)
+    wrapped = [drop for drop, a, b in below if a.right > margin and abs(a.left - b.left) < a.height]
     pitch = min(pitch, statistics.median_low(wrapped)) if wrapped else pitch
     groups: list[_Group] = []
 
-    def add(part: list[_Line]) -> None:
+    def add(part: list[Line]) -> None:
         groups.extend(_Group(k, g) for k, g in _paragraphs(part, pitch=pitch, right=right))
 
     rest = lines
@@ -1994,7 +1053,7 @@ def _by_places(groups: list[_Group]) -> list[_Group]:
     return [groups[index] for index in (title.index, *reading_order(rest))]
 
 
-def _placed(tables: list[Table], lines: list[_Line]) -> list[tuple[int, list[Table]]]:
+def _placed(tables: list[Table], lines: list[Line]) -> list[tuple[int, list[Table]]]:
     """Return the tables by the number of the first line below them."""
     places: dict[int, list[Table]] = {}
     for table in tables:
@@ -2010,13 +1069,7 @@ def _placed(tables: list[Table], lines: list[_Line]) -> list[tuple[int, list[Tab
     return sorted(places.items())
 
 
-def _flowing(kind: BlockKind, lines: list[_Line], compounds: Container[str]) -> Iterator[Block]:
-    """Yield a paragraph that may span several pages."""
-    text, boxes, page_starts = _joined(lines, compounds)
-    yield from paragraph(text, kind=kind, page=lines[0].page, lines=boxes, page_starts=page_starts)
-
-
-def _is_unfinished(lines: list[_Line], *, right: float) -> bool:
+def _is_unfinished(lines: list[Line], *, right: float) -> bool:
     """Return whether the sentence of a paragraph may go on behind it."""
     last = lines[-1]
     if last.hyphenated:
@@ -2028,7 +1081,7 @@ def _is_unfinished(lines: list[_Line], *, right: float) -> bool:
     return len(lines) > 1 and last.right >= widest - 6 * last.height and (last.right >= 0.4 * right)
 
 
-def _continuation(begun: list[_Line], groups: list[_Group]) -> int | None:
+def _continuation(begun: list[Line], groups: list[_Group]) -> int | None:
     """Return which of the first paragraphs of a page goes on with *begun*."""
     last = begun[-1]
     for at, group in enumerate(groups[:4]):
@@ -2036,7 +1089,7 @@ def _continuation(begun: list[_Line], groups: list[_Group]) -> int | None:
             continue
         lines = group.lines
         first = lines[0]
-        if abs(_size(first) - _size(last)) > 0.15 * _size(last):
+        if abs(first.size - last.size) > 0.15 * last.size:
             continue
         if first.text[:1].islower() or (
             at == 0
@@ -2049,7 +1102,7 @@ def _continuation(begun: list[_Line], groups: list[_Group]) -> int | None:
     return None
 
 
-def _without_stamps(lines: list[_Line], page: _Page, window: Iterable[_Page]) -> list[_Line]:
+def _without_stamps(lines: list[Line], page: _Page, window: Iterable[_Page]) -> list[Line]:
     """Remove the stamp that a scanner app writes onto each page."""
     elsewhere = {
         _DIGITS.sub("#", line.text)
@@ -2064,15 +1117,11 @@ def _without_stamps(lines: list[_Line], page: _Page, window: Iterable[_Page]) ->
     ]
 
 
-def _size(line: _Line) -> float:
-    return round(line.height * 2) / 2
-
-
 def _fold(text: str) -> str:
     return _NOT_WORD.sub("", clean(text).casefold())
 
 
-def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) -> list[_Line]:
+def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) -> list[Line]:
     """Return the lines of *page* without those that nearby pages have at the same edge."""
     own = page.edge_lines
     if not own:
@@ -2082,7 +1131,7 @@ def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) 
         for other in window
         if other is not page and abs(other.number - page.number) <= _WINDOW_PAGES
     ]
-    dropped: list[_Line] = []
+    dropped: list[Line] = []
     for key, line in own:
         seen = sum(
             any(k == key and abs(o.middle - line.middle) < 6 for k, o in other) for other in near
@@ -2102,7 +1151,7 @@ def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) 
     return [line for line in page.lines if not any(line is other for other in dropped)]
 
 
-def _ahead(line: _Line) -> int | None:
+def _ahead(line: Line) -> int | None:
     """Return by how much a number at an end of a line, set apart, is ahead of that of the page."""
     if len(line.cells) > 1:
         for text in (line.cells[0][0], line.cells[-1][0]):
@@ -2111,28 +1160,29 @@ def _ahead(line: _Line) -> int | None:
     return None
 
 
-def _is_between(line: _Line, down: list[tuple[float, float, float]]) -> bool:
+def _is_between(line: Line, down: list[tuple[float, float, float]]) -> bool:
     """Return whether lines are drawn on both sides of a line of text, as around cells."""
     beside = [x for x, bottom, top in down if bottom < line.middle < top]
     return bool(beside) and min(beside) < line.left + 3 and max(beside) > line.right - 3
 
 
-def _edge_lines(page: _Page) -> list[tuple[str, _Line]]:
+def _edge_lines(page: _Page) -> list[tuple[str, Line]]:
     """
     Return the lines that a gap sets off at the top and the bottom, numbers folded.
 
     Where no gap does, the outermost line counts, with its numbers, unless it is one.
     """
-    lines = sorted(page.lines, key=lambda line: -line.middle)
+    lines = sorted(page.lines, key=_middle, reverse=True)
     if len(page.rules.down) > 2:
-        down = [rule for rule in page.rules.down if rule[2] - rule[1] > _LEAST_TABLE]
+        down = [rule for rule in page.rules.down if rule[2] - rule[1] > LEAST_TABLE]
         lines = [line for line in lines if not _is_between(line, down)]
     if len(lines) < 2:
         # Beside a table a line stands alone.
         alone = [line for line in lines if len(page.lines) > 1]
         return [(_DIGITS.sub("#", line.text), line) for line in alone]
-    pitch = statistics.median(a.middle - b.middle for a, b in pairwise(lines))
-    found: dict[int, tuple[str, _Line]] = {}
+    middles = list(map(_middle, lines))
+    pitch = statistics.median(map(sub, middles, middles[1:]))
+    found: dict[int, tuple[str, Line]] = {}
     for order in (lines, lines[::-1]):
         gaps = [abs(a.middle - b.middle) for a, b in pairwise(order[: _EDGE_LINES + 1])]
         end = next((i + 1 for i in reversed(range(len(gaps))) if gaps[i] > 1.6 * pitch), 0)
@@ -2145,7 +1195,7 @@ def _edge_lines(page: _Page) -> list[tuple[str, _Line]]:
     return [(key, line) for key, line in found.values() if len(key) <= 200]
 
 
-def _heads_columns(line: _Line, below: _Line) -> bool:
+def _heads_columns(line: Line, below: Line) -> bool:
     """Tell the header of a table at the top of a page: its cells stand above those of a row."""
     starts = [left for _, left, _ in below.cells]
     alike = sum(
@@ -2175,13 +1225,9 @@ def _without_lines(
     return kept.rstrip(), tuple(moved)
 
 
-def _in_reading_order(lines: list[_Line]) -> list[_Line]:
-    """
-    Return *lines* column by column where the page has columns of text.
-
-    Without columns the order of the content stands: producers write it in reading order.
-    """
-    pieces: list[_Line] = []
+def _pieces(lines: list[Line]) -> list[Line]:
+    """Return the parts of *lines* that wide gaps set apart, each as a line."""
+    pieces: list[Line] = []
     for line in lines:
         if len(line.cells) == 1:
             pieces.append(line)
@@ -2197,43 +1243,133 @@ def _in_reading_order(lines: list[_Line]) -> list[_Line]:
                 for text, left, right in line.cells
                 if text
             )
+    return pieces
+
+
+def _text_columns(lines: list[Line]) -> list[list[Line]]:
+    """Return the lines of two columns of running text, [] where a page has none."""
+    pieces = _pieces(lines)
+    if len(pieces) < 3 * _LEAST_PROSE:
+        return []
+    left = min(piece.left for piece in pieces)
+    width = max(piece.right for piece in pieces) - left
+    # A title stands over both, and so does a page number below them.
+    narrow = sorted(
+        (piece.left, piece.right)
+        for piece in pieces
+        if len(piece.text) > _LEAST_PROSE_CHARS and piece.right - piece.left < 0.6 * width
+    )
+    reach, best, at = left, 0.0, 0.0
+    for begin, end in narrow:
+        if begin - reach > best and 0.35 * width < begin - left < 0.65 * width:
+            best, at = begin - reach, (begin + reach) / 2
+        reach = max(reach, end)
+    if not best:
+        return []
+    columns: list[list[Line]] = [[], []]
+    rows: dict[int, list[int]] = {}
+    for piece in pieces:
+        longest = rows.setdefault(round(piece.middle / 4), [0, 0])
+        longest[piece.left >= at] = max(longest[piece.left >= at], len(piece.text))
+    short = [row for row in rows.values() if min(row) and max(row) <= _LEAST_PROSE_CHARS]
+    if len(short) > _FEW_ROWS:
+        # Those of a table that is as wide as both columns.
+        return []
+    for line in lines:
+        for column, part in zip(columns, _cut(line, at), strict=True):
+            if part is not None:
+                column.append(part)
+    return [] if any(map(_lacks_prose, columns)) else columns
+
+
+def _cut(line: Line, at: float) -> tuple[Line | None, Line | None]:
+    """Return what of a line begins left of a place, and what right of it."""
+    left = tuple(cell for cell in line.cells if cell[1] < at)
+    if not left or len(left) == len(line.cells):
+        return (line, None) if left else (None, line)
+    parts = []
+    for cells in (left, line.cells[len(left) :]):
+        text, begin, end = " ".join(cell[0] for cell in cells), cells[0][1], cells[-1][2]
+        edges = _edges_of_cell(line, text, begin, end)
+        parts.append(line._replace(text=text, left=begin, right=end, cells=cells, edges=edges))
+    return parts[0], parts[1]
+
+
+def _lacks_prose(column: list[Line]) -> bool:
+    """Return whether few lines of a column go on with a sentence and fill it."""
+    if not column:
+        return True
+    width = statistics.median(line.right - line.left for line in column)
+    prose = [
+        line
+        for line in column
+        if line.text[:1].islower()
+        and line.right - line.left > 0.8 * width
+        and len(line.text) > _LEAST_PROSE_CHARS
+    ]
+    return len(prose) < _LEAST_PROSE
+
+
+def _in_reading_order(lines: list[Line]) -> list[Line]:
+    """
+    Return *lines* column by column where the page has columns of text.
+
+    Without columns the order of the content stands: producers write it in reading order.
+    """
+    pieces = _pieces(lines)
     if len(pieces) < 6:
         return lines
+    head, rest = _header_above(pieces)
     # A short title above the columns reaches over the gap between them.
-    top = _titles_above(pieces)
-    if not (columns := _split_columns(pieces[top:])):
+    top = _titles_above(rest) if len(rest) > 3 else 0
+    if not (columns := _split_columns(rest[top:])):
         return lines
-    columns = [*pieces[:top], *columns]
-    return columns
+    return [*head, *rest[:top], *columns]
 
 
-def _titles_above(pieces: list[_Line]) -> int:
+def _header_above(pieces: list[Line]) -> tuple[list[Line], list[Line]]:
+    """Return what stands high above all other lines in no larger type, and those."""
+    highest = max(pieces, key=_middle)
+    head = [piece for piece in pieces if piece.middle > highest.middle - 0.5 * highest.height]
+    rest = [piece for piece in pieces if piece.middle <= highest.middle - 0.5 * highest.height]
+    if len(head) > _EDGE_LINES or len(rest) < 6:
+        return [], pieces
+    below = max(piece.top for piece in rest)
+    usual = statistics.median(map(_size_of, rest))
+    is_apart = min(piece.bottom for piece in head) - below > 1.5 * highest.height
+    if not is_apart or any(piece.size > usual or piece.bold for piece in head):
+        return [], pieces
+    return sorted(head, key=_left), rest
+
+
+def _titles_above(pieces: list[Line]) -> int:
     """Return how many of the first lines are larger than the text below."""
-    usual = statistics.median(map(_size, pieces))
+    usual = statistics.median(map(_size_of, pieces))
     count = 0
-    while count < _EDGE_LINES and _size(pieces[count]) > 1.15 * usual:
+    while count < _EDGE_LINES and pieces[count].size > 1.15 * usual:
         count += 1
     highest = max((line.middle for line in pieces[count:]), default=0.0)
     return count if all(line.middle > highest for line in pieces[:count]) else 0
 
 
 def _edges_of_cell(
-    line: _Line, text: str, left: float, right: float
+    line: Line, text: str, left: float, right: float
 ) -> tuple[tuple[float, float], ...]:
     edges = tuple(edge for edge in line.edges if left - 0.1 <= edge[0] and edge[1] <= right + 0.1)
     return edges if len(edges) == text.count(" ") + 1 else ()
 
 
-def _split_columns(pieces: list[_Line]) -> list[_Line]:
+def _split_columns(pieces: list[Line]) -> list[Line]:
     """Return *pieces* ordered by bands and columns, [] if no band has columns."""
     left = min(piece.left for piece in pieces)
     right = max(piece.right for piece in pieces)
-    ordered = sorted(pieces, key=lambda piece: -piece.middle)
-    result: list[_Line] = []
-    band: list[_Line] = []
+    wide = 0.6 * (right - left)
+    ordered = sorted(pieces, key=_middle, reverse=True)
+    result: list[Line] = []
+    band: list[Line] = []
     found = False
     for piece in [*ordered, None]:
-        if piece is not None and piece.right - piece.left < 0.6 * (right - left):
+        if piece is not None and piece.right - piece.left < wide:
             band.append(piece)
             continue
         if columns := _columns(band):
@@ -2247,7 +1383,7 @@ def _split_columns(pieces: list[_Line]) -> list[_Line]:
     return result if found else []
 
 
-def _columns(band: list[_Line], *, depth: int = 0) -> list[_Line]:
+def _columns(band: list[Line], *, depth: int = 0) -> list[Line]:
     """Return the lines of *band* column by column, [] if it has none."""
     if len(band) < 6 or depth > _MAX_COLUMN_DEPTH:
         return []
@@ -2277,15 +1413,15 @@ def _columns(band: list[_Line], *, depth: int = 0) -> list[_Line]:
     return [
         line
         for side, columns in zip(sides, parted, strict=True)
-        for line in columns or sorted(side, key=lambda p: -p.middle)
+        for line in columns or sorted(side, key=_middle, reverse=True)
     ]
 
 
 def _paragraphs(
-    lines: list[_Line], *, pitch: float, right: float
-) -> Iterator[tuple[BlockKind, list[_Line]]]:
+    lines: list[Line], *, pitch: float, right: float
+) -> Iterator[tuple[BlockKind, list[Line]]]:
     """Yield the lines of each paragraph, list item or table row."""
-    group: list[_Line] = []
+    group: list[Line] = []
     kind: BlockKind = "paragraph"
     for i, line in enumerate(lines):
         is_item = len(line.cells) == 2 and is_marker(line.cells[0][0])
@@ -2295,7 +1431,8 @@ def _paragraphs(
             yield "row", [line]
             group, kind = [], "paragraph"
             continue
-        if group and (is_item or not _continues(group[-1], line, pitch=pitch, right=right)):
+        near = lines[max(0, i - _NEAR_LINES) : i + _NEAR_LINES]
+        if group and (is_item or not _continues(group[-1], line, near, pitch=pitch, right=right)):
             yield kind, group
             group = []
         if not group:
@@ -2305,7 +1442,7 @@ def _paragraphs(
         yield kind, group
 
 
-def _is_row(lines: list[_Line], i: int) -> bool:
+def _is_row(lines: list[Line], i: int) -> bool:
     """Return whether a neighbour of line *i* has cells too, one of them under one of its own."""
     own = lines[i]
     for j in (i - 1, i + 1):
@@ -2316,8 +1453,15 @@ def _is_row(lines: list[_Line], i: int) -> bool:
     return False
 
 
-def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> bool:
-    """Return whether *line* goes on with the paragraph that *before* ends so far."""
+def _continues(
+    before: Line, line: Line, near: Sequence[Line], *, pitch: float, right: float
+) -> bool:
+    """
+    Return whether *line* goes on with the paragraph that *before* ends so far.
+
+    Args:
+        near: The lines around them.
+    """
     drop = before.middle - line.middle
     height = before.height
     if before.hyphenated or abs(drop) < 0.5 * height:
@@ -2330,21 +1474,68 @@ def _continues(before: _Line, line: _Line, *, pitch: float, right: float) -> boo
     if _BULLET.match(line.text):
         return False
     # Lines of a title stand as far from each other as their type is large.
-    if drop > max(1.3 * pitch, (1.35 if height > 1.3 * pitch else 0.9) * height):
+    if drop > max(1.3 * pitch, (1.4 if height > 1.1 * pitch else 0.9) * height):
         return False
-    size = _size(before)
-    if abs(_size(line) - size) > 0.15 * size or (line.bold and not before.bold):
+    size = before.size
+    if abs(line.size - size) > 0.15 * size:
         return False
     ended = _SENTENCE_END.search(before.text[-8:]) is not None
+    if line.bold and not before.bold and (ended or not line.text[:1].islower()):
+        return False
     if before.bold and not line.bold and (ended or before.right < 0.8 * right):
         return False
     if ended and line.left > before.left + 0.8 * line.height:
         return False
-    return not (ended and before.right < right - 0.15 * (right - before.left))
+    if not ended or before.right >= right - 0.15 * (right - before.left):
+        return True
+    margin = _margin(near, before)
+    return margin is not None and before.right >= margin - 0.15 * (margin - before.left)
+
+
+def _margin(near: Sequence[Line], line: Line) -> float | None:
+    """Return where the lines of a column end that *line* is among; None where they fill none."""
+    alike = [
+        other.right
+        for other in near
+        if abs(other.size - line.size) <= 0.1 * line.size
+        and other.left < line.right
+        and other.right > line.left
+    ]
+    margin = max(alike)
+    full = sum(1 for right in alike if right > margin - 0.12 * (margin - line.left))
+    return margin if full > 2 else None
+
+
+def _column_end(first: Line, lines: Sequence[Line]) -> float:
+    """Return where the long lines of the column end that begins where *first* does."""
+    rights = sorted(line.right for line in lines if abs(line.left - first.left) < _ALIGNED)
+    if len(rights) < _LEAST_COLUMN:
+        return 0.0
+    # Where there are many, a few may reach over several columns.
+    return rights[-1] if len(rights) < _MANY_LINES else rights[3 * len(rights) // 4]
+
+
+def _ends_early(line: Line, below: Line, right: float) -> bool:
+    """
+    Return whether the next line begins with what would have had room on this one.
+
+    Somebody broke it there, as in an address or a form.
+    """
+    first = below.text[:1]
+    if first.islower() or line.hyphenated or line.text[-1:] in ",-":
+        return False
+    if below.middle > line.middle - 0.5 * line.height:
+        return False
+    end = below.edges[0][1] if below.edges else below.right
+    return line.right + end - below.left + line.height < right
 
 
 def _joined(
-    lines: list[_Line], compounds: Container[str] = frozenset()
+    lines: list[Line],
+    compounds: Container[str] = frozenset(),
+    *,
+    right: float = 0.0,
+    has_code: bool = False,
 ) -> tuple[str, tuple[LineBox, ...], tuple[PageStart, ...]]:
     """
     Return *lines* as one paragraph, with hyphenated words joined.
@@ -2353,21 +1544,28 @@ def _joined(
 
     Args:
         compounds: Words that the document writes with a hyphen within its lines.
+        right: Where the lines of the column end; 0 if the ends of lines say nothing.
+        has_code: Lines in type of one width are code.
     """
     text = ""
     hyphenated = False
+    before = lines[0]
     boxes: list[LineBox] = []
     page_starts: list[PageStart] = []
     page = lines[0].page
     for line in lines:
-        if text and hyphenated:
+        if text and has_code and before.mono and line.mono:
+            text += "\n"
+        elif text and hyphenated:
             # PDFium takes away any hyphen that a line ends with.
             if SUSPENDED.match(line.text):
                 text += "- "
             elif not line.text[:1].islower() or keeps_hyphen(text, line.text, compounds):
                 text += "-"
         elif text:
-            if not _HYPHEN.search(text) or SUSPENDED.match(line.text):
+            if right and before.right < right and _ends_early(before, line, right):
+                text += "\n"
+            elif not _HYPHEN.search(text) or SUSPENDED.match(line.text):
                 text += " "
             elif (
                 line.text[:1].islower()
@@ -2381,26 +1579,22 @@ def _joined(
         boxes.append(_line_box(line, position=len(text)))
         text += line.text
         hyphenated = line.hyphenated
+        before = line
     return text, tuple(boxes), tuple(page_starts)
 
 
-def _line_box(line: _Line, *, position: int) -> LineBox:
+def _line_box(line: Line, *, position: int) -> LineBox:
     words: tuple[WordBox, ...] = ()
     if line.edges:
         lefts, rights = zip(*line.edges, strict=True)
-        lengths = [len(word) + 1 for word in line.text.split(" ")]
-        offsets = accumulate(lengths[:-1], initial=0)
-        words = tuple(map(_new_word_box, zip(offsets, lefts, rights, strict=True)))
-    return LineBox(
-        position,
-        line.page,
-        line.bottom,
-        line.top,
-        words or (WordBox(0, line.left, line.right),),
-    )
+        lengths = map(add, map(len, line.text.split(" ")), repeat(1))
+        offsets = accumulate(lengths, initial=0)
+        words = tuple(map(_new_word_box, zip(offsets, lefts, rights, strict=False)))
+    words = words or (WordBox(0, line.left, line.right),)
+    return _new_line_box((position, line.page, line.bottom, line.top, words))
 
 
-def _row_box(line: _Line) -> LineBox:
+def _row_box(line: Line) -> LineBox:
     """Return where the words of a row stand in its text, a bar between two cells."""
     words: list[WordBox] = []
     edges = iter(line.edges)

@@ -122,7 +122,9 @@ def _value(annotation: pdfium.FPDF_ANNOTATION, form: pypdfium2.PdfFormEnv) -> Va
     if is_box:
         text = "[x]" if pdfium.FPDFAnnot_IsChecked(form.raw, annotation) else "[ ]"
     elif kind in (pdfium.FPDF_FORMFIELD_COMBOBOX, pdfium.FPDF_FORMFIELD_LISTBOX):
-        text = _chosen(annotation, form) or _field_value(annotation, form)
+        chosen = _chosen(annotation, form)
+        is_one = len(chosen) == 1 or kind == pdfium.FPDF_FORMFIELD_LISTBOX
+        text = (", ".join(chosen) if is_one else "") or _field_value(annotation, form)
     elif kind == pdfium.FPDF_FORMFIELD_TEXTFIELD:
         text = _field_value(annotation, form)
     else:
@@ -136,14 +138,14 @@ def _value(annotation: pdfium.FPDF_ANNOTATION, form: pypdfium2.PdfFormEnv) -> Va
     return Value(text, left, bottom, right, top, is_box)
 
 
-def _chosen(annotation: pdfium.FPDF_ANNOTATION, form: pypdfium2.PdfFormEnv) -> str:
+def _chosen(annotation: pdfium.FPDF_ANNOTATION, form: pypdfium2.PdfFormEnv) -> list[str]:
     """Return the labels of the options that are chosen."""
     count = min(pdfium.FPDFAnnot_GetOptionCount(form.raw, annotation), _MAX_OPTIONS)
-    return ", ".join(
+    return [
         _text(partial(pdfium.FPDFAnnot_GetOptionLabel, form.raw, annotation, i))
         for i in range(count)
         if pdfium.FPDFAnnot_IsOptionSelected(form.raw, annotation, i)
-    )
+    ]
 
 
 def _field_value(annotation: pdfium.FPDF_ANNOTATION, form: pypdfium2.PdfFormEnv) -> str:

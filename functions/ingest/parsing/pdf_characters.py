@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import repeat
@@ -89,22 +90,34 @@ class Characters:
 
     def font(self, position: int) -> bytes:
         """Return the name of the font of a character."""
-        self._name[0] = b"\0"
-        _font_info(self._textpage, self.index(position), *self._font_arguments)
-        return self._name.value
+        length = _font_info(self._textpage, self.index(position), *self._font_arguments)
+        return self._name.value if length <= _NAME_BYTES else b""
+
+    def size(self, position: int) -> float:
+        """Return the size of the type of a character, in points."""
+        index, matrix = self.index(position), pdfium.FS_MATRIX()
+        pdfium.FPDFText_GetMatrix(self._textpage, index, ctypes.byref(matrix))
+        scale = math.hypot(matrix.c, matrix.d)
+        return float(pdfium.FPDFText_GetFontSize(self._textpage, index)) * scale
 
     def sides(self, positions: Sequence[int]) -> Sides:
         """Return the sides of characters as they are once the page is turned."""
-        flat: list[float] = []
+        left: list[float] = []
+        bottom: list[float] = []
+        right: list[float] = []
+        top: list[float] = []
         indexes = positions if self._is_exact else [self.index(at) for at in positions]
         for start in range(0, len(indexes), _BATCH):
             some = indexes[start : start + _BATCH]
             size = len(some) * _BYTES_PER_BOX
             ctypes.memset(_BOXES, 0, size)
             deque(map(_loose_box, repeat(self._textpage), some, _PLACES), maxlen=0)
-            flat += memoryview(_BOXES).cast("B")[:size].cast("f").tolist()
-        left, top, right, bottom = flat[0::4], flat[1::4], flat[2::4], flat[3::4]
-        if self._turn and flat:
+            sides = memoryview(_BOXES).cast("B")[:size].cast("f")
+            left += sides[0::4].tolist()
+            top += sides[1::4].tolist()
+            right += sides[2::4].tolist()
+            bottom += sides[3::4].tolist()
+        if self._turn and left:
             turned = map(turned_box, repeat(self._turn), left, bottom, right, top)
             return Sides(*map(list, zip(*turned, strict=True)))
         return Sides(left, bottom, right, top)

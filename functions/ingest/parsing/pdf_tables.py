@@ -10,23 +10,31 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby, pairwise
-from operator import attrgetter, itemgetter
-from typing import NamedTuple
+from functools import partial
+from itertools import chain, count, groupby, pairwise, repeat
+from operator import attrgetter, itemgetter, sub
+from typing import NamedTuple, TypeVar
 
 from shared.boxes import LineBox, WordBox
 
 from .blocks import Block
 from .hyphens import SUSPENDED, keeps_hyphen
+from .pdf_lines import Line, is_marker
 from .tables import Below, Beside, TableWriter, cover, kind_of
 from .writing_direction import Placed, read_words, runs_left
 
 # Lines that are nearer, in points, are one; so are the ends of lines that meet.
 _NEAR = 2.5
 _MAX_LINES = 400
+# Between rows of one table, in heights of the lower one.
+_MAX_ROW_DROP = 2.8
+# A shaded row is a grid of one row; how far the next one is below it, in its heights.
+_STRIPE_LINES = 2
+_MAX_STRIPE_GAP = 4.0
 _MAX_COLUMNS = 60
 _MAX_ROWS = 400
 _MAX_WORDS = 600
@@ -41,6 +49,8 @@ _MAX_DROP = 3.6
 _LEAST_GAP = 0.35
 _MAX_LINES_BETWEEN = 2
 LEAST_CELLS = 6
+# Type that is so much larger than that of a table is a heading's.
+_HEADING = 1.15
 # Of the cells of a column, so many begin, end or have their middle at one place, in points.
 _ALIGNED_SHARE = 0.6
 _ALIGNED = 4.0
@@ -62,16 +72,10 @@ CAPTION = re.compile(
     re.IGNORECASE,
 )
 MAX_CAPTION_CHARS = 120
-_MARKER = re.compile(
-    r"""[•◦▪‣∙●○■□–*-]|[☐☑☒✓✔]|\[[ x]\]
-      |\(?(?:\d{1,3}|[a-zA-Z]|[ivxlcIVXLC]{1,7})[.)]
-      |(?:[A-Z][a-z]{2,9}\s)?(?:\d{1,3}|[IVXLC]{1,7})(?:\.\d{1,3})*\.
-      |(?:\d{1,3}|[IVXLC]{1,7})(?:\.\d{1,3})+|§+\s?\d{1,4}[a-z]?""",
-    re.VERBOSE,
-)
 _left = attrgetter("left")
 _place_on_page = attrgetter("bottom", "top")
 _first = itemgetter(0)
+_Piece = TypeVar("_Piece")
 
 
 class Word(NamedTuple):
@@ -94,6 +98,10 @@ class Word(NamedTuple):
     @property
     def middle(self) -> float:
         return (self.bottom + self.top) / 2
+
+
+# Half the time of calling the class, which checks how many values it gets.
+_new_word = partial(tuple.__new__, Word)
 
 
 class Rules(NamedTuple):
@@ -131,6 +139,13 @@ class Table:
         return len(lefts) == len(self.lefts) and all(
             abs(a - b) <= _COLUMN_SHIFT for a, b in zip(lefts, self.lefts, strict=True)
         )
+
+    def moved(self, lines: int) -> Table:
+        """Return it with the numbers of its lines so many higher."""
+        if not lines:
+            return self
+        words = [[word._replace(line=word.line + lines) for word in row] for row in self.words]
+        return replace(self, words=words, lines={number + lines for number in self.lines})
 
     def take_last(self) -> Table | None:
         """Take the last row away and return it as a table of its own; None if there are no more."""
@@ -186,36 +201,62 @@ class Table:
         yield from placed(writer.pause() if goes_on else writer.end())
 
 
-def is_marker(text: str) -> bool:
-    """Tell the number or mark of a list's item or of a heading: 1., (a), 2.1, Article II., •."""
-    return _MARKER.fullmatch(text) is not None
+def words_of(line: Line, number: int) -> list[Word]:
+    """Return the words of line *number* of a page."""
+    texts: Sequence[str]
+    if line.edges:
+        texts = line.text.split(" ")
+        lefts, rights = zip(*line.edges, strict=True)
+    else:
+        texts, lefts, rights = zip(*line.cells, strict=True)
+    same = map(repeat, (line.bottom, line.top, line.bold, number, False))
+    found = list(map(_new_word, zip(texts, lefts, rights, *same, strict=False)))
+    if line.hyphenated:
+        found[-1] = found[-1]._replace(is_broken=True)
+    return found
 
 
 def find_tables(
-    words: Sequence[Word], rules: Rules, *, goes_on: Sequence[float] | None = None
+    lines: Sequence[Line], rules: Rules, *, goes_on: Sequence[float] | None = None
 ) -> list[Table]:
     """
-    Return the tables of a page from its words, those with drawn lines first.
+    Return the tables of a page from its lines of text, those with drawn lines first.
 
     Args:
         goes_on: Where the columns begin of the table that the page before ended with: a row of it
             is a table.
     """
-    found = list(_ruled_tables(words, rules, goes_on))
-    rest = _without(words, found)
-    aligned = list(_aligned_tables(rest))
+    found = list(_ruled_tables(lines, rules, goes_on))
+    aligned = list(_aligned_tables(_rows(lines, found)))
+    if found and aligned:
+        found = _with_rows_below(found, aligned)
+        aligned = [table for table in aligned if table.rows]
     if goes_on is not None and not any(table.goes_on_from(goes_on) for table in (*found, *aligned)):
         # Too few rows of it are here to tell their columns.
-        found.extend(_rest_of_table(words, goes_on))
-        aligned = list(_aligned_tables(_without(words, found)))
+        found.extend(_rest_of_table(_rows(lines, ()), goes_on))
+        aligned = list(_aligned_tables(_rows(lines, found)))
     return found + aligned
 
 
-def _without(words: Sequence[Word], tables: Sequence[Table]) -> Sequence[Word]:
-    if not tables:
-        return words
-    taken = {word for table in tables for row in table.words for word in row}
-    return [word for word in words if word not in taken]
+def _with_rows_below(tables: list[Table], aligned: list[Table]) -> list[Table]:
+    """
+    Return *tables*, each with the rows directly below it that only their places tell.
+
+    They are taken from *aligned*. Often a table draws lines around its header alone.
+    """
+    for table in tables:
+        for rest in aligned:
+            if not rest.rows or rest.strong[0] or not rest.goes_on_from(table.lefts):
+                continue
+            bottom = min(word.bottom for row in table.words for word in row)
+            height = rest.top - min(word.bottom for word in rest.words[0])
+            if 0 < bottom - rest.top + height < _MAX_ROW_DROP * height:
+                table.rows += rest.rows
+                table.words += rest.words
+                table.strong += rest.strong
+                table.lines |= rest.lines
+                rest.rows = []
+    return tables
 
 
 def _boxes(text: str, pending: list[list[Word]], *, page: int) -> tuple[LineBox, ...]:
@@ -267,9 +308,8 @@ def _line_boxes(places: Sequence[tuple[int, Word]], *, page: int) -> Iterator[Li
         )
 
 
-def _rest_of_table(words: Sequence[Word], lefts: Sequence[float]) -> Iterator[Table]:
+def _rest_of_table(lines: Sequence[_Row], lefts: Sequence[float]) -> Iterator[Table]:
     """Yield the rows at the top of a page that stand in columns which begin at *lefts*."""
-    lines = [_row(line) for line in _by_lines(words)]
     rows: list[list[list[Word]]] = []
     for place, line in enumerate(lines):
         cells = _in_columns(line, lefts)
@@ -304,12 +344,14 @@ def _in_columns(line: _Row, lefts: Sequence[float]) -> list[list[Word]] | None:
 
 
 def _ruled_tables(
-    words: Sequence[Word], rules: Rules, goes_on: Sequence[float] | None
+    lines: Sequence[Line], rules: Rules, goes_on: Sequence[float] | None
 ) -> Iterator[Table]:
     across, down = _merged(rules.across), _merged(rules.down)
     if not across or len(down) < 3 or len(across) * len(down) > _MAX_LINES * _MAX_LINES:
         return
-    for rows, columns in list(_grids(across, down))[:_MAX_GRIDS]:
+    grids = _with_stripes_joined(list(_grids(across, down)))[:_MAX_GRIDS]
+    words = list(chain.from_iterable(map(words_of, lines, count()))) if grids else []
+    for rows, columns in grids:
         tops = _places(rows)
         for begin, end in _parts(rows, columns):
             high, low = tops[begin] + _NEAR, tops[end] - _NEAR
@@ -367,6 +409,30 @@ def _grids(across: _Lines, down: _Lines) -> Iterator[tuple[_Lines, _Lines]]:
             yield sorted(rows, reverse=True), sorted(columns)
 
 
+def _with_stripes_joined(grids: list[tuple[_Lines, _Lines]]) -> list[tuple[_Lines, _Lines]]:
+    """Return *grids* with the shaded rows of one table together, and the rows between them."""
+    grids.sort(key=lambda grid: -grid[0][0][0])
+    joined: list[tuple[_Lines, _Lines]] = []
+    stripes = 0
+    for rows, columns in grids:
+        before = joined[-1] if joined else None
+        tops, lefts = _places(rows), _places(columns)
+        stripes = stripes + 1 if len(tops) == _STRIPE_LINES else 0
+        if (
+            before is not None
+            and stripes
+            and len(lefts) == len(known := _places(before[1]))
+            and all(abs(a - b) <= _NEAR for a, b in zip(lefts, known, strict=True))
+            and 0 < before[0][-1][0] - tops[0] < _MAX_STRIPE_GAP * (tops[0] - tops[1])
+        ):
+            # The rows between them have no lines of their own.
+            walls = [(x, tops[-1], before[0][0][0]) for x in known]
+            joined[-1] = [*before[0], *rows], walls
+        else:
+            joined.append((rows, columns))
+    return joined
+
+
 def _parts(rows: _Lines, columns: _Lines) -> Iterator[tuple[int, int]]:
     """Yield (first, last) of the lines across of each table, where several touch each other."""
     tops = _places(rows)
@@ -417,18 +483,20 @@ def _read_grid(
     if columns < 2 or rows < 1:
         return None
     inside: dict[tuple[int, int], list[Word]] = {}
+    depths = [-top for top in tops]
     for word in words:
         x, y = (word.left + word.right) / 2, word.middle
         if lefts[0] - _NEAR <= x <= lefts[-1] + _NEAR and tops[-1] <= y <= tops[0]:
-            inside.setdefault((_row_at(tops, y), _column_at(lefts, word)), []).append(word)
+            inside.setdefault((_row_at(depths, y), _column_at(lefts, word)), []).append(word)
     tops = _with_hidden_rows(tops, lefts, inside)
     if len(tops) - 1 != rows:
         rows = len(tops) - 1
         across = [*across, *((top, lefts[0], lefts[-1]) for top in tops)]
         everything = [word for some in inside.values() for word in some]
         inside = {}
+        depths = [-top for top in tops]
         for word in everything:
-            place = (_row_at(tops, word.middle), _column_at(lefts, word))
+            place = (_row_at(depths, word.middle), _column_at(lefts, word))
             inside.setdefault(place, []).append(word)
     if tops[-1] < across[-1][0] - _NEAR:
         across = [*across, (tops[-1], lefts[0], lefts[-1])]
@@ -512,8 +580,9 @@ def _with_open_row(words: Sequence[Word], tops: list[float], lefts: list[float])
     return tops
 
 
-def _row_at(tops: list[float], y: float) -> int:
-    return min(sum(1 for top in tops[1:] if y < top), len(tops) - 2)
+def _row_at(depths: list[float], y: float) -> int:
+    """Return the row at a height, by how far down from 0 rows begin."""
+    return min(bisect_left(depths, -y, 1) - 1, len(depths) - 2)
 
 
 def _column_at(lefts: list[float], word: Word) -> int:
@@ -607,23 +676,38 @@ def _crosses(spans: list[tuple[float, float]], at: float) -> bool:
 
 def _by_lines(words: Sequence[Word]) -> list[list[Word]]:
     """Return words by the lines that they stand on, from above, each from left to right."""
+    if len(words) < 2:
+        return [list(words)] if words else []
     pieces = [
         (some[0].bottom + some[0].top, some[0].top - some[0].bottom, some)
         for some in (list(group) for _, group in groupby(words, _place_on_page))
     ]
-    pieces.sort(key=_first, reverse=True)
-    lines: list[list[Word]] = []
-    middle = math.inf
-    for double, height, some in pieces:
-        if middle - double / 2 <= 0.5 * max(height, 1.0):
-            lines[-1].extend(some)
-        else:
-            lines.append(some)
-            middle = double / 2
+    lines = [list(chain.from_iterable(some)) for some in _side_by_side(pieces)]
     for line in lines:
         if len(line) > 1:
             line.sort(key=_left)
     return lines
+
+
+def _side_by_side(pieces: list[tuple[float, float, _Piece]]) -> Iterator[list[_Piece]]:
+    """
+    Yield the pieces at one height, from above.
+
+    Args:
+        pieces: The sum of the bottom and the top of each, and its height.
+    """
+    pieces.sort(key=_first, reverse=True)
+    some: list[_Piece] = []
+    double = math.inf
+    for place, height, piece in pieces:
+        if double - place <= (height if height > 1.0 else 1.0):
+            some.append(piece)
+            continue
+        if some:
+            yield some
+        some, double = [piece], place
+    if some:
+        yield some
 
 
 def _cell_text(lines: Sequence[Sequence[Word]]) -> str:
@@ -662,24 +746,91 @@ def _with_words_whole(lines: Sequence[Sequence[Word]]) -> str:
     return text
 
 
-@dataclass(slots=True)
 class _Row:
-    """A line of words from left to right; *parts* are set apart by wide gaps."""
+    """
+    A row of words from left to right.
 
-    words: list[Word]
-    parts: list[tuple[float, float]]
+    Few rows of a page are looked at word by word: those of one line make them then.
+
+    Attributes:
+        parts: (left, right) of what wide gaps set apart.
+    """
+
+    __slots__ = ("_line", "_words", "height", "middle", "parts")
+
+    def __init__(self, words: list[Word], line: tuple[Line, int] | None = None) -> None:
+        self._words = words
+        self._line = line
+        if line is not None:
+            bottom, top = line[0].bottom, line[0].top
+            self.middle = (bottom + top) / 2
+            self.height = max(top - bottom, 1.0)
+            self.parts = _parts_of(line[0])
+            return
+        self.middle = words[0].middle
+        self.height = max(statistics.median(word.top - word.bottom for word in words), 1.0)
+        self.parts = []
+        begin, end = words[0].left, words[0].right
+        for _, left, right, bottom, top, *_ in words[1:]:
+            if left - end <= 1.5 * max(top - bottom, 1.0):
+                if right > end:
+                    end = right
+            else:
+                self.parts.append((begin, end))
+                begin, end = left, right
+        self.parts.append((begin, end))
 
     @property
-    def middle(self) -> float:
-        return self.words[0].middle
-
-    @property
-    def height(self) -> float:
-        return max(statistics.median(word.top - word.bottom for word in self.words), 1.0)
+    def words(self) -> list[Word]:
+        if not self._words and self._line is not None:
+            self._words = sorted(words_of(*self._line), key=_left)
+        return self._words
 
 
-def _aligned_tables(words: Sequence[Word]) -> Iterator[Table]:
-    rows = [_row(line) for line in _by_lines(words)]
+def words_left(lines: Sequence[Line], tables: Sequence[Table]) -> dict[int, list[Word]]:
+    """Return what *tables* leave of the lines that they took words from, by the line's number."""
+    taken = [word for table in tables for row in table.words for word in row]
+    counts = Counter(word.line for word in taken)
+    left: dict[int, list[Word]] = {}
+    for number, count_taken in counts.items():
+        line = lines[number]
+        left[number] = []
+        if count_taken < len(line.edges or line.cells):
+            own = {word for word in taken if word.line == number}
+            left[number] = [word for word in words_of(line, number) if word not in own]
+    return left
+
+
+def _rows(lines: Sequence[Line], tables: Sequence[Table]) -> list[_Row]:
+    """Return the rows of a page, without the words that are in *tables*."""
+    left = words_left(lines, tables) if tables else {}
+    pieces = [
+        (line.bottom + line.top, line.top - line.bottom, number)
+        for number, line in enumerate(lines)
+        if left.get(number, line)
+    ]
+    rows: list[_Row] = []
+    for some in _side_by_side(pieces):
+        first = some[0]
+        if len(some) == 1 and first not in left:
+            rows.append(_Row([], (lines[first], first)))
+        else:
+            words = (left.get(at) or words_of(lines[at], at) for at in some)
+            rows.append(_Row(sorted(chain.from_iterable(words), key=_left)))
+    return rows
+
+
+def _parts_of(line: Line) -> list[tuple[float, float]]:
+    """Return what wide gaps set apart in one line."""
+    spans = line.edges or [(left, right) for _, left, right in line.cells]
+    lefts, rights = zip(*spans, strict=True)
+    wide = 1.5 * max(line.top - line.bottom, 1.0)
+    if lefts[0] == min(lefts) and max(map(sub, lefts[1:], rights), default=0.0) <= wide:
+        return [(lefts[0], max(rights))]
+    return _Row(sorted(words_of(line, 0), key=_left)).parts
+
+
+def _aligned_tables(rows: Sequence[_Row]) -> Iterator[Table]:
     at = 0
     while at < len(rows):
         if len(rows[at].parts) < 2:
@@ -706,7 +857,7 @@ def _aligned_tables(words: Sequence[Word]) -> Iterator[Table]:
         at = end
 
 
-def _alike(rows: list[_Row]) -> Iterator[list[_Row]]:
+def _alike(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
     """Yield runs of rows that share the position of a column."""
     part: list[_Row] = []
     starts: list[float] = []
@@ -721,7 +872,7 @@ def _alike(rows: list[_Row]) -> Iterator[list[_Row]]:
     yield part
 
 
-def _begun_before(rows: list[_Row], at: int, end: int) -> int:
+def _begun_before(rows: Sequence[_Row], at: int, end: int) -> int:
     """Return where a table begins that goes on from the page before with lines of its last row."""
     if at > _MAX_LINES_BELOW:
         return at
@@ -734,21 +885,7 @@ def _begun_before(rows: list[_Row], at: int, end: int) -> int:
     return 0 if below else at
 
 
-def _row(words: list[Word]) -> _Row:
-    parts: list[tuple[float, float]] = []
-    begin, end = words[0].left, words[0].right
-    for _, left, right, bottom, top, *_ in words[1:]:
-        if left - end <= 1.5 * max(top - bottom, 1.0):
-            if right > end:
-                end = right
-        else:
-            parts.append((begin, end))
-            begin, end = left, right
-    parts.append((begin, end))
-    return _Row(words, parts)
-
-
-def _run_end(rows: list[_Row], begin: int) -> int:
+def _run_end(rows: Sequence[_Row], begin: int) -> int:
     """Return the end of the rows from *begin* on that may be one table."""
     last = at = begin
     between = 0
@@ -756,6 +893,8 @@ def _run_end(rows: list[_Row], begin: int) -> int:
     while at + 1 < len(rows) and at - begin < _MAX_ROWS:
         before, row = rows[at], rows[at + 1]
         if before.middle - row.middle > _MAX_DROP * before.height:
+            break
+        if len(row.parts) == 1 and row.height > _HEADING * rows[begin].height:
             break
         at += 1
         if len(row.parts) > 1:
@@ -785,7 +924,7 @@ def _run_end(rows: list[_Row], begin: int) -> int:
     return last + 1
 
 
-def _aligned_table(rows: list[_Row], *, above: _Row | None) -> Table | None:
+def _aligned_table(rows: Sequence[_Row], *, above: _Row | None) -> Table | None:
     full = [row for row in rows if len(row.parts) > 1]
     if len(full) < 2 or any(len(row.words) > _MAX_WORDS for row in rows):
         return None
@@ -925,7 +1064,7 @@ def _is_aligned(cells: list[list[Word]]) -> bool:
     )
 
 
-def _zones(rows: list[_Row]) -> list[tuple[float, float]]:
+def _zones(rows: Sequence[_Row]) -> list[tuple[float, float]]:
     """Return (left, right) of the columns: what nearly all rows leave free parts them."""
     height = statistics.median(row.height for row in rows)
     allowed = int(_CROSSING_SHARE * len(rows))
@@ -948,7 +1087,7 @@ def _zones(rows: list[_Row]) -> list[tuple[float, float]]:
     return zones
 
 
-def _refined(zones: list[tuple[float, float]], rows: list[_Row]) -> list[tuple[float, float]]:
+def _refined(zones: list[tuple[float, float]], rows: Sequence[_Row]) -> list[tuple[float, float]]:
     """Return *zones* parted where all rows leave a narrow gap at the same place."""
     found: list[tuple[float, float]] = []
     for zone in zones:
@@ -960,7 +1099,7 @@ def _refined(zones: list[tuple[float, float]], rows: list[_Row]) -> list[tuple[f
     return found
 
 
-def _narrow_parts(zone: tuple[float, float], rows: list[_Row]) -> list[tuple[float, float]]:
+def _narrow_parts(zone: tuple[float, float], rows: Sequence[_Row]) -> list[tuple[float, float]]:
     begin, end = zone
     height = statistics.median(row.height for row in rows)
     words = [[w for w in row.words if begin - 1 <= w.left and w.right <= end + 1] for row in rows]
@@ -972,8 +1111,11 @@ def _narrow_parts(zone: tuple[float, float], rows: list[_Row]) -> list[tuple[flo
             parts.append((left, right))
     for i in reversed(range(len(parts) - 1)):
         gap = parts[i][1]
-        both = sum(1 for some in words if some and some[0].right <= gap and some[-1].left > gap)
-        if both < max(3, 0.3 * len(rows)):
+        both = [some for some in words if some and some[0].right <= gap and some[-1].left > gap]
+        # A column that few rows fill.
+        lefts = [min(w.left for w in some if w.left > gap) for some in both]
+        is_aligned = len(both) > 2 and max(lefts) - min(lefts) < _NEAR
+        if len(both) < max(3, 0.3 * len(rows)) and not is_aligned:
             parts[i : i + 2] = [(parts[i][0], parts[i + 1][1])]
     return parts
 

@@ -22,7 +22,8 @@ from shared.boxes import LineBox
 from shared.errors import Unreadable
 
 from . import recognition
-from .blocks import EmptyPage, Event, PageCount, Request, clean, corrupt, paragraph, read_all
+from .blocks import EmptyPage, Event, PageCount, Request, clean, corrupt, read_all
+from .scanned_pages import scanned_blocks
 
 # A3 at 600 dots an inch has 70 million; Pillow holds four bytes of each while it decodes.
 _MAX_PIXELS = 100_000_000
@@ -85,7 +86,7 @@ def parse_picture(request: Request, *, kind: str) -> Iterator[Event]:
         if can_read and time.process_time() < read_until and request.picture_budget.take():
             text, lines = _read(picture, request, page=page)
         if text:
-            yield from paragraph(text, page=page, source="ocr", lines=lines)
+            yield from scanned_blocks(text, lines, page=page)
         else:
             yield EmptyPage(page)
         if request.figures is not None and frame == 0 and len(text) <= _FEW_CHARS:

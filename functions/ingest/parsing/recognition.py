@@ -8,7 +8,9 @@ the memory that it shares with it.
 from __future__ import annotations
 
 import os
+import re
 import sys
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +21,7 @@ from shared.boxes import LineBox, WordBox
 from shared.language import detect_language
 
 from .blocks import clean
+from .hyphens import keeps_hyphen
 
 # Where packages put the data of languages: PyPI's tessdata.*, Debian's tesseract-ocr-*.
 _FOLDERS = (
@@ -52,6 +55,9 @@ _LANGUAGES = {
 _LEAST_LINE_CHARS = 24
 # A line of which the words reach over more than so many times its highest one is aslant.
 _ASLANT = 1.5
+# The rest of a word begins small; what stands around it tells whether a hyphen is its own.
+_PARTED = re.compile(r"(?<=[^\W\d_][^\W\d_])[-\u2010\u00ac]\n(?=[a-z\u00df-\u00f6\u00f8-\u00ff])")
+_AROUND = 40
 # Between two words of the text stands white space, and little of it.
 _MAX_GAP_CHARS = 8
 
@@ -109,10 +115,13 @@ def load() -> None:
     for name in names[:_MAX_LANGUAGES]:
         if name in installed:
             try:
-                _engines[name] = tesserocr.PyTessBaseAPI(path=f"{installed[name]}/", lang=name)
+                engine = tesserocr.PyTessBaseAPI(path=f"{installed[name]}/", lang=name)
             except RuntimeError:
                 # Damaged data of one language; the others are used.
                 continue
+            # Sauvola's looks around each pixel: pages lie in the shadow of their book.
+            engine.SetVariable("thresholding_method", "2")
+            _engines[name] = engine
     # Its model, too, is a file that a child cannot open.
     detect_language("The language of a page that was read")
 
@@ -136,7 +145,30 @@ def recognise(pixels: bytes, *, width: int, height: int, stride: int) -> Recogni
         other = _best(turned, width=width, height=height, stride=width)
         other = replace(other, words=_turned(other.words, width=width, height=height))
         best = max(best, other, key=lambda one: one.confidence)
-    return best if best.confidence >= _NOISE else Recognised("", 0)
+    return _with_words_whole(best) if best.confidence >= _NOISE else Recognised("", 0)
+
+
+def _with_words_whole(read: Recognised) -> Recognised:
+    """Return *read* with the words whole that the ends of lines part."""
+    text, done, taken = "", 0, 0
+    shifts: list[tuple[int, int]] = []
+    for found in _PARTED.finditer(read.text):
+        begin, end = found.span()
+        before, after = read.text[max(0, begin - _AROUND) : begin], read.text[end : end + _AROUND]
+        kept = begin + 1 if keeps_hyphen(before, after, ()) else begin
+        text += read.text[done:kept]
+        done = end
+        taken += end - kept
+        shifts.append((end, taken))
+    if not shifts:
+        return read
+    places = [at for at, _ in shifts]
+    words = tuple(
+        word._replace(position=word.position - (shifts[at - 1][1] if at else 0))
+        for word in read.words
+        for at in (bisect_right(places, word.position),)
+    )
+    return replace(read, text=text + read.text[done:], words=words)
 
 
 def _best(pixels: bytes, *, width: int, height: int, stride: int) -> Recognised:

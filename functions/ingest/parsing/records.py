@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from .notebooks import is_notebook, notebook_events
 
 _TITLE_KEYS = ("title", "name", "subject", "headline")
 _MAX_PLAIN_CHARS = 300
+# Strings, which stay; closing brackets without the comma before them; comments.
+_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|,\s*([}\]])|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
 
 def parse_json(request: Request) -> Iterator[Event]:
@@ -19,7 +22,7 @@ def parse_json(request: Request) -> Iterator[Event]:
     text = "".join(decode_stream(request.source, declared=declared_charset(request.content_type)))
     try:
         # Two values at most are held: a list of records, or records one after another.
-        for number, value in enumerate(_values(text)):
+        for number, value in enumerate(_values_of(text)):
             if number == 0 and isinstance(value, dict) and (title := _title(value)):
                 yield Title(title)
             if is_notebook(value):
@@ -73,12 +76,16 @@ def _title(value: dict[str, Any]) -> str:
 
 def _record(value: Any) -> Iterator[Block]:
     """Yield a line for each value: "path.to.key: value"."""
-    gap = "\n\n"
+    gap, record = "\n\n", ""
     for path, leaf in _leaves(value):
         text = clean(_plain(leaf))
         if not text.strip():
             continue
         line = f"{path}: {text}" if path else text
+        within = path[: path.rfind("]") + 1]
+        if within != record:
+            # The next object of a list begins, or the list has ended.
+            gap, record = "\n\n", within
         if len(line) > _MAX_PLAIN_CHARS:
             yield from paragraph(line, gap=gap)
             gap = "\n\n"
@@ -128,6 +135,23 @@ def _values(text: str) -> Iterator[Any]:
         value, at = decoder.raw_decode(text, at)
         yield value
         at = _skip(text, at)
+
+
+def _values_of(text: str) -> Iterator[Any]:
+    """Yield the values of a JSON text, also of one with comments, as editors' settings have."""
+    some = False
+    try:
+        for value in _values(text):
+            some = True
+            yield value
+    except ValueError:
+        if some or not _COMMENT.search(text):
+            raise
+        yield from _values(_COMMENT.sub(_without_comment, text))
+
+
+def _without_comment(found: re.Match[str]) -> str:
+    return found[1] or found[2] or ""
 
 
 def _skip(text: str, at: int) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
+
+from shared.errors import Unreadable
 
 from . import detection
 from .blocks import Event, Request
@@ -27,9 +30,12 @@ _OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
 ODT = f"{_OPEN_DOCUMENT}.text"
 ODS = f"{_OPEN_DOCUMENT}.spreadsheet"
 ODP = f"{_OPEN_DOCUMENT}.presentation"
+FLAT_OFFICE = "application/vnd.office+xml"
 EPUB = "application/epub+zip"
 RTF = "application/rtf"
 EML = "message/rfc822"
+CONTACTS = "text/vcard"
+EMLX = "message/x-emlx"
 MSG = "application/vnd.ms-outlook"
 MBOX = "application/mbox"
 TNEF = "application/ms-tnef"
@@ -56,6 +62,11 @@ SOURCE_CODE = "text/x-source"
 YAML = "application/yaml"
 TOML = "application/toml"
 INI = "text/x-ini"
+ROFF = "text/troff"
+LATEX = "application/x-latex"
+RST = "text/x-rst"
+ASCIIDOC = "text/asciidoc"
+ORG = "text/org"
 
 # For the languages that people keep in repositories.
 _SOURCE_EXTENSIONS = (
@@ -272,12 +283,55 @@ FORMATS = (
         extensions=("toml",),
         named=True,
     ),
+    Format(
+        content_type=LATEX,
+        label="a LaTeX source",
+        parser="latex.parse_latex",
+        extensions=("tex", "latex", "ltx"),
+        declared=("application/x-tex", "text/x-tex"),
+        named=True,
+    ),
+    Format(
+        content_type=RST,
+        label="a reStructuredText file",
+        parser="restructured_text.parse_rst",
+        extensions=("rst", "rest"),
+        named=True,
+    ),
+    Format(
+        content_type=ASCIIDOC,
+        label="an AsciiDoc file",
+        parser="asciidoc.parse_asciidoc",
+        extensions=("adoc", "asciidoc"),
+        named=True,
+    ),
+    Format(
+        content_type=ORG,
+        label="an Org file",
+        parser="org_mode.parse_org",
+        extensions=("org",),
+        named=True,
+    ),
+    Format(
+        content_type=ROFF,
+        label="a manual page",
+        parser="roff.parse_roff",
+        extensions=("man", "roff", "troff", "mdoc", "ms"),
+        looks_like=detection.is_roff,
+    ),
     # Web applications and reports write the next three under the name of xls.
     Format(
         content_type=SPREADSHEET_XML,
         label="an Excel workbook in XML",
         parser="spreadsheet_xml.parse_spreadsheet_xml",
         looks_like=detection.is_spreadsheet_xml,
+    ),
+    Format(
+        content_type=FLAT_OFFICE,
+        label="an office document in XML",
+        parser="flat_office.parse_flat_office",
+        extensions=("fodt", "fods", "fodp"),
+        looks_like=detection.is_flat_office,
     ),
     Format(
         content_type=WEB_ARCHIVE,
@@ -301,10 +355,25 @@ FORMATS = (
         looks_like=detection.is_calendar,
     ),
     Format(
+        content_type=CONTACTS,
+        label="an address book",
+        parser="contacts.parse_contacts",
+        extensions=("vcf",),
+        declared=("text/x-vcard", "text/directory"),
+        looks_like=detection.is_contacts,
+    ),
+    Format(
+        content_type=EMLX,
+        label="a message of Apple Mail",
+        parser="mail.parse_emlx",
+        extensions=("emlx",),
+        looks_like=detection.is_emlx,
+    ),
+    Format(
         content_type=SUBTITLES,
         label="a transcript",
         parser="subtitles.parse_subtitles",
-        extensions=("vtt", "srt"),
+        extensions=("vtt", "srt", "sbv", "ass", "ssa"),
         declared=("application/x-subrip",),
         looks_like=detection.is_subtitles,
     ),
@@ -358,6 +427,7 @@ FORMATS = (
         parser="records.parse_json",
         extensions=("json", "ipynb"),
         might_be=detection.is_json,
+        strict=True,
     ),
     Format(
         content_type=JSON_LINES,
@@ -366,6 +436,7 @@ FORMATS = (
         extensions=("jsonl", "ndjson"),
         declared=("application/x-ndjson",),
         might_be=detection.is_json_lines,
+        strict=True,
     ),
     Format(
         content_type=INI,
@@ -397,7 +468,23 @@ def parse(request: Request) -> tuple[str, Iterator[Event]]:
         limits=request.limits,
         formats=FORMATS,
     )
+    if (
+        found.strict
+        and not found.is_claimed(name=request.name, content_type=request.content_type)
+        and not _is_whole(found, request)
+    ):
+        found = FORMATS[-1]
     return found.content_type, without_base64(load_parser(found)(request))
+
+
+def _is_whole(known: Format, request: Request) -> bool:
+    """Whether a text that begins like a format is one to its end."""
+    try:
+        for _ in load_parser(known)(replace(request, figures=None)):
+            pass
+    except Unreadable as error:
+        return error.code != "corrupt"
+    return True
 
 
 def load_parser(known: Format) -> Parser:

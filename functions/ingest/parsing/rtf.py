@@ -483,6 +483,9 @@ class _Reader:
             self.font = value or 0
         elif name == "fcharset" and value == 2:
             self.fonts[self.font] = "symbol"
+        elif name == "fcharset" and value == 0 and self.codec == "mac_roman":
+            # The usual set is the Macintosh's where it wrote the document.
+            self.fonts[self.font] = self.codec
         elif name == "fcharset" and value in _CHARSETS:
             self.fonts[self.font] = _CHARSETS[value]
         elif name == "cpg" and (known := _CODE_PAGES.get(value or 0) or find_codec(f"cp{value}")):

@@ -1,4 +1,4 @@
-"""Transcripts and subtitles (WebVTT, SubRip): who says what, without times."""
+"""Transcripts and subtitles (WebVTT, SubRip, SBV, SubStation Alpha): who says what, untimed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from html import unescape
 from .blocks import Event, Request, clean_line, paragraph
 from .decoding import declared_charset, decode_stream
 
-_TIMES = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}\s*-->\s*(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}")
+_TIME = r"(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}"
+# YouTube's SBV has a comma between the two.
+_TIMES = re.compile(rf"\s*{_TIME}(?:\s*-->\s*|,){_TIME}")
+_BREAK = re.compile(r"\\[Nnh]")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]{1,200})>")
-_TAG = re.compile(r"</?[A-Za-z0-9:.][^<>]{0,200}>|\{\\[^}]{0,100}\}")
+_TAG = re.compile(r"</?[A-Za-z0-9:.][^<>]{0,200}>|\{\\[^}]{0,200}\}")
 _SENTENCE_END = re.compile(r"[.!?…。！？]['\"”’)]*$")
 # A speech longer than this goes on in a new paragraph, at the end of a sentence.
 _SPEECH_CHARS = 600
@@ -45,8 +48,20 @@ def _speech(speaker: str, said: list[str]) -> Iterator[Event]:
 def _cues(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
     """Yield (speaker, words) of each cue; a cue of several voices gives several."""
     in_cue = False
+    columns: list[str] = []
     for line in lines:
-        if _TIMES.match(line):
+        if line.startswith(("Format:", "Dialogue:")):
+            # A line of SubStation Alpha: the text, the last of its fields, may hold commas.
+            kind, _, rest = line.partition(":")
+            if kind == "Format":
+                columns = [name.strip().lower() for name in rest.split(",")]
+            elif "text" in columns:
+                fields = rest.split(",", len(columns) - 1)
+                named = dict(zip(columns, map(str.strip, fields), strict=False))
+                words = _BREAK.sub(" ", _TAG.sub("", named.get("text", "")))
+                if words := clean_line(words):
+                    yield clean_line(named.get("name") or named.get("actor") or ""), words
+        elif _TIMES.match(line):
             in_cue, speaker = True, ""
         elif not line.strip():
             in_cue = False

@@ -16,6 +16,11 @@ _UNREAD = frozenset(["script", "style", "metadata", "mask", "clipPath"])
 _LINES = frozenset(["div", "p", "br", "li", "tr", "h1", "h2", "h3", "h4", "table", "ul", "ol"])
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden")
 
+_HIDDEN_CLASS = re.compile(
+    r"\.([\w-]{1,80})\s*\{[^{}]{0,500}?(?:display\s*:\s*none|visibility\s*:\s*hidden)"
+)
+_MAX_CLASSES = 1_000
+
 
 def parse_svg(request: Request) -> Iterator[Event]:
     """
@@ -44,11 +49,15 @@ class _Reader:
         self.reading = self.unread = 0
         self.chosen: list[int] = []
         self.has_title = False
+        # Classes that the drawing's own style hides.
+        self.hidden: set[str] = set()
 
     def read(self, event: XmlEvent) -> Iterator[Event]:
         if event.kind == "text":
             if self.reading and not self.unread:
                 self.words.append(event.text)
+            elif self.open and self.open[-1] == "style" and len(self.hidden) < _MAX_CLASSES:
+                self.hidden.update(_HIDDEN_CLASS.findall(event.text))
         elif event.kind == "start":
             yield from self._start(event.name, event.attributes)
         else:
@@ -64,6 +73,7 @@ class _Reader:
             or attributes.get("display") == "none"
             or attributes.get("visibility") == "hidden"
             or _HIDDEN.search(attributes.get("style", ""))
+            or (self.hidden and not self.hidden.isdisjoint(attributes.get("class", "").split()))
             or (self.chosen and self.chosen[-1] == depth - 1)
         ):
             self.unread = depth

@@ -28,6 +28,8 @@ _BRACKETS = re.compile(r"[()\[\]{}«»]")
 _MIRRORED = str.maketrans("()[]{}«»", ")(][}{»«")
 # Letters of two words are further apart, in heights of the line.
 _WORD_GAP = 0.2
+# How far a letter may reach over a line beside it, in points.
+_WALL = 0.7
 _left = attrgetter("left")
 
 
@@ -45,11 +47,24 @@ def runs_left(text: str) -> bool:
     return backwards > 0 and backwards >= len(_OTHER_LETTERS.findall(text))
 
 
-def read_line(letters: Sequence[Placed], *, height: float, is_backwards: bool) -> list[Placed]:
-    """Return the words of a line of *letters* without blanks, as a person reads them."""
+def read_line(
+    letters: Sequence[Placed],
+    *,
+    height: float,
+    is_backwards: bool,
+    walls: Sequence[float] = (),
+) -> list[Placed]:
+    """
+    Return the words of a line of *letters* without blanks, as a person reads them.
+
+    Args:
+        walls: Where lines are drawn between words, however near these stand.
+    """
     seen: list[Placed] = []
     for letter in _with_marks(letters):
-        if seen and letter.left - max(one.right for one in seen[-3:]) > _WORD_GAP * height:
+        ends = max((one.right for one in seen[-3:]), default=letter.left)
+        is_behind_wall = any(ends - _WALL <= x <= letter.left + _WALL for x in walls)
+        if seen and (letter.left - ends > _WORD_GAP * height or is_behind_wall):
             seen.append(Placed(" ", letter.left, letter.left))
         seen.append(letter)
     signs = "".join(letter.text[0] for letter in seen)

@@ -15,7 +15,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .archives import Archive
-from .blocks import Block, EmptyPage, Event, PageCount, Request, Title, clean_line, heading
+from .blocks import (
+    Block,
+    EmptyPage,
+    Event,
+    PageCount,
+    Request,
+    Title,
+    clean_line,
+    heading,
+    paragraph,
+)
+from .charts import chart_blocks, chart_title
 from .docx import core_title
 from .figures import PackedPictures
 from .number_formats import BUILT_IN, GENERAL, show_number, show_text
@@ -52,6 +63,9 @@ def parse_xlsx(request: Request) -> Iterator[Event]:
         for text in (*sheet.running_lines(), *_notes(archive, part)):
             some = True
             yield from writer.note(text)
+        for block in _charts(archive, part, {name for name, _ in book.sheets}, page=number):
+            some = True
+            yield block
         for block in _figures(archive, part, page=number):
             some = True
             yield block
@@ -184,6 +198,8 @@ _TAIL_RANGE = re.compile(rb"\bref\s*=\s*[\"']([A-Z0-9:$]+)[\"']")
 _RELATIVE = re.compile(r"(?<![\w$!.])(\$?)([A-Z]{1,3})(\$?)(\d{1,7})(?![\w(])")
 # Codes of page headers: &L, &C, &R, &"Arial,Bold", &12, &P, &N, &D, &K01+000 and the like.
 _HEADER_CODE = re.compile(r"&(?:\"[^\"]*\"|K[0-9A-F]{2}[+-]?\d{3}|K[0-9A-F]{6}|\d+|.)", re.DOTALL)
+# "Page &P of &N" in any language.
+_PAGE_CODE = re.compile(r"[^\W\d]*\s*&P(?:\s*(?:[^\W\d]+|[/-])?\s*&N)?")
 _MAX_TAIL_BYTES = 16 << 20
 
 
@@ -224,6 +240,7 @@ class _Sheet:
             kind = found[1]
             if kind.endswith((b"Header", b"Footer")):
                 text = found[3].decode("utf-8", "replace").replace("&amp;", "&")
+                text = _PAGE_CODE.sub(" ", text)
                 line = clean_line(_HEADER_CODE.sub(" ", text))
                 if any(map(str.isalpha, line)):
                     self.lines[line] = None
@@ -412,6 +429,23 @@ def _notes(archive: Archive, part: str) -> Iterator[str]:
                 text.append(event.text)
     for related in archive.related(part, "drawing"):
         yield from _drawing(archive, related)
+
+
+def _charts(archive: Archive, part: str, sheets: set[str], *, page: int) -> Iterator[Block]:
+    """Yield the titles of charts, and the values of those that are drawn from no visible sheet."""
+    for drawing in archive.related(part, "drawing"):
+        relations = archive.relations(drawing)
+        for event in archive.xml(drawing):
+            if event.kind != "start" or event.name != "chart":
+                continue
+            _, target = relations.get(event.attributes.get("r:id", ""), ("", ""))
+            if not target or not archive.has(target):
+                continue
+            title, sources = chart_title(archive, target)
+            if not sources or not sources <= sheets:
+                yield from chart_blocks(archive, target, page=page)
+            elif title:
+                yield from paragraph(f"Chart: {title}", page=page)
 
 
 def _figures(archive: Archive, part: str, *, page: int) -> Iterator[Block]:

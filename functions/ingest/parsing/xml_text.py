@@ -27,8 +27,14 @@ _MARKUP = re.compile(
 _TABLES = frozenset(["table", "informaltable", "simpletable", "tgroup"])
 _HEADS = frozenset(["thead", "sthead"])
 _ROWS = frozenset(["row", "tr", "strow", "sthead"])
-_CELLS = frozenset(["entry", "td", "th", "stentry"])
+_CELLS = frozenset(["entry", "td", "th", "stentry", "cell"])
 _UNREAD = frozenset(["script", "style"])
+# A term stays with what explains it: DocBook, DITA, JATS; TEI where it stands in a list.
+_TERMS = frozenset(["term", "dt"])
+# Attributes that name the field that an element holds, and those about the file alone.
+_NAMING = ("name", "key", "field")
+_TECHNICAL = frozenset(["space", "lang", "schemaLocation", "nil", "version", "base", "null"])
+_TYPES = re.compile(r"(?:\w+:)?(?:string|int|integer|long|float|double|decimal|boolean|date\w*)$")
 # Names of fields and texts on one line with them.
 _MAX_FIELD_CHARS = 200
 _PIECE_CHARS = 1 << 16
@@ -40,6 +46,7 @@ class _Element:
     text: list[str] = field(default_factory=list)
     has_text: bool = False
     has_children: bool = False
+    is_told: bool = False
     attributes: dict[str, str] = field(default_factory=dict)
 
 
@@ -67,8 +74,23 @@ def parse_xml(request: Request) -> Iterator[Event]:
     declared = found.group(1).decode("ascii") if found else declared_charset(request.content_type)
     text = _DECLARATION.sub("", decode(data, declared=declared).removeprefix("\ufeff"), count=1)
     del data
-    is_prose = any(re.search(rf"<(?:\w+:)?{name}[\s>]", text) for name in sorted(_PROSE))
+    is_outline = re.match(r"\s*(?:<!--.*?-->\s*)?<opml\b", text[:1000], re.DOTALL) is not None
+    is_prose = not is_outline and any(
+        re.search(rf"<(?:\w+:)?{name}[\s>]", text) for name in sorted(_PROSE)
+    )
     yield from _Reader(is_prose=is_prose).read(text)
+
+
+def _told(attributes: dict[str, str]) -> str:
+    """Return what attributes say, those apart that are about the file."""
+    return ", ".join(
+        f"{name}: {clean_line(value)}"
+        for name, value in attributes.items()
+        if value.strip()
+        and name.rpartition(":")[2] not in _TECHNICAL
+        and not name.startswith("xmlns")
+        and not (name.rpartition(":")[2] == "type" and _TYPES.match(value))
+    )
 
 
 def _whole(text: str | None) -> int:
@@ -93,6 +115,9 @@ class _Reader:
         self.has_title = False
         self.unread = 0
         self.table: _Table | None = None
+        self.terms: list[str] = []
+        # In Apple's property lists the name of a value stands before it.
+        self.key: str | None = None
 
     def read(self, text: str) -> Iterator[Event]:
         pieces = (
@@ -119,6 +144,8 @@ class _Reader:
                 above.has_text = True
             if not self._inline():
                 above.text.clear()
+            if not self.is_prose and len(self.open) > 1 and not above.is_told:
+                yield from self._record_begin(above)
         element = _Element(name, attributes=attributes)
         self.open.append(element)
         if self.table is None:
@@ -128,7 +155,17 @@ class _Reader:
                 self.table.in_head = True
             if name in _CELLS:
                 self.table.cell, self.table.parts = element, []
-        yield from ()
+
+    def _record_begin(self, element: _Element) -> Iterator[Event]:
+        """Yield what the attributes of an element say about those within it."""
+        element.is_told = True
+        if self.key is not None:
+            name, self.key = self.key, None
+            yield from paragraph(f"{name}:", gap="\n\n")
+            self.gap = "\n"
+        if told := _told(element.attributes):
+            yield from paragraph(f"{element.name}: {told}", gap="\n\n")
+            self.gap = "\n"
 
     def _inline(self) -> bool:
         """Return whether an element around has text of its own, which this one is a part of."""
@@ -155,6 +192,8 @@ class _Reader:
             self.gap = "\n\n"
         elif self.is_prose:
             yield from self._prose(element, text)
+        elif self.open and self.open[0].name == "plist":
+            yield from self._property(element, text)
         else:
             yield from self._field(element, text)
 
@@ -190,19 +229,42 @@ class _Reader:
                 self.has_title = True
                 yield Title(text)
             yield from heading(text, level=min(max(len(self.open), 1), 6))
+        elif element.name in _TERMS or (
+            element.name == "label" and self.open and self.open[-1].name == "list"
+        ):
+            self.terms.append(text)
         else:
+            if self.terms:
+                text, self.terms = f"{', '.join(self.terms)}: {text}", []
             yield from paragraph(text)
 
+    def _property(self, element: _Element, text: str) -> Iterator[Event]:
+        """Yield a value of a property list with its name."""
+        if element.name == "key":
+            self.key = text
+            return
+        name, self.key = self.key, None
+        text = text or (element.name if element.name in ("true", "false") else "")
+        if text and element.name != "data":
+            yield from paragraph(f"{name}: {text}" if name else text, gap=self.gap)
+            self.gap = "\n"
+
     def _field(self, element: _Element, text: str) -> Iterator[Event]:
+        told = _told(element.attributes)
         if not text:
             # An element that says all in its attributes.
-            values = (f"{key}: {clean_line(value)}" for key, value in element.attributes.items())
-            text = ", ".join(values)
+            text = told
             if not text:
                 return
             label = element.name
         else:
             label = element.name if self.open else ""
+            naming = next((one for one in _NAMING if element.attributes.get(one)), None)
+            if naming is not None:
+                label = clean_line(element.attributes[naming])
+                told = _told({k: v for k, v in element.attributes.items() if k != naming})
+            if told and label:
+                text = f"{text} ({told})"
             if element.name == "title" and not self.has_title and len(text) <= _MAX_FIELD_CHARS:
                 self.has_title = True
                 yield Title(text)

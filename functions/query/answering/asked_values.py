@@ -12,10 +12,10 @@ where a question asks for no such value.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .question_kind import NUMBER_WORDS
+from .question_kind import NUMBER_WORDS, holds_price
 from .scoring import Candidates, Part, Scored, describe, terms
 from .units import Unit
 
@@ -149,11 +149,6 @@ _VALUES = (
         r"|hasta|indefinid\w*|siempre|jusqu\w*|toujours|indéfini\w*|fino|sempre|até|đến|cho tới|suốt|mãi)\b",
     ),
 )
-_PRICE = re.compile(
-    rf"[$€£¥₫₹]\s?\d|\d\s?{_MONEY_UNIT}|\b\w+ {_MONEY_UNIT}(?!\w)|(?:price|cost|fee|rate|rent|eur|usd|gbp|chf|vnd|preis|kosten|miete|precio|coste|prix|tarif|prezzo|preço|giá)\w*\W{{1,3}}\d"
-    r"|\b(?:free(?: of charge)?|no charge|included|kostenlos|gratis|umsonst|inbegriffen|gratuit\w*|compris\w*|inclus\w*|incluid\w*|grátis|miễn phí)\b",
-    _FLAGS,
-)
 _WHEN_IN_THE_PAST = re.compile(
     r"\bwhen (?:was|were|did|has|have|had)\b|\bwann (?:wurden?|war(?:en)?|hatten?|haben)\b|\bcuándo (?:fue(?:ron)?|se \w+ó)\b|\bquand (?:a|ont|fut|était)\b",
     _FLAGS,
@@ -171,7 +166,7 @@ _ANY_TIME = re.compile(_DATE_WORDS + _TIME_WORDS + _HOUR_WORDS, _FLAGS)
 # What is counted: all words up to the verb, of which the last one is the thing.
 _COUNTED = re.compile(
     r"\bhow many (?P<en>(?:[\w'-]+ ){1,4}?)(?:is|are|was|were|do|does|did|can|could|may|might|must|should|will|would|have|has|had|fit|belong|take|took|go|came|come)\b"
-    r"|\bwie viele (?P<de>\w+)|\bcu[áa]nt[oa]s (?P<es>\w+)|\bcombien (?:de |d['’])(?P<fr>\w+)|\bquant[ie] (?P<it>\w+)|\bquant[oa]s (?P<pt>\w+)"
+    r"|\bhow many (?P<en_alone>[\w'-]+)|\bwie viele (?P<de>\w+)|\bcu[áa]nt[oa]s (?P<es>\w+)|\bcombien (?:de |d['’])(?P<fr>\w+)|\bquant[ie] (?P<it>\w+)|\bquant[oa]s (?P<pt>\w+)"
     r"|\b(?:bao nhiêu|mấy) (?P<vi>\w+ \w+)",
     _FLAGS,
 )
@@ -225,10 +220,6 @@ _NUMBER_OF = re.compile(
 # A number belongs to what stands so few words behind it.
 _WORDS_TO_THING = 4
 _NAME = re.compile(r"(?<=[\w,;:'’] )[A-ZÀ-ÞĐ][\w-]{2,}")
-_MOST = re.compile(
-    r"\b(?:\w{3,}est|most|least|fewest|meiste[nrs]?|wenigste[nrs]?|höchste[nrs]?|niedrigste[nrs]?|größte[nrs]?|kleinste[nrs]?|teuerste[nrs]?|billigste[nrs]?|más|menos|mayor|menor|plus|moins|nhất)\b",
-    _FLAGS,
-)
 
 
 def binds(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool:
@@ -244,7 +235,7 @@ def _binds(part: Part, each: Scored, candidates: Candidates) -> bool:
     rules = _rules(part)
     valued = bool(rules) or part.kinds.price or part.kinds.quantity or part.kinds.date
     text = _text(each.unit, candidates)
-    if not all(rule.search(text) for rule in rules):
+    if not all(rule(text) for rule in rules):
         return False
     if (
         (valued or each.unit.kind == "row")
@@ -252,7 +243,7 @@ def _binds(part: Part, each: Scored, candidates: Candidates) -> bool:
         and each.features["cosine"] < _NEAR_COSINE
     ):
         return False
-    return _names_row(part, each, candidates) and _counts(part, each, candidates)
+    return _counts(part, each, candidates)
 
 
 def _names(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool:
@@ -262,9 +253,9 @@ def _names(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool
     German writes all nouns with a capital, so that no name can be told there.
     """
     if asked := _ROLE.search(part.text):
-        role = {
-            term for term in terms(next(filter(None, asked.groups()))) if len(term) >= _LEAST_ROLE
-        }
+        # Of "the landlord's solicitor" the landlord is no role.
+        said = re.sub(r"\w+['’]s\b", "", next(filter(None, asked.groups())))
+        role = {term for term in terms(said, part.language) if len(term) >= _LEAST_ROLE}
         held = {
             word
             for each in chosen
@@ -280,36 +271,31 @@ def _names(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool
     whole = {
         word
         for passage in passages
-        for word in terms(f"{passage.name} {passage.heading} {passage.header} {passage.text}")
+        for word in terms(
+            f"{passage.name} {passage.heading} {passage.header} {passage.text}", part.language
+        )
     }
     names = {
-        term for name in _NAME.findall(part.text) if not name.isupper() for term in terms(name)
+        term
+        for name in _NAME.findall(part.text)
+        if not name.isupper()
+        for term in terms(name, part.language)
     }
     known = names & part.worth.keys()
     return not known or bool(known & whole)
 
 
-def _rules(part: Part) -> list[re.Pattern[str]]:
-    """Return what a text must hold each of to say the value that *part* asks for."""
-    rules = [value.holds for value in _VALUES if value.asks.search(part.text)]
+def _rules(part: Part) -> list[Callable[[str], object]]:
+    """Return what a text must fulfil to say the value that *part* asks for."""
+    rules: list[Callable[[str], object]] = [
+        value.holds.search for value in _VALUES if value.asks.search(part.text)
+    ]
     if part.kinds.price and _IN_MONEY.search(part.text):
-        rules.append(_PRICE)
+        rules.append(holds_price)
     if not rules and _WHEN.search(part.text):
-        rules.append(_PAST_TIME if _WHEN_IN_THE_PAST.search(part.text) else _ANY_TIME)
+        past = _WHEN_IN_THE_PAST.search(part.text)
+        rules.append(_PAST_TIME.search if past else _ANY_TIME.search)
     return rules
-
-
-def _names_row(part: Part, each: Scored, candidates: Candidates) -> bool:
-    """Return whether a row is one of those that *part* asks about, not only of the right table."""
-    unit = each.unit
-    if unit.kind != "row" or not unit.header or part.kinds.listing or _MOST.search(part.text):
-        return True
-    passage = candidates.passages[unit.number - 1]
-    cells = set(terms(passage.text[unit.start : unit.end]))
-    columns = set(terms(unit.header))
-    subject = {word for word, weight in part.worth.items() if weight > 0} - columns
-    above = set(terms(f"{passage.heading} {passage.text[unit.lead[0] : unit.lead[1]]}"))
-    return bool(subject & (cells | above)) or each.features["cosine"] >= _NEAR_COSINE
 
 
 def _counts(part: Part, each: Scored, candidates: Candidates) -> bool:
@@ -323,25 +309,25 @@ def _counts(part: Part, each: Scored, candidates: Candidates) -> bool:
         words = words[: words.index("of")][-1:] if "of" in words[1:] else words[-1:]
     if not words or words[-1] in _ANYTHING or any(_OF_MEASURE.fullmatch(word) for word in words):
         return True
-    things = {term for word in words for term in terms(word)}
+    things = {term for word in words for term in terms(word, part.language)}
     # Where the documents do not know the word, they say it by another one.
     known = bool(things & part.worth.keys())
     of_thing = things if known and each.unit.kind != "row" else set[str]()
-    if not _has_free_number(_text(each.unit, candidates), beside=part.text, of_thing=of_thing):
+    if not _has_free_number(_text(each.unit, candidates), part=part, of_thing=of_thing):
         return False
     # A column of numbers has what it counts in its name, or in another word.
     held = candidates.contexts[candidates.units.index(each.unit)]
     return not known or each.unit.kind == "row" or bool(things & held)
 
 
-def _has_free_number(text: str, *, beside: str, of_thing: set[str]) -> bool:
+def _has_free_number(text: str, *, part: Part, of_thing: set[str]) -> bool:
     """
     Return whether *text* holds a number that is no sum, time, date or share.
 
     Args:
         of_thing: The words one of which stands with the number; empty for any.
     """
-    known = set(re.findall(r"\w+", beside.casefold())) | _ALSO_ARTICLES
+    known = set(re.findall(r"\w+", part.text.casefold())) | _ALSO_ARTICLES
     for match in _NUMERAL.finditer(text):
         number = match["number"].strip(" .,")
         if match["sign"] or match["what"] or number.casefold() in known or _YEAR.fullmatch(number):
@@ -350,22 +336,24 @@ def _has_free_number(text: str, *, beside: str, of_thing: set[str]) -> bool:
             text, 0, match.start()
         ):
             continue
-        if not of_thing or _stands_with(of_thing, text, match.start(), match.end()):
+        if not of_thing or _stands_with(
+            of_thing, text, match.start(), match.end(), language=part.language
+        ):
             return True
     return False
 
 
-def _stands_with(thing: set[str], text: str, start: int, end: int) -> bool:
+def _stands_with(thing: set[str], text: str, start: int, end: int, *, language: str) -> bool:
     """Return whether one of the words *thing* stands right behind a number, or leads to it."""
     behind = re.split(r"[.;!?]\s", text[end:], maxsplit=1)[0].split()[:_WORDS_TO_THING]
-    if thing & set(terms(" ".join(behind))):
+    if thing & set(terms(" ".join(behind), language)):
         return True
     sentence = re.split(r"[.;!?]\s", text[:start])[-1]
-    if _NUMBER_OF.search(sentence) and thing & set(terms(sentence)):
+    if _NUMBER_OF.search(sentence) and thing & set(terms(sentence, language)):
         return True
     leading = _FROM_THING.search(text[:start])
     before = text[: leading.start() if leading else start].split()[-1:]
-    return bool(thing & set(terms(" ".join(before))))
+    return bool(thing & set(terms(" ".join(before), language)))
 
 
 def _text(unit: Unit, candidates: Candidates) -> str:

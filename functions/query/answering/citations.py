@@ -13,8 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from shared.language import UNSPACED
+from shared.language import UNSPACED, detect_language
+from shared.search.empty_words import EMPTY_WORDS
+from shared.spellings import MONTHS
 from shared.values import Hit
+
+from .quantities import find_numbers, is_unit
 
 # Quotation marks and dashes that models write for one another.
 _EQUIVALENTS = str.maketrans(
@@ -67,6 +71,26 @@ _NEGATIONS = frozenset(
         "chẳng",
     ]
 )
+# Of these alone no quote is made.
+_SCRAPS = EMPTY_WORDS.union(
+    _PLAIN.findall(
+        "the a an of to in on at it its this that these those and or for with as by from be been"
+        " has have had der die das den dem des ein eine einen einem einer und oder zu im am es er"
+        " sie ist sind el la los las un una y o de en son le les une et ou du il elle est sont lo"
+        " gli e di os as um uma và của là một có được"
+    )
+)
+# French has two words for one; the other tells.
+_HALF_NEGATIONS = frozenset(["n", "ne"])
+# So many words before and behind a negation tell what it denies.
+_DENYING = 2
+_DENIED = 3
+_CLAUSE_END = re.compile(r"[.,;:!?()](?:\s|\Z)")
+# A word within a sentence. What a colon, a quotation mark or a line begins is not within it.
+_WITHIN_SENTENCE = re.compile(r"(?<=[\w,;)] )[^\W\d_]{3,}")
+_TITLES = frozenset(
+    ["mrs", "prof", "sir", "miss", "herr", "frau", "mme", "mlle", "don", "doña", "sra"]
+)
 # Letters or digits that a quote must hold: a scrap proves nothing.
 _PROVING = 2
 _QUOTE_EDGE = "\"' \t\r\n"
@@ -89,12 +113,14 @@ _NEIGHBOURING_MARKS = re.compile(r"\[\d{1,3}\](?:\s*\[\d{1,3}\])*")
 _MAX_CLAIMS = 50
 _MAX_CLAIM = 2_000
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
+_CODE_BEFORE_MARK = re.compile(r"```[\w+.#-]{0,30}\n((?:[^`]|`(?!``)){1,2000})\n```\s*\Z")
+_EMPHASIS = re.compile(r"\*+|`|(?<!\w)_+|_+(?!\w)")
 _QUOTED_BEFORE_MARK = re.compile(r"[\"“„«]([^\"“”„«»]{3,})[\"”“»][.,;]?\s*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A quote that the model attributes to passage *number*."""
+    """A quote that the model attributes to passage *number*, 0 to none."""
 
     number: int
     text: str
@@ -134,14 +160,16 @@ class _Folded:
     ends: list[int]
 
 
-def cite(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -> list[Citation]:
+def cite(
+    answer: str, quotes: Sequence[Quote], passages: Sequence[Hit], *, question: str = ""
+) -> list[Citation]:
     """
     Return a citation for each quote of a passage that *answer* marks, in the order of its marks.
 
     A mark without a quote is checked by the words before it: quoted words first, then the whole
     sentence. What cannot be found is returned as not verified, never left out: the mark stands in
-    the answer, and its reader must know. Verified also says that the numbers, negations and names
-    of the marked sentences stand in what is quoted, or in the passage's headings.
+    the answer, and its reader must know. Verified also says that the numbers, units, negations and
+    names of the marked sentences stand in what is quoted, or in the passage's headings.
     """
     marks = marked_numbers(answer, passages=len(passages))
     found: dict[int, list[Citation]] = {}
@@ -153,8 +181,8 @@ def cite(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -> list[
             if claim is not None:
                 citations.insert(0, claim)
         found[number] = citations or [Citation(number, "", False, None, None)]
-    carried = _carried(answer, found, passages, described=False)
-    described = _carried(answer, found, passages, described=True)
+    carried = _carried(answer, found, passages, question=question, described=False)
+    described = _carried(answer, found, passages, question=question, described=True)
     return [
         citation
         if citation.carries <= (number in (described if citation.description else carried))
@@ -176,6 +204,21 @@ def cite_part(passage: Hit, start: int, end: int, *, number: int) -> Citation:
         char_start=passage.char_start + start,
         char_end=passage.char_start + end,
     )
+
+
+def attribute(quotes: Sequence[Quote], passages: Sequence[Hit]) -> list[Quote]:
+    """Return *quotes*, those of no passage (0) attributed to the first that holds them."""
+    return [
+        quote
+        if quote.number
+        else replace(
+            quote,
+            number=next(
+                (n for n, each in enumerate(passages, 1) if locate(quote.text, each.text)), 0
+            ),
+        )
+        for quote in quotes
+    ]
 
 
 def place_marks(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -> str:
@@ -206,7 +249,12 @@ def place_marks(answer: str, quotes: Sequence[Quote], passages: Sequence[Hit]) -
 
 
 def _carried(
-    answer: str, found: dict[int, list[Citation]], passages: Sequence[Hit], *, described: bool
+    answer: str,
+    found: dict[int, list[Citation]],
+    passages: Sequence[Hit],
+    *,
+    question: str,
+    described: bool,
 ) -> set[int]:
     """
     Return the marks of sentences that their quotes support.
@@ -233,28 +281,86 @@ def _carried(
                 if each.verified or (described and each.description)
             ]
         seen |= set(numbers)
-        if supports(_MARK.sub("", answer[start:end]), " ".join(sources)):
+        context = " ".join([question, *(passages[number - 1].text for number in numbers)])
+        if supports(_MARK.sub("", answer[start:end]), ". ".join(sources), context=context):
             carried |= set(numbers)
     return carried | (set(found) - seen)
 
 
-def supports(sentence: str, source: str) -> bool:
-    """Return whether *source* contains the numbers, negations and names of *sentence*."""
-    have = _numbers(source)
-    if any(number not in have for number in _numbers(sentence)):
-        return False
-    said, known = set(_PLAIN.findall(_fold(sentence).text)), set(_PLAIN.findall(_fold(source).text))
-    if bool(said & _NEGATIONS) != bool(known & _NEGATIONS) and said & _NEGATIONS:
-        return False
-    names = re.findall(r"(?<=[a-z,;] )[A-Z][\w-]*[A-Z\d][\w-]*", sentence)
-    return all(_fold(name).text in _fold(source).text for name in names)
+def supports(sentence: str, source: str, *, context: str = "") -> bool:
+    """
+    Return whether *source* contains the numbers, units, negations and names of *sentence*.
+
+    Args:
+        context: What may give names besides: the whole passage, and the question.
+    """
+    known = find_numbers(source)
+    for number, units in find_numbers(sentence).items():
+        # A number of a table has its unit in the heading of the column.
+        if number not in known or (units and known[number] and not units & known[number]):
+            return False
+    return _agrees_in_negation(sentence, source) and _names_stand(sentence, source, context)
 
 
-def _numbers(text: str) -> set[str]:
-    return {
-        re.sub(r"(?<=\d)[.,' ](?=\d{3}(?!\d))", "", number).rstrip(".,")
-        for number in re.findall(r"\d+(?:[.,']\d+)*", text)
-    }
+def _agrees_in_negation(sentence: str, source: str) -> bool:
+    """Return whether *sentence* neither adds a negation to *source* nor leaves its own out."""
+    said = _PLAIN.findall(_fold(sentence).text)
+    if not said:
+        return True
+    if _NEGATIONS.intersection(said):
+        return not _NEGATIONS.isdisjoint(_PLAIN.findall(_fold(source).text))
+    for clause in _CLAUSE_END.split(_fold(source).text):
+        words = [word for word in _PLAIN.findall(clause) if word not in _HALF_NEGATIONS]
+        for at, word in enumerate(words):
+            # What is denied there may be another thing than the sentence says.
+            denied = words[at + 1 : at + 1 + _DENIED]
+            if word not in _NEGATIONS or not denied:
+                continue
+            if said[-1] in denied:
+                # It ends there: "The fee is refundable" of "is not refundable after June".
+                denied = denied[: denied.index(said[-1]) + 1]
+            rest = iter(said)
+            if all(each in rest for each in words[max(0, at - _DENYING) : at] + denied):
+                return False
+    return True
+
+
+def _names_stand(sentence: str, source: str, context: str) -> bool:
+    """
+    Return whether the names of *sentence* stand in *source*.
+
+    Those of *context* may stand beside all names of the source, and not in the place of one:
+    "The chair of the board is Ilse Krämer" may take the board from elsewhere in the passage.
+    """
+    text = _fold(source).text
+    codes = re.findall(r"(?<=[a-z,;] )[A-Z][\w-]*[A-Z\d][\w-]*", sentence)
+    if not all(_fold(name).text in text or is_unit(name) for name in codes):
+        return False
+    language = detect_language(source)
+    if language == "de" or language != detect_language(sentence):
+        # Nouns look like names, or a name is written otherwise.
+        return True
+    unknown = [name for name in _names(sentence) if _stem(name) not in text]
+    if not unknown:
+        return True
+    known_elsewhere = _fold(context).text
+    if not all(_stem(name) in known_elsewhere for name in unknown):
+        return False
+    said = _fold(sentence).text
+    return all(_stem(name) in said for name in _names(source))
+
+
+def _names(text: str) -> Iterator[str]:
+    """Yield the capitalised words within the sentences of *text*, but titles and months."""
+    for word in _WITHIN_SENTENCE.findall(text):
+        if word[0].isupper() and word.lower() not in MONTHS and word.lower() not in _TITLES:
+            yield word
+
+
+def _stem(name: str) -> str:
+    """Return the beginning that all forms of a name have: Germans, German's."""
+    folded = _fold(name).text
+    return folded[: max(4, len(folded) - 2)]
 
 
 def _doubt(citation: Citation) -> Citation:
@@ -314,7 +420,8 @@ def locate(quote: str, text: str) -> tuple[int, int] | None:
 def _check(text: str, *, number: int, passages: Sequence[Hit]) -> Citation:
     passage = passages[number - 1]
     place = locate(text, passage.text)
-    if place is not None:
+    # "It is" stands everywhere, and proves nothing.
+    if place is not None and not _SCRAPS.issuperset(_PLAIN.findall(text.lower())):
         return cite_part(passage, *place, number=number)
     return Citation(number, text.strip(), False, None, None)
 
@@ -336,10 +443,13 @@ def _check_claim(answer: str, *, number: int, passages: Sequence[Hit]) -> Citati
 
 
 def _claims(before: str) -> Iterator[str]:
-    """Yield what a mark after *before* may stand for: quoted words, the stretch, its sentence."""
+    """Yield what a mark after *before* may stand for: code, quoted words, the stretch before it."""
+    if code := _CODE_BEFORE_MARK.search(before):
+        yield code.group(1)
     if quoted := _QUOTED_BEFORE_MARK.search(before):
         yield quoted.group(1)
-    stretch = before[max(before.rfind("]"), before.rfind("\n")) + 1 :].strip(_CLAIM_EDGE)
+    stretch = before[max(before.rfind("]"), before.rfind("\n")) + 1 :]
+    stretch = _EMPHASIS.sub("", stretch).strip(_CLAIM_EDGE)
     yield stretch
     yield _SENTENCE_END.split(stretch)[-1]
 

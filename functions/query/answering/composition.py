@@ -54,10 +54,10 @@ def _show(unit: Unit, passage: Hit) -> str:
         items = [
             f"- {quote_line(item)}"
             for item in re.split(
-                rf"\n[ \t]*(?={ITEM_MARKER}[ \t])",
+                rf"\n[ \t]*(?=(?:{ITEM_MARKER}|o)[ \t])",
                 "\n" + passage.text[unit.head_end : unit.end].strip("\n"),
             )
-            for item in [re.sub(rf"^{ITEM_MARKER}[ \t]+", "", item)]
+            for item in [re.sub(rf"^(?:{ITEM_MARKER}|o)[ \t]+", "", item)]
             if item.strip()
         ]
         return "\n".join([_with_mark(head, unit), *items])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 
 from shared.search.query_terms import Question
 
-from .question_kind import ASKING_WORDS, holds_duration, holds_money, holds_number
+from .question_kind import ASKING_WORDS, holds_duration, holds_money, holds_number, holds_price
 from .scoring import Candidates, Part, Scored, describe, terms
 from .units import Unit
 
@@ -34,6 +34,7 @@ class ConfidenceWeights:
     focus: float = 0.0
     passage_words: float = 0.08
     missing: float = -1.92
+    unsaid: float = 0.0
     unknown: float = -4.18
     similarity: float = 1.98
     coverage: float = 0.49
@@ -56,6 +57,7 @@ READ = ConfidenceWeights(
     focus=0.0,
     passage_words=0.46,
     missing=-2.66,
+    unsaid=0.0,
     unknown=0.0,
     similarity=3.44,
     coverage=0.0,
@@ -90,7 +92,10 @@ def measure_confidence(
     best = ranked[0]
     passages = candidates.passages
     passage = passages[best.unit.number - 1]
-    whole = set(terms(" ".join((passage.name, passage.heading, passage.header, passage.text))))
+    language = candidates.language
+    whole = set(
+        terms(" ".join((passage.name, passage.heading, passage.header, passage.text)), language)
+    )
     foreign = best.unit.number in candidates.foreign
     total = sum(part.worth.values()) or 1.0
     own = {word: weight for word, weight in part.worth.items() if word in part.asked}
@@ -101,6 +106,16 @@ def measure_confidence(
         part.kinds.money and not any(map(holds_money, texts))
     )
     shown = [each for each in ranked if each.unit in chosen]
+    said = set(terms(" ".join((passage.name, passage.heading, passage.header)), language))
+    for unit in chosen:
+        if unit in candidates.units:
+            said |= candidates.contexts[candidates.units.index(unit)]
+        else:
+            said |= set(terms(describe(unit, passages[unit.number - 1]), language))
+    most = max(own.values(), default=0.0) or 1.0
+    unsaid = [weight for word, weight in own.items() if word not in said]
+    strange = _unknown_share(part, analysis) * len(own)
+    unsaid += [most] * round(strange)
     similarity = candidates.scale(passage.similarity)
     held = sum(weight for word, weight in part.worth.items() if word in whole) / total
     compared = [each.features["cosine"] for each in shown if each.features["cosine"]]
@@ -120,6 +135,7 @@ def measure_confidence(
         "missing": 0.0
         if foreign
         else max(missing, default=0.0) / (max(own.values(), default=0.0) or 1.0),
+        "unsaid": 0.0 if foreign else max(unsaid, default=0.0) / most,
         "unknown": 0.0 if foreign else _unknown_share(part, analysis),
         "similarity": similarity,
         "coverage": held if passage.coverage is None else passage.coverage,
@@ -159,36 +175,32 @@ def counts(part: Part, chosen: Sequence[Unit], candidates: Candidates) -> bool:
     kinds, passages = part.kinds, candidates.passages
     texts = [describe(unit, passages[unit.number - 1]) for unit in chosen]
     prose = all(unit.kind != "row" for unit in chosen)
-    if kinds.price and prose and not any(map(holds_money, texts)):
+    if kinds.price and prose and not any(map(holds_price, texts)):
         return False
     if not kinds.quantity:
         return True
     if not any(holds_number(text, beside=part.text) for text in texts):
         return False
-    counted = {
-        term
-        for word in kinds.counted.split()
-        if len(word) >= _LEAST_COUNTED
-        for term in terms(word)
-    }
+    words = [word for word in kinds.counted.casefold().split() if len(word) >= _LEAST_COUNTED]
+    counted = {term for word in words for term in terms(word, candidates.language)}
     foreign = any(unit.number in candidates.foreign for unit in chosen)
-    if not counted or counted & _MEASURED or foreign:
+    if not counted or _MEASURED & set(words) or foreign:
         return True
-    around = {word for unit in chosen for word in terms(passages[unit.number - 1].text)}
-    around |= {word for unit in chosen for word in terms(passages[unit.number - 1].heading)}
-    return bool(counted & around)
+    around = " ".join(
+        f"{passages[unit.number - 1].heading} {passages[unit.number - 1].text}" for unit in chosen
+    )
+    return bool(counted & set(terms(around, candidates.language)))
 
 
 # "How much dos it cost": a slip is not what is counted.
 _LEAST_COUNTED = 4
 # What is asked for by another word than the answer has: "how many people", "how much does it".
 _MEASURED = frozenset(
-    term
+    word
     for words in (
         "people persons person times money time is are does do did can will would of costs cost",
         "the a leute menschen personen mal geld zeit kostet personas veces dinero tiempo cuesta",
         "costó personnes fois temps coûte persone volte tempo costa pessoas vezes custa người lần",
     )
     for word in words.split()
-    for term in terms(word)
 )

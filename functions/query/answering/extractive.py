@@ -37,7 +37,7 @@ from .scoring import (
     terms,
     understand,
 )
-from .units import Unit, split_units
+from .units import Unit, is_step, split_units
 
 MAX_PASSAGES = 8
 # Embedding a part takes about 1.4 ms on one core.
@@ -66,8 +66,13 @@ _DENIES = re.compile(
 )
 # So many words of a question in their order are no chance.
 _ECHO_WORDS = 4
-# The number of a step, right before it.
-_NUMBERED = re.compile(r"\d[.)][ \t]+\Z")
+_ADDRESSED = re.compile(r"(?:From|To|Cc|Bcc): .*@")
+_ABOUT_MAIL = re.compile(
+    r"\b(?:e-?mails?|mails?|messages?|letters?|sen[dt]|sender|wrote|writ\w+|address\w*|schrieb\w*|geschr\w+"
+    r"|schick\w*|geschickt|absender\w*|nachricht\w*|correos?|escrib\w+|envi\w+|courriels?|écri\w+|envoy\w+"
+    r"|scri\w+|invi\w+|escrev\w+|thư|gửi|viết)\b",
+    re.IGNORECASE,
+)
 _PLAIN_WORD = re.compile(r"\w+")
 # "When was it built?": of the best parts of a passage, one with a date this near to the best.
 _DATED_CANDIDATES = 6
@@ -148,11 +153,13 @@ def extract(
             number=number,
             language=passage.language if number in foreign else language,
         )
-        if not (unit.kind == "code" and _asks(question, passage.text[unit.start : unit.end]))
+        if not _is_beside_the_point(unit, passage.text[unit.start : unit.end], question)
     ]
     if not units:
         return Extract([], answers=False)
-    candidates = gather(considered, units, unrelated=unrelated_similarity, foreign=foreign)
+    candidates = gather(
+        considered, units, language=language, unrelated=unrelated_similarity, foreign=foreign
+    )
     texts = split_question(asked or question)
     compared = compares(asked or question)
     apart = bool(asked) or compared
@@ -205,6 +212,13 @@ def extract(
     answered = [part for part in extracted if part.chosen and part.confidence >= choosing.least]
     shown = list(dict.fromkeys(unit for part in answered for unit in part.chosen))
     return Extract(shown, bool(answered), extracted)
+
+
+def _is_beside_the_point(unit: Unit, text: str, question: str) -> bool:
+    """Return whether a unit only asks what is asked, or tells where a mail went."""
+    if unit.kind == "code":
+        return _asks(question, text)
+    return bool(_ADDRESSED.match(text)) and not _ABOUT_MAIL.search(question)
 
 
 def _asks(question: str, code: str) -> bool:
@@ -384,17 +398,19 @@ def _complete(
     """
     first = chosen[0]
     features = next(each.features for each in ranked if each.unit == first)
-    items = [unit for unit in chosen if unit.kind == "item"]
+    items = [unit for unit in chosen if _is_item(unit, candidates)]
     # What speaks for an item by its heading alone speaks for all items, as a step does for all.
-    step = how_to and first.kind == "item" and _is_step(first, candidates)
+    step = how_to and is_step(first, candidates.passages[first.number - 1].text)
     if items and (listing or step or not features["words"]):
         run = [
             unit
             for unit in candidates.units
-            if unit.kind == "item" and unit.number == items[0].number and unit.lead == items[0].lead
+            if unit.number == items[0].number
+            and unit.lead == items[0].lead
+            and _is_item(unit, candidates)
         ]
         if 1 < len(run) <= _MAX_ITEMS:
-            return [*([first] if first.kind != "item" else []), *run]
+            return [*([first] if first not in run else []), *run]
     if first.kind != "sentence":
         return chosen
     before, after = (_beside(first, candidates, step) for step in (-1, 1))
@@ -415,9 +431,9 @@ def _complete(
     return chosen
 
 
-def _is_step(unit: Unit, candidates: Candidates) -> bool:
-    text = candidates.passages[unit.number - 1].text
-    return bool(_NUMBERED.search(text[: unit.start]))
+def _is_item(unit: Unit, candidates: Candidates) -> bool:
+    """Return whether a unit is an item of a list, or a step with its command."""
+    return unit.kind == "item" or is_step(unit, candidates.passages[unit.number - 1].text)
 
 
 def _beside(unit: Unit, candidates: Candidates, step: int) -> Unit | None:
@@ -442,7 +458,7 @@ def _choose(ranked: Sequence[Scored], candidates: Candidates, margin: float) -> 
             break
         unit = each.unit
         passage = candidates.passages[unit.number - 1]
-        words = set(terms(passage.text[unit.start : unit.end]))
+        words = set(terms(passage.text[unit.start : unit.end], candidates.language))
         if any(len(words & other) >= _SAME_WORDS * min(len(words), len(other)) for other in said):
             continue
         chosen.append(unit)

@@ -38,10 +38,10 @@ _NUMBER_WORDS = {
     for number, word in enumerate(line.split(), start=2)
     if word != "-"
 }
-_NUMERAL = rf"(?:\d|{'|'.join(_NUMBER_WORDS)})"
+_NUMERAL = rf"(?:\d{{1,3}}|{'|'.join(_NUMBER_WORDS)})"
 # "building nine" at the end of a clause; "nine buildings" and "more than nine" are amounts.
 _NUMBERED = re.compile(
-    rf"\b([^\W\d_]{{4,}}) ({_NUMERAL})"
+    rf"\b([^\W\d_]{{4,}}) ({_NUMERAL})(?![.,]\d)"
     r"(?=\s*(?:[?!.,;:)]|$)|\s(?:of|in|at|on|for|from|is|are|was|were|does|do|did|has|have|can|may"
     r"|must|will|des|der|von|im|ist|hat|del|du|es|est)\b)"
 )
@@ -49,6 +49,7 @@ _NUMBERED = re.compile(
 _NUMBERED_SUBJECT = re.compile(
     rf"\b(?:does|do|did|is|was|has|will|can|may|must) (?:the )?([^\W\d_]{{4,}}) ({_NUMERAL})\b"
 )
+_TITLE = re.compile(r"^\W{0,4}(\d{1,3})(?:[.):]|\s)", re.MULTILINE)
 _NOT_NUMBERED = frozenset(
     [
         "than",
@@ -119,10 +120,20 @@ def find_missing_numbered(question: str, passages: Sequence[Hit]) -> list[str]:
     for match in {match.span(1): match for match in found}.values():
         word, asked = match.groups()
         held = set(re.findall(rf"\b{re.escape(word)}\s+({_NUMERAL}|\d+)\b", texts))
+        if word in _NOT_NUMBERED or not held:
+            continue
+        # "14 June", and "12. Delays" as the title of section 12.
+        held |= set(re.findall(rf"\b(\d+)\.?\s+{re.escape(word)}\b", texts))
+        held |= {number for passage in passages for number in _titles(passage)}
         numbers = {_NUMBER_WORDS.get(number, number) for number in held}
-        if word not in _NOT_NUMBERED and numbers and _NUMBER_WORDS.get(asked, asked) not in numbers:
+        if _NUMBER_WORDS.get(asked, asked) not in numbers:
             missing.append(f"{word} {asked}")
     return missing
+
+
+def _titles(passage: Hit) -> list[str]:
+    """Return the numbers that lines and headings of *passage* begin with."""
+    return _TITLE.findall("\n".join((*passage.heading.split(" > "), passage.text)))
 
 
 def holds_named(named: str, passages: Sequence[Hit]) -> bool:
@@ -279,14 +290,35 @@ _MOST_MISTYPED = 2
 
 
 def asks_nothing(question: str, analysis: Question | None) -> bool:
-    """Return whether *question* is a greeting, or has no word that could be looked for."""
-    words = [word.casefold() for word in _PART.findall(_compose(question))]
-    if not words or all(word in _GREETINGS for word in words):
+    """Return whether *question* only greets or thanks, or has no word that could be looked for."""
+    said = _SMALL_TALK.sub(" ", _fold(question))
+    if all(word in _GREETINGS for word in _PART.findall(said)):
+        return True
+    if _THANKS.match(said) and not _GOES_ON.search(said):
         return True
     # Without documents no configuration is in use, and no word is left of any question.
     return analysis is not None and bool(analysis.configs) and not analysis.words
 
 
+# "Thanks, that helped a lot!"
+_THANKS = re.compile(
+    r"\W*(?:thanks|thank you|thx|cheers|(?:good)?bye|see you|(?:vielen )?danke?|tschüss"
+    r"|auf wiedersehen|(?:muchas )?gracias|adiós|hasta luego|merci|au revoir|grazie|arrivederci"
+    r"|obrigad[oa]|tchau|(?:xin )?cảm ơn|tạm biệt)\b"
+)
+# "Thanks, and where is the pump?", "Danke. Zeig mir die Preise."
+_GOES_ON = re.compile(
+    r"\?|\b(?:and|but|now|also|please|tell|show|list|find|give|explain|und|aber|jetzt|noch|bitte|zeig\w*"
+    r"|nenn\w*|y|pero|ahora|dime|et|mais|dis|e|ma|ora|mas|agora|và|nhưng|hãy)\b"
+)
+_SMALL_TALK = re.compile(
+    r"\bhow(?:['’]s| is) it going\b|\bhow are (?:you|things)(?: doing)?\b|\bhow do you do\b"
+    r"|\bwhat['’]s up\b|\bnice to meet you\b|\bwho are you\b|\bwer bist du\b|\bquién eres\b"
+    r"|\bwie geht(?:['’]?s| es)(?: dir| ihnen| euch)?\b|\bc[óo]mo est[áa]s?(?: usted)?\b"
+    r"|\bqué tal\b|\b(?:comment )?ça va\b|\bcomment (?:vas-tu|allez-vous)\b"
+    r"|\bcome (?:stai|sta|va)\b"
+    r"|\bcomo vai(?: você)?\b|\btudo bem\b|\bbạn (?:có )?khỏe không\b|\bbạn là ai\b"
+)
 _GREETINGS = frozenset(
     [
         "hello",
@@ -302,6 +334,17 @@ _GREETINGS = frozenset(
         "you",
         "very",
         "much",
+        "today",
+        "heute",
+        "hoy",
+        "oggi",
+        "hoje",
+        "hôm",
+        "nay",
+        "again",
+        "everyone",
+        "all",
+        "night",
         "bye",
         "goodbye",
         "please",

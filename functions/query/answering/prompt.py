@@ -277,7 +277,7 @@ class AnswerReader:
 
     def feed(self, piece: str) -> str:
         """Return the part of the answer that *piece* adds."""
-        self._raw += piece
+        self._raw = _THOUGHTS.sub("", self._raw + piece)
         if self._may_become_json():
             return ""
         answer = self._raw if self._is_plain() else _text_of(self._parse().get("answer"))
@@ -296,9 +296,16 @@ class AnswerReader:
     @property
     def is_whole(self) -> bool:
         """Whether the text so far is a whole answer in one of the two forms."""
-        if not self._answer.strip():
-            return False
-        return self._is_plain(ended=True) or self._is_closed()
+        if self._is_plain(ended=True):
+            return bool(self._answer.strip())
+        # Text that came long before its JSON was no answer.
+        answer = _text_of(self._parse().get("answer"))
+        return self._is_closed() and answer.startswith(self._answer) and bool(answer.strip())
+
+    @property
+    def refused_in_silence(self) -> bool:
+        """Whether the model says that the passages do not answer, and nothing else."""
+        return self.refused and self._is_closed() and not self._answer.strip()
 
     @property
     def refused(self) -> bool:
@@ -314,35 +321,35 @@ class AnswerReader:
         if self._is_plain(ended=True):
             return []
         given = self._parse().get("quotes")
-        return [
-            Quote(number=number, text=_text_of(quote["quote"]))
+        quotes = [
+            {"quote": quote} if isinstance(quote, str) else quote
             for quote in (given if isinstance(given, list) else [])
-            if isinstance(quote, dict)
-            and (number := _number_of(quote.get("passage"))) is not None
-            and isinstance(quote.get("quote"), str)
+        ]
+        return [
+            Quote(number=_number_of(quote.get("passage")) or 0, text=_text_of(quote["quote"]))
+            for quote in quotes
+            if isinstance(quote, dict) and isinstance(quote.get("quote"), str)
         ]
 
     def _start(self) -> int:
         """Return where the JSON begins, -1 if there is none."""
-        found = _JSON.search(self._raw)
+        found = _JSON.search(self._raw) or _OTHER_JSON.match(self._raw)
         return found.start("object") if found else -1
 
     def _is_plain(self, *, ended: bool = False) -> bool:
         if self._start() >= 0:
             return False
-        begin = self._raw.lstrip()
+        begin = self._raw.lstrip(_BLANK)
         if ended:
             return bool(begin) and begin[0] not in "{"
         return bool(begin) and not self._may_become_json()
 
     def _may_become_json(self) -> bool:
-        """Return whether JSON may still come: behind a fence, a bracket, or a short sentence."""
+        """Return whether JSON may still come: behind a fence, a bracket, or a few sentences."""
         if self._start() >= 0:
             return False
-        begin = self._raw.lstrip()
-        if len(begin) < _MIN_TOLD or begin[0] in "{`" or _BEGUN_LIST.fullmatch(begin):
-            return True
-        return len(begin) < _MAX_PREFACE and bool(_PREFACE.match(begin))
+        begin = self._raw.lstrip(_BLANK)
+        return len(begin) < _MAX_PREFACE or begin[0] in "{`" or begin.startswith("<think")
 
     def _parse(self) -> dict[str, Any]:
         start = self._start()
@@ -369,16 +376,15 @@ class AnswerReader:
 
 # An object with one of the keys that are asked for, wherever it begins.
 _JSON = re.compile(r"(?P<object>\{)\s*\"(?:grounded|answer|quotes)\"\s*:")
-# A sentence that announces JSON: "Here is the JSON requested:".
-_PREFACE = re.compile(
-    r"(?:sure|certainly|of course|okay|ok|here|below|the (?:json|answer|response|following)|json"
-    r"|voici|hier|aqu[íi]|ecco|aqui|đây)\b[^\n]*(?:\n\s*`{0,3}\w*\s*\[?\s*\{?[^\n]*)?\Z",
-    re.IGNORECASE,
+# One that begins with another key, such as "thoughts".
+_OTHER_JSON = re.compile(
+    r"[\s\ufeff]*(?:`{3}\w*\s*)?(?:\[\s*)?(?P<object>\{)\s*\"[^\"\n]{1,60}\"\s*:"
 )
+_BLANK = " \t\r\n\ufeff"
+# What a model thinks aloud before it answers.
+_THOUGHTS = re.compile(r"\A[\s\ufeff]*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
+# So much text may announce JSON ("Here is the JSON requested:"); more of it is the answer.
 _MAX_PREFACE = 200
-# So many characters tell text from what announces JSON.
-_MIN_TOLD = 12
-_BEGUN_LIST = re.compile(r"\[\s*(?:\{\s*(?:\"\w*\"?\s*)?)?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 

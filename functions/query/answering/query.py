@@ -27,7 +27,7 @@ class Query:
     Attributes:
         turns: (role, content) of the conversation before it, oldest first.
         per_document: How many passages of one document at most; None takes the search's own rule.
-        effort: How far to search: "medium" searches for each part, and again for what is missing.
+        effort: How far to search: "medium" searches again for what is missing.
         principals: Who asks; only what one of them may read can answer.
     """
 

@@ -10,6 +10,23 @@ from functools import lru_cache
 
 _FLAGS = re.IGNORECASE
 
+# Numbers that are written as words in the languages of the page.
+NUMBER_WORDS = frozenset(
+    word
+    for words in (
+        "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen",
+        "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand",
+        "million billion once twice half zero none no unlimited",
+        "ein eine einen zwei drei vier fünf sechs sieben acht neun zehn elf zwölf zwanzig dreißig hundert",
+        "tausend",
+        "dos tres cuatro cinco seis siete ocho nueve diez once doce veinte cien mil",
+        "deux trois quatre cinq sept huit neuf dix onze douze vingt cent mille",
+        "due quattro sei sette otto nove dieci venti cento",
+        "dois quatro oito dez vinte",
+        "một hai ba bốn năm sáu bảy tám chín mười trăm nghìn",
+    )
+    for word in words.split()
+)
 _NUMBER = re.compile(
     r"\bhow (?:many|much|long|old|often|big|large|high|far|fast|tall|deep|heavy|wide)\b"
     r"|\b(?:number|percentage|percent|price|cost|costs|port|ports|version|size|limit|amount|rate|code"
@@ -86,23 +103,53 @@ _TIME_SPAN = re.compile(
     _FLAGS,
 )
 _MONEY = re.compile(
-    r"\b(?:price[sd]?|costs?|salary|salaries|wages?|fees?|rent|budget|how much (?:is|are|does|do|did)\b(?!.*\b(?:weigh|hold|contain|fit|use|consume|need|space|memory|time)\b)|paid)\b"
+    r"\b(?:price[sd]?|costs?|fares?|charge[sd]?|salary|salaries|wages?|fees?|rent|budget|how much (?:is|are|does|do|did)\b(?!.*\b(?:weigh|hold|contain|fit|use|consume|need|space|memory|time)\b)|paid)\b"
     r"|\b(?:kosten|kostet|preis|miete|gehalt|lohn|gebühr|teuer)\b|\b(?:cuesta|costó|cuestan|precio|sueldo|salario|alquiler)\b"
     r"|\b(?:coûte|coûtent|prix|salaire|loyer)\b|\b(?:costa|costano|prezzo|stipendio|affitto|custa|preço|salário|aluguel)\b"
     r"|\b(?:giá|tiền|lương|chi phí)\b",
     _FLAGS,
 )
+# "Which sum does the invoice have?" asks for its total, by whatever word it says so.
+_TOTAL = re.compile(
+    r"\b(?:total|sum|amount)\b(?=.*\b(?:invoices?|bills?|orders?|receipts?|due|owed|payable|charged|paid|costs?)\b)"
+    r"|\b(?:invoices?|bills?|orders?|receipts?)\b.*\b(?:total|sum|amount|come to)\b"
+    r"|\b(?:gesamt|rechnungs|end)?(?:summe|betrag)\b|\bwie hoch (?:ist|war) die rechnung\b|\bwie ?viel macht\b"
+    r"|\b(?:importe|suma total|total de la factura|a cuánto asciende)\b|\b(?:montant|somme|à combien s'élève)\b"
+    r"|\b(?:importo|somma|a quanto ammonta)\b|\b(?:montante|soma|valor total|valor da (?:fatura|nota))\b"
+    r"|\b(?:tổng (?:số )?tiền|số tiền|tổng cộng)\b",
+    _FLAGS,
+)
+_SAYS_TOTAL = re.compile(
+    r"(?<!sub)(?<!sub )(?<!sub-)\btotal\b|\b(?:gesamt|rechnungs|end|brutto)(?:summe|betrag|preis)\b|\bamount due\b"
+    r"|\b(?:importe|montant|montante|importo) (?:total|dû|à payer|a pagar|totale|dovuto)\b|\bzu zahlen\b|\btotale\b"
+    r"|\btổng cộng\b|\btổng (?:số )?tiền\b",
+    _FLAGS,
+)
 # What is asked for is a sum and nothing else.
 _PRICE = re.compile(
-    r"\bhow much\b.*\b(?:costs?|pay|paid)\b|\b(?:price|cost) of\b|\bwas kostete?n?\b|\bwie ?viel\b.*\bkoste\w*"
+    r"\bhow much\b.*\b(?:costs?|pay|paid)\b|\b(?:price|cost) of\b|\bwhat (?:do|does|did|will|would)\b.*\bcost\b"
+    r"|\b(?:what|how (?:much|high)) (?:is|are|was) the (?:\w+ )?(?:fares?|fees?|rent|price|charge|salary)\b|\bwas kost(?:et|eten?|en)\b"
+    r"|\bwie hoch (?:ist|sind|war) (?:die|der|das) (?:miete|gebühr|pacht|beitrag|preis|gehalt|lohn)\b|\bwie ?viel\b.*\bkoste\w*"
     r"|\bcu[áa]nto (?:cuesta|cost[óo]|vale)\w*|\bcombien coût\w*|\bquanto (?:costa|custa|custou|costò)\w*"
     r"|\bgiá bao nhiêu\b|\bbao nhiêu tiền\b",
     _FLAGS,
 )
+_CURRENCY = (
+    r"(?:euros?|dollars?|pounds?|pence|cents?|bucks|yen|francs?|franken|pesos?|libras?|reais|dólares"
+    r"|eur|usd|gbp|chf|vnd|đồng|đô la|[$€£¥₫₹])(?!\w)"
+)
+_SHARE = r"(?:percent|per cent|prozent|phần trăm|por ciento|pour cent|per cento|%)(?!\w)"
+# With the number that it counts: a conference of weights and pesos is no sum.
 _SUM_OF_MONEY = re.compile(
-    r"[$€£¥₫₹]\s?\d|\d\s?[$€£¥₫₹]|\b(?:euros?|dollars?|pounds?|pence|cents?|bucks|yen|francs?|franken|pesos?|libras?|reais"
-    r"|dólares|eur|usd|gbp|chf|vnd|đồng|đô la|percent|prozent|phần trăm|por ciento)\b|%"
+    rf"(?:\d|\b(?:{'|'.join(sorted(NUMBER_WORDS))}|millones|millions?|mio\.?|triệu)) ?(?:millones|millions?|mio\.?|triệu)?"
+    rf"\s?(?:de |d['’])?(?:{_CURRENCY}|{_SHARE})|(?<![^\W_]){_CURRENCY}[: ]{{0,2}}\d"
     r"|(?:price|cost|preis|precio|prix|prezzo|preço|giá)\w*: ?\d",
+    _FLAGS,
+)
+# A price without its currency, and what costs nothing.
+_PRICED = re.compile(
+    r"(?:price|cost|fee|rate|rent|eur|usd|gbp|chf|vnd|preis|kosten|miete|precio|coste|prix|tarif|prezzo|preço|giá)\w*\W{1,3}\d"
+    r"|\b(?:free(?: of charge)?|no charge|included|kostenlos|gratis|umsonst|inbegriffen|gratuit\w*|compris\w*|inclus\w*|incluid\w*|grátis|miễn phí)\b",
     _FLAGS,
 )
 # Asked for is something that is written as it is typed.
@@ -164,6 +211,7 @@ class Kinds:
     literal: bool = False
     place: bool = False
     price: bool = False
+    total: bool = False
 
     @property
     def asks_for_one(self) -> bool:
@@ -194,6 +242,7 @@ class Kinds:
 def detect_kinds(question: str) -> Kinds:
     """Return what *question* asks for."""
     quantity = _QUANTITY.search(question)
+    total = quantity is None and bool(_TOTAL.search(question))
     definition = _DEFINITION.match(question) or _DEFINITION_VI.match(question)
     return Kinds(
         number=bool(_NUMBER.search(question)),
@@ -206,9 +255,10 @@ def detect_kinds(question: str) -> Kinds:
         quantity=quantity is not None,
         counted=next(filter(None, quantity.groups()), "") if quantity else "",
         duration=bool(_DURATION.search(question)),
-        money=bool(_MONEY.search(question)),
+        money=total or bool(_MONEY.search(question)),
         literal=bool(_LITERAL.search(question)),
-        price=bool(_PRICE.search(question)),
+        price=total or bool(_PRICE.search(question)),
+        total=total,
         place=bool(_PLACE.search(question)),
     )
 
@@ -225,122 +275,6 @@ def split_question(question: str) -> list[str]:
     parts = [part.strip() for part in _JOINT.split(question) if part.strip()]
     whole = all(len(part.split()) > _MIN_PART_WORDS for part in parts)
     return parts if 1 < len(parts) <= _MAX_PARTS and whole else [question]
-
-
-# Numbers that are written as words in the languages of the page.
-NUMBER_WORDS = frozenset(
-    [
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-        "twenty",
-        "thirty",
-        "forty",
-        "fifty",
-        "sixty",
-        "seventy",
-        "eighty",
-        "ninety",
-        "hundred",
-        "thousand",
-        "million",
-        "billion",
-        "once",
-        "twice",
-        "half",
-        "zero",
-        "none",
-        "no",
-        "unlimited",
-        "ein",
-        "eine",
-        "einen",
-        "zwei",
-        "drei",
-        "vier",
-        "fünf",
-        "sechs",
-        "sieben",
-        "acht",
-        "neun",
-        "zehn",
-        "elf",
-        "zwölf",
-        "zwanzig",
-        "dreißig",
-        "hundert",
-        "tausend",
-        "dos",
-        "tres",
-        "cuatro",
-        "cinco",
-        "seis",
-        "siete",
-        "ocho",
-        "nueve",
-        "diez",
-        "once",
-        "doce",
-        "veinte",
-        "cien",
-        "mil",
-        "deux",
-        "trois",
-        "quatre",
-        "cinq",
-        "sept",
-        "huit",
-        "neuf",
-        "dix",
-        "onze",
-        "douze",
-        "vingt",
-        "cent",
-        "mille",
-        "due",
-        "quattro",
-        "sei",
-        "sette",
-        "otto",
-        "nove",
-        "dieci",
-        "venti",
-        "cento",
-        "dois",
-        "quatro",
-        "oito",
-        "dez",
-        "vinte",
-        "một",
-        "hai",
-        "ba",
-        "bốn",
-        "năm",
-        "sáu",
-        "bảy",
-        "tám",
-        "chín",
-        "mười",
-        "trăm",
-        "nghìn",
-    ]
-)
 
 
 # What questions begin with.
@@ -366,6 +300,16 @@ def holds_duration(text: str) -> bool:
 def holds_money(text: str) -> bool:
     """Return whether *text* holds a sum of money or a share."""
     return bool(_SUM_OF_MONEY.search(text))
+
+
+def holds_price(text: str) -> bool:
+    """Return whether *text* says what something costs."""
+    return holds_money(text) or bool(_PRICED.search(text))
+
+
+def holds_total(text: str) -> bool:
+    """Return whether *text* says what all comes to."""
+    return bool(_SAYS_TOTAL.search(text))
 
 
 def instructs(text: str) -> bool:

@@ -33,18 +33,19 @@ def research(
     """
     Return *first* with the passages of further searches among its own, and the tokens that took.
 
-    With effort "low" that is *first*. With "medium" each part of a question with several parts is
-    searched for by itself; then Gemini, where there is one, names what is still missing. What fails
-    on the way ends the search: the passages so far answer.
+    Each part of a question with several parts is searched for by itself; then, with effort
+    "medium", Gemini, where there is one, names what is still missing. What fails on the way ends
+    the search: the passages so far answer.
     """
-    if query.effort == "low" or not first.passages:
+    parts = split_question(first.question)
+    plans = gemini if query.effort == "medium" else None
+    if not first.passages or (len(parts) == 1 and plans is None):
         return first, Usage()
     with journal.stage("research"):
         research = _Research(first, limit=query.limit, find=find)
-        parts = split_question(first.question)
         if len(parts) > 1:
             research.search(parts)
-        usage = Usage() if gemini is None else _ask_what_is_missing(research, gemini)
+        usage = Usage() if plans is None else _ask_what_is_missing(research, plans)
     journal.explain(question=first.question, research=[asdict(step) for step in research.steps])
     return replace(first, passages=research.passages(), steps=tuple(research.steps)), usage
 

@@ -238,7 +238,7 @@ _ODD_MARK = re.compile(
     | \[\s*{_WORDS_OF_MARKS}\s*\#?(?P<words>\d{{1,3}}(?:\s*(?:,|;|and|&|und|y|et|e|và)\s*
         (?:{_WORDS_OF_MARKS}\s*)?\#?\d{{1,3}})*)[^\[\]\n]{{0,40}}\]
     | \[\s*(?P<place>\d{{1,3}})\s*(?:,\s*(?:pages?|pp?\.|seiten?|s\.|página|pág\.|trang)\s*[\d–-]+
-        |:\s*[^\[\]\n]{{1,80}})\s*\]
+        |[:†]\s*[^\[\]\n]{{1,80}})\s*\]
     | \(\s*(?:{_WORDS_OF_MARKS}\s*)(?P<round_words>\d{{1,3}})\s*\)
     | (?<=[\w"”»'’.])\s\((?P<round>\d{{1,2}})\)(?=\s*(?:[.,;:!?]|$|\())
     """,
@@ -269,6 +269,7 @@ class AnswerCleaner:
         self._fence = ""
         self._line_begun = False
         self._ticked = False
+        self._before = ""
 
     def feed(self, text: str) -> str:
         """Return the text that can be shown now."""
@@ -313,7 +314,9 @@ class AnswerCleaner:
         return self._clean_text(whole, begins=begins) + line[len(whole) :]
 
     def _clean_text(self, text: str, *, begins: bool) -> str:
-        text = _ODD_MARK.sub(self._write_mark, _visible(text))
+        # The word before decides whether "(1)" is a mark.
+        before, self._before = "" if begins else self._before, text[-1:]
+        text = _ODD_MARK.sub(self._write_mark, before + _visible(text))[len(before) :]
         shown = neutralise(text, allows=self._allows, begins=begins)
         pieces = re.split(r"(`[^`]+`)", shown)
         cleaned = "".join(
@@ -341,8 +344,8 @@ class AnswerCleaner:
     def _keep_known(self, match: re.Match[str]) -> str:
         before = match.string[max(0, match.start() - 40) : match.start()]
         index = re.search(r"[\w\])]{1,80}$", before[-80:])
-        if index and self._allows(index.group() + match.group()):
-            return match.group()  # readings[0] of a passage
+        if index and (self._allows(index.group() + match.group()) or match[1] == "0"):
+            return match.group()  # readings[0]
         numbers: list[int] = []
         for part in re.split(r"[,;]", match.group(1)):
             ends = [int(digits) for digits in re.findall(r"\d+", part)]

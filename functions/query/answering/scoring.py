@@ -14,14 +14,25 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache, partial
+from threading import Lock
+
+from Stemmer import Stemmer
 
 from shared.language import UNSPACED
 from shared.search.query_terms import Question
 from shared.spellings import unmark
 from shared.values import Hit
 
-from .question_kind import Kinds, holds_duration, holds_money, holds_number, instructs
-from .units import Unit, row_cells
+from .question_kind import (
+    Kinds,
+    holds_duration,
+    holds_money,
+    holds_number,
+    holds_total,
+    instructs,
+)
+from .units import Unit, is_step, row_cells
 
 _WORD = re.compile(r"\w+")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -42,6 +53,8 @@ _LITERAL = re.compile(
     r"(?<![\w-])(?:--?[a-z][\w-]+|\$?(?=\w*[A-Za-z])\w+_\w+|~?/?[\w.-]{1,200}/[\w./*-]+|[a-z]+[A-Z]\w+"
     r"|\$[A-Z]\w+|[A-Z]+(?:-[A-Za-z]+)+|\w+\(\)|<[\w-]+>|[\w-]+\.(?:conf|cfg|d|ini|ya?ml|json|sh|txt))"
 )
+# The name of a field, which says nothing by itself.
+_KEY = re.compile(r"[\w.\[\]-]+: ")
 # What points back to the sentence before, at the beginning of a sentence.
 _POINTS_BACK = re.compile(
     r"^\W*(?:it|its|they|their|this|these|those|that|he|she|his|her|such|er|sie|es|sein|ihre?|dies\w*"
@@ -55,6 +68,20 @@ _BEGINS_POINTING_BACK = re.compile(
     r"|esso|essa|quest[aeio]|ele|ela|eles|isso|isto|nó|họ|chúng|điều này|việc này)\b",
     re.IGNORECASE,
 )
+# What the search stems by: the words of a question are weighed as the index counts them.
+_STEMMERS = {
+    code: Stemmer(name)
+    for code, name in {
+        "en": "english",
+        "de": "german",
+        "es": "spanish",
+        "fr": "french",
+        "it": "italian",
+        "pt": "portuguese",
+    }.items()
+}
+_STEMMING = Lock()
+_LEAST_STEMMED = 4
 # Words of the whole question count so much for one part of it.
 _OTHER_PARTS_SHARE = 0.35
 # And those of the questions before a question that follows them.
@@ -148,6 +175,7 @@ class Candidates:
     The units of some passages, with what they say.
 
     Attributes:
+        language: Of the question, ISO 639-1, as far as it shows; its words are stemmed by it.
         foreign: The numbers of passages in another language than the question, which a model for
             several languages found: no word of theirs has to be the question's.
         texts: Each unit, a row with the names of its columns.
@@ -167,6 +195,7 @@ class Candidates:
     own: Sequence[set[str]]
     contexts: Sequence[set[str]]
     leads: Sequence[set[str]]
+    language: str
     unrelated: float = 0.0
     foreign: frozenset[int] = frozenset()
 
@@ -210,19 +239,23 @@ def gather(
     passages: Sequence[Hit],
     units: Sequence[Unit],
     *,
+    language: str,
     unrelated: float = 0.0,
     foreign: frozenset[int] = frozenset(),
 ) -> Candidates:
     """Return *units* of *passages* with their texts and words."""
     texts = [describe(unit, passages[unit.number - 1]) for unit in units]
     own = [
-        set(terms(text)) | (_unmarked(text) if unit.number in foreign else set())
+        set(terms(text, language)) | (_unmarked(text) if unit.number in foreign else set())
         for unit, text in zip(units, texts, strict=True)
     ]
     leads = [
-        set(terms(passages[unit.number - 1].text[unit.lead[0] : unit.lead[1]])) for unit in units
+        set(terms(passages[unit.number - 1].text[unit.lead[0] : unit.lead[1]], language))
+        for unit in units
     ]
-    headings = [set(terms(" ".join(passage.heading.split(" > ")[-2:]))) for passage in passages]
+    headings = [
+        set(terms(" ".join(passage.heading.split(" > ")[-2:]), language)) for passage in passages
+    ]
     contexts = [
         words | lead | headings[unit.number - 1] | _referred_to(place, units, texts, own)
         for place, (unit, words, lead) in enumerate(zip(units, own, leads, strict=True))
@@ -230,7 +263,9 @@ def gather(
     compared = [
         _under(passages[unit.number - 1], text) for unit, text in zip(units, texts, strict=True)
     ]
-    return Candidates(passages, units, texts, compared, own, contexts, leads, unrelated, foreign)
+    return Candidates(
+        passages, units, texts, compared, own, contexts, leads, language, unrelated, foreign
+    )
 
 
 def _unmarked(text: str) -> set[str]:
@@ -273,10 +308,11 @@ def understand(
         follows: *question* begins with the questions before it in a conversation.
         others: What the part is compared with: that answers another part.
     """
-    elsewhere = {word for other in others for word in terms(other)}
-    worth = weigh(part, analysis, candidates.own)
+    language = candidates.language
+    elsewhere = {word for other in others for word in terms(other, language)}
+    worth = weigh(part, analysis, candidates.own, language)
     share = _EARLIER_SHARE if follows else _OTHER_PARTS_SHARE
-    for word, weight in weigh(question, analysis, candidates.own).items():
+    for word, weight in weigh(question, analysis, candidates.own, language).items():
         # What one part of a question is about, the others hardly repeat.
         worth.setdefault(word, 0.0 if word in elsewhere else share * weight)
     count = len(candidates.units)
@@ -286,8 +322,7 @@ def understand(
         / most
         for word in worth
     }
-    language = next(iter(analysis.languages), "en") if analysis is not None else "en"
-    return Part(part, kinds, frozenset(terms(part)), worth, local, language, read_as)
+    return Part(part, kinds, frozenset(terms(part, language)), worth, local, language, read_as)
 
 
 def read(
@@ -380,7 +415,7 @@ def score(
             "fused": passage.score / best,
             "opening": lead * behind_lead,
             "answered": lead * lead_asks,
-            **_answer_type(text, unit, part),
+            **_answer_type(text, unit, part, is_step=is_step(unit, passage.text)),
             "literal": float((asks_literal or part.kinds.place) and _holds_literal(text, part)),
             "instruction": float(part.kinds.how_to and instructs(text)),
             "row": float(unit.kind == "row"),
@@ -412,46 +447,58 @@ def describe(unit: Unit, passage: Hit) -> str:
     return " ".join(text.split())
 
 
-def terms(text: str) -> list[str]:
+def terms(text: str, language: str) -> list[str]:
     """
-    Return the words of *text*, folded; scripts without spaces give pairs of characters.
+    Return the stems of the words of *text*; scripts without spaces give pairs of characters.
 
-    A word of more than five letters counts by its first letters: endings differ between a
-    question and its answer, beginnings hardly. camelCase and snake_case are also their words.
+    camelCase and snake_case are also their words.
+
+    Args:
+        language: ISO 639-1; where there is no stemmer for it, long words count by their first
+            letters.
     """
     found: list[str] = []
+    stem = partial(_stem, language=language)
     for word in _WORD.findall(unicodedata.normalize("NFKC", text)):
         folded = word.casefold()
         position = 0
         for run in UNSPACED.finditer(folded):
             if folded[position : run.start()]:
-                found.append(_stem(folded[position : run.start()]))
+                found.append(stem(folded[position : run.start()]))
             pairs = run.group()
             found.extend(pairs[index : index + 2] for index in range(max(1, len(pairs) - 1)))
             position = run.end()
         if rest := folded[position:]:
-            found.append(_stem(rest))
+            found.append(stem(rest))
             if position == 0 and ("_" in word or _HUMP.search(word)):
                 pieces = _HUMP.sub("_", word).casefold().split("_")
-                found.extend(_stem(piece) for piece in pieces if piece and piece != rest)
+                found.extend(stem(piece) for piece in pieces if piece and piece != rest)
     return found
 
 
-def _stem(word: str) -> str:
-    if word.isdigit() or len(word) <= 3:
+@lru_cache(maxsize=20_000)
+def _stem(word: str, language: str) -> str:
+    if word.isdigit() or len(word) < _LEAST_STEMMED:
         return word
+    if language in _STEMMERS:
+        # Its threads must not share a stemmer.
+        with _STEMMING:
+            stem: str = _STEMMERS[language].stemWord(word)
+        return stem
     if len(word) <= 5:
         return word.rstrip("s")
     return word[: max(5, len(word) - 3)]
 
 
-def weigh(question: str, analysis: Question | None, own: Sequence[set[str]]) -> dict[str, float]:
+def weigh(
+    question: str, analysis: Question | None, own: Sequence[set[str]], language: str
+) -> dict[str, float]:
     """
     Return the weight of each word of *question*: its rarity in the index, 0 for a stop word.
 
     Words that stand nowhere are left out: no part can hold them.
     """
-    asked = dict.fromkeys(terms(question))
+    asked = dict.fromkeys(terms(question, language))
     counts = {word: sum(word in held for held in own) for word in asked}
     if analysis is None:
         return {word: math.log(1 + (len(own) + 1) / (counts[word] + 0.5)) for word in asked}
@@ -460,6 +507,9 @@ def weigh(question: str, analysis: Question | None, own: Sequence[set[str]]) -> 
     for word in asked:
         # Stemmers take the marks off too: Hühner is huhn.
         plain = unmark(word)
+        if (rarity := rarities.get(word, rarities.get(plain))) is not None:
+            weights[word] = rarity
+            continue
         near = [
             rarity
             for lexeme, rarity in rarities.items()
@@ -489,17 +539,17 @@ def _beside(units: Sequence[Unit], closeness: Sequence[float], place: int, step:
     return closeness[other]
 
 
-def _answer_type(text: str, unit: Unit, part: Part) -> dict[str, float]:
+def _answer_type(text: str, unit: Unit, part: Part, *, is_step: bool) -> dict[str, float]:
     """Return which kinds of thing that the question asks for the unit contains, 1 or 0 each."""
     kinds = part.kinds
     new_number = holds_number(text, beside=part.text)
     measured = (kinds.duration and holds_duration(text)) or (kinds.money and holds_money(text))
     return {
         "number": float(kinds.number and new_number),
-        "measure": float(measured and new_number),
+        "measure": float(measured and new_number) * (1 + (kinds.total and holds_total(text))),
         "date": float(kinds.date and bool(_DATE.search(text))),
         "name": float(kinds.person and _holds_name(text, part)),
-        "command": float(kinds.how_to and unit.kind == "code"),
+        "command": float(kinds.how_to and (unit.kind == "code" or is_step)),
         "listing": float(kinds.listing and (unit.kind == "list" or text.count(", ") >= 2)),
         "definition": float(kinds.is_definition_in(text)),
         "reason": float(kinds.reason and kinds.gives_reason(text)),
@@ -509,12 +559,17 @@ def _answer_type(text: str, unit: Unit, part: Part) -> dict[str, float]:
 def _holds_name(text: str, part: Part) -> bool:
     pattern = _GERMAN_NAME if part.language == "de" else _NAME
     return any(
-        word not in part.asked for match in pattern.finditer(text) for word in terms(match.group())
+        word not in part.asked
+        for match in pattern.finditer(text)
+        for word in terms(match.group(), part.language)
     )
 
 
 def _holds_literal(text: str, part: Part) -> bool:
-    return any(match.group() not in part.text for match in _LITERAL.finditer(text))
+    key = _KEY.match(text)
+    return any(
+        match.group() not in part.text for match in _LITERAL.finditer(text, key.end() if key else 0)
+    )
 
 
 def holds_literal(text: str) -> bool:

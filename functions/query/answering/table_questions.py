@@ -50,6 +50,24 @@ _KINDS: dict[_Kind, str] = {
     "|niedrigstes|kleinste|kleinster|kleinsten|kleinstes|geringste|minimale|thấp nhất|nhỏ nhất"
     "|más bajo|más baja|menor|mínimo|mínima|plus bas|plus basse|plus petit|plus petite",
 }
+# What says by itself which numbers are meant: those of the column of money.
+_OF_MONEY = {
+    "max": "most expensive|dearest|priciest|costliest|teuerste|teuersten|teuerster|teuerstes"
+    "|más caro|más cara|plus cher|plus chère|più caro|più cara|mais caro|mais cara|đắt nhất",
+    "min": "cheapest|least expensive|billigste|billigsten|billigster|billigstes|günstigste"
+    "|günstigsten|günstigster|günstigstes|más barato|más barata|moins cher|moins chère"
+    "|più economico|più economica|mais barato|mais barata|rẻ nhất",
+}
+_KINDS |= {
+    "max": f"{_KINDS['max']}|the most|die meisten|am meisten|{_OF_MONEY['max']}",
+    "min": f"{_KINDS['min']}|the fewest|die wenigsten|am wenigsten|{_OF_MONEY['min']}",
+}
+_MONEY_UNIT = re.compile(r"[$€£¥₫₹]|(?:eur|usd|gbp|chf|jpy|vnd)\b", re.IGNORECASE)
+_MONEY_NAME = re.compile(
+    r"\b(?:costs?|prices?|fees?|amount|rent|preis|kosten|betrag|gebühr|miete|precio|coste|importe"
+    r"|prix|coût|montant|prezzo|costo|importo|preço|custo|valor|giá|chi phí)\b",
+    re.IGNORECASE,
+)
 _COMPARISONS: dict[Operator, str] = {
     "gte": "at least|no less than|mindestens|ít nhất|al menos|au moins|>=|≥",
     "lte": "at most|no more than|höchstens|nhiều nhất|como máximo|au plus|<=|≤",
@@ -157,6 +175,7 @@ class _Reading:
         self.conditions: list[Condition] = []
         self.of_condition: set[int] = set()
         self.top = 0
+        self.of_money = False
 
     def find(self, phrase: Sequence[str], *, plural: bool = False) -> int | None:
         """Return the first free place of *phrase*."""
@@ -198,6 +217,7 @@ class _Reading:
                 ):
                     continue
                 self.take(at, len(wanted))
+                self.of_money |= phrase in _OF_MONEY.get(kind, "").split("|")
                 if kind not in kinds:
                     kinds.append(kind)
         return kinds[0] if len(kinds) == 1 else None
@@ -284,6 +304,8 @@ class _Reading:
 
     def rest_is_grammar(self, names: Sequence[str]) -> bool:
         known = _NOTHING | _BY | {word for name in names for word in _words(name)}
+        # "Which check was the cheapest?" calls a row by what a column is of: "Last check".
+        known |= {words[-1] for column in self.columns if (words := _words(column.name))}
         return all(
             taken or word in known for word, taken in zip(self.words, self.taken, strict=True)
         )
@@ -301,6 +323,10 @@ class _Reading:
             for _, _, column in self.mentions
             if self.columns[column].type == "number" and column not in self.of_condition
         }
+        if self.of_money:
+            of_money = {place for place, column in enumerate(self.columns) if _is_money(column)}
+            # "The cheapest per hour" names one of several.
+            numbers = numbers & of_money or (of_money if len(of_money) == 1 else set())
         if len(numbers) > 1 or (kind != "count" and not numbers):
             return None
         if kind == "count" and numbers:
@@ -338,6 +364,12 @@ class _Reading:
             limit=_MAX_TOP,
         )
         return TableQuestion(kind, plan, target, group, conditions)
+
+
+def _is_money(column: Column) -> bool:
+    return column.type == "number" and bool(
+        _MONEY_UNIT.search(column.unit) or _MONEY_NAME.search(column.name)
+    )
 
 
 def _all(conditions: Sequence[Condition]) -> Condition | Combination | None:

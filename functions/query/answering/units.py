@@ -39,6 +39,12 @@ ITEM_MARKER = (
     r"|\(?(?:\d{1,2}|[A-Za-z]|[ivx]{2,5})[.)])"
 )
 _ITEM = re.compile(rf"[ \t]*{ITEM_MARKER}[ \t]+(?=\S)")
+_STEP = re.compile(r"\d[.)][ \t]+\Z")
+# A bullet of plain manual pages; within a paragraph it is Spanish for "or".
+_ROUND_BULLET = re.compile(r"[ \t]*o[ \t]+(?=\S)")
+_MARKED = re.compile(rf"{_ITEM.pattern}|{_ROUND_BULLET.pattern}")
+# An entry of the contents at the head of a page.
+_LEADS_WITHIN = re.compile(r"\W*\[[^\]]*\]\(#[^)]*\)\W*")
 # "# apt upgrade" is what the superuser types.
 _MARKDOWN_HEADING = re.compile(r"(?:#{2,6}[ \t]+\S|#[ \t]+(?![a-z]))")
 _NUMBERED_HEADING = re.compile(
@@ -130,9 +136,18 @@ _CODE_NAME = re.compile(r"(?=\w*\d)(?=\w*[A-Z])[\w-]{2,12}[:.]?\s+\S")
 _MAX_ENTRY_CHARACTERS = 300
 # "Prepared by: Ana", "dashboard.settings.timezone: UTC".
 _FIELD = re.compile(r"\s*(?:[^:.\n]{2,40}|[\w.\[\]-]{2,80}):\s+\S")
+_KEY = re.compile(r"\s*[\w-]+(?:\[\d+\]|\.[\w-]+)*(?:\[\d+\]|[._][\w-]+): +(?=\S)")
+# A field with so many words and a full stop is a sentence.
+_LEAST_SAID = 4
+_LEAST_POINTS = 3
+# "Islands > Sorrel" tells where a page stands.
+_TRAIL = re.compile(r"[^.!?]* [>»›] [^.!?]*")
 # A command behind the prompt of a shell.
 _PROMPT = re.compile(r"\s*\$ [a-z./]")
 _CELL = re.compile(r"(?<!\\)\||\t")
+# What a column is called has letters, or is a year; what it holds begins with a number.
+_NAMES_COLUMN = re.compile(r"[^\d\W]|\(?[^\W\d]|(?:1[89]|20)\d\d(?:/\d{2,4})?$")
+_AMOUNT = re.compile(r"[$€£¥₫₹+–-]? ?\d(?!\d{3}$)")
 # Columns of plain text are set apart by blanks.
 _GAP = re.compile(r"(?<=\S) {2,}(?=\S)")
 
@@ -194,6 +209,12 @@ def split_units(passage: Hit, *, number: int, language: str = "en") -> list[Unit
     return [replace(unit, place=place) for place, unit in enumerate(units)]
 
 
+def is_step(unit: Unit, text: str) -> bool:
+    """Return whether *unit* of *text* is a numbered item, alone or with its command."""
+    numbered = _STEP.search(text, max(0, unit.start - 8), unit.start)
+    return unit.kind in ("item", "code") and numbered is not None
+
+
 def row_cells(row: str) -> list[str]:
     """Return the cells of a table's row."""
     inner = row.strip().strip("|")
@@ -218,6 +239,9 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
         ):
             lead, defines = (block.start, block.end), False
             continue
+        if _is_numbered_title(text, block, following):
+            lead, defines = (block.start, block.end), False
+            continue
         if _is_term(text, block, following):
             lead, defines = (block.start, block.end), True
             continue
@@ -229,7 +253,14 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
             lead, defines = (block.start, block.end), False
             continue
         if block.kind != "prose":
-            for unit in _parts(text, block, passage, number, language):
+            units = list(_parts(text, block, passage, number, language))
+            if units and _ends_in_code(text, units[-1], blocks[at_block + 1 : at_block + 3]):
+                # The command of a step, between its item and the next one.
+                last = units[-1]
+                end = blocks[at_block + 1].end
+                units[-1] = replace(last, end=end, kind="code", head_end=last.end)
+                taken = at_block + 2
+            for unit in units:
                 yield replace(unit, lead=lead)
             continue
         if (defined := _defined(text, block)) is not None:
@@ -284,17 +315,41 @@ def _units(passage: Hit, number: int, language: str) -> Iterator[Unit]:
                 yield Unit(number, start, end, "sentence", start, lead=lead, term=term)
 
 
+def _ends_in_code(text: str, unit: Unit, following: Sequence[_Block]) -> bool:
+    """Return whether code belongs to an item: it announces it, or its list goes on behind it."""
+    if unit.kind != "item" or not following or following[0].kind != "code":
+        return False
+    announced = text[unit.start : unit.end].rstrip().endswith((":", "："))
+    goes_on = len(following) > 1 and following[1].kind == "items"
+    return (announced or goes_on) and following[0].end - unit.start <= MAX_UNIT_CHARACTERS
+
+
 def _asks_in_list(text: str, block: _Block) -> bool:
     """Return whether a block is one numbered question, which the prose behind it answers."""
+    if block.kind not in ("items", "rows") or not _asks(text, (block.start, block.end)):
+        return False
+    parts = _items if block.kind == "items" else _lines
+    return len(list(parts(text, block.start, block.end))) == 1
+
+
+def _is_numbered_title(text: str, block: _Block, following: _Block | None) -> bool:
+    """Return whether a block is one short numbered line that prose without a number follows."""
+    line = text[block.start : block.end].strip()
     return (
         block.kind == "items"
-        and _asks(text, (block.start, block.end))
-        and len(list(_items(text, block.start, block.end))) == 1
+        and following is not None
+        and following.kind == "prose"
+        and "\n" not in line
+        and line[:1].isdigit()
+        and len(line) <= _MAX_TITLE_LINE
+        and not _SENTENCE_ENDS.search(_without_marker(line))
+        and not re.search(r"[:=]", line)
     )
 
 
 def _asks(text: str, sentence: tuple[int, int]) -> bool:
-    return text[slice(*sentence)].rstrip().endswith(("?", "？"))
+    said = _LINK.sub(r"\1", text[slice(*sentence)])
+    return said.rstrip(" \t\n`*_").endswith(("?", "？"))
 
 
 def _is_term(text: str, block: _Block, following: _Block | None) -> bool:
@@ -396,7 +451,9 @@ def _parts(text: str, block: _Block, passage: Hit, number: int, language: str) -
         rows = [
             (start, end)
             for start, end in lines
-            if not _is_rule(text[start:end]) and not _leads_elsewhere(text[start:end])
+            if not _is_rule(text[start:end])
+            and not _leads_elsewhere(text[start:end])
+            and not _asks(text, (start, end))
         ]
         columns = len(row_cells(text[rows[0][0] : rows[0][1]])) if rows else 0
         if header and columns > len(row_cells(header)):
@@ -427,13 +484,15 @@ def _parts(text: str, block: _Block, passage: Hit, number: int, language: str) -
 
 
 def _item_units(text: str, start: int, end: int, number: int, language: str) -> Iterator[Unit]:
-    marker = _ITEM.match(text, start, end)
+    marker = _MARKED.match(text, start, end)
     inner = marker.end() if marker else start
+    if _LEADS_WITHIN.fullmatch(text, inner, end):
+        return
     sentences = list(_sentences(text, inner, end, language))
     if len(sentences) > 1 and len(text[slice(*sentences[0])].split()) <= _MAX_RUN_IN_WORDS:
         sentences[:2] = [(sentences[0][0], sentences[1][1])]
     if len(sentences) == 1 or end - inner < 160:
-        if any(map(str.isalnum, text[inner:end])):
+        if any(map(str.isalnum, text[inner:end])) and not _asks(text, (inner, end)):
             yield Unit(number, inner, end, "item", inner)
         return
     for at, (begin, stop) in enumerate(sentences):
@@ -469,6 +528,28 @@ def _introduces(text: str, start: int, end: int, following: _Block) -> bool:
 
 
 def _blocks(text: str, passage: Hit) -> Iterator[_Block]:
+    """Yield the blocks of *passage*; items that blank lines set apart are one list."""
+    last: _Block | None = None
+    for block in _separate(text, passage):
+        if last is not None and _goes_on(text, last, block):
+            last = replace(last, end=block.end)
+            continue
+        if last is not None:
+            yield last
+        last = block
+    if last is not None:
+        yield last
+
+
+def _goes_on(text: str, last: _Block, block: _Block) -> bool:
+    """Return whether *block* is the next item of the list that *last* is."""
+    if not last.kind == block.kind == "items" or text[last.end : block.start].strip():
+        return False
+    signs = [re.sub(r"\w+", "1", text[each.start : each.end].split()[0]) for each in (last, block)]
+    return signs[0] == signs[1] and not _asks(text, (last.start, last.end))
+
+
+def _separate(text: str, passage: Hit) -> Iterator[_Block]:
     position = 0
     headings = {_fold(part) for part in passage.heading.split(" > ") if part}
     breaks = [match.span() for match in _BLOCK_BREAK.finditer(text)]
@@ -535,6 +616,8 @@ def _line_kinds(text: str, start: int, end: int, headings: set[str]) -> list[tup
     for at, (s, e) in enumerate(lines):
         line = text[s:e]
         below = text[slice(*lines[at + 1])] if at + 1 < len(lines) else ""
+        if _ROUND_BULLET.match(line) and (at == 0 or kinds[at - 1] == "items"):
+            kinds[at] = "items"
         if _RULE.fullmatch(line) and not (at and kinds[at - 1] == "rows"):
             kinds[at] = "furniture"
         elif below and kinds[at] in ("prose", "items") and _RULE.fullmatch(below):
@@ -706,11 +789,11 @@ def _is_code(block: str, *, before: str = "") -> bool:
 def _is_statement(sentence: str, *, alone: bool) -> bool:
     """Return whether a sentence says something by itself: no heading, furniture or introduction."""
     stripped = _LINK.sub(r"\1", sentence).strip()
-    if not any(map(str.isalpha, stripped)):
+    if not any(map(str.isalpha, stripped)) or _asks(stripped, (0, len(stripped))):
         return False
     if _SENTENCE_ENDS.search(stripped):
-        return not (alone and _NUMBERED_HEADING.match(stripped) and stripped.endswith("?"))
-    if _INTRODUCES.search(stripped):
+        return True
+    if _INTRODUCES.search(stripped) or _TRAIL.fullmatch(stripped):
         return False
     if alone and len(stripped) <= _MAX_HEADING_CHARACTERS:
         # "Prepared By: Sarah Martinez" is a field; "Configuring the Server" is a heading.
@@ -742,7 +825,7 @@ def _sentences(text: str, start: int, end: int, language: str) -> Iterator[tuple
         spans.append((begin, stop))
     for begin, stop in spans:
         for at, upto in _shorten(text, begin, stop):
-            trimmed = _trim(text, at, upto)
+            trimmed = _trim(text, _behind_key(text, at, upto), upto)
             if trimmed is not None:
                 yield trimmed
 
@@ -761,6 +844,7 @@ def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Divide at their lines what are fields, and what is too long to be a sentence."""
     lines = list(_lines(text, start, end))
     fields = len(lines) > 1 and all(_FIELD.match(text[s:e]) for s, e in lines)
+    fields = fields or _are_points([text[s:e].strip() for s, e in lines])
     if not fields and end - start <= MAX_UNIT_CHARACTERS:
         yield start, end
         return
@@ -777,15 +861,38 @@ def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         position = stop
 
 
+def _are_points(lines: Sequence[str]) -> bool:
+    """Return whether each line is a point of a slide: begins anew, and ends where there is room."""
+    if len(lines) < _LEAST_POINTS or not all(
+        line[:1].isupper() or line[:1].isdigit() for line in lines
+    ):
+        return False
+    width = max(map(len, lines))
+    return not any(
+        line.endswith((",", ";", ":", "-")) or len(line) + 1 + len(after.split()[0]) > width
+        for line, after in pairwise(lines)
+        if len(line) < width
+    )
+
+
+def _behind_key(text: str, start: int, end: int) -> int:
+    """Return where the sentence of a record's field begins: "articles[8].answer: Write to us."."""
+    key = _KEY.match(text, start, end)
+    says = key is not None and _SENTENCE_ENDS.search(text[key.end() : end])
+    return (
+        key.end() if key and says and len(text[key.end() : end].split()) >= _LEAST_SAID else start
+    )
+
+
 def _without_marker(line: str) -> str:
-    marker = _ITEM.match(line)
+    marker = _MARKED.match(line)
     return line[marker.end() :] if marker else line
 
 
 def _items(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     begin = start
     for s, _e in _lines(text, start, end):
-        if s > begin and _ITEM.match(text, s, end):
+        if s > begin and _MARKED.match(text, s, end):
             if (trimmed := _trim(text, begin, s)) is not None:
                 yield trimmed
             begin = s
@@ -829,7 +936,16 @@ def _is_header(text: str, lines: Sequence[tuple[int, int]], header: str) -> bool
     cells = row_cells(first)
     if _is_rule(text[lines[1][0] : lines[1][1]]):
         return True
-    return all(cell and not any(map(str.isdigit, cell)) for cell in cells) and len(lines) > 2
+    if len(lines) <= 2 or not all(cells):
+        return False
+    if not any(map(str.isdigit, first)):
+        return True
+    # "Line | Q3 2025 | Q3 2026" names columns of numbers.
+    columns = list(zip(*(row_cells(text[s:e]) for s, e in lines[1:]), strict=False))
+    return all(_NAMES_COLUMN.match(cell) for cell in cells) and any(
+        any(map(str.isdigit, cell)) and all(_AMOUNT.match(below) for below in column)
+        for cell, column in zip(cells, columns, strict=False)
+    )
 
 
 def _fold(text: str) -> str:

@@ -15,7 +15,7 @@ from shared.runtime.tracing import span
 from shared.values import Hit
 
 from .choosing import Choosing
-from .citations import Citation, cite, cite_part, place_marks
+from .citations import Citation, attribute, cite, cite_part, place_marks
 from .composition import compose
 from .extractive import Extract, extract
 from .generation import Gemini
@@ -159,17 +159,25 @@ def _ask_gemini(
         pieces.append(rest)
         yield Token(rest)
     streamed = "".join(pieces)
-    if not reader.is_whole or not streamed.strip():
+    if reader.refused_in_silence:
+        streamed = refusal_text(
+            retrieval.languages,
+            Refusal("not_found", "the model found no answer"),
+            passages_in_others=retrieval.found_in_others,
+        )
+        yield Token(streamed)
+    elif not reader.is_whole or not streamed.strip():
         code = "cut" if streamed.strip() else "empty"
         raise GenerationUnavailable(code, "Gemini's reply ended before its answer did")
-    text = streamed if reader.refused else place_marks(streamed, reader.quotes, shown)
-    citations = [] if reader.refused else cite(text, reader.quotes, shown)
+    quotes = attribute(reader.quotes, shown)
+    text = streamed if reader.refused else place_marks(streamed, quotes, shown)
+    citations = [] if reader.refused else cite(text, quotes, shown, question=retrieval.question)
     grounded = any(citation.carries for citation in citations)
     if text.startswith(streamed) and text != streamed:
         yield Token(text[len(streamed) :])
     journal.explain(
         quotes={
-            "given": len(reader.quotes),
+            "given": len(quotes),
             "verified": sum(citation.verified for citation in citations),
         }
     )

@@ -200,9 +200,9 @@ def _add_asking(app: OpenAPI, dependencies: Dependencies) -> None:
         summary="Answer a question",
         operation_id="answer_question",
         description=(
-            "With Accept: text/event-stream the answer comes as server-sent events: step (with"
-            " effort medium), passages, token (any number), citations, and done or error. After"
-            " error the tokens before it are void; it carries the extractive answer."
+            "With Accept: text/event-stream the answer comes as server-sent events: step (where"
+            " there are several searches), passages, token (any number), citations, and done or"
+            " error. After error the tokens before it are void; it carries the extractive answer."
         ),
         responses=responses(
             QueryResponse,

@@ -430,8 +430,7 @@ class RetrieveRequest(RequestBody):
     effort: Literal["low", "medium"] = Field(
         default="low",
         description=(
-            "medium searches for each part of a question by itself and, where Gemini is"
-            " configured, up to three times for what is missing."
+            "medium, where Gemini is configured, searches up to three times for what is missing."
         ),
     )
     trace: Annotated[bool, Field(strict=True)] = Field(
@@ -614,7 +613,7 @@ class QueryResponse(DoneEvent):
 
 
 class StepEvent(BaseModel):
-    """With effort medium, a search that was made."""
+    """A search that was made, where there were several."""
 
     question: str = Field(description="What was searched for.")
     found: int = Field(description="How many passages were found.")
