@@ -24,7 +24,12 @@ from infra.model import export as export_model
 from infra.model.bert import read_bert, write_graph
 from shared import store
 from shared.embedding.embedder import Embedder
-from shared.embedding.tokenizer import DESCRIPTION_FILE, GRAPH_FILE, read_model_info
+from shared.embedding.tokenizer import (
+    DESCRIPTION_FILE,
+    GRAPH_FILE,
+    LANGUAGES_FILE,
+    read_model_info,
+)
 from shared.errors import ExportError
 from shared.search.statement import search
 from shared.store import Connection
@@ -256,62 +261,34 @@ def test_sentencepiece_model_of_512_tokens_and_2000_dimensions(
     assert {hit.vector_rank for hit in hits.hits} == {1, 2}
 
 
-def test_given_prompts_are_those_of_the_model(small_model: Path, tmp_path: Path) -> None:
-    """Options replace the configured prompts; other options make another model of the folder."""
+def test_prompts_are_those_of_the_family_or_given_ones(
+    unprompted_model: Path, tmp_path: Path
+) -> None:
+    """They stand before what is indexed and what is asked; other options make another model."""
+    source = Path(shutil.copytree(unprompted_model, tmp_path / "multilingual-e5-small"))
     output = tmp_path / "model"
-    options = ["--model", str(small_model), "--output", str(output), "--precision", "float32"]
-    asked = [*options, "--query-prompt", "find: ", "--document-prompt", ""]
-    for arguments, done in ((asked, "written"), (asked, "complete, kept"), (options, "written")):
+    options = ["--model", str(source), "--output", str(output), "--precision", "float32"]
+    given = [*options, "--query-prompt", "find: ", "--document-prompt", ""]
+    for arguments, done, query, document in (
+        (options, "written", "query: ", "passage: "),
+        (given, "written", "find: ", ""),
+        (given, "complete, kept", "find: ", ""),
+    ):
         result = CliRunner().invoke(export_model.main, arguments)
         assert result.output == f"{output}: {done}\n"
-        if arguments is asked:
-            prompts = json.loads((output / DESCRIPTION_FILE).read_text())["prompts"]
-            assert prompts == {"query": "find: ", "document": ""}
-
-
-@pytest.mark.parametrize(
-    ("name", "query", "document"),
-    [
-        ("multilingual-e5-small", "query: ", "passage: "),
-        ("bge-small-en-v1.5", "Represent this sentence for searching relevant passages: ", ""),
-        ("nomic-embed-text-v1.5", "search_query: ", "search_document: "),
-        ("snowflake-arctic-embed-m-v2.0", "query: ", ""),
-        ("gte-base", "", ""),
-        (
-            "Qwen3-Embedding-0.6B",
-            "Instruct: Given a web search query, retrieve relevant passages that answer the query"
-            "\nQuery:",
-            "",
-        ),
-    ],
-)
-def test_known_family_is_indexed_and_asked_with_its_prompts(
-    name: str,
-    query: str,
-    document: str,
-    unprompted_model: Path,
-    tmp_path: Path,
-    owner: Connection,
-    connection: Connection,
-    reader: Connection,
-) -> None:
-    """What a search compares is what sentence-transformers makes of the family's prompts."""
-    source = Path(shutil.copytree(unprompted_model, tmp_path / name))
-    export_model.export_model(str(source), tmp_path / "model", precision="float32")
-    embedder = Embedder(tmp_path / "model")
-    model = store.register_model(
-        owner, name=name, dimension=embedder.info.dimension, digest=embedder.info.digest
-    )
-    assert store.switch_model(owner, model.id) == 0
-    question, texts = (
-        export_model.CHECKED_PAIRS[0][0],
-        [each for _, each in export_model.CHECKED_PAIRS[:3]],
-    )
-    index_document(connection, embedder, "a.txt", texts)
-    found = search(reader, question=question, embedding=embedder.embed_query(question), limit=3)
-    cosines = _reference(source, [question], query) @ _reference(source, texts, document).T
-    similarities = {hit.ordinal: hit.similarity for hit in found.hits}
-    assert similarities == pytest.approx(dict(enumerate(cosines[0])), abs=2e-3)
+        embedder = Embedder(output)
+        np.testing.assert_allclose(
+            embedder.embed_documents(["a text"]),
+            _reference(source, ["a text"], document),
+            atol=1e-4,
+        )
+        asked = _reference(source, ["why?"], query)[0]
+        if (output / LANGUAGES_FILE).exists():
+            directions = np.load(output / LANGUAGES_FILE)
+            asked = asked - directions.T @ (directions @ asked)
+        np.testing.assert_allclose(
+            embedder.embed_query("why?"), asked / np.linalg.norm(asked), atol=1e-4
+        )
 
 
 def test_max_tokens_leaves_room_for_the_prompt(small_model: Path, tmp_path: Path) -> None:

@@ -246,7 +246,8 @@ def gather(
     """Return *units* of *passages* with their texts and words."""
     texts = [describe(unit, passages[unit.number - 1]) for unit in units]
     own = [
-        set(terms(text, language)) | (_unmarked(text) if unit.number in foreign else set())
+        set(terms(text, language))
+        | (_unmarked(text, language) if unit.number in foreign else set())
         for unit, text in zip(units, texts, strict=True)
     ]
     leads = [
@@ -268,9 +269,9 @@ def gather(
     )
 
 
-def _unmarked(text: str) -> set[str]:
+def _unmarked(text: str, language: str) -> set[str]:
     """Return the words of *text* as other languages write its names: Da Nang for Đà Nẵng."""
-    return set() if text.isascii() else set(terms(unmark(text.casefold())))
+    return set() if text.isascii() else set(terms(unmark(text.casefold()), language))
 
 
 def _under(passage: Hit, text: str) -> str:
@@ -425,10 +426,14 @@ def score(
             "reader": 0.0,
         }
         if unit.number in candidates.foreign:
-            # Meaning stands for the words that cannot be shared.
+            # Meaning stands for the words that cannot be shared, and words in common are chance.
             near = similarities[unit.number - 1] if vectors is None else vectors[place]
             for name in ("context_words", "focus"):
                 features[name] = max(features[name], near)
+            features["first"] = 1.0 / (
+                1 + sum(each > similarities[unit.number - 1] for each in similarities)
+            )
+            features["fused"] = features["nearest"]
         total_score = sum(getattr(weights, name) * value for name, value in features.items())
         scored.append(Scored(unit, features, total_score))
     return scored
