@@ -230,6 +230,7 @@ _FOOT_FIRST = (
         ("<h2>Set up<a href='#s'>¶</a></h2><a href='#m'>Skip it</a><p>Go.", "Set up\nGo."),
         ("<p>Rated <i class=material-icons>star</i> 4", "Rated 4"),
         ("<ul><li><a href='https://x.example/sharer.php?u=a'>Share</a></ul><p>Text.", "Text."),
+        ("<dl>" + "<dt>Site" * 6 + "</dl>", "\n".join(["Site"] * 6)),
         (_FOOT_FIRST, "Item | Sum\nOil | 3\nAll | 3"),
         (_ROLES, "Gate | Code\nEast | 88"),
         (

@@ -161,7 +161,24 @@ def test_xml_when_entities_explode() -> None:
             ),
             "See.\nBight, Loop: A bend.",
         ),
+        (
+            (
+                "<article><body><p><b>Ships</b> wait<xref ref-type='fn'>1</xref><fn><p>At sea.</p>"
+                "</fn>.</p><list list-type='order'><list-item><p>Ring.</p></list-item><list-item>"
+                "<p>Tie.</p><p>Twice.</p></list-item></list><list><list-item><label>(a)</label>"
+                "<p>End.</p></list-item></list></body></article>"
+            ),
+            "Ships wait¹ [Note: At sea.].\n1. Ring.\n2. Tie.\nTwice.\n(a) End.",
+        ),
         ('<opml><body><outline text="Knots"/></body></opml>', "outline: text: Knots"),
+        (
+            (
+                "<x><memo><title>Winch</title><content><![CDATA[<p>Grease it.</p><table><tr>"
+                "<td>Ship</td><td>Tons</td></tr><tr><td>Hela</td><td>12</td></tr></table>]]></content></memo>"
+                '<row body="&lt;p&gt;Use &lt;b&gt;rope&lt;/b&gt;.&lt;/p&gt;"/></x>'
+            ),
+            "title: Winch\ncontent:\nGrease it.\nShip | Tons\nHela | 12\nrow: body: Use rope.",
+        ),
     ],
 )
 def test_xml_when_names_stand_beside_values(data: str, expected: str) -> None:

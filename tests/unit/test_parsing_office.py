@@ -326,6 +326,7 @@ _CHART = (
 )
 
 
+_WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 _RELATED = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _FLAT = (
     '<pkg:package xmlns:pkg="http://schemas.microsoft.com/office/2006/xmlPackage">'
@@ -344,14 +345,21 @@ def test_docx_what_stands_around_its_text() -> None:
     body = (
         '<w:p><w:pPr><w:framePr w:dropCap="drop"/></w:pPr><w:r><w:t>O</w:t></w:r></w:p>'
         f"<w:p><w:r><w:t>nce </w:t></w:r>{box}<w:r><w:t>it froze.</w:t></w:r></w:p>"
-        f'<w:altChunk xmlns:r="{_RELATED}" r:id="c"/>' + docx_paragraph("End.")
+        f'<w:altChunk xmlns:r="{_RELATED}" r:id="c"/>'
+        + docx_paragraph("End.")
+        + docx_paragraph("Bight", style="T")
+        + docx_paragraph("A bend.")
     )
     extra = {
-        "word/_rels/document.xml.rels": relations([("c", "aFChunk", "chunk.html")]),
+        "word/_rels/document.xml.rels": relations(
+            [("c", "aFChunk", "chunk.html"), ("s", "styles", "styles.xml")]
+        ),
+        "word/styles.xml": f'<w:styles xmlns:w="{_WORD}"><w:style w:styleId="T">'
+        '<w:name w:val="Definition Term"/></w:style></w:styles>',
         "word/chunk.html": "<html><body><p>Berth 9 leaks.</p></body></html>",
     }
     text = text_of(make_docx(body, extra=extra), "a.docx")
-    assert text == "Once it froze.\nRing twice.\nBerth 9 leaks.\nEnd."
+    assert text == "Once it froze.\nRing twice.\nBerth 9 leaks.\nEnd.\nBight: A bend."
 
 
 @pytest.mark.parametrize("document", [_FLAT, _WORD_2003])

@@ -88,8 +88,8 @@ def test_ppt_blocks() -> None:
         ("row", 2, "Region | Port | Cost"),
         ("row", 2, "North | Emden | 120"),
         ("row", 2, "North | Husum"),
-        ("item", 2, "- one"),
-        ("item", 2, "- two"),
+        ("item", 2, "1. one"),
+        ("item", 2, "2. two"),
     ]
 
 

@@ -790,15 +790,19 @@ def test_pdf_table_over_pages_with_wider_numbers() -> None:
     assert {h for text, h in _rows(*pages) if text.startswith("A-")} == {header}
 
 
-def _striped() -> str:
-    """Return a table whose every other row is shaded, cell by cell, as browsers print one."""
+def _striped(first: int = 0) -> str:
+    """Return a table whose every other row is shaded from one on, as browsers print one."""
     rows = [["Room", "Floor", "Seats"], *([f"Room {n}", str(n % 3), str(n)] for n in range(10, 19))]
     shades = "".join(
         f"{45 + 130 * column} {754 - 20 * row} 130 20 re f\n"
-        for row in range(0, 10, 2)
+        for row in range(first, 10, 2)
         for column in range(3)
     )
-    return f"0.9 g\n{shades}0 g\n{_table(rows)}"
+    table = _table(rows)
+    if first:
+        # Names of columns are bold.
+        table = table.replace("/F ", "/B ", 3)
+    return f"0.9 g\n{shades}0 g\n{table}"
 
 
 def _under_header_lines() -> str:
@@ -854,15 +858,40 @@ def _walled() -> str:
     ("stream", "header", "rows"),
     [
         (_striped(), "Room | Floor | Seats", [f"Room {n} | {n % 3} | {n}" for n in range(10, 19)]),
+        (_striped(1), "Room | Floor | Seats", [f"Room {n} | {n % 3} | {n}" for n in range(10, 19)]),
         (
             _under_header_lines(),
             "Code | Place | Count",
             [f"SKU-{n} | A-{n} | {n}" for n in range(10, 19)],
         ),
+        (
+            pdf_text(
+                (50.0 + (60 + 30 * (column - 1) if column else 0), 700.0 - 12 * row, cell)
+                for row, line in enumerate(
+                    [
+                        ["Stop", "1", "2", "3", "4"],
+                        *(
+                            [f"Pier-{n}", f"5:1{n}", f"6:1{n}", f"7:1{n}", f"8:1{n}"]
+                            for n in range(4)
+                        ),
+                    ]
+                )
+                for column, cell in enumerate(line)
+            ),
+            "Stop | 1 | 2 | 3 | 4",
+            [f"Pier-{n} | 5:1{n} | 6:1{n} | 7:1{n} | 8:1{n}" for n in range(4)],
+        ),
         (_beside_text(), "Fan | Watt | Year", ["A-1 | 120 | 2019", "B-2 |  | 2021", "C-3 | 95"]),
         (_walled(), "Mode | Load | Mass", ["Slow | High | 2800", "Fast | Less | 1400"]),
     ],
-    ids=["stripes", "lines around the header", "text beside it", "words that touch"],
+    ids=[
+        "stripes",
+        "stripes below the header",
+        "lines around the header",
+        "narrow columns",
+        "text beside it",
+        "words that touch",
+    ],
 )
 def test_pdf_tables_as_programs_draw_them(stream: str, header: str, rows: list[str]) -> None:
     """Each row stands once, in order, under the header of its columns."""
@@ -890,6 +919,27 @@ def test_pdf_tables_as_programs_draw_them(stream: str, header: str, rows: list[s
             ["Vera Holt\n4 Mill Lane\nBath", " ".join(BODY)],
         ),
         (
+            [
+                (
+                    50 - 6 * len(str(n)),
+                    700 - 24 * n,
+                    f"{n}   the witness said on day {n} that he saw it and",
+                )
+                for n in range(1, 13)
+            ],
+            [" ".join(f"the witness said on day {n} that he saw it and" for n in range(1, 13))],
+        ),
+        (
+            [
+                (50, 700 - 14 * n, line)
+                for n, line in enumerate(
+                    ["The lamps are lit", "The gulls rest", "And slow", "From far"]
+                )
+            ]
+            + [(50, 600 - 14 * n, line) for n, line in enumerate(BODY)],
+            ["The lamps are lit\nThe gulls rest\nAnd slow\nFrom far", " ".join(BODY)],
+        ),
+        (
             [(50, 800, "Town news"), (500, 800, "Issue 7")]
             + [(50, 700 - 12 * n, f"left line {n:02} of the text goes on and on") for n in range(9)]
             + [(320, 700 - 12 * n, f"right line {n:02} of the text goes on so") for n in range(9)],
@@ -901,7 +951,7 @@ def test_pdf_tables_as_programs_draw_them(stream: str, header: str, rows: list[s
             ],
         ),
     ],
-    ids=["marks behind all text", "lines of an address", "a header over columns"],
+    ids=["marks", "address", "numbers of lines", "verses", "a header over columns"],
 )
 def test_pdf_lines_as_programs_write_them(
     texts: list[tuple[float, float, str]], read: list[str]

@@ -146,13 +146,13 @@ Start it::
 Signs
 -----
 
-See [#n]_.
+See [#n]_ and :ref:`the site <x>`.
 
 .. [#n] A note.
 """
 _ASCIIDOC = """= Harbour
 
-NOTE: Never stand below.
+NOTE: Never stand below.footnote:[Or near.]
 
 Whistle:: Two blasts mean stop.
 Flag::
@@ -272,14 +272,14 @@ Start it:
 crane --up
   4
 Signs
-See [#n]_.
+See [#n]_ and the site.
 [#n] A note.""",
         ),
         (
             "a.adoc",
             _ASCIIDOC,
             """Harbour
-NOTE: Never stand below.
+NOTE: Never stand below. [Note: Or near.]
 Whistle: Two blasts mean stop.
 Flag: A red flag.
 Parts

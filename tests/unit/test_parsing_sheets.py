@@ -293,3 +293,23 @@ def test_odt_when_a_table_stands_in_a_cell() -> None:
     body = "".join(f"<table:table-row>{row}</table:table-row>" for row in rows)
     text = text_of(make_open_document("text", f"<table:table>{body}</table:table>"), "a.odt")
     assert "8 | 9 | Two" in text
+
+
+def test_odt_what_stands_within_a_paragraph() -> None:
+    """A formula stands in its sentence, a text box behind it, a term beside its meaning."""
+    math = (
+        '<m:math xmlns:m="m"><m:mi>h</m:mi><m:mo>=</m:mo><m:msqrt><m:mi>x</m:mi></m:msqrt></m:math>'
+    )
+    body = (
+        "<text:p>So <draw:frame><draw:object xlink:href='./Object 1'/></draw:frame>"
+        "<draw:frame><draw:text-box><text:p>Box.</text:p></draw:text-box></draw:frame> holds."
+        "</text:p>"
+        '<text:p text:style-name="T">Bight</text:p><text:p>A bend.</text:p>'
+    )
+    styles = '<style:style style:name="T" style:parent-style-name="Definition_20_Term"/>'
+    styles += '<style:style style:name="Definition_20_Term"/>'
+    parts = {"Object 1/content.xml": math}
+    data = make_open_document(
+        "text", f"<office:text>{body}</office:text>", styles=styles, extra=parts
+    )
+    assert text_of(data, "a.odt") == "So h = √(x) holds.\nBox.\nBight: A bend."

@@ -238,3 +238,15 @@ def test_csv_when_blanks_follow_the_delimiter() -> None:
     """A quote behind a blank begins a field all the same."""
     text = 'a, b, c\n1, "x, y", 3\n2, "z", 4\n'
     assert text_of(text.encode(), "a.csv") == "a | b | c\n1 | x, y | 3\n2 | z | 4"
+
+
+def test_csv_when_a_title_stands_between_two_tables() -> None:
+    """A table that follows another without a blank row has its own header and title."""
+    rows = "Name,Power\nHela,1200\nOdin,900\nBarges\nName,Load\nB1,400\nNone,7\n"
+    blocks = blocks_of(rows.encode(), "a.csv")
+    assert [(block.text, block.header) for block in blocks][-4:] == [
+        ("Barges", "Name | Power"),
+        ("Name | Load", ""),
+        ("B1 | 400", "Barges\nName | Load"),
+        ("None | 7", "Barges\nName | Load"),
+    ]

@@ -32,6 +32,12 @@ _TERM = re.compile(r"(\S.{0,200}?)(?:::{1,3}|;;)(?:\s+(.*))?$")
 _CELL = re.compile(
     r"(?:(\d{1,3})?(?:\.(\d{1,3}))?([+*]))?[<^>]?(?:\.[<^>])?[adehlmsv]?(?<!\\)\|(?!=)"
 )
+_FOOTNOTE = re.compile(r"footnote(?:ref)?:\w{0,60}\[([^\]]{1,1000})\]")
+# Links and what is written between brackets; the target alone where nothing is.
+_MACRO = re.compile(
+    r"(?:link:|xref:|mailto:|image:|kbd:|btn:|menu:|latexmath:|stem:|pass:\w?)"
+    r"([^\s\[]{0,500})\[([^\]]{0,500})\]"
+)
 _MAX_REPEATED = 100
 
 
@@ -146,8 +152,12 @@ class _Reader:
         return found
 
     def _shown(self, line: str) -> str:
-        """Return a line with the values of the attributes that it names."""
-        return _REFERENCE.sub(lambda found: self.attributes.get(found[1], found.group()), line)
+        """Return a line with the values that it names, and the texts of its links and notes."""
+        line = _REFERENCE.sub(lambda found: self.attributes.get(found[1], found.group()), line)
+        if ":" not in line or "[" not in line:
+            return line
+        line = _FOOTNOTE.sub(r" [Note: \1]", line)
+        return _MACRO.sub(lambda found: found[2].partition("^")[0] or found[1], line)
 
     def _forget(self) -> None:
         self.options = self.title = ""

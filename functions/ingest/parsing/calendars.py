@@ -19,8 +19,8 @@ _ESCAPED = re.compile(r"\\([\\;,nN])")
 _ENTRIES = frozenset(["VEVENT", "VTODO", "VJOURNAL"])
 _TIMES = {"DTSTART": "Start", "DTEND": "End", "DUE": "Due"}
 _PEOPLE = {"ORGANIZER": "Organizer", "ATTENDEE": "Attendee"}
-_TEXTS = {"LOCATION": "Place", "STATUS": "Status", "DESCRIPTION": ""}
-_SHOWN = {"RRULE": "Repeats", "EXDATE": "Not on", "DURATION": "Duration"}
+_TEXTS = {"LOCATION": "Place", "STATUS": "Status", "COMMENT": "Comment", "DESCRIPTION": ""}
+_SHOWN = {"RRULE": "Repeats", "RDATE": "Also on", "EXDATE": "Not on", "DURATION": "Duration"}
 _UNITS = {"HOURLY": "hour", "DAILY": "day", "WEEKLY": "week", "MONTHLY": "month", "YEARLY": "year"}
 _DAYS = {
     "MO": "Monday",
@@ -102,7 +102,7 @@ def _last_day(value: str) -> str:
 
 
 def _show(name: str, value: str, options: str) -> str:
-    if name == "EXDATE":
+    if name in ("EXDATE", "RDATE"):
         return ", ".join(_time(one, options) for one in value.split(",")[:_MAX_DATES])
     if name == "DURATION":
         return _duration(value)

@@ -65,7 +65,8 @@ _FLAT_OFFICE = (
     b'office:mimetype="application/vnd.oasis.opendocument.',
 )
 _ROFF_START = re.compile(
-    rb"[.'](?:\\\"|(?:TH|Dd|Dt|TL|de|ds|nr|so|ig|if|ie|mso|RP|SH|Sh|NH)[ \t\r\n])|"
+    rb"[.'](?:\\\"|(?:TH|Dd|Dt|TL|RP|SH|Sh|NH)[ \t\r\n]"
+    rb"|(?:de|ds|nr|so|ig|if|ie|nh|ad|hy|tr|ft|ll|ta|rm|mso)[ \t\r\n])|"
     rb"'\\\" |(?:\.\\\"[^\n]*\n)+\."
 )
 _MAIL_HEADER = re.compile(

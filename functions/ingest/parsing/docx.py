@@ -102,6 +102,8 @@ _USUAL_SYMBOLS = (
 _MAX_FOLDED_ROWS = 6
 _MAX_FOLDED_CHARS = 400
 _MAX_ANCHOR_CHARS = 80
+# The style of a term, as pandoc names it.
+_TERM = "definition term"
 # A first letter with its quote, or a first word.
 _MAX_INITIAL_CHARS = 20
 # Blocks of text boxes that wait for the end of their paragraph.
@@ -408,6 +410,8 @@ class _Reader:
         self.shown: tuple[float, float] | None = None
         self.alternative = self.last_text = ""
         self.read_chunk: Callable[[str], Iterator[Block]] | None = None
+        # Terms that the next paragraph explains.
+        self.terms: list[str] = []
         # A large first letter, which stands in a frame before its paragraph.
         self.initial = ""
         # Text boxes that are open, and what stood in those of the open paragraph.
@@ -443,9 +447,16 @@ class _Reader:
                     yield from self._text(event.text)
             elif self.in_code and self.fields and len(self.fields[-1].code) < 200:
                 self.fields[-1].code += event.text
+        yield from self._terms_out()
         yield from self._boxes_out()
         yield from self._figures_out("")
         yield from self._figures_out("")
+
+    def _terms_out(self) -> Iterator[Block]:
+        """Yield terms that no paragraph explains."""
+        terms, self.terms = self.terms, []
+        for term in terms:
+            yield from paragraph(term)
 
     def _boxes_out(self) -> Iterator[Block]:
         """Yield what stood in the text boxes of a paragraph, behind it."""
@@ -693,11 +704,12 @@ class _Reader:
                 text = TICKED if control.is_checked else UNTICKED
         if self.fields and self.fields[-1].in_result and _PAGE_FIELD.match(self.fields[-1].code):
             return
-        if self.runs and self.runs[-1].is_raised:
-            text = raised(text)
-        if self.runs and self.runs[-1].symbols:
-            font = self.runs[-1].symbols
-            text = "".join(_symbol(font, f"{ord(sign):X}") or sign for sign in text)
+        if self.runs:
+            run = self.runs[-1]
+            if run.is_raised:
+                text = raised(text)
+            if run.symbols:
+                text = "".join(_symbol(run.symbols, f"{ord(sign):X}") or sign for sign in text)
         if not text.isascii():
             text = show_symbols(text)
         for anchor in self.open_anchors:
@@ -782,11 +794,17 @@ class _Reader:
                 yield from self._spill()
             return
         if level:
+            yield from self._terms_out()
             yield from heading(marker + text.replace("\n", " "), level=level)
             for _, note in notes:
                 yield from paragraph(note)
             self.gap = "\n\n"
             return
+        if whole and any(s.name.lower() == _TERM for s in self._styles(open_.style)):
+            self.terms.append(text)
+            return
+        if self.terms:
+            text, self.terms = f"{', '.join(self.terms)}: {text}", []
         kind: BlockKind = "item" if marker else "paragraph"
         gap = "\n" if kind == "item" and self.gap == "\n" else "\n\n"
         yield from paragraph(marker + text, kind=kind, gap=gap)

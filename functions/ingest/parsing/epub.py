@@ -50,29 +50,39 @@ def parse_epub(request: Request) -> Iterator[Event]:
             archive=archive,
             folder=chapter.rpartition("/")[0],
         )
-        name = names.get(chapter, "")
-        if name and not _HEADING.search(data.replace(b"\0", b"")):
+        named = names.get(chapter, [])
+        if named and not _HEADING.search(data.replace(b"\0", b"")):
             # A chapter that is named in the table of contents alone, or in a plain paragraph.
-            events = _under(name, events)
-        yield from events
+            yield from _under(named, list(events))
+        else:
+            yield from events
 
 
-def _under(name: str, events: Iterator[Event]) -> Iterator[Event]:
-    """Yield *events* under a heading, which may be their first paragraph."""
-    waiting = True
+def _under(named: list[str], events: list[Event]) -> Iterator[Event]:
+    """Yield *events* with headings: paragraphs that are named so, or the one name of the file."""
+    known = {name.casefold() for name in named}
+    found = {
+        event.text.casefold()
+        for event in events
+        if isinstance(event, Block) and event.kind == "paragraph"
+    }
+    if not known & found and len(named) == 1:
+        yield from heading(named[0], level=1)
     for event in events:
-        if waiting and isinstance(event, Block):
-            waiting = False
-            yield from heading(name, level=1)
-            if event.text.casefold() == name.casefold():
-                continue
-        yield event
+        if (
+            isinstance(event, Block)
+            and event.kind == "paragraph"
+            and event.text.casefold() in known
+        ):
+            yield from heading(event.text, level=1)
+        else:
+            yield event
 
 
-def _chapter_names(archive: Archive, contents: str) -> dict[str, str]:
-    """Return the name of each chapter by the table of contents (EPUB 3's, or the NCX of EPUB 2)."""
+def _chapter_names(archive: Archive, contents: str) -> dict[str, list[str]]:
+    """Return the names in each chapter by the table of contents (EPUB 3's, or the NCX)."""
     folder = contents.rpartition("/")[0]
-    names: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
     text: list[str] = []
     target = ""
     inside = False
@@ -90,7 +100,7 @@ def _chapter_names(archive: Archive, contents: str) -> dict[str, str]:
         if target and text and not inside:
             part = join_path(folder, unquote(target.partition("#")[0]))
             if name := clean_line("".join(text)):
-                names.setdefault(part, name)
+                names.setdefault(part, []).append(name)
             target, text = "", []
     return names
 

@@ -75,8 +75,10 @@ _BESIDE = (
     ".mw-editsection, .mw-jump-link, td.linenos, td.blob-num, td.gutter, td.rouge-gutter, "
     "span.linenos, span.lineno, .hljs-ln-numbers"
 )
-# A link from a heading to itself.
-_PERMALINKS = frozenset(["¶", "#", "§", "\U0001f517", "\u2693", "\u2693\ufe0e"])
+# A link from a heading to itself, and one from a note back to its sentence.
+_PERMALINKS = frozenset(
+    ["¶", "#", "§", "\U0001f517", "\u2693", "\u2693\ufe0e", "\u21a9", "\u21a9\ufe0e", "^", "\u2191"]
+)
 _SKIPS = re.compile(r"\b(?:skip|jump)", re.IGNORECASE)
 _SHARES = re.compile(
     r"/sharer(?:\.php)?\?|/sharer/|/intent/(?:tweet|post)|/shareArticle|/share\?|t\.me/share"
@@ -120,16 +122,18 @@ def hidden_elements(tree: LexborHTMLParser) -> Visibility:
     for selector in raising:
         raised.update(node.mem_id for node in tree.css(selector)[:_MAX_ELEMENTS])
     found.update(_cookie_notices(tree))
-    found.update(node.mem_id for node in tree.css(_BESIDE)[:_MAX_ELEMENTS])
-    found.update(_aids(tree))
+    if tree.css_first("[class]") is not None:
+        found.update(node.mem_id for node in tree.css(_BESIDE)[:_MAX_ELEMENTS])
+    links = tree.css("a[href]")[:_MAX_ELEMENTS]
+    found.update(_aids(links))
     if tree.css_first("p") is not None:
-        found.update(_link_lists(tree))
+        found.update(_link_lists(tree, links))
     return Visibility(frozenset(found), frozenset(formulas), frozenset(raised))
 
 
-def _aids(tree: LexborHTMLParser) -> Iterator[int]:
+def _aids(links: list[LexborNode]) -> Iterator[int]:
     """Yield links that lead around the page and do not belong to its text, and those that share."""
-    for link in tree.css("a[href]")[:_MAX_ELEMENTS]:
+    for link in links:
         address = link.attributes.get("href") or ""
         if not address.startswith("#"):
             if _SHARES.search(address):
@@ -228,7 +232,7 @@ def _without_media(sheet: str) -> str:
     return "".join(kept)
 
 
-def _link_lists(tree: LexborHTMLParser) -> set[int]:
+def _link_lists(tree: LexborHTMLParser, all_links: list[LexborNode]) -> set[int]:
     """Return the lists of nothing but short links, outside of the text: menus and languages."""
     found: set[int] = set()
     has_main = tree.css_first("main, article, [role=main]") is not None
@@ -241,7 +245,7 @@ def _link_lists(tree: LexborHTMLParser) -> set[int]:
         if len(links) >= len(items) and _leads_elsewhere(node, links, has_main=has_main):
             found.add(node.mem_id)
     rows: dict[int, tuple[LexborNode, list[LexborNode]]] = {}
-    for link in tree.css("a[href]")[:_MAX_ELEMENTS]:
+    for link in all_links:
         if link.parent is not None and link.parent.tag in ("div", "p", "span", "td"):
             rows.setdefault(link.parent.mem_id, (link.parent, []))[1].append(link)
     for number, (node, links) in rows.items():

@@ -111,6 +111,7 @@ _REFERRING = frozenset(
     ["cite", "citep", "citet", "parencite", "ref", "eqref", "autoref", "cref", "pageref"]
 )
 _ROW_END = re.compile(r"\\\\(?:\[[^\]]{0,20}\])?|\\tabularnewline\b")
+_CAPTION = re.compile(r"\\caption\s*(?:\[[^\]]{0,200}\])?\s*\{")
 _CELL_END = re.compile(r"(?<!\\)&")
 _SPANNING = re.compile(r"\\multi(column|row)\s*")
 _RULES = re.compile(
@@ -192,6 +193,12 @@ class _Source:
             return linear_math(self.until(token["math"]))
         if token["sign"]:
             return " " if token["sign"] == "~" else ""
+        if token["environment"]:
+            if token.group().startswith(r"\begin"):
+                self.argument("[]")
+                for _ in range(_LAYOUT.get(token["environment"], 0)):
+                    self.argument()
+            return " "
         escaped = token["escaped"]
         if escaped is None:
             return " "
@@ -371,8 +378,16 @@ class _Reader:
             source.argument("[]")
             for _ in range(_LAYOUT[name]):
                 source.argument()
-            rows = _Rows(source, _inside_of(source, name))
-            yield from self.prose.table(list(rows.read()), title=self.caption, is_said=True)
+            inside = _inside_of(source, name)
+            if found := _CAPTION.search(inside):
+                # That of a table which breaks over pages stands within it.
+                end = _group_end(inside, found.end() - 1, "{}")
+                self.caption = source.plain(inside[found.end() : end - 1])
+                inside = inside[: found.start()] + _ROW_END.sub("", inside[end:], count=1)
+                self.prose.add(self.caption)
+            caption, self.caption = self.caption, ""
+            rows = list(_Rows(source, inside).read())
+            yield from self.prose.table(rows, title=caption, is_said=True)
         else:
             source.argument("[]")
             for _ in range(_LAYOUT.get(name, 0)):

@@ -103,7 +103,7 @@ def show_general(value: float) -> str:
         return str(value)
     if value.is_integer() and abs(value) < 1e15:
         return str(int(value))
-    return f"{value:.15g}"
+    return f"{value:.15g}".replace("e", "E")
 
 
 def show_text(text: str, code: str) -> str:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from selectolax.lexbor import LexborHTMLParser
+
 from shared.errors import Unreadable
 
 from .archives import Archive, XmlEvent
@@ -32,6 +34,7 @@ from .blocks import (
 from .docx import core_title, show_symbols
 from .figures import PackedPictures, count_uses, is_caption
 from .footnotes import with_notes
+from .mathml import linear_formula
 from .numbering import show_count
 from .reading_order import Box, reading_order
 from .sheets import MAX_CELL_CHARS, MAX_COLUMNS, CellCounter, too_many_sheets, visible
@@ -56,6 +59,10 @@ _SHAPES = frozenset(
         *("path", "polyline", "caption"),
     ]
 )
+_PREFIX = re.compile(r"<(/?)\w{1,20}:")
+# Styles of terms, which the next paragraph explains: of pandoc, and of LibreOffice from HTML.
+_TERMS = frozenset(["Definition_20_Term", "List_20_Heading"])
+_MAX_BOXED = 1_000
 _RUNNING = frozenset(["page-number", "date-time", "header", "footer"])
 _LENGTH = re.compile(r"(-?[\d.]+)(cm|mm|in|pt|pc|px)?$")
 _CENTIMETRES = {"cm": 1.0, "mm": 0.1, "in": 2.54, "pt": 2.54 / 72, "pc": 2.54 / 6, "px": 2.54 / 96}
@@ -281,9 +288,23 @@ class _TextReader:
         self.skipping = 0
         self.gap = "\n\n"
         self.last_text = ""
+        # Text boxes that are open within a paragraph, and what stood in those of it.
+        self.boxes = 0
+        self.boxed: list[Block] = []
+        # Terms that the next paragraph explains.
+        self.terms: list[str] = []
 
     def feed(self, event: XmlEvent) -> Iterator[Block]:
         """Take the next element or text, and yield what is whole by now."""
+        if self.boxes:
+            self.boxed.extend(self._feed(event))
+            return
+        yield from self._feed(event)
+        if self.boxed and not self.paragraphs:
+            boxed, self.boxed, self.gap = self.boxed, [], "\n\n"
+            yield from boxed
+
+    def _feed(self, event: XmlEvent) -> Iterator[Block]:
         if self.skipping:
             if event.kind != "text":
                 self.skipping += 1 if event.kind == "start" else -1
@@ -314,7 +335,7 @@ class _TextReader:
             if name in ("creator", "date"):
                 self.inside = name
         elif name in ("p", "h"):
-            if self.paragraphs:
+            if self.paragraphs and (not self.boxes or len(self.boxed) > _MAX_BOXED):
                 yield from self._paragraph_out(self.paragraphs[-1])
             level = _integer(attributes.get("outline-level", "1")) if name == "h" else 0
             if attributes.get("is-list-header", "") == "true":
@@ -328,6 +349,9 @@ class _TextReader:
             yield from self._append("\t" if name == "tab" else "\n")
         elif name in ("title", "desc"):
             self.inside = name
+        elif name == "text-box":
+            # What stands in a box follows the paragraph that the box is bound to.
+            self.boxes += bool(self.boxes or self.paragraphs)
         elif name == "frame":
             self.frame = _size(attributes)
         elif name == "image":
@@ -335,7 +359,12 @@ class _TextReader:
             if self.archive.pictures is not None and not part.startswith("ObjectReplacements"):
                 self.pictures.append(_Picture(part, self.frame))
         elif name == "object" and self.depth < _MAX_OBJECT_DEPTH:
-            self.objects.append(attributes.get("href", "").removeprefix("./").rstrip("/"))
+            name = attributes.get("href", "").removeprefix("./").rstrip("/")
+            formula = _formula(self.archive, f"{name}/content.xml") if self.paragraphs else ""
+            if formula:
+                yield from self._append(f" {formula} ")
+            else:
+                self.objects.append(name)
         elif name in ("list", "list-item", "list-header"):
             self._list_start(name, attributes)
         elif name.startswith(("table", "covered-table")):
@@ -360,6 +389,8 @@ class _TextReader:
                 self.paragraphs[-1].spans.pop()
         elif name in ("title", "desc"):
             self.inside = ""
+        elif name == "text-box":
+            self.boxes = max(0, self.boxes - 1)
         elif name == "list" and self.lists:
             self._list_end()
         elif name.startswith("table"):
@@ -420,7 +451,11 @@ class _TextReader:
         elif level:
             yield from heading(marker + text.replace("\n", " "), level=level, page=self.page)
             self.gap = "\n\n"
+        elif whole and any(name in _TERMS for name, _ in self.styles.chain(open_.style)):
+            self.terms.append(text)
         else:
+            if self.terms:
+                text, self.terms = f"{', '.join(self.terms)}: {text}", []
             kind: BlockKind = "item" if marker else "paragraph"
             gap = "\n" if kind == "item" and self.gap == "\n" else "\n\n"
             yield from paragraph(marker + text, kind=kind, gap=gap, page=self.page)
@@ -582,24 +617,40 @@ def _object_blocks(
     archive: Archive, part: str, styles: _Styles, around: _TextReader
 ) -> Iterator[Block]:
     """Yield a chart's title and table, or the line of a formula."""
+    if line := _formula(archive, part):
+        yield from paragraph(line, page=around.page)
+        return
     reader = _TextReader(archive, styles, page=around.page, depth=around.depth + 1)
-    is_formula = is_first = False
-    notation = ""
-    formula: list[str] = []
     for event in archive.xml(part):
-        if not is_first:
-            is_first, is_formula = True, event.name == "math"
-        if not is_formula:
-            yield from reader.feed(event)
-        elif event.kind == "start" and event.name == "annotation":
-            # What its author wrote reads better than the elements' text.
-            notation, formula = "annotation", []
-        elif event.kind == "end" and event.name == "annotation":
-            break
-        elif event.kind == "text":
-            formula.append(event.text)
-    if line := clean_line(("" if notation else " ").join(formula)):
-        yield from paragraph(line.replace("{", "(").replace("}", ")"), page=around.page)
+        yield from reader.feed(event)
+
+
+def _formula(archive: Archive, part: str) -> str:
+    """Return the line of a formula, "" for any other object."""
+    if not archive.has(part):
+        return ""
+    noted: list[str] = []
+    inside = False
+    for number, event in enumerate(archive.xml(part)):
+        if not number and event.name != "math":
+            return ""
+        if event.name == "annotation" and event.kind != "text":
+            inside = event.kind == "start"
+        elif inside and event.kind == "text":
+            noted.append(event.text)
+    if line := clean_line("".join(noted)):
+        # What its author wrote reads better than the elements' text.
+        return line.replace("{", "(").replace("}", ")")
+    page = _PREFIX.sub(r"<\1", archive.read(part).decode("utf-8", "replace"))
+    formula = LexborHTMLParser(page).css_first("math")
+    return linear_formula(formula) if formula is not None else ""
+
+
+def packed_object_blocks(archive: Archive, *, page: int | None) -> Iterator[Block]:
+    """Yield what an object says that stands by itself: a chart in a file of another format."""
+    if archive.has("content.xml"):
+        around = _TextReader(archive, _Styles(archive), page=page)
+        yield from _object_blocks(archive, "content.xml", around.styles, around)
 
 
 def parse_ods(request: Request) -> Iterator[Event]:

@@ -81,6 +81,9 @@ _MAX_PICTURE_SIDE = 2000
 # How much of a document's processor time its pictures may take.
 _READING_SHARE = 0.7
 _LEAST_COLUMN = 4
+# Lines of which each begins with a capital letter are verses or entries, not sentences.
+_LEAST_VERSES = 4
+_MARK_CHARS = 3
 _MANY_LINES = 12
 _LETTER_WIDTH = 0.5
 # So many lines of a column of text go on with sentences.
@@ -159,6 +162,7 @@ class _Page:
     rules: Rules = field(default_factory=lambda: Rules([], []))
     edge_lines: list[tuple[str, Line]] = field(default_factory=list)
     is_wide: bool = False
+    height: float = 0.0
     turn: int = 0
     figures: list[PdfFigure] = field(default_factory=list)
 
@@ -389,6 +393,7 @@ def _read_pages(
         boxes: tuple[LineBox, ...] = ()
         lines: list[Line] = []
         is_picture = is_wide = False
+        page_height = 0.0
         turn = 0
         notes: list[str] = []
         figures: list[PdfFigure] = []
@@ -404,6 +409,7 @@ def _read_pages(
                     lines = with_bullets(lines, drawings.paths())
                 width, height = page.get_size()
                 is_wide = (width > height) != (turn in (1, 3))
+                page_height = width if turn in (1, 3) else height
                 values, notes, held = pdf_annotations.read(page, form)
                 files.extend((index, annotation) for annotation in held)
                 if turn:
@@ -445,6 +451,7 @@ def _read_pages(
                 notes,
                 rules,
                 is_wide=is_wide,
+                height=page_height,
                 turn=turn,
                 figures=figures,
             )
@@ -830,6 +837,8 @@ class _Assembler:
                     group = groups.pop(at)
                     end = _column_end(group.lines[0], lines)
                     begun_here = _Unfinished(group.kind, group.lines, end, has_code)
+        # Where the columns end that begin at a place.
+        ends: dict[float, float] = {}
         rows = 0
         caption = ""
         in_list = False
@@ -860,7 +869,10 @@ class _Assembler:
                 continue
             rows = 0
             is_text = group.kind == "paragraph" and len(group.lines) > 1
-            end = _column_end(group.lines[0], lines) if is_text else 0.0
+            end = 0.0
+            if is_text:
+                left = group.lines[0].left
+                end = ends[left] = ends.get(left) or _column_end(group.lines[0], lines)
             text, boxes, _ = _joined(group.lines, self.compounds, right=end, has_code=has_code)
             is_caption = len(text) <= MAX_CAPTION_CHARS and CAPTION.match(text)
             caption = text if is_caption else ""
@@ -1127,14 +1139,19 @@ def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) 
     if not own:
         return page.lines
     near = [
-        other.edge_lines
+        (other.edge_lines, other.height - page.height)
         for other in window
         if other is not page and abs(other.number - page.number) <= _WINDOW_PAGES
     ]
+
+    def is_there(own: Line, line: Line, taller: float) -> bool:
+        # As far from the foot of its page, or from the head of a page of another size.
+        return min(abs(own.middle - line.middle), abs(own.middle - line.middle + taller)) < 6
+
     dropped: list[Line] = []
     for key, line in own:
         seen = sum(
-            any(k == key and abs(o.middle - line.middle) < 6 for k, o in other) for other in near
+            any(k == key and is_there(line, o, taller) for k, o in other) for other, taller in near
         )
         # A bare page number needs one witness, words need two where there are so many pages.
         is_number = not any(c.isalpha() for c in key.replace("#", ""))
@@ -1143,8 +1160,8 @@ def _without_running_lines(page: _Page, window: Iterable[_Page], *, pages: int) 
         if seen < needed and (ahead := _ahead(line)) is not None:
             # A chapter's name beside the page number, on a few pages each.
             seen = sum(
-                any(_ahead(o) == ahead and abs(o.middle - line.middle) < 6 for _, o in other)
-                for other in near
+                any(_ahead(o) == ahead and is_there(line, o, taller) for _, o in other)
+                for other, taller in near
             )
         if seen >= needed:
             dropped.append(line)
@@ -1335,9 +1352,10 @@ def _header_above(pieces: list[Line]) -> tuple[list[Line], list[Line]]:
     if len(head) > _EDGE_LINES or len(rest) < 6:
         return [], pieces
     below = max(piece.top for piece in rest)
+    if min(piece.bottom for piece in head) - below <= 1.5 * highest.height:
+        return [], pieces
     usual = statistics.median(map(_size_of, rest))
-    is_apart = min(piece.bottom for piece in head) - below > 1.5 * highest.height
-    if not is_apart or any(piece.size > usual or piece.bold for piece in head):
+    if any(piece.size > usual or piece.bold for piece in head):
         return [], pieces
     return sorted(head, key=_left), rest
 
@@ -1550,11 +1568,17 @@ def _joined(
     text = ""
     hyphenated = False
     before = lines[0]
+    has_verses = (
+        right > 0
+        and len(lines) >= _LEAST_VERSES
+        and all(line.text[:1].isupper() and not line.hyphenated for line in lines)
+        and max(len(line.text) for line in lines) > _MARK_CHARS
+    )
     boxes: list[LineBox] = []
     page_starts: list[PageStart] = []
     page = lines[0].page
     for line in lines:
-        if text and has_code and before.mono and line.mono:
+        if text and (has_verses or (has_code and before.mono and line.mono)):
             text += "\n"
         elif text and hyphenated:
             # PDFium takes away any hyphen that a line ends with.

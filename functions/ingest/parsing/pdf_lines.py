@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate, groupby, pairwise, repeat
-from operator import add, itemgetter, sub
+from operator import add, attrgetter, itemgetter, sub
 from typing import Any, NamedTuple
 
 import pypdfium2
@@ -31,10 +31,24 @@ _LESS_TALL = 0.8
 _SAME_GAP = 0.75
 _SAME_EDGE = 1.5
 _LEAST_STRETCHED = 3
+# Between narrow columns, in heights of the line; so many words stand below those of another row.
+_NARROW_GAP = 0.6
+_LEAST_ROWS = 3
+_LEAST_IN_ROW = 4
+_ALIKE_SHARE = 0.75
 # Characters that are looked at to tell how a page's text is turned.
 _ANGLES = 12
 # So many numbers in steps of the same size are a ruler or the numbers of lines.
 _RULER_NUMBERS = 8
+_MAX_RULER_DIGITS = 4
+# Numbers of lines end at one place and stand at one distance, in points; the text that they count
+# goes on with sentences.
+_RULER_EDGE = 14.0
+_SAME_PITCH = 1.5
+_PROSE_SHARE = 0.25
+_LEAST_PROSE_CHARS = 30
+# Between such a number and the text, in heights of the line.
+_RULER_GAP = 0.5
 _LINE = re.compile("[^\r\n\ufffe]+")
 # Dots or lines that lead the eye, and what is nothing else.
 _LEADERS = re.compile(r"(?:[.·…]\s?){4,}|_{3,}")
@@ -75,8 +89,6 @@ _LEAST_OVER = 0.4
 # A minus sign before a letter or another one is a hyphen of a font, as that of --option.
 _NO_MINUS = re.compile(r"\u2212(?=\u2212?[^\W\d_])")
 _RAISED_SIGNS = frozenset("0123456789+-\u2212")
-# At the begin or the end of a word.
-_RAISABLE = re.compile(r"(?<![^ ])[0-9+\-\u2212]|[0-9+\-\u2212](?![^ ])")
 # A mark behind it, and then another word.
 _RAISED_BEFORE_MARK = re.compile(r"[0-9+\-\u2212](?=[.,;:)] |,[0-9])")
 # How far above the others, in heights of the line, a raised digit stands, and how much smaller.
@@ -113,6 +125,7 @@ _SYMBOLS = str.maketrans(
     | {"\uf0fe": "☒", "\uf0fd": "☒", "\uf052": "☑", "\uf06f": "☐", "\uf0a8": "☐", "\uf0a3": "☐"}
 )
 _SYMBOL = re.compile("[\uf020-\uf0ff]")
+_DIGIT = re.compile(r"\d")
 _BOLD = re.compile(rb"bold|black|heavy|semibold|cmbx|medi", re.IGNORECASE)
 _MONO = re.compile(rb"mono|courier|consol|typewriter|cmtt|lmtt|menlo|sftt", re.IGNORECASE)
 _angle = direct(pdfium.FPDFText_GetCharAngle)
@@ -230,6 +243,8 @@ def read_lines(
         has_accents = _ACCENT.search(text) is not None
         may_lead = _MAY_LEAD.search(text) is not None
         letters: list[_Letters] = []
+        # Lines with wide gaps that may be rows of narrow columns.
+        loose: list[int] = []
         spans, starts, ends = _spans(text)
         words = _Words(starts, ends, characters.sides(starts), characters.sides(ends))
         page_lefts, page_bottoms, _, tops = words.first
@@ -264,10 +279,11 @@ def read_lines(
                 bottom, top = min(bottom, end_bottom), max(top, end_top)
             height = top - bottom
             font = characters.font(middle)
-            bold, mono = _is_bold(font), _is_mono(font)
+            bold, mono = _style(font)
             if mono:
                 # One word of a line may be code, too.
-                mono = all(map(_is_mono, map(characters.font, (first, first + len(stripped) - 1))))
+                sides = first, first + len(stripped) - 1
+                mono = all(_style(characters.font(at))[1] for at in sides)
             if has_symbols and "\uf020" <= max(stripped) <= "\uf0ff":
                 stripped = stripped.translate(_SYMBOLS)
             if has_accents and _ACCENT.search(stripped):
@@ -280,13 +296,20 @@ def read_lines(
                 letters.append(_letters(stripped, first, characters, foot))
             least = bottom + _LEAST_RAISE * height
             highest = max(bottoms)
-            if highest > least or max(end_bottoms) > least or raised_ends:
+            maybe: list[int] = []
+            if raised_ends:
                 behind = bisect_right(raised_ends, first + len(stripped))
-                maybe = [at - first for at in raised_ends[bisect_left(raised_ends, first) : behind]]
-                if highest > least or max(end_bottoms) > least or maybe:
-                    maybe += [match.start() for match in _RAISABLE.finditer(stripped)]
-                    stripped = _with_raised(stripped, first, maybe, (bottom, top), characters)
-            if len(lefts) > 1 and max(map(sub, lefts[1:], rights)) > 1.5 * height:
+                maybe += raised_ends[bisect_left(raised_ends, first) : behind]
+            for lows, places in ((bottoms, starts), (end_bottoms, ends)):
+                if max(lows) > least:
+                    some = zip(places[begin:end], lows, strict=True)
+                    maybe += [at for at, low in some if low > least]
+            if maybe:
+                maybe = [at - first for at in maybe if text[at] in _RAISED_SIGNS]
+            if maybe:
+                stripped = _with_raised(stripped, first, maybe, (bottom, top), characters)
+            widest = max(map(sub, lefts[1:], rights), default=0.0)
+            if widest > 1.5 * height:
                 cells = tuple(_cells(stripped, first, words, begin, end, wide=1.5 * height))
                 cleaned = clean_line(stripped) if len(cells) > 1 else cells[0][0]
             else:
@@ -303,7 +326,7 @@ def read_lines(
                 edges = _edges_of_cleaned(stripped, edges)
             if bold and len(cells) > 1:
                 # The first column of a table may be bold, and the rest of a row not.
-                bold = _is_bold(characters.font(first + len(stripped) - 1))
+                bold, _ = _style(characters.font(first + len(stripped) - 1))
             leads = (
                 may_lead
                 and _LEADER_MARKS.search(cleaned) is not None
@@ -371,7 +394,11 @@ def read_lines(
                 if len(stripped) > 1 and end_bottom - first_bottom > line.height > right - left:
                     # Letters above each other: it runs up.
                     line = line._replace(edges=(), runs_up=True)
+                if widest > _NARROW_GAP * height and not mono and _holds_numbers(line.text):
+                    loose.append(len(lines))
                 lines.append(line)
+        if len(loose) >= _LEAST_ROWS and not runs_back:
+            lines = _with_narrow_columns(lines, loose)
         if runs_back:
             lines = _read_backwards(lines, letters, walls)
         # As the lines' coordinates are: what is seen of a page may be turned, and begin elsewhere.
@@ -496,6 +523,50 @@ def _edges_of_cleaned(
     )
 
 
+def _with_narrow_columns(lines: list[Line], loose: list[int]) -> list[Line]:
+    """
+    Return *lines*, those parted at narrow gaps whose words stand below each other.
+
+    Args:
+        loose: The numbers of those with gaps that are wider than blanks.
+    """
+    parted = list(lines)
+    run: list[int] = []
+    for at in [*loose, -1]:
+        if run and at == run[-1] + 1 and _are_rows(lines[run[-1]], lines[at]):
+            run.append(at)
+            continue
+        if len(run) >= _LEAST_ROWS:
+            for row in run:
+                line = lines[row]
+                cells = _cells_of(line.text, line.edges, [], wide=_NARROW_GAP * line.height)
+                parted[row] = line._replace(cells=cells)
+        run = [at]
+    return parted
+
+
+def _holds_numbers(text: str) -> bool:
+    words = text.split(" ")
+    return 2 * sum(1 for word in words if _DIGIT.search(word)) >= len(words)
+
+
+def _are_rows(line: Line, below: Line) -> bool:
+    """Return whether most words of a line stand below those of another one."""
+    if min(len(line.edges), len(below.edges)) < _LEAST_IN_ROW:
+        return False
+    alike = sum(
+        1
+        for left, right in below.edges
+        if any(
+            abs(left - begin) < _SAME_EDGE
+            or abs(right - end) < _SAME_EDGE
+            or abs(left + right - begin - end) < 2 * _SAME_EDGE
+            for begin, end in line.edges
+        )
+    )
+    return alike >= _ALIKE_SHARE * len(below.edges)
+
+
 def _with_stretched_whole(lines: list[Line]) -> list[Line]:
     """
     Return *lines*, those in one piece whose words only justification has set wide apart.
@@ -529,13 +600,9 @@ def _is_stretched(line: Line) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _is_bold(font: bytes) -> bool:
-    return _BOLD.search(font) is not None
-
-
-@lru_cache(maxsize=1024)
-def _is_mono(font: bytes) -> bool:
-    return _MONO.search(font) is not None
+def _style(font: bytes) -> tuple[bool, bool]:
+    """Return whether a font is bold, and whether its letters all have one width."""
+    return _BOLD.search(font) is not None, _MONO.search(font) is not None
 
 
 def _usual_turn(textpage: Any, count: int) -> int:
@@ -681,11 +748,62 @@ def _with_markers(lines: list[Line]) -> list[Line]:
     return [line for at, line in enumerate(marked) if at not in gone]
 
 
+def _without_line_numbers(lines: list[Line]) -> list[Line]:
+    """
+    Return *lines* without the numbers that PDFium takes for their first words.
+
+    Numbers of lines stand at one distance and count each of them, those between sentences too.
+    """
+    numbered: dict[int, list[int]] = {}
+    for at, line in enumerate(lines):
+        first = line.text.partition(" ")[0]
+        if first.isdecimal() and len(first) <= _MAX_RULER_DIGITS:
+            end = line.edges[0][1] if line.edges else line.right
+            if len(line.edges) < 2 or line.edges[1][0] - end > _RULER_GAP * line.height:
+                numbered.setdefault(round(end / _RULER_EDGE), []).append(at)
+    stripped = list(lines)
+    for places in numbered.values():
+        if len(places) < _RULER_NUMBERS:
+            continue
+        own = sorted((lines[at] for at in places), key=attrgetter("middle"), reverse=True)
+        drops = [a.middle - b.middle for a, b in pairwise(own)]
+        texts = [_without_first_word(line) for line in own]
+        prose = sum(
+            1 for line in texts if len(line.text) > _LEAST_PROSE_CHARS and line.text[:1].islower()
+        )
+        if (
+            _is_series([int(line.text.partition(" ")[0]) for line in own])
+            and max(drops) - min(drops) < _SAME_PITCH
+            and prose >= _PROSE_SHARE * len(own)
+            # Else they number the rows of a table.
+            and all(len(line.cells) < 2 for line in texts)
+        ):
+            for at in places:
+                stripped[at] = _without_first_word(lines[at])
+    return [line for line in stripped if line.text]
+
+
+def _without_first_word(line: Line) -> Line:
+    first, _, text = line.text.partition(" ")
+    if not line.edges or not text:
+        return line._replace(text="")
+    left = line.edges[1][0]
+    cells = line.cells
+    if cells[0][0] == first:
+        cells = cells[1:]
+    else:
+        cells = ((cells[0][0].removeprefix(f"{first} "), left, cells[0][2]), *cells[1:])
+    return line._replace(text=text, left=left, cells=cells, edges=line.edges[1:])
+
+
 def _without_rulers(lines: list[Line]) -> list[Line]:
     """Remove line numbers in a margin and rulers along an edge."""
     lines_of_digits = [line for line in lines if line.text[0].isdecimal()]
     if not lines_of_digits:
         return lines
+    if len(lines_of_digits) >= _RULER_NUMBERS:
+        lines = _without_line_numbers(lines)
+        lines_of_digits = [line for line in lines if line.text[0].isdecimal()]
     numbers = [line for line in lines_of_digits if line.text.isdecimal() and len(line.text) <= 4]
     dropped: set[int] = set()
     for edge in ("left", "right"):

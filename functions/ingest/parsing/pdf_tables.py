@@ -65,6 +65,8 @@ _LEAST_ROW_GAP = 1.2
 _MAX_KEY_CHARS = 30
 _LEAST_WITH_HEAD = 4
 _MAX_GAPS = 4
+# The gap between names of two columns over those within a name.
+_WIDER = 1.5
 # A table that goes on, on the next page, has its columns at the same places, in points.
 _COLUMN_SHIFT = 15.0
 CAPTION = re.compile(
@@ -351,12 +353,19 @@ def _ruled_tables(
         return
     grids = _with_stripes_joined(list(_grids(across, down)))[:_MAX_GRIDS]
     words = list(chain.from_iterable(map(words_of, lines, count()))) if grids else []
-    for rows, columns in grids:
+    for rows, columns, is_striped in grids:
         tops = _places(rows)
         for begin, end in _parts(rows, columns):
             high, low = tops[begin] + _NEAR, tops[end] - _NEAR
             own = [line for line in rows if low <= line[0] <= high]
-            table = _read_grid(words, own, columns, is_last=end == len(tops) - 1, goes_on=goes_on)
+            table = _read_grid(
+                words,
+                own,
+                columns,
+                is_first=is_striped and begin == 0,
+                is_last=end == len(tops) - 1,
+                goes_on=goes_on,
+            )
             if table is not None:
                 yield table
 
@@ -409,10 +418,12 @@ def _grids(across: _Lines, down: _Lines) -> Iterator[tuple[_Lines, _Lines]]:
             yield sorted(rows, reverse=True), sorted(columns)
 
 
-def _with_stripes_joined(grids: list[tuple[_Lines, _Lines]]) -> list[tuple[_Lines, _Lines]]:
-    """Return *grids* with the shaded rows of one table together, and the rows between them."""
+def _with_stripes_joined(
+    grids: list[tuple[_Lines, _Lines]],
+) -> list[tuple[_Lines, _Lines, bool]]:
+    """Return *grids*, shaded rows of one table and those between them as one, and which are so."""
     grids.sort(key=lambda grid: -grid[0][0][0])
-    joined: list[tuple[_Lines, _Lines]] = []
+    joined: list[tuple[_Lines, _Lines, bool]] = []
     stripes = 0
     for rows, columns in grids:
         before = joined[-1] if joined else None
@@ -427,9 +438,9 @@ def _with_stripes_joined(grids: list[tuple[_Lines, _Lines]]) -> list[tuple[_Line
         ):
             # The rows between them have no lines of their own.
             walls = [(x, tops[-1], before[0][0][0]) for x in known]
-            joined[-1] = [*before[0], *rows], walls
+            joined[-1] = [*before[0], *rows], walls, True
         else:
-            joined.append((rows, columns))
+            joined.append((rows, columns, False))
     return joined
 
 
@@ -467,6 +478,7 @@ def _read_grid(
     across: _Lines,
     down: _Lines,
     *,
+    is_first: bool,
     is_last: bool,
     goes_on: Sequence[float] | None,
 ) -> Table | None:
@@ -479,6 +491,10 @@ def _read_grid(
     tops = tops[:_MAX_ROWS]
     if is_last:
         tops = _with_open_row(words, tops, lefts)
+    above = [word for word in words if word.bold] if is_first else []
+    if _is_open_row(above, lefts, low=tops[0], high=tops[0] + _usual_height(tops)):
+        # Names of columns above shaded rows.
+        tops = [tops[0] + _usual_height(tops), *tops]
     columns, rows = len(lefts) - 1, len(tops) - 1
     if columns < 2 or rows < 1:
         return None
@@ -564,20 +580,29 @@ def _with_open_row(words: Sequence[Word], tops: list[float], lefts: list[float])
     """Return where rows begin, with the last one of a page, which may have no line below it."""
     if len(tops) < 3:
         return tops
-    usual = statistics.median(a - b for a, b in pairwise(tops))
-    below = [
+    usual = _usual_height(tops)
+    if _is_open_row(words, lefts, low=tops[-1] - usual, high=tops[-1]):
+        return [*tops, tops[-1] - usual]
+    return tops
+
+
+def _usual_height(tops: list[float]) -> float:
+    return statistics.median(a - b for a, b in pairwise(tops)) if len(tops) > 1 else 0.0
+
+
+def _is_open_row(words: Sequence[Word], lefts: list[float], *, low: float, high: float) -> bool:
+    """Return whether one line stands between two heights, its words in several columns."""
+    between = [
         word
         for word in words
-        if tops[-1] - usual < word.middle < tops[-1]
+        if low < word.middle < high
         and lefts[0] - _NEAR <= word.left
         and word.right <= lefts[-1] + _NEAR
     ]
-    lines = _by_lines(below)
-    is_row = len(lines) == 1 and len({_column_at(lefts, word) for word in below}) > 1
+    lines = _by_lines(between)
+    is_row = len(lines) == 1 and len({_column_at(lefts, word) for word in between}) > 1
     gaps = [b.left - a.right for a, b in pairwise(lines[0])] if is_row else []
-    if gaps and max(gaps) > 1.5 * (below[0].top - below[0].bottom):
-        return [*tops, tops[-1] - usual]
-    return tops
+    return bool(gaps) and max(gaps) > 1.5 * (between[0].top - between[0].bottom)
 
 
 def _row_at(depths: list[float], y: float) -> int:
@@ -825,6 +850,9 @@ def _parts_of(line: Line) -> list[tuple[float, float]]:
     spans = line.edges or [(left, right) for _, left, right in line.cells]
     lefts, rights = zip(*spans, strict=True)
     wide = 1.5 * max(line.top - line.bottom, 1.0)
+    if any(after[1] - before[2] <= wide for before, after in pairwise(line.cells)):
+        # Narrower columns are known to be some.
+        return [(left, right) for _, left, right in line.cells]
     if lefts[0] == min(lefts) and max(map(sub, lefts[1:], rights), default=0.0) <= wide:
         return [(lefts[0], max(rights))]
     return _Row(sorted(words_of(line, 0), key=_left)).parts
@@ -938,10 +966,10 @@ def _aligned_table(rows: Sequence[_Row], *, above: _Row | None) -> Table | None:
         and len("".join(word.text for word in above.words)) < 150
         and above.words[-1].text[-1:] not in ".:;,!?"
     ):
-        split = _split(above, zones)
+        split = _split(above, zones, is_head=True)
         if sum(1 for cell in split if cell) >= max(2, (len(zones) + 1) // 2):
             rows = [above, *rows]
-    lines = [_split(row, zones) for row in rows]
+    lines = [_split(row, zones, is_head=row is rows[0]) for row in rows]
     drops = [a.middle - b.middle for a, b in pairwise(rows)]
     if _is_prose(lines, zones, drops):
         return None
@@ -1120,7 +1148,9 @@ def _narrow_parts(zone: tuple[float, float], rows: Sequence[_Row]) -> list[tuple
     return parts
 
 
-def _split(row: _Row, zones: list[tuple[float, float]]) -> list[list[Word]]:
+def _split(
+    row: _Row, zones: list[tuple[float, float]], *, is_head: bool = False
+) -> list[list[Word]]:
     """Return the words of a row by columns; a name above several of them stands in the first."""
     cells: list[list[Word]] = [[] for _ in zones]
     for left, right in row.parts:
@@ -1137,9 +1167,30 @@ def _split(row: _Row, zones: list[tuple[float, float]]) -> list[list[Word]]:
         if all(_fits(some, zones[column]) for column, some in groups.items()):
             for column, some in groups.items():
                 cells[column].extend(some)
+        elif is_head and (parts := _by_wide_gaps(words, [zones[i] for i in over])):
+            for column, some in zip(over, parts, strict=True):
+                cells[column].extend(some)
         else:
             cells[over[0]].extend(words)
     return cells
+
+
+def _by_wide_gaps(words: list[Word], zones: list[tuple[float, float]]) -> list[list[Word]]:
+    """Return names that are wider than their columns, parted at their widest gaps; [] if unsure."""
+    gaps = [b.left - a.right for a, b in pairwise(words)]
+    if len(gaps) < len(zones):
+        return []
+    wide = sorted(sorted(range(len(gaps)), key=gaps.__getitem__)[-(len(zones) - 1) :])
+    others = [gap for at, gap in enumerate(gaps) if at not in wide]
+    if min(gaps[at] for at in wide) < _WIDER * max(others):
+        return []
+    bounds = [0, *(at + 1 for at in wide), len(words)]
+    parts = [words[begin:end] for begin, end in pairwise(bounds)]
+    over = all(
+        part[0].left < end and part[-1].right > begin
+        for part, (begin, end) in zip(parts, zones, strict=True)
+    )
+    return parts if over else []
 
 
 def _fits(words: list[Word], zone: tuple[float, float]) -> bool:

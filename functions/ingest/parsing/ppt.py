@@ -9,6 +9,7 @@ one tells which are in force.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -30,6 +31,8 @@ from .blocks import (
     read_all,
 )
 from .compound import COMPOUND_ERRORS, CompoundFile
+from .numbering import show_count
+from .ole_objects import object_blocks
 from .reading_order import Box, reading_order
 from .tables import Below, Beside, TableWriter, cover
 
@@ -46,6 +49,19 @@ _OUTLINE_REFERENCE = 0x0F9E
 # A letter stands where the program shows a number, a date or a running line.
 _SHOWN_FIELDS = frozenset([0x0FD8, 0x0FF7, 0x0FF8, 0x0FF9, 0x0FFA, 0x1015])
 _COMMENT, _STRING, _TAG_DATA = 0x2EE0, 0x0FBA, 0x138B
+# Automatic numbers: StyleTextProp9Atom, 2.9.67, and the kinds of TextAutoNumberSchemeEnum.
+_NUMBERS = 0x0FAC
+_SCHEMES = {
+    0: ("lowerLetter", "{}."), 1: ("upperLetter", "{}."), 2: ("decimal", "{})"),
+    4: ("lowerRoman", "({})"), 5: ("lowerRoman", "{})"), 6: ("lowerRoman", "{}."),
+    7: ("upperRoman", "{}."), 8: ("lowerLetter", "({})"), 9: ("lowerLetter", "{})"),
+    10: ("upperLetter", "({})"), 11: ("upperLetter", "{})"), 12: ("decimal", "({})"),
+    13: ("decimal", "{}"), 14: ("upperRoman", "({})"), 15: ("upperRoman", "{})"),
+}  # fmt: skip
+# Objects (charts, sheets): the list of them, one of its entries, and what it refers to.
+_OBJECT_LIST, _OBJECT, _OBJECT_ATOM, _OBJECT_STORAGE = 0x0409, 0x0FCC, 0x0FC3, 0x1011
+_OBJECT_REFERENCE = 0x0BC1
+_MAX_OBJECTS = 1_000
 _AUTHOR, _TEXT = 0, 1
 # Kinds of text, TextHeaderAtom.
 _TITLES = (0, 6)
@@ -86,6 +102,7 @@ class _Line:
     text: str
     level: int = 0
     has_bullet: bool = False
+    number: str = ""
 
 
 @dataclass(slots=True)
@@ -97,6 +114,9 @@ class _Text:
     # Places of letters that stand for numbers and dates.
     fields: set[int] = field(default_factory=set)
     levels: list[tuple[int, int, bool]] = field(default_factory=list)
+    # Scheme and first number of each paragraph with an automatic number, None for others.
+    numbers: list[tuple[int, int] | None] = field(default_factory=list)
+    counts: dict[int, tuple[tuple[int, int], int]] = field(default_factory=dict)
 
     def lines(self) -> list[_Line]:
         """Return its paragraphs, each with the level and bullet that hold where it begins."""
@@ -115,9 +135,29 @@ class _Text:
                 run += 1
             _, level, has_bullet = ends[run] if ends else (0, 0, False)
             lines = [clean_line(one) for one in part.split("\v")]
-            found.append(_Line("\n".join(filter(None, lines)), level, has_bullet))
+            number = self._number(len(found), level) if has_bullet else ""
+            found.append(_Line("\n".join(filter(None, lines)), level, has_bullet, number))
             at += len(part) + 1
         return [line for line in found if line.text]
+
+    def _number(self, paragraph: int, level: int) -> str:
+        """Return the automatic number of a paragraph with its point or bracket, "" for none."""
+        if not self.numbers:
+            return ""
+        # One entry is for all paragraphs that are numbered alike.
+        its = self.numbers[min(paragraph, len(self.numbers) - 1)]
+        if paragraph == 0:
+            self.counts = {}
+        if its is None:
+            return ""
+        for deeper in [one for one in self.counts if one > level]:
+            del self.counts[deeper]
+        scheme, first = its
+        kept, value = self.counts.get(level, (its, first - 1))
+        value = value + 1 if kept == its else first
+        self.counts[level] = its, value
+        form, shape = _SCHEMES.get(scheme, ("decimal", "{}."))
+        return shape.format(show_count(value, form))
 
 
 @dataclass(slots=True)
@@ -127,6 +167,7 @@ class _Shape:
     description: str = ""
     cells: list[_Shape] | None = None
     is_title: bool = False
+    chart: int = 0
 
 
 @dataclass(slots=True)
@@ -169,7 +210,7 @@ def parse_ppt(request: Request) -> Iterator[Event]:
             yield Title(title)
         for page, slide in enumerate(reader.slides, start=1):
             some = False
-            for block in reader.slide_blocks(slide, page=page):
+            for block in reader.slide_blocks(slide, request, page=page):
                 some = True
                 yield block
             if not some:
@@ -189,6 +230,8 @@ class _Reader:
         self.records = 0
         self.slides: list[_Slide] = []
         self.notes: dict[int, int] = {}
+        # Places of the storages of objects, by their numbers.
+        self.objects: dict[int, int] = {}
 
     def find(self, edit: int) -> None:
         """Find the slides that the last edit, at *edit*, leaves."""
@@ -209,8 +252,15 @@ class _Reader:
                 self.slides = list(self._list(part, places))
             elif part.kind == _SLIDE_LIST and part.instance == _NOTES:
                 self.notes = {one.identifier: one.place for one in self._list(part, places)}
+            elif part.kind == _OBJECT_LIST:
+                for entry in self._inside(part):
+                    for atom in self._inside(entry) if entry.kind == _OBJECT else ():
+                        if atom.kind == _OBJECT_ATOM and atom.end - atom.begin >= 20:
+                            number, _, place = struct.unpack_from("<III", self.data, atom.begin + 8)
+                            if len(self.objects) < _MAX_OBJECTS:
+                                self.objects[number] = places.get(place, -1)
 
-    def slide_blocks(self, slide: _Slide, *, page: int) -> Iterator[Block]:
+    def slide_blocks(self, slide: _Slide, request: Request, *, page: int) -> Iterator[Block]:
         """Yield the blocks of a slide: its title, its shapes, its notes and its comments."""
         parts = list(self._inside(self._at(slide.place)))
         shapes = list(self._shapes(parts, slide.texts))
@@ -222,6 +272,9 @@ class _Reader:
             yield from heading(title, level=1, page=page)
         for shape in _in_order(others):
             yield from _shape_blocks(shape, page=page)
+            if shape.chart in self.objects:
+                data = self._object(self.objects[shape.chart], request)
+                yield from object_blocks(data, request, page=page)
         for part in parts:
             if part.kind == _SLIDE_ATOM and part.end - part.begin >= 20:
                 (notes,) = struct.unpack_from("<I", self.data, part.begin + 16)
@@ -232,6 +285,22 @@ class _Reader:
                 for author, text in self._comments(part):
                     who = f" by {author}" if author else ""
                     yield from paragraph(f"Comment{who}: {text}", page=page)
+
+    def _object(self, place: int, request: Request) -> bytes:
+        """Return the compound file of an object (ExOleObjStg, 2.10.34), b"" if there is none."""
+        if place < 0:
+            return b""
+        record = self._at(place)
+        if record.kind != _OBJECT_STORAGE:
+            return b""
+        data = self.data[record.begin : record.end]
+        if not record.instance:
+            return data
+        try:
+            unpacked = zlib.decompressobj()
+            return unpacked.decompress(data[4:], request.limits.max_decompressed_bytes)
+        except zlib.error:
+            return b""
 
     def _notes_blocks(self, place: int, *, page: int) -> Iterator[Block]:
         some = False
@@ -367,6 +436,7 @@ class _Reader:
         if options.get(_BOOLEANS, 0) & _IS_HIDDEN == _IS_HIDDEN:
             return None
         shape = _Shape(place=self._frame(parts), description=self._description(parts))
+        numbers: list[tuple[int, int] | None] = []
         for part in parts:
             if part.kind == _FLAGS and part.end - part.begin >= 8:
                 (flags,) = struct.unpack_from("<I", self.data, part.begin + 4)
@@ -379,6 +449,10 @@ class _Reader:
                         if placeholder in _RUNNING:
                             return None
                         shape.is_title = placeholder in _TITLE_PLACEHOLDERS
+                    elif one.kind == _OBJECT_REFERENCE and one.end - one.begin >= 4:
+                        (shape.chart,) = struct.unpack_from("<I", self.data, one.begin)
+                    elif one.kind == _PROGRAM_TAGS:
+                        numbers = self._numbers(one)
             elif part.kind == _TEXT_BOX:
                 records = list(self._inside(part))
                 shape.text = next(self._texts(records), None)
@@ -389,7 +463,20 @@ class _Reader:
                             shape.text = texts[number]
                 if shape.text is not None and shape.text.kind in _TITLES:
                     shape.is_title = True
+        if shape.text is not None and numbers:
+            shape.text.numbers = numbers
         return shape
+
+    def _numbers(self, record: _Record) -> list[tuple[int, int] | None]:
+        """Return the automatic numbers in a shape's tags."""
+        waiting = [(record, 0)]
+        while waiting:
+            current, depth = waiting.pop()
+            if current.kind == _NUMBERS:
+                return _automatic_numbers(self.data[current.begin : current.end])
+            if depth < _MAX_DEPTH and (current.is_container or current.kind == _TAG_DATA):
+                waiting.extend((one, depth + 1) for one in self._inside(current))
+        return []
 
     def _frame(self, parts: Sequence[_Record]) -> _Frame | None:
         """Return left, top, right and bottom of a shape."""
@@ -454,6 +541,35 @@ class _Reader:
                 )
 
 
+def _automatic_numbers(data: bytes) -> list[tuple[int, int] | None]:
+    """Return scheme and first number of each StyleTextProp9 (2.9.68), None where it has none."""
+    found: list[tuple[int, int] | None] = []
+    at = 0
+    while at + 12 <= len(data):
+        (mask,) = struct.unpack_from("<I", data, at)
+        at += 4 + 2 * (mask >> 23 & 1)
+        is_numbered = False
+        if mask >> 24 & 1 and at + 2 <= len(data):
+            is_numbered = struct.unpack_from("<H", data, at)[0] != 0
+            at += 2
+        scheme = first = 0
+        if mask >> 25 & 1 and at + 4 <= len(data):
+            scheme, first = struct.unpack_from("<HH", data, at)
+            at += 4
+        found.append((scheme, first or 1) if is_numbered else None)
+        if at + 4 > len(data):
+            break
+        (mask,) = struct.unpack_from("<I", data, at)
+        # TextCFException9 has the number of a run, TextSIException languages and the like.
+        at += 4 + 4 * (mask >> 20 & 1)
+        if at + 4 > len(data):
+            break
+        (mask,) = struct.unpack_from("<I", data, at)
+        at += 4 + 2 * (mask & 1) + 2 * (mask >> 1 & 1) + 2 * (mask >> 2 & 1)
+        at += 2 * (mask >> 6 & 1) + 4 * (mask >> 5 & 1)
+    return found
+
+
 def _levels(data: bytes, letters: int) -> list[tuple[int, int, bool]]:
     """Return (letters, level, whether with a bullet) of each run (StyleTextPropAtom, 2.9.44)."""
     found: list[tuple[int, int, bool]] = []
@@ -504,7 +620,7 @@ def _shape_blocks(shape: _Shape, *, page: int) -> Iterator[Block]:
         yield from _table_blocks(shape.cells, page=page)
     gap = "\n\n"
     for line in shape.text.lines() if shape.text is not None else ():
-        mark = "  " * line.level + "- " if line.has_bullet or line.level else ""
+        mark = "  " * line.level + f"{line.number or '-'} " if line.has_bullet or line.level else ""
         text = clean(mark + line.text)
         yield from paragraph(text, kind="item" if mark else "paragraph", page=page, gap=gap)
         gap = "\n"

@@ -254,7 +254,7 @@ def _line_blocks(lines: list[_Line], *, page: int) -> Iterator[Block]:
         text = clean("".join(line.text).replace("\xad", "")).replace("\v", "\n").strip()
         if not text:
             continue
-        for level in [level for level in counts if level > line.level or not line.bullet]:
+        for level in [level for level in counts if level > line.level - (not line.bullet)]:
             del counts[level]
         marker = ""
         if line.bullet not in ("", "char"):

@@ -35,6 +35,11 @@ _UNREAD = frozenset(
     module sectnum tabularcolumns automodule autoclass autofunction default-domain py:module
     py:currentmodule replace""".split()  # noqa: SIM905 - names in rows
 )
+# A role, or a link, of which the text stands before its target.
+_ROLE = re.compile(
+    r"(?::[\w:+.-]{1,40}:)?`([^`<\n]{1,300}?)\s*<[^>`\n]{1,500}>`_{0,2}"
+    r"|(?::[\w:+.-]{1,40}:)`[~!]?([^`\n]{1,300})`"
+)
 _MAX_DEPTH = 20
 _MAX_ROW_LINES = 500
 
@@ -44,6 +49,7 @@ def parse_rst(request: Request) -> Iterator[Event]:
     text = decode(read_all(request), declared=declared_charset(request.content_type))
     for name, value in _REPLACEMENT.findall(text)[:100]:
         text = text.replace(f"|{name}|", value)
+    text = _ROLE.sub(lambda found: found[1] or found[2], text)
     yield from _Reader().read(text.expandtabs(8).splitlines())
 
 
@@ -55,6 +61,8 @@ class _Reader:
         self.levels: list[str] = []
         self.has_title = False
         self.number = 0
+        # Of the table that comes next.
+        self.title = ""
 
     def read(self, lines: Sequence[str], *, depth: int = 0) -> Iterator[Event]:
         at = 0
@@ -62,6 +70,10 @@ class _Reader:
             line = lines[at].rstrip()
             inner = line.lstrip()
             if not inner:
+                yield from self.prose.flush()
+                at += 1
+            elif inner == ".." and not "".join(lines[at + 1 : at + 2]).strip():
+                # It ends a list, or a quote.
                 yield from self.prose.flush()
                 at += 1
             elif _EXPLICIT.match(inner) and not self.prose.lines:
@@ -77,11 +89,11 @@ class _Reader:
                 at += 1
             elif _GRID.match(inner) and not self.prose.lines:
                 end = _last_of(lines, at, "+|")
-                yield from self.prose.table(list(_grid_rows(without_margin(lines[at:end]))))
+                yield from self._table(list(_grid_rows(without_margin(lines[at:end]))))
                 at = end
             elif _RULE.match(inner) and not self.prose.lines:
                 end = _end_of_simple_table(lines, at)
-                yield from self.prose.table(list(_simple_rows(without_margin(lines[at:end]))))
+                yield from self._table(list(_simple_rows(without_margin(lines[at:end]))))
                 at = end
             elif self._is_term(lines, at):
                 yield from self.prose.term(inner)
@@ -89,6 +101,10 @@ class _Reader:
             else:
                 at = yield from self._text(lines, at)
         yield from self.prose.flush()
+
+    def _table(self, rows: list[Row]) -> Iterator[Event]:
+        title, self.title = self.title, ""
+        yield from self.prose.table(rows, title=title)
 
     def _heading(self, title: str, style: str) -> Iterator[Event]:
         if style not in self.levels:
@@ -184,8 +200,7 @@ class _Reader:
             listed = [Row(r, (n < marked) or None) for n, r in enumerate(_listed_rows(body))]
             yield from self.prose.table(listed, title=argument)
         elif name == "table":
-            if argument:
-                self.prose.add(argument)
+            self.title = argument
             yield from self.read(body, depth=depth + 1)
         elif name in ("image", "figure"):
             if alternative := options.get("alt"):

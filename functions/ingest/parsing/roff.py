@@ -39,7 +39,7 @@ _ESCAPE = re.compile(
       | f(?:\[[^\]]*\]|\(..|.)                                              # a font
       | \((?P<two>..) | \[(?P<long>[^\]\n]{1,60})\] | C'(?P<named>[^']*)'    # a character
       | \*(?:\((?P<string2>..)|\[(?P<string>[^\]]*)\]|(?P<string1>.))        # a string
-      | s(?:'[^']*'|\[[^\]]*\]|[-+]?\(..|[-+]?[1-3]?\d)                     # a size
+      | s(?:'[^']*'|\[(?:[^\[\]]|\[[^\]]*\])*\]|[-+]?\(..|[-+]?[1-3]?\d)    # a size
       | [ng][-+]?(?:\(..|\[[^\]]*\]|.)                                      # a register
       | [bDhHlLNoRSvwxXZ]'[^'\n]*'
       | [mMFkY](?:\[[^\]]*\]|\(..|.)
@@ -84,7 +84,7 @@ class _Reader:
         self.numbers: list[int] = []
         self.notes = 0
         self.in_note = False
-        self.is_mdoc = False
+        self.is_mdoc = self.is_man = False
         self.name = ""
         self.lists: list[str] = []
         self.counts: list[int] = []
@@ -133,7 +133,7 @@ class _Reader:
         elif macro in ("if", "ie", "el"):
             yield from self._condition(macro, rest)
         elif macro in ("TH", "Dt"):
-            self.is_mdoc = macro == "Dt"
+            self.is_mdoc, self.is_man = macro == "Dt", macro == "TH"
             yield from self._title(words)
         elif macro in _CODE:
             yield from self.prose.code([self.plain(line) for line in self._until(_CODE[macro])])
@@ -228,7 +228,7 @@ class _Reader:
             yield from self.prose.term(read_mdoc_line(words, name=self.name))
 
     def _item(self, words: list[str]) -> Iterator[Event]:
-        mark = words[0] if words else ""
+        mark = words[0].strip() if words else ""
         if not mark and self.prose.is_open:
             # It goes on below its term.
             self.prose.add("\n")
@@ -250,6 +250,9 @@ class _Reader:
     def _heading(self, macro: str, words: list[str]) -> Iterator[Event]:
         level = 2 if macro in ("SS", "Ss") else 1
         number = ""
+        if macro == "SH" and not self.is_man and len(words) == 1 and words[0].isdecimal():
+            # In ms a level; the text stands below it.
+            level, words = int(words[0][:1]), []
         if macro in ("NH", "H", "sh"):
             level = int(words[0]) if words and words[0].isdecimal() and len(words[0]) < 2 else 1
             words = words[1:]
@@ -333,7 +336,7 @@ class _Reader:
     def _define(self, rest: str) -> None:
         name, _, value = rest.partition(" ")
         if len(self.strings) < _MAX_STRINGS:
-            self.strings[name] = self.plain(value.removeprefix('"'))[:_MAX_STRING_CHARS]
+            self.strings[name] = self.plain(self.plain(value.removeprefix('"')))[:_MAX_STRING_CHARS]
 
     def _words(self, text: str) -> list[str]:
         return [self.plain(word) for word in _split(text)]
@@ -397,7 +400,11 @@ def _read_table(lines: list[str]) -> tuple[list[tuple[list[str], str]], list[int
     for line in lines[at:]:
         if block is not None:
             if not line.startswith("T}"):
-                block.append(line.lstrip(".") if line.startswith(".") else line)
+                macro, _, words = line[1:].partition(" ")
+                if line[:1] != ".":
+                    block.append(line)
+                elif macro in _FONTS or macro in _ALTERNATING:
+                    block.append(_FONTS.get(macro, "").join(_split(words)))
                 continue
             cells.append(" ".join(block))
             block, rest = None, line[2:].removeprefix(tab)

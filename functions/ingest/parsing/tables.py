@@ -361,6 +361,7 @@ class TableWriter:
         self.header_rows: list[list[str]] = []
         self.header = ""
         self.group = ""
+        self.single = ""
         self.dropped: frozenset[int] = frozenset()
         self.fills_down = False
         self.above = ""
@@ -376,10 +377,11 @@ class TableWriter:
             if self.is_sheet:
                 yield from self.blank()
             return
-        if self.is_open and not (is_header or is_strong):
+        restarts = self.is_open and self._restarts(cells)
+        if self.is_open and not (is_header or is_strong or restarts):
             yield from self._body(cells)
             return
-        row = Row(cells, is_header, is_strong)
+        row = Row(cells, is_header or restarts or None, is_strong)
         if self.is_open:
             if self._columns(list(cells)) in self.header_rows:
                 # Printed again on every page.
@@ -426,6 +428,18 @@ class TableWriter:
         """Yield what stands beside the tables."""
         yield from self.end()
         yield from paragraph(text, page=self.page, source=self.source)
+
+    def _restarts(self, cells: list[str]) -> bool:
+        """Return whether a row names other columns: those of a table below a title of its own."""
+        if not self.single or not self.names:
+            return False
+        own = self._columns(list(cells))
+        if own in self.header_rows or not looks_like_header(own):
+            return False
+        if not self._names_other_kinds(cells):
+            return False
+        self.title = self.single
+        return True
 
     def _opens_table(self, row: Row) -> bool:
         """Return whether a row amid the others heads a new part: bold totals do not."""
@@ -499,10 +513,15 @@ class TableWriter:
             yield from self._head(table, count)
         self.is_open = True
         for i, row in enumerate(table[count:], start=count):
-            if i > count and (row.is_header or row.is_strong) and self._opens_table(row):
+            restarts = self._restarts(row.cells)
+            if restarts:
+                row = Row(row.cells, True, row.is_strong)
+            if restarts or (
+                i > count and (row.is_header or row.is_strong) and self._opens_table(row)
+            ):
                 # Decided again, with the rows below it.
                 self.is_open = False
-                self.waiting = table[i:]
+                self.waiting = [row, *table[i + 1 :]]
                 return
             yield from self._body(row.cells)
 
@@ -580,6 +599,7 @@ class TableWriter:
             if not cells:
                 return
         filled = len(cells) - cells.count("")
+        self.single = ""
         if cells in self.header_rows:
             # Printed again on every page.
             return
@@ -629,6 +649,8 @@ class TableWriter:
             return
         is_name = self.width > 2 and len(text) <= MAX_TITLE_CHARS and text[-1:] not in ".!?"
         self.group = text if is_name else ""
+        # It may be the title of another table, whose header comes next.
+        self.single = text if len(text) <= MAX_TITLE_CHARS and text[-1:] not in ".!?" else ""
         # In a table of two columns a row with a key alone is data without a value.
         row = None if is_name or self.width > 2 else self._data(cells)
         yield from self._row_block(text, gap=self.gap, header=self.header, row=row)

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from .archives import xml_events
-from .blocks import Block, Event, Request, Title, clean_line, heading, paragraph, read_all
+from .blocks import Block, Event, Request, Title, clean_line, heading, paragraph, raised, read_all
 from .decoding import declared_charset, decode
 from .html import parse_markup
 from .tables import Spans, TableWriter
@@ -20,6 +20,7 @@ _PROSE = frozenset(
 )
 _TITLES = frozenset(["title", "head", "h1", "h2", "h3", "h4", "h5", "h6"])
 _PREFORMATTED = frozenset(["programlisting", "screen", "literallayout", "codeblock", "pre"])
+_CDATA = re.compile(r"<!\[CDATA\[.*?\]\]>", re.DOTALL)
 _MARKUP = re.compile(
     r"</(?:p|b|i|a|em|strong|div|span|ul|ol|li|h[1-6]|table|td|blockquote)\s*>|<br\s*/?>"
 )
@@ -29,6 +30,20 @@ _HEADS = frozenset(["thead", "sthead"])
 _ROWS = frozenset(["row", "tr", "strow", "sthead"])
 _CELLS = frozenset(["entry", "td", "th", "stentry", "cell"])
 _UNREAD = frozenset(["script", "style"])
+# Paragraphs, in which other elements are parts of a sentence unless they are blocks themselves.
+_PARAGRAPHS = frozenset(["p", "para", "simpara"])
+_BLOCKS = frozenset(
+    """itemizedlist orderedlist variablelist simplelist procedure list ul ol dl steps def-list
+    table informaltable simpletable table-wrap fig figure mediaobject informalfigure blockquote
+    programlisting screen literallayout codeblock pre disp-quote disp-formula note warning tip
+    important caution""".split()  # noqa: SIM905 - names in rows
+)
+_ITEMS = frozenset(["listitem", "item", "li", "list-item", "step"])
+_NUMBERED = frozenset(["orderedlist", "ol", "procedure", "steps"])
+_NUMBERED_TYPES = frozenset(["order", "ordered", "numbered", "arabic", "decimal"])
+_NOTES = frozenset(["footnote", "fn", "note"])
+# Marks of notes and sources, which JATS raises.
+_MARKS = frozenset(["fn", "table-fn", "bibr", "aff"])
 # A term stays with what explains it: DocBook, DITA, JATS; TEI where it stands in a list.
 _TERMS = frozenset(["term", "dt"])
 # Attributes that name the field that an element holds, and those about the file alone.
@@ -47,6 +62,7 @@ class _Element:
     has_text: bool = False
     has_children: bool = False
     is_told: bool = False
+    count: int = 0
     attributes: dict[str, str] = field(default_factory=dict)
 
 
@@ -75,16 +91,19 @@ def parse_xml(request: Request) -> Iterator[Event]:
     text = _DECLARATION.sub("", decode(data, declared=declared).removeprefix("\ufeff"), count=1)
     del data
     is_outline = re.match(r"\s*(?:<!--.*?-->\s*)?<opml\b", text[:1000], re.DOTALL) is not None
+    # Pages within fields say nothing of the document around them.
+    tags = _CDATA.sub("", text) if "<![CDATA[" in text else text
     is_prose = not is_outline and any(
-        re.search(rf"<(?:\w+:)?{name}[\s>]", text) for name in sorted(_PROSE)
+        re.search(rf"<(?:\w+:)?{name}[\s>]", tags) for name in sorted(_PROSE)
     )
+    del tags
     yield from _Reader(is_prose=is_prose).read(text)
 
 
 def _told(attributes: dict[str, str]) -> str:
     """Return what attributes say, those apart that are about the file."""
     return ", ".join(
-        f"{name}: {clean_line(value)}"
+        f"{name}: {clean_line(_without_markup(value))}"
         for name, value in attributes.items()
         if value.strip()
         and name.rpartition(":")[2] not in _TECHNICAL
@@ -99,10 +118,25 @@ def _whole(text: str | None) -> int:
 
 def _without_markup(text: str) -> str:
     """Return the text of a page's part that stands in an element, as in feeds and exports."""
-    if not _MARKUP.search(text):
-        return text
-    events = parse_markup(text.encode("utf-8", "replace"), declared="utf-8", with_title=False)
-    return " ".join(event.text for event in events if isinstance(event, Block))
+    return " ".join(block.text for block in _page_blocks(text)) if _MARKUP.search(text) else text
+
+
+def _page_blocks(text: str) -> list[Block]:
+    data = _DECLARATION.sub("", text, count=1).encode("utf-8", "replace")
+    events = parse_markup(data, declared="utf-8", with_title=False)
+    return [event for event in events if isinstance(event, Block)]
+
+
+def _within(element: _Element) -> list[str]:
+    """Return the text of an element as a part of a sentence."""
+    text = "".join(element.text)
+    if element.name in _NOTES and text.strip():
+        return [f" [Note: {clean_line(text)}]"]
+    if element.name in ("sup", "superscript") or (
+        element.name == "xref" and element.attributes.get("ref-type") in _MARKS
+    ):
+        return [raised(text)]
+    return element.text
 
 
 class _Reader:
@@ -116,6 +150,8 @@ class _Reader:
         self.unread = 0
         self.table: _Table | None = None
         self.terms: list[str] = []
+        # Number of an item or a note, which stands in an element of its own.
+        self.label = ""
         # In Apple's property lists the name of a value stands before it.
         self.key: str | None = None
 
@@ -137,10 +173,17 @@ class _Reader:
         if name in _UNREAD or self.unread:
             self.unread += 1
             return
+        if name == "math" and self.open and self.open[-1].name == "alternatives":
+            # The formula once more, in another notation.
+            self.unread += 1
+            return
         if self.open:
             above = self.open[-1]
             above.has_children = True
-            if not above.has_text and "".join(above.text).strip():
+            if not above.has_text and (
+                "".join(above.text).strip()
+                or (self.is_prose and above.name in _PARAGRAPHS and name not in _BLOCKS)
+            ):
                 above.has_text = True
             if not self._inline():
                 above.text.clear()
@@ -177,13 +220,22 @@ class _Reader:
             return
         element = self.open.pop()
         if self._inline():
-            self.open[-1].text.extend(element.text)
+            self.open[-1].text.extend(_within(element))
             return
         raw = "".join(element.text)
         if self.table is not None and (yield from self._table_end(self.table, element, raw)):
             return
         if element.name in _PREFORMATTED and raw.strip():
             yield from paragraph(raw.strip("\n").rstrip(), kind="code")
+            self.gap = "\n\n"
+            return
+        if _MARKUP.search(raw) and len(blocks := _page_blocks(raw)) > 1:
+            # A page in a field, as of notes and articles: its tables and lists stay what they are.
+            if not self.is_prose:
+                yield from paragraph(f"{element.name}:", gap=self.gap)
+            for block in blocks:
+                deeper = min(len(self.open) + block.level, 6) if block.kind == "heading" else 0
+                yield block._replace(level=deeper)
             self.gap = "\n\n"
             return
         text = clean_line(_without_markup(raw))
@@ -233,10 +285,38 @@ class _Reader:
             element.name == "label" and self.open and self.open[-1].name == "list"
         ):
             self.terms.append(text)
+        elif element.name == "label" and self.open and self.open[-1].name in (*_ITEMS, "fn"):
+            self.label = text
         else:
+            marker = self._marker(element)
             if self.terms:
                 text, self.terms = f"{', '.join(self.terms)}: {text}", []
-            yield from paragraph(text)
+            gap = "\n" if marker and self.gap == "\n" else "\n\n"
+            yield from paragraph(marker + text, kind="item" if marker else "paragraph", gap=gap)
+            self.gap = "\n" if marker else "\n\n"
+
+    def _marker(self, element: _Element) -> str:
+        """Return the number or dash of the item that a paragraph begins, "" if it begins none."""
+        label, self.label = self.label, ""
+        around = [*self.open, element]
+        for place in range(len(around) - 1, -1, -1):
+            item = around[place]
+            if item.name not in _ITEMS:
+                continue
+            if item.is_told or self.terms:
+                item.is_told = True
+                break
+            item.is_told = True
+            of = around[place - 1] if place else item
+            named = (of.attributes.get(one, "") for one in ("list-type", "type", "rend"))
+            kinds = {name.partition(":")[0] for name in named}
+            if label:
+                return f"{label} "
+            if of.name in _NUMBERED or kinds & _NUMBERED_TYPES:
+                of.count += 1
+                return f"{of.count}. "
+            return "- "
+        return f"{label} " if label else ""
 
     def _property(self, element: _Element, text: str) -> Iterator[Event]:
         """Yield a value of a property list with its name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from shared.search.query_terms import Question, Support, measure_support
+from shared.search.query_terms import Support, measure_support
 
 from .journal import Journal
 from .missing import (
@@ -113,20 +113,8 @@ def _find_refusal(
         return Refusal("not_found", f"no passage holds {', '.join(missing)}")
     if extractive and foreign:
         return None
-    if extractive and not multilingual and _knows_no_word(analysis):
-        return Refusal("not_found", "no document holds a word of the question")
     support = measure_support(
         passages, unrelated_similarity=0.0 if info is None else info.unrelated_similarity
     )
     reason = should_refuse(support, floors)
     return None if reason is None else Refusal("not_found", reason)
-
-
-def _knows_no_word(analysis: Question | None) -> bool:
-    """Return whether documents hold none of the words that count, nor one that was meant by it."""
-    return (
-        analysis is not None
-        and bool(analysis.words)
-        and not analysis.corrections
-        and not any(term.document_frequency for word in analysis.words for term in word)
-    )

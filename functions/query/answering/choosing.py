@@ -33,7 +33,7 @@ class Choosing:
     confidence: ConfidenceWeights = field(default_factory=ConfidenceWeights)
     read: ConfidenceWeights = READ
     margin: float = 0.8
-    least: float = 0.15
+    least: float = 0.5
 
 
 def read_choosings(model_dirs: Sequence[Path | None]) -> dict[str, Choosing]:

@@ -21,7 +21,7 @@ from shared.values import Hit
 
 from .asked_values import binds
 from .choosing import Choosing
-from .confidence import counts, measure_confidence, weigh_confidence
+from .confidence import asks_for_unknown, measure_confidence, weigh_confidence
 from .question_kind import compares, detect_kinds, split_question
 from .scoring import (
     Candidates,
@@ -52,7 +52,9 @@ MAX_UNITS = 2
 # An item of a list answers by itself if it scores so little less than the whole list.
 _ITEM_MARGIN = 2.0
 # What answers another part of the question is left to it if another scores so little less.
-_LEFT_MARGIN = 4.0
+_LEFT_MARGIN = 6.0
+# From a sentence to the command that it leads to.
+_UNITS_TO_COMMAND = 4
 # Items of a list that are shown when one after the other is an answer.
 _MAX_ITEMS = 8
 # A part of a question with so few words is understood with the others only.
@@ -74,7 +76,7 @@ _ABOUT_MAIL = re.compile(
     re.IGNORECASE,
 )
 _PLAIN_WORD = re.compile(r"\w+")
-# "When was it built?": of the best parts of a passage, one with a date this near to the best.
+# "When was it built?": of the best parts, one with a date this near to the best.
 _DATED_CANDIDATES = 6
 _DATED_SHARE = 0.6
 
@@ -274,26 +276,19 @@ def _extract_part(
 ) -> ExtractedPart:
     if part.kinds.date:
         ranked = _date_first(ranked)
-    if part.kinds.listing:
-        ranked = _list_first(ranked)
-    elif not part.kinds.how_to:
+    if not part.kinds.listing and not part.kinds.how_to:
         ranked = _items_first(ranked, passages=candidates.passages)
     chosen = _choose(ranked, candidates, choosing.margin)
     bound = binds(part, [each for each in ranked if each.unit in chosen], candidates)
-    chosen = _complete(
-        chosen,
-        ranked,
-        candidates,
-        listing=part.kinds.listing,
-        how_to=part.kinds.how_to,
-        asks=part.kinds.asks_for_one and not _DENIES.search(part.text),
-    )
+    chosen = _complete(chosen, candidates, part)
     signs = measure_confidence(
         part, ranked, chosen, candidates, analysis=analysis, multilingual=multilingual
     )
     was_read = any(each.features["reader"] for each in ranked)
     confidence = weigh_confidence(signs, choosing.read if was_read else choosing.confidence)
-    if not bound or not counts(part, chosen, candidates):
+    rows = all(unit.kind == "row" for unit in chosen)
+    # A row says no more than its words: the rate of a week is not that of a weekend.
+    if not bound or (rows and asks_for_unknown(part, analysis)):
         chosen = []
     return ExtractedPart(part.text, ranked, chosen, confidence, signs)
 
@@ -316,7 +311,7 @@ def _leave_to_others(at: int, scored: Sequence[Sequence[Scored]]) -> list[Scored
 
 
 def _date_first(ranked: list[Scored]) -> list[Scored]:
-    """Return *ranked*, with a date of the same passage first if the best part has none."""
+    """Return *ranked*, with one nearly as good first that has a date, if the best has none."""
     first = ranked[0]
     if first.features["date"]:
         return ranked
@@ -324,9 +319,7 @@ def _date_first(ranked: list[Scored]) -> list[Scored]:
         (
             each
             for each in ranked[1:_DATED_CANDIDATES]
-            if each.features["date"]
-            and each.unit.number == first.unit.number
-            and each.score >= _DATED_SHARE * first.score > 0
+            if each.features["date"] and each.score >= _DATED_SHARE * first.score > 0
         ),
         None,
     )
@@ -362,46 +355,16 @@ def _items_first(ranked: list[Scored], *, passages: Sequence[Hit]) -> list[Score
     return [item, *(each for each in ranked if each is not item and each is not first)]
 
 
-def _list_first(ranked: list[Scored]) -> list[Scored]:
-    """Return *ranked*, with a list before its items if several things are asked for."""
-    first = ranked[0]
-    whole = next(
-        (
-            each
-            for each in ranked[1:]
-            if each.unit.kind == "list"
-            and each.unit.number == first.unit.number
-            and each.unit.head_end <= first.unit.start
-            and first.unit.end <= each.unit.end
-        ),
-        None,
-    )
-    if whole is None:
-        return ranked
-    return [whole, *(each for each in ranked if each is not whole and each is not first)]
-
-
-def _complete(
-    chosen: list[Unit],
-    ranked: Sequence[Scored],
-    candidates: Candidates,
-    *,
-    listing: bool,
-    how_to: bool,
-    asks: bool,
-) -> list[Unit]:
-    """
-    Return *chosen* with the rest of its list, and with the sentence that it points back to.
-
-    Args:
-        asks: For a thing that a sentence that only denies one does not name.
-    """
+def _complete(chosen: list[Unit], candidates: Candidates, part: Part) -> list[Unit]:
+    """Return *chosen* with the rest of its list, and with the sentence that it points back to."""
     first = chosen[0]
-    features = next(each.features for each in ranked if each.unit == first)
+    listing = part.kinds.listing
     items = [unit for unit in chosen if _is_item(unit, candidates)]
-    # What speaks for an item by its heading alone speaks for all items, as a step does for all.
-    step = how_to and is_step(first, candidates.passages[first.number - 1].text)
-    if items and (listing or step or not features["words"]):
+    # What speaks for an item by its heading speaks for all items, as a step does for all.
+    steps = part.kinds.how_to and any(
+        is_step(unit, candidates.passages[unit.number - 1].text) for unit in items
+    )
+    if items and (listing or steps or _is_by_heading(items[0], candidates, part)):
         run = [
             unit
             for unit in candidates.units
@@ -413,6 +376,8 @@ def _complete(
             return [*([first] if first not in run else []), *run]
     if first.kind != "sentence":
         return chosen
+    if part.kinds.how_to and (typed := _typed_next(first, candidates)) is not None:
+        return [first, typed]
     before, after = (_beside(first, candidates, step) for step in (-1, 1))
     if listing and after is not None and after.kind == "list":
         return [first, after]
@@ -420,7 +385,8 @@ def _complete(
     if (
         after is not None
         and after.kind == "sentence"
-        and asks
+        and part.kinds.asks_for_one
+        and not _DENIES.search(part.text)
         and _DENIES.search(text, first.start, first.end)
         and points_back(text[after.start :])
     ):
@@ -429,6 +395,31 @@ def _complete(
     if before is not None and before.kind == "sentence" and points_back(text[first.start :]):
         return [before, *(unit for unit in chosen if unit != before)]
     return chosen
+
+
+def _typed_next(first: Unit, candidates: Candidates) -> Unit | None:
+    """Return the command that soon follows a sentence, or what names one where that does not."""
+    text = candidates.passages[first.number - 1].text
+    place = candidates.units.index(first) + 1
+    following = [
+        unit
+        for unit in candidates.units[place : place + _UNITS_TO_COMMAND]
+        if unit.number == first.number
+    ]
+    names = [] if holds_literal(text[first.start : first.end]) else following
+    typed = [unit for unit in following if unit.kind == "code"]
+    named = [unit for unit in names if holds_literal(text[unit.start : unit.end])]
+    return next(iter([*typed, *named]), None)
+
+
+def _is_by_heading(item: Unit, candidates: Candidates, part: Part) -> bool:
+    """Return whether more of the question stands above the list than in its *item*."""
+    place = candidates.units.index(item)
+    above, own = (
+        sum(part.worth.get(word, 0.0) for word in held)
+        for held in (candidates.leads[place], candidates.own[place])
+    )
+    return own == 0 or above > own
 
 
 def _is_item(unit: Unit, candidates: Candidates) -> bool:

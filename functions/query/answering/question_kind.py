@@ -37,11 +37,11 @@ _NUMBER = re.compile(
     r"|幾|いくつ|多少|몇",
     _FLAGS,
 )
-# Only a number answers; what is counted may be named.
+# Only a number answers.
 _QUANTITY = re.compile(
-    r"\bhow (?:many|much) (?P<en>[\w-]+)|\bwie ?viele? (?P<de>\w+)|\bcu[áa]nt[oa]s? (?P<es>\w+)"
-    r"|\bcombien (?:de |d')(?P<fr>\w+)|\bquant[ie] (?P<it>\w+)|\bquant[oa]s (?P<pt>\w+)"
-    r"|\bbao nhiêu (?P<vi>\w+(?: \w+)?)|\b(?:phone|telephone|fax) number\b"
+    r"\bhow (?:many|much) [\w-]+|\bwie ?viele? \w+|\bcu[áa]nt[oa]s? \w+"
+    r"|\bcombien (?:de |d')\w+|\bquant[ie] \w+|\bquant[oa]s \w+"
+    r"|\bbao nhiêu \w+(?: \w+)?|\b(?:phone|telephone|fax) number\b"
     r"|\bin (?:days|hours|minutes|seconds|weeks|months|years|dollars|euros|percent|bytes|metres)"
     r"\W*$",
     _FLAGS,
@@ -60,6 +60,17 @@ _HOW_TO = re.compile(
     r"\bhow (?:do|can|to|should|would|does one|are|is)\b|\b(?:what|which) command\b|\bcommands?\b"
     r"|\bwhat do i run\b|\bwie (?:kann|man|mache?|installier|stell|änder|lösch|richt)|\bbefehl\b"
     r"|\bc[óo]mo\b|\bcomment\b|\bcome (?:si|posso|faccio)\b|\bcomo\b|\blàm (?:thế nào|sao)\b|\blệnh\b",
+    _FLAGS,
+)
+# What is typed answers, and no step that only says what to do.
+_COMMAND = re.compile(
+    r"\b(?:commands?|befehle?n?|comandos?|commandes?|comand[oi]|lệnh)\b|\bwhat do i (?:run|type)\b",
+    _FLAGS,
+)
+# "Which program": what is called so answers.
+_NOUN = re.compile(
+    r"\b(?:which|welche[rnms]?|quel(?:le)?s?|quale|qual|what(?! (?:is|are|was|were|do|does|did|can|could|must|should|will"
+    r"|would|has|have|had|happens?|kinds?|types?|sorts?|time|year|date)\b)|qué(?! (?:es|son|fue|hay|debe|pasa|hora)\b)) (?P<noun>[^\W\d_]{3,})",
     _FLAGS,
 )
 _LISTING = re.compile(
@@ -205,13 +216,14 @@ class Kinds:
     reason: bool
     subject: str
     quantity: bool = False
-    counted: str = ""
     duration: bool = False
     money: bool = False
     literal: bool = False
     place: bool = False
     price: bool = False
     total: bool = False
+    command: bool = False
+    noun: str = ""
 
     @property
     def asks_for_one(self) -> bool:
@@ -241,8 +253,8 @@ class Kinds:
 @lru_cache(maxsize=64)
 def detect_kinds(question: str) -> Kinds:
     """Return what *question* asks for."""
-    quantity = _QUANTITY.search(question)
-    total = quantity is None and bool(_TOTAL.search(question))
+    quantity = bool(_QUANTITY.search(question))
+    total = not quantity and bool(_TOTAL.search(question))
     definition = _DEFINITION.match(question) or _DEFINITION_VI.match(question)
     return Kinds(
         number=bool(_NUMBER.search(question)),
@@ -252,13 +264,14 @@ def detect_kinds(question: str) -> Kinds:
         listing=bool(_LISTING.search(question)),
         reason=bool(_REASON.search(question)),
         subject=definition["subject"] if definition else "",
-        quantity=quantity is not None,
-        counted=next(filter(None, quantity.groups()), "") if quantity else "",
+        quantity=quantity,
         duration=bool(_DURATION.search(question)),
         money=total or bool(_MONEY.search(question)),
         literal=bool(_LITERAL.search(question)),
         price=total or bool(_PRICE.search(question)),
         total=total,
+        noun=noun["noun"] if (noun := _NOUN.search(question)) else "",
+        command=bool(_COMMAND.search(question)),
         place=bool(_PLACE.search(question)),
     )
 

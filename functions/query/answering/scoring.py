@@ -129,6 +129,7 @@ class Weights:
     listing: float = 0.36
     definition: float = 4.4
     reason: float = -0.98
+    noun: float = 0.5
     row: float = 0.39
     code: float = -0.41
     length: float = -0.04
@@ -392,6 +393,7 @@ def score(
         if vectors is None
         else [max(0.0, vectors.get(place, 0.0)) for place in range(len(candidates.units))]
     )
+    nouns = set(terms(part.kinds.noun, part.language))
     asks_literal = part.kinds.how_to or part.kinds.literal
     scored = []
     for place, unit in enumerate(candidates.units):
@@ -417,6 +419,7 @@ def score(
             "opening": lead * behind_lead,
             "answered": lead * lead_asks,
             **_answer_type(text, unit, part, is_step=is_step(unit, passage.text)),
+            "noun": float(bool(nouns & own)),
             "literal": float((asks_literal or part.kinds.place) and _holds_literal(text, part)),
             "instruction": float(part.kinds.how_to and instructs(text)),
             "row": float(unit.kind == "row"),
@@ -554,7 +557,7 @@ def _answer_type(text: str, unit: Unit, part: Part, *, is_step: bool) -> dict[st
         "measure": float(measured and new_number) * (1 + (kinds.total and holds_total(text))),
         "date": float(kinds.date and bool(_DATE.search(text))),
         "name": float(kinds.person and _holds_name(text, part)),
-        "command": float(kinds.how_to and (unit.kind == "code" or is_step)),
+        "command": float(kinds.how_to and (unit.kind == "code" or (is_step and not kinds.command))),
         "listing": float(kinds.listing and (unit.kind == "list" or text.count(", ") >= 2)),
         "definition": float(kinds.is_definition_in(text)),
         "reason": float(kinds.reason and kinds.gives_reason(text)),

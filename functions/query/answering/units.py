@@ -101,6 +101,7 @@ _TARGET = re.compile(
     r"|(?:\[?!\[[^\]]*\]\([^)]*\)\]?(?:\([^)]*\))?\s*)+$)"
 )
 _URL = re.compile(r"\b[a-z]{2,8}://\S+")
+_SMALL_WORD = re.compile(r"(?<!\w)[^\W\d_A-Z]{3,}")
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)")
 # A line of a text with a frame of stars around it.
 _BOXED = re.compile(r"[ \t]*\*[ \t].*[ \t]\*[ \t]*")
@@ -795,6 +796,8 @@ def _is_statement(sentence: str, *, alone: bool) -> bool:
         return True
     if _INTRODUCES.search(stripped) or _TRAIL.fullmatch(stripped):
         return False
+    if _URL.search(stripped) and not _SMALL_WORD.search(_URL.sub("", stripped)):
+        return False  # "Version 2.0, January 2004 http://..." is a letterhead
     if alone and len(stripped) <= _MAX_HEADING_CHARACTERS:
         # "Prepared By: Sarah Martinez" is a field; "Configuring the Server" is a heading.
         return bool(re.search(r"[:=]\s*\S", stripped)) and not _NUMBERED_HEADING.match(stripped)
