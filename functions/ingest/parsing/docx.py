@@ -704,11 +704,12 @@ class _Reader:
                 text = TICKED if control.is_checked else UNTICKED
         if self.fields and self.fields[-1].in_result and _PAGE_FIELD.match(self.fields[-1].code):
             return
-        if self.runs and self.runs[-1].is_raised:
-            text = raised(text)
-        if self.runs and self.runs[-1].symbols:
-            font = self.runs[-1].symbols
-            text = "".join(_symbol(font, f"{ord(sign):X}") or sign for sign in text)
+        if self.runs:
+            run = self.runs[-1]
+            if run.is_raised:
+                text = raised(text)
+            if run.symbols:
+                text = "".join(_symbol(run.symbols, f"{ord(sign):X}") or sign for sign in text)
         if not text.isascii():
             text = show_symbols(text)
         for anchor in self.open_anchors:

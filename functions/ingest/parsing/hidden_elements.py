@@ -122,16 +122,18 @@ def hidden_elements(tree: LexborHTMLParser) -> Visibility:
     for selector in raising:
         raised.update(node.mem_id for node in tree.css(selector)[:_MAX_ELEMENTS])
     found.update(_cookie_notices(tree))
-    found.update(node.mem_id for node in tree.css(_BESIDE)[:_MAX_ELEMENTS])
-    found.update(_aids(tree))
+    if tree.css_first("[class]") is not None:
+        found.update(node.mem_id for node in tree.css(_BESIDE)[:_MAX_ELEMENTS])
+    links = tree.css("a[href]")[:_MAX_ELEMENTS]
+    found.update(_aids(links))
     if tree.css_first("p") is not None:
-        found.update(_link_lists(tree))
+        found.update(_link_lists(tree, links))
     return Visibility(frozenset(found), frozenset(formulas), frozenset(raised))
 
 
-def _aids(tree: LexborHTMLParser) -> Iterator[int]:
+def _aids(links: list[LexborNode]) -> Iterator[int]:
     """Yield links that lead around the page and do not belong to its text, and those that share."""
-    for link in tree.css("a[href]")[:_MAX_ELEMENTS]:
+    for link in links:
         address = link.attributes.get("href") or ""
         if not address.startswith("#"):
             if _SHARES.search(address):
@@ -230,7 +232,7 @@ def _without_media(sheet: str) -> str:
     return "".join(kept)
 
 
-def _link_lists(tree: LexborHTMLParser) -> set[int]:
+def _link_lists(tree: LexborHTMLParser, all_links: list[LexborNode]) -> set[int]:
     """Return the lists of nothing but short links, outside of the text: menus and languages."""
     found: set[int] = set()
     has_main = tree.css_first("main, article, [role=main]") is not None
@@ -243,7 +245,7 @@ def _link_lists(tree: LexborHTMLParser) -> set[int]:
         if len(links) >= len(items) and _leads_elsewhere(node, links, has_main=has_main):
             found.add(node.mem_id)
     rows: dict[int, tuple[LexborNode, list[LexborNode]]] = {}
-    for link in tree.css("a[href]")[:_MAX_ELEMENTS]:
+    for link in all_links:
         if link.parent is not None and link.parent.tag in ("div", "p", "span", "td"):
             rows.setdefault(link.parent.mem_id, (link.parent, []))[1].append(link)
     for number, (node, links) in rows.items():

@@ -90,6 +90,7 @@ _ROLES = {
     "columnheader": "th",
     "rowheader": "th",
 }
+_LISTED = frozenset(["dt", "dl", "li"])
 _MAY_RAISE = frozenset(["a", "span", "font", "small"])
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _META_CHARSET = re.compile(rb"<meta[^>]{0,300}?charset\s*=\s*[\"']?([\w.:-]{2,40})", re.IGNORECASE)
@@ -168,8 +169,8 @@ def parse_markup(
     tree = LexborHTMLParser(_with_few_options(text))
     if with_title:
         title = tree.css_first("head > title")
-        if title is not None and (text := clean_line(title.text())):
-            yield Title(text)
+        if title is not None and (named := clean_line(title.text())):
+            yield Title(named)
     root = tree.root
     if root is None:
         return
@@ -311,7 +312,7 @@ class _Walker:
     def walk(self, root: LexborNode) -> Iterator[Event]:
         node: LexborNode | None = root
         while node is not None:
-            tag = self._tag(node)
+            tag = self._tag(node) if self.has_roles else node.tag or ""
             if tag == "-text":
                 self.inline.append(node.text_content or "")
                 enters = False
@@ -334,7 +335,7 @@ class _Walker:
                 if above is None or above.mem_id == root.mem_id:
                     break
                 node = above
-                yield from self._end(self._tag(node), node)
+                yield from self._end(self._tag(node) if self.has_roles else node.tag or "", node)
                 following = node.next
             node = following
         yield from self._flush()
@@ -342,7 +343,7 @@ class _Walker:
     def _tag(self, node: LexborNode) -> str:
         """Return what an element is: tables are made of other elements too."""
         tag = node.tag or ""
-        if self.has_roles and tag in ("div", "span", "li", "ul"):
+        if tag in ("div", "span", "li", "ul"):
             return _ROLES.get(node.attributes.get("role") or "", tag)
         return tag
 
@@ -356,20 +357,20 @@ class _Walker:
             return _only_acts(node)
         if not attributes:
             return False
+        role = attributes.get("role")
+        if role is not None and (
+            role == "doc-pagebreak" or (role == "navigation" and "nav" in self.skipped)
+        ):
+            return True
+        # Of several tabs all but one are hidden, a click away from the reader.
+        if "hidden" in attributes and role != "tabpanel":
+            return attributes["hidden"] != "until-found"
+        kind = attributes.get("epub:type")
+        if kind is not None and "pagebreak" in kind:
+            return True
+        style = attributes.get("style")
         return (
-            (
-                attributes.get("hidden", "-") not in ("-", "until-found")
-                # One of several tabs, a click away from the reader.
-                and attributes.get("role") != "tabpanel"
-            )
-            # The number of a page of the printed book.
-            or attributes.get("role") == "doc-pagebreak"
-            or "pagebreak" in (attributes.get("epub:type") or "")
-            or (
-                is_hidden_style(attributes.get("style") or "")
-                and node.mem_id not in self.seen.formulas
-            )
-            or (attributes.get("role") == "navigation" and "nav" in self.skipped)
+            style is not None and is_hidden_style(style) and node.mem_id not in self.seen.formulas
         )
 
     def _start(self, tag: str, node: LexborNode) -> Iterator[Event]:
@@ -427,7 +428,8 @@ class _Walker:
             self.marker = self._next_marker(node)
         elif tag in _BLOCKS:
             yield from self._flush()
-            self.in_term = tag == "dt" and not self._in_cell()
+            if tag == "dt":
+                self.in_term = not self._in_cell()
 
     def _field(self, node: LexborNode) -> None:
         """Add what a field of a form shows."""
@@ -474,13 +476,17 @@ class _Walker:
                 self.gap = "\n\n"
         elif tag in _BLOCKS:
             yield from self._flush()
-            if tag == "li" and self.kind == "item":
-                # It held nothing: what follows is none of its text.
-                self.kind = "paragraph"
-            elif tag == "dt":
-                self.in_term = False
-            elif tag == "dl" and self.terms:
-                yield from self._terms_alone()
+            if tag in _LISTED:
+                yield from self._end_listed(tag)
+
+    def _end_listed(self, tag: str) -> Iterator[Event]:
+        if tag == "dt":
+            self.in_term = False
+        elif tag == "dl" and self.terms:
+            yield from self._terms_alone()
+        elif tag == "li" and self.kind == "item":
+            # It held nothing: what follows is none of its text.
+            self.kind = "paragraph"
 
     def _flush(self) -> Iterator[Event]:
         if self._in_cell():

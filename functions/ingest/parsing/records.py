@@ -13,6 +13,7 @@ from .notebooks import is_notebook, notebook_events
 
 _TITLE_KEYS = ("title", "name", "subject", "headline")
 _MAX_PLAIN_CHARS = 300
+_OBJECT = object()
 # Strings, which stay; closing brackets without the comma before them; comments.
 _COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|,\s*([}\]])|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
@@ -76,16 +77,15 @@ def _title(value: dict[str, Any]) -> str:
 
 def _record(value: Any) -> Iterator[Block]:
     """Yield a line for each value: "path.to.key: value"."""
-    gap, record = "\n\n", ""
+    gap = "\n\n"
     for path, leaf in _leaves(value):
+        if leaf is _OBJECT:
+            gap = "\n\n"
+            continue
         text = clean(_plain(leaf))
         if not text.strip():
             continue
         line = f"{path}: {text}" if path else text
-        end = path.rfind("]") + 1
-        if end != len(record) or not path.startswith(record):
-            # The next object of a list begins, or the list has ended.
-            gap, record = "\n\n", path[:end]
         if len(line) > _MAX_PLAIN_CHARS:
             yield from paragraph(line, gap=gap)
             gap = "\n\n"
@@ -96,11 +96,13 @@ def _record(value: Any) -> Iterator[Block]:
 
 
 def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield (path, value) of every leaf in order, without recursion."""
+    """Yield (path, value) of every leaf in order, _OBJECT before those of an object in a list."""
     waiting: list[tuple[str, Any]] = [("", value)]
     while waiting:
         path, current = waiting.pop()
         if isinstance(current, dict):
+            if path.endswith("]"):
+                yield path, _OBJECT
             waiting.extend(
                 (f"{path}.{key}" if path else str(key), item)
                 for key, item in reversed(current.items())
