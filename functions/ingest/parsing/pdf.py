@@ -85,6 +85,7 @@ _LEAST_COLUMN = 4
 _LEAST_VERSES = 4
 _MARK_CHARS = 3
 _MANY_LINES = 12
+_MAX_COLUMN = 2_000
 _LETTER_WIDTH = 0.5
 # So many lines of a column of text go on with sentences.
 _LEAST_PROSE = 6
@@ -1526,6 +1527,8 @@ def _margin(near: Sequence[Line], line: Line) -> float | None:
 
 def _column_end(first: Line, lines: Sequence[Line]) -> float:
     """Return where the long lines of the column end that begins where *first* does."""
+    if len(lines) > _MAX_COLUMN:
+        return 0.0
     rights = sorted(line.right for line in lines if abs(line.left - first.left) < _ALIGNED)
     if len(rights) < _LEAST_COLUMN:
         return 0.0
