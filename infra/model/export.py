@@ -205,6 +205,8 @@ def main(
             dimension=dimension,
             force=force,
         )
+        if not is_gemini(model):
+            written = add_reader(folder.absolute()) or written
     except KaydangError as error:
         if isinstance(error, NeedsTorch):
             click.echo(f"Error: {error}", err=True)
@@ -324,12 +326,43 @@ def _is_complete(
 def _has_its_reader(output: Path, description: Mapping[str, Any]) -> bool:
     """Return whether the reader of a model's weights is there, if there is one for them."""
     adapter = find_adapter(description["source"]["weights"])
-    if adapter is not None:
-        try:
-            read_description(output / READER_FOLDER)
-        except ModelUnavailable:
-            return False
+    return adapter is None or _has_reader(output, description, adapter)
+
+
+def _has_reader(output: Path, description: Mapping[str, Any], adapter: str) -> bool:
+    try:
+        read_description(output / READER_FOLDER)
+    except ModelUnavailable:
+        return False
     return bool(description.get("reader") == adapter)
+
+
+def add_reader(output: Path) -> bool:
+    """
+    Write the reader beside a model for several languages, which English is one of.
+
+    It is made of the default model, so that it can be only where that one's package is installed.
+
+    Returns:
+        False if nothing was written: there is no package, it is there already, or the model is the
+        default one or knows English best.
+
+    Raises:
+        ExportError: Eight bits cost too much.
+    """
+    source = _local_source(DEFAULT_MODEL)
+    adapter = find_adapter(KNOWN_WEIGHTS[DEFAULT_MODEL])
+    description = read_description(output)
+    if source is None or adapter is None or not description.get("multilingual"):
+        return False
+    with _locked(output.parent / f".{output.name}.lock"):
+        description = read_description(output)
+        if _has_reader(output, description, adapter):
+            return False
+        shutil.rmtree(output / READER_FOLDER, ignore_errors=True)
+        _write_reader(source, output, weights=KNOWN_WEIGHTS[DEFAULT_MODEL])
+        _write_description(description | {"reader": adapter}, output)
+    return True
 
 
 @contextlib.contextmanager

@@ -25,7 +25,8 @@ class Weights:
     Attributes:
         vector: The vectors' share; the words have the rest.
         feedback: For likeness to the passage that is best without it.
-        other_language: What a document costs that is not in the question's language.
+        other_language: What a document costs that is not in the question's language; what it gains
+            if this is negative.
         least_words: The share of what the question's words may score at most that the best passage
             must reach for the words to have all of their weight.
     """
@@ -89,7 +90,7 @@ class Fusion:
 # Of the lead that the better of the passages before and behind it has: what is asked for goes on
 # beyond the end of a chunk. A document's best passage gains nothing, so that documents keep their
 # order.
-NEIGHBOUR_SHARE = 0.1
+NEIGHBOUR_SHARE = 0.2
 # Of models that know English best, as those of this size do ...
 ENGLISH = Fusion(
     vector=0.6,
@@ -101,7 +102,12 @@ ENGLISH = Fusion(
 )
 # ... and of those to which a translation is near: they know all languages alike.
 MULTILINGUAL = Fusion(
-    vector=0.6, vector_foreign=0.6, feedback=0.2, feedback_foreign=0.2, other_language=0.0
+    vector=0.6,
+    vector_foreign=0.6,
+    feedback=0.2,
+    feedback_foreign=0.2,
+    # A gain: passages of the question's language stay nearer than what answers in another one.
+    other_language=-0.03,
 )
 # Where the answer is in another language, a passage that shares one word with the question by
 # chance is the best of the text leg, and must not count as if it held them all.

@@ -24,7 +24,12 @@ from infra.model import export as export_model
 from infra.model.bert import read_bert, write_graph
 from shared import store
 from shared.embedding.embedder import Embedder
-from shared.embedding.tokenizer import DESCRIPTION_FILE, GRAPH_FILE, read_model_info
+from shared.embedding.tokenizer import (
+    DESCRIPTION_FILE,
+    GRAPH_FILE,
+    LANGUAGES_FILE,
+    read_model_info,
+)
 from shared.errors import ExportError
 from shared.search.statement import search
 from shared.store import Connection
@@ -97,6 +102,20 @@ def _save_small_bert(folder: Path, vocabulary: Path) -> Path:
     BertModel(configuration).save_pretrained(folder)
     for file in vocabulary.iterdir():
         shutil.copy(file, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unprompted_model(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a random model that says nothing of prompts."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    base = _save_small_bert(tmp_path_factory.mktemp("base"), vocabulary)
+    modules = [Transformer(str(base), max_seq_length=64), Pooling(64, "mean")]
+    folder = tmp_path_factory.mktemp("unprompted") / "model"
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
     return folder
 
 
@@ -242,17 +261,34 @@ def test_sentencepiece_model_of_512_tokens_and_2000_dimensions(
     assert {hit.vector_rank for hit in hits.hits} == {1, 2}
 
 
-def test_given_prompts_are_those_of_the_model(small_model: Path, tmp_path: Path) -> None:
-    """Options replace the configured prompts; other options make another model of the folder."""
+def test_prompts_are_those_of_the_family_or_given_ones(
+    unprompted_model: Path, tmp_path: Path
+) -> None:
+    """They stand before what is indexed and what is asked; other options make another model."""
+    source = Path(shutil.copytree(unprompted_model, tmp_path / "multilingual-e5-small"))
     output = tmp_path / "model"
-    options = ["--model", str(small_model), "--output", str(output), "--precision", "float32"]
-    asked = [*options, "--query-prompt", "find: ", "--document-prompt", ""]
-    for arguments, done in ((asked, "written"), (asked, "complete, kept"), (options, "written")):
+    options = ["--model", str(source), "--output", str(output), "--precision", "float32"]
+    given = [*options, "--query-prompt", "find: ", "--document-prompt", ""]
+    for arguments, done, query, document in (
+        (options, "written", "query: ", "passage: "),
+        (given, "written", "find: ", ""),
+        (given, "complete, kept", "find: ", ""),
+    ):
         result = CliRunner().invoke(export_model.main, arguments)
         assert result.output == f"{output}: {done}\n"
-        if arguments is asked:
-            prompts = json.loads((output / DESCRIPTION_FILE).read_text())["prompts"]
-            assert prompts == {"query": "find: ", "document": ""}
+        embedder = Embedder(output)
+        np.testing.assert_allclose(
+            embedder.embed_documents(["a text"]),
+            _reference(source, ["a text"], document),
+            atol=1e-4,
+        )
+        asked = _reference(source, ["why?"], query)[0]
+        if (output / LANGUAGES_FILE).exists():
+            directions = np.load(output / LANGUAGES_FILE)
+            asked = asked - directions.T @ (directions @ asked)
+        np.testing.assert_allclose(
+            embedder.embed_query("why?"), asked / np.linalg.norm(asked), atol=1e-4
+        )
 
 
 def test_max_tokens_leaves_room_for_the_prompt(small_model: Path, tmp_path: Path) -> None:

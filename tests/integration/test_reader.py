@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from infra.model.adapter import ADAPTER
-from infra.model.export import DEFAULT_MODEL, find_source
+from infra.model.export import DEFAULT_MODEL, add_reader, find_source
 from infra.model.reader import merge
 from shared.embedding.cross_encoder import CrossEncoder
 from shared.embedding.reader import Reader, Readers
-from shared.embedding.tokenizer import READER_FOLDER, read_model_info
+from shared.embedding.tokenizer import DESCRIPTION_FILE, READER_FOLDER, read_model_info
 from shared.errors import ExportError
 
 pytestmark = pytest.mark.slow
@@ -69,6 +69,23 @@ def test_reader_is_what_its_parts_make(model_dir: Path, tmp_path: Path) -> None:
     )
     found = CrossEncoder(model_dir / READER_FOLDER).score(QUESTION, TEXTS)
     np.testing.assert_allclose(found, expected, atol=0.4)
+
+
+def test_reader_is_added_to_a_multilingual_model(model_dir: Path, tmp_path: Path) -> None:
+    """It reads the English of any index; a model that knows English best has only its own."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_dir, folder, ignore=shutil.ignore_patterns(READER_FOLDER))
+    file = folder / DESCRIPTION_FILE
+    description = json.loads(file.read_text()) | {"reader": None}
+    file.write_text(json.dumps(description))
+    assert not add_reader(folder)
+    file.write_text(json.dumps(description | {"multilingual": True}))
+    assert add_reader(folder)
+    assert not add_reader(folder)
+    reader = Readers([folder]).find(description["digest"])
+    assert reader is not None
+    own, other = reader.read(QUESTION, TEXTS[:2])
+    assert own > other + 1
 
 
 def test_adapter_of_another_model_is_refused(tmp_path: Path) -> None:

@@ -46,11 +46,23 @@ from tests.support.reliability import REPORT, describe, write_part
 _COSMIC_RAY = "cosmic-ray==8.7.0"
 _TEMPLATE = "template_mutation"
 _LONGEST_SECONDS = 900
+# Times as long as the tests take without a change; a machine may be busy meanwhile.
+_PATIENCE = 3
 _LOG = "pytest.log"
 _NOTICED_BY = "noticed_by.txt"
 _CALLS = "calls.json"
 _KEPT = ROOT / "build" / "mutation.json"
-_COPIED = ("admin", "functions", "infra", "local", "shared", "tests", "benchmarks", "docs")
+_COPIED = (
+    "admin",
+    "functions",
+    "infra",
+    "kaydangpt_client",
+    "local",
+    "shared",
+    "tests",
+    "benchmarks",
+    "docs",
+)
 _COPIED_FILES = ("pyproject.toml", "Makefile", "README.md", "kaydangpt", ".env.example")
 _OURS = ("admin", "benchmarks", "functions", "infra", "local", "shared", "tests")
 
@@ -287,9 +299,11 @@ def _run_part(name: str, *, copy: Path, server_url: str, sample: int, at: Sequen
     )
     found = json.loads(listed.stdout)
     modules = [copy / module for module in part.modules]
+    begun = time.monotonic()
     if _run(part.tests, copy=copy, server_url=server_url, watched=modules):
         print((copy / _LOG).read_text(encoding="utf-8", errors="replace")[-3000:])
         sys.exit(f"{name}: its tests fail without any change")
+    patience = min(_LONGEST_SECONDS, 60 + _PATIENCE * (time.monotonic() - begun))
     calls = {} if part.in_other_processes else json.loads((copy / _CALLS).read_text())
     noticed_by = kept["noticed_by"]
     survivors = []
@@ -307,7 +321,8 @@ def _run_part(name: str, *, copy: Path, server_url: str, sample: int, at: Sequen
                 callers = (calls.get(f"{path} {name}", []) for name in mutant["functions"])
                 # What is called while a module is imported, all tests may depend on.
                 tests = sorted(set(chain.from_iterable(callers))) or part.tests
-                survived = _run(tests, copy=copy, server_url=server_url) == 0
+                status = _run(tests, copy=copy, server_url=server_url, seconds=patience)
+                survived = status == 0
         took = time.monotonic() - begun
         if not survived:
             report = copy / _NOTICED_BY
@@ -362,8 +377,20 @@ def _fails(test: str, *, copy: Path, server_url: str) -> bool:
     return _run([test], copy=copy, server_url=server_url) == int(pytest.ExitCode.TESTS_FAILED)
 
 
-def _run(tests: Sequence[str], *, copy: Path, server_url: str, watched: Sequence[Path] = ()) -> int:
-    """Run tests in a process of its own; return its status, which is not 0 if it did not end."""
+def _run(
+    tests: Sequence[str],
+    *,
+    copy: Path,
+    server_url: str,
+    watched: Sequence[Path] = (),
+    seconds: float = _LONGEST_SECONDS,
+) -> int:
+    """
+    Run tests in a process of its own; return its status, which is not 0 if it did not end.
+
+    Args:
+        seconds: How long it may take: a change can make a loop endless.
+    """
     (copy / _NOTICED_BY).unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
@@ -374,7 +401,7 @@ def _run(tests: Sequence[str], *, copy: Path, server_url: str, watched: Sequence
             traceback.print_exc()
             status = -1
         os._exit(status & 0xFF)
-    deadline = time.monotonic() + _LONGEST_SECONDS
+    deadline = time.monotonic() + seconds
     ended, result = 0, 0
     while not ended and time.monotonic() < deadline:
         ended, result = os.waitpid(child, os.WNOHANG)

@@ -565,7 +565,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("the reconciler meets an upload",),
     ),
     Mutant(
-        "forget what happened before it is told",
+        "forget what happened before it is announced",
         Design(
             announces=True,
             attributes=[

@@ -32,6 +32,7 @@ ROOMS = hit(
         ("How wide are the slates on the north side?", ROOF),
         ("In which year did the slates slip?", ROOF),
         ("How heavy are the slates?", ROOF),
+        ("What is the fare on the tramway?", hit("The tramway was a line of 2 feet 6 inches.")),
         ("What did the scaffolding of 2024 cost?", hit("The scaffolding cost 300 pounds.")),
         ("How large is the Orangery in square metres?", ROOMS),
         ("What does the Chapel cost?", ROOMS),

@@ -459,6 +459,7 @@ def test_units_when_a_manual_page_is_justified() -> None:
         ),
         ("1.2. | Where does it come from?\n\nFrom the hills.\n", ["From the hills."]),
         ("3. The lock\n\nPress both buttons.\n", ["Press both buttons."]),
+        ("5. Criteria\n\nPrice | 60 %\nWarranty | 15 %\n", ["Price | 60 %", "Warranty | 15 %"]),
         (
             "Sales were 7.9 million, up on last year\nFrozen food grew\nWaste fell to a fifth\n",
             [

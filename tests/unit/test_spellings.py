@@ -100,8 +100,10 @@ def test_questions_when_no_date() -> None:
 
 
 def test_alternatives_when_prose() -> None:
-    """Ordinary questions have none."""
+    """Ordinary questions have none; a word before a code is no part of it."""
     assert not find_alternatives("Who wrote the second part of the report, and when?")
+    for asked in ("the flow of item7", "den Preis von item7", "le prix de item7"):
+        assert find_alternatives(asked) == {"item", "7"}
 
 
 def test_joined_words_are_their_words_too() -> None:

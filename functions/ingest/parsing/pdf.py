@@ -56,6 +56,7 @@ from .pdf_tables import (
     Rules,
     Table,
     find_tables,
+    merged,
     words_left,
 )
 from .reading_order import Box, reading_order
@@ -85,6 +86,7 @@ _LEAST_COLUMN = 4
 _LEAST_VERSES = 4
 _MARK_CHARS = 3
 _MANY_LINES = 12
+_MAX_COLUMN = 2_000
 _LETTER_WIDTH = 0.5
 # So many lines of a column of text go on with sentences.
 _LEAST_PROSE = 6
@@ -402,7 +404,7 @@ def _read_pages(
             try:
                 drawings = Drawings(page)
                 is_ruled = drawings.is_ruled(least=3)
-                walls = drawings.rules(turn=0).down if is_ruled else []
+                walls = merged(drawings.rules(turn=0).down) if is_ruled else []
                 turn, lines = read_lines(page, index + 1, walls=walls if len(walls) > 2 else ())
                 is_picture = _is_picture(drawings, lines)
                 if not turn and drawings.is_ruled(least=1):
@@ -1526,6 +1528,8 @@ def _margin(near: Sequence[Line], line: Line) -> float | None:
 
 def _column_end(first: Line, lines: Sequence[Line]) -> float:
     """Return where the long lines of the column end that begins where *first* does."""
+    if len(lines) > _MAX_COLUMN:
+        return 0.0
     rights = sorted(line.right for line in lines if abs(line.left - first.left) < _ALIGNED)
     if len(rights) < _LEAST_COLUMN:
         return 0.0

@@ -35,6 +35,7 @@ _LEAST_STRETCHED = 3
 _NARROW_GAP = 0.6
 _LEAST_ROWS = 3
 _LEAST_IN_ROW = 4
+_MOST_IN_ROW = 100
 _ALIKE_SHARE = 0.75
 # Characters that are looked at to tell how a page's text is turned.
 _ANGLES = 12
@@ -109,6 +110,7 @@ _MAX_WALLS = 1_000
 _WALL = 0.7
 # Between the mark of an item and its text, in heights of the line.
 _MARK_GAP = 3.0
+_MAX_MARKS = 300
 _MAX_MARKER_CHARS = 30
 _MARKER = re.compile(
     r"""[•◦▪‣∙●○■□–*-]|[☐☑☒✓✔]|\[[ x]\]
@@ -245,6 +247,7 @@ def read_lines(
         letters: list[_Letters] = []
         # Lines with wide gaps that may be rows of narrow columns.
         loose: list[int] = []
+        is_narrow = False
         spans, starts, ends = _spans(text)
         words = _Words(starts, ends, characters.sides(starts), characters.sides(ends))
         page_lefts, page_bottoms, _, tops = words.first
@@ -396,8 +399,12 @@ def read_lines(
                     line = line._replace(edges=(), runs_up=True)
                 if widest > _NARROW_GAP * height and not mono and _holds_numbers(line.text):
                     loose.append(len(lines))
+                    is_narrow = is_narrow or any(
+                        _NARROW_GAP * height < gap <= 1.5 * height
+                        for gap in map(sub, lefts[1:], rights)
+                    )
                 lines.append(line)
-        if len(loose) >= _LEAST_ROWS and not runs_back:
+        if is_narrow and len(loose) >= _LEAST_ROWS and not runs_back:
             lines = _with_narrow_columns(lines, loose)
         if runs_back:
             lines = _read_backwards(lines, letters, walls)
@@ -552,7 +559,9 @@ def _holds_numbers(text: str) -> bool:
 
 def _are_rows(line: Line, below: Line) -> bool:
     """Return whether most words of a line stand below those of another one."""
-    if min(len(line.edges), len(below.edges)) < _LEAST_IN_ROW:
+    if not _LEAST_IN_ROW <= len(line.edges) <= _MOST_IN_ROW:
+        return False
+    if not _LEAST_IN_ROW <= len(below.edges) <= _MOST_IN_ROW:
         return False
     alike = sum(
         1
@@ -721,7 +730,7 @@ def _by_column(line: Line, bottoms: Sequence[float]) -> list[Line]:
 def _with_markers(lines: list[Line]) -> list[Line]:
     """Return *lines* with the marks of items that follow somewhere after them in front of them."""
     places = [at for at, line in enumerate(lines) if is_marker(line.text)]
-    if not places:
+    if not 0 < len(places) <= _MAX_MARKS:
         return lines
     marked = list(lines)
     gone: set[int] = set()

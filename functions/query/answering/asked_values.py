@@ -140,10 +140,6 @@ _LABEL_OF_MEASURE = re.compile(
     _FLAGS,
 )
 _YEAR = re.compile(r"(?:1[89]|20)\d\d")
-_IN_MONEY = re.compile(
-    r"\b(?:costs?|paid|pays?|charged?|prices?|kost\w+|preise?s?|cuesta|costó|cuestan|precios?|coût\w+|prix|costa\w*|costò|prezzo|preço|giá|tiền)\b",
-    _FLAGS,
-)
 _ROLE = re.compile(
     r"\bwho(?: is|'s|’s| was| are| were)? (?:the|your|our|its) (?P<en>[\w' -]{3,50}?)(?: (?:of|at|in|for)\b(?!.* by\b)|\W*$)"
     r"|\bwer (?:ist|war|sind) (?:der|die|das) (?P<de>[\w-]{3,40})|\bquién(?:es)? (?:es|fue|son) (?:el|la|los|las) (?P<es>[\w-]{3,40})"
@@ -242,7 +238,7 @@ def _rules(part: Part) -> list[Callable[[str], object]]:
     rules: list[Callable[[str], object]] = [
         value.holds.search for value in _VALUES if value.asks.search(part.text)
     ]
-    if part.kinds.price and _IN_MONEY.search(part.text):
+    if part.kinds.price:
         rules.append(holds_price)
     return rules
 

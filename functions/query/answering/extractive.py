@@ -42,6 +42,8 @@ from .units import Unit, is_step, split_units
 MAX_PASSAGES = 8
 # Embedding a part takes about 1.4 ms on one core.
 MAX_EMBEDDED = 20
+# Of passages in another language than the question, words choose none beforehand.
+MAX_EMBEDDED_FOREIGN = 40
 # Reading one takes about 2 ms on one core.
 MAX_READ = 8
 # Longer texts cost more than they contribute.
@@ -144,15 +146,19 @@ def extract(
     choosing = choosing or Choosing()
     considered = passages[:MAX_PASSAGES]
     language = next(iter(analysis.languages), "en") if analysis is not None else "en"
+    foreign = find_foreign(considered, analysis) if multilingual else frozenset[int]()
     units = [
         unit
         for number, passage in enumerate(considered, 1)
-        for unit in split_units(passage, number=number, language=language)
+        for unit in split_units(
+            passage,
+            number=number,
+            language=passage.language if number in foreign else language,
+        )
         if not _is_beside_the_point(unit, passage.text[unit.start : unit.end], question)
     ]
     if not units:
         return Extract([], answers=False)
-    foreign = find_foreign(considered, analysis) if multilingual else frozenset[int]()
     candidates = gather(
         considered, units, language=language, unrelated=unrelated_similarity, foreign=foreign
     )
@@ -233,7 +239,7 @@ def _compare(
     choosing: Choosing,
 ) -> list[Mapping[int, float] | None]:
     """Return each part's scaled cosines with the units best by words, by their place."""
-    share = MAX_EMBEDDED // len(parts)
+    share = (MAX_EMBEDDED_FOREIGN if candidates.foreign else MAX_EMBEDDED) // len(parts)
     places: dict[int, None] = {}
     for part in parts:
         by_words = score(part, candidates, vectors=None, weights=choosing.sentences)

@@ -246,7 +246,11 @@ def gather(
 ) -> Candidates:
     """Return *units* of *passages* with their texts and words."""
     texts = [describe(unit, passages[unit.number - 1]) for unit in units]
-    own = [set(terms(text, language)) for text in texts]
+    own = [
+        set(terms(text, language))
+        | (_unmarked(text, language) if unit.number in foreign else set())
+        for unit, text in zip(units, texts, strict=True)
+    ]
     leads = [
         set(terms(passages[unit.number - 1].text[unit.lead[0] : unit.lead[1]], language))
         for unit in units
@@ -264,6 +268,11 @@ def gather(
     return Candidates(
         passages, units, texts, compared, own, contexts, leads, language, unrelated, foreign
     )
+
+
+def _unmarked(text: str, language: str) -> set[str]:
+    """Return the words of *text* as other languages write its names: Da Nang for Đà Nẵng."""
+    return set() if text.isascii() else set(terms(unmark(text.casefold()), language))
 
 
 def _under(passage: Hit, text: str) -> str:
@@ -420,10 +429,14 @@ def score(
             "reader": 0.0,
         }
         if unit.number in candidates.foreign:
-            # Meaning stands for the words that cannot be shared.
+            # Meaning stands for the words that cannot be shared, and words in common are chance.
             near = similarities[unit.number - 1] if vectors is None else vectors[place]
             for name in ("context_words", "focus"):
                 features[name] = max(features[name], near)
+            features["first"] = 1.0 / (
+                1 + sum(each > similarities[unit.number - 1] for each in similarities)
+            )
+            features["fused"] = features["nearest"]
         total_score = sum(getattr(weights, name) * value for name, value in features.items())
         scored.append(Scored(unit, features, total_score))
     return scored

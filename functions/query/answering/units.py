@@ -334,12 +334,12 @@ def _asks_in_list(text: str, block: _Block) -> bool:
 
 
 def _is_numbered_title(text: str, block: _Block, following: _Block | None) -> bool:
-    """Return whether a block is one short numbered line that prose without a number follows."""
+    """Return whether a block is one short numbered line that prose or a table follows."""
     line = text[block.start : block.end].strip()
     return (
         block.kind == "items"
         and following is not None
-        and following.kind == "prose"
+        and following.kind in ("prose", "rows")
         and "\n" not in line
         and line[:1].isdigit()
         and len(line) <= _MAX_TITLE_LINE
