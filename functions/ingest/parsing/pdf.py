@@ -56,6 +56,7 @@ from .pdf_tables import (
     Rules,
     Table,
     find_tables,
+    merged,
     words_left,
 )
 from .reading_order import Box, reading_order
@@ -403,7 +404,7 @@ def _read_pages(
             try:
                 drawings = Drawings(page)
                 is_ruled = drawings.is_ruled(least=3)
-                walls = drawings.rules(turn=0).down if is_ruled else []
+                walls = merged(drawings.rules(turn=0).down) if is_ruled else []
                 turn, lines = read_lines(page, index + 1, walls=walls if len(walls) > 2 else ())
                 is_picture = _is_picture(drawings, lines)
                 if not turn and drawings.is_ruled(least=1):

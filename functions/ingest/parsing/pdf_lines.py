@@ -247,6 +247,7 @@ def read_lines(
         letters: list[_Letters] = []
         # Lines with wide gaps that may be rows of narrow columns.
         loose: list[int] = []
+        is_narrow = False
         spans, starts, ends = _spans(text)
         words = _Words(starts, ends, characters.sides(starts), characters.sides(ends))
         page_lefts, page_bottoms, _, tops = words.first
@@ -398,8 +399,12 @@ def read_lines(
                     line = line._replace(edges=(), runs_up=True)
                 if widest > _NARROW_GAP * height and not mono and _holds_numbers(line.text):
                     loose.append(len(lines))
+                    is_narrow = is_narrow or any(
+                        _NARROW_GAP * height < gap <= 1.5 * height
+                        for gap in map(sub, lefts[1:], rights)
+                    )
                 lines.append(line)
-        if len(loose) >= _LEAST_ROWS and not runs_back:
+        if is_narrow and len(loose) >= _LEAST_ROWS and not runs_back:
             lines = _with_narrow_columns(lines, loose)
         if runs_back:
             lines = _read_backwards(lines, letters, walls)

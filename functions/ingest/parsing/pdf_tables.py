@@ -348,7 +348,7 @@ def _in_columns(line: _Row, lefts: Sequence[float]) -> list[list[Word]] | None:
 def _ruled_tables(
     lines: Sequence[Line], rules: Rules, goes_on: Sequence[float] | None
 ) -> Iterator[Table]:
-    across, down = _merged(rules.across), _merged(rules.down)
+    across, down = merged(rules.across), merged(rules.down)
     if not across or len(down) < 3 or len(across) * len(down) > _MAX_LINES * _MAX_LINES:
         return
     grids = _with_stripes_joined(list(_grids(across, down)))[:_MAX_GRIDS]
@@ -370,7 +370,7 @@ def _ruled_tables(
                 yield table
 
 
-def _merged(lines: list[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
+def merged(lines: list[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
     """Return lines with those at one place and next to each other made one."""
     found: list[tuple[float, float, float]] = []
     clusters: list[list[tuple[float, float, float]]] = []
