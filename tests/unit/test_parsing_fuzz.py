@@ -137,6 +137,18 @@ SAMPLES: dict[str, bytes] = {
     "a.ics": b"BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Drill\nDTSTART;TZID=Europe/Berlin:"
     b"20260503T090000\nLOCATION:Gate\\, four\nATTENDEE;CN=Ann:mailto:a@b.c\nEND:VEVENT\n"
     b"END:VCALENDAR\n",
+    "a.man": b".TH A 1\n.SH N\n.TP\n.B \\-k \\fIx\\fR\nText.\n.TS\n"
+    b"tab(;);\nl l.\na;b\n_\nT{\nc\nT};d\n.TE\n",
+    "a.mdoc": b".Dd a\n.Dt A 1\n.Sh N\n.Nm a\n.Bl -tag\n.It Fl f Ar x Op Fl d\nText\n.El\n",
+    "a.tex": rb"\section{A}\begin{tabular}{ll}a & \multirow{2}{*}{b} \\ c & \end{tabular}"
+    rb"$\frac{1}{x}$",
+    "a.rst": b"A\n=\n\nterm\n   text\n\n=  =\na  b\n=  =\n1  2\n=  =\n\n"
+    b"+--+--+\n|a |b |\n+--+--+\n",
+    "a.adoc": b"= A\n\nterm:: text\n\n[cols=2]\n|===\n|a 2+|b\n|===\n----\ncode\n----\n",
+    "a.org": b"* A\n- term :: text\n| a | b |\n|---+---|\n| 1 | 2 |\n#+BEGIN_SRC\nx\n#+END_SRC\n",
+    "a.vcf": b"BEGIN:VCARD\nFN;ENCODING=QUOTED-PRINTABLE:=41\nTEL;CELL:1\nEND:VCARD\n",
+    "a.ass": b"[Script Info]\n[Events]\nFormat: Start, Name, Text\n"
+    b"Dialogue: 0:00:01.00,Ann,{x}one\n",
 }
 
 

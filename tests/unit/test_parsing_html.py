@@ -55,6 +55,12 @@ def test_html_when_only_navigation() -> None:
     assert text_of(b"<html><body><nav>Home</nav></body></html>", "a.html") == "Home"
 
 
+def test_html_when_its_paragraphs_are_deep() -> None:
+    """Paragraphs that stand deeper than is looked for the text's place are read."""
+    page = "<div>" * 300 + f"<p>needle {'word ' * 200}</p>" * 3
+    assert text_of(page.encode(), "a.html").count("needle") == 3
+
+
 def test_html_when_deeply_nested() -> None:
     """Tens of thousands of nested elements neither overflow nor take long."""
     data = b"<html><body>" + b"<div>" * 20_000 + b"needle" + b"</div>" * 20_000

@@ -327,6 +327,8 @@ def test_text_with_marks_and_its_title(name: str, text: str, title: str) -> None
         ("a.tex", r"\a{" * 5_000 + "needle"),
         ("a.tex", r"\newcommand{\b}{x}\[ needle \frac{" + r"\frac{" * 2_000),
         ("a.tex", r"\begin{tabular}{l}\multirow{9999}{*}{needle}" + r"\\" * 2_000),
+        ("a.tex", "needle" + r"\begin{verbatim}" * 20_000),
+        ("a.rst", "needle\n\n" + "== ==\n" * 20_000),
         ("a.rst", ".. a::\n" + "".join(f"{' ' * n}.. a::\n" for n in range(1, 400)) + "needle"),
         ("a.adoc", "|===\n" + "9999+9999.9999+|needle\n" * 50),
         ("a.1", ".TH A 1\n.TS\n" + "needle\n" * 2_000),

@@ -323,6 +323,9 @@ def _find_text(tree: LexborHTMLParser) -> LexborNode | None:
     if total < _LEAST_MAIN_CHARS:
         return None
     held = [depths[one] for one, size in sizes.items() if size >= _MAIN_SHARE * total]
+    if not held:
+        # The paragraphs stand deeper than is looked at.
+        return None
     _, node = max(held, key=lambda pair: pair[0])
     return None if node.tag in ("body", "html") else node
 

@@ -24,7 +24,7 @@ _TOKEN = re.compile(
 )
 _COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%[^\n]*\n?[ \t]*")
 _VERBATIM = "verbatim|Verbatim|lstlisting|minted|alltt|BVerbatim"
-_VERBATIM_BLOCK = re.compile(rf"\\begin\{{({_VERBATIM})\*?\}}(.*?)\\end\{{\1\*?\}}", re.DOTALL)
+_VERBATIM_BEGIN = re.compile(rf"\\begin\{{((?:{_VERBATIM})\*?)\}}")
 _VERBATIM_OPTIONS = re.compile(r"[ \t]*(?:\[[^\]\n]*\])?(?:\{[^}\n]*\})?[ \t]*\n")
 _DEFINITION = re.compile(
     r"\\(?:(?:re|provide)?newcommand\*?|def)\s*\{?\\([A-Za-z]+)\}?\s*\{([^{}\\]{0,200})\}"
@@ -121,7 +121,7 @@ _RULES = re.compile(
 _MAX_MATH_CHARS = 4_000
 _MAX_NESTING = 20
 _MAX_DEPTH = 20
-_MAX_GROUP_CHARS = 20_000
+_MAX_GROUP_CHARS = 8_000
 _MAX_MACROS = 200
 _MAX_INDENT = 8
 
@@ -259,7 +259,7 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self.verbatim: list[str] = []
-        text = _COMMENT.sub(r"\1", _VERBATIM_BLOCK.sub(self._put_aside, text))
+        text = _COMMENT.sub(r"\1", self._without_verbatim(text))
         macros = dict(_DEFINITION.findall(text)[:_MAX_MACROS])
         self.source = _Source(text, macros)
         self.prose = Prose()
@@ -268,9 +268,20 @@ class _Reader:
         self.notes = 0
         self.caption = ""
 
-    def _put_aside(self, found: re.Match[str]) -> str:
-        self.verbatim.append(_VERBATIM_OPTIONS.sub("", found[2], count=1).rstrip())
-        return f"\\begin{{verbatim@}}{len(self.verbatim) - 1}\\end{{verbatim@}}"
+    def _without_verbatim(self, text: str) -> str:
+        """Return *text* with what is printed as it stands put aside: no comment is in it."""
+        parts: list[str] = []
+        at = 0
+        while found := _VERBATIM_BEGIN.search(text, at):
+            end = text.find(f"\\end{{{found[1]}}}", found.end())
+            if end < 0:
+                break
+            inside = _VERBATIM_OPTIONS.sub("", text[found.end() : end], count=1)
+            self.verbatim.append(inside.rstrip())
+            number = len(self.verbatim) - 1
+            parts += [text[at : found.start()], f"\\begin{{verbatim@}}{number}\\end{{verbatim@}}"]
+            at = end + len(f"\\end{{{found[1]}}}")
+        return "".join([*parts, text[at:]])
 
     def read(self) -> Iterator[Event]:
         source = self.source

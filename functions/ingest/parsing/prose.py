@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .blocks import Block, BlockKind, clean, clean_line, heading, paragraph
-from .tables import MAX_TITLE_CHARS, Row, TableWriter
+from .tables import MAX_TITLE_CHARS, Below, Beside, Row, TableWriter
 
 # A term longer than this is a sentence, below which its explanation starts a line of its own.
 _MAX_TERM_CHARS = 200
@@ -69,7 +69,10 @@ class Prose:
             yield from paragraph(title)
         writer.title = title[:MAX_TITLE_CHARS]
         for row in rows:
-            yield from writer.row(row.cells, is_header=row.is_header, is_strong=row.is_strong)
+            cells = [
+                cell if isinstance(cell, Beside | Below) else clean_line(cell) for cell in row.cells
+            ]
+            yield from writer.row(cells, is_header=row.is_header, is_strong=row.is_strong)
         yield from writer.end()
         self.gap = "\n\n"
 

@@ -121,6 +121,8 @@ def load() -> None:
                 continue
             # Sauvola's looks around each pixel: pages lie in the shadow of their book.
             engine.SetVariable("thresholding_method", "2")
+            # On a page of nothing it writes a message, to a file that a child cannot open.
+            engine.SetVariable("debug_file", "")
             _engines[name] = engine
     # Its model, too, is a file that a child cannot open.
     detect_language("The language of a page that was read")

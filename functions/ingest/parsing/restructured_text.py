@@ -341,10 +341,11 @@ def _simple_rows(lines: Sequence[str]) -> Iterator[Row]:
     """Yield the rows of a table below rules of =; the ones between two such rules are its head."""
     starts = [found.start() for found in re.finditer("=+", lines[0])]
     rules = [at for at, line in enumerate(lines) if _RULE.match(line.strip())]
+    known = set(rules)
     heads = rules[1] if len(rules) > 2 else 0
     row: list[str] = []
     for number, line in enumerate(lines):
-        if number in rules or not line.strip() or _SPAN_RULE.match(line.strip()):
+        if number in known or not line.strip() or _SPAN_RULE.match(line.strip()):
             if row:
                 yield Row(row, (number <= heads) or None)
             row = []
