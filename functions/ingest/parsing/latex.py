@@ -25,7 +25,7 @@ _TOKEN = re.compile(
 _COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%[^\n]*\n?[ \t]*")
 _VERBATIM = "verbatim|Verbatim|lstlisting|minted|alltt|BVerbatim"
 _VERBATIM_BEGIN = re.compile(rf"\\begin\{{((?:{_VERBATIM})\*?)\}}")
-_VERBATIM_OPTIONS = re.compile(r"[ \t]*(?:\[[^\]\n]*\])?(?:\{[^}\n]*\})?[ \t]*\n")
+_VERBATIM_OPTIONS = re.compile(r"\A[ \t]*+(?:\[[^\]\n]*\])?(?:\{[^}\n]*\})?[ \t]*\n")
 _DEFINITION = re.compile(
     r"\\(?:(?:re|provide)?newcommand\*?|def)\s*\{?\\([A-Za-z]+)\}?\s*\{([^{}\\]{0,200})\}"
 )
@@ -97,7 +97,7 @@ _MATH_SIGNS = {
 }  # fmt: skip
 _ONE_GROUP = r"\{([^{}]{0,500})\}"
 _FRACTION = re.compile(rf"\\[dt]?frac\s*{_ONE_GROUP}\s*{_ONE_GROUP}")
-_ROOT = re.compile(rf"\\sqrt\s*(?:\[([^\]]{{0,20}})\])?\s*{_ONE_GROUP}")
+_ROOT = re.compile(rf"\\sqrt\s*+(?:\[([^\]]{{0,20}})\]\s*+)?{_ONE_GROUP}")
 _SCRIPT = re.compile(rf"([_^])\s*{_ONE_GROUP}")
 _MATH_TEXT = re.compile(
     rf"\\(?:text\w*|math[a-z]+|operatorname\*?|boldsymbol|hat|bar|vec|mbox)\s*{_ONE_GROUP}"

@@ -18,7 +18,7 @@ from .tables import Row
 _HEADING = re.compile(r"(\*{1,12})\s+(.*)$")
 _STATE = re.compile(r"(?:TODO|DONE|NEXT|WAITING|CANCELLED|CANCELED|STARTED|HOLD)\s+")
 _PRIORITY = re.compile(r"\[#[A-Z0-9]\]\s*")
-_TAGS = re.compile(r"\s+:[\w@#%:]{1,200}:\s*$")
+_TAGS = re.compile(r"\s{1,40}:[\w@#%:]{1,200}:\s{0,40}$")
 _KEYWORD = re.compile(r"\s*#\+([\w-]{1,40}):\s*(.*)$")
 _BEGIN = re.compile(r"\s*#\+begin_(\w{1,40})\b", re.IGNORECASE)
 _DRAWER = re.compile(r"\s*:[\w-]{1,40}:\s*$")

@@ -15,7 +15,8 @@ _TITLE_KEYS = ("title", "name", "subject", "headline")
 _MAX_PLAIN_CHARS = 300
 _OBJECT = object()
 # Strings, which stay; closing brackets without the comma before them; comments.
-_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|,\s*([}\]])|//[^\n]*|/\*.*?\*/', re.DOTALL)
+# A string or a comment that nothing ends goes to the end, so that none is looked for twice.
+_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*+"?)|,\s*+([}\]])|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 
 
 def parse_json(request: Request) -> Iterator[Event]:

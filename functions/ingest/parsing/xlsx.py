@@ -199,7 +199,7 @@ _RELATIVE = re.compile(r"(?<![\w$!.])(\$?)([A-Z]{1,3})(\$?)(\d{1,7})(?![\w(])")
 # Codes of page headers: &L, &C, &R, &"Arial,Bold", &12, &P, &N, &D, &K01+000 and the like.
 _HEADER_CODE = re.compile(r"&(?:\"[^\"]*\"|K[0-9A-F]{2}[+-]?\d{3}|K[0-9A-F]{6}|\d+|.)", re.DOTALL)
 # "Page &P of &N" in any language.
-_PAGE_CODE = re.compile(r"[^\W\d]*\s*&P(?:\s*(?:[^\W\d]+|[/-])?\s*&N)?")
+_PAGE_CODE = re.compile(r"[^\W\d]{0,30}\s{0,4}&P(?:\s{0,4}(?:[^\W\d]{1,30}|[/-])?\s{0,4}&N)?")
 _MAX_TAIL_BYTES = 16 << 20
 
 

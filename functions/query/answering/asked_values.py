@@ -202,7 +202,7 @@ def _names(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool
     """
     if asked := _ROLE.search(part.text):
         # Of "the landlord's solicitor" the landlord is no role.
-        said = re.sub(r"\w+['’]s\b", "", next(filter(None, asked.groups())))
+        said = re.sub(r"\b\w+['’]s\b", "", next(filter(None, asked.groups())))
         role = {term for term in terms(said, part.language) if len(term) >= _LEAST_ROLE}
         held = {
             word

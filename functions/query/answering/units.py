@@ -137,7 +137,10 @@ _CODE_NAME = re.compile(r"(?=\w*\d)(?=\w*[A-Z])[\w-]{2,12}[:.]?\s+\S")
 _MAX_ENTRY_CHARACTERS = 300
 # "Prepared by: Ana", "dashboard.settings.timezone: UTC".
 _FIELD = re.compile(r"\s*(?:[^:.\n]{2,40}|[\w.\[\]-]{2,80}):\s+\S")
-_KEY = re.compile(r"\s*[\w-]+(?:\[\d+\]|\.[\w-]+)*(?:\[\d+\]|[._][\w-]+): +(?=\S)")
+_KEY = re.compile(
+    r"\s{0,40}[\w-]{1,60}(?:\[\d{1,6}\]|\.[\w-]{1,60}){0,12}"
+    r"(?:\[\d{1,6}\]|[._][\w-]{1,60}): +(?=\S)"
+)
 # A field with so many words and a full stop is a sentence.
 _LEAST_SAID = 4
 _LEAST_POINTS = 3
