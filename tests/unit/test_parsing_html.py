@@ -220,6 +220,10 @@ _FOOT_FIRST = (
             "Bight, Loop: A bend.\nMore.\nEnd\n- x",
         ),
         (
+            "<dl><dt>Who pays?<dd>The ship.<dt>Note:<dd>In cash.</dl>",
+            "Who pays?\n\nThe ship.\nNote: In cash.",
+        ),
+        (
             "<div role=tabpanel hidden><p>Use ports.</div><div hidden>gone</div><p>Seen.",
             "Use ports.\nSeen.",
         ),

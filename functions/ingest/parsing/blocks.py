@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
@@ -227,6 +227,14 @@ def cut(text: str, *, limit: int = MAX_BLOCK_CHARS) -> Iterator[str]:
         start = end
     if start < len(text):
         yield text[start:]
+
+
+def explained(terms: Sequence[str], text: str) -> str:
+    """Return *text* behind the *terms* that it explains, or the question that it answers."""
+    together = ", ".join(terms)
+    if together.endswith(("?", "？")):
+        return f"{together}\n\n{text}"
+    return f"{together} {text}" if together[-1:] in ".:!" else f"{together}: {text}"
 
 
 def paragraph(

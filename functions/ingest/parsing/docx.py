@@ -26,6 +26,7 @@ from .blocks import (
     Title,
     clean,
     clean_line,
+    explained,
     heading,
     paragraph,
     raised,
@@ -804,7 +805,7 @@ class _Reader:
             self.terms.append(text)
             return
         if self.terms:
-            text, self.terms = f"{', '.join(self.terms)}: {text}", []
+            text, self.terms = explained(self.terms, text), []
         kind: BlockKind = "item" if marker else "paragraph"
         gap = "\n" if kind == "item" and self.gap == "\n" else "\n\n"
         yield from paragraph(marker + text, kind=kind, gap=gap)

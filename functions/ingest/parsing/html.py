@@ -17,6 +17,7 @@ from .blocks import (
     Title,
     clean,
     clean_line,
+    explained,
     heading,
     paragraph,
     raised,
@@ -525,7 +526,7 @@ class _Walker:
             return
         if self.terms:
             if kind == "paragraph":
-                text = f"{', '.join(self.terms)}: {text}"
+                text = explained(self.terms, text)
                 self.terms = []
             else:
                 yield from self._terms_alone()

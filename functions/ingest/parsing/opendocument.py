@@ -27,6 +27,7 @@ from .blocks import (
     Title,
     clean,
     clean_line,
+    explained,
     heading,
     paragraph,
     raised,
@@ -455,7 +456,7 @@ class _TextReader:
             self.terms.append(text)
         else:
             if self.terms:
-                text, self.terms = f"{', '.join(self.terms)}: {text}", []
+                text, self.terms = explained(self.terms, text), []
             kind: BlockKind = "item" if marker else "paragraph"
             gap = "\n" if kind == "item" and self.gap == "\n" else "\n\n"
             yield from paragraph(marker + text, kind=kind, gap=gap, page=self.page)

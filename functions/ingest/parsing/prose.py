@@ -39,11 +39,15 @@ class Prose:
         self.kind, self.lead = "item", f"{marker} "
 
     def term(self, term: str) -> Iterator[Block]:
-        """Begin what explains a term; of two terms in a row both are explained by it."""
+        """Begin what explains a term, or two in a row, or what answers a question."""
         if self.kind == "item" and self.lead.endswith(": ") and not self.lines:
             self.lead = f"{self.lead[:-2]}, {term}: "
             return
         yield from self.flush()
+        if term.rstrip().endswith(("?", "？")):
+            yield from paragraph(clean_line(term))
+            self.kind, self.gap = "item", "\n\n"
+            return
         self.kind, self.lead = "item", f"{clean_line(term)}: "
 
     def heading(self, text: str, *, level: int) -> Iterator[Block]:

@@ -7,7 +7,18 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from .archives import xml_events
-from .blocks import Block, Event, Request, Title, clean_line, heading, paragraph, raised, read_all
+from .blocks import (
+    Block,
+    Event,
+    Request,
+    Title,
+    clean_line,
+    explained,
+    heading,
+    paragraph,
+    raised,
+    read_all,
+)
 from .decoding import declared_charset, decode
 from .html import parse_markup
 from .tables import Spans, TableWriter
@@ -290,7 +301,7 @@ class _Reader:
         else:
             marker = self._marker(element)
             if self.terms:
-                text, self.terms = f"{', '.join(self.terms)}: {text}", []
+                text, self.terms = explained(self.terms, text), []
             gap = "\n" if marker and self.gap == "\n" else "\n\n"
             yield from paragraph(marker + text, kind="item" if marker else "paragraph", gap=gap)
             self.gap = "\n" if marker else "\n\n"
