@@ -44,7 +44,8 @@ class ConfidenceWeights:
 
 # Of what the reader has read.
 READ = ConfidenceWeights(
-    bias=1.28,
+    # Half more than its fit: it answers 5 more of 580 questions rightly, and refuses 6 of 137 fewer.
+    bias=1.78,
     lead=0.05,
     meaning=7.43,
     passage_words=1.66,
