@@ -38,5 +38,9 @@ _WORDS = (
     " preciso precisa quero diga explique mostre alguns algumas poucos exatamente"
     # Vietnamese
     " bao nhiêu mấy gì nào ai đâu sao thế khi vài xin hãy vui lòng"
+    # What measures something: a column says "%" or "€" instead.
+    " percentage percent proportion amount price number prozentsatz prozent anteil anzahl betrag"
+    " preis porcentaje cantidad importe precio número pourcentage montant prix nombre percentuale"
+    " importo prezzo numero percentagem quantia preço"
 )
 EMPTY_WORDS = frozenset(word for each in _WORDS.split() for word in (each, unmark(each)))

@@ -55,6 +55,15 @@ def test_extract_when_a_row_answers() -> None:
     )
 
 
+def test_extract_when_the_unit_stands_in_the_header() -> None:
+    """A price is one, too, where only the column's name says so."""
+    table = hit("Mác tàu | Loại chỗ | Giá vé (đồng)\nSE3 | Ghế mềm | 475,000\nSE1 | Ghế cứng | 9\n")
+    answer = shown("Vé ghế mềm tàu SE3 giá bao nhiêu?", table)
+    assert "Giá vé (đồng): 475,000" in answer
+    fares = hit("Line | Fare (EUR)\nNorth line | 2.80\nSouth line | 3.10\n")
+    assert "2.80" in shown("How much does the North line cost?", fares)
+
+
 def test_extract_when_a_command_answers() -> None:
     """A command comes with its introduction, whole, as code."""
     answer = shown("How do I hold a package using apt?", HOLD)

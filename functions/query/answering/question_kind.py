@@ -160,6 +160,9 @@ _SUM_OF_MONEY = re.compile(
 # A price without its currency, and what costs nothing.
 _PRICED = re.compile(
     r"(?:price|cost|fees?(?![^\W_])|rate|rent|eur|usd|gbp|chf|vnd|preis|kosten|miete|precio|coste|prix|tarif|prezzo|preço|giá)\w*\W{1,3}\d"
+    # A column: "Giá vé (đồng): 475,000".
+    r"|(?:price|cost|fare|preis|precio|prix|prezzo|preço|giá)\w*[^\d;:.\n]{0,40}: ?\d"
+    rf"|\({_CURRENCY}[^)\n]{{0,10}}\): ?\d"
     r"|\b(?:free(?: of charge)?|no charge|included|kostenlos|gratis|umsonst|inbegriffen|gratuit\w*|compris\w*|inclus\w*|incluid\w*|grátis|miễn phí)\b",
     _FLAGS,
 )
