@@ -64,6 +64,24 @@ def test_extract_when_the_unit_stands_in_the_header() -> None:
     assert "2.80" in shown("How much does the North line cost?", fares)
 
 
+@pytest.mark.parametrize(
+    ("question", "text", "answers"),
+    [
+        ("Who is the harbour keeper?", "Groups need the consent of the harbour keeper.", False),
+        ("Who is the harbour keeper?", "The harbour keeper is Ilse Krämer.", True),
+        ("Who is the harbour keeper?", "Ilse Krämer is the harbour keeper.", True),
+        ("What does a third visit cost?", "A second visit costs 35 euros.", False),
+        ("What does a third visit cost?", "A third visit costs 40 euros.", True),
+        ("Was kostet ein dritter Termin?", "Ein zweiter Termin kostet 35 Euro.", False),
+        ("Was kostet ein zweiter Termin?", "Ein zweiter Termin kostet 35 Euro.", True),
+        ("What do 9 calls per second cost?", "The first 9 calls per second cost 5 euros.", True),
+    ],
+)
+def test_extract_when_it_is_said_of_another(question: str, text: str, answers: bool) -> None:
+    """A keeper without a name answers no "who", the second visit's price none of the third."""
+    assert extract(question, [hit(text)]).answers is answers
+
+
 def test_extract_when_a_command_answers() -> None:
     """A command comes with its introduction, whole, as code."""
     answer = shown("How do I hold a package using apt?", HOLD)

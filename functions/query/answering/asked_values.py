@@ -163,6 +163,25 @@ _WORDS_TO_THING = 4
 _NAME = re.compile(r"(?<=[\w,;:'’] )[A-ZÀ-ÞĐ][\w-]{2,}")
 
 
+_ORDINALS = {
+    word: number
+    for line in (
+        "first second third fourth fifth sixth seventh eighth ninth tenth",
+        "erst zweit dritt viert fünft sechst siebt acht neunt zehnt",
+        "primer segund tercer cuart quint sext séptim octav noven décim",
+        "premi deuxièm troisièm quatrièm cinquièm sixièm septièm huitièm neuvièm dixièm",
+        "prim second terz quart quint sest settim ottav non decim",
+    )
+    for number, word in enumerate(line.split(), start=1)
+}
+# With its ending and the thing that it numbers: "a third appointment", and not "per second".
+_ORDINAL = re.compile(
+    rf"(?<!per )(?<!each )(?<!every )\b({'|'.join(sorted(_ORDINALS, key=len, reverse=True))})"
+    r"(?:e[rnsm]?|[oa]s?|er|ère)?(?= [^\W\d_]{3})",
+    _FLAGS,
+)
+
+
 def binds(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool:
     """Return whether one of *chosen* says the value asked for of the thing asked about."""
     if not chosen or any(each.unit.number in candidates.foreign for each in chosen):
@@ -181,7 +200,7 @@ def _binds(part: Part, each: Scored, candidates: Candidates) -> bool:
     rules = _rules(part)
     valued = bool(rules) or part.kinds.price or part.kinds.quantity or part.kinds.date
     text = _text(each.unit, candidates)
-    if not all(rule(text) for rule in rules):
+    if not all(rule(text) for rule in rules) or not _agrees_in_order(part.text, text):
         return False
     if part.kinds.quantity and not holds_number(text, beside=part.text):
         return False
@@ -192,6 +211,25 @@ def _binds(part: Part, each: Scored, candidates: Candidates) -> bool:
     ):
         return False
     return _counts(part, each, candidates)
+
+
+def _agrees_in_order(question: str, text: str) -> bool:
+    """Return whether *text* does not speak of the second where the third is asked for."""
+    asked, said = (
+        {_ORDINALS[match[1].casefold()] for match in _ORDINAL.finditer(each)}
+        for each in (question, text)
+    )
+    return not asked or not said or bool(asked & said)
+
+
+def _holds_name(text: str) -> bool:
+    """Return whether *text* names somebody: within a sentence, or by two words in a row."""
+    words = re.findall(r"[^\W\d_][\w'’-]*[.!?:]?", text)
+    begins = [True, *(word.endswith((".", "!", "?", ":")) for word in words)]
+    return any(
+        word[0].isupper() and (not begun or following[:1].isupper())
+        for word, begun, following in zip(words, begins, [*words[1:], ""], strict=False)
+    )
 
 
 def _names(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool:
@@ -210,6 +248,11 @@ def _names(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool
             for word in candidates.contexts[candidates.units.index(each.unit)]
         }
         if role and not role & held:
+            return False
+        units = [each.unit for each in chosen]
+        if part.language != "de" and not any(
+            unit.kind == "row" or _holds_name(_text(unit, candidates)) for unit in units
+        ):
             return False
     rows = [each.unit for each in chosen if each.unit.kind == "row"]
     if part.language == "de" or len(rows) < len(chosen):
