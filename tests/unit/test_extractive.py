@@ -74,6 +74,9 @@ def test_extract_when_the_unit_stands_in_the_header() -> None:
         ("What does a third visit cost?", "A third visit costs 40 euros.", True),
         ("Was kostet ein dritter Termin?", "Ein zweiter Termin kostet 35 Euro.", False),
         ("Was kostet ein zweiter Termin?", "Ein zweiter Termin kostet 35 Euro.", True),
+        ("What time does the canteen open?", "Please use the canteen until then.", False),
+        ("What time does the canteen open?", "The canteen opens at 7:30.", True),
+        ("What time does the canteen open?", "The canteen opens from 7 to 15.", True),
         ("What do 9 calls per second cost?", "The first 9 calls per second cost 5 euros.", True),
     ],
 )

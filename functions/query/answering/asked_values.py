@@ -99,6 +99,12 @@ _VALUES = (
         rf"\d\s?{_WEIGHT_UNIT}\b|\b\w+ {_WEIGHT_UNIT}\b|(?:weigh|gewicht|wieg|peso|pesa|poids|pèse|nặng|kg)\w*\W+(?:\w+\W+){{0,2}}\d",
     ),
     _value(
+        r"\bwhat time\b|\bum (?:wie ?viel|welche) uhr\b|\ba qué hora\b|\bà quelle heure\b|\ba che ora\b|\ba que horas?\b|\bmấy giờ\b",
+        rf"\d\s?(?:{_TIME_UNIT}|[ap]\.m\.|:\d|h\d|\.\d\d\b)|\b\d{{1,2}} ?(?:to|bis|a|à|alle|às|đến|[-–]) ?\d|\b\w+ o['’]clock"
+        r"|\b(?:noon|midnight|midday|sunrise|sunset|dawn|dusk|closed|always|all day|round the clock|mittags?|mitternacht|immer|ganztägig|geschlossen"
+        r"|mediodía|medianoche|siempre|cerrad[oa]|midi|minuit|toujours|fermée?|mezzogiorno|mezzanotte|sempre|chius[oa]|meio-dia|fechad[oa]|trưa|suốt)\b",
+    ),
+    _value(
         r"\bhow long\b(?! ago)|\bwie lange\b|\bcuánto (?:tiempo|dura)\b|\bcombien de temps\b|\bquanto tempo\b|\bbao lâu\b",
         rf"\b\w+[ -](?:\w+ )?{_TIME_UNIT}\b|\d\s?(?:{_TIME_UNIT}|{_LENGTH_UNIT}|s|ms|min)\b|\b\w+ {_LENGTH_UNIT}\b|\b\d{{1,2}}:\d\d\b|\d.{{0,12}}(?:\bcharacters?|\bbytes?|\bpages?|\bwords?|\blines?|\bzeichen|\bseiten)"
         r"|\b(?:until|till|forever|permanent\w*|indefinite\w*|without (?:end|limit\w*)|as long as|unlimited|length|long|overnight|brief\w*|bis|unbefristet|dauerhaft|solange|länge|lang"
