@@ -85,6 +85,20 @@ def test_extract_when_it_is_said_of_another(question: str, text: str, answers: b
     assert extract(question, [hit(text)]).answers is answers
 
 
+def test_extract_when_a_compound_is_named_by_its_end() -> None:
+    """A Violoncello is a Cello."""
+    table = hit(
+        "Instrument | Monatsmiete\nVioline, Viola | 14,00 Euro\nVioloncello | 20,00 Euro\n"
+        "Fagott | 36,00 Euro\n"
+    )
+    question = "Was kostet die Monatsmiete für ein Cello?"
+    german = Question(
+        terms=[], words=[], neighbours=[], languages=["de"], chunks=1, configs=["german"]
+    )
+    answer = compose(extract(question, [table], analysis=german).units, [table])
+    assert answer == "Instrument: Violoncello; Monatsmiete: 20,00 Euro [1]"
+
+
 def test_extract_when_a_command_answers() -> None:
     """A command comes with its introduction, whole, as code."""
     answer = shown("How do I hold a package using apt?", HOLD)

@@ -160,7 +160,12 @@ def extract(
     if not units:
         return Extract([], answers=False)
     candidates = gather(
-        considered, units, language=language, unrelated=unrelated_similarity, foreign=foreign
+        considered,
+        units,
+        language=language,
+        question=question,
+        unrelated=unrelated_similarity,
+        foreign=foreign,
     )
     texts = split_question(asked or question)
     compared = compares(asked or question)

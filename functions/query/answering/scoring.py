@@ -101,6 +101,10 @@ _READ_LANGUAGE = "en"
 # What was not read is taken for what does not answer.
 _UNREAD = -4.0
 
+# Languages that write compounds as one word, of which the last part says what it is.
+_COMPOUNDING = frozenset(["de", "nl", "sv", "da", "nb", "no"])
+_LEAST_OF_COMPOUND = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -241,16 +245,24 @@ def gather(
     units: Sequence[Unit],
     *,
     language: str,
+    question: str = "",
     unrelated: float = 0.0,
     foreign: frozenset[int] = frozenset(),
 ) -> Candidates:
-    """Return *units* of *passages* with their texts and words."""
+    """
+    Return *units* of *passages* with their texts and words.
+
+    Args:
+        question: What may ask by a part of a compound: Cello for Violoncello.
+    """
     texts = [describe(unit, passages[unit.number - 1]) for unit in units]
     own = [
         set(terms(text, language))
         | (_unmarked(text, language) if unit.number in foreign else set())
         for unit, text in zip(units, texts, strict=True)
     ]
+    if language in _COMPOUNDING:
+        _take_apart(own, terms(question, language))
     leads = [
         set(terms(passages[unit.number - 1].text[unit.lead[0] : unit.lead[1]], language))
         for unit in units
@@ -268,6 +280,15 @@ def gather(
     return Candidates(
         passages, units, texts, compared, own, contexts, leads, language, unrelated, foreign
     )
+
+
+def _take_apart(own: Sequence[set[str]], asked: Sequence[str]) -> None:
+    """Give units the words of *asked* that no unit has, and that end a compound of theirs."""
+    for word in asked:
+        if len(word) >= _LEAST_OF_COMPOUND and not any(word in held for held in own):
+            for held in own:
+                if any(each.endswith(word) for each in held):
+                    held.add(word)
 
 
 def _unmarked(text: str, language: str) -> set[str]:
