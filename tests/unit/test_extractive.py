@@ -92,9 +92,8 @@ def test_extract_when_a_compound_is_named_by_its_end() -> None:
         "Fagott | 36,00 Euro\n"
     )
     question = "Was kostet die Monatsmiete für ein Cello?"
-    german = Question(
-        terms=[], words=[], neighbours=[], languages=["de"], chunks=1, configs=["german"]
-    )
+    terms = [Term("cello", 1, 2, 5.0), Term("monatsmiet", 1, 4, 3.0)]
+    german = Question(terms, [[term] for term in terms], [], ["de"], 9, ["german"])
     answer = compose(extract(question, [table], analysis=german).units, [table])
     assert answer == "Instrument: Violoncello; Monatsmiete: 20,00 Euro [1]"
 
