@@ -129,7 +129,7 @@ _UUENCODED = "".join(
 def test_message_as_a_program_writes_it(
     name: str, data: bytes, expected: list[str], absent: list[str]
 ) -> None:
-    """Halves in parts, files in texts, marks of old and what programs add are told apart."""
+    """Split messages, uuencoded files, old markup and programs' footers are recognised."""
     text = text_of(data, name)
     assert [one for one in expected if text.count(one) != 1] == []
     assert [one for one in absent if one in text] == []

@@ -97,7 +97,7 @@ class Format:
         named: Its extension decides, whatever the text looks like.
         looks_like: Tells it by the beginning of a text, whatever the file's name is.
         might_be: Tells it by the beginning of a text whose name says nothing.
-        strict: Other texts break its rules: one that only begins like it is told by its end.
+        strict: Its rules fit no other text, so a file is this format only if all of it parses.
     """
 
     content_type: str

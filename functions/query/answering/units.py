@@ -868,7 +868,7 @@ def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _are_points(lines: Sequence[str]) -> bool:
-    """Return whether each line is a point of a slide: begins anew, and ends where there is room."""
+    """Return whether each line is a point of a slide: none continues the line before it."""
     if len(lines) < _LEAST_POINTS or not all(
         line[:1].isupper() or line[:1].isdigit() for line in lines
     ):
