@@ -57,6 +57,41 @@ class LongestFirst(LoadFileScheduling):  # type: ignore[misc]  # it ships no ann
         self.workqueue.move_to_end(file, last=False)
         super()._assign_work_unit(node)
 
+    def schedule(self) -> None:
+        """
+        Give each process two files, or say that there are no more.
+
+        A process runs a test when it knows the next one: one that took a crashed one's place and
+        had a single test would wait for ever (pytest-xdist 3.8, its issue 1327).
+        """
+        super().schedule()
+        for node in self.nodes:
+            self._reschedule(node)
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """
+        Give the others what a process that ended has not run, and return the test that it ended in.
+
+        pytest-xdist 3.8 gives them what is done, too, and waits for it for ever (issue 1323); and
+        the test that killed the process, which kills the next.
+        """
+        if node is self._system_is_at:
+            self._system_is_at = None
+        files = self.assigned_work.pop(node)
+        ended_in: str | None = next(
+            (test for tests in files.values() for test, is_done in tests.items() if not is_done),
+            None,
+        )
+        if ended_in is None:
+            return None
+        files[self._split_scope(ended_in)][ended_in] = True
+        self.workqueue.update(
+            {file: tests for file, tests in files.items() if not all(tests.values())}
+        )
+        for other in self.nodes:
+            self._reschedule(other)
+        return ended_in
+
     def _rank(self, file: str, node: WorkerController) -> tuple[int, int]:
         if file.startswith(_ON_THE_SYSTEM):
             return (0 if self._system_is_at in (None, node) else 2, 0)
