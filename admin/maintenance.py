@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
 
 import click
 from rich.progress import track
@@ -13,6 +16,7 @@ from admin.reconciliation import find_differences
 from admin.terminal import (
     Settings,
     dry_run_option,
+    end_at_signal,
     every_option,
     json_option,
     one_sentence,
@@ -86,12 +90,46 @@ def sweep(
         return
     with one_sentence():
         settings = load(Settings)
-        publisher = Publisher(settings)
-        documents = DocumentEventPublisher(settings) if settings.announces_documents else None
-        pool = store.open_pool(settings)
-    with pool:
+        sweeper = open_sweeper(
+            settings, unleased_seconds=unleased_seconds, limit=limit, keep_days=keep_days
+        )
+        if every_seconds is not None:
+            set_up_logs(settings)
+            keep_sweeping(sweeper, every_seconds=every_seconds, over=end_at_signal())
+            return
+        with sweeper as once:
+            swept = once()
+    set_up_logs(settings)
+    swept.log_dropped()
+    # Log-based metrics are made of it: infra/terraform/metrics.tf.
+    _log.info("backlog", **asdict(swept.backlog))
+    print_counts(swept.counts, as_json=as_json)
 
-        def once() -> None:
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep published, the events it had to drop, and the backlog it found."""
+
+    counts: dict[str, int]
+    dropped: int
+    backlog: store.Backlog
+
+    def log_dropped(self) -> None:
+        """Log what is lost."""
+        if self.dropped:
+            _log.error("document events could not be published for a week", dropped=self.dropped)
+
+
+@contextmanager
+def open_sweeper(
+    settings: Settings, *, unleased_seconds: int = 60, limit: int = 1000, keep_days: int = 90
+) -> Iterator[Callable[[], Swept]]:
+    """Yield what sweeps once."""
+    publisher = Publisher(settings)
+    documents = DocumentEventPublisher(settings) if settings.announces_documents else None
+    with store.open_pool(settings) as pool:
+
+        def once() -> Swept:
             with store.connect(pool) as connection:
                 stalled = store.claim_stalled(
                     connection, unleased_seconds=unleased_seconds, pause_seconds=10, limit=limit
@@ -103,23 +141,33 @@ def sweep(
                 dropped = store.drop_old_events(connection)
             publisher.publish_finalized(stalled.objects)
             publisher.publish_jobs(stalled.jobs)
-            if dropped:
-                _log.error("document events could not be published for a week", dropped=dropped)
             events = store.publish_waiting(pool, documents.publish) if documents else 0
             counts = {
                 "documents": len(stalled.objects),
                 "batches": len(stalled.jobs),
                 "events": events,
             }
-            if every_seconds is None:
-                # Log-based metrics are made of it: infra/terraform/metrics.tf.
-                set_up_logs(settings)
-                _log.info("backlog", **asdict(backlog))
-                print_counts(counts, as_json=as_json)
-            elif any(counts.values()):
-                _log.info("swept", **counts)
+            return Swept(counts, dropped, backlog)
 
-        repeat(once, every_seconds=every_seconds)
+        yield once
+
+
+def keep_sweeping(
+    sweeper: AbstractContextManager[Callable[[], Swept]],
+    *,
+    every_seconds: float,
+    over: threading.Event,
+) -> None:
+    """Sweep again and again until *over* is set, and log what was found."""
+    with sweeper as once:
+
+        def action() -> None:
+            swept = once()
+            swept.log_dropped()
+            if any(swept.counts.values()):
+                _log.info("swept", **swept.counts)
+
+        repeat(action, every_seconds=every_seconds, over=over)
 
 
 @click.command()
@@ -134,14 +182,39 @@ def reconcile(*, check: bool, every_seconds: float | None, as_json: bool) -> Non
 
     A run continues where the last one was interrupted; --check always compares everything.
     """
+    if check and every_seconds is not None:
+        raise click.UsageError("--check looks once: leave out --every")
     with one_sentence():
         settings = load(Settings)
-        bucket = DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project)
-        publisher = Publisher(settings)
-        pool = store.open_pool(settings)
-    with pool:
+        if every_seconds is not None:
+            set_up_logs(settings)
+            keep_reconciling(
+                open_reconciler(settings), every_seconds=every_seconds, over=end_at_signal()
+            )
+            return
+        with open_reconciler(settings, check=check, shows=check and not as_json) as once:
+            counts = once()
+    print_counts(counts, as_json=as_json)
+    if check and any(counts.values()):
+        raise SystemExit(1)
 
-        def once() -> None:
+
+@contextmanager
+def open_reconciler(
+    settings: Settings, *, check: bool = False, shows: bool = False
+) -> Iterator[Callable[[], dict[str, int]]]:
+    """
+    Yield what compares index and bucket once and returns the number of each kind of difference.
+
+    Args:
+        check: Publish nothing.
+        shows: Print each difference.
+    """
+    bucket = DocumentBucket(settings.documents_bucket, project=settings.google_cloud_project)
+    publisher = Publisher(settings)
+    with store.open_pool(settings) as pool:
+
+        def once() -> dict[str, int]:
             counts = {"not_indexed": 0, "not_deleted": 0, "unfinished": 0}
             with store.connect(pool) as connection:
                 start = "" if check else store.read_position(connection, bucket=bucket.name)
@@ -150,20 +223,32 @@ def reconcile(*, check: bool, every_seconds: float | None, as_json: bool) -> Non
             ):
                 for difference in page:
                     counts[difference.kind] += 1
-                    if check and not as_json:
+                    if shows:
                         click.echo(f"{difference.kind}: {shown(difference.name).plain}")
                 if not check:
                     publisher.publish_events(item.event for item in page if item.event)
                     with store.connect(pool) as connection:
                         store.note_position(connection, position, bucket=bucket.name)
-            if every_seconds is None:
-                print_counts(counts, as_json=as_json)
-            elif any(counts.values()):
-                _log.info("reconciled", **counts)
-            if check and any(counts.values()):
-                raise SystemExit(1)
+            return counts
 
-        repeat(once, every_seconds=every_seconds)
+        yield once
+
+
+def keep_reconciling(
+    reconciler: AbstractContextManager[Callable[[], dict[str, int]]],
+    *,
+    every_seconds: float,
+    over: threading.Event,
+) -> None:
+    """Compare again and again until *over* is set, and log what was found."""
+    with reconciler as once:
+
+        def action() -> None:
+            counts = once()
+            if any(counts.values()):
+                _log.info("reconciled", **counts)
+
+        repeat(action, every_seconds=every_seconds, over=over)
 
 
 @click.group("dead-letters")

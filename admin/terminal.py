@@ -21,13 +21,12 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.errors import KaydangError
-from shared.runtime.logs import get_logger, set_up_logs
+from shared.runtime.logs import get_logger
 from shared.settings import (
     DatabaseSettings,
     DocumentEventSettings,
     EventSettings,
     LogSettings,
-    load,
 )
 
 T = TypeVar("T")
@@ -136,17 +135,16 @@ def pages(items: Iterable[T]) -> Iterator[list[T]]:
         yield page
 
 
-def repeat(action: Callable[[], Any], *, every_seconds: float | None) -> None:
-    """Run *action* once, or until a signal; then a failure is logged and tried again in time."""
-    if every_seconds is None:
-        with one_sentence():
-            action()
-        return
-    with one_sentence():
-        set_up_logs(load(Settings))
+def end_at_signal() -> threading.Event:
+    """Return what SIGINT and SIGTERM set from now on, instead of ending this process."""
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
+    return over
+
+
+def repeat(action: Callable[[], Any], *, every_seconds: float, over: threading.Event) -> None:
+    """Run *action* again and again until *over* is set; a failure is logged and tried again."""
     while not over.is_set():
         try:
             action()

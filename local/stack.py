@@ -59,8 +59,6 @@ _LOGINS = {
     "embed_worker": ("kaydang_worker_login", "kaydang_worker"),
     "query": ("kaydang_query_login", "kaydang_query"),
 }
-# Commands of admin -> seconds between two runs.
-_SCHEDULE = {"sweep": 20, "reconcile": 300}
 _TROUBLE = re.compile(
     r"\[(?:warning|error|critical)\s*\]|\b(?:WARNING|ERROR|CRITICAL|FATAL|PANIC)\b|^\w*(?:Error|Exception)\b"
 )
@@ -132,14 +130,13 @@ class _Stack:
             for name in _FUNCTIONS:
                 self._wait_until(partial(self._is_unready, name), name)
                 self._wait_until(partial(self._is_cold, name), name)
-        self._start_service("watcher", self._module("local.watcher"), self._environment())
+        self._start_service(
+            "maintenance",
+            self._module("local.maintenance"),
+            self._environment(DATABASE_URL=logins["ingest"]),
+        )
         self._write_env(owner_url)
         _say(f"READY {self.configuration.query_url}")
-        # What Cloud Scheduler does in the cloud: heal after lost messages and dead processes.
-        admin = self._environment(DATABASE_URL=logins["ingest"])
-        for name, seconds in _SCHEDULE.items():
-            command = [*self._module("admin"), name, "--every", str(seconds)]
-            self._start_service(name, command, admin)
 
     def _start_postgres(self) -> str:
         ours = self.configuration

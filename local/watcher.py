@@ -1,8 +1,6 @@
 """
 Keep the bucket equal to the drop folder local/bucket/, as far as the folder is concerned.
 
-    python -m local.watcher
-
 What is put there is uploaded, what is changed is uploaded again, what is removed is deleted from
 the bucket; a sub-folder is a prefix of the object's name. What other clients uploaded is left
 alone. Hidden and temporary files are not taken, links are not followed.
@@ -19,16 +17,13 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
-import click
 import watchfiles
 
 from admin.folder_sync import FileState, in_parallel, matches, name_problem, scan, upload_file
 from shared.bucket import DocumentBucket
 from shared.errors import FileChanged, KaydangError, ObjectChanged
-from shared.runtime.tracing import set_up_tracing
 from shared.values import ObjectVersion
 
-ROOT = Path(__file__).resolve().parent.parent
 SETTLING_SECONDS = 0.5
 # Nothing else tells that a failed upload should be tried again, or that a file has settled.
 _TICK_MILLISECONDS = 250
@@ -225,23 +220,6 @@ def _attempt(act: Callable[[str], None], name: str) -> Exception | None:
     return None
 
 
-@click.command()
-@click.option("--folder", type=click.Path(path_type=Path), default=ROOT / "local" / "bucket")
-@click.option("--state", type=click.Path(path_type=Path), default=ROOT / ".local" / "watcher.json")
-@click.option("--bucket", envvar="DOCUMENTS_BUCKET", show_envvar=True, required=True)
-@click.option("--project", envvar="GOOGLE_CLOUD_PROJECT", show_envvar=True, required=True)
-def main(folder: Path, state: Path, bucket: str, project: str) -> None:
-    """Upload what is put into a folder, delete from the bucket what is removed from it."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    set_up_tracing("watcher")
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
-    folder.mkdir(parents=True, exist_ok=True)
-    watcher = Watcher(folder, DocumentBucket(bucket, project=project), state)
-    watcher.begin()
-    log.info("watching %s", folder)
-    run(watcher, stop=Event())
-
-
 def run(watcher: Watcher, *, stop: Event) -> None:
     """Follow the folder until *stop* is set."""
     busy = watcher.step()
@@ -254,7 +232,3 @@ def run(watcher: Watcher, *, stop: Event) -> None:
     ):
         if changes or busy:
             busy = watcher.step()
-
-
-if __name__ == "__main__":
-    main()
