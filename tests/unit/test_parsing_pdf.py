@@ -120,6 +120,9 @@ def test_pdf_running_lines() -> None:
     assert "Annual report of the society" not in text
     assert "Page 3" not in text
     assert all(f"Text of page {i}" in text for i in range(1, 7))
+    printed = [(30, 820, "12/1/26, 2:49 AM Notes"), (30, 20, "https://a.example/n7.html 1/1")]
+    text = text_of(make_pdf([pdf_text(printed) + pdf_lines(BODY)]), "a.pdf")
+    assert text == " ".join(BODY)
 
 
 def test_pdf_when_page_has_no_text() -> None:
@@ -758,6 +761,16 @@ def test_pdf_names_over_narrow_columns() -> None:
         cells += [(50.0, y, zone), (150.0, y, single), (184.0, y, day)]
     found = _rows(pdf_text(cells))
     assert [text for text, _ in found if text[0] in "HVR"] == [" | ".join(row) for row in rows]
+    cells = [(165.0, 700.0, "2025"), (315.0, 700.0, "2026"), (50.0, 686.0, "Zone")]
+    places = (140.0, 200.0, 290.0, 350.0)
+    cells += zip(places, [686.0] * 4, ["Plan", "Sold"] * 2, strict=True)
+    for n in range(3):
+        y = 672.0 - 14 * n
+        cells += [(50.0, y, f"Ort-{n}"), *((x, y, f"{n + x:.0f}") for x in places)]
+    assert _rows(pdf_text(cells))[1] == (
+        "Ort-0 | 140 | 200 | 290 | 350",
+        "Zone | 2025 Plan | 2025 Sold | 2026 Plan | 2026 Sold",
+    )
 
 
 @pytest.mark.parametrize("first", ["Pressure regula-", "Pressure regulator"])
@@ -883,6 +896,16 @@ def _walled() -> str:
         ),
         (_beside_text(), "Fan | Watt | Year", ["A-1 | 120 | 2019", "B-2 |  | 2021", "C-3 | 95"]),
         (_walled(), "Mode | Load | Mass", ["Slow | High | 2800", "Fast | Less | 1400"]),
+        (
+            pdf_text(
+                [(50, 700, "Town"), (150, 700, "Persons"), (300, 700, "Mayor")]
+                + [(50, 686 - 14 * n, f"Ort-{n}") for n in range(4)]
+                + [(230, 686 - 14 * n, f"{n + 4}") for n in range(4)]
+                + [(300, 686 - 14 * n, f"Name {n}") for n in range(4)]
+            ),
+            "Town | Persons | Mayor",
+            [f"Ort-{n} | {n + 4} | Name {n}" for n in range(4)],
+        ),
     ],
     ids=[
         "stripes",
@@ -891,6 +914,7 @@ def _walled() -> str:
         "narrow columns",
         "text beside it",
         "words that touch",
+        "numbers right of their names",
     ],
 )
 def test_pdf_tables_as_programs_draw_them(stream: str, header: str, rows: list[str]) -> None:

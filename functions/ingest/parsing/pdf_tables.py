@@ -970,6 +970,8 @@ def _aligned_table(rows: Sequence[_Row], *, above: _Row | None) -> Table | None:
         if sum(1 for cell in split if cell) >= max(2, (len(zones) + 1) // 2):
             rows = [above, *rows]
     lines = [_split(row, zones, is_head=row is rows[0]) for row in rows]
+    zones = _with_heads_joined(lines, zones)
+    groups = _spread_heads(lines, rows, zones)
     drops = [a.middle - b.middle for a, b in pairwise(rows)]
     if _is_prose(lines, zones, drops):
         return None
@@ -993,7 +995,64 @@ def _aligned_table(rows: Sequence[_Row], *, above: _Row | None) -> Table | None:
     if not all(_is_aligned([row[column] for row in merged]) for column in range(len(zones))):
         return None
     table = _table(merged, [left for left, _ in zones], right=zones[-1][1])
+    if len(merged) > 2 and merged[0] == lines[0]:
+        for first, last in groups:
+            for column in range(first + 1, last + 1):
+                table.rows[0][column] = cover(table.rows[0][first], below=False)
     return table if _is_table(table, is_parted=is_parted) else None
+
+
+def _with_heads_joined(
+    lines: list[list[list[Word]]], zones: list[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """
+    Return *zones*, and join in *lines*, a name and the values that stand beside it in its column.
+
+    A name may begin at the left of a wide column, and its numbers end at the right.
+    """
+    found = list(zones)
+    for column in reversed(range(len(zones) - 1)):
+        left = [number for number, line in enumerate(lines) if line[column]]
+        right = [number for number, line in enumerate(lines) if line[column + 1]]
+        if len(found) < 3 or len(lines) < 3 or not left or not right:
+            continue
+        if sorted((left, right), key=len)[0] != [0] or 0 in max(left, right, key=len):
+            continue
+        found[column : column + 2] = [(found[column][0], found[column + 1][1])]
+        for line in lines:
+            line[column : column + 2] = [line[column] + line[column + 1]]
+    return found
+
+
+def _spread_heads(
+    lines: list[list[list[Word]]], rows: Sequence[_Row], zones: list[tuple[float, float]]
+) -> list[tuple[int, int]]:
+    """
+    Return first and last of the columns that each name of the first row stands above.
+
+    The second row names each column, the same names under each of the first row's; those are moved
+    to the first of their columns.
+    """
+    if len(lines) < 3:
+        return []
+    parts = [part for part in rows[0].parts if part[0] > zones[0][1]]
+    names = [_cell_text([cell]) for cell in lines[1]][1:]
+    size, rest = divmod(len(names), len(parts) or 1)
+    groups = [tuple(names[at : at + size]) for at in range(0, len(names), size or 1)]
+    if rest or size < 2 or len(parts) < 2 or not all(names) or len(set(groups)) > 1:
+        return []
+    if len(set(names)) < size or any(kind_of(name) == "number" for name in names):
+        return []
+    found = [(at, at + size - 1) for at in range(1, len(zones), size)]
+    if any(
+        left < zones[first][0] - _NEAR or right > zones[last][1] + _NEAR
+        for (left, right), (first, last) in zip(parts, found, strict=True)
+    ):
+        return []
+    for first, last in found:
+        lines[0][first] = [word for cell in lines[0][first : last + 1] for word in cell]
+        lines[0][first + 1 : last + 1] = [[] for _ in range(last - first)]
+    return found
 
 
 def _rows_by_gaps(lines: list[list[list[Word]]], drops: list[float]) -> list[list[list[Word]]]:
