@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from functions.query.settings import QuerySettings
 from infra.model.export import export_model
@@ -69,7 +70,7 @@ def test_model_of_a_known_family_answers_with_the_vectors_of_its_source(
     )
     assert store.switch_model(owner, model.id) == 0
     index_document(connection, embedder, "tides.txt", PARAGRAPHS)
-    settings = QuerySettings(database_url=database_url, model_dir=folder)
+    settings = QuerySettings(database_url=SecretStr(database_url), model_dir=folder)
     client = make_client(settings, pool=pool, embedder=embedder)
     passages = client.post("/retrieve", json={"question": QUESTION}).get_json()["passages"]
     found = {passage["text"]: passage["similarity"] for passage in passages}

@@ -25,7 +25,7 @@ _WORDS = sorted(
 _SEED = 3
 _POOLINGS = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "lasttoken")
 _WORD_PIECES = {name: f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
-_SIZES = {
+_SIZES: dict[str, Any] = {
     "hidden_size": _HIDDEN,
     "num_hidden_layers": 1,
     "num_attention_heads": 2,
@@ -155,7 +155,7 @@ def save_family(family: ModelFamily, folder: Path, *, word_pieces: Path) -> Path
     size = _save_tokenizer(family, source, word_pieces=word_pieces)
     torch.manual_seed(_SEED)
     configuration = getattr(transformers, f"{family.architecture}Config")(
-        **_SIZES | {"vocab_size": size, "max_position_embeddings": 512} | family.configuration
+        **_SIZES | {"vocab_size": size, "max_position_embeddings": 512} | dict(family.configuration)
     )
     getattr(transformers, f"{family.architecture}Model")(configuration).save_pretrained(source)
     names = ["Transformer", "Pooling", *(["Normalize"] if family.normalises else [])]
