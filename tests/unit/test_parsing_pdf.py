@@ -761,16 +761,6 @@ def test_pdf_names_over_narrow_columns() -> None:
         cells += [(50.0, y, zone), (150.0, y, single), (184.0, y, day)]
     found = _rows(pdf_text(cells))
     assert [text for text, _ in found if text[0] in "HVR"] == [" | ".join(row) for row in rows]
-    cells = [(165.0, 700.0, "2025"), (315.0, 700.0, "2026"), (50.0, 686.0, "Zone")]
-    places = (140.0, 200.0, 290.0, 350.0)
-    cells += zip(places, [686.0] * 4, ["Plan", "Sold"] * 2, strict=True)
-    for n in range(3):
-        y = 672.0 - 14 * n
-        cells += [(50.0, y, f"Ort-{n}"), *((x, y, f"{n + x:.0f}") for x in places)]
-    assert _rows(pdf_text(cells))[1] == (
-        "Ort-0 | 140 | 200 | 290 | 350",
-        "Zone | 2025 Plan | 2025 Sold | 2026 Plan | 2026 Sold",
-    )
 
 
 @pytest.mark.parametrize("first", ["Pressure regula-", "Pressure regulator"])
@@ -867,6 +857,31 @@ def _walled() -> str:
     return "\n".join(lines) + "\n" + pdf_text(cells)
 
 
+def _named_left(heads: list[list[str]], columns: int = 2) -> str:
+    """Return a table of numbers to the right, whose names begin where their columns do."""
+    names = [
+        (50.0 + (70 + 60 * (at - 1) if at else 0), 720.0 + 14 * (len(heads) - row), name)
+        for row, head in enumerate(heads)
+        for at, name in enumerate(head)
+        if name
+    ]
+    numbers = [
+        (176.0 + 60 * at - 5.56 * 3, 720.0 - 14 * row, f"{row + 1}{at % 2}0")
+        for row in range(4)
+        for at in range(columns)
+    ]
+    keys = [(50.0, 720.0 - 14 * row, f"Pier-{row + 1}") for row in range(4)]
+    return pdf_text([*names, *sorted([*keys, *numbers], key=lambda text: (-text[1], text[0]))])
+
+
+def test_pdf_names_in_two_rows_without_lines() -> None:
+    """Names above several columns stand before those of each."""
+    heads = [["", "2025", "", "2026"], ["Pier", "Boats", "Crew", "Boats", "Crew"]]
+    *_, (row, header) = _rows(_named_left(heads, columns=4))
+    assert row == "Pier-4 | 400 | 410 | 400 | 410"
+    assert header == "Pier | 2025 Boats | 2025 Crew | 2026 Boats | 2026 Crew"
+
+
 @pytest.mark.parametrize(
     ("stream", "header", "rows"),
     [
@@ -897,14 +912,14 @@ def _walled() -> str:
         (_beside_text(), "Fan | Watt | Year", ["A-1 | 120 | 2019", "B-2 |  | 2021", "C-3 | 95"]),
         (_walled(), "Mode | Load | Mass", ["Slow | High | 2800", "Fast | Less | 1400"]),
         (
-            pdf_text(
-                [(50, 700, "Town"), (150, 700, "Persons"), (300, 700, "Mayor")]
-                + [(50, 686 - 14 * n, f"Ort-{n}") for n in range(4)]
-                + [(230, 686 - 14 * n, f"{n + 4}") for n in range(4)]
-                + [(300, 686 - 14 * n, f"Name {n}") for n in range(4)]
-            ),
-            "Town | Persons | Mayor",
-            [f"Ort-{n} | {n + 4} | Name {n}" for n in range(4)],
+            _under_header_lines() + pdf_text([(50.0, 90.0, "word")] * 2_000),
+            "Code | Place | Count",
+            [f"SKU-{n} | A-{n} | {n}" for n in range(10, 19)],
+        ),
+        (
+            _named_left([["Pier", "Plan", "Real"]]),
+            "Pier | Plan | Real",
+            [f"Pier-{n} | {n}00 | {n}10" for n in range(1, 5)],
         ),
     ],
     ids=[
@@ -914,7 +929,8 @@ def _walled() -> str:
         "narrow columns",
         "text beside it",
         "words that touch",
-        "numbers right of their names",
+        "lines among many words",
+        "names to the left of numbers",
     ],
 )
 def test_pdf_tables_as_programs_draw_them(stream: str, header: str, rows: list[str]) -> None:
@@ -974,8 +990,35 @@ def test_pdf_tables_as_programs_draw_them(stream: str, header: str, rows: list[s
                 + " ".join(f"right line {n:02} of the text goes on so" for n in range(9)),
             ],
         ),
+        (
+            [
+                (50, 700 - 14 * n, line)
+                for n, line in enumerate(["Vessel: Gull", "Berth: 4 west", "Draught: 3 m"])
+            ]
+            + [(50, 600 - 14 * n, line) for n, line in enumerate(BODY)],
+            ["Vessel: Gull\nBerth: 4 west\nDraught: 3 m", " ".join(BODY)],
+        ),
+        (
+            [(50, 700 - 12 * n, f"left line {n:02} of the text goes on and on") for n in range(9)]
+            + [(320, 700 - 12 * n, f"right line {n:02} of the text goes on so") for n in range(9)]
+            + [(50, 570, "See the chart.")],
+            [
+                " ".join(f"left line {n:02} of the text goes on and on" for n in range(9))
+                + " "
+                + " ".join(f"right line {n:02} of the text goes on so" for n in range(9)),
+                "See the chart.",
+            ],
+        ),
     ],
-    ids=["marks", "address", "numbers of lines", "verses", "a header over columns"],
+    ids=[
+        "marks",
+        "address",
+        "numbers of lines",
+        "verses",
+        "a header over columns",
+        "names and values",
+        "a line below columns",
+    ],
 )
 def test_pdf_lines_as_programs_write_them(
     texts: list[tuple[float, float, str]], read: list[str]
@@ -999,3 +1042,26 @@ def test_pdf_figures_at_several_heights() -> None:
         "( tons per m) Tj /F 8 Tf 4 Ts (2) Tj /F 12 Tf 0 Ts ( of land.) Tj ET"
     )
     assert text_of(make_pdf([stream]), "a.pdf") == "Table 1 shows 26,610 tons per m² of land."
+
+
+def test_pdf_what_is_written_across_a_page() -> None:
+    """A watermark is neither text nor the title."""
+    mark = "BT /F 70 Tf 0.7 0.7 -0.7 0.7 150 300 Tm (DRAFT) Tj ET\n"
+    body = pdf_text([(50.0, 700.0 - 14 * n, line) for n, line in enumerate(BODY)])
+    _, events = parse_bytes(make_pdf([mark + body]), "a.pdf")
+    assert not [event for event in events if isinstance(event, Title)]
+    assert text_of(make_pdf([mark + body]), "a.pdf") == " ".join(BODY)
+
+
+def test_pdf_address_and_page_number_of_a_browser() -> None:
+    """They are no text, also close below the last line."""
+    pages = [
+        pdf_text(
+            [
+                *((50.0, 60.0 - 14 * n, f"Sentence {n} of page {page}.") for n in range(2)),
+                (50.0, 30.0, f"https://pier.example/tides {page}/2"),
+            ]
+        )
+        for page in (1, 2)
+    ]
+    assert "example" not in text_of(make_pdf(pages), "a.pdf")
