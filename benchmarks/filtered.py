@@ -37,8 +37,7 @@ from .recording import (
     describe_machine,
     describe_run,
     make_table,
-    read_latest,
-    replace_block,
+    show_latest,
     write_result,
 )
 
@@ -124,7 +123,7 @@ def measure_filter(
                 filter=wanted,
                 mode="vector",
             ).hits
-            if number >= _WARM_UP:
+            if number >= _warm_up(asked):
                 used.append(_cpu_ms(reader) - before)
         near = sum(hit.similarity >= tenth[number] - _EQUAL for hit in hits)
         shares.append(min(1.0, near / _LIMIT))
@@ -132,6 +131,11 @@ def measure_filter(
         "recall_at_10": round(statistics.mean(shares), 4),
         "cpu_ms": round(statistics.mean(used), 2),
     }
+
+
+def _warm_up(asked: Sequence[str]) -> int:
+    """Return after how many questions CPU counts."""
+    return min(_WARM_UP, len(asked) // 2)
 
 
 def _cpu_ms(connection: Connection) -> float:
@@ -169,7 +173,7 @@ def measure_filters(
                 found = measure_filter(lambda: reading(pool, ()), asked, vectors, wanted, tenth)
                 rows.append({"filter": name, "chunks": chunks.get(collection, whole), **found})
                 click.echo(rows[-1], err=True)
-    return {"chunks": whole, "filtered_questions": len(asked) - _WARM_UP, "rows": rows}
+    return {"chunks": whole, "filtered_questions": len(asked) - _warm_up(asked), "rows": rows}
 
 
 def measure(*, count: int) -> dict[str, Any]:
@@ -213,9 +217,7 @@ def main(*, count: int, tables: bool) -> None:
     """Measure, write the result and the table."""
     if not tables:
         click.echo(write_result("filtered", measure(count=count)))
-    text = write_filters(read_latest("filtered"))
-    replace_block(DOCUMENT, "filtered", text)
-    click.echo(text)
+    show_latest("filtered", document=DOCUMENT, blocks={"filtered": write_filters})
 
 
 if __name__ == "__main__":

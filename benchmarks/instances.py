@@ -29,8 +29,7 @@ from .recording import (
     describe_machine,
     describe_run,
     make_table,
-    read_latest,
-    replace_block,
+    show_latest,
     write_result,
 )
 from .running import POOL_SIZE, Running, model_dir_option, repeating, run_like_product, sentences
@@ -145,9 +144,7 @@ def main(
             counts = [int(count) for count in processes.split(",")]
             result = measure(running, counts=counts, seconds=seconds, chunks=chunks)
         click.echo(write_result("instances", {"machine": machine, **result}))
-    text = write_table(read_latest("instances"))
-    replace_block(DOCUMENT, "instances", text)
-    click.echo(text)
+    show_latest("instances", document=DOCUMENT, blocks={"instances": write_table})
 
 
 if __name__ == "__main__":

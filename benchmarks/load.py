@@ -40,8 +40,7 @@ from benchmarks.recording import (
     describe_machine,
     describe_run,
     make_table,
-    read_latest,
-    replace_block,
+    show_latest,
     write_result,
 )
 from benchmarks.running import (
@@ -576,10 +575,7 @@ def main(
                 crowd=crowd,
             )
         click.echo(write_result("load", {"machine": machine, **result}))
-    latest = read_latest("load")
-    text = write_tables(latest)
-    replace_block(DOCUMENT, "load", text)
-    click.echo(text)
+    latest = show_latest("load", document=DOCUMENT, blocks={"load": write_tables})
     if latest["broken"]:
         sys.exit(1)
 

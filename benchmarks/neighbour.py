@@ -33,8 +33,7 @@ from .recording import (
     describe_machine,
     describe_run,
     make_table,
-    read_latest,
-    replace_block,
+    show_latest,
     write_result,
 )
 
@@ -145,9 +144,7 @@ def main(*, peer: str, rounds: int, count: int, tables: bool) -> None:
     if not tables:
         result = measure(peer=peer, rounds=rounds, count=count)
         click.echo(write_result("neighbour", result))
-    text = write_table(read_latest("neighbour"))
-    replace_block(DOCUMENT, "neighbour", text)
-    click.echo(text)
+    show_latest("neighbour", document=DOCUMENT, blocks={"neighbour": write_table})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,20 @@ def publish(
     write_table: Callable[[dict[str, Any]], str],
 ) -> None:
     """Keep *result*, print its table and put it into *document*."""
-    file = write_result(kind, result)
-    table = write_table({**result, "file": file.name})
-    replace_block(document, kind, table)
-    print(f"{table}\n{file}")
+    print(write_result(kind, result))
+    show_latest(kind, document=document, blocks={kind: write_table})
+
+
+def show_latest(
+    kind: str, *, document: Path, blocks: Mapping[str, Callable[[dict[str, Any]], str]]
+) -> dict[str, Any]:
+    """Put the newest result's tables into blocks of *document*, print them, return the result."""
+    result = read_latest(kind)
+    for block, write_table in blocks.items():
+        table = write_table(result)
+        replace_block(document, block, table)
+        print(table)
+    return result
 
 
 def read_latest(kind: str, *, folder: Path = RESULTS) -> dict[str, Any]:

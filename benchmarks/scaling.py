@@ -42,8 +42,7 @@ from benchmarks.recording import (
     describe_machine,
     describe_run,
     make_table,
-    read_latest,
-    replace_block,
+    show_latest,
     write_result,
 )
 from benchmarks.running import Database, model_dir_option, open_database, repeating, sentences
@@ -783,7 +782,7 @@ def main(
             # After each size: the largest takes an hour, and may be cut off.
             file = write_result("scaling", result, file=file)
             click.echo(f"{result['points'][-1]['chunks']:,} chunks: {file}")
-    replace_block(DOCUMENT, "scaling", write_tables(read_latest("scaling")))
+    show_latest("scaling", document=DOCUMENT, blocks={"scaling": write_tables})
 
 
 if __name__ == "__main__":

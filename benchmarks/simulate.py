@@ -35,8 +35,7 @@ from benchmarks.recording import (
     describe_machine,
     describe_run,
     make_table,
-    read_latest,
-    replace_block,
+    show_latest,
     write_result,
 )
 from benchmarks.running import (
@@ -622,10 +621,9 @@ def main(
                 clients=clients,
             )
         write_result("simulate-check", {"machine": machine, **result})
-    latest = read_latest("simulate-check")
-    text = write_check(latest)
-    replace_block(DOCUMENT, "simulate-check", text)
-    click.echo(text)
+    latest = show_latest(
+        "simulate-check", document=DOCUMENT, blocks={"simulate-check": write_check}
+    )
     predicted = predict(ServiceTimes(**latest["times"]))
     write_result(
         "simulate",
@@ -636,10 +634,9 @@ def main(
             "bulk": predict_bulk(ServiceTimes(**latest["times"])),
         },
     )
-    result = read_latest("simulate")
-    for block, text in (("simulate", write_predictions(result)), ("bulk", write_bulk(result))):
-        replace_block(DOCUMENT, block, text)
-        click.echo(text)
+    show_latest(
+        "simulate", document=DOCUMENT, blocks={"simulate": write_predictions, "bulk": write_bulk}
+    )
 
 
 if __name__ == "__main__":

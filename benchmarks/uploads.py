@@ -31,8 +31,7 @@ from .recording import (
     describe_machine,
     describe_run,
     make_table,
-    read_latest,
-    replace_block,
+    show_latest,
     write_result,
 )
 from .running import Running, make_text, model_dir_option, run_like_product, sentences
@@ -274,10 +273,7 @@ def main(*, cases: str, busy: str, model_dir: Path, folder: Path | None, tables:
         with run_like_product(model_dir, folder=folder) as running:
             result = measure(running, _read(cases), _read(busy))
         click.echo(write_result("uploads", {"machine": machine, **result}))
-    latest = read_latest("uploads")
-    text = write_table(latest)
-    replace_block(DOCUMENT, "uploads", text)
-    click.echo(text)
+    latest = show_latest("uploads", document=DOCUMENT, blocks={"uploads": write_table})
     if failures := find_failures(latest):
         click.echo(f"Do not answer: {', '.join(failures)}", err=True)
         sys.exit(1)

@@ -35,8 +35,7 @@ from .recording import (
     describe_machine,
     describe_run,
     make_table,
-    read_latest,
-    replace_block,
+    show_latest,
     write_result,
 )
 from .running import model_dir_option, open_database
@@ -342,12 +341,14 @@ def main(
             folder=folder,
         )
         click.echo(write_result("vector_indexes", result))
-    text = write_table(read_latest("vector_indexes"))
-    replace_block(DOCUMENT, "vector_indexes", text)
-    click.echo(text)
-    text = write_filters(read_latest("vector_indexes"), command="vector_indexes")
-    replace_block(DOCUMENT, "filtered-million", text)
-    click.echo(text)
+    show_latest(
+        "vector_indexes",
+        document=DOCUMENT,
+        blocks={
+            "vector_indexes": write_table,
+            "filtered-million": partial(write_filters, command="vector_indexes"),
+        },
+    )
 
 
 if __name__ == "__main__":

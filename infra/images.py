@@ -139,12 +139,21 @@ def build_images(*, tag: str = "latest") -> Iterator[str]:
                 "--build-arg",
                 f"PYTHON_IMAGE={base}",
                 *arguments,
+                *_stages_built(name, tag),
                 "--file",
                 "infra/Dockerfile",
                 "--ignorefile",
                 "infra/Dockerfile.dockerignore",
             )
             yield _describe(image, started)
+
+
+def _stages_built(name: str, tag: str) -> tuple[str, ...]:
+    """Return the options that take a stage from an image that was built before."""
+    if name != "kaydang-setup":
+        return ()
+    # Reading what its stages copy, only to find them unchanged, takes a quarter of a minute.
+    return "--build-context", f"ingest=container-image://localhost/kaydang-ingest:{tag}"
 
 
 def build_stand_ins() -> Iterator[str]:

@@ -91,6 +91,10 @@ _LEAST_PART_LETTERS = 4
 _LEAST_FIRST_LETTERS = 5
 # Not in Feuer, Mauer and quer.
 _TYPED_UMLAUT = re.compile("(?<![aeoq])([aou])e")
+# As typeset: hyphens, and dashes beside a digit.
+_DASHES = re.compile(
+    "[\u2010\u2011]|(?<=[^\\W_])[\u2012\u2013\u2212](?=\\d)|(?<=\\d)[\u2012\u2013](?=[^\\W_])"
+)
 # Written before a reversed word: no word of a text begins so.
 _REVERSED = "r0"
 _ENDINGS = re.compile("(?<=[^\\W\\d_]{4})(?:ern|en|em|er|es|e|n|s)$")
@@ -103,6 +107,8 @@ _OWN_LETTERS = {
     "ko": re.compile("[\uac00-\ud7af]"),
     "th": re.compile("[\u0e01-\u0e7f]"),
     "el": re.compile("[\u0370-\u03ff]{2}"),
+    # Signs that open a question or a call.
+    "es": re.compile("[\u00bf\u00a1]"),
     # After Japanese: Han without Kana.
     "zh": re.compile("[\u4e00-\u9fff]"),
 }
@@ -213,7 +219,7 @@ def find_identifiers(question: str) -> list[str]:
     words = _ASCII_PUNCTUATION.sub(" ", UNSPACED.sub(" ", folded)).split()
     codes = [
         _close(match.group())
-        for match in _COMPOUND.finditer(unicodedata.normalize("NFKC", question))
+        for match in _COMPOUND.finditer(_DASHES.sub("-", unicodedata.normalize("NFKC", question)))
         if _is_identifier(match.group())
     ]
     joined = [word.lower() for word in find_joined_words(question)]
@@ -284,7 +290,7 @@ def _fold(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).lower()
     if text.isascii():
         return text
-    text = text.translate(_TURKISH).replace("i\u0307", "i")
+    text = _DASHES.sub("-", text.translate(_TURKISH).replace("i\u0307", "i"))
     separators = {ord(sign): " " for sign in set(text) if _separates(sign)}
     return text.translate(separators)
 

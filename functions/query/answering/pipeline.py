@@ -132,6 +132,7 @@ def _answer(
         prompt_max_characters=PROMPT_CHARACTERS,
         choosing=_find_choosing(retrieval, dependencies),
         reader=_find_reader(retrieval, dependencies),
+        sentences=dependencies.sentences,
         journal=journal,
     ):
         if isinstance(step, Token):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyjson5
 from pydantic_core import from_json
 
 from shared.values import Hit
@@ -356,9 +357,8 @@ class AnswerReader:
         if start < 0:
             return {}
         text = self._raw[start:]
-        try:
-            value, _ = json.JSONDecoder(strict=False).raw_decode(text)
-        except ValueError:
+        value = _whole_object(text)
+        if value is None:
             try:
                 value = from_json(_whole_escapes(text), allow_partial="trailing-strings")
             except ValueError:
@@ -367,19 +367,35 @@ class AnswerReader:
 
     def _is_closed(self) -> bool:
         """Return whether the object ended: a reply that is cut may lack half of what it says."""
-        try:
-            json.JSONDecoder(strict=False).raw_decode(self._raw[max(0, self._start()) :])
-        except ValueError:
-            return False
-        return True
+        return _whole_object(self._raw[max(0, self._start()) :]) is not None
+
+
+def _whole_object(text: str) -> Any:
+    """
+    Return the value that *text* begins with, None if it is cut.
+
+    JSON5, too: models write apostrophes for quotation marks, comments, and a comma at the end.
+    """
+    try:
+        return json.JSONDecoder(strict=False).raw_decode(text)[0]
+    except ValueError:
+        pass
+    try:
+        return pyjson5.decode(_PYTHONS.sub(lambda found: found[0].lower(), text))
+    except pyjson5.Json5ExtraData as error:
+        return error.result
+    except pyjson5.Json5Exception:
+        return None
 
 
 # An object with one of the keys that are asked for, wherever it begins.
-_JSON = re.compile(r"(?P<object>\{)\s*\"(?:grounded|answer|quotes)\"\s*:")
+_JSON = re.compile(r"(?P<object>\{)\s*([\"']?)(?:grounded|answer|quotes)\2\s*:")
 # One that begins with another key, such as "thoughts".
 _OTHER_JSON = re.compile(
-    r"[\s\ufeff]*(?:`{3}\w*\s*)?(?:\[\s*)?(?P<object>\{)\s*\"[^\"\n]{1,60}\"\s*:"
+    r"[\s\ufeff]*(?:`{3}\w*\s*)?(?:\[\s*)?(?P<object>\{)\s*([\"'])[^\"'\n]{1,60}\2\s*:"
 )
+# A truth value as Python writes it.
+_PYTHONS = re.compile(r"(?<=grounded[\"']: )(?:True|False)\b")
 _BLANK = " \t\r\n\ufeff"
 # What a model thinks aloud before it answers.
 _THOUGHTS = re.compile(r"\A[\s\ufeff]*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)

@@ -25,6 +25,7 @@ from .prompt import AnswerReader, make_prompt
 from .query import EXTRACTIVE, Answer, Refusal, Retrieval, Token
 from .refusal import refusal_text
 from .sanitizer import AnswerCleaner
+from .sentence_vectors import SentenceVectors
 from .units import Unit
 
 # Parts of the passages that the trace tells of.
@@ -42,6 +43,7 @@ def write_answer(
     prompt_max_characters: int,
     choosing: Choosing,
     reader: Reader | None = None,
+    sentences: SentenceVectors | None = None,
     journal: Journal,
 ) -> Iterator[Token | Answer]:
     """
@@ -63,6 +65,7 @@ def write_answer(
                 retrieval,
                 choosing=choosing,
                 reader=reader,
+                sentences=sentences,
                 usage=Usage(),
                 failure=unavailable,
                 journal=journal,
@@ -76,6 +79,7 @@ def write_answer(
             prompt_max_characters=prompt_max_characters,
             choosing=choosing,
             reader=reader,
+            sentences=sentences,
             journal=journal,
         )
     for step in steps:
@@ -104,6 +108,7 @@ def _generate(
     prompt_max_characters: int,
     choosing: Choosing,
     reader: Reader | None = None,
+    sentences: SentenceVectors | None = None,
     journal: Journal,
 ) -> Iterator[Token | Answer]:
     spent: list[Usage] = []
@@ -121,6 +126,7 @@ def _generate(
             retrieval,
             choosing=choosing,
             reader=reader,
+            sentences=sentences,
             usage=sum(spent, Usage()),
             failure=error,
             journal=journal,
@@ -200,6 +206,7 @@ def _extract(
     *,
     choosing: Choosing,
     reader: Reader | None = None,
+    sentences: SentenceVectors | None = None,
     usage: Usage,
     failure: GenerationUnavailable | None,
     journal: Journal,
@@ -222,6 +229,13 @@ def _extract(
             if embedder is None or retrieval.not_embedded
             else choose(
                 embed=embedder.embed_documents,
+                embed_sentences=None
+                if sentences is None
+                else partial(
+                    sentences.embed,
+                    embed=embedder.embed_documents,
+                    model_digest=embedder.info.digest,
+                ),
                 # Only what is taken out of a question brings it near to other languages.
                 embed_question=embedder.embed_query if embedder.info.multilingual else None,
             )
