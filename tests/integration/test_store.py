@@ -52,6 +52,7 @@ def make_chunks(*texts: str) -> list[tuple[Chunk, str]]:
             char_start=position,
             char_end=position + len(text),
             tokens=len(text.split()),
+            boxes=f"boxes of {text}".encode(),
         )
         chunks.append((chunk, text))
         position += len(text)
@@ -232,6 +233,19 @@ def test_late_release_leaves_the_next_lease(connection: Connection) -> None:
     assert store.lease_batch(connection, job, **options) is None
 
 
+def test_lease_is_extended_by_its_holder_alone(connection: Connection) -> None:
+    """A parser at work keeps its document; one that was suspended takes nothing of the next."""
+    stale = must_begin(connection, 1)
+    expire_leases(connection)
+    lease = must_begin(connection, 1)
+    expire_leases(connection)
+    store.extend_lease(connection, lease, lease_seconds=60)
+    assert begin(connection, 1) == BuildStart()
+    expire_leases(connection)
+    store.extend_lease(connection, stale, lease_seconds=60)
+    must_begin(connection, 1)
+
+
 def test_release_leaves_the_leases_of_other_batches(connection: Connection) -> None:
     """A batch that could not be embedded ends nothing of another worker's."""
     first, second = stage(connection, must_begin(connection, 1), "one", "two", batch_size=1)
@@ -283,6 +297,7 @@ def test_chunk_that_lacks_the_serving_models_embedding(
     owner: Connection, connection: Connection
 ) -> None:
     """As after a switch of models: it alone is embedded again, and then the document answers."""
+    others = stage(connection, must_begin(connection, 1, name="other.txt"), "three", batch_size=1)
     first, second = stage(connection, must_begin(connection, 1), "one", "two", batch_size=1)
     embed(connection, first)
     owner.execute("DELETE FROM embeddings")
@@ -295,6 +310,7 @@ def test_chunk_that_lacks_the_serving_models_embedding(
     assert lease.texts == ["one"]
     assert store.finish_batch(connection, lease, vectors(1))
     assert state(connection) == "ready"
+    assert [embed(connection, job) for job in others] == [True]
 
 
 def test_equal_text_is_embedded_once(connection: Connection) -> None:
@@ -402,6 +418,14 @@ def test_documents_take_turns(connection: Connection) -> None:
     assert [store.find_turn(connection, job) for job in (*long, *short, None)] == [None] * 15
 
 
+def test_turn_when_no_other_comes_first(connection: Connection) -> None:
+    """A batch is embedded by its own job, whose delivery tells of its failures."""
+    begun = [stage(connection, must_begin(connection, 1, name=name), name) for name in "ab"]
+    assert [store.find_turn(connection, job) for (job,) in begun] == [
+        Turn(job, suspect=False) for (job,) in begun
+    ]
+
+
 def test_turn_when_a_batch_has_failed(connection: Connection) -> None:
     """It waits for its own job, which Pub/Sub holds back, or for a job that finds nothing else."""
     long = stage(connection, must_begin(connection, 1), "one", "two", "three", batch_size=1)
@@ -465,6 +489,24 @@ def test_gone_when_an_upload_came_since_the_look(connection: Connection) -> None
     index(connection, 5, "here")
     assert store.record_gone(connection, version(2**61), known=known) is False
     assert answers(connection) == ({5}, ["here"])
+
+
+def test_generations_when_others_are_known(connection: Connection) -> None:
+    """What is known of an object is not what is known of its neighbours."""
+    index(connection, 5, "here", name="a.txt")
+    index(connection, 7, "there", name="b.txt")
+    for generation, name in ((5, "a.txt"), (7, "b.txt"), (0, "c.txt")):
+        assert store.read_generations(connection, version(1, name=name)).seen == generation
+
+
+def test_dead_letter_is_replayed_once(connection: Connection) -> None:
+    """The others wait for their turn."""
+    for number in range(3):
+        store.record_dead_letter(
+            connection, message_id=str(number), subscription="s", data=b"", attributes={}
+        )
+    store.mark_replayed(connection, store.list_dead_letters(connection)[1].id)
+    assert [each.message_id for each in store.list_dead_letters(connection)] == ["0", "2"]
 
 
 def test_dead_letter_of_an_unknown_generation(connection: Connection) -> None:
@@ -643,6 +685,13 @@ def test_metadata_update_changes_what_filters_see(connection: Connection) -> Non
     )
     (document,), _ = store.list_documents(connection, store.Selection(collections=["legal"]))
     assert document.state == "ready"
+
+
+def test_boxes_are_read_back(connection: Connection) -> None:
+    """Marks on a page are made of what the parser saw."""
+    index(connection, 1, "one", "two")
+    rows = connection.execute("SELECT boxes FROM chunks ORDER BY ordinal").fetchall()
+    assert [row[0] for row in rows] == [b"boxes of one", b"boxes of two"]
 
 
 def test_text_is_read_back_by_offsets(connection: Connection) -> None:

@@ -166,6 +166,16 @@ def test_cite_when_no_quotes_are_given() -> None:
     assert unknown.quote == ""
 
 
+def test_cite_when_only_the_last_sentence_is_of_the_passage() -> None:
+    """A mark may stand for the sentence before it alone."""
+    (citation,) = cite(
+        "You asked for the year. The bridge was opened in 1943 [1].",
+        [],
+        [hit("The bridge was opened in 1943.")],
+    )
+    assert citation.verified
+
+
 def test_cite_when_the_sentence_is_marked_otherwise() -> None:
     """What stands before the mark of one passage is no claim about another."""
     passages = [hit("Gamma is third."), hit("Alpha is first.")]
@@ -233,6 +243,8 @@ def test_cite_when_the_sentence_says_more_than_the_quote(answer: str, verified: 
         ("The chair is Ilse Krämer.", "The chair of the Harbour Board is Ilse Krämer", True),
         ("The chair is Ilse Krämer.", "The chair, Mrs Krämer, is elected", True),
         ("Die Vorsitzende ist Ilse Krämer.", "Den Vorsitz hat Ilse Krämer", True),
+        ("The pool is not open to guests but to members.", "The pool is open to members", True),
+        ("The house belongs to Mr Jones.", "The house belongs to the Joneses", True),
         ("It closes on 3 June.", "It closes on 3 June", True),
         ("It is so.", "It is so", True),
     ],
