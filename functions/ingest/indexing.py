@@ -33,7 +33,7 @@ from .settings import Settings
 
 # Raise it when the same bytes make other chunks or other words to search: it is a part of the hash
 # that every build carries.
-_PIPELINE_VERSION = 10
+_PIPELINE_VERSION = 11
 
 _LOOKS = 3
 _REFUSED = (

@@ -854,6 +854,31 @@ def _walled() -> str:
     return "\n".join(lines) + "\n" + pdf_text(cells)
 
 
+def _named_left(heads: list[list[str]], columns: int = 2) -> str:
+    """Return a table of numbers to the right, whose names begin where their columns do."""
+    names = [
+        (50.0 + (70 + 60 * (at - 1) if at else 0), 720.0 + 14 * (len(heads) - row), name)
+        for row, head in enumerate(heads)
+        for at, name in enumerate(head)
+        if name
+    ]
+    numbers = [
+        (176.0 + 60 * at - 5.56 * 3, 720.0 - 14 * row, f"{row + 1}{at % 2}0")
+        for row in range(4)
+        for at in range(columns)
+    ]
+    keys = [(50.0, 720.0 - 14 * row, f"Pier-{row + 1}") for row in range(4)]
+    return pdf_text([*names, *sorted([*keys, *numbers], key=lambda text: (-text[1], text[0]))])
+
+
+def test_pdf_names_in_two_rows_without_lines() -> None:
+    """Names above several columns stand before those of each."""
+    heads = [["", "2025", "", "2026"], ["Pier", "Boats", "Crew", "Boats", "Crew"]]
+    *_, (row, header) = _rows(_named_left(heads, columns=4))
+    assert row == "Pier-4 | 400 | 410 | 400 | 410"
+    assert header == "Pier | 2025 Boats | 2025 Crew | 2026 Boats | 2026 Crew"
+
+
 @pytest.mark.parametrize(
     ("stream", "header", "rows"),
     [
@@ -883,6 +908,16 @@ def _walled() -> str:
         ),
         (_beside_text(), "Fan | Watt | Year", ["A-1 | 120 | 2019", "B-2 |  | 2021", "C-3 | 95"]),
         (_walled(), "Mode | Load | Mass", ["Slow | High | 2800", "Fast | Less | 1400"]),
+        (
+            _under_header_lines() + pdf_text([(50.0, 90.0, "word")] * 2_000),
+            "Code | Place | Count",
+            [f"SKU-{n} | A-{n} | {n}" for n in range(10, 19)],
+        ),
+        (
+            _named_left([["Pier", "Plan", "Real"]]),
+            "Pier | Plan | Real",
+            [f"Pier-{n} | {n}00 | {n}10" for n in range(1, 5)],
+        ),
     ],
     ids=[
         "stripes",
@@ -891,6 +926,8 @@ def _walled() -> str:
         "narrow columns",
         "text beside it",
         "words that touch",
+        "lines among many words",
+        "names to the left of numbers",
     ],
 )
 def test_pdf_tables_as_programs_draw_them(stream: str, header: str, rows: list[str]) -> None:
@@ -950,8 +987,35 @@ def test_pdf_tables_as_programs_draw_them(stream: str, header: str, rows: list[s
                 + " ".join(f"right line {n:02} of the text goes on so" for n in range(9)),
             ],
         ),
+        (
+            [
+                (50, 700 - 14 * n, line)
+                for n, line in enumerate(["Vessel: Gull", "Berth: 4 west", "Draught: 3 m"])
+            ]
+            + [(50, 600 - 14 * n, line) for n, line in enumerate(BODY)],
+            ["Vessel: Gull\nBerth: 4 west\nDraught: 3 m", " ".join(BODY)],
+        ),
+        (
+            [(50, 700 - 12 * n, f"left line {n:02} of the text goes on and on") for n in range(9)]
+            + [(320, 700 - 12 * n, f"right line {n:02} of the text goes on so") for n in range(9)]
+            + [(50, 570, "See the chart.")],
+            [
+                " ".join(f"left line {n:02} of the text goes on and on" for n in range(9))
+                + " "
+                + " ".join(f"right line {n:02} of the text goes on so" for n in range(9)),
+                "See the chart.",
+            ],
+        ),
     ],
-    ids=["marks", "address", "numbers of lines", "verses", "a header over columns"],
+    ids=[
+        "marks",
+        "address",
+        "numbers of lines",
+        "verses",
+        "a header over columns",
+        "names and values",
+        "a line below columns",
+    ],
 )
 def test_pdf_lines_as_programs_write_them(
     texts: list[tuple[float, float, str]], read: list[str]
@@ -975,3 +1039,26 @@ def test_pdf_figures_at_several_heights() -> None:
         "( tons per m) Tj /F 8 Tf 4 Ts (2) Tj /F 12 Tf 0 Ts ( of land.) Tj ET"
     )
     assert text_of(make_pdf([stream]), "a.pdf") == "Table 1 shows 26,610 tons per m² of land."
+
+
+def test_pdf_what_is_written_across_a_page() -> None:
+    """A watermark is neither text nor the title."""
+    mark = "BT /F 70 Tf 0.7 0.7 -0.7 0.7 150 300 Tm (DRAFT) Tj ET\n"
+    body = pdf_text([(50.0, 700.0 - 14 * n, line) for n, line in enumerate(BODY)])
+    _, events = parse_bytes(make_pdf([mark + body]), "a.pdf")
+    assert not [event for event in events if isinstance(event, Title)]
+    assert text_of(make_pdf([mark + body]), "a.pdf") == " ".join(BODY)
+
+
+def test_pdf_address_and_page_number_of_a_browser() -> None:
+    """They are no text, also close below the last line."""
+    pages = [
+        pdf_text(
+            [
+                *((50.0, 60.0 - 14 * n, f"Sentence {n} of page {page}.") for n in range(2)),
+                (50.0, 30.0, f"https://pier.example/tides {page}/2"),
+            ]
+        )
+        for page in (1, 2)
+    ]
+    assert "example" not in text_of(make_pdf(pages), "a.pdf")

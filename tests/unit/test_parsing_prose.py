@@ -81,7 +81,8 @@ _LATEX = r"""\documentclass{article}
 % a remark
 \begin{document}
 \section{Crane}\label{sec:crane}
-The \kx{} lifts \textbf{12\,t} (50\,\% more)\footnote{The old one: 9~t.}, at the caf\'e.
+The \kx{} lifts \textbf{12\,t} (50\,\% more, \SI{2}{\metre\per\second})\footnote{The old one: 9~t.},
+at the caf\'e.
 \begin{description}
 \item[Whistle] Two blasts mean stop.
 \end{description}
@@ -240,7 +241,7 @@ The full moon — and the new one.""",
             _LATEX,
             """Harbour Manual
 Crane
-The KX-4 lifts 12 t (50 % more) [Note 1: The old one: 9 t.], at the café.
+The KX-4 lifts 12 t (50 % more, 2 metre per second) [Note 1: The old one: 9 t.], at the café.
 Whistle: Two blasts mean stop.
 Part | Price
 Drum | 9.50
@@ -314,7 +315,16 @@ def test_text_with_marks_when_read(name: str, text: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text", "title"),
-    [("a.1", _MAN, "ROPECTL(1)"), ("a", _MS, "Tide Tables"), ("a.tex", _LATEX, "Harbour Manual")],
+    [
+        ("a.1", _MAN, "ROPECTL(1)"),
+        ("a", _MS, "Tide Tables"),
+        ("a.tex", _LATEX, "Harbour Manual"),
+        (
+            "a.tex",
+            r"\documentclass{a}\begin{document}\title{Crane}\maketitle x\end{document}",
+            "Crane",
+        ),
+    ],
 )
 def test_text_with_marks_and_its_title(name: str, text: str, title: str) -> None:
     """The document's title is the one that it names."""

@@ -56,29 +56,34 @@ def test_source_when_indented_and_long() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "labels"),
+    ("name", "text", "labels", "over"),
     [
-        ("a.ini", "[paths]\nhome = /srv ; x\n\n[mail]\nfrom = a\n", ["paths", "mail"]),
+        ("a.ini", "[paths]\nhome = /srv ; x\n\n[mail]\nfrom = a\n", ["paths", "mail"], []),
         (
             "a.toml",
             'x = [\n  [1, 2],\n]\n[tool.ruff]\nline = 1\n[[bin]]\nname = "a"\n',
             ["tool.ruff", "bin"],
+            [],
         ),
         (
             "a.yaml",
             (
                 "name: web\nservices:\n  db:\n    image: pg\n\n  web: &w\n    port: 1\nscript: |\n"
-                "  a:\n\n  b\n"
+                "  a:\n\n  b\nlast: 1\nlist:\n- a\n---\nkind: b\nspec:\n  c: 1\n"
             ),
-            ["services", "script"],
+            ["services", "script", "list", "spec"],
+            ["last: 1", "---\nkind: b"],
         ),
     ],
 )
-def test_configuration_when_in_sections(name: str, text: str, labels: list[str]) -> None:
-    """Sections are headings, and the text keeps every character."""
+def test_configuration_when_in_sections(
+    name: str, text: str, labels: list[str], over: list[str]
+) -> None:
+    """Sections are headings, end where they do, and the text keeps every character."""
     blocks = blocks_of(text.encode(), name)
     assert "".join(block.gap + block.text for block in blocks) == text.rstrip()
     assert [block.label for block in blocks if block.kind == "heading"] == labels
+    assert [block.text for block in blocks if block.kind == "code" and block.level] == over
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -219,6 +219,13 @@ def test_text_in_an_old_cyrillic_encoding(encoding: str) -> None:
     assert text_of(text.encode(encoding), "a.txt") == text
 
 
+@pytest.mark.parametrize("encoding", ["mac_roman", "cp1252", "cp850"])
+def test_text_in_an_old_western_encoding(encoding: str) -> None:
+    """A short French text is read in each of its old encodings."""
+    text = "Le café du port ouvre à six heures, même l'été, près de l'hôtel déjà réservé."
+    assert text_of(text.encode(encoding), "a.txt") == text
+
+
 @pytest.mark.parametrize("encoding", ["shift_jis", "euc_jp"])
 def test_text_in_an_old_japanese_encoding(encoding: str) -> None:
     """The syllables of Japanese tell its encodings from those of its neighbours."""

@@ -154,6 +154,8 @@ def _detect_legacy(source: BinaryIO) -> tuple[str, str]:
         return cyrillic, "replace"
     if japanese := _japanese_encoding(telling):
         return japanese, "replace"
+    if _is_western(telling, "mac_roman"):
+        return "mac_roman", "replace"
     high = sum(1 for byte in telling if byte > 0x7F)
     if high < _MIN_TELLING_BYTES and high < 0.3 * len(telling):
         # Too little to guess from: what is plain stays right, the rest is marked as lost.
@@ -325,7 +327,10 @@ def _is_western(data: bytes, encoding: str) -> bool:
             continue
         if character in _WESTERN_LETTERS:
             near = text[max(0, i - 1) : i + 2].replace(character, "")
-            if any(c.isascii() and c.isalpha() for c in near) or near.strip() == "":
+            if character.isupper() and i and text[i - 1].islower():
+                # A capital letter within a word: another encoding.
+                wrong += 1
+            elif any(c.isascii() and c.isalpha() for c in near) or near.strip() == "":
                 fitting += 1
             else:
                 wrong += 1

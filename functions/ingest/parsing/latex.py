@@ -29,6 +29,8 @@ _VERBATIM_OPTIONS = re.compile(r"\A[ \t]*+(?:\[[^\]\n]*\])?(?:\{[^}\n]*\})?[ \t]
 _DEFINITION = re.compile(
     r"\\(?:(?:re|provide)?newcommand\*?|def)\s*\{?\\([A-Za-z]+)\}?\s*\{([^{}\\]{0,200})\}"
 )
+# What \maketitle prints.
+_FRONT = ("title", "author", "date")
 _SECTIONS = {
     "part": 1, "chapter": 1, "section": 2, "subsection": 3, "subsubsection": 4, "paragraph": 5,
     "subparagraph": 6, "frametitle": 2,
@@ -235,7 +237,8 @@ class _Source:
         if name in ("SI", "qty"):
             self.argument("[]")
             number = self.argument()
-            return f"{number} {self.argument().replace(chr(92), '')}"
+            # A unit is written as commands: \\litre\\per\\second.
+            return " ".join([number, *self.argument().replace("\\", " ").split()])
         if name == "item":
             return f" - {self.plain(self.argument('[]'))} "
         if name == "footnote":
@@ -311,18 +314,23 @@ class _Reader:
             self.prose.add(text)
 
     def _preamble(self, text: str) -> Iterator[Event]:
-        for name in ("title", "author", "date"):
+        for name in _FRONT:
             found = re.search(rf"\\{name}\s*(?:\[[^\]]*\])?\s*(?=\{{)", text)
             if found is None:
                 continue
             end = _group_end(text, found.end(), "{}")
             inside = self.source.plain(text[found.end() + 1 : end - 1])
-            if name == "title" and inside:
-                yield Title(inside)
-                yield from self.prose.heading(inside, level=1)
-            else:
-                self.prose.add(inside)
-                yield from self.prose.flush()
+            yield from self._front(name, inside)
+
+    def _front(self, name: str, inside: str) -> Iterator[Event]:
+        """Yield what stands on the first page: title, author or date."""
+        yield from self.prose.flush()
+        if name == "title" and inside:
+            yield Title(inside)
+            yield from self.prose.heading(inside, level=1)
+        else:
+            self.prose.add(inside)
+            yield from self.prose.flush()
 
     def _formula(self, formula: str) -> Iterator[Event]:
         yield from self.prose.flush()
@@ -331,7 +339,10 @@ class _Reader:
 
     def _command(self, name: str, token: re.Match[str]) -> Iterator[Event]:
         source = self.source
-        if name in _SECTIONS:
+        if name in _FRONT:
+            source.argument("[]")
+            yield from self._front(name, source.plain(source.argument()))
+        elif name in _SECTIONS:
             source.argument("[]")
             title = source.plain(source.argument())
             yield from self.prose.heading(title, level=_SECTIONS[name])

@@ -111,6 +111,8 @@ _MAX_COMPOUNDS = 10_000
 _PAGE_DIGITS = 4
 _MAX_SHAPES = 60
 _ITEM_DROP = 2.5
+# What stands below columns is further from them than their lines are from each other.
+_APART = 1.4
 # Columns of columns: more than any page of text has.
 _MAX_COLUMN_DEPTH = 8
 # Cells of a column begin at one place, in points.
@@ -132,6 +134,10 @@ _PAGE_NUMBER = re.compile(
     r"(?:\s*(?:of|von|de|di|av|af|z|/|sur|trên|van)\s*#)?|#\s*(?:of|von|de|/|sur)\s*#|[-–—]\s*#\s*[-–—]",
     re.IGNORECASE,
 )
+# A name and its value on a line of their own: "Date: 2 May".
+_KEYED = re.compile(r"[^\W\d_][^:.!?;,]{0,30}:(?:\s|\d)")
+# As browsers print it behind the address of the page.
+_PAGE_OF_PAGES = re.compile(r" #/#$")
 # Behind it a word goes on, or another begins: mainte-nance, 2026-2027; but not "on- and offshore".
 _HYPHEN = re.compile(r"(?<=[^\W_])[-\u2010]$")
 _HYPHENATED = re.compile(r"(?<![^\W\d_])[^\W\d_]+(?:-[^\W\d_]+)+")
@@ -948,6 +954,8 @@ class _Assembler:
                 if folded == title or (folded.endswith(title) and len(folded) <= len(title) + 12):
                     return level
             return 0
+        if _are_keyed(group):
+            return 0
         size = max(line.size for line in group)
         if size >= _LARGER * body and not text.endswith((".", ",", ";")):
             self.heading_sizes.add(size)
@@ -1209,7 +1217,11 @@ def _edge_lines(page: _Page) -> list[tuple[str, Line]]:
             found[id(line)] = (_DIGITS.sub("#", line.text), line)
         if not end and not (order is lines and _heads_columns(*order[:2])):
             folded = _DIGITS.sub("#", order[0].text)
-            is_number = not any(c.isalpha() for c in folded) or _PAGE_NUMBER.fullmatch(folded)
+            is_number = (
+                not any(c.isalpha() for c in folded)
+                or _PAGE_NUMBER.fullmatch(folded)
+                or _PAGE_OF_PAGES.search(folded)
+            )
             found[id(order[0])] = (folded if is_number else order[0].text, order[0])
     return [(key, line) for key, line in found.values() if len(key) <= 200]
 
@@ -1418,6 +1430,11 @@ def _columns(band: list[Line], *, depth: int = 0) -> list[Line]:
     if best < 0.6 * height:
         return []
     sides = [line for line in band if line.right < at], [line for line in band if line.left > at]
+    below = _below_columns(*sides)
+    if below and len(below) < len(sides[0]):
+        under = {id(line) for line in below}
+        columns = _columns([line for line in band if id(line) not in under], depth=depth + 1)
+        return [*columns, *below] if columns else []
     parted = [_columns(side, depth=depth + 1) for side in sides]
     for side, columns in zip(sides, parted, strict=True):
         if columns:
@@ -1435,6 +1452,26 @@ def _columns(band: list[Line], *, depth: int = 0) -> list[Line]:
         for side, columns in zip(sides, parted, strict=True)
         for line in columns or sorted(side, key=_middle, reverse=True)
     ]
+
+
+def _below_columns(left: list[Line], right: list[Line]) -> list[Line]:
+    """
+    Return what stands below two columns that end at one height, from above.
+
+    It is short, so that nothing of it reaches over the gap between them.
+    """
+    ordered = sorted(left, key=_middle, reverse=True)
+    if len(ordered) < 3 or not right:
+        return []
+    end = min(line.middle for line in right)
+    count = sum(1 for line in ordered if line.middle > end - 0.5 * line.height)
+    if not 2 < count < len(ordered):
+        return []
+    drops = [a.middle - b.middle for a, b in pairwise(ordered[:count])]
+    last, first = ordered[count - 1], ordered[count]
+    is_even = last.middle - end < 1.5 * last.height
+    is_apart = last.middle - first.middle > _APART * statistics.median(drops)
+    return ordered[count:] if is_even and is_apart else []
 
 
 def _paragraphs(
@@ -1578,6 +1615,7 @@ def _joined(
         and all(line.text[:1].isupper() and not line.hyphenated for line in lines)
         and max(len(line.text) for line in lines) > _MARK_CHARS
     )
+    has_verses = has_verses or _are_keyed(lines)
     boxes: list[LineBox] = []
     page_starts: list[PageStart] = []
     page = lines[0].page
@@ -1609,6 +1647,14 @@ def _joined(
         hyphenated = line.hyphenated
         before = line
     return text, tuple(boxes), tuple(page_starts)
+
+
+def _are_keyed(lines: Sequence[Line]) -> bool:
+    """Return whether each of several lines is a name and its value."""
+    return len(lines) > 1 and all(
+        line.text[:1].isupper() and line.text.count(": ") < 2 and _KEYED.match(line.text)
+        for line in lines
+    )
 
 
 def _line_box(line: Line, *, position: int) -> LineBox:

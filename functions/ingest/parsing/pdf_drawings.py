@@ -18,7 +18,7 @@ from .pdf_tables import Rules
 # Drawings have more; what is thinner, in points, is a line, and shorter than that an ornament.
 _MAX_DRAWN = 4_000
 _MAX_SEGMENTS = 1_500
-_LOOKED_AT = 80
+_MAX_THINGS = 50_000
 _THIN = 3.0
 _LEAST_LINE = 6.0
 # Lower, in points, is no table.
@@ -60,22 +60,28 @@ class Drawings:
         self._page = page
         self._raw = page.raw
         self.count = pdfium.FPDFPage_CountObjects(page.raw)
-        self._drawn: int | None = None
+        self._things: list[Any] = []
+        self._kinds: list[int] = []
         self._paths: list[_Path] | None = None
         self._rules: Rules | None = None
 
     def is_ruled(self, *, least: int) -> bool:
-        """Return whether *least* of the things are drawn, by a look at a few of them."""
-        if self._drawn is None:
-            step = self.count // _LOOKED_AT + 1
-            some = map(_object_at, repeat(self._raw), range(0, self.count, step))
-            self._drawn = list(map(_object_type, some)).count(_PATH)
-        return self._drawn >= least
+        """Return whether *least* of the things are drawn, but not so many that it is a drawing."""
+        return least <= self._all_kinds().count(_PATH) <= _MAX_DRAWN
+
+    def _all_kinds(self) -> list[int]:
+        if not self._kinds:
+            # Browsers write each word as a thing of its own, and few lines among them.
+            self._things = list(
+                map(_object_at, repeat(self._raw), range(min(self.count, _MAX_THINGS)))
+            )
+            self._kinds = list(map(_object_type, self._things))
+        return self._kinds
 
     def has_scan(self) -> bool:
         """Return whether a picture covers the page."""
-        things = map(_object_at, repeat(self._raw), range(self.count))
-        if not any(kind in (_PICTURE, _FORM) for kind in map(_object_type, things)):
+        kinds = self._all_kinds()
+        if _PICTURE not in kinds and _FORM not in kinds:
             return False
         width, height = self._page.get_size()
         pictures = _pictures(self._raw, self.count, _object_at)
@@ -88,10 +94,9 @@ class Drawings:
         """Return what is drawn; nothing where it is so much that it is a drawing."""
         if self._paths is None:
             self._paths = []
-            if self.count <= _MAX_DRAWN:
-                things = list(map(_object_at, repeat(self._raw), range(self.count)))
-                drawn = map(eq, map(_object_type, things), repeat(_PATH))
-                self._paths = list(_with_sides(list(compress(things, drawn))))
+            if self.is_ruled(least=1):
+                drawn = map(eq, self._kinds, repeat(_PATH))
+                self._paths = list(_with_sides(list(compress(self._things, drawn))))
         return self._paths
 
     def rules(self, *, turn: int) -> Rules:

@@ -39,6 +39,9 @@ _MOST_IN_ROW = 100
 _ALIKE_SHARE = 0.75
 # Characters that are looked at to tell how a page's text is turned.
 _ANGLES = 12
+# What is written across a page is larger, in points; how far its angle is from the next quarter.
+_WATERMARK = 18.0
+_SLANT = 0.15
 # So many numbers in steps of the same size are a ruler or the numbers of lines.
 _RULER_NUMBERS = 8
 _MAX_RULER_DIGITS = 4
@@ -281,6 +284,12 @@ def read_lines(
             if top <= bottom:
                 bottom, top = min(bottom, end_bottom), max(top, end_top)
             height = top - bottom
+            if (
+                height > _WATERMARK
+                and len(spans) > 1
+                and _is_slanted(_angle(handle, characters.index(middle)))
+            ):
+                continue
             font = characters.font(middle)
             bold, mono = _style(font)
             if mono:
@@ -626,6 +635,11 @@ def _usual_turn(textpage: Any, count: int) -> int:
         return 0
     turn, most = turns.most_common(1)[0]
     return turn if 2 * most > len(places) else 0
+
+
+def _is_slanted(angle: float) -> bool:
+    """Return whether text runs neither along the page nor up or down: a watermark does."""
+    return angle > 0 and _SLANT < angle % (math.pi / 2) < math.pi / 2 - _SLANT
 
 
 def _by_place(line: Line, bottoms: list[float], runs_up: list[bool]) -> list[Line]:

@@ -67,6 +67,8 @@ _LEAST_WITH_HEAD = 4
 _MAX_GAPS = 4
 # The gap between names of two columns over those within a name.
 _WIDER = 1.5
+# Rows below names that tell where the columns stand.
+_LEAST_BELOW_NAMES = 2
 # A table that goes on, on the next page, has its columns at the same places, in points.
 _COLUMN_SHIFT = 15.0
 CAPTION = re.compile(
@@ -970,6 +972,10 @@ def _aligned_table(rows: Sequence[_Row], *, above: _Row | None) -> Table | None:
         if sum(1 for cell in split if cell) >= max(2, (len(zones) + 1) // 2):
             rows = [above, *rows]
     lines = [_split(row, zones, is_head=row is rows[0]) for row in rows]
+    headed = _headed(rows)
+    if headed is not None and headed[1] != lines[: len(headed[1])]:
+        zones, heads = headed
+        lines = heads + [_split(row, zones) for row in rows[len(heads) :]]
     drops = [a.middle - b.middle for a, b in pairwise(rows)]
     if _is_prose(lines, zones, drops):
         return None
@@ -994,6 +1000,85 @@ def _aligned_table(rows: Sequence[_Row], *, above: _Row | None) -> Table | None:
         return None
     table = _table(merged, [left for left, _ in zones], right=zones[-1][1])
     return table if _is_table(table, is_parted=is_parted) else None
+
+
+def _headed(
+    rows: Sequence[_Row],
+) -> tuple[list[tuple[float, float]], list[list[list[Word]]]] | None:
+    """
+    Return the columns below one or two rows of names, and those rows; None without a name for each.
+
+    Spreadsheets set names to the left and numbers to the right: a name may stand nowhere above the
+    values of its column, and close to those of the column before.
+    """
+    for depth in (1, 2):
+        below = [row for row in rows[depth:] if len(row.parts) > 1]
+        if len(below) < _LEAST_BELOW_NAMES:
+            return None
+        zones = _refined(_zones(below), rows[depth:])
+        if not 2 < len(zones) <= _MAX_COLUMNS:
+            continue
+        names = _names_above(rows[depth - 1], zones)
+        if not names:
+            continue
+        wide = [
+            (min(left, name[0].left), max(right, name[-1].right)) if name else (left, right)
+            for (left, right), name in zip(zones, names, strict=True)
+        ]
+        if any(before[1] > after[0] for before, after in pairwise(wide)):
+            continue
+        if depth == 1:
+            return wide, [names]
+        groups = _groups_above(rows[0], wide)
+        return wide, [groups or _split(rows[0], wide, is_head=True), names]
+    return None
+
+
+def _names_above(row: _Row, zones: list[tuple[float, float]]) -> list[list[Word]]:
+    """Return the words of a row as a name for each column, the first perhaps without; [] if not."""
+    words = row.words
+    gaps = [after.left - before.right for before, after in pairwise(words)]
+    for named in (len(zones), len(zones) - 1):
+        if len(words) < named:
+            continue
+        wide = sorted(sorted(range(len(gaps)), key=gaps.__getitem__)[len(gaps) - named + 1 :])
+        others = [gap for at, gap in enumerate(gaps) if at not in wide]
+        if others and min(gaps[at] for at in wide) < _WIDER * max(others):
+            continue
+        bounds = [0, *(at + 1 for at in wide), len(words)]
+        names = [words[begin:end] for begin, end in pairwise(bounds)]
+        names = [[]] * (len(zones) - named) + names
+        if sum(1 for name in names if name and not name[0].text[:1].isalpha()) > 1:
+            continue
+        if all(
+            not name
+            or (
+                (not at or name[0].left > zones[at - 1][1])
+                and (at + 1 == len(zones) or name[-1].right < zones[at + 1][0])
+            )
+            for at, name in enumerate(names)
+        ):
+            return names
+    return []
+
+
+def _groups_above(row: _Row, zones: list[tuple[float, float]]) -> list[list[Word]]:
+    """Return names that each stand over equally many columns, in the first of them; [] if not."""
+    cells: list[list[Word]] = [[] for _ in zones]
+    parts = [[w for w in row.words if a <= w.left and w.right <= b + 0.01] for a, b in row.parts]
+    if parts[0][0].left < zones[0][1]:
+        cells[0] = parts.pop(0)
+    columns = len(zones) - 1
+    if len(parts) < 2 or columns % len(parts) or columns == len(parts):
+        return []
+    each = columns // len(parts)
+    for number, words in enumerate(parts):
+        first = 1 + number * each
+        middle = (words[0].left + words[-1].right) / 2
+        if not zones[first][0] <= middle <= zones[first + each - 1][1]:
+            return []
+        cells[first] = words
+    return cells
 
 
 def _rows_by_gaps(lines: list[list[list[Word]]], drops: list[float]) -> list[list[list[Word]]]:

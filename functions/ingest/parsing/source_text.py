@@ -24,6 +24,9 @@ _SECTIONS = {
     ),
 }
 
+# At the margin, what still belongs to the key above: its items, its text, a comment, a bracket.
+_IN_SECTION = frozenset(" \t\n-#]}")
+
 
 def parse_source(request: Request, *, sections: str = "") -> Iterator[Event]:
     """
@@ -34,14 +37,28 @@ def parse_source(request: Request, *, sections: str = "") -> Iterator[Event]:
     """
     pattern = _SECTIONS.get(sections)
     gap, lines, chars, blank = "", list[str](), 0, False
+    in_section, level = False, 0
     charset = declared_charset(request.content_type)
     for line in _lines(cleaned(decode_stream(request.source, declared=charset))):
         found = pattern.match(line) if pattern else None
         starts_at_margin = blank and not line[:1].isspace()
         if lines and (found or starts_at_margin or chars > MAX_BLOCK_CHARS):
-            yield from _blocks("".join(lines), gap)
+            yield from _blocks("".join(lines), gap, level=level)
+            level = 0
             gap, lines, chars = _end("".join(lines), gap), [], 0
+        # A key with its value at the margin, or the next document: the section above is over.
+        is_over = (
+            in_section
+            and sections == "yaml"
+            and (line[:1] not in _IN_SECTION or line.startswith("---"))
+        )
+        if is_over and not found:
+            if lines:
+                yield from _blocks("".join(lines), gap, level=level)
+                gap, lines, chars = _end("".join(lines), gap), [], 0
+            level, in_section = 1, False
         if found:
+            in_section = True
             text = line.rstrip()
             label = clean_line(found["name"].strip("\"'"))
             yield Block("heading", text, level=1, label=label, gap=gap)
@@ -51,10 +68,10 @@ def parse_source(request: Request, *, sections: str = "") -> Iterator[Event]:
         lines.append(line)
         chars += len(line)
         blank = not line.strip()
-    yield from _blocks("".join(lines), gap)
+    yield from _blocks("".join(lines), gap, level=level)
 
 
-def _blocks(text: str, gap: str) -> Iterator[Block]:
+def _blocks(text: str, gap: str, *, level: int = 0) -> Iterator[Block]:
     """Yield the blocks of *text*; blank lines around it are no part of them."""
     text = text.rstrip()
     body = text.lstrip()
@@ -62,8 +79,8 @@ def _blocks(text: str, gap: str) -> Iterator[Block]:
     start = text.rfind("\n", 0, len(text) - len(body)) + 1
     gap += text[:start]
     for part in cut(text[start:]):
-        yield Block("code", part, gap=gap)
-        gap = ""
+        yield Block("code", part, level=level, gap=gap)
+        gap, level = "", 0
 
 
 def _end(text: str, gap: str) -> str:
