@@ -11,9 +11,9 @@ from .blocks import (
     Block,
     Event,
     Request,
+    Terms,
     Title,
     clean_line,
-    explained,
     heading,
     paragraph,
     raised,
@@ -162,7 +162,7 @@ class _Reader:
         self.has_title = False
         self.unread = 0
         self.table: _Table | None = None
-        self.terms: list[str] = []
+        self.terms = Terms()
         # Number of an item or a note, which stands in an element of its own.
         self.label = ""
         # In Apple's property lists the name of a value stands before it.
@@ -181,6 +181,7 @@ class _Reader:
                 yield from self._start(event.name, event.attributes)
             else:
                 yield from self._end()
+        yield from self.terms.alone()
 
     def _start(self, name: str, attributes: dict[str, str]) -> Iterator[Event]:
         if name in _UNREAD or self.unread:
@@ -291,6 +292,7 @@ class _Reader:
             return
         around = self.open[-1].name if self.open else ""
         if element.name == "title" and around in _CAPTIONED:
+            yield from self.terms.alone()
             yield from paragraph(text)
             self.gap = "\n\n"
             if self.table is not None and len(text) <= MAX_TITLE_CHARS:
@@ -303,15 +305,15 @@ class _Reader:
                 yield Title(text)
             is_article = element.name == "article-title"
             level = 1 if is_article else min(max(len(self.open), 1), 6)
+            yield from self.terms.alone()
             yield from heading(text, level=level)
         elif element.name in _TERMS or (element.name == "label" and around == "list"):
-            self.terms.append(text)
+            self.terms.add(text)
         elif element.name == "label" and around in (*_ITEMS, "fn"):
             self.label = text
         else:
             marker = self._marker(element)
-            if self.terms:
-                text, self.terms = explained(self.terms, text), []
+            text = self.terms.explained(text)
             gap = "\n" if marker and self.gap == "\n" else "\n\n"
             yield from paragraph(marker + text, kind="item" if marker else "paragraph", gap=gap)
             self.gap = "\n" if marker else "\n\n"
