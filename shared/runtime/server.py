@@ -36,7 +36,7 @@ from functools import partial
 from http import HTTPStatus
 from io import BytesIO
 from itertools import count
-from typing import Any
+from typing import Any, BinaryIO
 
 import gunicorn.config
 from gunicorn import http
@@ -57,6 +57,7 @@ _LOOK_SECONDS = 0.05
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 256 * 1024
 _READ_BYTES = 64 * 1024
+_FILE_BYTES = 1024 * 1024
 # Of a chunk's size with its extensions, and of the trailers.
 _MAX_CHUNK_LINE_BYTES = 8190
 _BODY_AWAITED = object()
@@ -86,8 +87,6 @@ def serve_whole_requests(*, max_body_bytes: int = MAX_BODY_BYTES) -> None:
     # From a proxy on this machine gunicorn takes SCRIPT_NAME, cut off from the path: any client
     # could send it, and reach by /x/metrics what the proxy keeps back as /metrics.
     gunicorn.config.ForwarderHeaders.default = ""
-    # It would wait for the client, past what keeps the rest of a response.
-    gunicorn.config.Sendfile.default = False
 
 
 class BodyPending(BaseException):
@@ -172,6 +171,8 @@ class _Answer:
         """Send *data*, or keep it; wait for the client while too much is kept."""
         self.rest += data
         self.flush()
+        if len(self.rest) <= KEPT_BYTES:
+            return
         deadline = time.monotonic() + SEND_SECONDS
         writable = select.poll()
         writable.register(self._sock, select.POLLOUT)
@@ -180,12 +181,21 @@ class _Answer:
                 raise TimeoutError("the client does not read its response")
             self.flush()
 
+    def sendfile(self, file: BinaryIO, *, offset: int, count: int) -> None:
+        """Send *count* bytes of *file*; the system's own call would wait for the client."""
+        file.seek(offset)
+        while count and (piece := file.read(min(count, _FILE_BYTES))):
+            self.sendall(piece)
+            count -= len(piece)
+
     def flush(self) -> None:
         """Send what the client takes now."""
         self._sock.setblocking(False)
         with suppress(BlockingIOError):
             while self.rest:
-                del self.rest[: self._sock.send(self.rest[:_READ_BYTES])]
+                with memoryview(self.rest) as kept:
+                    sent = self._sock.send(kept)
+                del self.rest[:sent]
 
 
 class _Connection(TConn):  # type: ignore[misc]  # gunicorn ships no annotations

@@ -157,9 +157,10 @@ def test_xml_when_entities_explode() -> None:
         (
             (
                 "<book><para>See.</para><variablelist><varlistentry><term>Bight</term><term>Loop</term>"
-                "<listitem><para>A bend.</para></listitem></varlistentry></variablelist></book>"
+                "<listitem><para>A bend.</para></listitem></varlistentry><varlistentry>"
+                "<term>Hitch</term></varlistentry></variablelist></book>"
             ),
-            "See.\nBight, Loop: A bend.",
+            "See.\nBight, Loop: A bend.\nHitch",
         ),
         (
             (

@@ -23,10 +23,10 @@ from .blocks import (
     BlockKind,
     Event,
     Request,
+    Terms,
     Title,
     clean,
     clean_line,
-    explained,
     heading,
     paragraph,
     raised,
@@ -412,7 +412,7 @@ class _Reader:
         self.alternative = self.last_text = ""
         self.read_chunk: Callable[[str], Iterator[Block]] | None = None
         # Terms that the next paragraph explains.
-        self.terms: list[str] = []
+        self.terms = Terms()
         # A large first letter, which stands in a frame before its paragraph.
         self.initial = ""
         # Text boxes that are open, and what stood in those of the open paragraph.
@@ -448,16 +448,10 @@ class _Reader:
                     yield from self._text(event.text)
             elif self.in_code and self.fields and len(self.fields[-1].code) < 200:
                 self.fields[-1].code += event.text
-        yield from self._terms_out()
+        yield from self.terms.alone()
         yield from self._boxes_out()
         yield from self._figures_out("")
         yield from self._figures_out("")
-
-    def _terms_out(self) -> Iterator[Block]:
-        """Yield terms that no paragraph explains."""
-        terms, self.terms = self.terms, []
-        for term in terms:
-            yield from paragraph(term)
 
     def _boxes_out(self) -> Iterator[Block]:
         """Yield what stood in the text boxes of a paragraph, behind it."""
@@ -795,17 +789,16 @@ class _Reader:
                 yield from self._spill()
             return
         if level:
-            yield from self._terms_out()
+            yield from self.terms.alone()
             yield from heading(marker + text.replace("\n", " "), level=level)
             for _, note in notes:
                 yield from paragraph(note)
             self.gap = "\n\n"
             return
         if whole and any(s.name.lower() == _TERM for s in self._styles(open_.style)):
-            self.terms.append(text)
+            self.terms.add(text)
             return
-        if self.terms:
-            text, self.terms = explained(self.terms, text), []
+        text = self.terms.explained(text)
         kind: BlockKind = "item" if marker else "paragraph"
         gap = "\n" if kind == "item" and self.gap == "\n" else "\n\n"
         yield from paragraph(marker + text, kind=kind, gap=gap)

@@ -14,10 +14,10 @@ from .blocks import (
     BlockKind,
     Event,
     Request,
+    Terms,
     Title,
     clean,
     clean_line,
-    explained,
     heading,
     paragraph,
     raised,
@@ -305,7 +305,7 @@ class _Walker:
         self.tables: list[_Table] = []
         self.gap = "\n\n"
         # Terms that the next paragraph explains, None outside of them.
-        self.terms: list[str] = []
+        self.terms = Terms()
         self.in_term = False
         # Raised elements that are open, and where their text begins.
         self.raised: list[tuple[int, int]] = []
@@ -522,12 +522,11 @@ class _Walker:
         if self.in_term and kind == "paragraph":
             if len(self.terms) >= _MAX_TERMS:
                 yield from self._terms_alone()
-            self.terms.append(text)
+            self.terms.add(text)
             return
         if self.terms:
             if kind == "paragraph":
-                text = explained(self.terms, text)
-                self.terms = []
+                text = self.terms.explained(text)
             else:
                 yield from self._terms_alone()
         if kind == "heading":
@@ -542,9 +541,7 @@ class _Walker:
 
     def _terms_alone(self) -> Iterator[Event]:
         """Yield terms that no paragraph explains, each by itself."""
-        terms, self.terms = self.terms, []
-        for term in terms:
-            yield from paragraph(term, page=self.page)
+        yield from self.terms.alone(page=self.page)
         self.gap = "\n\n"
 
     def _next_marker(self, node: LexborNode) -> str:

@@ -24,10 +24,10 @@ from .blocks import (
     Event,
     PageCount,
     Request,
+    Terms,
     Title,
     clean,
     clean_line,
-    explained,
     heading,
     paragraph,
     raised,
@@ -201,6 +201,7 @@ def parse_odt(request: Request) -> Iterator[Event]:
     reader = _TextReader(archive, styles)
     for event in archive.xml("content.xml"):
         yield from reader.feed(event)
+    yield from reader.terms.alone()
     if reader.comments:
         yield from heading("Comments", level=1)
         for comment in reader.comments:
@@ -293,7 +294,7 @@ class _TextReader:
         self.boxes = 0
         self.boxed: list[Block] = []
         # Terms that the next paragraph explains.
-        self.terms: list[str] = []
+        self.terms = Terms()
 
     def feed(self, event: XmlEvent) -> Iterator[Block]:
         """Take the next element or text, and yield what is whole by now."""
@@ -450,13 +451,13 @@ class _TextReader:
         if in_cell:
             self.tables[-1].text.append(marker + text)
         elif level:
+            yield from self.terms.alone(page=self.page)
             yield from heading(marker + text.replace("\n", " "), level=level, page=self.page)
             self.gap = "\n\n"
         elif whole and any(name in _TERMS for name, _ in self.styles.chain(open_.style)):
-            self.terms.append(text)
+            self.terms.add(text)
         else:
-            if self.terms:
-                text, self.terms = explained(self.terms, text), []
+            text = self.terms.explained(text)
             kind: BlockKind = "item" if marker else "paragraph"
             gap = "\n" if kind == "item" and self.gap == "\n" else "\n\n"
             yield from paragraph(marker + text, kind=kind, gap=gap, page=self.page)

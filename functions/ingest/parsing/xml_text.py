@@ -11,9 +11,9 @@ from .blocks import (
     Block,
     Event,
     Request,
+    Terms,
     Title,
     clean_line,
-    explained,
     heading,
     paragraph,
     raised,
@@ -160,7 +160,7 @@ class _Reader:
         self.has_title = False
         self.unread = 0
         self.table: _Table | None = None
-        self.terms: list[str] = []
+        self.terms = Terms()
         # Number of an item or a note, which stands in an element of its own.
         self.label = ""
         # In Apple's property lists the name of a value stands before it.
@@ -179,6 +179,7 @@ class _Reader:
                 yield from self._start(event.name, event.attributes)
             else:
                 yield from self._end()
+        yield from self.terms.alone()
 
     def _start(self, name: str, attributes: dict[str, str]) -> Iterator[Event]:
         if name in _UNREAD or self.unread:
@@ -291,17 +292,17 @@ class _Reader:
             if not self.has_title:
                 self.has_title = True
                 yield Title(text)
+            yield from self.terms.alone()
             yield from heading(text, level=min(max(len(self.open), 1), 6))
         elif element.name in _TERMS or (
             element.name == "label" and self.open and self.open[-1].name == "list"
         ):
-            self.terms.append(text)
+            self.terms.add(text)
         elif element.name == "label" and self.open and self.open[-1].name in (*_ITEMS, "fn"):
             self.label = text
         else:
             marker = self._marker(element)
-            if self.terms:
-                text, self.terms = explained(self.terms, text), []
+            text = self.terms.explained(text)
             gap = "\n" if marker and self.gap == "\n" else "\n\n"
             yield from paragraph(marker + text, kind="item" if marker else "paragraph", gap=gap)
             self.gap = "\n" if marker else "\n\n"
