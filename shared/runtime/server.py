@@ -10,7 +10,10 @@ and no other client is answered. This worker reads in one loop, as a proxy that 
   key, no such path, too large) is answered, and the body is never read. A function that reads the
   body says by that that it needs it, and gets the request again when it is whole.
 - Of too many connections, that which has waited longest for its client is closed.
-- A response that its reader does not take ends after SEND_SECONDS.
+- What a client does not take of its response at once, the loop sends. A thread waits only where a
+  response is longer than KEPT_BYTES. A response that is not read ends after SEND_SECONDS.
+- What waits for clients, bodies and responses, is KEPT_BYTES_OF_ALL at most: beyond that, the
+  connection that holds most is closed.
 
 Call serve_whole_requests() while main.py is imported; it decides nothing if no server follows.
 """
@@ -22,16 +25,18 @@ import heapq
 import json
 import re
 import resource
+import select
 import selectors
 import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from io import BytesIO
 from itertools import count
-from typing import Any
+from typing import Any, BinaryIO
 
 import gunicorn.config
 from gunicorn import http
@@ -44,11 +49,15 @@ SEND_SECONDS = 30.0
 MAX_HEAD_BYTES = 64 * 1024
 # Cloud Run's own limit of a request: https://cloud.google.com/run/quotas#request_limits
 MAX_BODY_BYTES = 32 * 2**20
+# What is kept of a response that its client does not read; all files of the page are smaller.
+KEPT_BYTES = 2 * 2**20
+KEPT_BYTES_OF_ALL = 128 * 2**20
 # Most clients send head and body in two packets: a body that is a moment late is not asked about.
 _LOOK_SECONDS = 0.05
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 256 * 1024
 _READ_BYTES = 64 * 1024
+_FILE_BYTES = 1024 * 1024
 # Of a chunk's size with its extensions, and of the trailers.
 _MAX_CHUNK_LINE_BYTES = 8190
 _BODY_AWAITED = object()
@@ -144,6 +153,51 @@ class _Source:
         return piece
 
 
+class _Answer:
+    """
+    The socket, as a function writes its response to it.
+
+    The client gets at once what it takes; the loop sends the rest.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.rest = bytearray()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendall(self, data: bytes) -> None:
+        """Send *data*, or keep it; wait for the client while too much is kept."""
+        self.rest += data
+        self.flush()
+        if len(self.rest) <= KEPT_BYTES:
+            return
+        deadline = time.monotonic() + SEND_SECONDS
+        writable = select.poll()
+        writable.register(self._sock, select.POLLOUT)
+        while len(self.rest) > KEPT_BYTES:
+            if not writable.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise TimeoutError("the client does not read its response")
+            self.flush()
+
+    def sendfile(self, file: BinaryIO, *, offset: int, count: int) -> None:
+        """Send *count* bytes of *file*; the system's own call would wait for the client."""
+        file.seek(offset)
+        while count and (piece := file.read(min(count, _FILE_BYTES))):
+            self.sendall(piece)
+            count -= len(piece)
+
+    def flush(self) -> None:
+        """Send what the client takes now."""
+        self._sock.setblocking(False)
+        with suppress(BlockingIOError):
+            while self.rest:
+                with memoryview(self.rest) as kept:
+                    sent = self._sock.send(kept)
+                del self.rest[:sent]
+
+
 class _Connection(TConn):  # type: ignore[misc]  # gunicorn ships no annotations
     """A client, the bytes it has sent, and what the server waits for."""
 
@@ -164,6 +218,8 @@ class _Connection(TConn):  # type: ignore[misc]  # gunicorn ships no annotations
         self.body_deadline = 0.0
         self.expects_continue = False
         self.source: _Source | None = None
+        self.answer: _Answer | None = None
+        self.kept_after_answer = False
         self.answered = False
 
     def find_head(self) -> bool:
@@ -186,6 +242,11 @@ class _Connection(TConn):  # type: ignore[misc]  # gunicorn ships no annotations
         assert self.body is not None  # noqa: S101 - a request without a head has no end
         end = self.body.find_end(self.received, self.head_end)
         return len(self.received) if end == _MALFORMED else end
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much of the response the client has not read."""
+        return 0 if self.answer is None else len(self.answer.rest)
 
     @property
     def too_large(self) -> bool:
@@ -246,8 +307,17 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             # What is wrong with chunks is the client's fault; where the function met it, it would
             # answer 500.
             req.body = Body(BytesIO(req.body.read()))
-        conn.sock.settimeout(SEND_SECONDS)
-        keep = super().handle_request(req, conn)
+        plain = conn.sock
+        conn.sock = conn.answer = _Answer(plain)
+        try:
+            keep = super().handle_request(req, conn)
+        except BaseException:
+            # Broken off in the middle: the rest would not make it whole.
+            conn.answer = None
+            raise
+        finally:
+            conn.sock = plain
+            conn.sock.settimeout(SEND_SECONDS)
         conn.answered = True
         return keep
 
@@ -256,7 +326,16 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         result = False if fs.cancelled() or fs.exception() is not None else fs.result()
         if result is _BODY_AWAITED:
             self._await_body(conn)
-        elif result and self._took_all(conn):
+        elif conn.unread_bytes:
+            conn.kept_after_answer = bool(result)
+            self._wait_to_send(conn)
+            self._bound_kept_bytes()
+        else:
+            self._go_on(conn, keep=bool(result))
+
+    def _go_on(self, conn: _Connection, *, keep: bool) -> None:
+        """Continue with a connection whose response is sent."""
+        if keep and self._took_all(conn):
             del conn.received[: conn.find_end()]
             conn.begin_request()
             self._wait(conn, until=time.monotonic() + self._idle_seconds())
@@ -300,6 +379,38 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             connection.sock, selectors.EVENT_READ, partial(self._on_readable, connection)
         )
 
+    def _wait_to_send(self, connection: _Connection) -> None:
+        connection.sock.setblocking(False)
+        self._waiting[connection] = None
+        self._set_deadline(connection, time.monotonic() + SEND_SECONDS)
+        self.poller.register(
+            connection.sock, selectors.EVENT_WRITE, partial(self._on_writable, connection)
+        )
+
+    def _on_writable(self, connection: _Connection, _sock: object) -> None:
+        if connection not in self._waiting or connection.answer is None:
+            return
+        try:
+            connection.answer.flush()
+        except OSError:
+            self._close(connection)
+            return
+        if connection.unread_bytes:
+            self._set_deadline(connection, time.monotonic() + SEND_SECONDS)
+        else:
+            self._stop_waiting(connection)
+            self._go_on(connection, keep=connection.kept_after_answer)
+
+    def _bound_kept_bytes(self) -> None:
+        """Close the connections that hold most until all hold what they may together."""
+        kept = {one: len(one.received) + one.unread_bytes for one in self._waiting}
+        surplus = sum(kept.values()) - KEPT_BYTES_OF_ALL
+        for connection in sorted(kept, key=lambda one: -kept[one]):
+            if surplus <= 0:
+                return
+            surplus -= kept[connection]
+            self._close(connection)
+
     def _set_deadline(self, connection: _Connection, until: float) -> None:
         connection.ticket += 1
         connection.deadline = until
@@ -341,6 +452,10 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
                 self._close(connection)
         else:
             connection.received += data
+            if len(connection.received) > MAX_HEAD_BYTES:
+                self._bound_kept_bytes()
+                if connection not in self._waiting:
+                    return
             self._begin(connection)
             self._advance(connection)
 
@@ -392,7 +507,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         )
 
     def _expire(self, connection: _Connection) -> None:
-        if connection.begun and connection.drained is None:
+        if connection.begun and connection.drained is None and not connection.unread_bytes:
             self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT)
         else:
             self._close(connection)
@@ -447,4 +562,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
     def _close(self, connection: _Connection) -> None:
         self._stop_waiting(connection)
         self.nr_conns -= 1
+        # A timer may know the connection for a while.
+        connection.received.clear()
+        connection.source = connection.answer = None
         connection.close()

@@ -399,11 +399,6 @@ _REQUIRED = sql.SQL(
     FROM unnest(%(phrases)s::text[]) AS phrase
     CROSS JOIN unnest(%(configs)s::regconfig[]) AS config
     WHERE numnode(phraseto_tsquery(config, phrase)) > 0
-        -- The stem of a single word may be another word in another language.
-        AND (
-            numnode(phraseto_tsquery(config, phrase)) > 1
-            OR config::text = coalesce(%(config)s, config::text)
-        )
     GROUP BY phrase
     """
 )
@@ -419,11 +414,14 @@ class Required:
             phrases, empty if there are none.
         share: How much that decides, 0 to 1: an identifier that is everywhere decides little.
         chunks: How many chunks hold it, at most: the rarest lexeme of all decides.
+        quoted: Single words in quotation marks. Their stems may be those of other words, also in
+            other languages, so that the text itself must have one.
     """
 
     query: str = ""
     share: float = 0.0
     chunks: int = 0
+    quoted: Sequence[str] = ()
 
 
 def find_required(connection: Connection, question: str, analysed: Question) -> Required:
@@ -437,7 +435,6 @@ def find_required(connection: Connection, question: str, analysed: Question) -> 
             "identifiers": [" ".join(spellings_of_identifier(one)) for one in identifiers],
             "phrases": [searchable_text(phrase, language="", asked=True) for phrase in phrases],
             "configs": analysed.configs,
-            "config": analysed.config if analysed.config in analysed.configs else None,
         },
     ).fetchall()
     terms = {term.lexeme: term for term in analysed.terms if term.document_frequency > 0}
@@ -464,4 +461,5 @@ def find_required(connection: Connection, question: str, analysed: Question) -> 
         query="&".join(f"({part})" for part in parts),
         share=min(shares, default=0.0),
         chunks=min(chunks, default=0),
+        quoted=[phrase for phrase in phrases if phrase.isalpha()],
     )

@@ -488,10 +488,17 @@ def _statement(
     values["least_text_score"] = weights.least_words * values["bonus"]
     values["required_share"] = required.share
     values["required"] = required.query
+    # In the letters of a database whose locale is C only ASCII has cases.
+    values["quoted"] = [
+        f"%{form}%"
+        for word in required.quoted
+        for form in (word, word.lower(), word.upper(), word.capitalize())
+    ]
     values["file_names"] = file_names
     statement = _compose(
         conditions,
         required=bool(required.query),
+        quoted=bool(required.quoted),
         named=bool(file_names),
         dimension=len(embedding),
         model_id=model_id,
@@ -508,6 +515,7 @@ def _compose(
     conditions: tuple[LiteralString, ...],
     *,
     required: bool,
+    quoted: bool,
     named: bool,
     dimension: int,
     model_id: int,
@@ -540,7 +548,7 @@ def _compose(
         model_id=sql.Literal(model_id),
         distance=distance,
         proximity_weight=sql.Literal(_PROXIMITY_WEIGHT),
-        exact=exact,
+        exact=_exact(required=required, named=named, quoted=quoted),
         score=_SCORES[mode],
         feedback_part=_FEEDBACK.format(sql.Literal(dimension))
         if mode == "fused"
@@ -557,14 +565,18 @@ def _exact(
     *,
     required: bool,
     named: bool,
+    quoted: bool = False,
     holds: sql.Composable = sql.SQL("search @@ (SELECT %(required)s::tsquery)"),  # noqa: B008
 ) -> sql.Composable:
     """
     Return how exactly a chunk is what the question names, 0 to 1.
 
     Args:
+        quoted: The text of the chunk must have a single word that is quoted.
         holds: Whether the chunk holds what is required to the letter.
     """
+    if quoted:
+        holds = sql.SQL("{} AND text LIKE ANY (%(quoted)s::text[])").format(holds)
     cases: list[sql.Composable] = []
     if named:
         cases.append(sql.SQL("WHEN build_id IN (SELECT build_id FROM named) THEN 1"))

@@ -21,6 +21,7 @@ _FUNCTION = """
 import flask, functions_framework
 from shared.runtime import server
 server.HEAD_SECONDS, server.BODY_SECONDS, server.SEND_SECONDS = 0.7, 1.0, 0.7
+server.KEPT_BYTES_OF_ALL = 2_500_000
 server.serve_whole_requests(max_body_bytes=100_000)
 
 def answer(environ, start_response):
@@ -32,7 +33,9 @@ def answer(environ, start_response):
         except Exception:
             status, body = "500 Internal Server Error", b"as Flask does"
     elif environ["PATH_INFO"] == "/large":
-        status, body = "200 OK", b"x" * 50_000_000
+        status, body = "200 OK", b"x" * 20_000_000
+    elif environ["PATH_INFO"] == "/page":
+        status, body = "200 OK", b"x" * 1_900_000
     else:
         data = environ["wsgi.input"].read()
         status, body = "200 OK", b"%d %s" % (len(data), data[-5:])
@@ -77,7 +80,7 @@ def _answers(port: int) -> bool:
 
 
 def ask(port: int, path: str = "/", body: bytes = b"") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
     try:
         connection.request("POST", path, body)
         response = connection.getresponse()
@@ -288,6 +291,48 @@ def test_others_are_answered_when_answers_are_not_read(port: int) -> None:
         for _ in range(4):
             held.enter_context(connect(port, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n"))
         assert ask(port, body=b"hello") == (200, b"5 hello")
+
+
+def test_others_are_answered_when_pages_are_not_read(port: int) -> None:
+    """No thread waits for those who ask for a page, over and over, and read none."""
+    page = b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n"
+    with ExitStack() as held:
+        for _ in range(150):
+            held.enter_context(unwilling(port, 5 * page))
+        assert ask(port, body=b"hello") == (200, b"5 hello")
+
+
+def test_memory_when_many_bodies_are_late(port: int) -> None:
+    """Beyond what may be kept, a connection ends at once; those that are left get their time."""
+    late = POST + b"Content-Length: 99999\r\n\r\n" + b"x" * 90_000
+    with ExitStack() as held:
+        clients = [held.enter_context(connect(port, late)) for _ in range(40)]
+        replies = [read_all(client)[:12] for client in clients]
+    assert set(replies) == {b"", b"HTTP/1.1 408"}
+    assert replies.count(b"HTTP/1.1 408") <= 28
+
+
+def test_page_comes_whole_when_read_slowly(port: int) -> None:
+    """A slow line gets it all, and the answer to the request behind it."""
+    page = b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n"
+    with unwilling(port, page + HEAD + b"Content-Length: 5\r\n\r\nhello") as client:
+        parts = []
+        while part := client.recv(65536):
+            parts.append(part)
+            time.sleep(0.002)  # slower than it comes
+    received = b"".join(parts)
+    assert received.count(b"x") == 1_900_000
+    assert received.endswith(b"5 hello")
+
+
+def unwilling(port: int, beginning: bytes) -> socket.socket:
+    """Return a client that the system takes little for before it is read."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(5)
+    client.connect(("127.0.0.1", port))
+    client.sendall(beginning)
+    return client
 
 
 def test_others_are_answered_when_connections_are_many(port: int) -> None:

@@ -68,6 +68,12 @@ def test_extract_when_the_value_is_not_said(question: str, passage: Hit) -> None
         ("How long does the course last?", hit("The course lasts until Friday."), "Friday"),
         ("What penalty is charged when bills are late?", hit("Late bills cost a penalty."), "Late"),
         ("How much does the mixer weigh?", hit("Mixer weight: 61 kg."), "61"),
+        (
+            "Quanto costa il secondo permesso?",
+            hit("Il primo permesso costa 30 euro l'anno, il secondo 95 euro."),
+            "95",
+        ),
+        ("Sinh viên được giảm bao nhiêu phần trăm?", hit("Sinh viên được giảm 10%."), "10%"),
     ],
 )
 def test_extract_when_the_value_is_said(question: str, passage: Hit, answer: str) -> None:

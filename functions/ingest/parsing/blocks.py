@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
@@ -229,14 +229,6 @@ def cut(text: str, *, limit: int = MAX_BLOCK_CHARS) -> Iterator[str]:
         yield text[start:]
 
 
-def explained(terms: Sequence[str], text: str) -> str:
-    """Return *text* behind the *terms* that it explains, or the question that it answers."""
-    together = ", ".join(terms)
-    if together.endswith(("?", "？")):
-        return f"{together}\n\n{text}"
-    return f"{together} {text}" if together[-1:] in ".:!" else f"{together}: {text}"
-
-
 def paragraph(
     text: str,
     *,
@@ -275,6 +267,37 @@ def paragraph(
             row=row,
         )
         start, gap, row = end, "", None
+
+
+class Terms:
+    """Terms, or a question, that wait for the text that explains them."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, term: str) -> None:
+        """Add a term; several in a row are explained together."""
+        self._waiting.append(term)
+
+    def explained(self, text: str) -> str:
+        """Return *text* behind the terms that it explains, itself where none waits."""
+        if not self._waiting:
+            return text
+        together, self._waiting = ", ".join(self._waiting), []
+        if together.endswith(("?", "？")):
+            return f"{together}\n\n{text}"
+        return f"{together} {text}" if together[-1:] in ".:!" else f"{together}: {text}"
+
+    def alone(self, *, page: int | None = None) -> Iterator[Block]:
+        """Yield the terms that nothing explains, each by itself."""
+        terms, self._waiting = self._waiting, []
+        for term in terms:
+            yield from paragraph(term, page=page)
 
 
 def heading(text: str, *, level: int, page: int | None = None) -> Iterator[Block]:

@@ -23,10 +23,10 @@ from .blocks import (
     BlockKind,
     Event,
     Request,
+    Terms,
     Title,
     clean,
     clean_line,
-    explained,
     heading,
     paragraph,
     raised,
@@ -38,7 +38,7 @@ from .footnotes import with_notes
 from .members import MAX_DEPTH, OF_THE_WHOLE, demoted
 from .numbering import Numberings
 from .registry import parse
-from .tables import Row, TableWriter, cover
+from .tables import Row, TableWriter, cover, folded, folds
 
 TICKED = "[x]"
 UNTICKED = "[ ]"
@@ -99,9 +99,6 @@ _USUAL_SYMBOLS = (
     | _SYMBOLS["wingdings 2"]
     | _SYMBOLS["wingdings"]
 )
-# A table within a cell that is no larger is read as the cell's text.
-_MAX_FOLDED_ROWS = 6
-_MAX_FOLDED_CHARS = 400
 _MAX_ANCHOR_CHARS = 80
 # The style of a term, as pandoc names it.
 _TERM = "definition term"
@@ -412,7 +409,7 @@ class _Reader:
         self.alternative = self.last_text = ""
         self.read_chunk: Callable[[str], Iterator[Block]] | None = None
         # Terms that the next paragraph explains.
-        self.terms: list[str] = []
+        self.terms = Terms()
         # A large first letter, which stands in a frame before its paragraph.
         self.initial = ""
         # Text boxes that are open, and what stood in those of the open paragraph.
@@ -448,16 +445,10 @@ class _Reader:
                     yield from self._text(event.text)
             elif self.in_code and self.fields and len(self.fields[-1].code) < 200:
                 self.fields[-1].code += event.text
-        yield from self._terms_out()
+        yield from self.terms.alone()
         yield from self._boxes_out()
         yield from self._figures_out("")
         yield from self._figures_out("")
-
-    def _terms_out(self) -> Iterator[Block]:
-        """Yield terms that no paragraph explains."""
-        terms, self.terms = self.terms, []
-        for term in terms:
-            yield from paragraph(term)
 
     def _boxes_out(self) -> Iterator[Block]:
         """Yield what stood in the text boxes of a paragraph, behind it."""
@@ -795,17 +786,16 @@ class _Reader:
                 yield from self._spill()
             return
         if level:
-            yield from self._terms_out()
+            yield from self.terms.alone()
             yield from heading(marker + text.replace("\n", " "), level=level)
             for _, note in notes:
                 yield from paragraph(note)
             self.gap = "\n\n"
             return
         if whole and any(s.name.lower() == _TERM for s in self._styles(open_.style)):
-            self.terms.append(text)
+            self.terms.add(text)
             return
-        if self.terms:
-            text, self.terms = explained(self.terms, text), []
+        text = self.terms.explained(text)
         kind: BlockKind = "item" if marker else "paragraph"
         gap = "\n" if kind == "item" and self.gap == "\n" else "\n\n"
         yield from paragraph(marker + text, kind=kind, gap=gap)
@@ -861,10 +851,10 @@ class _Reader:
     def _table_start(self, name: str, attributes: dict[str, str]) -> Iterator[Block]:
         if name == "tbl":
             around = self.tables[-1] if self.tables else None
-            folds = around is not None and around.in_cell and around.columns > 1
-            if not folds:
+            is_part = around is not None and around.in_cell and around.columns > 1
+            if not is_part:
                 yield from self._spill()
-            self.tables.append(_Table(waiting=[] if folds else None))
+            self.tables.append(_Table(waiting=[] if is_part else None))
             return
         if not self.tables:
             return
@@ -925,8 +915,7 @@ class _Reader:
             yield from self._write(table, row)
             return
         table.waiting.append(row)
-        chars = sum(len(cell) for one in table.waiting for cell in one.cells)
-        if len(table.waiting) > _MAX_FOLDED_ROWS or chars > _MAX_FOLDED_CHARS:
+        if not folds(table.waiting):
             yield from self._spill()
 
     def _write(self, table: _Table, row: Row) -> Iterator[Block]:
@@ -952,11 +941,7 @@ class _Reader:
         table = self.tables.pop()
         if table.waiting is not None:
             around = self.tables[-1]
-            lines = []
-            for row in table.waiting:
-                filled = [cell for cell in row.cells if cell]
-                lines.append((": " if len(filled) == 2 else ", ").join(filled))
-            around.text = f"{around.text} {'; '.join(filter(None, lines))}".strip()
+            around.text = f"{around.text} {folded(table.waiting)}".strip()
             return
         yield from table.writer.end()
         self.gap = "\n\n"

@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .missing import find_missing
+from .quantities import MONEYS, TIMES, name_units
 from .question_kind import NUMBER_WORDS, holds_number, holds_price
-from .scoring import Candidates, Part, Scored, describe, terms
+from .scoring import Candidates, Part, Scored, describe, holds_name, terms
 from .units import Unit
 
 _FLAGS = re.IGNORECASE
@@ -46,15 +47,10 @@ def _value(asks: str, holds: str) -> _Value:
     return _Value(re.compile(asks, _FLAGS), re.compile(holds, _FLAGS))
 
 
-_TIME_UNIT = (
-    r"(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|sekunden?|minuten?|stunden?|tagen?|tage?s?|wochen?"
-    r"|monate?n?s?|jahre?n?s?|segundos?|minutos?|horas?|d[ií]as?|semanas?|mes(?:es)?|años?|secondes?|heures?|jours?"
-    r"|semaines?|mois|ans?|années?|secondi|minuti|or[ae]|giorn[oi]|settiman[ae]|mes[ei]|ann[oi]|anos?"
-    r"|nights?|nächten?|noches?|nuits?|giây|phút|giờ|tiếng|ngày|tuần|tháng|năm|uhr|am|pm|h|o'clock)"
-)
+# With what counts as one in an answer: nights, and the time of day.
+_TIME_UNIT = rf"(?:{name_units(*TIMES)}|nights?|nächten?|noches?|nuits?|h|uhr|am|pm|o'clock)"
 _MONEY_UNIT = (
-    r"(?:euros?|dollars?|pounds?|pence|cents?|yen|francs?|franken|pesos?|libras?|reais|dólares|eur|usd|gbp|chf|vnd|đồng"
-    r"|percent|prozent|phần trăm|por ciento|pour cent|per cento|per cent|[$€£¥₫%])"
+    rf"(?:{name_units(*MONEYS)}|pounds?|pence|cents?|francs?|pesos?|libras?|reais|percent|prozent)"
 )
 _LENGTH_UNIT = r"(?:mm|cm|m|km|metres?|meters?|kilomet(?:re|er)s?|centimet(?:re|er)s?|millimet(?:re|er)s?|miles?|yards?|feet|foot|ft|inch(?:es)?|metros?|kilómetros?|centímetros?|mètres?|kilomètres?|metri|metro|quilômetros?|mét|knots?)"
 _AREA_UNIT = r"(?:m²|m2|km²|ha|hectares?|hektar|acres?|square \w+|quadratmetern?|sqm|sq|metros cuadrados|mètres carrés|metri quadrat\w+|mét vuông)"
@@ -180,12 +176,14 @@ _ORDINALS = {
     )
     for number, word in enumerate(line.split(), start=1)
 }
-# With its ending and the thing that it numbers: "a third appointment", and not "per second".
-_ORDINAL = re.compile(
+_SAID_ORDINAL = (
     rf"(?<!per )(?<!each )(?<!every )\b({'|'.join(sorted(_ORDINALS, key=len, reverse=True))})"
-    r"(?:e[rnsm]?|[oa]s?|er|ère)?(?= [^\W\d_]{3})",
-    _FLAGS,
+    r"(?:e[rnsm]?|[oa]s?|er|ère)?\b"
 )
+# With the thing that it numbers: "a third appointment", and not "per second".
+_ORDINAL = re.compile(rf"{_SAID_ORDINAL}(?= [^\W\d_]{{3}})", _FLAGS)
+# "The first costs 30 euros, the second 95": a text need not say the thing again.
+_ANY_ORDINAL = re.compile(_SAID_ORDINAL, _FLAGS)
 
 
 def binds(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool:
@@ -222,20 +220,10 @@ def _binds(part: Part, each: Scored, candidates: Candidates) -> bool:
 def _agrees_in_order(question: str, text: str) -> bool:
     """Return whether *text* does not speak of the second where the third is asked for."""
     asked, said = (
-        {_ORDINALS[match[1].casefold()] for match in _ORDINAL.finditer(each)}
-        for each in (question, text)
+        {_ORDINALS[match[1].casefold()] for match in pattern.finditer(each)}
+        for pattern, each in ((_ORDINAL, question), (_ANY_ORDINAL, text))
     )
     return not asked or not said or bool(asked & said)
-
-
-def _holds_name(text: str) -> bool:
-    """Return whether *text* names somebody: within a sentence, or by two words in a row."""
-    words = re.findall(r"[^\W\d_][\w'’-]*[.!?:]?", text)
-    begins = [True, *(word.endswith((".", "!", "?", ":")) for word in words)]
-    return any(
-        word[0].isupper() and (not begun or following[:1].isupper())
-        for word, begun, following in zip(words, begins, [*words[1:], ""], strict=False)
-    )
 
 
 def _names(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool:
@@ -257,7 +245,7 @@ def _names(part: Part, chosen: Sequence[Scored], candidates: Candidates) -> bool
             return False
         units = [each.unit for each in chosen]
         if part.language != "de" and not any(
-            unit.kind == "row" or _holds_name(_text(unit, candidates)) for unit in units
+            unit.kind == "row" or holds_name(_text(unit, candidates), part) for unit in units
         ):
             return False
     rows = [each.unit for each in chosen if each.unit.kind == "row"]
@@ -303,7 +291,8 @@ def _counts(part: Part, each: Scored, candidates: Candidates) -> bool:
         words = words[: words.index("of")][-1:] if "of" in words[1:] else words[-1:]
     if words and _PEOPLE.fullmatch(words[-1]):
         return _has_free_number(_text(each.unit, candidates), part=part, of_thing=set())
-    if not words or words[-1] in _ANYTHING or any(_OF_MEASURE.fullmatch(word) for word in words):
+    measures = (_OF_MEASURE.fullmatch(word) for word in (*words, " ".join(words)))
+    if not words or words[-1] in _ANYTHING or any(measures):
         return True
     things = {term for word in words for term in terms(word, part.language)}
     # Where the documents do not know the word, they say it by another one.

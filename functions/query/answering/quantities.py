@@ -14,13 +14,14 @@ _OTHER_NAMES = {
         "s": "s sec secs second seconds sekunde sekunden segundo segundos seconde secondes secondo"
         " secondi giây",
         "min": "min mins minute minutes minuten minuto minutos minuti phút",
-        "h": "h hr hrs hour hours stunde stunden std hora horas heure heures ora ore giờ",
-        "day": "day days tag tage tagen día días dia dias jour jours giorno giorni ngày",
+        "h": "h hr hrs hour hours stunde stunden std hora horas heure heures ora ore giờ tiếng",
+        "day": "day days tag tage tagen tages día días dia dias jour jours giorno giorni ngày",
         "week": "week weeks woche wochen semana semanas semaine semaines settimana settimane tuần",
-        "month": "month months monat monate monaten mes meses mês mois mese mesi tháng",
-        "year": "year years jahr jahre jahren año años ano anos ans année années anno anni năm",
+        "month": "month months monat monate monaten monats mes meses mês mois mese mesi tháng",
+        "year": "year years jahr jahre jahren jahres año años ano anos ans année années"
+        " anno anni năm",
         "eur": "€ eur euro euros",
-        "usd": "$ us$ usd dollar dollars dólar dólares",
+        "usd": "$ us$ usd dollar dollars dólar dólares đô_la",
         "gbp": "£ gbp",
         "chf": "chf franken",
         "jpy": "¥ jpy yen",
@@ -29,6 +30,8 @@ _OTHER_NAMES = {
     }.items()
     for name in names.split()
 }
+TIMES = ("s", "min", "h", "day", "week", "month", "year")
+MONEYS = ("eur", "usd", "gbp", "chf", "jpy", "vnd", "%")
 # "5 a month", "10 k": beside a number these are more often something else.
 _NO_UNITS = ("a", "k", "n")
 _NAMES = sorted({*UNIT_NAMES, *_OTHER_NAMES, *UNITS.split("|")} - {*_NO_UNITS}, key=len)
@@ -49,6 +52,17 @@ def find_numbers(text: str) -> dict[str, set[str]]:
         units = found[number.rstrip(".,")]
         units.update(_unit(name.lower()) for name in (match["before"], match["after"]) if name)
     return found
+
+
+def name_units(*units: str) -> str:
+    """Return a regular expression of all names of *units* but single letters, longest first."""
+    names = {name for name, unit in _OTHER_NAMES.items() if unit in units}
+    written = sorted((name for name in {*names, *units} if _is_name(name)), key=len)
+    return "|".join(map(re.escape, reversed(written)))
+
+
+def _is_name(text: str) -> bool:
+    return len(text) > 1 or not text.isalpha()
 
 
 def is_unit(word: str) -> bool:

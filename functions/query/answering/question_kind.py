@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from .quantities import TIMES, name_units
+
 _FLAGS = re.IGNORECASE
 
 # Numbers that are written as words in the languages of the page.
@@ -58,7 +60,8 @@ _PERSON = re.compile(
 )
 _HOW_TO = re.compile(
     r"\bhow (?:do|can|to|should|would|does one|are|is)\b|\b(?:what|which) command\b|\bcommands?\b"
-    r"|\bwhat do i run\b|\bwie (?:kann|man|mache?|installier|stell|änder|lösch|richt)|\bbefehl\b"
+    r"|\bwhat do i run\b|\bwhat (?:should|must|do) (?:i|we|you) do (?:when|if|in case|after)\b"
+    r"|\bwie (?:kann|man|mache?|installier|stell|änder|lösch|richt)|\bbefehl\b"
     r"|\bc[óo]mo\b|\bcomment\b|\bcome (?:si|posso|faccio)\b|\bcomo\b|\blàm (?:thế nào|sao)\b|\blệnh\b",
     _FLAGS,
 )
@@ -105,12 +108,10 @@ _DURATION = re.compile(
     r"|\bbao lâu\b|\bbao nhiêu (?:ngày|giờ|phút|tuần|tháng|năm|thời gian)\b",
     _FLAGS,
 )
+# "An" is a year in French behind a number alone.
 _TIME_SPAN = re.compile(
-    r"\b(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|daily|weekly|monthly|yearly|once|twice"
-    r"|sekunden?|minuten?|stunden?|tage?n?|wochen?|monate?n?|jahre?n?s?|täglich|wöchentlich|monatlich|jährlich"
-    r"|segundos?|minutos?|horas?|días?|semanas?|mes(?:es)?|años?|secondes?|heures?|jours?|semaines?|mois|ans?"
-    r"|années?|secondi|minuti|or[ae]|giorn[oi]|settiman[ae]|mes[ei]|ann[oi]|dias?|anos?"
-    r"|giây|phút|giờ|tiếng|ngày|tuần|tháng|năm)\b|\d ?(?:s|ms|min|h)\b",
+    rf"\b(?:{name_units(*TIMES)}|daily|weekly|monthly|yearly|once|twice|täglich|wöchentlich|monatlich|jährlich)\b"
+    r"|\d ?(?:s|ms|min|h)\b|(?:\d|\bun) an\b",
     _FLAGS,
 )
 _MONEY = re.compile(

@@ -577,7 +577,7 @@ def _answer_type(text: str, unit: Unit, part: Part, *, is_step: bool) -> dict[st
         "number": float(kinds.number and new_number),
         "measure": float(measured and new_number) * (1 + (kinds.total and holds_total(text))),
         "date": float(kinds.date and bool(_DATE.search(text))),
-        "name": float(kinds.person and _holds_name(text, part)),
+        "name": float(kinds.person and holds_name(text, part)),
         "command": float(kinds.how_to and (unit.kind == "code" or (is_step and not kinds.command))),
         "listing": float(kinds.listing and (unit.kind == "list" or text.count(", ") >= 2)),
         "definition": float(kinds.is_definition_in(text)),
@@ -585,7 +585,8 @@ def _answer_type(text: str, unit: Unit, part: Part, *, is_step: bool) -> dict[st
     }
 
 
-def _holds_name(text: str, part: Part) -> bool:
+def holds_name(text: str, part: Part) -> bool:
+    """Return whether *text* contains a name that the question does not."""
     pattern = _GERMAN_NAME if part.language == "de" else _NAME
     return any(
         word not in part.asked
