@@ -238,6 +238,10 @@ _FOOT_FIRST = (
             "a\n  b",
         ),
         ("<h2>Set up<a href='#s'>¶</a></h2><a href='#m'>Skip it</a><p>Go.", "Set up\nGo."),
+        (
+            "<p>At <ruby>dawn<rp>(</rp><rt>early</rt></ruby>.<p><ruby>港<rt>みなと</rt></ruby>",
+            "At dawn (early).\n港(みなと)",
+        ),
         ("<p>Rated <i class=material-icons>star</i> 4", "Rated 4"),
         ("<ul><li><a href='https://x.example/sharer.php?u=a'>Share</a></ul><p>Text.", "Text."),
         ("<dl>" + "<dt>Site" * 6 + "</dl>", "\n".join(["Site"] * 6)),

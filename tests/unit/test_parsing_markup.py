@@ -421,7 +421,8 @@ def test_xml_when_it_holds_tables() -> None:
     )
     rows = [block for block in blocks_of(docbook, "a.xml") if block.kind == "row"]
     assert [row.text for row in rows] == ["Part | Hours", "Drum | 400", "Drum | 500", "Rope"]
-    assert rows[-1].header == "Part | Hours"
+    assert rows[-1].header == "Care\nPart | Hours"
+    assert not [block for block in blocks_of(docbook, "a.xml") if block.kind == "heading"]
     assert blocks_of(docbook, "a.xml")[-1].text == "After."
     dita = (
         b"<topic><body><simpletable><sthead><stentry>A</stentry><stentry>B</stentry></sthead>"

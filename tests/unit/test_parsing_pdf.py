@@ -120,6 +120,9 @@ def test_pdf_running_lines() -> None:
     assert "Annual report of the society" not in text
     assert "Page 3" not in text
     assert all(f"Text of page {i}" in text for i in range(1, 7))
+    printed = [(30, 820, "12/1/26, 2:49 AM Notes"), (30, 20, "https://a.example/n7.html 1/1")]
+    text = text_of(make_pdf([pdf_text(printed) + pdf_lines(BODY)]), "a.pdf")
+    assert text == " ".join(BODY)
 
 
 def test_pdf_when_page_has_no_text() -> None:

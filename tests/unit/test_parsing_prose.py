@@ -28,7 +28,11 @@ A rope broke, see
 .BR knot (7).
 .IP \(bu 2
 A point.
+.IP b. 2
+More.
 .PP
+See below.
+.IP
 .nf
 $ ropectl \-k bowline
   a.rope
@@ -74,6 +78,9 @@ Moon
 .LP
 The \fIfull\fP moon \(em and
 the new one.
+.nf
+\*[Fn "tie"]\*[Op "(\[dq]a\[dq])"]
+.fi
 """
 _LATEX = r"""\documentclass{article}
 \newcommand{\kx}{KX-4}
@@ -111,6 +118,8 @@ Harbour
 Whistle
    Two blasts
    mean stop.
+Flag
+   A red flag.
 
 .. note:: Never stand
    below.
@@ -157,7 +166,7 @@ NOTE: Never stand below.footnote:[Or near.]
 
 Whistle:: Two blasts mean stop.
 Flag::
-  A red flag.
+  A red flag, stem:[r^2] wide.
 
 // a comment
 .Parts
@@ -212,6 +221,8 @@ To standard error.
 Exit status
 7: A rope broke, see knot(7).
 - A point.
+b. More.
+See below.
 $ ropectl -k bowline
   a.rope
 Rope | Load
@@ -234,7 +245,8 @@ knotd stops on SIGTERM.""",
 1 Spring
 The tide stands at 4.1 metres. [Note 1: At Brest.]
 1.1 Moon
-The full moon — and the new one.""",
+The full moon — and the new one.
+tie("a")""",
         ),
         (
             "a.tex",
@@ -258,6 +270,7 @@ crane --up % kept""",
             _RST,
             """Harbour
 Whistle: Two blasts mean stop.
+Flag: A red flag.
 Note: Never stand below.
 Part | Price
 Drum | 9.50
@@ -282,7 +295,7 @@ See [#n]_ and the site.
             """Harbour
 NOTE: Never stand below. [Note: Or near.]
 Whistle: Two blasts mean stop.
-Flag: A red flag.
+Flag: A red flag, r^2 wide.
 Parts
 Part | Price
 Drum | 9.50

@@ -293,6 +293,9 @@ def test_odt_when_a_table_stands_in_a_cell() -> None:
     body = "".join(f"<table:table-row>{row}</table:table-row>" for row in rows)
     text = text_of(make_open_document("text", f"<table:table>{body}</table:table>"), "a.odt")
     assert "8 | 9 | Two" in text
+    columns = '<table:table-column table:number-columns-repeated="3"/>'
+    whole = make_open_document("text", f"<table:table>{columns}{body}</table:table>")
+    assert "5 | 12 in | Two" in text_of(whole, "a.odt")
 
 
 def test_odt_what_stands_within_a_paragraph() -> None:

@@ -35,7 +35,7 @@ _CELL = re.compile(
 _FOOTNOTE = re.compile(r"footnote(?:ref)?:\w{0,60}\[([^\]]{1,1000})\]")
 # Links and what is written between brackets; the target alone where nothing is.
 _MACRO = re.compile(
-    r"(?:link:|xref:|mailto:|image:|kbd:|btn:|menu:|latexmath:|stem:|pass:\w?)"
+    r"(link:|xref:|mailto:|image:|kbd:|btn:|menu:|latexmath:|stem:|pass:\w?)"
     r"([^\s\[]{0,500})\[([^\]]{0,500})\]"
 )
 _MAX_REPEATED = 100
@@ -157,7 +157,7 @@ class _Reader:
         if ":" not in line or "[" not in line:
             return line
         line = _FOOTNOTE.sub(r" [Note: \1]", line)
-        return _MACRO.sub(lambda found: found[2].partition("^")[0] or found[1], line)
+        return _MACRO.sub(_macro_text, line)
 
     def _forget(self) -> None:
         self.options = self.title = ""
@@ -200,6 +200,13 @@ class _Reader:
                     yield Row(spans.row())
         if spans.cells:
             yield Row(spans.row())
+
+
+def _macro_text(found: re.Match[str]) -> str:
+    if found[1] in ("latexmath:", "stem:"):
+        return found[3].strip("$")
+    # A roof behind the text of a link opens a window of its own.
+    return (found[3] if found[1].startswith("pass:") else found[3].partition("^")[0]) or found[2]
 
 
 def _columns(options: str) -> int:

@@ -38,7 +38,7 @@ from .footnotes import with_notes
 from .members import MAX_DEPTH, OF_THE_WHOLE, demoted
 from .numbering import Numberings
 from .registry import parse
-from .tables import Row, TableWriter, cover
+from .tables import Row, TableWriter, cover, folded, folds
 
 TICKED = "[x]"
 UNTICKED = "[ ]"
@@ -99,9 +99,6 @@ _USUAL_SYMBOLS = (
     | _SYMBOLS["wingdings 2"]
     | _SYMBOLS["wingdings"]
 )
-# A table within a cell that is no larger is read as the cell's text.
-_MAX_FOLDED_ROWS = 6
-_MAX_FOLDED_CHARS = 400
 _MAX_ANCHOR_CHARS = 80
 # The style of a term, as pandoc names it.
 _TERM = "definition term"
@@ -854,10 +851,10 @@ class _Reader:
     def _table_start(self, name: str, attributes: dict[str, str]) -> Iterator[Block]:
         if name == "tbl":
             around = self.tables[-1] if self.tables else None
-            folds = around is not None and around.in_cell and around.columns > 1
-            if not folds:
+            is_part = around is not None and around.in_cell and around.columns > 1
+            if not is_part:
                 yield from self._spill()
-            self.tables.append(_Table(waiting=[] if folds else None))
+            self.tables.append(_Table(waiting=[] if is_part else None))
             return
         if not self.tables:
             return
@@ -918,8 +915,7 @@ class _Reader:
             yield from self._write(table, row)
             return
         table.waiting.append(row)
-        chars = sum(len(cell) for one in table.waiting for cell in one.cells)
-        if len(table.waiting) > _MAX_FOLDED_ROWS or chars > _MAX_FOLDED_CHARS:
+        if not folds(table.waiting):
             yield from self._spill()
 
     def _write(self, table: _Table, row: Row) -> Iterator[Block]:
@@ -945,11 +941,7 @@ class _Reader:
         table = self.tables.pop()
         if table.waiting is not None:
             around = self.tables[-1]
-            lines = []
-            for row in table.waiting:
-                filled = [cell for cell in row.cells if cell]
-                lines.append((": " if len(filled) == 2 else ", ").join(filled))
-            around.text = f"{around.text} {'; '.join(filter(None, lines))}".strip()
+            around.text = f"{around.text} {folded(table.waiting)}".strip()
             return
         yield from table.writer.end()
         self.gap = "\n\n"

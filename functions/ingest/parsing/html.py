@@ -28,12 +28,12 @@ from .figures import AddressedPictures, Figures
 from .hidden_elements import RAISING, Visibility, hidden_elements, is_hidden_style
 from .mathml import linear_formula
 from .numbering import show_count
-from .tables import MAX_TITLE_CHARS, Row, Spans, TableWriter
+from .tables import MAX_TITLE_CHARS, Row, Spans, TableWriter, folded, folds
 
 # What is struck out no longer holds.
 _STRUCK = frozenset(["del", "s", "strike"])
 _SKIPPED = _STRUCK | frozenset(
-    ["script", "style", "template", "noscript", "svg", "iframe", "object", "head", "title"]
+    ["script", "style", "template", "noscript", "svg", "iframe", "object", "head", "title", "rp"]
 )
 _BLOCKS = frozenset(
     [
@@ -114,9 +114,6 @@ _VOID = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "
     "wbr",
 }
 _ALL_SEEN = Visibility(frozenset(), frozenset())
-# A table within a cell that is no larger is read as the cell's text.
-_MAX_FOLDED_ROWS = 6
-_MAX_FOLDED_CHARS = 400
 _MAX_FOOT_ROWS = 100
 # More terms in a row are a list of something else, such as bookmarks.
 _MAX_TERMS = 4
@@ -309,6 +306,7 @@ class _Walker:
         self.in_term = False
         # Raised elements that are open, and where their text begins.
         self.raised: list[tuple[int, int]] = []
+        self.readings: list[str] = []
 
     def walk(self, root: LexborNode) -> Iterator[Event]:
         node: LexborNode | None = root
@@ -377,7 +375,7 @@ class _Walker:
     def _start(self, tag: str, node: LexborNode) -> Iterator[Event]:
         if tag in ("td", "th") and self.tables and self.tables[-1].cells is not None:
             self._begin_cell(tag, node)
-        elif tag == "sup" or (tag in _MAY_RAISE and self._is_raised(node)):
+        elif tag == "sup" or (tag in _MAY_RAISE and self._is_raised(node)) or tag == "rt":
             self.raised.append((node.mem_id, len(self.inline)))
         elif tag == "input":
             self._field(node)
@@ -402,11 +400,11 @@ class _Walker:
             self.kind = "code"
         elif tag == "table":
             yield from self._flush()
-            folds = self._in_cell() and _has_neighbours(node, self.seen.hidden)
-            if not folds:
+            is_part = self._in_cell() and _has_neighbours(node, self.seen.hidden)
+            if not is_part:
                 yield from self._spill()
-            table = _Table(TableWriter(page=self.page), [] if folds else None)
-            if folds:
+            table = _Table(TableWriter(page=self.page), [] if is_part else None)
+            if is_part:
                 table.outside, self.inline = self.inline, []
             self.tables.append(table)
         elif tag in ("thead", "tbody", "tfoot") and self.tables:
@@ -457,12 +455,23 @@ class _Walker:
             self._end_cell()
         elif self.raised and self.raised[-1][0] == node.mem_id:
             _, begin = self.raised.pop()
-            self.inline[begin:] = [raised("".join(self.inline[begin:]))]
+            text = "".join(self.inline[begin:])
+            del self.inline[begin:]
+            if tag == "rt":
+                self.readings.append(text.strip())
+            else:
+                self.inline.append(raised(text))
+        elif tag == "ruby" and self.readings:
+            # How the word before it is read: in parentheses it leaves that word whole.
+            readings, self.readings = "".join(self.readings), []
+            self.inline.append(f" ({readings})" if readings.isascii() else f"({readings})")
         elif tag in _HEADINGS:
             yield from self._flush()
         elif tag == "pre":
             yield from self._flush()
             self.preformatted = max(0, self.preformatted - 1)
+            if not self.preformatted and self.kind == "code":
+                self.kind = "paragraph"
         elif tag == "tr" and self.tables:
             yield from self._row()
         elif tag == "caption" and self.tables:
@@ -608,8 +617,7 @@ class _Walker:
         """Give out the rows of a table within a cell that is too large for it."""
         if table.waiting is None:
             return
-        chars = sum(len(cell) for one in table.waiting for cell in one.cells)
-        if len(table.waiting) > _MAX_FOLDED_ROWS or chars > _MAX_FOLDED_CHARS:
+        if not folds(table.waiting):
             yield from self._spill()
 
     def _spill(self) -> Iterator[Event]:
@@ -654,11 +662,7 @@ class _Walker:
             self.gap = "\n\n"
             self.inline = []
         else:
-            lines = []
-            for row in table.waiting:
-                filled = [cell for cell in row.cells if cell]
-                lines.append((": " if len(filled) == 2 else ", ").join(filled))
-            self.inline = [*table.outside, " ", "; ".join(filter(None, lines)), " "]
+            self.inline = [*table.outside, " ", folded(table.waiting), " "]
 
 
 def _only_acts(button: LexborNode) -> bool:

@@ -39,7 +39,7 @@ from .mathml import linear_formula
 from .numbering import show_count
 from .reading_order import Box, reading_order
 from .sheets import MAX_CELL_CHARS, MAX_COLUMNS, CellCounter, too_many_sheets, visible
-from .tables import Spans, TableWriter
+from .tables import Row, Spans, TableWriter, folded, folds
 
 _SPACES = re.compile(r"[^\S\n]+")
 _SKIPPED = frozenset(
@@ -62,7 +62,7 @@ _SHAPES = frozenset(
 )
 _PREFIX = re.compile(r"<(/?)\w{1,20}:")
 # Styles of terms, which the next paragraph explains: of pandoc, and of LibreOffice from HTML.
-_TERMS = frozenset(["Definition_20_Term", "List_20_Heading"])
+_TERMS = frozenset(["Definition_20_Term", "Definition_20_Term_20_Tight", "List_20_Heading"])
 _MAX_BOXED = 1_000
 _RUNNING = frozenset(["page-number", "date-time", "header", "footer"])
 _LENGTH = re.compile(r"(-?[\d.]+)(cm|mm|in|pt|pc|px)?$")
@@ -260,6 +260,10 @@ class _Table:
     rows: int = 1
     repeated: int = 1
     is_strong: bool = True
+    # Of all rows; and those that may still become the text of the cell around the table.
+    width: int = 0
+    waiting: list[Row] | None = None
+    is_blank: bool = False
 
 
 class _TextReader:
@@ -551,18 +555,25 @@ class _TextReader:
 
     def _table_start(self, name: str, attributes: dict[str, str]) -> Iterator[Block]:
         if name == "table":
-            for around in self.tables:
-                yield from self._spill(around)
-            self.tables.append(_Table(TableWriter(page=self.page)))
+            around = self.tables[-1] if self.tables else None
+            is_part = around is not None and around.in_cell and around.width > 1
+            if not is_part:
+                yield from self._spill()
+            waiting: list[Row] | None = [] if is_part else None
+            self.tables.append(_Table(TableWriter(page=self.page), waiting=waiting))
         elif not self.tables:
             return
         elif name == "table-header-rows":
             self.tables[-1].in_head = True
+        elif name == "table-column":
+            self.tables[-1].width += _integer(attributes.get("number-columns-repeated", "1"))
         elif name == "table-row":
             self.tables[-1].is_strong = True
         elif name == "table-cell":
             table = self.tables[-1]
             table.in_cell, table.text = True, []
+            # What a chart has no value for.
+            table.is_blank = attributes.get("value") == "NaN"
             table.columns = _integer(attributes.get("number-columns-spanned", "1"))
             table.rows = _integer(attributes.get("number-rows-spanned", "1"))
             table.repeated = _integer(attributes.get("number-columns-repeated", "1"))
@@ -572,16 +583,23 @@ class _TextReader:
             return
         table = self.tables[-1]
         if name == "table-cell" and table.in_cell:
-            text = clean_line(" ".join(table.text))
+            text = "" if table.is_blank else clean_line(" ".join(table.text))
             for _ in range(max(1, min(table.repeated, _MAX_REPEATED_COLUMNS))):
                 table.spans.add(text, columns=table.columns, rows=table.rows)
             table.in_cell = False
         elif name == "table-header-rows":
             table.in_head = False
         elif name == "table-row":
-            yield from table.writer.row(
-                table.spans.row(), is_header=table.in_head or None, is_strong=table.is_strong
-            )
+            row = Row(table.spans.row(), table.in_head or None, table.is_strong)
+            if table.waiting is None:
+                yield from _written(table, row)
+                return
+            table.waiting.append(row)
+            if not folds(table.waiting):
+                yield from self._spill()
+        elif name == "table" and table.waiting is not None:
+            self.tables.pop()
+            self.tables[-1].text.append(folded(table.waiting))
         elif name == "table":
             yield from table.writer.end()
             self.tables.pop()
@@ -589,16 +607,26 @@ class _TextReader:
             if not self.tables:
                 yield from self._objects_out()
 
-    def _spill(self, table: _Table) -> Iterator[Block]:
-        """Give out the rows of a table before another one within it."""
-        if table.in_cell and table.text:
-            table.spans.add(clean_line(" ".join(table.text)))
-            cells = table.spans.row()
-            # The rest of the row keeps its columns; the cell that is open has not ended.
-            table.spans.skip(len(cells) - 1)
-            yield from table.writer.row(cells)
-            table.text = []
-        yield from table.writer.end()
+    def _spill(self) -> Iterator[Block]:
+        """Give out all rows, open ones too, before a table within a cell that is too large."""
+        for table in self.tables:
+            waiting, table.waiting = table.waiting or [], None
+            for row in waiting:
+                yield from _written(table, row)
+            if not table.in_cell:
+                continue
+            if table.text:
+                table.spans.add(clean_line(" ".join(table.text)))
+                cells = table.spans.row()
+                # The rest of the row keeps its columns; the cell that is open has not ended.
+                table.spans.skip(len(cells) - 1)
+                yield from table.writer.row(cells)
+                table.text = []
+            yield from table.writer.end()
+
+
+def _written(table: _Table, row: Row) -> Iterator[Block]:
+    return table.writer.row(row.cells, is_header=row.is_header, is_strong=row.is_strong)
 
 
 def _number(levels: dict[int, _Level], counts: dict[int, int], level: int) -> str:

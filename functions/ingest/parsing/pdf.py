@@ -131,7 +131,9 @@ _BULLET = re.compile(
 _SENTENCE_END = re.compile(r"[.!?:。！？…]['\"”’»)\]]*$")
 _PAGE_NUMBER = re.compile(
     r"(?:page|seite|p[áa]gina|pagina|trang|strona|sida|side|str\.?|s\.|p\.)\s*#"
-    r"(?:\s*(?:of|von|de|di|av|af|z|/|sur|trên|van)\s*#)?|#\s*(?:of|von|de|/|sur)\s*#|[-–—]\s*#\s*[-–—]",
+    r"(?:\s*(?:of|von|de|di|av|af|z|/|sur|trên|van)\s*#)?|#\s*(?:of|von|de|/|sur)\s*#|[-–—]\s*#\s*[-–—]"
+    # What browsers print below a page and above it: its address, the date and its title.
+    r"|(?:https?|file)://\S+\s+#/#|#[./-]#[./-]#,\s+#:#(?:\s[AP]M)?\s[^\n]*",
     re.IGNORECASE,
 )
 # A name and its value on a line of their own: "Date: 2 May".

@@ -93,6 +93,7 @@ _LEAST_OVER = 0.4
 # A minus sign before a letter or another one is a hyphen of a font, as that of --option.
 _NO_MINUS = re.compile(r"\u2212(?=\u2212?[^\W\d_])")
 _RAISED_SIGNS = frozenset("0123456789+-\u2212")
+_RAISED_DIGITS = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹")
 # A mark behind it, and then another word.
 _RAISED_BEFORE_MARK = re.compile(r"[0-9+\-\u2212](?=[.,;:)] |,[0-9])")
 # How far above the others, in heights of the line, a raised digit stands, and how much smaller.
@@ -336,8 +337,8 @@ def read_lines(
             edges = tuple(zip(lefts, rights, strict=True))
             if cleaned.count(" ") + 1 != len(edges):
                 edges = _edges_of_cleaned(stripped, edges)
-            if bold and len(cells) > 1:
-                # The first column of a table may be bold, and the rest of a row not.
+            if bold and len(edges) > 1 and stripped[-1] not in _RAISED_DIGITS:
+                # The first words may be bold, and the rest of a row or of a sentence not.
                 bold, _ = _style(characters.font(first + len(stripped) - 1))
             leads = (
                 may_lead

@@ -63,6 +63,8 @@ class _Reader:
         self.number = 0
         # Of the table that comes next.
         self.title = ""
+        # No blank line has ended what explains the last term.
+        self.in_terms = False
 
     def read(self, lines: Sequence[str], *, depth: int = 0) -> Iterator[Event]:
         at = 0
@@ -71,6 +73,7 @@ class _Reader:
             inner = line.lstrip()
             if not inner:
                 yield from self.prose.flush()
+                self.in_terms = False
                 at += 1
             elif inner == ".." and not "".join(lines[at + 1 : at + 2]).strip():
                 # It ends a list, or a quote.
@@ -97,6 +100,7 @@ class _Reader:
                 at = end
             elif self._is_term(lines, at):
                 yield from self.prose.term(inner)
+                self.in_terms = True
                 at += 1
             else:
                 at = yield from self._text(lines, at)
@@ -120,8 +124,10 @@ class _Reader:
         """Return whether a line is a term, which is explained below it, set in."""
         line = lines[at]
         following = lines[at + 1] if at + 1 < len(lines) else ""
+        # The next term may stand directly below an explanation.
+        is_next = self.in_terms and at > 0 and indent_of(lines[at - 1]) > indent_of(line)
         return (
-            not self.prose.lines
+            (not self.prose.lines or is_next)
             and bool(following.strip())
             and indent_of(following) > indent_of(line)
             and not _ITEM.match(line.lstrip())

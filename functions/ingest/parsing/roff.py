@@ -38,7 +38,7 @@ _ESCAPE = re.compile(
         ["\#].*                                                             # a comment
       | f(?:\[[^\]]*\]|\(..|.)                                              # a font
       | \((?P<two>..) | \[(?P<long>[^\]\n]{1,60})\] | C'(?P<named>[^']*)'    # a character
-      | \*(?:\((?P<string2>..)|\[(?P<string>[^\]]*)\]|(?P<string1>.))        # a string
+      | \*(?:\((?P<string2>..)|\[(?P<string>(?:[^\[\]]|\[[^\[\]]*\])*)\]|(?P<string1>.))  # a string
       | s(?:'[^']*'|\[(?:[^\[\]]|\[[^\]]*\])*\]|[-+]?\(..|[-+]?[1-3]?\d)    # a size
       | [ng][-+]?(?:\(..|\[[^\]]*\]|.)                                      # a register
       | [bDhHlLNoRSvwxXZ]'[^'\n]*'
@@ -55,7 +55,7 @@ _ONE = {
 # Strings that man(7) and mdoc(7) define.
 _STRINGS = {"R": "®", "Tm": "™", "lq": "“", "rq": "”", "S": "", "Lq": "“", "Rq": "”", "Ba": "|"}
 _WORD = re.compile(r'"((?:[^"]|"")*)"?|(\S+)')
-_MARGIN = re.compile(r"(?:[-+*•o·]|\d{1,3}[.)]?|\(?[a-z0-9]{1,3}\))$")
+_MARGIN = re.compile(r"(?:[-+*•o·]|\d{1,3}[.)]?|\(?[a-z0-9]{1,3}\)|[a-zA-Z]\.)$")
 _FONTS = {"B": " ", "I": " ", "SM": " ", "SB": " ", "R": " ", "CW": " "}
 _ALTERNATING = frozenset(["BI", "BR", "IB", "IR", "RB", "RI"])
 _PARAGRAPHS = frozenset(["PP", "LP", "P", "HP", "QP", "XP", "Pp", "pp", "lp", "Sp", "sp"])
@@ -232,12 +232,15 @@ class _Reader:
         if not mark and self.prose.is_open:
             # It goes on below its term.
             self.prose.add("\n")
-        elif not mark or _MARGIN.match(mark):
-            number = bool(mark) and mark[:1].isdigit() and not mark.endswith((".", ")"))
+        elif not mark:
+            # A paragraph that is set in.
+            yield from self.prose.flush()
+        elif _MARGIN.match(mark):
+            number = mark[:1].isdigit() and not mark.endswith((".", ")"))
             if number:
                 yield from self.prose.term(mark)
             else:
-                yield from self.prose.item("-" if mark in ("", "•", "o", "·", "*", "+") else mark)
+                yield from self.prose.item("-" if mark in ("•", "o", "·", "*", "+") else mark)
         else:
             yield from self.prose.term(mark)
 
@@ -351,7 +354,9 @@ class _Reader:
             return _character(name)
         string = found["string"] or found["string1"] or found["string2"]
         if string:
-            return self.strings.get(string, "")
+            name, _, given = string.partition(" ")
+            # What is given to a string is a part of its text: marks for the colours of code.
+            return "".join(self._words(given)) if given else self.strings.get(name, "")
         return _ONE.get(found["one"] or "", "")
 
     def _table_rows(self, lines: list[str]) -> Iterator[Row]:

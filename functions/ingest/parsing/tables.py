@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -39,6 +39,9 @@ MAX_TITLE_CHARS = 100
 # What a merged cell repeats at most, in each direction and in length.
 _MAX_COVERED_COLUMNS = 256
 _MAX_COVERED_CHARS = 200
+# A table within a cell that is no larger is read as the cell's text.
+_MAX_FOLDED_ROWS = 6
+_MAX_FOLDED_CHARS = 400
 # No table that a person made has more places that only repeat a merged cell.
 _MAX_COVERED_CELLS = 200_000
 # WHATWG HTML, "attributes common to td and th elements": the greatest rowspan.
@@ -75,6 +78,21 @@ class Below(str):
     """Text of a merged cell in a further row that it covers."""
 
     __slots__ = ()
+
+
+def folds(rows: Sequence[Row]) -> bool:
+    """Return whether a table within a cell is small enough to be read as the cell's text."""
+    chars = sum(len(cell) for row in rows for cell in row.cells)
+    return len(rows) <= _MAX_FOLDED_ROWS and chars <= _MAX_FOLDED_CHARS
+
+
+def folded(rows: Iterable[Row]) -> str:
+    """Return the rows of a table as the text of the cell that it stands in."""
+    lines: list[str] = []
+    for row in rows:
+        filled = [cell for cell in row.cells if cell]
+        lines.append((": " if len(filled) == 2 else ", ").join(filled))
+    return "; ".join(filter(None, lines))
 
 
 def cover(text: str, *, below: bool) -> str:

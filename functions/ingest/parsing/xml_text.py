@@ -21,7 +21,7 @@ from .blocks import (
 )
 from .decoding import declared_charset, decode
 from .html import parse_markup
-from .tables import Spans, TableWriter
+from .tables import MAX_TITLE_CHARS, Spans, TableWriter
 
 _DECLARATION = re.compile(r"\s{0,50}<\?xml\b[^>]{0,300}\?>")
 _ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})")
@@ -29,6 +29,8 @@ _ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})"
 _PROSE = frozenset(
     ["p", "para", "simpara", "section", "sect1", "chapter", "h1", "body", "taskbody", "cmd"]
 )
+# What stands under such a title is no section.
+_CAPTIONED = frozenset(["table", "figure", "fig", "example", "equation"])
 _TITLES = frozenset(["title", "head", "h1", "h2", "h3", "h4", "h5", "h6"])
 _PREFORMATTED = frozenset(["programlisting", "screen", "literallayout", "codeblock", "pre"])
 _CDATA = re.compile(r"<!\[CDATA\[.*?\]\]>", re.DOTALL)
@@ -288,17 +290,26 @@ class _Reader:
     def _prose(self, element: _Element, text: str) -> Iterator[Event]:
         if not text:
             return
-        if element.name in _TITLES and len(text) <= _MAX_FIELD_CHARS:
+        around = self.open[-1].name if self.open else ""
+        if element.name == "title" and around in _CAPTIONED:
+            yield from self.terms.alone()
+            yield from paragraph(text)
+            self.gap = "\n\n"
+            if self.table is not None and len(text) <= MAX_TITLE_CHARS:
+                self.table.writer.title = text
+        elif (
+            element.name in _TITLES or (element.name == "article-title" and around == "title-group")
+        ) and len(text) <= _MAX_FIELD_CHARS:
             if not self.has_title:
                 self.has_title = True
                 yield Title(text)
+            is_article = element.name == "article-title"
+            level = 1 if is_article else min(max(len(self.open), 1), 6)
             yield from self.terms.alone()
-            yield from heading(text, level=min(max(len(self.open), 1), 6))
-        elif element.name in _TERMS or (
-            element.name == "label" and self.open and self.open[-1].name == "list"
-        ):
+            yield from heading(text, level=level)
+        elif element.name in _TERMS or (element.name == "label" and around == "list"):
             self.terms.add(text)
-        elif element.name == "label" and self.open and self.open[-1].name in (*_ITEMS, "fn"):
+        elif element.name == "label" and around in (*_ITEMS, "fn"):
             self.label = text
         else:
             marker = self._marker(element)
