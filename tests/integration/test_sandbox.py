@@ -121,6 +121,15 @@ def test_document_reads_back(parse: Parse) -> None:
         assert (document.title, document.content_type) == ("Größe 大", "text/markdown")
 
 
+def test_text_when_it_is_read_in_pieces() -> None:
+    """A character that a piece cuts belongs to the next one, whatever alphabet it is of."""
+    text = "aé߿ࠀก日\uffff𐀀🎉"
+    data = text.encode()
+    for end in range(len(data) + 1):
+        whole = data[: sandbox._whole_characters(data[:end])].decode()
+        assert whole == data[:end].decode(errors="ignore")
+
+
 def test_document_when_pages_have_no_text(parse: Parse) -> None:
     """A partly scanned document is read, and says which pages had no text."""
     with parse(make_pdf([pdf_lines(["One."]), "0 0 9 9 re f", pdf_lines(["Three."])])) as document:
