@@ -99,16 +99,15 @@ async function start() {
   onKeyNeeded(askForKey);
   startConversation({ notify });
   startPassages();
+  // The service may take its time, and the page is there.
+  addEventListener("hashchange", takeShared);
   const service = await call("/readyz").catch((error) => {
     notify(error.message);
     return { uploads: false, feedback: false };
   });
   if (service.feedback) offerFeedback();
   startDocuments({ uploads: service.uploads, notify });
-  addEventListener("hashchange", () => {
-    takeShared();
-    showView();
-  });
+  addEventListener("hashchange", showView);
   showView();
   await openAddress().catch((error) => notify(error.message));
   await Promise.all([offerCollections(), offerQuestions()]).catch((error) => notify(error.message));
