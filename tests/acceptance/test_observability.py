@@ -170,7 +170,9 @@ def test_spans_when_a_process_is_stopped(observed: Observed) -> None:
 def patient(observed: Observed, monkeypatch: pytest.MonkeyPatch) -> doctor.Settings:
     """Return the doctor's settings for the running system."""
     for name, value in observed.system.environment.items():
-        monkeypatch.setenv(name, value)
+        # The process of the tests would go on recording after this file.
+        if name != "TRACE_EXPORTER":
+            monkeypatch.setenv(name, value)
     load.cache_clear()
     settings: doctor.Settings = load(doctor.Settings)
     return settings
