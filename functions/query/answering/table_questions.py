@@ -146,6 +146,9 @@ def read_question(
     kind = reading.take_kind()
     if kind is None:
         return None
+    if kind == "count" and words[-2:] == ["bao", "nhiêu"]:
+        # How much: what is counted stands behind it.
+        return None
     reading.take_columns()
     if not reading.take_comparisons() or not reading.take_values(distinct):
         return None
